@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check coverage audit audit-code sync-client format bench test-slow test-faults clean
+.PHONY: help venv services libraries demo test check coverage audit audit-code sync-client format bench bench-client test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ else
 	$(BIN)/python -m tests.bench.run
 	$(BIN)/python -m tests.bench.store
 endif
+
+bench-client: $(READY) ## Measure the client beside curl, http.client, safetensors, and obstore with nginx where they are installed
+	$(BIN)/python -m tests.bench.client
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow

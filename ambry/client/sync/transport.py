@@ -285,9 +285,10 @@ def _passing(upload: BlobUpload, sleep: Sleep) -> Generator[memoryview, None, No
 
 def _normal(raw: http.client.HTTPResponse) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for name, value in raw.getheaders():
+    # As they were parsed: whatever else gives them goes through the rules of e-mail for each.
+    for name, value in raw.headers.raw_items():
         # http.client reads Latin-1; what was sent is UTF-8.
-        text = value.encode("latin-1", "surrogateescape").decode("utf-8", "replace")
+        text = value if value.isascii() else value.encode("latin-1", "surrogateescape").decode("utf-8", "replace")
         key = name.lower()
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers

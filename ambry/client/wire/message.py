@@ -20,6 +20,11 @@ ANSWER_BYTES_MAX = 64 << 20
 """Of an answer that is read into memory."""
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2}, \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII
+)
+"""As ambry and most servers write it (RFC 9110, section 5.6.7); the library reads such a one ten times as slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,10 @@ def parse_time(text: str) -> datetime | None:
     try:
         if _NUMBER.fullmatch(text):
             return datetime.fromtimestamp(int(text) / 1000, UTC)
+        if _HTTP_DATE.fullmatch(text):
+            month = _MONTHS.index(text[8:11]) // 3 + 1
+            clock = int(text[17:19]), int(text[20:22]), int(text[23:25])
+            return datetime(int(text[12:16]), month, int(text[5:7]), *clock, tzinfo=UTC)
         if "," in text:
             return parsedate_to_datetime(text).astimezone(UTC)
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
