@@ -104,7 +104,7 @@ class CertificateAuthority:
             .sign(self._key_of(self._own()), hashes.SHA256())
         )
         path = self.directory / f"{name}.crt"
-        write(self.issued_file, b"".join(pem_of(each) for each in [*self._remembered(), made]), 0o644)
+        write(self.issued_file, b"".join(pem_of(each) for each in [*self._all(), made]), 0o644)
         # The key first: a node that looks between the two keeps what it has, and looks again.
         write(path.with_suffix(".key"), pem_of_key(key), 0o600)
         write(path, pem_of(made), 0o644)
@@ -234,7 +234,7 @@ class CertificateAuthority:
         return [each for each in found if each.not_valid_after_utc > self._now - timedelta(days=DAYS)]
 
     def _all(self) -> list[x509.Certificate]:
-        """What was issued, as far as that is known: files that somebody put here stand at the end."""
+        """What was issued, as far as that is known: what stands here alone, by an earlier release, is at the end."""
         remembered = self._remembered()
         return remembered + [each for name in self.names() if (each := self.read(name)) not in remembered]
 

@@ -187,17 +187,35 @@ def test_what_was_issued_before_the_authority_was_rotated_is_told_apart_and_take
     assert [each.state for each in made.issued()] == ["good", "untrusted", "good", "revoked", "untrusted"]
 
 
-def test_what_an_earlier_release_issued_is_known_by_its_file(tmp_path: Path) -> None:
-    made = authority(tmp_path)
+@pytest.mark.parametrize("again", ["rotate", "issue"])
+def test_what_an_earlier_release_issued_can_be_taken_back_after_it_was_issued_anew(tmp_path: Path, again: str) -> None:
+    """It was known by its file alone, which the first rotation replaced: a stolen one was good to its end."""
+    made = authority(tmp_path / "ca")
+    server = node_section(made, NodeRole.FRONTEND, "f1")
     node_section(made, NodeRole.DATANODE, "n1")
     made.issued_file.unlink()
-    assert [(each.name, each.current) for each in made.issued()] == [("datanode-n1", True)]
-    made.rotate("datanode-n1")
-    assert [each.current for each in made.issued()] == [True]
-    made.revoke("datanode-n1")
+    assert [(each.name, each.current) for each in made.issued()] == [("datanode-n1", True), ("frontend-f1", True)]
+    (tmp_path / "1").mkdir()
+    stolen = copy(made, tmp_path / "1", "datanode-n1")
+    if again == "rotate":
+        made.rotate("datanode-n1")
+    else:
+        node_section(made, NodeRole.DATANODE, "n1")
+    own = copy(made, tmp_path / "2", "datanode-n1")
+    assert [each.current for each in made.issued()] == [True, False, True]
+    assert lets_in(server, stolen) == lets_in(server, own) == ""
+    assert len(made.revoke("datanode-n1", older=True)) == 1
+    assert "revoked" in lets_in(server, stolen) and lets_in(server, own) == ""
+    assert len(made.revoke("datanode-n1")) == 2
+
+
+def test_what_was_issued_must_be_readable_to_be_told_and_added_to(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    made.issue("front", identity=None, hosts=["a"])
     made.issued_file.write_text("nonsense")
-    with pytest.raises(CertificateError, match=r"issued\.pem cannot be read"):
-        made.issued()
+    for ask in (made.issued, lambda: made.rotate("front"), lambda: made.revoke("front")):
+        with pytest.raises(CertificateError, match=r"issued\.pem cannot be read"):
+            ask()
 
 
 def test_what_is_issued_is_remembered_before_anybody_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
