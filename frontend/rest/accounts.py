@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -34,6 +34,7 @@ NOT_A_NAME = ""
 NOTED_MAX = 32
 NOTED_SIZE_MAX = 100
 """Changes that a line of the audit tells, and characters of each value; what was asked for stands there beside them."""
+Known = TypeVar("Known", AccountRecord, ContainerRecord)
 OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
 
 
@@ -109,14 +110,19 @@ class AccountPages:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "accounts")
         directory = self._containers.directory
-        before = {id: account_json(each) for id, each in directory.accounts.items()}
+        before = {
+            each.id: account_json(each, ignore_containers=True)
+            for each in _of_those_given(given, "account", directory.accounts, directory.account)
+        }
         exchange.noted["accounts"] = [_called(each, "account", before) for each in given[:NOTED_MAX]]
         check_accounts(exchange.context.who, given, directory)
         saved = await changes.save_accounts(given)
         exchange.noted["changed"] = [
             change
             for each, account in zip(given, saved, strict=True)
-            for change in _changed(each, account.name, before.get(account.id, {}), account_json(account))
+            for change in _changed(
+                each, account.name, before.get(account.id, {}), account_json(account, ignore_containers=True)
+            )
         ][:NOTED_MAX]
         return json_page({"accounts": [account_json(account) for account in saved]})
 
@@ -124,7 +130,10 @@ class AccountPages:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "containers")
         account = await self._named(exchange)
-        before = {id: container_json(account.id, each) for id, each in account.containers.items()}
+        before = {
+            each.id: container_json(account.id, each)
+            for each in _of_those_given(given, "container", account.containers, account.container)
+        }
         exchange.noted["account"] = account.name
         exchange.noted["containers"] = [_called(each, "container", before) for each in given[:NOTED_MAX]]
         check_containers(exchange.context.who, account, given, self._containers.directory)
@@ -204,6 +213,17 @@ class AccountPages:
     async def _look(self) -> None:
         if self._containers.refresh is not None:
             await self._containers.refresh()
+
+
+def _of_those_given(
+    given: Iterable[object], kind: str, known: Mapping[int, Known], find: Callable[[str], Known | None]
+) -> Iterator[Known]:
+    """Accounts or containers that are known here, of those alone that somebody asks for, by id or by name."""
+    for each in given:
+        id, name = (each.get(f"{kind}Id"), each.get(f"{kind}Name")) if isinstance(each, dict) else (None, None)
+        found = known.get(id) if isinstance(id, int) else find(name) if isinstance(name, str) else None
+        if found is not None:
+            yield found
 
 
 def _called(given: object, kind: str, before: Mapping[int, Mapping[str, Any]]) -> str:

@@ -13,6 +13,7 @@ import pytest
 from ambry.errors import MetadataUnavailable
 from ambry.rest import names
 from frontend.metadata.store import MetadataStore
+from frontend.rest import accounts
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend
 from tests.support.metadata_stores import opened, sqlite_store
 from tests.unit.frontend.rest.test_frontend_rest_routes import OWN_NAMES
@@ -186,3 +187,32 @@ async def test_accounts_are_nobodys_file_name_and_not_deleted(tmp_path: Path) ->
         assert (await frontend.call("PUT", "/accounts", {}, b"hello")).status == 400
         deleted = await frontend.call("DELETE", "/accounts")
         assert deleted.status == 405 and "POST" in deleted.headers["allow"]
+
+
+@pytest.mark.parametrize("kind", ["account", "container"])
+async def test_a_change_looks_at_those_alone_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The audit's before and after: each change made the JSON of every account, with all that is in it."""
+    async with frontend_with_store(tmp_path) as (frontend, _):
+        own = {names.ACCOUNT_NAME: "default"} if kind == "container" else {}
+        path = "/accounts/containers" if own else "/accounts"
+        ids = {}
+        for number in range(5):
+            made = await post(frontend, path, {f"{kind}s": [{f"{kind}Name": f"it-{number}"}]}, own)
+            assert made.status == 200, made.body
+            ids[number] = made.json()[f"{kind}s"][0][f"{kind}Id"]
+        built: list[str] = []
+        build = getattr(accounts, f"{kind}_json")
+
+        def counting(*record: Any, **options: Any) -> Any:
+            built.append(record[-1].name)
+            return build(*record, **options)
+
+        monkeypatch.setattr(accounts, f"{kind}_json", counting)
+        changed = await post(frontend, path, {f"{kind}s": [{f"{kind}Id": ids[3], "quotaBytes": 5}]}, own)
+        assert changed.status == 200, changed.body
+        assert set(built) == {"it-3"}
+        built.clear()
+        taken = await post(frontend, path, {f"{kind}s": [{f"{kind}Name": "it-2"}]}, own)
+        assert (taken.status, set(built)) == (409, {"it-2"})
