@@ -19,7 +19,11 @@ TEXT_SIZE_MAX = 255
 FILENAME_SIZE_MAX = 255
 """Bytes of a file name in UTF-8: what file systems take, so that every name can be saved under."""
 
+SENTENCE_SIZE_MAX = 512
+"""Bytes of a sentence in a header, as it stands there."""
+
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+_CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # nosec B105 # of RFC 9110
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
@@ -57,6 +61,20 @@ def percent_decoded(what: str, value: str) -> str:
         return unquote_to_bytes(value).decode()
     except UnicodeDecodeError:
         raise InvalidRequest(f"{what} is percent-encoded, but not UTF-8") from None
+
+
+def sentence_in_header(text: str) -> str:
+    """A sentence as a header carries it: printable ASCII stays, all else and % is percent-encoded UTF-8, and it may be cut."""
+    encoded = quote(text[:SENTENCE_SIZE_MAX], safe=_VISIBLE + " ", errors="replace")
+    if len(encoded) > SENTENCE_SIZE_MAX:
+        # Not within an escape; what is left of a character is shown as such.
+        encoded = _CUT_ESCAPE.sub("", encoded[:SENTENCE_SIZE_MAX])
+    return encoded.strip(" ")
+
+
+def sentence_of_header(value: str) -> str:
+    """What `sentence_in_header` made of a sentence; whatever else is sent is read as far as it can be."""
+    return unquote_to_bytes(value).decode(errors="replace")
 
 
 def header_text(what: str, value: str) -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 from ambry.clock import Clock, system_secret
 from ambry.errors import AmbryError, InvariantBroken, UpdateConflict
 from ambry.rest import names
-from ambry.rest.text import plain_text
+from ambry.rest.text import plain_text, sentence_in_header
 from frontend.access.signed_use import SignedUrls
 from frontend.access.verified import Access
 from frontend.config import FrontendConfig
@@ -195,14 +195,19 @@ class AmbryApi:
         """`application/problem+json` (RFC 9457)."""
         status = error.status
         phrase = HTTPStatus(status).phrase
-        code = type(error).__name__
+        code, detail = type(error).__name__, error.message or phrase
         body = {
             "type": "about:blank",
             "title": phrase,
             "status": status,
             "code": code,
-            "detail": error.message or phrase,
+            "detail": detail,
             "request_id": request_id,
         }
-        headers = {**headers_of(error), "Content-Type": CONTENT_TYPE, names.ERROR_CODE: code}
+        headers = {
+            **headers_of(error),
+            "Content-Type": CONTENT_TYPE,
+            names.ERROR_CODE: code,
+            names.ERROR_DETAIL: sentence_in_header(detail),
+        }
         return web.Response(status=status, headers=headers, body=msgspec.json.encode(body) + b"\n")

@@ -65,6 +65,7 @@ class StubAnswer:
     def problem(self, status: int, code: str, detail: str, *, size: int | None = None) -> None:
         problem = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
         headers = {"content-type": "application/problem+json", "x-ambry-error-code": code}
+        headers["x-ambry-error-detail"] = detail
         if self._fault is not None and self._fault.retry_after:
             headers["retry-after"] = self._fault.retry_after
         if size is not None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ambry.client.aio.transport import AsyncResponse, AsyncTransport
 from ambry.client.aio.waiting import ASYNCHRONOUS, AsyncMemoryGate, Sleep, pause
-from ambry.client.model import BlobInfo, ByteRange, Timeout
+from ambry.client.model import BlobInfo, Timeout
 from ambry.client.options import ClientBase
 from ambry.client.refs import Place, Ref
 from ambry.client.retry import Attempts
@@ -84,24 +84,8 @@ class AsyncCalls(ClientBase):
         return place if isinstance(place, BlobId) else (await self._head(place, timeout)).id
 
     async def _head(self, place: Place, timeout: Timeout | None) -> BlobInfo:
-        try:
-            headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
-        except AmbryError as error:
-            if not isinstance(place, BlobId) and error.request_id:
-                await self._explain(error, place, timeout)
-            raise
+        headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
         return blob_wire.parse_info(place, headers)
-
-    async def _explain(self, error: AmbryError, place: Place, timeout: Timeout | None) -> None:
-        """An answer to HEAD has no body that says what is wrong with a name or a version: ask once more, with a GET."""
-        request = blob_wire.blob_request("GET", place, ByteRange(0, 1))
-        try:
-            response = await self._exchange(error.endpoint, request, timeout or self._timeout, None)
-        except AmbryError as told:
-            if type(told) is type(error):
-                error.message, error.request_id = told.message, told.request_id
-        else:
-            response.abort()
 
     async def _repeat(
         self,

@@ -43,6 +43,7 @@ from ambry.errors import (
     error_class,
 )
 from ambry.rest import names
+from ambry.rest.text import sentence_of_header
 
 ERROR_BODY_MAX = 64 << 10
 _problem = msgspec.json.Decoder(dict[str, Any])
@@ -202,7 +203,7 @@ def retry_after(headers: Headers, now_ms: int) -> float | None:
 def error_of(
     endpoint: str, request: ApiRequest, status: int, headers: Headers, body: bytes, *, now_ms: int
 ) -> AmbryError:
-    """The error that an answer stands for. `body` may be empty (HEAD) or cut off."""
+    """The error that an answer stands for. `body` may be empty (HEAD: a header has the sentence) or cut off."""
     problem: dict[str, Any] = {}
     if "json" in headers.get("content-type", ""):
         with suppress(msgspec.DecodeError):
@@ -214,7 +215,8 @@ def error_of(
         return foreign(endpoint, request, status, request_id)
     if cls is None:
         cls = _BY_STATUS.get(status) or (Unavailable if status >= 500 else InvalidRequest)
-    detail = str(problem.get("detail") or "") or _describe(cls, request, status)
+    said = str(problem.get("detail") or "") or sentence_of_header(headers.get(names.ERROR_DETAIL, ""))
+    detail = said or _describe(cls, request, status)
     error = cls(detail, request_id=request_id)
     error.retry_after_s = retry_after(headers, now_ms)
     if isinstance(error, RangeNotSatisfiable):

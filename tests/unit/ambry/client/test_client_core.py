@@ -13,6 +13,7 @@ from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ApiRequest, parse_time
 from ambry.errors import (
+    AccessDenied,
     AmbryError,
     BlobDeleted,
     BlobGone,
@@ -78,6 +79,23 @@ def test_an_error_without_a_body_is_named_by_its_headers() -> None:
     assert isinstance(error, BlobNotFound)
     assert "blob x does not exist" in error.message
     assert (error.request_id, error.retry_after_s) == ("r2", 3.0)
+
+
+def test_an_error_without_a_body_has_the_sentence_of_its_header() -> None:
+    """`ambry stat` of what a key may not read said `was refused with status 403`, and not why: HEAD answers have no body."""
+    headers = {
+        "x-ambry-error-code": "AccessDenied",
+        "x-ambry-error-detail": "caf%C3%A9 is not yours",
+        "x-ambry-request-id": "r",
+    }
+    error = refusals.error_of("http://f", GET, 403, headers, b"", now_ms=0)
+    assert (type(error), error.message) == (AccessDenied, "caf\N{LATIN SMALL LETTER E WITH ACUTE} is not yours")
+    bare = {"x-ambry-error-code": "Unauthenticated", "x-ambry-request-id": "r"}
+    message = refusals.error_of("http://f", GET, 401, bare, b"", now_ms=0).message
+    assert "takes a key that this cluster knows" in message and "AMBRY_KEY_FILE" in message
+    headers["content-type"] = "application/problem+json"
+    error = refusals.error_of("http://f", GET, 403, headers, problem("AccessDenied"), now_ms=0)
+    assert error.message == "do this", "a body says all of it"
 
 
 def test_what_is_gone_says_how_also_without_a_body() -> None:

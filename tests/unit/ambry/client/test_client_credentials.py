@@ -61,11 +61,15 @@ def test_a_refusal_is_not_repeated(
     assert isinstance(told.value, PermissionError) and len(stub.requests) == 1
 
 
-def test_a_refused_head_says_what_to_do(twins: Twins, stub: StubFrontend) -> None:
-    """Its answer has no body: of a blob by its id no more was said than that there are no credentials."""
-    stub.fail("HEAD", "status", status=401, code="Unauthenticated")
-    with pytest.raises(Unauthenticated, match=r"takes a key that this cluster knows: .*AMBRY_KEY_FILE"):
-        twins.connect(stub.url, key=KEY).head(stub.add(b"x"))
+def test_a_refused_head_says_what_is_wrong(twins: Twins, stub: StubFrontend) -> None:
+    """Its answer has no body: no more was said than that there are no credentials, or that it was refused with 403."""
+    for status, code, why in (
+        (401, "Unauthenticated", "the key k has expired"),
+        (403, "AccessDenied", "k has no read"),
+    ):
+        stub.fail("HEAD", "status", status=status, code=code, detail=why)
+        with pytest.raises(PermissionError, match=why):
+            twins.connect(stub.url, key=KEY).head(stub.add(b"x"))
 
 
 @pytest.mark.parametrize("cls", [AmbryClient, AsyncAmbryClient])

@@ -107,3 +107,27 @@ def test_a_choice_is_in_any_case_and_what_is_none_is_shown_shortened() -> None:
     with pytest.raises(InvalidRequest) as refused:
         rules.one_of("x", "a" * 5000, ("disk", "geo"))
     assert len(refused.value.message) < 100
+
+
+@pytest.mark.parametrize(
+    ("sentence", "header", "read"),
+    [
+        ("the key k has no read, see `ambry key show`", "the key k has no read, see `ambry key show`", None),
+        ("100% of 'é'\r\nSet-Cookie: a=b", "100%25 of '%C3%A9'%0D%0ASet-Cookie: a=b", None),
+        (" spaces ", "spaces", "spaces"),
+        ("a\ud800b", "a?b", "a?b"),
+        ("x" * 511 + "é", "x" * 511, "x" * 511),
+        ("x" * 508 + "éé", "x" * 508 + "%C3", "x" * 508 + "\N{REPLACEMENT CHARACTER}"),
+        ("", "", None),
+    ],
+)
+def test_a_sentence_travels_in_a_header_which_is_bounded(sentence: str, header: str, read: str | None) -> None:
+    assert rules.sentence_in_header(sentence) == header
+    assert rules.sentence_of_header(header) == (sentence if read is None else read)
+
+
+@given(st.text(max_size=60))
+def test_no_sentence_is_more_than_a_header_takes(sentence: str) -> None:
+    header = rules.sentence_in_header(sentence * 50)
+    assert len(header) <= 512 and header.isascii() and rules.is_plain(header)
+    rules.sentence_of_header(header)
