@@ -20,15 +20,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ambry.clustermap.layout import check_cluster_name, check_node_name
 from ambry.service.tls import NodeIdentity
-from deploy.issued_certificates import IssuedCertificate, host_names, identity_and_hosts, name_of, serial_of
-from deploy.pem import blocks, pem_of, pem_of_key, pem_of_list, write
+from deploy.issued_certificates import (
+    IssuedCertificate,
+    host_names,
+    identity_and_hosts,
+    issued_by,
+    name_of,
+    serial_of,
+    signed_by,
+    subject_of,
+)
+from deploy.pem import blocks, pem_of, pem_of_key, pem_of_list
+from deploy.whole_file import replace
 
 AUTHORITY_DAYS = 3_650
 DAYS = 397
@@ -64,9 +73,9 @@ class CertificateAuthority:
             )
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key, made = self._new_authority(cluster)
-        write(self.key_file, pem_of_key(key), 0o600)
-        write(self.revoked_file, self._list(made, key, []), 0o644)
-        write(self.certificate_file, pem_of(made), 0o644)
+        replace(self.key_file, pem_of_key(key), mode=0o600)
+        replace(self.revoked_file, self._list(made, key, []), for_others=True)
+        replace(self.certificate_file, pem_of(made), for_others=True)
 
     @property
     def cluster(self) -> str:
@@ -76,7 +85,7 @@ class CertificateAuthority:
     def issue(self, name: str, *, identity: NodeIdentity | None, hosts: Sequence[str], days: int = DAYS) -> Path:
         """A certificate, and beside it its key; of a node where there is an `identity`, else for the front.
 
-        What stands under this name is replaced. Returns its path. Raises CertificateError.
+        What stands under this name is replaced, and is of the same identity. Returns its path. Raises CertificateError.
         """
         if name in ("authority", "revoked", "issued"):
             raise CertificateError(f"{name!r} is the name of a file of the authority itself")
@@ -87,6 +96,15 @@ class CertificateAuthority:
             names = host_names(hosts)
         except ValueError as cause:
             raise CertificateError(str(cause)) from cause
+        known = self._all()
+        for each in known:
+            other = identity_and_hosts(each)[0]
+            if name_of(each) == name and other != identity and self.counts(each):
+                who = "the front" if other is None else other.uri
+                raise CertificateError(
+                    f"{name} is the name of a certificate of {who}, which this one would replace: take another name, or "
+                    f"`ambry certs revoke --serial {serial_of(each)}` first"
+                )
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.SERVER_AUTH]
         if identity is not None:
@@ -104,10 +122,10 @@ class CertificateAuthority:
             .sign(self._key_of(self._own()), hashes.SHA256())
         )
         path = self.directory / f"{name}.crt"
-        write(self.issued_file, b"".join(pem_of(each) for each in [*self._all(), made]), 0o644)
+        replace(self.issued_file, b"".join(pem_of(each) for each in [*known, made]), for_others=True)
         # The key first: a node that looks between the two keeps what it has, and looks again.
-        write(path.with_suffix(".key"), pem_of_key(key), 0o600)
-        write(path, pem_of(made), 0o644)
+        replace(path.with_suffix(".key"), pem_of_key(key), mode=0o600)
+        replace(path, pem_of(made), for_others=True)
         return path
 
     def rotate(self, name: str, *, days: int = DAYS) -> Path:
@@ -133,9 +151,9 @@ class CertificateAuthority:
         key, made = self._new_authority(self.cluster)
         own = before[0]
         # The certificate last: until it is there, this is the authority that it was.
-        write(self.key_file, pem_of_key(key) + pem_of_key(self._key_of(own)), 0o600)
-        write(self.revoked_file, self._list(made, key, []) + pem_of_list(self._list_of(own)), 0o644)
-        write(self.certificate_file, pem_of(made) + pem_of(own), 0o644)
+        replace(self.key_file, pem_of_key(key) + pem_of_key(self._key_of(own)), mode=0o600)
+        replace(self.revoked_file, self._list(made, key, []) + pem_of_list(self._list_of(own)), for_others=True)
+        replace(self.certificate_file, pem_of(made) + pem_of(own), for_others=True)
 
     def retire(self) -> None:
         """Trust the newest authority alone, from now on. Raises CertificateError while anything else counts on another."""
@@ -146,16 +164,16 @@ class CertificateAuthority:
                 "there is one authority, and none to retire; `ambry certs rotate --authority` makes another"
             )
         left = [
-            name for name in self.names() if not self._is_over(found := self.read(name)) and not _issued(found, own)
+            name for name in self.names() if not self._is_over(found := self.read(name)) and not issued_by(found, own)
         ]
         if left:
             raise CertificateError(
                 f"what an authority before this one issued is in use: {', '.join(left)}; `ambry certs rotate` them, give them "
                 "to their nodes, and retire it then. A certificate that is not used any more: revoke it, or delete its files"
             )
-        write(self.certificate_file, pem_of(own), 0o644)
-        write(self.revoked_file, pem_of_list(self._list_of(own)), 0o644)
-        write(self.key_file, pem_of_key(self._key_of(own)), 0o600)
+        replace(self.certificate_file, pem_of(own), for_others=True)
+        replace(self.revoked_file, pem_of_list(self._list_of(own)), for_others=True)
+        replace(self.key_file, pem_of_key(self._key_of(own)), mode=0o600)
 
     def revoke(self, name: str = "", *, serial: str = "", older: bool = False) -> list[str]:
         """Take back all of a name, or with `older` all but what stands there now; or the one with a `serial`.
@@ -173,7 +191,7 @@ class CertificateAuthority:
             raise CertificateError(f"nothing was issued with {what}; `ambry certs list` tells what was")
         revoked = [each for each in found if self.is_revoked(each)]
         for by in self._authorities():
-            if new := [each for each in found if each not in revoked and _issued(each, by)]:
+            if new := [each for each in found if each not in revoked and issued_by(each, by)]:
                 self._take_back(by, new)
             revoked += new
         if not revoked:
@@ -185,18 +203,18 @@ class CertificateAuthority:
     def _take_back(self, by: x509.Certificate, certificates: Sequence[x509.Certificate]) -> None:
         kept = [(each.serial_number, each.revocation_date_utc) for each in self._list_of(by)]
         made = self._list(by, self._key_of(by), [*kept, *((each.serial_number, self._now) for each in certificates)])
-        others = [pem_of_list(each) for each in self._lists() if not _signed(each, by)]
-        write(self.revoked_file, made + b"".join(others), 0o644)
+        others = [pem_of_list(each) for each in self._lists() if not signed_by(each, by)]
+        replace(self.revoked_file, made + b"".join(others), for_others=True)
 
     def issued(self) -> list[IssuedCertificate]:
         """What was issued, by name, the newest of a name first."""
-        trusted, current = self._authorities(), {name: self.read(name) for name in self.names()}
+        current = {name: self.read(name) for name in self.names()}
         found = []
         for each in reversed(self._all()):
             name, (identity, hosts) = name_of(each), identity_and_hosts(each)
-            state = "revoked" if self.is_revoked(each) else "expired" if self._is_over(each) else "good"
-            if state == "good" and not any(_issued(each, authority) for authority in trusted):
-                state = "untrusted"
+            state = "expired" if self._is_over(each) else "good"
+            if not self.counts(each):
+                state = "revoked" if self.is_revoked(each) else "untrusted"
             found.append(
                 IssuedCertificate(
                     name=name, serial=serial_of(each), identity=identity, hosts=hosts, since=each.not_valid_before_utc,
@@ -216,6 +234,10 @@ class CertificateAuthority:
     def is_revoked(self, certificate: x509.Certificate) -> bool:
         serial = certificate.serial_number
         return any(each.get_revoked_certificate_by_serial_number(serial) is not None for each in self._lists())
+
+    def counts(self, certificate: x509.Certificate) -> bool:
+        """Whether it was not taken back, and is of an authority that is trusted; until it ends, nodes take it then."""
+        return not self.is_revoked(certificate) and any(issued_by(certificate, each) for each in self._authorities())
 
     def names(self) -> list[str]:
         """What was issued and is here."""
@@ -273,7 +295,7 @@ class CertificateAuthority:
 
     def _new_authority(self, cluster: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name(f"ambry authority of {cluster}", cluster)
+        name = subject_of(f"ambry authority of {cluster}", cluster)
         only = {"digital_signature": False, "content_commitment": False, "key_encipherment": False}
         only |= {"data_encipherment": False, "key_agreement": False, "encipher_only": False, "decipher_only": False}
         made = (
@@ -291,7 +313,7 @@ class CertificateAuthority:
     def _builder(self, name: str, days: int) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder().serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(self._now - BEFORE).not_valid_after(self._now + timedelta(days=days))
-        return builder if name == "authority" else builder.subject_name(_name(name, self.cluster))
+        return builder if name == "authority" else builder.subject_name(subject_of(name, self.cluster))
 
     def _lists(self) -> list[x509.CertificateRevocationList]:
         try:
@@ -302,7 +324,7 @@ class CertificateAuthority:
     def _list_of(self, authority: x509.Certificate) -> x509.CertificateRevocationList:
         """What it took back; a new and empty list where there is none of it."""
         for each in self._lists():
-            if _signed(each, authority):
+            if signed_by(each, authority):
                 return each
         return x509.load_pem_x509_crl(self._list(authority, self._key_of(authority), []))
 
@@ -323,28 +345,6 @@ def now_utc(wall_ms: int) -> datetime:
     return datetime.fromtimestamp(wall_ms / 1000, UTC)
 
 
-def _name(name: str, cluster: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster[:64]),
-            x509.NameAttribute(NameOID.COMMON_NAME, name[:64]),
-        ]
-    )
-
-
 def _authority_key(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     found = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found)
-
-
-def _signed(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
-    return isinstance(key, ec.EllipticCurvePublicKey) and revoked.is_signature_valid(key)
-
-
-def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True

@@ -85,7 +85,8 @@ def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int, output
     """Issue certificates anew, for the same node and hosts: NAMES as `list` tells them, or all.
 
     Running nodes look at their files every second, and no connection is lost. Those before stay good until they end: where
-    somebody else has one, `revoke --older` takes it back once its node has the new one.
+    somebody else has one, `revoke --older` takes it back once its node has the new one. What was revoked is issued anew where
+    it is named, and not among all.
     """
     with _authority(directory) as authority:
         if own:
@@ -100,6 +101,13 @@ def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int, output
             return
         made: list[dict[str, object]] = []
         for name in names or authority.names():
+            if not names and not authority.counts(authority.read(name)):
+                click.echo(
+                    f"{name} was revoked, or its authority retired: not issued anew; `ambry certs rotate {name}` does it "
+                    "all the same",
+                    err=True,
+                )
+                continue
             path = authority.rotate(name, days=days)
             if output == "text":
                 click.echo(str(path))

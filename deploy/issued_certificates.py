@@ -1,4 +1,4 @@
-"""What one certificate that was issued says, and how it stands with it."""
+"""What one certificate that was issued says, who issued it, and how it stands with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ambry.service.tls import NodeIdentity, identity_of_uri
@@ -22,7 +24,7 @@ HOST_SIZE_MAX = 253
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedCertificate:
-    """`state` is "good", "revoked", "expired", or "untrusted" where its authority was retired."""
+    """`state` is "good", "revoked", "untrusted" where its authority was retired, or "expired"."""
 
     name: str
     serial: str
@@ -50,8 +52,32 @@ class IssuedCertificate:
         }
 
 
+def subject_of(name: str, cluster: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster[:64]),
+            x509.NameAttribute(NameOID.COMMON_NAME, name[:64]),
+        ]
+    )
+
+
 def name_of(certificate: x509.Certificate) -> str:
-    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    """Empty for one that somebody else made, without one."""
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
+def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def signed_by(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    key = authority.public_key()
+    return isinstance(key, ec.EllipticCurvePublicKey) and revoked.is_signature_valid(key)
 
 
 def serial_of(certificate: x509.Certificate) -> str:
@@ -59,7 +85,10 @@ def serial_of(certificate: x509.Certificate) -> str:
 
 
 def identity_and_hosts(certificate: x509.Certificate) -> tuple[NodeIdentity | None, tuple[str, ...]]:
-    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None, ()
     uris = found.get_values_for_type(x509.UniformResourceIdentifier)
     hosts = (*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress)))
     return next((each for uri in uris if (each := identity_of_uri(uri)) is not None), None), hosts

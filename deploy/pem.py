@@ -1,10 +1,8 @@
-"""Files in PEM (RFC 7468): what stands in one, and how one takes the place of another."""
+"""What stands in files in PEM (RFC 7468)."""
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -33,15 +31,3 @@ def blocks(pem: bytes) -> list[bytes]:
     if not found:
         raise ValueError("nothing in PEM stands there")
     return found
-
-
-def write(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place of another, whole, and never readable by more than `mode` says."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

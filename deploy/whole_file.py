@@ -7,14 +7,16 @@ import threading
 from pathlib import Path
 
 
-def replace(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+def replace(path: Path, content: bytes, *, mode: int = 0o666, for_others: bool = False) -> None:
     """Write a file so that a reader, and whoever comes after a power cut, sees the old content or the new, never a part.
 
-    The umask takes from `mode`. Raises OSError, and leaves nothing behind.
+    The umask takes from `mode`; what is `for_others` everybody may read. Raises OSError, and leaves nothing behind.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if for_others:
+                os.fchmod(file.fileno(), 0o644)
             file.write(content)
             file.flush()
             # Without this a rename may be durable before the bytes are, and leave an empty file.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +16,7 @@ from cryptography import x509
 
 from ambry.service.tls import NodeIdentity, NodeRole, NodeTlsSection
 from deploy import certificates as module
-from deploy import pem
+from deploy import pem, whole_file
 from deploy.certificates import CertificateAuthority, CertificateError
 from deploy.certs_commands import certs
 from tests.support.handshake import lets_in
@@ -105,7 +108,7 @@ def test_an_authority_is_retired_when_nothing_counts_on_it_any_more(tmp_path: Pa
 def test_a_step_that_is_broken_off_anywhere_leaves_an_authority_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    write = pem.write
+    replace = whole_file.replace
     for writes in range(3):
         made = authority(tmp_path / str(writes))
         section = node_section(made, NodeRole.DATANODE, "n1")
@@ -114,13 +117,13 @@ def test_a_step_that_is_broken_off_anywhere_leaves_an_authority_that_works(
             made.rotate("datanode-n1")
         left = iter(range(writes))
 
-        def break_off(path: Path, content: bytes, mode: int, left: object = left) -> None:
+        def break_off(path: Path, content: bytes, left: object = left, **how: Any) -> None:
             if next(left, None) is None:  # type: ignore[call-overload]
                 raise OSError("no space left on device")
-            write(path, content, mode)
+            replace(path, content, **how)
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "write", break_off)
+            patch.setattr(module, "replace", break_off)
             with pytest.raises(OSError):
                 getattr(made, step)()
         assert lets_in(section, section) == ""
@@ -221,9 +224,91 @@ def test_what_was_issued_must_be_readable_to_be_told_and_added_to(tmp_path: Path
 def test_what_is_issued_is_remembered_before_anybody_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = authority(tmp_path)
     written: list[str] = []
-    monkeypatch.setattr(module, "write", lambda path, content, mode: written.append(path.name))
+    monkeypatch.setattr(module, "replace", lambda path, content, **how: written.append(path.name))
     made.issue("front", identity=None, hosts=["a"])
     assert written == ["issued.pem", "front.key", "front.crt"]
+
+
+def test_a_name_is_of_one_node_or_of_the_front(tmp_path: Path) -> None:
+    """`issue front datanode-n1` took the place of that node's certificate and key."""
+    made = authority(tmp_path)
+    section = node_section(made, NodeRole.DATANODE, "n1")
+    key = Path(section.key).read_bytes()
+    with pytest.raises(
+        CertificateError, match=r"of ambry://test/datanode/n1, which this one would replace: take another"
+    ):
+        made.issue("datanode-n1", identity=None, hosts=["a"])
+    made.issue("operator-me", identity=None, hosts=["a"])
+    with pytest.raises(CertificateError, match="a certificate of the front, which this one would replace"):
+        node_section(made, NodeRole.OPERATOR, "me")
+    assert Path(section.key).read_bytes() == key and lets_in(section, section) == ""
+    made.issue("operator-me", identity=None, hosts=["b"])
+    made.revoke("operator-me")
+    node_section(made, NodeRole.OPERATOR, "me")
+    assert [(each.name, each.state, each.hosts) for each in made.issued() if each.name == "operator-me"] == [
+        ("operator-me", "good", ("127.0.0.1",)),
+        ("operator-me", "revoked", ("b",)),
+        ("operator-me", "revoked", ("a",)),
+    ]
+
+
+def test_what_was_taken_back_is_issued_anew_only_where_it_is_named(tmp_path: Path) -> None:
+    """`ambry certs rotate` made a good certificate of what somebody had revoked."""
+
+    def rotate(*names: str) -> list[str]:
+        told = CliRunner().invoke(certs, ["rotate", "--dir", str(tmp_path), *names])
+        assert told.exit_code == 0, told.output
+        assert ("rotate datanode-gone" in told.stderr) == (not names)
+        return [Path(line).name for line in told.stdout.splitlines()]
+
+    made = authority(tmp_path)
+    node_section(made, NodeRole.DATANODE, "n1")
+    node_section(made, NodeRole.DATANODE, "gone", days=1)
+    made.revoke("datanode-gone")
+    assert rotate() == ["datanode-n1.crt"]
+    made.rotate_authority()
+    assert rotate() == ["datanode-n1.crt"]
+    made.retire()
+    assert rotate() == ["datanode-n1.crt"], "its authority's list is gone, and nobody takes it all the same"
+    later = CertificateAuthority(tmp_path, now=datetime.now(UTC) + timedelta(days=2))
+    assert {each.name: each.state for each in later.issued() if each.current} == {
+        "datanode-gone": "untrusted",
+        "datanode-n1": "good",
+    }
+    assert rotate("datanode-gone") == ["datanode-gone.crt"]
+
+
+def test_files_are_readable_by_those_they_are_for_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made = authority(tmp_path)
+        made.issue("front", identity=None, hosts=["a"])
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "authority.crt": 0o644,
+        "authority.key": 0o600,
+        "front.crt": 0o644,
+        "front.key": 0o600,
+        "issued.pem": 0o644,
+        "revoked.pem": 0o644,
+    }
+
+
+def test_a_full_disk_leaves_no_part_of_a_key_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = authority(tmp_path)
+    made.issue("front", identity=None, hosts=["a"])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for change in (lambda: made.rotate("front"), made.rotate_authority):
+            with pytest.raises(OSError, match="No space left"):
+                change()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["", ".", "a/b", "..", "a b", "n1\n", "-n1", "n" * 49, "n\u00e9", "a:b"])
