@@ -753,7 +753,7 @@ COVERED_BY = {
     },
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_named.py", "names over HTTP")
-        for name in ("names/intents", "rest/named_actions", "rest/named_list", "rest/named_pages", "rest/named_paths")
+        for name in ("names/intents", "rest/named_list", "rest/named_pages", "rest/named_paths")
     },
     **{
         f"frontend/{name}.py": ("tests/unit/frontend/rest/test_frontend_rest_datasets.py", "datasets over HTTP")

@@ -24,6 +24,9 @@ class Space(enum.IntEnum):
     """A key of the API (frontend/access/key_rows.py)."""
     CONTAINER_KEY = 10
     """A key that encrypts what is in a container (frontend/encryption/key_rows.py)."""
+    OWNER = 11
+    """The name that a blob goes with, where that is not the one that it was put under (frontend/names/rows.py); the key is the
+    blob's id."""
 
 
 FORGETTING = frozenset({Space.KEY, Space.CONTAINER_KEY})

@@ -107,11 +107,13 @@ class NameLives:
         tombstone: NameVersion,
         last: NameVersion,
         quota: AbstractAsyncContextManager[object],
+        may_bind: Callable[[], None],
     ) -> RevivedBlob:
         """See that the blob which a deleted name pointed to last lives; `quota` is taken where it is brought back.
 
-        Raises UpdateConflict where somebody else ended this meanwhile; BlobDeleted for one that did not go with the name, and
-        is deleted by now; and what an undelete raises.
+        `may_bind` is asked where it lives without that, so that the name would be bound to a blob which does not go with it;
+        what it raises is raised, and nothing is changed. Raises UpdateConflict where somebody else ended this meanwhile;
+        BlobDeleted for one that did not go with the name, and is deleted by now; and what an undelete raises.
         """
         intent = await self.hold(place, last.id, after=tombstone.stamp.time)
         try:
@@ -120,7 +122,7 @@ class NameLives:
             await self._intents.end(intent)
             raise
         if not head.state.deleted:
-            return RevivedBlob(intent.kept(), brought_back=False)
+            return await self._bound(intent, may_bind)
         if last.blob is None or not last.blob.owned:
             await self._intents.end(intent)
             raise BlobDeleted(f"the name was bound to the blob {last.id}, which was deleted since; undelete that first")
@@ -140,8 +142,17 @@ class NameLives:
             async with quota:
                 await update.undelete(request, self._router, last.id, announce=announce)
         except NotDeleted:  # by its id, in this moment
-            return RevivedBlob(intent.kept(), brought_back=False)
+            return await self._bound(intent, may_bind)
         return RevivedBlob(intent.kept(), brought_back=True)
+
+    async def _bound(self, intent: WrittenIntent, may_bind: Callable[[], None]) -> RevivedBlob:
+        """Of a blob that was moved to another name, or that somebody brought back by its id."""
+        try:
+            may_bind()
+        except AmbryError:
+            await self._intents.end(intent)
+            raise
+        return RevivedBlob(intent.kept(), brought_back=False)
 
     async def settle(self, blob_id: BlobId) -> None:
         """End what others began for a name and this blob. Raises Unavailable where that cannot be done now."""

@@ -38,7 +38,7 @@ from frontend.metadata.store import (
     Version,
 )
 from frontend.metadata.unreadable import readable
-from frontend.names.rows import NamedBlob, decode_named, encode_named
+from frontend.names.rows import NamedBlob, decode_named, decode_owner, encode_named, encode_owner
 
 ASKED_AT_ONCE = 32
 """Names of one request that other datacenters are asked for."""
@@ -59,6 +59,21 @@ class NameVersion(msgspec.Struct, frozen=True):
         if self.blob is None:
             raise InvariantBroken("a name that was deleted points to nothing")
         return BlobId(self.blob.id)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The name that a blob goes with."""
+
+    blob: BlobId
+    scope: int
+    name: bytes | None
+    """None: the one that it was put under, if it was put under one."""
+    stands: Condition
+    """What holds as long as that is so."""
+
+    def becomes(self, name: bytes) -> Put:
+        """The change that has the blob go with another one, where nobody else changed that meanwhile."""
+        return Put(Space.OWNER, self.scope, self.blob.raw, encode_owner(name), self.stands)
 
 
 class Names:
@@ -170,7 +185,28 @@ class Names:
         if source.blob is None:
             raise InvariantBroken("a name that was deleted is not renamed")
         put = Put(self.space, scope, key, encode_named(source.blob), condition)
-        return await self._write(put, [Put(self.space, scope, source.key, None, source.stamp), *along])
+        gone = Put(self.space, scope, source.key, None, source.stamp)
+        owner = await self.owner(scope, source.id)
+        # Before the name that is gone: whoever follows this log and has seen that, knows where the blob went.
+        moved = [owner.becomes(key)] if self._goes_with(source, owner) else []
+        return await self._write(put, [*moved, gone, *along])
+
+    async def owner(self, scope: int, blob: BlobId) -> Owner:
+        """The name that a blob goes with."""
+        found = await self._store.get(Space.OWNER, scope, blob.raw)
+        name = None if found is None or found.value is None else decode_owner(found.value)
+        return Owner(blob, scope, name, Expect.ABSENT if found is None else found.stamp)
+
+    async def as_owner(self, version: NameVersion) -> NameVersion:
+        """A version that says that its blob goes with the name, as one that says so only where that is still so."""
+        if version.blob is None or not version.blob.owned:
+            return version
+        owned = self._goes_with(version, await self.owner(version.version.scope, version.id))
+        return msgspec.structs.replace(version, blob=msgspec.structs.replace(version.blob, owned=owned))
+
+    @staticmethod
+    def _goes_with(version: NameVersion, owner: Owner) -> bool:
+        return version.blob is not None and version.blob.owned and owner.name in (None, version.key)
 
     async def _write(self, put: Put, along: Sequence[Change]) -> NameVersion:
         try:
@@ -247,6 +283,8 @@ def refusal(conflict: Conflict) -> AlreadyExists | UpdateConflict:
     change, current = conflict.change, conflict.current
     if not isinstance(change, Put):
         return given_up()
+    if change.space is Space.OWNER:
+        return UpdateConflict("the blob got another name meanwhile, and goes with that; look at it and try again")
     if change.condition is Expect.ABSENT:
         return AlreadyExists(
             f"{_called(change.space, change.key)} exists; x-ambry-named-upsert: true lets it point to the new blob"

@@ -11,6 +11,11 @@ The value of a NAME register, big-endian:
 
 The key is the name's UTF-8, the scope its container.
 
+A blob goes with one name at a time. The value of an OWNER register, whose key is the blob's id, says which: version 1 and the
+name's UTF-8. It is written in the group in which a name gets a blob that goes with it otherwise than by a put: by a rename, or
+a bind with `owned`. Where it never was, the blob goes with the name that it was put under. Bit 0 of a name that is not the one
+is not believed.
+
 A row of INTENT holds version 1 and an Intent in msgpack; its key is 16 bytes of chance, or "life" and a blob's id.
 """
 
@@ -54,6 +59,17 @@ def decode_named(value: bytes) -> NamedBlob:
         raise DataCorrupt(f"a name's value has {_VALUE.size} bytes, this one {len(value)}")
     _, flags, blob_id, size, expires_at_ms = _VALUE.unpack(value)
     return NamedBlob(blob_id, size, expires_at_ms, bool(flags & _OWNED))
+
+
+def encode_owner(name: bytes) -> bytes:
+    return b"\x01" + name
+
+
+def decode_owner(value: bytes) -> bytes:
+    """The key of the name. Raises FormatUnknown."""
+    if value[:1] != b"\x01":
+        raise FormatUnknown("what a blob goes with was written by a newer release; upgrade to change its name")
+    return value[1:]
 
 
 def name_key(name: str) -> bytes:

@@ -7,13 +7,21 @@ from contextlib import suppress
 import msgspec
 from aiohttp import web
 
-from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, NameDeleted, PreconditionFailed, must_have
+from ambry.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AmbryError,
+    InvalidRequest,
+    NameDeleted,
+    PreconditionFailed,
+    must_have,
+)
 from ambry.ids import BlobId
 from ambry.rest.access import Role
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.exchange import Exchange
 from frontend.names.lives import NameLives
-from frontend.names.names import Names, NameVersion
+from frontend.names.names import Names, NameVersion, Owner
 from frontend.names.rows import NamedBlob, name_key
 from frontend.rest.blob import parse_id
 from frontend.rest.entry import Entry, container_of, decide_on
@@ -98,32 +106,57 @@ class NameActions:
         container = container_of(exchange)
         if (blob_id.account, blob_id.container) != (container.account_id, container.container_id):
             raise PreconditionFailed(f"the blob {blob_id} is not in the container {container}")
-        await self._check_may_bind(exchange, blob_id, action)
-        living = name.living
-        if action.upload and living is not None and living.id == blob_id:
-            return living  # the same again
+        living, owner = name.living, await self._names.owner(name.scope, blob_id)
+        if action.upload is not None:
+            await self._check_made(exchange, blob_id, action.upload)
+            owned = living is not None and living.id == blob_id and living.blob is not None and living.blob.owned
+            if living is not None and owned and owner.name == name.key:
+                return living  # the same again
+            self._check_has_no_owner(exchange, owner)
+        else:
+            self._decide_to_bind(exchange, owned=action.owned)
         condition = self._changes.may_point(exchange, name)
         held = await self._lives.hold(name.place, blob_id)
         try:
             head = await read_head(exchange.context, self._router, blob_id)
             blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=action.owned)
-            return await self._changes.point(exchange, name, blob, condition, [held.kept()])
+            becomes = [owner.becomes(name.key)] if action.owned else []
+            return await self._changes.point(exchange, name, blob, condition, [held.kept(), *becomes])
         except AmbryError:
             with suppress(AmbryError):  # the janitor sees to it
                 await self._lives.settle(blob_id)
             raise
 
-    async def _check_may_bind(self, exchange: Exchange, blob_id: BlobId, action: _Action) -> None:
-        """Whether who asks may let the name point to a blob, and the blob go with it: who may read it, as the name's readers
-        will, and delete it; or has just uploaded it for that name.
+    @staticmethod
+    def _decide_to_bind(exchange: Exchange, *, owned: bool) -> None:
+        """Whether who asks may let the name point to any blob of the container: who may read it, as the name's readers will,
+        and delete it where it goes with the name. Every binding is decided here but the first of an upload's blob.
+
+        Raises AccessDenied.
+        """
+        decide_on(exchange, Role.READ | Role.DELETE if owned else Role.READ, container_of(exchange))
+
+    def _check_has_no_owner(self, exchange: Exchange, owner: Owner) -> None:
+        """An upload binds its blob once: from then on that is somebody's by its name, and is bound as any other.
+
+        Raises AccessDenied.
+        """
+        if owner.name is None:
+            return
+        try:
+            self._decide_to_bind(exchange, owned=True)
+        except AccessDenied as denied:
+            raise AccessDenied(
+                f"the blob {owner.blob} went with a name already, so that its upload gives no right to it any more; "
+                f"{denied.message}"
+            ) from denied
+
+    async def _check_made(self, exchange: Exchange, blob_id: BlobId, upload: str) -> None:
+        """Whether who asks may go on with the upload session, for this name, and it made the blob.
 
         Raises AccessDenied; InvalidRequest for the session of another blob, UploadNotFound, UploadGone.
         """
-        container = container_of(exchange)
-        if action.upload is None:
-            decide_on(exchange, Role.READ | Role.DELETE if action.owned else Role.READ, container)
-            return
-        id = session_id(action.upload)
+        container, id = container_of(exchange), session_id(upload)
 
         async def admit(session: Session) -> None:
             await self._entry.admit_to_session(exchange, id, session)
@@ -134,23 +167,43 @@ class NameActions:
         else:
             decide_on(exchange, Role.READ | Role.WRITE, container)
         if found.session.blob_id != blob_id or found.session.state is not SessionState.DONE:
-            raise InvalidRequest(f"the upload session {action.upload} has not made the blob {blob_id}")
+            raise InvalidRequest(f"the upload session {upload} has not made the blob {blob_id}")
 
-    async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
-        """Bring a deleted name back, and the last blob that it pointed to."""
+    async def last(self, exchange: Exchange, name: AboutName) -> NameVersion:
+        """What a name pointed to last, or does, for who may let it point there again.
+
+        A blob that does not go with the name, because it was bound to it or moved to another one, is as any of the container.
+        Raises AccessDenied, NameNotFound, InvalidRequest, Unavailable.
+        """
         if name.newest is None:
             with suppress(NameDeleted):
                 await self._names.find(name.scope, name.key)  # says that there never was one, or brings it here
             name.newest = await self._names.newest(name.scope, name.key)
-        if name.newest is None or name.living is not None:
-            raise AlreadyExists("the name is not deleted: it points to a blob")
-        last = await self._names.last_blob(name.scope, name.newest)
+        last = name.newest
+        if last is not None and last.blob is None:
+            last = await self._names.last_blob(name.scope, last)
         if last is None or last.blob is None:
             raise InvalidRequest("the name never pointed to a blob here")
-        quota = Hold(self._quotas, container_of(exchange), last.blob.size)
-        revived = await self._lives.revive(exchange.context, name.place, name.newest, last, quota)
-        # Where it lived it is bound here: it was renamed, or somebody brought it back by its id. It does not go with this one.
-        blob = msgspec.structs.replace(last.blob, owned=revived.brought_back)
+        last = await self._names.as_owner(last)
+        if not must_have(last.blob, "the blob of a version that has one").owned:
+            self._decide_to_bind(exchange, owned=False)
+        return last
+
+    async def undelete(self, exchange: Exchange, name: AboutName) -> NameVersion:
+        """Bring a deleted name back, and the last blob that it pointed to."""
+        if name.living is not None:
+            raise AlreadyExists("the name is not deleted: it points to a blob")
+        last = await self.last(exchange, name)
+        if name.newest is None or name.living is not None:  # another datacenter has it
+            raise AlreadyExists("the name is not deleted: it points to a blob")
+        known = must_have(last.blob, "the blob of a version that has one")
+        quota = Hold(self._quotas, container_of(exchange), known.size)
+
+        def may_bind() -> None:
+            self._decide_to_bind(exchange, owned=False)
+
+        revived = await self._lives.revive(exchange.context, name.place, name.newest, last, quota, may_bind)
+        blob = msgspec.structs.replace(known, owned=revived.brought_back)
         try:
             return await self._changes.replace(exchange, name, name.newest, blob, [revived.kept])
         except NOTHING_CHANGED:

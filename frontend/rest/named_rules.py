@@ -179,7 +179,8 @@ class NameChanges:
 
         async def write(container: Container, require: Require) -> None:
             container.check_unlocked(self._clock.wall_ms())
-            if living.blob is None or not living.blob.owned:
+            owner = await self._names.as_owner(living)
+            if owner.blob is None or not owner.blob.owned:
                 await self._names.bury(name.scope, name.key, living.stamp, [require])
                 return
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import msgspec
 from aiohttp import web
 
-from ambry.errors import InvalidRequest, NameDeleted, must_have
+from ambry.errors import must_have
 from ambry.rest import names as header
 from ambry.rest import text as rules
 from frontend.containers.resolver import Containers
@@ -35,7 +33,7 @@ class NamedUpdates:
     async def enter_living(self, exchange: Exchange, text: str) -> None:
         """For the blob that a name points to. Raises InvalidRequest, NameNotFound, NameDeleted, Unavailable, AccessDenied."""
         name = await self._enter(exchange, text)
-        name.newest = await self._names.find(name.scope, name.key)
+        name.newest = await self._names.as_owner(await self._names.find(name.scope, name.key))
         mean_blob(exchange, must_have(name.newest.blob, "the blob of a name that lives"))
         decide_on(exchange, exchange.needs.roles, container_of(exchange), exchange.name)
         exchange.about = name.newest.id
@@ -43,18 +41,7 @@ class NamedUpdates:
     async def enter_deleted(self, exchange: Exchange, text: str) -> None:
         """For the last blob that a deleted name pointed to. Raises as enter_living."""
         name = await self._enter(exchange, text)
-        newest = await self._names.newest(name.scope, name.key)
-        if newest is None:
-            with suppress(NameDeleted):
-                await self._names.find(name.scope, name.key)  # says that there never was one, or brings it here
-            newest = await self._names.newest(name.scope, name.key)
-        name.newest = newest
-        last = newest
-        if newest is not None and newest.blob is None:
-            last = await self._names.last_blob(name.scope, newest)
-        if last is None or last.blob is None:
-            raise InvalidRequest("the name never pointed to a blob here")
-        exchange.about = last.id
+        exchange.about = (await self._actions.last(exchange, name)).id
 
     async def _enter(self, exchange: Exchange, text: str) -> AboutName:
         account, _, rest = text.removeprefix(PREFIX).partition("/")

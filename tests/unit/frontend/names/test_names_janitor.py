@@ -133,7 +133,9 @@ async def test_a_blob_that_was_brought_back_for_a_name_that_was_not_goes_again(w
     buried = await world.names.bury(SCOPE, NAME, pointed.stamp)
     await update.delete(world.cluster.request(), world.cluster.context, BlobId(blob.id))
     request = world.cluster.request()
-    assert (await world.lives.revive(request, PLACE, buried, pointed, contextlib.nullcontext())).brought_back
+    assert (
+        await world.lives.revive(request, PLACE, buried, pointed, contextlib.nullcontext(), lambda: None)
+    ).brought_back
     assert world.living() == {blob.id}
     world.clock.advance(LONG_S)
     await world.janitor.tick()

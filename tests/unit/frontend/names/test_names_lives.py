@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from ambry.blob import NEVER_MS
-from ambry.errors import BlobDeleted, UpdateConflict
+from ambry.errors import AccessDenied, BlobDeleted, UpdateConflict
 from ambry.ids import BlobId
 from frontend.container import scope_of
 from frontend.metadata.leases import Leases
@@ -93,14 +93,17 @@ class World:
         owned = replace(blob, owned=revived.brought_back)
         return await self.names.point(SCOPE, NAME, owned, tombstone.stamp, [revived.kept])
 
-    async def revive(self, request: RequestContext | None = None) -> tuple[NameVersion, RevivedBlob]:
+    async def revive(
+        self, request: RequestContext | None = None, may_bind: Callable[[], None] = lambda: None
+    ) -> tuple[NameVersion, RevivedBlob]:
         """The first half of it."""
         tombstone = await self.names.newest(SCOPE, NAME)
         assert tombstone is not None and tombstone.blob is None
         last = await self.names.last_blob(SCOPE, tombstone)
         assert last is not None
         no_quota = contextlib.nullcontext()
-        return tombstone, await self.lives.revive(request or self.request(), PLACE, tombstone, last, no_quota)
+        revived = await self.lives.revive(request or self.request(), PLACE, tombstone, last, no_quota, may_bind)
+        return tombstone, revived
 
     def request(self) -> RequestContext:
         return RequestContext.of_ours(self.cluster.context.random_source, timeout_s=20)
@@ -222,6 +225,18 @@ async def test_who_holds_a_blob_and_is_killed_leaves_it_as_it_was(world: World) 
     await world.lives.hold(NamePlace(Space.NAME, SCOPE, name_key("other")), BlobId(blob.id))
     world.clock.advance(HOUR_S)
     await world.janitor.tick()
+    assert (world.living(), await world.rows()) == ({blob.id}, 0)
+
+
+async def test_who_may_not_bind_a_blob_that_lives_leaves_everything_as_it_was(world: World) -> None:
+    blob, living = await world.named()
+    await world.names.bury(SCOPE, NAME, living.stamp)
+
+    def refuse() -> None:
+        raise AccessDenied("not bound")
+
+    with pytest.raises(AccessDenied):
+        await world.revive(may_bind=refuse)
     assert (world.living(), await world.rows()) == ({blob.id}, 0)
 
 

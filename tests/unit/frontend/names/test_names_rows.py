@@ -14,8 +14,10 @@ from frontend.names.rows import (
     NamedBlob,
     decode_intent,
     decode_named,
+    decode_owner,
     encode_intent,
     encode_named,
+    encode_owner,
     name_key,
 )
 from tests.support.samples import blob_id
@@ -34,6 +36,13 @@ def test_the_bytes_of_a_value_never_change() -> None:
         encode_named(NamedBlob(BLOB, 5, NEVER_MS, True)).hex()
         == "0101" + "62" * 36 + "0000000000000005" + "7fffffffffffffff"
     )
+
+
+def test_the_bytes_that_say_with_which_name_a_blob_goes_never_change() -> None:
+    assert encode_owner(b"x/n") == b"\x01x/n"
+    assert decode_owner(b"\x01x/n") == b"x/n"
+    with pytest.raises(FormatUnknown):
+        decode_owner(b"\x02x/n")
 
 
 @pytest.mark.parametrize("value", [b"\x01", encode_named(NamedBlob(BLOB, 1, 1, True)) + b"x"])
