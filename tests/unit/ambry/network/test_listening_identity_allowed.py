@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import re
 from collections.abc import AsyncIterator
@@ -14,12 +15,13 @@ import pytest
 from ambry.clock import SystemClock
 from ambry.clustermap.model import Node
 from ambry.errors import AccessDenied, ConfigInvalid, StoreMismatch
+from ambry.network import listening as listening_module
 from ambry.network import pool as pool_module
 from ambry.network.accepted import Accepted
 from ambry.network.connection import RpcConnection
 from ambry.network.identity import ASKED_BY, Shown, check_sender
 from ambry.network.introduction import INSTANCE_SIZE, Introduction
-from ambry.network.listening import NodeListener, require_tls
+from ambry.network.listening import HANDSHAKES_MAX, NodeListener, require_tls
 from ambry.network.pool import PeerPool
 from ambry.network.requests import Requests
 from ambry.network.responding import Responder
@@ -28,6 +30,7 @@ from ambry.protocol.frame import Frame, MessageType
 from ambry.protocol.messages import base as messages
 from ambry.protocol.messages.base import Empty, Hello
 from ambry.service import turned_away as turned_away_module
+from ambry.service.handshakes import Handshakes
 from ambry.service.listener import bind
 from ambry.service.tls import NodeIdentity, NodeRole, NodeTls, NodeTlsSection
 from deploy.certificates import CertificateAuthority
@@ -277,3 +280,28 @@ async def test_strangers_that_say_nothing_in_their_handshake_keep_no_node_out_an
         async with calling(node_section(made, NodeRole.FRONTEND, "f2"), "f2", port) as pool:
             await connected(pool)
             await pool["n1"].request(MessageType.PING, Empty(), timeout_s=20)
+
+
+async def test_of_strangers_that_say_nothing_the_oldest_gives_way_and_the_rest_goes_when_the_port_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each keeps a descriptor; none here ends by its own time."""
+    monkeypatch.setattr(listening_module, "Handshakes", functools.partial(Handshakes, within_s=3_600.0))
+    lines = capture_log(monkeypatch, turned_away_module)
+    made = authority(tmp_path)
+
+    async def ends(reader: asyncio.StreamReader) -> None:
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
+
+    async with listening(node_section(made, NodeRole.DATANODE, "n1")) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(HANDSHAKES_MAX)]
+        async with connection_to(node_section(made, NodeRole.DATANODE, "n2"), port) as connection:
+            await connection.request(MessageType.HELLO, Hello(CLUSTER, "n2", "n1"), timeout_s=60)
+            await ends(silent[0][0])
+            await connection.request(MessageType.CHANGES, Empty(), timeout_s=60)
+        assert not any(reader.at_eof() for reader, _ in silent[1:])
+        assert [line["error"] for line in lines] == ["others came, and it had not said who it is"]
+    for reader, writer in silent:
+        await ends(reader)
+        writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
 import ssl
@@ -18,6 +19,7 @@ from ambry.service import admin as admin_module
 from ambry.service import turned_away as turned_away_module
 from ambry.service.admin import AdminTls, start_admin
 from ambry.service.admin_client import AdminUnanswered, ask_admin
+from ambry.service.handshakes import Handshakes
 from ambry.service.operator_option import operator, operator_option
 from ambry.service.tls import NodeIdentity, NodeRole, NodeTls, NodeTlsSection, calling_context
 from deploy.certificates import CertificateAuthority
@@ -143,6 +145,33 @@ async def test_handshakes_that_come_to_nothing_leave_room(made: CertificateAutho
     writer.write(b"GET /things HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert (await reader.read()).endswith(b"[1,2]")
     writer.close()
+
+
+async def test_of_strangers_that_say_nothing_the_oldest_gives_way_and_the_rest_goes_when_the_port_closes(
+    made: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None here ends by its own time."""
+    monkeypatch.setattr(admin_module, "Handshakes", functools.partial(Handshakes, within_s=3_600.0))
+    lines = capture_log(monkeypatch, turned_away_module)
+
+    async def ends(reader: asyncio.StreamReader) -> None:
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
+
+    tls = AdminTls(NodeTls(node_section(made, NodeRole.DATANODE, "n1")), CLUSTER)
+    admin = await start_admin("0.0.0.0", 0, ready=list, pages={"/things": lambda: [1, 2]}, tls=tls)
+    try:
+        silent = [await asyncio.open_connection("127.0.0.1", admin.port) for _ in range(admin_module.CONNECTIONS_MAX)]
+        me = node_section(made, NodeRole.OPERATOR, "me")
+        assert await ask(f"https://127.0.0.1:{admin.port}", me) == [1, 2]
+        await ends(silent[0][0])
+        assert not any(reader.at_eof() for reader, _ in silent[1:])
+        assert [line["error"] for line in lines] == ["others came, and it had not said who it is"]
+    finally:
+        await admin.close()
+    for reader, writer in silent:
+        await ends(reader)
+        writer.close()
 
 
 def test_the_option_comes_from_the_command_line_or_the_environment() -> None:
