@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 def authority(host: str, port: int) -> str:
@@ -18,3 +22,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Networks as they are written: `10.0.0.0/8`, `fd00::/8`, or one address. Raises ValueError for what is none."""
+    found = tuple(ip_network(text) for text in texts)
+    for network in found:
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+            raise ValueError(f"{network} is a network of IPv4: write it as one")
+    return found

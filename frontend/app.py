@@ -38,6 +38,7 @@ from frontend.encryption.opening import keyring_of
 from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
+from frontend.http.proxies import TrustedProxies
 from frontend.http.server import HttpServer
 from frontend.limits.meters import Meters
 from frontend.limits.rates import Rates
@@ -163,6 +164,7 @@ class Frontend:
                 audit=audit,
             ),
             meters=meters,
+            proxies=TrustedProxies(config.trusted_proxies),
         )
         services.use_counts.tallies = pipeline.tallies
         server = HttpServer(

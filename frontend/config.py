@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from ambry.address import is_loopback
+from ambry.address import is_loopback, networks_of
 from ambry.clustermap.model import ClusterMap
 from ambry.config import Amount, Interval, Millis, Port, Rate, Seconds, Some
 from ambry.errors import ConfigInvalid
@@ -44,6 +44,7 @@ class FrontendSection(msgspec.Struct, frozen=True):
     port: Port = 0
     hosts: tuple[str, ...] = ()
     behind_proxy: bool = False
+    trusted_proxies: tuple[str, ...] = ()
     admin_host: str = "127.0.0.1"
     admin_port: Port = 0
     rpc_host: str = ""
@@ -213,6 +214,24 @@ def _check_encryption(section: EncryptionSection) -> None:
         raise ConfigInvalid("encryption.namespace stands in a header: printable ASCII")
 
 
+def _check_proxies(frontend: FrontendSection, *, keys: bool) -> None:
+    try:
+        networks = networks_of(frontend.trusted_proxies)
+    except ValueError as cause:
+        raise ConfigInvalid(
+            f"frontend.trusted_proxies: {cause}; each is an address or a network, as 10.1.2.3 or 10.1.2.0/24"
+        ) from cause
+    if any(not network.prefixlen for network in networks):
+        raise ConfigInvalid(
+            "frontend.trusted_proxies holds every address, so whoever asks would say who they are: name those of the proxies"
+        )
+    if not keys and (networks or frontend.behind_proxy):
+        raise ConfigInvalid(
+            "frontend.trusted_proxies or behind_proxy is set, and access.enabled is false: without keys a frontend serves its "
+            "own machine alone, and what a proxy sends on may come from anywhere; leave access.enabled out"
+        )
+
+
 def check(config: FrontendConfig) -> FrontendConfig:
     """Refuse what cannot work. Raises ConfigInvalid naming the key."""
     for key in ("name", "datacenter", "layout"):
@@ -291,6 +310,7 @@ def check(config: FrontendConfig) -> FrontendConfig:
             f"frontend.host is {frontend.host!r}, and access.enabled is false: without keys a frontend serves loopback alone, "
             "or whoever reaches it reads and deletes everything; leave access.enabled out, or listen on 127.0.0.1"
         )
+    _check_proxies(frontend, keys=config.access.enabled)
     if not Path(config.frontend.layout).is_file():
         raise ConfigInvalid(f"frontend.layout: there is no file {config.frontend.layout}")
     return config

@@ -47,6 +47,12 @@ def judge(config: FrontendConfig, seen: Sight) -> Iterator[Finding]:
     yield from rules.admin_port(section.admin_host, "frontend.admin_host", config.node_tls)
     yield from rules.host_names(section.hosts, "frontend.hosts")
     yield from rules.front_tls(seen, config.tls, section.host, behind_proxy=section.behind_proxy)
+    if section.behind_proxy and not section.trusted_proxies:
+        yield rules.note(
+            "clients-unseen", "no proxy is trusted to tell who asks", "frontend.trusted_proxies",
+            "audit, log and the rates of clients without a key have the proxy's address in place of theirs",
+            "name the proxy's addresses, and let it send X-Forwarded-For",
+        )  # fmt: skip
     yield from _node_tls(config, seen)
     yield from _metadata(config, seen)
     yield from _encryption(config, seen)

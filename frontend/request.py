@@ -32,6 +32,12 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     timeout_s: float
     deadline: float
     """On the event loop's clock; the client has its answer by then."""
+    client: str = ""
+    """The address that it comes from; empty where the connection ended."""
+    proxy: str = ""
+    """That of the trusted proxy which told so; empty where nobody stands between."""
+    scheme: str = ""
+    """In which its client asked, as a trusted proxy told; empty where none did."""
     container: Container | None = None
     """What it is about: where an upload goes, or where the blob is that it names. None until that is known, or for a page."""
     who: Who = NOBODY

@@ -5,6 +5,7 @@ has no secrets.
 
     time, request_id      when it was over (RFC 3339), and the id that answers and logs have
     client                the address that it came from
+    proxy                 that of the trusted proxy that told so, where one did
     key, key_name         whose key; null for nobody's
     signed                true where a URL was sent that this key signed
     keyless               true where no keys are asked for
@@ -37,7 +38,6 @@ def audit_lines(
     context: RequestContext,
     *,
     wall_ms: int,
-    client: str,
     method: str,
     op: str,
     status: int,
@@ -49,13 +49,15 @@ def audit_lines(
     pairs: dict[str, Any] = {
         "time": datetime.fromtimestamp(wall_ms / 1000, UTC),
         "request_id": context.id,
-        "client": client,
+        "client": context.client,
         "key": who.id or None,
         "key_name": who.name or None,
         "method": method,
         "op": op,
         "path": context.path,
     }
+    if context.proxy:
+        pairs["proxy"] = context.proxy
     if who.signed:
         pairs["signed"] = True
     if who.anybody:

@@ -71,7 +71,6 @@ class AuditTrail:
         self,
         context: RequestContext,
         *,
-        client: str,
         method: str,
         op: str,
         status: int,
@@ -89,7 +88,6 @@ class AuditTrail:
         lines = audit_lines(
             context,
             wall_ms=self._clock.wall_ms(),
-            client=client,
             method=method,
             op=op,
             status=status,

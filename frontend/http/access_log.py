@@ -115,8 +115,7 @@ class AccessLog:
         if self.audit is not None and (
             context.changes or refused or context.items or (container is not None and container.settings.audit_reads)
         ):
-            client = connection.client if connection is not None else ""
-            self.audit.tell(context, client=client, method=method, op=op, status=status, refused=refused, noted=noted)
+            self.audit.tell(context, method=method, op=op, status=status, refused=refused, noted=noted)
         if received and 200 <= status < 300:
             metrics.BYTES_IN.value += received
         if sent:
@@ -128,7 +127,7 @@ class AccessLog:
             return
         pairs = {
             "request_id": context.id,
-            "client": connection.client if connection is not None else "",
+            "client": context.client,
             "method": method,
             "op": op,
             "status": status,
@@ -137,6 +136,8 @@ class AccessLog:
             "bytes_out": sent,
             **noted,
         }
+        if context.proxy:
+            pairs["proxy"] = context.proxy
         if "error" in pairs:
             pairs["error"] = without_secrets(pairs["error"])
         if container is not None:

@@ -101,11 +101,6 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         """Whom it is sent to: what an absolute target names, else its Host."""
         return self.headers.get("host") if self.target.authority is None else self.target.authority
 
-    @property
-    def client(self) -> str:
-        """The address that it comes from; empty where the connection ended."""
-        return "" if self.connection is None else self.connection.client
-
     async def continue_if_expected(self) -> None:
         """Answer `Expect: 100-continue`; call it when nothing speaks against taking the body.
 
@@ -182,6 +177,11 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
         await response.write_eof()
         response.body = None
         return response
+
+    @property
+    def scheme(self) -> str:
+        """In which its client asks: as a trusted proxy told, else as the connection is."""
+        return self.context.scheme or ("https" if self._in_tls else "http")
 
     @property
     def _in_tls(self) -> bool:

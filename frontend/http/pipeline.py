@@ -30,6 +30,7 @@ from frontend.http.connections import READ_BYTES, Connection
 from frontend.http.exchange import Exchange
 from frontend.http.fields import check_fields, gather
 from frontend.http.handler import Handler
+from frontend.http.proxies import Sender, TrustedProxies
 from frontend.http.route import Dialect, Route
 from frontend.http.target import Target, parse_target
 from frontend.limits.meters import Meters, UseTally
@@ -65,8 +66,9 @@ class Pipeline:
         request_timeout_s: float,
         access_log: AccessLog,
         meters: Meters | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
-        """Without `meters` nobody is bounded."""
+        """Without `meters` nobody is bounded. Without `proxies` none is trusted."""
         self._dialect = dialect
         self._common_lines = wire.lines(dialect.common)
         self.hosts = hosts
@@ -76,6 +78,7 @@ class Pipeline:
         self._timeout_s = request_timeout_s
         self.log = access_log
         self.meters = Meters(now=clock.monotonic) if meters is None else meters
+        self._proxies = TrustedProxies() if proxies is None else proxies
         self._fixed = {
             (method, route.target): KnownTarget(parse_target(method, route.target), route)
             for route in dialect.routes
@@ -101,7 +104,11 @@ class Pipeline:
         begun = connection.take_begun() if connection is not None else None
         metrics.begun.value += 1
         started = self._clock.monotonic() if begun is None else begun.started
-        context = self.context() if begun is None else begun.context
+        if begun is None:
+            peer = "" if connection is None else connection.client
+            context = self._context(self._proxies.sender(peer, http.headers))
+        else:
+            context = begun.context
         exchange = Exchange(
             http=http,
             method=http.method,
@@ -129,13 +136,16 @@ class Pipeline:
         """The same as it stands in an answer."""
         return f"{self._common_lines}{self._dialect.request_id_header}: {context.id}\r\n"
 
-    def context(self) -> RequestContext:
+    def _context(self, sender: Sender) -> RequestContext:
         """A request's that begins now."""
         request_id = self._random.getrandbits(128).to_bytes(16, "big").hex()
         return RequestContext(
             id=request_id,
             timeout_s=self._timeout_s,
             deadline=self._now() + self._timeout_s,
+            client=sender.client,
+            proxy=sender.proxy,
+            scheme=sender.scheme,
             standing=self._dialect.check_standing,
         )
 
@@ -143,14 +153,17 @@ class Pipeline:
         self, who: Who, connection: Connection, container: Container, *, changes: bool = False
     ) -> RequestContext | None:
         """The context of a request that begins now and has its place in the rate of who asks; None where there is none, or
-        where the audit takes no changes."""
+        where the audit takes no changes.
+
+        For a request that is plain (frontend/http/plain.py): it has no header in which a proxy tells who its client is.
+        """
         audit = self.log.audit
         if changes and audit is not None and not audit.takes_changes:
             return None
         meter = self.meters.admitted(who, connection.client)
         if meter is None:
             return None
-        context = self.context()
+        context = self._context(Sender(connection.client))
         context.container, context.who, context.meter, context.changes = container, who, meter, changes
         return context
 
@@ -159,7 +172,7 @@ class Pipeline:
         context = exchange.context
         if context.meter is None:
             try:
-                context.meter = self.meters.admit(context.who, exchange.client)
+                context.meter = self.meters.admit(context.who, context.client)
             except RateLimited:
                 metrics.RATE_LIMITED.labels("key" if context.who.known else "address").value += 1
                 raise

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock, system_secret
-from ambry.errors import AmbryError, InvariantBroken, UpdateConflict
+from ambry.errors import AccessDenied, AmbryError, InvariantBroken, UpdateConflict
 from ambry.rest import names
 from ambry.rest.text import plain_text, sentence_in_header
 from frontend.access.signed_use import SignedUrls
@@ -18,6 +18,7 @@ from frontend.config import FrontendConfig
 from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.problem import headers_of
+from frontend.http.proxies import sent_on
 from frontend.http.route import Route
 from frontend.request import RequestContext
 from frontend.rest import cross_origin
@@ -157,7 +158,12 @@ class AmbryApi:
         try:
             signed = bool(exchange.target.query) and take_signed(exchange, self._signed)
             if needs.on is not On.NOTHING and not signed:
-                exchange.context.who = self.access.of(exchange.headers.get("authorization"))
+                who = exchange.context.who = self.access.of(exchange.headers.get("authorization"))
+                if who.anybody and (header := sent_on(exchange.headers)) is not None:
+                    raise AccessDenied(
+                        f"a proxy sent this on ({header}), and a frontend that asks for no keys serves its own machine alone: "
+                        "leave access.enabled out of its configuration, or ask it without the proxy"
+                    )
         except AmbryError:
             cross_origin.let_hear(exchange, self.containers.directory.origins)
             raise

@@ -176,9 +176,7 @@ class SignedUrlPages:
 
     @staticmethod
     def _base(exchange: Exchange) -> str:
-        transport = exchange.http.transport
-        secure = transport is not None and transport.get_extra_info("ssl_object") is not None
-        return "" if exchange.authority is None else f"{'https' if secure else 'http'}://{exchange.authority}"
+        return "" if exchange.authority is None else f"{exchange.scheme}://{exchange.authority}"
 
 
 def take_signed(exchange: Exchange, signed: SignedUrls) -> bool:

@@ -20,12 +20,14 @@ from ambry.clock import SystemClock, system_secret
 from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.access.verified import Access, trusting
+from frontend.audit.trail import AuditTrail
 from frontend.config import AccountEntry, FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.encryption.keyring import Keyring
 from frontend.http.access_log import AccessLog
 from frontend.http.admission import limits_of
 from frontend.http.pipeline import Pipeline
+from frontend.http.proxies import TrustedProxies
 from frontend.http.server import HttpServer
 from frontend.limits.meters import Meters
 from frontend.metadata.store import MetadataStore
@@ -166,6 +168,7 @@ async def http_frontend(
     access: Access | None = None,
     url_secret: bytes | None = None,
     meters: Meters | None = None,
+    audit: AuditTrail | None = None,
     provider: TroubledProvider | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
@@ -222,8 +225,9 @@ async def http_frontend(
         clock=cluster.context.clock,
         random_source=random.Random(3),
         request_timeout_s=cluster.context.config.request_timeout_ms / 1000,
-        access_log=AccessLog(enabled=config.access_log, random_source=random.Random(5)),
+        access_log=AccessLog(enabled=config.access_log, random_source=random.Random(5), audit=audit),
         meters=meters,
+        proxies=TrustedProxies(config.trusted_proxies),
     )
     if services is not None:
         services.use_counts.tallies = pipeline.tallies

@@ -162,3 +162,31 @@ def test_what_asks_for_no_key_listens_on_loopback_alone(tmp_path: Path, more: di
         check(FrontendConfig(frontend=section, access=AccessSection(enabled=False)))
     if "host" in more:
         check(FrontendConfig(frontend=section))
+
+
+@pytest.mark.parametrize(
+    ("proxies", "says"),
+    [
+        (("10.0.0.1/24",), "10.0.0.1/24 has host bits set"),
+        (("proxy.internal",), "does not appear to be an IPv4 or IPv6 network"),
+        (("10.0.0.7:80",), "does not appear to be"),
+        (("::ffff:10.0.0.0/104",), "write it as one"),
+        (("10.0.0.7", "0.0.0.0/0"), "every address"),
+        (("::/0",), "every address"),
+    ],
+)
+def test_who_is_believed_is_an_address_or_a_network_and_not_everybody(
+    good: FrontendConfig, proxies: tuple[str, ...], says: str
+) -> None:
+    section = msgspec.structs.replace(good.frontend, trusted_proxies=proxies)
+    with pytest.raises(ConfigInvalid, match=r"frontend\.trusted_proxies") as refused:
+        check(msgspec.structs.replace(good, frontend=section))
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize("behind", [{"behind_proxy": True}, {"trusted_proxies": ("127.0.0.1", "fd00::/8")}])
+def test_what_a_proxy_sends_on_comes_from_anywhere_and_so_takes_keys(good: FrontendConfig, behind: Any) -> None:
+    behind_one = msgspec.structs.replace(good, frontend=msgspec.structs.replace(good.frontend, **behind))
+    assert check(behind_one) is behind_one
+    with pytest.raises(ConfigInvalid, match=r"access\.enabled is false: without keys"):
+        check(msgspec.structs.replace(behind_one, access=AccessSection(enabled=False)))

@@ -31,9 +31,14 @@ def layout(tmp_path: Path) -> Path:
 
 
 def found(
-    layout: Path, *, modes: dict[str, int] | None = None, devices: dict[str, int] | None = None, **sections: Any
+    layout: Path,
+    *,
+    modes: dict[str, int] | None = None,
+    devices: dict[str, int] | None = None,
+    notes: bool = False,
+    **sections: Any,
 ) -> set[str]:
-    """The codes of all but notes, of a configuration that is right but for `sections`."""
+    """The codes of all but notes, or of those, of a configuration that is right but for `sections`."""
     place = layout.parent
     tree: dict[str, Any] = {
         "frontend": {"name": "f1", "datacenter": "dc1", "layout": str(layout)},
@@ -49,7 +54,14 @@ def found(
     for name, device in (devices or {}).items():
         files[place / name] = replace(files[place / name], device=device)
     seen = Sight(config=place / "f.toml", now_ms=0, files=files, certificates={}, lists_end_ms={}, process=RUNNING)
-    return {each.code for each in judge(config, seen) if each.severity is not Severity.NOTE}
+    return {each.code for each in judge(config, seen) if (each.severity is Severity.NOTE) == notes}
+
+
+def test_a_proxy_that_is_not_believed_hides_who_asks(layout: Path) -> None:
+    behind: dict[str, Any] = {"host": "10.0.0.1", "behind_proxy": True}
+    assert "clients-unseen" in found(layout, notes=True, frontend=behind)
+    assert "clients-unseen" not in found(layout, notes=True, frontend={**behind, "trusted_proxies": ["10.0.0.2"]})
+    assert "clients-unseen" not in found(layout, notes=True)
 
 
 def test_nothing_is_found_of_what_is_right(layout: Path) -> None:

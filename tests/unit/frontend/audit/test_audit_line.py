@@ -13,14 +13,14 @@ KEY = fresh_key()
 
 
 def told(context: RequestContext, noted: dict[str, Any] | None = None, **more: Any) -> list[dict[str, Any]]:
-    said = {"wall_ms": 1_795_000_000_123, "client": "10.0.0.7", "method": "PUT", "op": "key_change", "status": 403}
+    said = {"wall_ms": 1_795_000_000_123, "method": "PUT", "op": "key_change", "status": 403}
     raw = audit_lines(context, noted=noted or {}, **{**said, **more})
     assert raw.endswith(b"\n") and KEY.secret.encode() not in raw
     return [json.loads(line) for line in raw.splitlines()]
 
 
 def context(who: Who, **more: Any) -> RequestContext:
-    return RequestContext(id="r1", timeout_s=1.0, deadline=1.0, who=who, changes=True, **more)
+    return RequestContext(id="r1", timeout_s=1.0, deadline=1.0, client="10.0.0.7", who=who, changes=True, **more)
 
 
 def test_a_line_says_who_did_what_from_where_with_which_answer() -> None:
@@ -41,6 +41,11 @@ def test_a_line_says_who_did_what_from_where_with_which_answer() -> None:
         "about_key": "x",
         "asked": {"name": "n"},
     }
+
+
+def test_a_line_says_which_proxy_told_where_somebody_is() -> None:
+    [line] = told(context(ANYBODY, proxy="10.9.9.9"))
+    assert (line["client"], line["proxy"]) == ("10.0.0.7", "10.9.9.9")
 
 
 def test_no_secret_is_in_a_line_wherever_it_was_put() -> None:

@@ -36,7 +36,7 @@ def on(path: Path, **more: Any) -> tuple[AuditTrail, Disk]:
 
 def tell(trail: AuditTrail, id: str, *, status: int = 201, **noted: Any) -> None:
     context = RequestContext(id=id, timeout_s=1.0, deadline=1.0, who=ANYBODY, changes=True)
-    trail.tell(context, client="c", method="POST", op="put", status=status, refused=status == 403, noted=noted)
+    trail.tell(context, method="POST", op="put", status=status, refused=status == 403, noted=noted)
 
 
 def ids(path: Path) -> list[str]:

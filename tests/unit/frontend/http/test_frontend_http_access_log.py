@@ -17,8 +17,8 @@ class FakeExchange:
     """As much of an exchange as is told of."""
 
     method = "GET"
-    context = RequestContext(id="r1", timeout_s=20.0, deadline=20.0)
-    connection = SimpleNamespace(client="10.0.0.7", unsent=30)
+    context = RequestContext(id="r1", timeout_s=20.0, deadline=20.0, client="10.0.0.7")
+    connection = SimpleNamespace(unsent=30)
     http = SimpleNamespace(content=SimpleNamespace(total_bytes=5), writer=SimpleNamespace(output_size=100))
 
     def __init__(self, op: str) -> None:

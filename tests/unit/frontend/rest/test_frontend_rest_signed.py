@@ -393,3 +393,14 @@ async def test_a_frontend_without_a_secret_says_so() -> None:
         assert answer.status == 501
         # What is no signature is a query key like any other.
         assert (await frontend.call("GET", "/x?ambry-signaturex=1")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("proxies", "proto", "scheme"), [(["127.0.0.1"], "https", "https"), (["127.0.0.1"], "x", "http"), ([], "https", "http")]
+)  # fmt: skip
+async def test_a_url_begins_as_a_trusted_proxy_was_asked(proxies: list[str], proto: str, scheme: str) -> None:
+    async with signing(trusted_proxies=proxies) as here:
+        answer = await here.ask("/", {"X-Forwarded-Proto": proto, "Host": "blobs.localhost"}, verb="PUT")
+        assert answer.status == 421
+        answer = await here.ask("/", {"X-Forwarded-Proto": proto, "Host": "localhost:1"}, verb="PUT")
+        assert answer.json()["url"] == f"{scheme}://localhost:1{answer.json()['target']}"
