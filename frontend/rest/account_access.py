@@ -6,7 +6,7 @@ everywhere. Who is refused hears the same whether there is such an account or co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,19 +51,31 @@ def refused(who: Who) -> AccessDenied:
     return _refused(who, "anything in that place, if there is one")
 
 
-def check_accounts(who: Who, given: Iterable[Mapping[str, Any]], directory: Directory) -> None:
-    """Whether somebody may make or change these. Raises AccessDenied."""
+def accounts_to_save(who: Who, given: Sequence[Mapping[str, Any]], directory: Directory) -> list[Mapping[str, Any]]:
+    """What somebody may make or change of these accounts, in their order. Raises AccessDenied.
+
+    What is set over an account and is said as it stands is left out for its administrators: who sends back what they read
+    changes nothing by it, also where it stands otherwise by the time that this is written.
+    """
+    if who.everywhere(Role.ADMIN):
+        return list(given)
+    allowed: list[Mapping[str, Any]] = []
     for each in given:
         id = each.get("accountId") if isinstance(each, dict) else None
         known = directory.accounts.get(id) if isinstance(id, int) else None
-        if not (who.everywhere(Role.ADMIN) or (known is not None and who.in_account(Role.ADMIN, known.name))):
+        if known is None or not who.in_account(Role.ADMIN, known.name):
             raise _refused(who, "admin in the whole cluster, or in all of each account that it names by accountId")
-        if who.everywhere(Role.ADMIN):
-            continue
         # What bounds an account is none where it may be lifted by whom it bounds.
-        bounds = sorted(OVER_ACCOUNT & each.keys())
-        if bounds:
-            raise _refused(who, f"admin in the whole cluster, which {', '.join(bounds)} of an account takes")
+        stands = msgspec.to_builtins(known.settings)
+        changed = sorted(field for field in OVER_ACCOUNT & each.keys() if each[field] != stands[field])
+        if changed:
+            raise _refused(
+                who,
+                f"admin in the whole cluster, which another {', '.join(changed)} of the account {known.name} takes; leave that "
+                "out, or as it stands",
+            )
+        allowed.append({field: value for field, value in each.items() if field not in OVER_ACCOUNT})
+    return allowed
 
 
 def check_containers(

@@ -23,7 +23,7 @@ from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
-from frontend.rest.account_access import check_accounts, check_containers, check_hears, may_concern, refused, shown
+from frontend.rest.account_access import accounts_to_save, check_containers, check_hears, may_concern, refused, shown
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
@@ -115,8 +115,7 @@ class AccountPages:
             for each in _of_those_given(given, "account", directory.accounts, directory.account)
         }
         exchange.noted["accounts"] = [_called(each, "account", before) for each in given[:NOTED_MAX]]
-        check_accounts(exchange.context.who, given, directory)
-        saved = await changes.save_accounts(given)
+        saved = await changes.save_accounts(accounts_to_save(exchange.context.who, given, directory))
         exchange.noted["changed"] = [
             change
             for each, account in zip(given, saved, strict=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ambry.errors import AccessDenied
 from ambry.rest.access import Grant
+from ambry.rest.accounts import AccountSettings
 from frontend.containers.directory import AccountRecord, ContainerRecord, Directory
-from frontend.rest.account_access import check_accounts, check_containers, check_hears, may_concern, shown
+from frontend.rest.account_access import accounts_to_save, check_containers, check_hears, may_concern, shown
 from frontend.who import ANYBODY, Who
 
 ML = AccountRecord(
@@ -60,8 +62,25 @@ def test_a_container_is_changed_by_its_administrator_and_made_by_that_of_its_acc
 
 def test_an_account_is_changed_by_its_administrator_and_made_by_that_of_the_cluster() -> None:
     one = key(Grant(roles=("admin",), account="ml"))
-    check_accounts(one, [{"accountId": 7}], DIRECTORY)
+    assert accounts_to_save(one, [{"accountId": 7}], DIRECTORY) == [{"accountId": 7}]
     for given in ({"accountId": 8}, {"accountName": "new"}, {"accountName": "ml"}):
         with pytest.raises(AccessDenied):
-            check_accounts(one, [given], DIRECTORY)
-    check_accounts(key(Grant(roles=("admin",))), [{"accountName": "new"}], DIRECTORY)
+            accounts_to_save(one, [given], DIRECTORY)
+    new = {"accountName": "new", "quotaBytes": 5}
+    assert accounts_to_save(key(Grant(roles=("admin",))), [new], DIRECTORY) == [new]
+
+
+def test_what_bounds_an_account_stands_there_as_it_is_for_its_administrator() -> None:
+    """An account that was sent back as it was read was 403: its quota stood there, and was that which it had."""
+    bounded = AccountRecord(id=7, name="ml", settings=AccountSettings(quota_bytes=100))
+    read = {"accountId": 7, "accountName": "ml", **msgspec.to_builtins(bounded.settings)}
+    one, over = key(Grant(roles=("admin",), account="ml")), key(Grant(roles=("admin",)))
+    asked = {**read, "aclInheritedByContainer": True}
+    # None of it is written, so that nobody lifts what was lowered elsewhere in this moment.
+    assert accounts_to_save(one, [asked], Directory([bounded])) == [
+        {"accountId": 7, "accountName": "ml", "aclInheritedByContainer": True}
+    ]
+    assert accounts_to_save(over, [asked], Directory([bounded])) == [asked]
+    for change in ({"quotaBytes": 101}, {"quotaBytes": None}, {"quotaBlobs": 5}, {"status": "INACTIVE"}):
+        with pytest.raises(AccessDenied, match=f"another {next(iter(change))} of the account ml"):
+            accounts_to_save(one, [{**read, **change}], Directory([bounded]))
