@@ -20,7 +20,7 @@ from ambry import __version__
 from ambry.address import is_loopback
 from ambry.errors import AmbryError, ConfigInvalid
 from ambry.service.admin_http import AdminAnswer, AdminConnection, AdminRequest, as_bytes, as_json, refusal
-from ambry.service.handshakes import IN_THE_CLEAR, Handshakes
+from ambry.service.handshakes import IN_THE_CLEAR, SPEAKS_HTTP, Handshakes
 from ambry.service.listener import Farewells, Listener, Socket, bind
 from ambry.service.logs import get_logger
 from ambry.service.metrics import CONTENT_TYPE, render
@@ -147,10 +147,8 @@ class Admin:
         self._pages = pages
         self._tls = tls
         self._connections: set[AdminConnection] = set()
-        turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
-        self._handshakes: Handshakes[AdminConnection] = Handshakes(
-            turned_away, to_http=lambda _client: as_bytes(refusal("InvalidRequest", IN_THE_CLEAR, 400))
-        )
+        self._turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
+        self._handshakes: Handshakes[AdminConnection] = Handshakes(self._turned_away, to_http=self._speaks_https)
         self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
         self._farewells = Farewells(
             most=FAREWELLS_MAX, patience_s=1.0, full=self._listener.pause, room=self._listener.resume
@@ -159,6 +157,10 @@ class Admin:
     @property
     def port(self) -> int:
         return self._listener.port
+
+    def _speaks_https(self, client: str) -> bytes:
+        self._turned_away.tell(client, SPEAKS_HTTP)
+        return as_bytes(refusal("InvalidRequest", IN_THE_CLEAR, 400))
 
     def _accepted(self, sock: Socket, client: str) -> None:
         if len(self._connections) >= CONNECTIONS_MAX and self._tls is not None:

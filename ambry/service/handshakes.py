@@ -39,12 +39,15 @@ RECORD_MAX = RECORD_HEAD + (1 << 14)
 _HANDSHAKE = 22
 
 
-class SpeaksHttp(OSError):
-    """HTTP in the clear came to a port that speaks TLS."""
+SPEAKS_HTTP = "it speaks HTTP in the clear, and this port speaks HTTPS"
 
 
 class _Silent(OSError):
     """The other end said nothing at all: it looked whether the port is open, or forgot."""
+
+
+class _Answered(OSError):
+    """It spoke HTTP in the clear, and was answered, which whoever made the answer wrote down."""
 
 
 class _Handshake(Generic[Made]):
@@ -76,7 +79,8 @@ class Handshakes(Generic[Made]):
         turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`within_s` is for a whole handshake. `to_http` makes what a client, by its address, is answered that speaks HTTP in
-        the clear where TLS is spoken; without it that is a handshake like any other. `failed` hears of each that fails in TLS.
+        the clear where TLS is spoken, and writes that down; without it that is a handshake like any other. `failed` hears of
+        each that fails in TLS: not of who said nothing, as those do who look whether a port is open, nor of who is answered.
         `turn` is awaited before a hello is answered; the time that it takes is not the client's.
         """
         self._turned_away = turned_away
@@ -131,11 +135,14 @@ class Handshakes(Generic[Made]):
         except OSError as error:
             sock.close()
             connection.connection_lost(None)  # it was none yet, and nobody else says that it is over
-            if tls is not None:
+            if isinstance(error, _Answered):
+                return
+            silent = tls is None or isinstance(error, _Silent)
+            if not silent:
                 self._failed()
             if handshake.given_up:
                 self._turned_away.tell(client, handshake.given_up)
-            elif tls is None or isinstance(error, _Silent):
+            elif silent:
                 log.debug("connection lost before it began", client=client, error=str(error))
             else:
                 self._turned_away.say(client, error)
@@ -156,9 +163,10 @@ class Handshakes(Generic[Made]):
         self._can_be_told += told
         try:
             if self._to_http is not None and first[:1].isalpha():  # a method; records of TLS begin with 20 to 24
-                if told:
-                    await tell(sock, self._to_http(client))
-                raise SpeaksHttp("it speaks HTTP in the clear, and this port speaks HTTPS")
+                if not told:
+                    raise OSError(SPEAKS_HTTP)
+                await tell(sock, self._to_http(client))
+                raise _Answered
             left_s = max(0.001, end - self._loop.time())
             await adopt(connection, sock, tls.context, within_s=left_s, told=told)
         finally:

@@ -42,10 +42,13 @@ async def adopt(
 ) -> None:
     """Serve an accepted socket in TLS; it is closed where that fails. Raises OSError, after the other end was `told`, if so.
 
-    To be told takes a second descriptor.
+    To be told takes a second descriptor. Where there is none left it is not told, and nothing else changes.
     """
     context.sslobject_class = _Recording
-    kept = sock.dup() if told else None
+    kept: socket.socket | None = None
+    if told:
+        with suppress(OSError):
+            kept = sock.dup()
     try:
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: connection, sock, ssl=context, ssl_handshake_timeout=within_s

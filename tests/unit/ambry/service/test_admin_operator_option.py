@@ -96,6 +96,7 @@ async def test_who_shows_nothing_or_what_was_taken_back_is_told_and_logged(
         await ask(url.replace("https", "http"), None)
     told = [str(event["error"]) for event in said(turned, "an operator was turned away in its handshake")]
     assert any("revoked" in each for each in told)
+    assert told.count("it speaks HTTP in the clear, and this port speaks HTTPS") == 1
 
 
 async def test_who_answers_must_be_a_node(made: CertificateAuthority) -> None:

@@ -11,11 +11,13 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from ambry.service import handshakes, heap
+from ambry.service import handshakes, heap, turned_away
+from ambry.service.metrics import registry
 from ambry.service.tls import ReloadingTls, front_context
 from frontend.http import server as http_server
 from frontend.http.connections import UNSENT_BYTES, Connection
 from frontend.http.server import LOOKS_MAX, HttpServer
+from tests.support.captured_log import capture_log
 from tests.support.edge import Edge, edge
 from tests.support.fake_clock import SettableClock
 from tests.support.http_frontend import until
@@ -233,8 +235,17 @@ async def test_who_connects_in_tls_while_it_drains_is_answered_503(tmp_path: Pat
         await task
 
 
-async def test_http_in_the_clear_to_a_port_of_https_is_told_so(tmp_path: Path) -> None:
-    """It was closed without a word, which nobody took for a wrong scheme."""
+async def test_http_in_the_clear_to_a_port_of_https_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was closed without a word, which nobody took for a wrong scheme; then counted as two refusals, in two lines."""
+    lines = capture_log(monkeypatch, http_server, turned_away)
+
+    def counted() -> list[float]:
+        return [
+            registry.get_sample_value("ambry_frontend_refused_total", {"kind": kind}) or 0.0
+            for kind in ("in_the_clear", "handshake")
+        ]
+
+    before = counted()
     async with edge(tls=front_section(authority(tmp_path))) as server, server.connected() as client:
         await client.send(GET)
         answer = await client.answer()
@@ -244,6 +255,8 @@ async def test_http_in_the_clear_to_a_port_of_https_is_told_so(tmp_path: Path) -
         assert await client.at_end()
         client.abort()
         await until(lambda: server.server.admission.connections == 0, "it has left")
+    assert counted() == [before[0] + 1, before[1]]
+    assert [line["event"] for line in lines] == ["request refused at the edge"]
 
 
 async def test_the_kernel_takes_little_for_a_client_that_takes_nothing_and_as_much_as_it_likes_for_one_that_reads() -> (
