@@ -8,6 +8,7 @@ from numbers import Integral
 
 from ambry.blob import Durability
 from ambry.client.aio.blobs import AsyncBlobs
+from ambry.client.aio.calls import READ_BYTES, whole_answer
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import ASYNCHRONOUS, at_once
 from ambry.client.coalescing import coalesced, cut_out
@@ -22,7 +23,6 @@ from ambry.client.wire import blobs as blob_wire
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
-READ_BYTES = 256 << 10
 LARGE_BYTES = 4 << 20
 """From here on a range has a request of its own, which goes on where it breaks."""
 
@@ -165,9 +165,7 @@ class AsyncBatches(AsyncBlobs):
             response = None
             try:
                 response = await self._begin_batch(batch, attempts, timeout)
-                body = b""
-                while data := await response.read(READ_BYTES):
-                    body += data
+                body = await whole_answer(response)
                 found = wire.parse_items(attempts.endpoint, batch, response.headers, body, now_ms=self._clock.wall_ms())
             except AmbryError as error:
                 if response is not None:

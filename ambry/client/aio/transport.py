@@ -39,6 +39,8 @@ class AsyncResponse:
         self._silence_s = silence_s
         self.status = raw.status
         self.headers: Headers = _normal(raw)
+        self.broke_off = False
+        """Whether the connection ended within the body: known when `read` gave nothing more."""
 
     async def read(self, size: int) -> bytes:
         """Between 1 and `size` bytes; none only when the connection ended. Raises Unavailable, RequestTimeout."""
@@ -48,6 +50,7 @@ class AsyncResponse:
             async with asyncio.timeout(self._silence_s):
                 return await self._raw.content.read(size)
         except aiohttp.ClientPayloadError:
+            self.broke_off = True
             return b""
         except (aiohttp.ClientError, OSError) as cause:
             raise _translate(cause, self._endpoint) from cause
@@ -133,7 +136,7 @@ class AsyncTransport:
         except Exception as raised:
             if pace.source_error is not None:
                 raise pace.source_error from pace.source_error.__cause__
-            broken = raised.cause if isinstance(raised, _Broken) else raised
+            broken = raised.__cause__ if isinstance(raised, _Broken) else raised
             lost = isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError)
             if lost and pace.reused:
                 raise refusals.closed_idle(endpoint) from broken
@@ -224,10 +227,7 @@ class _Sessions:
 
 
 class _Broken(Exception):
-    """A connection that broke, hidden from aiohttp."""
-
-    def __init__(self, cause: Exception) -> None:
-        self.cause = cause
+    """Hides a connection that broke, its cause, from aiohttp."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -240,7 +240,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
-        raise _Broken(cause) from cause
+        raise _Broken from cause
 
 
 async def _note_reuse(session: aiohttp.ClientSession, context: Any, params: Any) -> None:

@@ -23,7 +23,7 @@ from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import names as name_wire
 from ambry.client.wire import signed as signed_wire
 from ambry.client.wire import uploads as wire
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -36,8 +36,6 @@ from ambry.errors import (
     UploadNotFound,
 )
 from ambry.ids import BlobId
-
-ANSWER_BYTES_MAX = 1 << 20
 
 
 class AsyncUploads(AsyncBlobs, AsyncNames):
@@ -94,29 +92,7 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
 
     async def _asked(self, request: ApiRequest, body: bytes | None, timeout: Timeout | None) -> tuple[Headers, bytes]:
         """The answer to a short request, which does no harm when it is repeated."""
-        attempts = self._attempts(timeout)
-        while True:
-            endpoint = attempts.begin()
-            response = None
-            try:
-                upload = None
-                if body is not None:
-                    source = open_body(body, size=None, chunk_size=1 << 20, asynchronous=ASYNCHRONOUS)
-                    upload = BlobUpload(request, source, checksum="", verify="never", progress=None)
-                response = await self._exchange(endpoint, request, timeout or self._timeout, attempts.deadline, upload)
-                answer = b""
-                while data := await response.read(ANSWER_BYTES_MAX):
-                    answer += data
-                    if len(answer) > ANSWER_BYTES_MAX:
-                        raise violation(response.headers, f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-            except AmbryError as error:
-                if response is not None:
-                    response.abort()
-                await self._sleep(attempts.failed(error))
-            else:
-                response.finish()
-                attempts.succeeded()
-                return response.headers, answer
+        return await self._ask(request, body, lambda headers, answer: (headers, answer), timeout)
 
     async def _send_part(
         self, upload: str, number: int, data: BlobSource | Body, progress: Progress | None, timeout: Timeout | None

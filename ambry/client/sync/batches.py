@@ -15,6 +15,7 @@ from ambry.client.refs import NameRef, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.sync.blobs import SyncBlobs
+from ambry.client.sync.calls import READ_BYTES, whole_answer
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import ASYNCHRONOUS, at_once
 from ambry.client.transfer import BlobDownload, BlobUpload
@@ -23,7 +24,6 @@ from ambry.client.wire import blobs as blob_wire
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
-READ_BYTES = 256 << 10
 LARGE_BYTES = 4 << 20
 """From here on a range has a request of its own, which goes on where it breaks."""
 
@@ -164,9 +164,7 @@ class SyncBatches(SyncBlobs):
             response = None
             try:
                 response = self._begin_batch(batch, attempts, timeout)
-                body = b""
-                while data := response.read(READ_BYTES):
-                    body += data
+                body = whole_answer(response)
                 found = wire.parse_items(attempts.endpoint, batch, response.headers, body, now_ms=self._clock.wall_ms())
             except AmbryError as error:
                 if response is not None:

@@ -17,12 +17,24 @@ from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ANSWER_BYTES_MAX, ApiRequest, Headers, violation
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.ids import BlobId
 
 T = TypeVar("T")
 
 READ_BYTES = 256 << 10
+
+
+def whole_answer(response: SyncResponse) -> bytes:
+    """The body of a short answer. Raises PeerConnectionLost where the connection ended within it."""
+    answer = b""
+    while data := response.read(READ_BYTES):
+        answer += data
+        if len(answer) > ANSWER_BYTES_MAX:
+            raise violation(response.headers, f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+    if response.broke_off:
+        raise PeerConnectionLost(f"the connection broke after {len(answer)} bytes of the answer")
+    return answer
 
 
 class SyncCalls(ClientBase):
@@ -64,12 +76,7 @@ class SyncCalls(ClientBase):
                     source = open_body(body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
                     upload = BlobUpload(request, source, checksum="", verify="never", progress=None)
                 response = self._exchange(endpoint, request, timeout or self._timeout, attempts.deadline, upload)
-                answer = b""
-                while data := response.read(READ_BYTES):
-                    answer += data
-                    if len(answer) > ANSWER_BYTES_MAX:
-                        raise violation(response.headers, f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-                found = parse(response.headers, answer)
+                found = parse(response.headers, whole_answer(response))
             except AmbryError as error:
                 if response is not None:
                     response.abort()

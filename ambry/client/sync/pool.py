@@ -7,6 +7,7 @@ number of threads may use it.
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import select
 import socket
@@ -22,6 +23,40 @@ if TYPE_CHECKING:
 
 IDLE_MAX = 16
 """Kept connections per endpoint."""
+
+
+class CutHead(OSError):
+    """A connection ended within the head of an answer: no ConnectionError, since the request did arrive."""
+
+
+class _HeadLines:
+    """The lines of a head. http.client takes the end of a connection for that of the head, with whatever stands in it then."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+        self._begun = False
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        line = self._stream.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit and (line or self._begun):
+            raise CutHead("it ended within the head of the answer")
+        self._begun = True
+        return line
+
+
+class WholeHeadResponse(http.client.HTTPResponse):
+    """An answer whose head came whole."""
+
+    def begin(self) -> None:
+        """Raises CutHead."""
+        stream = self.fp
+        self.fp = _HeadLines(stream)  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            if self.fp is not None:
+                self.fp = stream
 
 
 class KeptConnection:
@@ -53,6 +88,7 @@ class KeptConnection:
         else:
             self.http = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=timeout_s, context=context)
             self.http.set_tunnel(host, port, proxy.headers)
+        self.http.response_class = WholeHeadResponse
 
     def set_timeout(self, timeout_s: float) -> None:
         self.http.timeout = timeout_s

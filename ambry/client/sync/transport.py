@@ -39,6 +39,12 @@ class SyncResponse:
         self._raw = raw
         self.status = raw.status
         self.headers: Headers = _normal(raw)
+        self._cut = False
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the connection ended within the body: known when `read` gave nothing more."""
+        return self._cut or bool(self._raw.length)
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; fewer, or none, only when the connection ended. Raises Unavailable, RequestTimeout."""
@@ -46,6 +52,7 @@ class SyncResponse:
         try:
             return self._raw.read(size)
         except http.client.IncompleteRead as cut:
+            self._cut = True
             return cut.partial
         except (OSError, http.client.HTTPException, ValueError) as cause:
             raise _translate(cause, self._connection.endpoint) from cause
@@ -66,7 +73,9 @@ class SyncResponse:
 
     def finish(self) -> None:
         """The body was read whole: keep the connection if the server does."""
-        reusable = not self._raw.will_close
+        # What is left of a body would be taken for the next answer.
+        whole = self._raw.isclosed() or self._raw.length == 0
+        reusable = whole and not self._raw.will_close
         self._raw.close()
         if reusable:
             self._pool.give_back(self._connection)
