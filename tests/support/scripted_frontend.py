@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     method: str
     path: str
     range: str
+    connection: int
+    """Which one of all that were made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Answer:
     end: Literal["keep", "close", "reset", "held"] = "keep"
     sent_max: int | None = None
     """How many bytes are sent, head and body; None is all."""
+    before: bytes = b""
+    """What comes first, as the rest of the answer before."""
 
     @property
     def raw(self) -> bytes:
@@ -106,6 +110,7 @@ class ScriptedFrontend:
         self.bend: Bend = lambda asked, answer: answer
         self.data = data
         self.requests: list[Asked] = []
+        self._count = 0
         self._ended = threading.Event()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -141,15 +146,16 @@ class ScriptedFrontend:
                 return
             with self._lock:
                 self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            self._count += 1
+            threading.Thread(target=self._serve, args=(connection, self._count), daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, number: int) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError):
-            while (asked := _read(connection)) is not None:
+            while (asked := _read(connection, number)) is not None:
                 self.requests.append(asked)
                 answer = self.bend(asked, good(asked, self.data))
-                connection.sendall(answer.raw[: answer.sent_max])
+                connection.sendall(answer.before + answer.raw[: answer.sent_max])
                 if answer.end == "held":
                     self._ended.wait()
                 if answer.end == "reset":
@@ -161,7 +167,7 @@ class ScriptedFrontend:
         connection.close()
 
 
-def _read(connection: socket.socket) -> Asked | None:
+def _read(connection: socket.socket, number: int) -> Asked | None:
     """The next request, and its body with it; None at the end."""
     seen = b""
     while True:
@@ -176,4 +182,4 @@ def _read(connection: socket.socket) -> Asked | None:
         seen += piece
     method, path, _ = head.split(b"\r\n")[0].decode().split(" ", 2)
     found = re.search(rb"\r\nrange: ([^\r]+)", head, re.IGNORECASE)
-    return Asked(method, path, found[1].decode() if found else "")
+    return Asked(method, path, found[1].decode() if found else "", number)
