@@ -51,7 +51,7 @@ class CertificateError(RuntimeError):
 
 
 class CertificateAuthority:
-    """The one in a directory."""
+    """The one in a directory. Whoever changes it has that locked (deploy/directory_lock.py)."""
 
     def __init__(self, directory: Path, *, now: datetime) -> None:
         self.directory = directory

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploy.directory_lock import locked
+
 if TYPE_CHECKING:
     from deploy.certificates import CertificateAuthority
 
@@ -41,7 +43,7 @@ def certs() -> None:
 @_output
 def init(directory: Path, cluster: str, output: str) -> None:
     """Make an authority."""
-    with _authority(directory) as authority:
+    with _authority(directory, makes=True) as authority:
         authority.init(cluster)
     if output == "json":
         return _tell_files(authority)
@@ -162,7 +164,7 @@ def list_(directory: Path, output: str) -> None:
 
     A line has the name, the serial number, how it stands with it, until when it is good, and whether it is the one before.
     """
-    with _authority(directory) as authority:
+    with _authority(directory, reads=True) as authority:
         found = authority.issued()
     if output == "json":
         return _tell([each.plain() for each in found])
@@ -192,7 +194,8 @@ def _described(authority: CertificateAuthority, path: Path) -> dict[str, object]
 
 
 @contextlib.contextmanager
-def _authority(directory: Path) -> Iterator[CertificateAuthority]:
+def _authority(directory: Path, *, reads: bool = False, makes: bool = False) -> Iterator[CertificateAuthority]:
+    """Of others who use it, those alone at the same time who read, as one who `reads`."""
     from ambry.clock import SystemClock
 
     try:
@@ -202,7 +205,10 @@ def _authority(directory: Path) -> Iterator[CertificateAuthority]:
             f"certificates take the extra `server`: pip install 'ambry[server]' ({cause})"
         ) from cause
     try:
-        yield CertificateAuthority(directory, now=now_utc(SystemClock().wall_ms()))
+        if makes:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(directory, reads=reads):
+            yield CertificateAuthority(directory, now=now_utc(SystemClock().wall_ms()))
     except CertificateError as cause:
         raise click.ClickException(str(cause)) from cause
     except OSError as cause:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ambry.clock import SystemClock
 from ambry.service.tls import NodeIdentity, NodeRole
+from deploy.directory_lock import locked
 from deploy.local_layout import LocalClusterError, Member
 
 HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -26,17 +27,19 @@ class LocalTls:
             from deploy.certificates import CertificateAuthority, CertificateError, now_utc
         except ImportError as cause:
             raise LocalClusterError(f"TLS takes the extra `server`: pip install 'ambry[server]' ({cause})") from cause
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         authority = CertificateAuthority(self.directory, now=now_utc(SystemClock().wall_ms()))
         try:
-            if not authority.key_file.exists():
-                authority.init(cluster)
-            there = set(authority.names())
-            for member in members:
-                if _node(member) not in there:
-                    identity = NodeIdentity(cluster, NodeRole(member.role), member.name)
-                    authority.issue(_node(member), identity=identity, hosts=HOSTS)
-            if "front" not in there:
-                authority.issue("front", identity=None, hosts=HOSTS)
+            with locked(self.directory):
+                if not authority.key_file.exists():
+                    authority.init(cluster)
+                there = set(authority.names())
+                for member in members:
+                    if _node(member) not in there:
+                        identity = NodeIdentity(cluster, NodeRole(member.role), member.name)
+                        authority.issue(_node(member), identity=identity, hosts=HOSTS)
+                if "front" not in there:
+                    authority.issue("front", identity=None, hosts=HOSTS)
         except CertificateError as cause:
             raise LocalClusterError(str(cause)) from cause
 
