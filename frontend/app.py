@@ -166,7 +166,7 @@ class Frontend:
             meters=meters,
             proxies=TrustedProxies(config.trusted_proxies),
         )
-        services.use_counts.tallies = pipeline.tallies
+        services.use_counts.tallies, services.use_counts.forget = pipeline.tallies, meters.forget
         server = HttpServer(
             pipeline,
             clock=self._clock,

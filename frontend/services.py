@@ -138,7 +138,7 @@ def metadata_services(
 
     key_sync = KeySync(access, store)
     key_use = KeyUse(access, store, clock=clock)
-    use_counts = UseCounts(store, clock=clock)
+    use_counts = UseCounts(store, clock=clock, is_key=lambda id: not access.certain or id in access.keys)
     sync = ContainerSync(containers, store, clock=clock)
     leases = Leases(store, clock=clock, owner=random_source.randbytes(OWNER_SIZE))
     counted = counted_by(router, random_source)

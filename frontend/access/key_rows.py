@@ -3,6 +3,9 @@
     space  scope  key                     value, JSON
     KEY    0      key id                  StoredKey; or ff, and when it was revoked, and by whom
     KEY    1      a datacenter's number   anything: its stamp tells that a key changed
+    KEY    2      key id                  0; buried when the key is revoked: what is looked through for the keys there are
+
+A revoked key stays in scope 0 for ever, where nobody lists it.
 
 Nothing that would let anybody in stands there: of a secret its hash alone.
 
@@ -22,6 +25,7 @@ from frontend.metadata.store import Put
 
 KEYS = 0
 CHANGES = 1
+LISTED = 2
 """Scopes of the space."""
 
 
@@ -56,6 +60,8 @@ class RevokedKey(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+_LISTED = b"\0"
+"""Of no rank before its time, so that it can be buried."""
 _REVOKED = b"\xff"
 """Above the first byte of what stands there else, which is an object in JSON."""
 _decode = msgspec.json.Decoder(StoredKey).decode
@@ -73,6 +79,14 @@ def decode(value: bytes | None) -> StoredKey | None:
         return _decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as cause:
         raise DataCorrupt(f"a key's row cannot be read: {cause}") from cause
+
+
+def listed_puts(id: str, stored: StoredKey | RevokedKey, *, new: bool) -> list[Put]:
+    """What goes along with a key that is made or revoked, before what tells of it, so that whoever hears of it finds it."""
+    key = id.encode()
+    if isinstance(stored, RevokedKey):
+        return [Put(Space.KEY, LISTED, key, None)]
+    return [Put(Space.KEY, LISTED, key, _LISTED)] if new else []
 
 
 def told_put(datacenter: int) -> Put:

@@ -24,7 +24,7 @@ class KeyUse:
     async def tick(self) -> float:
         """Write down which keys were used since the last time; seconds until the next."""
         now = msgspec.json.encode(self._clock.wall_ms())
-        used = self._access.take_used()
+        used = self._access.take_used() & self._access.keys.keys()
         if used:
             await self._store.write([LocalPut(LocalSpace.KEY_USED, id.encode(), now) for id in sorted(used)])
         return WRITE_EVERY_S

@@ -14,7 +14,16 @@ from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConfli
 from ambry.rest.access import ANY, Grant, KeyText, Role, hash_of, is_key_id, key_text, new_key, role_of
 from ambry.rest.accounts import is_name
 from ambry.rest.text import is_plain
-from frontend.access.key_rows import KEYS, OldSecret, RevokedKey, StoredKey, decode, encode_revoked, told_put
+from frontend.access.key_rows import (
+    KEYS,
+    OldSecret,
+    RevokedKey,
+    StoredKey,
+    decode,
+    encode_revoked,
+    listed_puts,
+    told_put,
+)
 from frontend.access.key_sync import KeySync
 from frontend.access.verified import Access
 from frontend.limits.rates import UNBOUNDED, ChangedRates, Rates
@@ -174,7 +183,9 @@ class Keys:
         value = encode_revoked(stored) if isinstance(stored, RevokedKey) else msgspec.json.encode(stored)
         put = Put(Space.KEY, KEYS, id.encode(), value, condition)
         try:
-            await self._store.write([put, told_put(self._store.datacenter)])
+            await self._store.write(
+                [put, *listed_puts(id, stored, new=condition is Expect.ABSENT), told_put(self._store.datacenter)]
+            )
         except Conflict as conflict:
             raise UpdateConflict(
                 "somebody else changed this key at the same moment; look again, and retry"

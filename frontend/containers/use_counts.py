@@ -4,7 +4,9 @@
     "k", key id             UsedCount: of a key; without an id: of clients that had none
     "c", account, container UsedCount: of a container; ids have 4 bytes, big-endian
 
-Each process adds what it saw each WRITE_EVERY_S, and at its end: one that is killed loses what it saw since then.
+Each process adds what it saw each WRITE_EVERY_S, and at its end: one that is killed loses what it saw since then. The rows of a
+key go when it was revoked, with that of when it was used last (frontend/access/key_use.py): by each process that saw it, and
+those that none saw go, once, by each that starts.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from ambry.service.logs import get_logger
 from frontend.limits.meters import UseTally
 from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
-from frontend.metadata.store import Conflict, Expect, LocalPut, MetadataStore
+from frontend.metadata.store import Conflict, Expect, LocalDelete, LocalPut, MetadataStore
 from frontend.metadata.unreadable import passing_over
 
 log = get_logger()
@@ -76,10 +78,16 @@ def decode_used(value: bytes) -> UsedCount:
 class UseCounts:
     """The counts of one datacenter, to which this process adds."""
 
-    def __init__(self, store: MetadataStore, *, clock: Clock) -> None:
+    def __init__(self, store: MetadataStore, *, clock: Clock, is_key: Callable[[str], bool]) -> None:
+        """`is_key` tells whether there is a key with an id, or whether that is not known."""
         self._store = store
         self._clock = clock
+        self._is_key = is_key
         self.tallies: Tallies = tuple
+        self.forget: Callable[[str], object] = str
+        """Has the tally of a key go."""
+        self._gone: set[str] | None = None
+        """Ids of keys whose rows go at the next tick; None: those that were left behind were not looked for yet."""
         self._pending: dict[bytes, UsedCount] = {}
         """Taken from the tallies, and not written yet."""
 
@@ -89,7 +97,22 @@ class UseCounts:
         for key in list(self._pending)[:ROWS_MAX]:
             with passing_over("use", key):
                 await self._add(key)
+        await self._let_go()
         return WRITE_EVERY_S
+
+    async def _let_go(self) -> None:
+        """Delete the rows of keys that are gone."""
+        if self._gone is None:
+            rows = [row.key async for row in all_rows(self._store, LocalSpace.USED, prefix=key_row(""))]
+            rows += [b"k" + row.key async for row in all_rows(self._store, LocalSpace.KEY_USED)]
+            # Not in this tick: one that was made in this moment may not have been heard of.
+            self._gone = {id for key in rows if (id := key[1:].decode()) and not self._is_key(id)}
+            return
+        for id in sorted(self._gone)[:ROWS_MAX]:
+            if not self._is_key(id):
+                changes = [LocalDelete(LocalSpace.USED, key_row(id)), LocalDelete(LocalSpace.KEY_USED, id.encode())]
+                await self._store.write(changes)
+            self._gone.discard(id)
 
     async def close(self) -> None:
         """The last time."""
@@ -109,8 +132,13 @@ class UseCounts:
 
     def _take(self) -> None:
         now_ms = self._clock.wall_ms()
-        for whose, tally in self.tallies():
-            if tally.requests:
+        for whose, tally in list(self.tallies()):
+            if isinstance(whose, str) and whose and not self._is_key(whose):
+                self.forget(whose)
+                self._pending.pop(key_row(whose), None)
+                if self._gone is not None:  # else it is found with those that were left behind
+                    self._gone.add(whose)
+            elif tally.requests:
                 key = key_row(whose) if isinstance(whose, str) else container_row(whose)
                 seen = UsedCount(now_ms, *tally.take())
                 self._pending[key] = self._pending.get(key, UsedCount()).plus(seen)

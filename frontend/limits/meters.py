@@ -166,6 +166,11 @@ class Meters:
             self._by_address[address] = meter
         return meter
 
+    def forget(self, id: str) -> None:
+        """A key is gone; a request of it that is under way may bring it back for a while."""
+        self._by_key.pop(id, None)
+        self.tallies.pop(id, None)
+
     def tally(self, id: str) -> UseTally:
         found = self.tallies.get(id)
         if found is None:

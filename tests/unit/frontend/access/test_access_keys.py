@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from ambry.clock import system_secret
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, Unauthenticated
-from ambry.rest.access import Grant, Role
-from frontend.access.key_rows import KEYS, decode
+from ambry.rest.access import Grant, Role, hash_of, new_key
+from frontend.access.key_rows import CHANGES, KEYS, LISTED, StoredKey, decode, told_put
 from frontend.access.key_sync import KeySync
 from frontend.access.key_use import KeyUse
 from frontend.access.keys import ChangeOfKey, Keys
@@ -75,6 +76,66 @@ async def test_a_key_is_known_to_others_at_their_next_look_and_gone_at_the_one_a
             other.who(text)
         with pytest.raises(KeyNotFound):
             await one.keys.revoke(root, id)
+
+
+async def test_what_was_revoked_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change of any key had every process read all keys that there ever were: 20,000 revoked ones took it a second."""
+    async with two(tmp_path) as (one, other, root, _):
+        await other.sync.tick()
+        stays, _text = await create(one, root)
+        for _again in range(5):
+            id, _text = await create(one, root)
+            await other.sync.tick()
+            await one.keys.revoke(root, id)
+        read: list[bytes] = []
+        get_many, listing = other.store.get_many, other.store.list
+
+        async def get(space: Space, scope: int, keys: Sequence[bytes]) -> list[Version | None]:
+            read.extend(keys)
+            return await get_many(space, scope, keys)
+
+        async def listed(space: Space, scope: int, **how: Any) -> list[Version]:
+            found = await listing(space, scope, **how)
+            read.extend(version.key for version in found if (space, scope) == (Space.KEY, KEYS))
+            return found
+
+        monkeypatch.setattr(other.store, "get_many", get)
+        monkeypatch.setattr(other.store, "list", listed)
+        await other.sync.tick()
+        assert id not in other.access.keys
+        assert set(read) == {stays.encode(), id.encode()}, "the living, and what was known"
+        read.clear()
+        latest, text = await create(one, root)
+        await other.sync.tick()
+        assert other.who(text).id == latest
+        assert set(read) == {stays.encode(), latest.encode()}
+
+
+async def test_whoever_hears_that_a_key_changed_finds_it_whatever_of_the_change_came_so_far(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        id, _text = await create(one, root)
+        await one.keys.revoke(root, id)
+        log = [(each.scope, each.key) for each in (await one.store.log()).versions if each.space == Space.KEY]
+        # What was superseded keeps its place in the log.
+        once = [(KEYS, id.encode()), (LISTED, id.encode()), (CHANGES, str(one.store.datacenter).encode())]
+        assert log == [*once, *once]
+
+
+async def test_a_key_that_an_earlier_release_made_is_known_and_changed_though_it_is_not_listed(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other, root, _):
+        made = new_key(system_secret)
+        stored = StoredKey(name="old", hash=hash_of(made.secret), grants=tuple(READ), created_ms=0, created_by="")
+        put = Put(Space.KEY, KEYS, made.id.encode(), msgspec.json.encode(stored))
+        await one.store.write([put, told_put(one.store.datacenter)])
+        for seat in (one, other):
+            await seat.sync.tick()
+        await create(one, root)
+        await one.keys.change(root, made.id, ChangeOfKey(name="new"))
+        await other.sync.tick()
+        assert other.access.keys[made.id].name == "new"
+        await one.keys.revoke(root, made.id)
+        await other.sync.tick()
+        assert made.id not in other.access.keys
 
 
 async def test_a_secret_is_kept_nowhere(tmp_path: Path) -> None:
@@ -205,6 +266,15 @@ async def test_when_a_key_was_used_is_written_down_later(tmp_path: Path) -> None
         one.who(text)
         await one.use.tick()
         assert await other.use.last_ms(id) == clock.wall_ms()
+
+
+async def test_of_a_key_that_was_revoked_it_is_not_written_down_when_it_was_used(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        id, text = await create(one, root)
+        one.who(text)
+        await one.keys.revoke(root, id)
+        await one.use.tick()
+        assert await one.use.last_ms(id) is None
 
 
 async def test_a_row_that_cannot_be_read_opens_nothing_and_keeps_no_other_from_it(tmp_path: Path) -> None:

@@ -13,15 +13,17 @@ from ambry.errors import AmbryError, DataCorrupt
 from frontend.containers.use_counts import UseCounts, UsedCount, container_row, decode_used, key_row
 from frontend.limits.meters import UseTally
 from frontend.metadata.spaces import LocalSpace
-from frontend.metadata.store import LocalPut
+from frontend.metadata.store import LocalPut, MetadataStore
 from tests.support.fake_clock import SettableClock
 from tests.support.metadata_stores import opened, sqlite_store
 
 
 class Seat:
-    """One process."""
+    """One process. `keys` are those that there are."""
 
-    def __init__(self, counts: UseCounts) -> None:
+    def __init__(self, store: MetadataStore, clock: SettableClock) -> None:
+        self.store, self.keys = store, {"k1"}
+        self.counts = counts = UseCounts(store, clock=clock, is_key=self.keys.__contains__)
         self.counts = counts
         self.key, self.container = UseTally(), UseTally()
         counts.tallies = lambda: [("k1", self.key), (7 << 32 | 70, self.container)]
@@ -32,7 +34,7 @@ async def seats(path: Path, count: int) -> AsyncIterator[list[Seat]]:
     async with contextlib.AsyncExitStack() as ending:
         clock = SettableClock(5_000)
         stores = [await ending.enter_async_context(opened(sqlite_store(path / "m", clock=clock))) for _ in range(count)]
-        yield [Seat(UseCounts(store, clock=clock)) for store in stores]
+        yield [Seat(store, clock) for store in stores]
 
 
 async def test_what_several_frontends_saw_is_one_count_whatever_they_write_at_once(tmp_path: Path) -> None:
@@ -54,6 +56,41 @@ async def test_what_is_not_written_yet_is_told_too_and_written_at_the_end(tmp_pa
         assert await other.counts.all() == {}
         await one.counts.close()
         assert (await other.counts.all())[key_row("k1")].requests == 1
+
+
+async def used(seat: Seat) -> set[bytes]:
+    """The keys of all rows of what keys were used."""
+    rows = await seat.store.locals(LocalSpace.USED) + await seat.store.locals(LocalSpace.KEY_USED)
+    return {row.key for row in rows}
+
+
+async def test_the_rows_of_a_key_go_when_it_was_revoked(tmp_path: Path) -> None:
+    """They stayed: 300 keys that were made, used and revoked left 300 rows, and as many tallies in each process."""
+    async with seats(tmp_path, 1) as [one]:
+        forgotten: list[str] = []
+        one.counts.forget = forgotten.append
+        one.key.add(1, 1, refused=False)
+        one.container.add(1, 1, refused=False)
+        await one.store.write([LocalPut(LocalSpace.KEY_USED, b"k1", b"5")])
+        await one.counts.tick()
+        container = container_row(7 << 32 | 70)
+        assert await used(one) == {b"k1", key_row("k1"), container}
+        one.key.add(1, 1, refused=False)
+        one.keys.clear()
+        await one.counts.tick()
+        assert await used(one) == {container}
+        assert forgotten == ["k1"]
+
+
+async def test_rows_of_keys_that_were_revoked_while_nobody_ran_go_after_the_next_start(tmp_path: Path) -> None:
+    async with seats(tmp_path, 1) as [one]:
+        for id in ("gone", "new", "k1"):
+            await one.store.write([LocalPut(LocalSpace.KEY_USED, id.encode(), b"5")])
+        one.key.add(1, 1, refused=False)
+        await one.counts.tick()
+        one.keys.add("new")  # made elsewhere, and heard of a moment later
+        await one.counts.tick()
+        assert await used(one) == {b"new", b"k1", key_row("k1")}
 
 
 async def test_what_could_not_be_written_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

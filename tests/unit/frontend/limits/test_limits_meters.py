@@ -96,3 +96,11 @@ def test_addresses_that_are_told_apart_are_bounded() -> None:
 )
 def test_one_customer_has_half_of_an_address_of_ipv6(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+def test_a_key_that_is_gone_leaves_nothing() -> None:
+    meters = Meters(now=Watch())
+    meters.of(key("k"), "127.0.0.1")
+    meters.forget("k")
+    meters.forget("never")
+    assert not meters.tallies and not meters._by_key
