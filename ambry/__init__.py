@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ambry.client.datasets import AliasInfo as AliasInfo
     from ambry.client.datasets import DatasetInfo as DatasetInfo
     from ambry.client.datasets import VersionEntry as VersionEntry
+    from ambry.client.hooks import AttemptOutcome as AttemptOutcome
+    from ambry.client.hooks import Hooks as Hooks
+    from ambry.client.hooks import RequestAttempt as RequestAttempt
     from ambry.client.keys import FreshKey as FreshKey
     from ambry.client.keys import KeyInfo as KeyInfo
     from ambry.client.keys import KeyLimits as KeyLimits
@@ -124,6 +127,7 @@ _EXPORTS: dict[str, str] = {
     "Durability": "ambry.blob",
     "FreshKey": "ambry.client.keys",
     "Grant": "ambry.rest.access",
+    **dict.fromkeys(("AttemptOutcome", "Hooks", "RequestAttempt"), "ambry.client.hooks"),
     "KeyInfo": "ambry.client.keys",
     "KeyLimits": "ambry.client.keys",
     "NameEntry": "ambry.client.names",

@@ -50,6 +50,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """Whether its operation changes something."""
     path: str = ""
     """What it is sent to, without a query; empty where the operation says it."""
+    trace: str = ""
+    """The trace that its client says it belongs to: 32 hexadecimal digits, for the log alone; empty for none."""
     asked: Any = None
     """Its body, where that is a short one in JSON."""
     items: Sequence[Mapping[str, Any]] = ()

@@ -13,6 +13,7 @@ from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
+    from ambry.client.hooks import Hooks, Traceparent
     from ambry.client.proxies import Proxies
 
 SyncSource = bytes | bytearray | memoryview | PathLike[str] | BinaryIO | Iterable[bytes]
@@ -227,6 +228,8 @@ class ClientOptions(TypedDict, total=False):
     transfer: TransferConfig
     cache: CacheConfig
     verify: Verify
+    hooks: Hooks | None
+    traceparent: Traceparent | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from ambry.blob import Durability
 from ambry.client.cache import BlobCache, default_directory
 from ambry.client.credentials import SecretText, checked_key
 from ambry.client.endpoints import normal_endpoints
+from ambry.client.hooks import Hooks, Traceparent, Tracing
 from ambry.client.model import (
     BlobSource,
     ByteRange,
@@ -75,6 +76,8 @@ class ClientBase:
         transfer: TransferConfig = TransferConfig(),  # noqa: B008
         cache: CacheConfig = CacheConfig(),  # noqa: B008
         verify: Verify = "always",
+        hooks: Hooks | None = None,
+        traceparent: Traceparent | None = None,
         _clock: Clock | None = None,
         _random: random.Random | None = None,
         _sleep: Callable[[float], Any] | None = None,
@@ -82,7 +85,8 @@ class ClientBase:
         """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot.
 
         `key` is the text of a key, ambry_...; every endpoint gets it. `tls` is for those with https. Without `proxies` all are
-        asked directly; `from_env` has those of the environment.
+        asked directly; `from_env` has those of the environment. `hooks` hear of every request; `traceparent` says what trace it
+        belongs to, in place of OpenTelemetry's current span.
         """
         if verify not in get_args(Verify):
             raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
@@ -108,12 +112,15 @@ class ClientBase:
             "transfer": transfer,
             "cache": cache,
             "verify": verify,
+            "hooks": hooks,
+            "traceparent": traceparent,
         }
         self._timeout = timeout
         self._retry = retry
         self._transfer = transfer
         self._cache = cache
         self._clock: Clock = _clock or SystemClock()
+        self._tracing = Tracing(hooks, traceparent, self._clock)
         self._sending = Bandwidth(transfer.max_bandwidth, self._clock)
         self._receiving = Bandwidth(transfer.max_bandwidth, self._clock)
         self._verify: Verify = verify
@@ -311,7 +318,7 @@ class ClientBase:
             )
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
-        return {**self._common, **request.headers}
+        return {**self._common, **self._tracing.headers(), **request.headers}
 
     def _advise(self, error: AmbryError) -> None:
         """Tell whoever is refused why this client sent no key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +24,16 @@ REFUSALS = frozenset({401, 403, 429})
 """Answers to what somebody may not do, or not so often."""
 QUIET_OPERATION = "health"
 """Load balancers ask every second: an answer that is well has no line, and no rate bounds them."""
+_TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, section 3.2; what a later version may have behind it is not read."""
 _READS = ("GET", "HEAD")
 """Their lines may be written a moment later; those of changes and errors are, before the turn ends in which they did."""
+
+
+def trace_of(traceparent: str) -> str:
+    """The id of the trace that a `traceparent` names; empty where it names none."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return "" if found is None else found[1]
 
 
 class _Observed:
@@ -138,6 +147,8 @@ class AccessLog:
         }
         if context.proxy:
             pairs["proxy"] = context.proxy
+        if context.trace:
+            pairs["trace_id"] = context.trace
         if "error" in pairs:
             pairs["error"] = without_secrets(pairs["error"])
         if container is not None:

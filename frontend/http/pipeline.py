@@ -23,7 +23,7 @@ from ambry.service.origin import FROM_BROWSERS, Hosts, refuse_cross_site
 from frontend import metrics
 from frontend.container import Container
 from frontend.http import wire
-from frontend.http.access_log import QUIET_OPERATION, STATUS_CLIENT_GONE, AccessLog
+from frontend.http.access_log import QUIET_OPERATION, STATUS_CLIENT_GONE, AccessLog, trace_of
 from frontend.http.body import ClientGone
 from frontend.http.conditions import CONDITIONAL, Condition, evaluate
 from frontend.http.connections import READ_BYTES, Connection
@@ -150,7 +150,7 @@ class Pipeline:
         )
 
     def let_in(
-        self, who: Who, connection: Connection, container: Container, *, changes: bool = False
+        self, who: Who, connection: Connection, container: Container, *, changes: bool = False, traceparent: str = ""
     ) -> RequestContext | None:
         """The context of a request that begins now and has its place in the rate of who asks; None where there is none, or
         where the audit takes no changes.
@@ -165,6 +165,8 @@ class Pipeline:
             return None
         context = self._context(Sender(connection.client))
         context.container, context.who, context.meter, context.changes = container, who, meter, changes
+        if traceparent:
+            context.trace = trace_of(traceparent)
         return context
 
     def _admit(self, exchange: Exchange) -> None:
@@ -255,6 +257,8 @@ class Pipeline:
         exchange.target, exchange.op, exchange.needs = target, route.op, route.needs
         exchange.context.path, exchange.context.changes = target.path, route.changes
         exchange.headers = gather(http.headers.items(), self._dialect.own_prefix)
+        if "traceparent" in exchange.headers:
+            exchange.context.trace = trace_of(exchange.headers["traceparent"])
         if exchange.authority not in self.hosts.known:
             self.hosts.check(exchange.authority)
         self._dialect.authenticate(exchange)

@@ -111,10 +111,11 @@ def who_of(headers: dict[str, str], _prefixed: bool) -> str | None:
 
 
 class PlainRead(NamedTuple):
-    """A plain GET: its target behind the slash, and its Authorization."""
+    """A plain GET: its target behind the slash, its Authorization, and its traceparent, which may be empty."""
 
     target: bytes
     authorization: str | None
+    traceparent: str = ""
 
 
 class PlainReads:
@@ -129,7 +130,9 @@ class PlainReads:
         if data[: len(_GET)] != _GET or data[end : end + len(_VERSION)] != _VERSION:
             return None
         lines = self._lines.judge(data[end + len(_VERSION) :])
-        return None if lines is None else PlainRead(data[len(_GET) : end], lines.meaning)
+        if lines is None:
+            return None
+        return PlainRead(data[len(_GET) : end], lines.meaning, lines.headers.get("traceparent", ""))
 
 
 class PlainUpload(NamedTuple, Generic[M]):

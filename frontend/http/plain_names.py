@@ -34,10 +34,11 @@ class PlainName(NamedTuple):
 
 
 class PlainNamedRead(NamedTuple):
-    """A plain GET by a name, and its Authorization."""
+    """A plain GET by a name, its Authorization, and its traceparent, which may be empty."""
 
     name: PlainName
     authorization: str | None
+    traceparent: str = ""
 
 
 class PlainNamedReads:
@@ -56,7 +57,8 @@ class PlainNamedReads:
         if lines is None:
             return None
         account, container, key = match.groups()
-        return PlainNamedRead(PlainName(account.decode(), container.decode(), key), lines.meaning)
+        name = PlainName(account.decode(), container.decode(), key)
+        return PlainNamedRead(name, lines.meaning, lines.headers.get("traceparent", ""))
 
 
 class PlainNamedUploads(Generic[M]):

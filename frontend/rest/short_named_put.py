@@ -75,7 +75,9 @@ class ShortNamedPuts:
         known = self._names.known(place.scope, place.key)
         if known is not None and known.blob is not None:
             return False
-        context = puts.pipeline.let_in(who, connection, container, changes=True)
+        context = puts.pipeline.let_in(
+            who, connection, container, changes=True, traceparent=upload.headers.get("traceparent", "")
+        )
         if context is None:
             return False
         context.path = f"/named/{name.account}/{name.container}/{name.key.decode()}"

@@ -64,7 +64,7 @@ class ShortNamedReads:
         blob_id, text = _pointed(blob.id)
         if blob_id.kind is not IdKind.SIMPLE:
             return False
-        context = reads.pipeline.let_in(who, connection, container)
+        context = reads.pipeline.let_in(who, connection, container, traceparent=plain.traceparent)
         if context is None:
             return False
         size = reads.reading.first_bytes()

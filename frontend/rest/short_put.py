@@ -61,7 +61,9 @@ class ShortPuts:
         who = self.access.at_once(upload.headers.get("authorization"))
         if who is None or not who.may(Role.WRITE, container):
             return False
-        context = self.pipeline.let_in(who, connection, container, changes=True)
+        context = self.pipeline.let_in(
+            who, connection, container, changes=True, traceparent=upload.headers.get("traceparent", "")
+        )
         if context is None:
             return False
         spec = upload.meaning.spec(self.clock.wall_ms(), container.durability)

@@ -62,7 +62,7 @@ class ShortReads:
         who = self.access.at_once(plain.authorization)
         if who is None or not who.may(Role.READ, container):
             return False
-        context = self.pipeline.let_in(who, connection, container)
+        context = self.pipeline.let_in(who, connection, container, traceparent=plain.traceparent)
         if context is None:
             return False
         size = self.reading.first_bytes()

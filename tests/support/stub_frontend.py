@@ -37,6 +37,7 @@ OTHERS = (
     "connection",
     "user-agent",
     "accept",
+    "traceparent",
     "content-length",
     "content-type",
     "x-ambry-service-id",

@@ -9,7 +9,15 @@ from typing import Any
 
 from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
 
-WRAPPED = ("AsyncBlobReader", "AsyncBlobFile", "AsyncBlobWriter", "AsyncPager", "AsyncKeys", "AsyncEncryption")
+WRAPPED = (
+    "AsyncBlobReader",
+    "AsyncBlobFile",
+    "AsyncBlobWriter",
+    "AsyncPager",
+    "AsyncChangesFeed",
+    "AsyncKeys",
+    "AsyncEncryption",
+)
 QUICK = RetryPolicy(base=0.0)
 
 

@@ -149,9 +149,11 @@ class AsyncBatches(AsyncBlobs):
                 while data := await response.read(READ_BYTES):
                     reader.feed(data, response.headers)
                 reader.ended(expected)
-            except AmbryError as error:
+            except BaseException as error:
                 if response is not None:
-                    response.abort()
+                    response.abort(error)
+                if not isinstance(error, AmbryError):
+                    raise
                 await self._sleep(attempts.failed(error))
             else:
                 response.finish()
@@ -167,9 +169,11 @@ class AsyncBatches(AsyncBlobs):
                 response = await self._begin_batch(batch, attempts, timeout)
                 body = await whole_answer(response)
                 found = wire.parse_items(attempts.endpoint, batch, response.headers, body, now_ms=self._clock.wall_ms())
-            except AmbryError as error:
+            except BaseException as error:
                 if response is not None:
-                    response.abort()
+                    response.abort(error)
+                if not isinstance(error, AmbryError):
+                    raise
                 await self._sleep(attempts.failed(error))
             else:
                 response.finish()
@@ -183,7 +187,7 @@ class AsyncBatches(AsyncBlobs):
         body = open_body(batch.body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
         batch.request.headers["content-length"] = str(len(batch.body))
         upload = BlobUpload(batch.request, body, checksum="", verify="never", progress=None)
-        return await self._exchange(endpoint, batch.request, timeout or self._timeout, attempts.deadline, upload)
+        return await self._exchange(endpoint, batch.request, timeout, attempts, upload)
 
 
 def _size_of(span: ByteRange) -> int:

@@ -26,7 +26,7 @@ class AsyncHealthChecks(AsyncCalls):
     async def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
         request = wire.health_request()
         try:
-            response = await self._exchange(endpoint, request, timeout or self._timeout, None)
+            response = await self._exchange(endpoint, request, timeout, None)
         except AmbryError as error:
             return EndpointHealth(endpoint=endpoint, ok=False, detail=error.message)
         await response.done()

@@ -156,7 +156,7 @@ class AsyncBlobReader:
         if self._response is not None:
             if failure is not None:
                 refusals.note_request(failure, self._response.headers)
-            self._response.abort()
+            self._response.abort(failure)
             self._response = None
 
     def _check_open(self) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from ambry.checksum import Buffer
+from ambry.client.aio.pacing import BodyPace, passing
 from ambry.client.aio.waiting import Sleep
 from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
@@ -27,13 +26,16 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from ambry.client.hooks import AttemptWatch
     from ambry.client.tls import ClientTls
 
 
 class AsyncResponse:
     """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
 
-    def __init__(self, raw: aiohttp.ClientResponse, endpoint: str, silence_s: float) -> None:
+    def __init__(
+        self, raw: aiohttp.ClientResponse, endpoint: str, silence_s: float, watch: AttemptWatch | None
+    ) -> None:
         self._raw = raw
         self._endpoint = endpoint
         self._silence_s = silence_s
@@ -41,6 +43,9 @@ class AsyncResponse:
         self.headers: Headers = _normal(raw)
         self.broke_off = False
         """Whether the connection ended within the body: known when `read` gave nothing more."""
+        self._watch = watch
+        if watch is not None:
+            watch.answered(self.status, self.headers)
 
     async def read(self, size: int) -> bytes:
         """Between 1 and `size` bytes; none only when the connection ended. Raises Unavailable, RequestTimeout."""
@@ -48,34 +53,44 @@ class AsyncResponse:
 
         try:
             async with asyncio.timeout(self._silence_s):
-                return await self._raw.content.read(size)
+                data = await self._raw.content.read(size)
         except aiohttp.ClientPayloadError:
             self.broke_off = True
             return b""
         except (aiohttp.ClientError, OSError) as cause:
             raise _translate(cause, self._endpoint) from cause
+        if self._watch is not None:
+            self._watch.received(len(data))
+        return data
 
     def limit(self, timeout_s: float) -> None:
         """How long the next reads may wait."""
         self._silence_s = timeout_s
 
-    def finish(self) -> None:
-        """The body was read whole: keep the connection if the server does."""
+    def finish(self, error: BaseException | None = None) -> None:
+        """The body was read whole: keep the connection if the server does. `error` is what it means, for hooks."""
         self._raw.release()
+        if self._watch is not None:
+            self._watch.ended(error)
 
     async def done(self) -> None:
         """The head was all there was to know."""
         try:
             while await self.read(refusals.ERROR_BODY_MAX):
                 pass
-        except AmbryError:
-            self.abort()
+        except AmbryError as error:
+            self.abort(error)
+        except BaseException as error:
+            self.abort(error)
+            raise
         else:
             self.finish()
 
-    def abort(self) -> None:
-        """Drop the connection; whatever is still on it is not wanted."""
+    def abort(self, error: BaseException | None = None) -> None:
+        """Drop the connection; whatever is still on it is not wanted. `error` is why, for hooks."""
         self._raw.close()
+        if self._watch is not None:
+            self._watch.ended(error)
 
 
 class AsyncTransport:
@@ -98,6 +113,7 @@ class AsyncTransport:
         upload: BlobUpload | None,
         timeout: Timeout,
         deadline: float | None,
+        watch: AttemptWatch | None = None,
     ) -> AsyncResponse:
         """Send one request, with the body of `upload`, and read the head of its answer; 300 and more is raised."""
         require_aiohttp()
@@ -111,7 +127,7 @@ class AsyncTransport:
         loop = asyncio.get_running_loop()
         until = None if deadline is None else loop.time() + max(0.0, deadline - self._clock.monotonic())
         guard = asyncio.timeout_at(until)
-        pace = _Pace(guard, until, timeout.read)
+        pace = BodyPace(guard, until, timeout.read)
         try:
             async with guard:
                 pace.expect(timeout.connect + timeout.read)
@@ -119,7 +135,7 @@ class AsyncTransport:
                     request.method,
                     yarl.URL(endpoint + request.path, encoded=True),
                     headers=headers,
-                    data=None if upload is None else pace.over(_passing(upload, self._sleep)),
+                    data=None if upload is None else pace.over(passing(upload, self._sleep)),
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout.connect, sock_read=timeout.read),
                     trace_request_ctx=pace,
@@ -145,15 +161,17 @@ class AsyncTransport:
             raise
         finally:
             pace.closed = True
-        response = AsyncResponse(raw, endpoint, timeout.read)
+        response = AsyncResponse(raw, endpoint, timeout.read, watch)
         if raw.status == 408 and pace.reused:
-            response.abort()
-            raise refusals.timed_out_idle(endpoint)
+            late = refusals.timed_out_idle(endpoint)
+            response.abort(late)
+            raise late
         if raw.status >= 300:
             raise await self._error(endpoint, response, request)
         if upload is not None and not upload.complete:
-            response.abort()
-            raise refusals.answered_early(endpoint, raw.status, response.headers)
+            early = refusals.answered_early(endpoint, raw.status, response.headers)
+            response.abort(early)
+            raise early
         return response
 
     async def close(self) -> None:
@@ -189,7 +207,7 @@ class AsyncTransport:
             endpoint, request, response.status, response.headers, body, now_ms=self._clock.wall_ms()
         )
         # Keeps the connection only if both the request and the answer are complete.
-        response.finish()
+        response.finish(error)
         return error
 
 
@@ -245,74 +263,6 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 async def _note_reuse(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
     context.trace_request_ctx.reused = True
-
-
-class _Pace:
-    """Bounds the silence of the network while a body is sent, but not the time its source takes.
-
-    `reused` says whether the request went over a kept connection.
-    """
-
-    def __init__(self, guard: asyncio.Timeout, until: float | None, silence_s: float) -> None:
-        self._guard = guard
-        self._until = until
-        self._silence_s = silence_s
-        self.closed = False
-        self.reused = False
-        self.source_error: Exception | None = None
-
-    def expect(self, seconds: float | None) -> None:
-        """The network must do something within `seconds`; None while it is not its turn."""
-        if self.closed:
-            return
-        when = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        if self._until is not None:
-            when = self._until if when is None else min(when, self._until)
-        self._guard.reschedule(when)
-
-    async def over(self, body: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
-        while True:
-            self.expect(None)
-            try:
-                chunk = await anext(body, None)
-            except Exception as cause:
-                self.source_error = cause
-                raise
-            self.expect(self._silence_s)
-            if chunk is None:
-                return
-            # Writing to a fast network may never wait; let an early answer be read.
-            await asyncio.sleep(0)
-            if self.closed:
-                # It came, so the rest is not wanted; aiohttp cancels us when the answer is let go.
-                await asyncio.get_running_loop().create_future()
-            yield chunk
-
-
-async def _passing(upload: BlobUpload, sleep: Sleep) -> AsyncIterator[Buffer]:
-    """One pass over the body, seen by `upload`.
-
-    One chunk is held back until it is known to be the last: aiohttp reads the answer while we send, so the answer may
-    come before we would be asked for a chunk after the last one.
-    """
-    upload.begin()
-    pace = upload.body.pace
-    held: Buffer = b""
-    async for chunk in upload.body.achunks():
-        size = len(chunk) if pace is None else pace.piece(len(chunk))
-        whole = memoryview(chunk)
-        for piece in [chunk] if size >= len(chunk) else (whole[at : at + size] for at in range(0, len(chunk), size)):
-            if held:
-                yield held
-                upload.handed_over()
-            upload.passed(piece)
-            held = piece
-            if pace is not None and (delay_s := pace.passed(len(piece))):
-                await sleep(delay_s)
-    upload.ended()
-    if held:
-        yield held
-        upload.handed_over()
 
 
 def require_aiohttp() -> None:

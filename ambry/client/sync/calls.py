@@ -75,11 +75,13 @@ class SyncCalls(ClientBase):
                 if body is not None:
                     source = open_body(body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
                     upload = BlobUpload(request, source, checksum="", verify="never", progress=None)
-                response = self._exchange(endpoint, request, timeout or self._timeout, attempts.deadline, upload)
+                response = self._exchange(endpoint, request, timeout, attempts, upload)
                 found = parse(response.headers, whole_answer(response))
-            except AmbryError as error:
+            except BaseException as error:
                 if response is not None:
-                    response.abort()
+                    response.abort(error)
+                if not isinstance(error, AmbryError):
+                    raise
                 self._sleep(attempts.failed(error))
             else:
                 response.finish()
@@ -107,13 +109,13 @@ class SyncCalls(ClientBase):
             endpoint = attempts.begin()
             response = None
             try:
-                response = self._exchange(endpoint, request(), timeout or self._timeout, attempts.deadline)
+                response = self._exchange(endpoint, request(), timeout, attempts)
                 if download is not None:
                     download.accept(response.status, response.headers)
             except AmbryError as error:
                 if response is not None:
                     refusals.note_request(error, response.headers)
-                    response.abort()
+                    response.abort(error)
                 self._sleep(attempts.failed(error))
             else:
                 attempts.succeeded()
@@ -125,7 +127,7 @@ class SyncCalls(ClientBase):
         while True:
             endpoint = attempts.begin()
             try:
-                response = self._exchange(endpoint, upload.request, timeout or self._timeout, attempts.deadline, upload)
+                response = self._exchange(endpoint, upload.request, timeout, attempts, upload)
             except AmbryError as error:
                 self._sleep(attempts.failed(error, repeatable=upload.repeatable))
             else:
@@ -137,20 +139,34 @@ class SyncCalls(ClientBase):
         self,
         endpoint: str,
         request: ApiRequest,
-        timeout: Timeout,
-        deadline: float | None,
+        timeout: Timeout | None,
+        attempts: Attempts | None,
         upload: BlobUpload | None = None,
     ) -> SyncResponse:
-        """One attempt at one endpoint. Raises what the answer refuses, and ProtocolViolation for one that is not ours."""
+        """One attempt at one endpoint, which is the only one without `attempts`.
+
+        Raises what the answer refuses, and ProtocolViolation for one that is not ours.
+        """
         self._refuse_offline(request.subject or request.path)
+        watch = self._tracing.begin(endpoint, request, 1 if attempts is None else attempts.count, upload)
         try:
             response = self._transport.exchange(
-                endpoint, request, self._headers(request), upload=upload, timeout=timeout, deadline=deadline
+                endpoint,
+                request,
+                self._headers(request),
+                upload=upload,
+                timeout=timeout or self._timeout,
+                deadline=None if attempts is None else attempts.deadline,
+                watch=watch,
             )
-        except AmbryError as error:
-            self._advise(error)
+        except BaseException as error:
+            if isinstance(error, AmbryError):
+                self._advise(error)
+            if watch is not None:
+                watch.ended(error)
             raise
         if not refusals.is_ours(response.headers):
-            response.abort()
-            raise refusals.foreign(endpoint, request, response.status)
+            foreign = refusals.foreign(endpoint, request, response.status)
+            response.abort(foreign)
+            raise foreign
         return response

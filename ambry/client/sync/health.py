@@ -27,7 +27,7 @@ class SyncHealthChecks(SyncCalls):
     def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
         request = wire.health_request()
         try:
-            response = self._exchange(endpoint, request, timeout or self._timeout, None)
+            response = self._exchange(endpoint, request, timeout, None)
         except AmbryError as error:
             return EndpointHealth(endpoint=endpoint, ok=False, detail=error.message)
         response.done()

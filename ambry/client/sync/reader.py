@@ -165,7 +165,7 @@ class BlobReader(io.BufferedIOBase):
         if self._response is not None:
             if failure is not None:
                 refusals.note_request(failure, self._response.headers)
-            self._response.abort()
+            self._response.abort(failure)
             self._response = None
 
     def _check_open(self) -> None:

@@ -22,6 +22,7 @@ from ambry.errors import AmbryError, PeerConnectionLost, RequestTimeout
 if TYPE_CHECKING:
     import ssl
 
+    from ambry.client.hooks import AttemptWatch
     from ambry.client.tls import ClientTls
 
 _TUNNEL = "Tunnel connection failed: "
@@ -33,13 +34,22 @@ SEND_SIZE = 256 << 10
 class SyncResponse:
     """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
 
-    def __init__(self, pool: SyncTransport, connection: KeptConnection, raw: http.client.HTTPResponse) -> None:
+    def __init__(
+        self,
+        pool: SyncTransport,
+        connection: KeptConnection,
+        raw: http.client.HTTPResponse,
+        watch: AttemptWatch | None,
+    ) -> None:
         self._pool = pool
         self._connection = connection
         self._raw = raw
         self.status = raw.status
         self.headers: Headers = _normal(raw)
         self._cut = False
+        self._watch = watch
+        if watch is not None:
+            watch.answered(self.status, self.headers)
 
     @property
     def broke_off(self) -> bool:
@@ -50,29 +60,35 @@ class SyncResponse:
         """Up to `size` bytes; fewer, or none, only when the connection ended. Raises Unavailable, RequestTimeout."""
         self._check_process()
         try:
-            return self._raw.read(size)
+            data = self._raw.read(size)
         except http.client.IncompleteRead as cut:
             self._cut = True
-            return cut.partial
+            data = cut.partial
         except (OSError, http.client.HTTPException, ValueError) as cause:
             raise _translate(cause, self._connection.endpoint) from cause
+        if self._watch is not None:
+            self._watch.received(len(data))
+        return data
 
     def readinto(self, buffer: memoryview) -> int:
         """As `read`, into `buffer`."""
         self._check_process()
         try:
-            return self._raw.readinto(buffer)
+            size = self._raw.readinto(buffer)
         except http.client.IncompleteRead:
             return 0
         except (OSError, http.client.HTTPException, ValueError) as cause:
             raise _translate(cause, self._connection.endpoint) from cause
+        if self._watch is not None:
+            self._watch.received(size)
+        return size
 
     def limit(self, timeout_s: float) -> None:
         """How long the next reads may wait."""
         self._connection.set_timeout(timeout_s)
 
-    def finish(self) -> None:
-        """The body was read whole: keep the connection if the server does."""
+    def finish(self, error: BaseException | None = None) -> None:
+        """The body was read whole: keep the connection if the server does. `error` is what it means, for hooks."""
         # What is left of a body would be taken for the next answer.
         whole = self._raw.isclosed() or self._raw.length == 0
         reusable = whole and not self._raw.will_close
@@ -81,22 +97,30 @@ class SyncResponse:
             self._pool.give_back(self._connection)
         else:
             self._connection.close()
+        if self._watch is not None:
+            self._watch.ended(error)
 
     def done(self) -> None:
         """The head was all there was to know."""
         try:
             whole = len(self.read(refusals.ERROR_BODY_MAX)) < refusals.ERROR_BODY_MAX
-        except AmbryError:
-            whole = False
-        if whole:
-            self.finish()
+        except AmbryError as error:
+            self.abort(error)
+        except BaseException as error:
+            self.abort(error)
+            raise
         else:
-            self.abort()
+            if whole:
+                self.finish()
+            else:
+                self.abort()
 
-    def abort(self) -> None:
-        """Drop the connection; whatever is still on it is not wanted."""
+    def abort(self, error: BaseException | None = None) -> None:
+        """Drop the connection; whatever is still on it is not wanted. `error` is why, for hooks."""
         self._raw.close()
         self._connection.close()
+        if self._watch is not None:
+            self._watch.ended(error)
 
     def _check_process(self) -> None:
         if self._connection.pid != os.getpid():
@@ -123,6 +147,7 @@ class SyncTransport:
         upload: BlobUpload | None,
         timeout: Timeout,
         deadline: float | None,
+        watch: AttemptWatch | None = None,
     ) -> SyncResponse:
         """Send one request, with the body of `upload`, and read the head of its answer; 300 and more is raised."""
         # A body that cannot be had a second time must not be lost on a kept connection that turns out dead.
@@ -142,15 +167,17 @@ class SyncTransport:
             if isinstance(cause, OSError | http.client.HTTPException):
                 raise _translate(cause, endpoint) from cause
             raise
-        response = SyncResponse(self, connection, raw)
+        response = SyncResponse(self, connection, raw, watch)
         if raw.status == 408 and connection.used:
-            response.abort()
-            raise refusals.timed_out_idle(endpoint)
+            late = refusals.timed_out_idle(endpoint)
+            response.abort(late)
+            raise late
         if raw.status < 300 and whole:
             return response
         if raw.status < 300:
-            response.abort()
-            raise refusals.answered_early(endpoint, raw.status, response.headers)
+            early = refusals.answered_early(endpoint, raw.status, response.headers)
+            response.abort(early)
+            raise early
         raise self._error(endpoint, response, request, keep=whole)
 
     def give_back(self, connection: KeptConnection) -> None:
@@ -258,9 +285,9 @@ class SyncTransport:
         )
         length = response.headers.get("content-length", "")
         if keep and (request.method == "HEAD" or length == str(len(body))):
-            response.finish()
+            response.finish(error)
         else:
-            response.abort()
+            response.abort(error)
         return error
 
 

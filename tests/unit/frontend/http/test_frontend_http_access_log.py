@@ -8,7 +8,7 @@ import pytest
 
 from frontend import metrics
 from frontend.http import access_log
-from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog
+from frontend.http.access_log import STATUS_CLIENT_GONE, AccessLog, trace_of
 from frontend.request import RequestContext
 from tests.support.captured_log import capture_log
 
@@ -82,3 +82,30 @@ def test_of_successful_reads_one_in_some_has_a_line_and_of_changes_and_errors_ea
         tell(method, status)
     assert [event["status"] for event in events] == [404, 503, 201, 202, STATUS_CLIENT_GONE]
     assert not any("one_in" in event for event in events)
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("version", ["00", "01", "fe"])
+def test_the_trace_that_a_traceparent_names(version: str) -> None:
+    assert trace_of(f"{version}-{TRACE}-b7ad6b7169203331-01") == TRACE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        TRACE,
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE}-b7ad6b7169203331-01\n",
+        f"00-{TRACE}-b7ad6b7169203331-01-" + "a" * 10_000,
+        f"00-{TRACE}-b7ad6b7169203331-01, 00-{TRACE}-b7ad6b7169203331-01",
+    ],
+)
+def test_what_is_no_traceparent_names_no_trace(text: str) -> None:
+    assert trace_of(text) == ""

@@ -11,11 +11,13 @@ PUT = b"PUT /named/a/c-1/x/y.z HTTP/1.1\r\nHost: localhost:80\r\nContent-Length:
 
 def test_a_name_is_what_stands_behind_the_container() -> None:
     reads = PlainNamedReads(Hosts())
-    assert reads.read(HEAD) == (PlainName("a", "c-1", b"x/y.z"), None)
+    assert reads.read(HEAD) == (PlainName("a", "c-1", b"x/y.z"), None, "")
     keyed = HEAD.replace(b"Accept: */*", b"Authorization: Bearer k")
-    assert reads.read(keyed) == (PlainName("a", "c-1", b"x/y.z"), "Bearer k")
+    assert reads.read(keyed) == (PlainName("a", "c-1", b"x/y.z"), "Bearer k", "")
+    traced = HEAD.replace(b"Accept: */*", b"TraceParent: 00-1")
+    assert reads.read(traced) == (PlainName("a", "c-1", b"x/y.z"), None, "00-1")
     for key in (b"/", b"//", b".", b"../x", b"a/", b"-", b"!$&'()*+,;=:@_~", b"x" * PATH_SIZE_MAX):
-        assert reads.read(HEAD.replace(b"x/y.z", key)) == (PlainName("a", "c-1", key), None)
+        assert reads.read(HEAD.replace(b"x/y.z", key)) == (PlainName("a", "c-1", key), None, "")
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,21 @@ async def test_a_read_that_finds_no_replica_has_one_line_and_one_request_id(
         assert [event["op"] for event in events] == ["named_put", "named_get", "named_get", "named_get"]
         assert events[-1]["request_id"] == answer.headers["x-ambry-request-id"]
         assert logged.cluster.context.reading.budget.free == free
+
+
+@pytest.mark.parametrize("more", [{}, ORDINARY], ids=["short", "ordinary"])
+async def test_whichever_way_a_request_goes_its_line_says_its_trace(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    events = capture_log(monkeypatch, access_log)
+    cluster = make_cluster(((3,),) * 4, clock=SystemClock())
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    parent = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", **more}
+    async with http_frontend(cluster, metadata=store, shortcut=True, access_log=True) as frontend:
+        assert (await frontend.call("PUT", f"{HERE}/traced", parent, body=b"hello")).status == 201
+        blob = await frontend.put(b"hello", parent)
+        for path in (f"{HERE}/traced", f"{HERE}/traced", f"/{blob}"):
+            assert (await frontend.call("GET", path, parent)).body == b"hello"
+            assert (await frontend.call("GET", path, {**parent, "traceparent": "nonsense"})).body == b"hello"
+    told = [event.get("trace_id") for event in events if event["event"] == "request"]
+    assert told == [trace] * 2 + [trace, None] * 3
