@@ -3,9 +3,10 @@
     python -m tools.sync_client            write the files
     python -m tools.sync_client --check    write nothing; exit with 1 if a file is not what it would be
 
-Works on tokens: `async` and `await` go, names are replaced, and so are the few sentences of docstrings that are true of one
-twin only. What the twins do differently stands behind names that both have (`waiting`, `transport`, `reader`), written by
-hand in each; so the code between needs no branches. Ruff formats the result, so the same source gives the same file.
+Works on tokens: `async` and `await` go, in the examples of docstrings too, names are replaced, and so are the few sentences
+of docstrings that are true of one twin only. What the twins do differently stands behind names that both have (`waiting`,
+`transport`, `reader`), written by hand in each; so the code between needs no branches. Ruff formats the result, so the same
+source gives the same file.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ SENTENCES = {
 """What is said of the awaiting client -> what is true of the blocking one. Each must be found in some file."""
 
 _WORD = re.compile(r"\b\w+\b")
+_EXAMPLE = re.compile(r"^ *(?:>>>|\.\.\.) .*$", re.MULTILINE)
+_AWAITING = re.compile(r"\b(?:async|await) ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ def convert(source: str) -> str:
         elif token.type == tokenize.NAME:
             edits.append(_Edit(start=start, stop=stop, text=_name(token.string)))
         elif token.type in (tokenize.STRING, tokenize.COMMENT):
-            edits.append(_Edit(start=start, stop=stop, text=_prose(token.string)))
+            edits.append(_Edit(start=start, stop=stop, text=twin_of(token.string)))
     result = source
     for edit in reversed(edits):
         result = result[: edit.start] + edit.text + result[edit.stop :]
@@ -93,9 +96,11 @@ def _name(name: str) -> str:
     return re.sub(r"^(_*)Async", r"\1Sync", name)
 
 
-def _prose(text: str) -> str:
+def twin_of(text: str) -> str:
+    """What is said of the blocking client, in a docstring or a comment."""
     for said, true in SENTENCES.items():
         text = text.replace(said, true)
+    text = _EXAMPLE.sub(lambda line: _AWAITING.sub("", line[0]), text)
     return _WORD.sub(lambda word: _name(word[0]), text)
 
 

@@ -156,6 +156,10 @@ class ClientBase:
         profile of ~/.config/ambry/config.toml, then http://127.0.0.1:17100. Raises ConfigInvalid.
 
         A profile's key goes to the profile's own endpoints alone.
+
+        >>> client = type(client).from_env(endpoints="http://127.0.0.1:17100", account="team")
+        >>> client.endpoints, client.default_account
+        (('http://127.0.0.1:17100',), 'team')
         """
         found = find_options(os.environ, profile, overrides)
         made = cls(**found.options)

@@ -16,23 +16,43 @@ class AsyncAccounts(AsyncCalls):
     """The calls on accounts and containers. A change is live on every frontend of the datacenter within a second."""
 
     async def accounts(self, *, timeout: Timeout | None = None) -> list[AccountInfo]:
-        """All of them, with their containers."""
+        """All of them, with their containers.
+
+        >>> accounts = await client.accounts()
+        >>> client.default_account in [account.name for account in accounts]
+        True
+        """
         return await self._ask(wire.accounts_request(), None, wire.parse_accounts, timeout)
 
     async def account(self, name: str, *, timeout: Timeout | None = None) -> AccountInfo:
-        """One, with its containers. Raises BlobNotFound where there is none of that name."""
+        """One, with its containers. Raises BlobNotFound where there is none of that name.
+
+        >>> account = await client.account(client.default_account)
+        >>> client.default_container in [container.name for container in account.containers]
+        True
+        """
         [found] = await self._ask(wire.accounts_request(name), None, wire.parse_accounts, timeout)
         return found
 
     async def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
-        """One of an account. Raises BlobNotFound where there is none of that name."""
+        """One of an account. Raises BlobNotFound where there is none of that name.
+
+        >>> container = await client.container(client.default_account, client.default_container)
+        >>> container.settings.encrypted
+        False
+        """
         [found] = await self._ask(wire.containers_request(account, name), None, wire.parse_containers, timeout)
         return found
 
     async def create_account(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[AccountChange]
     ) -> AccountInfo:
-        """Make an account. Raises AlreadyExists."""
+        """Make an account. Raises AlreadyExists.
+
+        >>> account = await client.create_account("team-new", quota_bytes=1 << 40)
+        >>> account.containers
+        ()
+        """
         request, body = wire.save_account({"accountName": name_of("account", name)}, settings)
         try:
             [made] = await self._ask(request, body, wire.parse_accounts, timeout)
@@ -45,7 +65,13 @@ class AsyncAccounts(AsyncCalls):
     async def create_container(
         self, account: str, name: str, *, timeout: Timeout | None = None, **settings: Unpack[ContainerChange]
     ) -> ContainerInfo:
-        """Make a container. Raises AlreadyExists."""
+        """Make a container. Raises AlreadyExists.
+
+        >>> account = await client.create_account("team")
+        >>> container = await client.create_container("team", "models", description="what we serve")
+        >>> container.name
+        'models'
+        """
         request, body = wire.save_container(account, {"containerName": name_of("container", name)}, settings)
         try:
             [made] = await self._ask(request, body, wire.parse_containers, timeout)
@@ -68,6 +94,11 @@ class AsyncAccounts(AsyncCalls):
         """Change settings of an account; others stay. With `snapshot_version` only if it is still at that.
 
         Raises UpdateConflict where it is not, BlobNotFound.
+
+        >>> account = await client.create_account("team-larger")
+        >>> account = await client.update_account("team-larger", quota_blobs=1_000_000)
+        >>> account.settings.quota_blobs
+        1000000
         """
         known = await self.account(name, timeout=timeout)
         request, body = wire.save_account(_identity("accountId", known.id, snapshot_version), settings)
@@ -93,6 +124,12 @@ class AsyncAccounts(AsyncCalls):
         """Change settings of a container; others stay. With `snapshot_version` only if it is still at that.
 
         Raises UpdateConflict where it is not, BlobNotFound, RetentionLocked for a lock that would become shorter.
+
+        >>> account = await client.create_account("team-kept")
+        >>> container = await client.create_container("team-kept", "models")
+        >>> container = await client.update_container("team-kept", "models", ttl_required=True)
+        >>> container.settings.ttl_required
+        True
         """
         known = await self.container(account, name, timeout=timeout)
         request, body = wire.save_container(account, _identity("containerId", known.id, snapshot_version), settings)

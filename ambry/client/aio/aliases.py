@@ -20,20 +20,46 @@ class AsyncAliases(AsyncCalls):
     """The calls on aliases. To read what one points to, `get` a `VersionRef(dataset, "@" + alias)`."""
 
     async def alias(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> AliasInfo:
-        """Where one points, since when, who moved it and why. Raises BlobNotFound."""
+        """Where one points, since when, who moved it and why. Raises BlobNotFound.
+
+        >>> made = await client.create_dataset("pointed")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = await client.put_version("pointed", b"weights", version)
+        >>> moved = await client.set_alias("pointed", "champion", "1.0.0")
+        >>> alias = await client.alias("pointed", "champion")
+        >>> alias.version
+        '1.0.0'
+        """
         place = self._dataset(dataset)
         return await self._ask(
             wire.aliases_request(place, alias=alias), None, partial(wire.parse_alias, place), timeout
         )
 
     async def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
-        """All of a dataset, by name; those that were deleted are left out."""
+        """All of a dataset, by name; those that were deleted are left out.
+
+        >>> made = await client.create_dataset("labelled")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = await client.put_version("labelled", b"weights", version)
+        >>> moved = await client.set_alias("labelled", "champion", "1.0.0")
+        >>> [(alias.alias, alias.version) for alias in await client.aliases("labelled")]
+        [('champion', '1.0.0')]
+        """
         place = self._dataset(dataset)
         request = partial(wire.aliases_request, place)
         return await AsyncPager(self, request, partial(wire.parse_aliases, place), timeout).all()
 
     async def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
-        """All moves of one, the newest first. Raises BlobNotFound where it never was."""
+        """All moves of one, the newest first. Raises BlobNotFound where it never was.
+
+        >>> made = await client.create_dataset("remembered")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = await client.put_version("remembered", b"weights", version)
+        >>> moved = await client.set_alias("remembered", "champion", "1.0.0")
+        >>> moved = await client.set_alias("remembered", "champion", "2.0.0")
+        >>> [alias.version for alias in await client.alias_history("remembered", "champion")]
+        ['2.0.0', '1.0.0']
+        """
         moves = await self._moves(self._dataset(dataset), alias, timeout)
         if not moves:
             raise NameNotFound(f"the dataset {dataset!r} never had an alias {alias!r}; `aliases` lists those it has")
@@ -54,6 +80,12 @@ class AsyncAliases(AsyncCalls):
 
         Only if it points to `expected` now, None for one that is not there; UpdateConflict says where it does point. Not
         given, `expected` is where it points when this call begins. `who` is the service of the client without one.
+
+        >>> made = await client.create_dataset("promoted")
+        >>> info = await client.put_version("promoted", b"weights", "1.0.0")
+        >>> moved = await client.set_alias("promoted", "champion", "1.0.0", who="ann", why="better on the holdout")
+        >>> await client.get_bytes(VersionRef("promoted", "@champion"))
+        b'weights'
         """
         return await self._move(dataset, alias, version, expected, who, why, timeout)
 
@@ -65,7 +97,16 @@ class AsyncAliases(AsyncCalls):
         expected: str | None = AS_IT_IS,
         timeout: Timeout | None = None,
     ) -> None:
-        """Delete an alias; its history stays. Raises UpdateConflict as `set_alias`, BlobNotFound where there is none."""
+        """Delete an alias; its history stays. Raises UpdateConflict as `set_alias`, BlobNotFound where there is none.
+
+        >>> made = await client.create_dataset("unlabelled")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = await client.put_version("unlabelled", b"weights", version)
+        >>> moved = await client.set_alias("unlabelled", "champion", "1.0.0")
+        >>> await client.delete_alias("unlabelled", "champion")
+        >>> await client.aliases("unlabelled")
+        []
+        """
         await self._move(dataset, alias, None, expected, "", "", timeout)
 
     async def roll_back_alias(
@@ -74,6 +115,15 @@ class AsyncAliases(AsyncCalls):
         """Let an alias point to where it did before its last move; twice is where it was.
 
         Raises InvalidRequest where there is nothing before, UpdateConflict where it is moved in this moment.
+
+        >>> made = await client.create_dataset("rolled-back")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = await client.put_version("rolled-back", b"weights", version)
+        >>> moved = await client.set_alias("rolled-back", "champion", "1.0.0")
+        >>> moved = await client.set_alias("rolled-back", "champion", "2.0.0")
+        >>> alias = await client.roll_back_alias("rolled-back", "champion", why="false alarms at night")
+        >>> alias.version
+        '1.0.0'
         """
         moves = await self.alias_history(dataset, alias, timeout=timeout)
         before = next((each.version for each in moves[1:] if each.version not in (None, moves[0].version)), None)

@@ -34,6 +34,10 @@ class AsyncBatches(AsyncBlobs):
         """Whole blobs, in the order of `refs`, all of them in memory at the end: for small ones.
 
         A result has `data` and `info`, or the `error` that a get of it would have raised.
+
+        >>> found = await client.get_many([blob, "no/such/name"])
+        >>> [(each.ok, each.data) for each in found]
+        [(True, b'hello world'), (False, b'')]
         """
         places = [wire.item_of(self._place(ref)) for ref in refs]
         return [part for item in await self._read("get", places, None, timeout) for part in item]
@@ -50,6 +54,9 @@ class AsyncBatches(AsyncBlobs):
 
         Ranges with at most `coalesce` bytes between them are asked for as one, and cut out of it; 0 joins those that touch.
         All that is not large goes in one request, for up to 1,000 ranges; what is large (4 MiB), in requests of its own.
+
+        >>> await client.get_ranges(blob, [(0, 5), (6, 11)])
+        [b'hello', b'world']
         """
         check_type("coalesce", coalesce, Integral, "a number of bytes")
         if coalesce < 0:
@@ -76,7 +83,12 @@ class AsyncBatches(AsyncBlobs):
         return pieces
 
     async def head_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
-        """What many blobs are, without their bytes: each result has `info`, or an `error`."""
+        """What many blobs are, without their bytes: each result has `info`, or an `error`.
+
+        >>> found = await client.head_many([blob])
+        >>> found[0].info.size
+        11
+        """
         places = [wire.item_of(self._place(ref)) for ref in refs]
         return [part for item in await self._read("head", places, None, timeout) for part in item]
 
@@ -84,6 +96,11 @@ class AsyncBatches(AsyncBlobs):
         """Delete many, a name with the blob that was put under it; again is fine.
 
         Those that cannot be deleted have an `error`, and keep none of the others.
+
+        >>> made = await client.put_many([b"one", b"two"])
+        >>> gone = await client.delete_many([each.id for each in made])
+        >>> [each.ok for each in gone]
+        [True, True]
         """
         places = [wire.item_of(self._place(ref)) for ref in refs]
         found: list[BatchResult] = []
@@ -105,6 +122,10 @@ class AsyncBatches(AsyncBlobs):
 
         Each result has `id` and `info`, or an `error`; what was stored is compared with what was sent. A request whose
         outcome is unknown is repeated as a whole: blobs of the first try, if there are any, are garbage that nobody knows.
+
+        >>> made = await client.put_many([b"one", b"two"], ttl=3600)
+        >>> [await client.get_bytes(each.id) for each in made]
+        [b'one', b'two']
         """
         alike = blob_wire.upload_request(
             size=None,

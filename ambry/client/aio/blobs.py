@@ -66,6 +66,10 @@ class AsyncBlobs(AsyncLifecycles):
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
         is garbage that nobody knows. With an `idempotency_key`, which no other put into the container has, all tries of
         this call, and of later calls with it, are one put; a put with a name makes one up.
+
+        >>> info = await client.put(b"hello world", name="greetings/first", ttl=3600, metadata={"by": "ann"})
+        >>> info.size, info.name, info.metadata["by"]
+        (11, 'greetings/first', 'ann')
         """
         place = None if name is None else self._name(name)
         return await self._put(
@@ -94,6 +98,10 @@ class AsyncBlobs(AsyncLifecycles):
 
         A name is looked up once: what is read is the blob that it pointed to at first, over all connections that it takes.
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
+
+        >>> async with client.get(blob) as reader:
+        ...     await reader.read(5)
+        b'hello'
         """
         return await self._open(
             BlobDownload(self._place(ref), as_range(range), verify=self._verify), timeout, streaming=True
@@ -107,7 +115,13 @@ class AsyncBlobs(AsyncLifecycles):
         max_size: int | None = None,
         timeout: Timeout | None = None,
     ) -> bytes:
-        """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
+        """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes.
+
+        >>> await client.get_bytes(blob)
+        b'hello world'
+        >>> await client.get_bytes(blob, range=(6, None))
+        b'world'
+        """
         if max_size is not None:
             check_type("max_size", max_size, Integral, "a number of bytes")
         download = BlobDownload(self._place(ref), as_range(range), verify=self._verify)
@@ -123,6 +137,12 @@ class AsyncBlobs(AsyncLifecycles):
 
         Returns how many there were, which is less than the buffer's size at the end of the blob. A buffer that is smaller
         than the blob gets as much as fits. Only a read of the whole blob is verified by its digest.
+
+        >>> memory = bytearray(5)
+        >>> await client.get_into(blob, memory, offset=6)
+        5
+        >>> memory
+        bytearray(b'world')
         """
         view = memoryview(buffer)
         if view.readonly or not view.c_contiguous:

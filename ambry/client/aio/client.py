@@ -57,5 +57,8 @@ class AsyncAmbryClient(
         await self.close()
 
     async def close(self) -> None:
-        """Close the kept connections. The client may still be used, and opens new ones then."""
+        """Close the kept connections. The client may still be used, and opens new ones then.
+
+        >>> await client.close()
+        """
         await self._transport.close()

@@ -31,6 +31,10 @@ class AsyncDatasets(AsyncBlobs):
         """Make one, whose versions are of a `schema` for ever: TIMESTAMP, MONOTONIC, SEMANTIC (1.2.3) or SEMANTIC_LONG.
 
         Raises AlreadyExists.
+
+        >>> dataset = await client.create_dataset("fraud", retention_count=10)
+        >>> dataset.schema
+        'SEMANTIC'
         """
         place = self._dataset(name)
         try:
@@ -45,22 +49,43 @@ class AsyncDatasets(AsyncBlobs):
             raise
 
     async def dataset(self, name: str, *, timeout: Timeout | None = None) -> DatasetInfo:
-        """What holds for one. Raises BlobNotFound."""
+        """What holds for one. Raises BlobNotFound.
+
+        >>> made = await client.create_dataset("shown", "MONOTONIC")
+        >>> dataset = await client.dataset("shown")
+        >>> dataset.name, dataset.schema
+        ('shown', 'MONOTONIC')
+        """
         return await self._ask(wire.show_request(self._dataset(name)), None, wire.parse_dataset, timeout)
 
     def datasets(self, *, timeout: Timeout | None = None) -> AsyncPager[DatasetInfo]:
-        """Those of the client's container, by name."""
+        """Those of the client's container, by name.
+
+        >>> made = await client.create_dataset("listed")
+        >>> "listed" in [dataset.name async for dataset in client.datasets()]
+        True
+        """
         return AsyncPager(self, partial(wire.list_request, self._prefix("")), wire.parse_datasets, timeout)
 
     async def update_dataset(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[DatasetChange]
     ) -> DatasetInfo:
-        """Change what is said; the rest stays. Raises BlobNotFound."""
+        """Change what is said; the rest stays. Raises BlobNotFound.
+
+        >>> made = await client.create_dataset("updated")
+        >>> dataset = await client.update_dataset("updated", retention_count=3)
+        >>> dataset.retention_count
+        3
+        """
         request = wire.save_request(self._dataset(name), None, settings)
         return await self._ask(*request, wire.parse_dataset, timeout)
 
     async def delete_dataset(self, name: str, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
-        """Delete one that has no versions (UpdateConflict). Raises BlobNotFound unless `missing_ok`."""
+        """Delete one that has no versions (UpdateConflict). Raises BlobNotFound unless `missing_ok`.
+
+        >>> made = await client.create_dataset("deleted")
+        >>> await client.delete_dataset("deleted")
+        """
         try:
             await self._simple(wire.delete_request(self._dataset(name)), timeout)
         except BlobNotFound as error:
@@ -90,6 +115,12 @@ class AsyncDatasets(AsyncBlobs):
         `version` is its number, or what it raises: LATEST (the last part), MAJOR, MINOR, PATCH or REVISION. Raises
         AlreadyExists for a number that was given, UpdateConflict for one that is too low. All tries of this call make one
         version, if the body can be had again.
+
+        >>> made = await client.create_dataset("versioned")
+        >>> first = await client.put_version("versioned", b"weights", "1.0.0")
+        >>> second = await client.put_version("versioned", b"more weights", "MINOR")
+        >>> second.version
+        '1.1.0'
         """
         return await self._put(
             data,
@@ -112,7 +143,14 @@ class AsyncDatasets(AsyncBlobs):
     def versions(
         self, dataset: str, *, page_size: int = 1_000, timeout: Timeout | None = None
     ) -> AsyncPager[VersionEntry]:
-        """Those that are there, from the lowest number on."""
+        """Those that are there, from the lowest number on.
+
+        >>> made = await client.create_dataset("counted", "MONOTONIC")
+        >>> for data in (b"one", b"two"):
+        ...     info = await client.put_version("counted", data)
+        >>> [entry.version async for entry in client.versions("counted")]
+        ['1', '2']
+        """
         place = self._dataset(dataset)
         wire.versions_request(place, page_size, None)  # Raises now, and not at the first entry.
         request = partial(wire.versions_request, place, page_size)

@@ -41,6 +41,10 @@ class AsyncDownloads(AsyncBlobs):
         that is found there is believed: pieces count whose bytes have their digests, and the digest of the blob decides at the
         end; where it says no, all is read anew, once. What is zero in the blob is a hole in the file.
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
+
+        >>> info = await client.get_file(blob, "greeting.txt")
+        >>> open("greeting.txt").read()
+        'hello world'
         """
         place = self._place(ref)
         known = None if isinstance(place, BlobId) else await self.head(place, timeout=timeout)

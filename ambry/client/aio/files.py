@@ -73,6 +73,15 @@ class AsyncFiles(AsyncUploads):
         What is written is seen when the file is closed, as a whole: the name points to the new blob then. Where an exception
         leaves the `with` block, and where nobody closes it, nothing is kept. "xb" raises AlreadyExists where the name exists.
         `timeout` is that of each request.
+
+        >>> async with client.open(blob) as file:
+        ...     file.seek(6)
+        ...     await file.read()
+        6
+        b'world'
+        >>> async with client.open("notes/today", "wb") as file:
+        ...     await file.write(b"dear diary")
+        10
         """
         check_type("block_size", block_size, Integral, "a number of bytes")
         if block_size < 1:
@@ -115,6 +124,18 @@ class AsyncBlobFile(FileBase):
     """One blob, open for reading: what it was when it was opened, whatever its name points to later.
 
     For one task at a time. Close it, or use it in an `async with` statement. `seek` and `tell` ask for nothing.
+
+    >>> file = await client.open(blob)
+    >>> file.seek(-5, 2), file.tell()
+    (6, 6)
+    >>> await file.peek(1)
+    b'w'
+    >>> await file.read(2), await file.read1(1)
+    (b'wo', b'r')
+    >>> memory = bytearray(2)
+    >>> await file.readinto(memory), await file.readinto1(memory)
+    (2, 0)
+    >>> await file.close()
     """
 
     def __init__(self, client: AsyncUploads, info: BlobInfo, block_size: int, timeout: Timeout | None) -> None:

@@ -15,12 +15,22 @@ class AsyncHealthChecks(AsyncCalls):
     """The calls that ask about the cluster itself."""
 
     async def health(self, *, timeout: Timeout | None = None) -> ClusterHealth:
-        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
+        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well.
+
+        >>> health = await client.health()
+        >>> health.ok, len(health.endpoints)
+        (True, 1)
+        """
         probes = (self._probe(endpoint, timeout) for endpoint in self.endpoints)
         return ClusterHealth(endpoints=await together(probes))
 
     async def usage(self, *, timeout: Timeout | None = None) -> UsageReport:
-        """What is stored and what was asked for, by account, container and key: as far as it concerns the key that asks."""
+        """What is stored and what was asked for, by account, container and key: as far as it concerns the key that asks.
+
+        >>> report = await client.usage()
+        >>> report.at_ms > 0
+        True
+        """
         return await self._ask(usage_wire.usage_request(), None, usage_wire.parse_usage, timeout)
 
     async def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:

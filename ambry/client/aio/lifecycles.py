@@ -29,11 +29,22 @@ class AsyncLifecycles(AsyncCalls):
     """The calls on what is there already."""
 
     async def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
-        """What a blob is, without its bytes. Raises BlobNotFound."""
+        """What a blob is, without its bytes. Raises BlobNotFound.
+
+        >>> info = await client.head(blob)
+        >>> info.size, info.content_type
+        (11, 'application/octet-stream')
+        """
         return await self._head(self._place(ref), timeout)
 
     async def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
-        """Whether the blob can be read. False is proven, doubt is Unavailable."""
+        """Whether the blob can be read. False is proven, doubt is Unavailable.
+
+        >>> await client.exists(blob)
+        True
+        >>> await client.exists("no/such/name")
+        False
+        """
         try:
             await self._simple(wire.blob_request("HEAD", self._place(ref)), timeout)
         except BlobNotFound:
@@ -44,6 +55,11 @@ class AsyncLifecycles(AsyncCalls):
         """Delete a blob; a name, with the blob that was put under it; or a version, by its number. Again is fine.
 
         Raises BlobNotFound for one that never was, unless `missing_ok`; UpdateConflict for a version that an alias points to.
+
+        >>> old = await client.put(b"old")
+        >>> await client.delete(old.id)
+        >>> await client.exists(old.id)
+        False
         """
         place = self._place(ref)
         try:
@@ -78,7 +94,13 @@ class AsyncLifecycles(AsyncCalls):
                 return
 
     async def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
-        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
+        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life.
+
+        >>> short = await client.put(b"short", ttl=60)
+        >>> kept = await client.update_ttl(short.id, None)
+        >>> kept.expires is None
+        True
+        """
         place = self._place(ref)
         blob = await self._identify(place, timeout)
         await self._simple(wire.ttl_request(blob, ttl), timeout)
@@ -88,6 +110,12 @@ class AsyncLifecycles(AsyncCalls):
         """Bring back a blob that was deleted, or a name with it, within the retention window.
 
         Raises NotDeleted for a blob, AlreadyExists for a name, that is there.
+
+        >>> old = await client.put(b"old")
+        >>> await client.delete(old.id)
+        >>> await client.undelete(old.id)
+        >>> await client.get_bytes(old.id)
+        b'old'
         """
         place = self._place(ref)
         if isinstance(place, VersionRef):

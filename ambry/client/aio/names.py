@@ -18,7 +18,12 @@ class AsyncNames(AsyncLifecycles):
     """The calls on names. One that is only text is in the account and the container of the client."""
 
     async def resolve(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobId:
-        """The blob that a name points to now. Raises BlobNotFound, BlobGone where the name or its blob is over."""
+        """The blob that a name points to now. Raises BlobNotFound, BlobGone where the name or its blob is over.
+
+        >>> info = await client.put(b"weights", name="models/resolved")
+        >>> await client.resolve("models/resolved") == info.id
+        True
+        """
         return await self._identify(ref, timeout)
 
     async def bind(
@@ -27,6 +32,10 @@ class AsyncNames(AsyncLifecycles):
         """Let a name point to a blob of its container; a delete of the name leaves that blob.
 
         Raises AlreadyExists for a name that exists, unless `if_absent` is false; BlobNotFound.
+
+        >>> bound = await client.bind("greetings/bound", blob)
+        >>> bound.id == blob
+        True
         """
         place = self._name(name)
         bound = await self._identify(blob, timeout)
@@ -45,6 +54,11 @@ class AsyncNames(AsyncLifecycles):
         """Move what one name points to to another of the same container, in one moment; nothing is copied.
 
         Raises AlreadyExists for a target that exists, unless `overwrite`; BlobNotFound for a source that does not.
+
+        >>> draft = await client.put(b"text", name="drafts/one")
+        >>> moved = await client.rename("drafts/one", "texts/one")
+        >>> moved.id == draft.id
+        True
         """
         old, new = self._name(source), self._name(target)
         try:
@@ -84,6 +98,11 @@ class AsyncNames(AsyncLifecycles):
 
         With `delimiter` those that have it beyond the prefix are told as one. Whatever others write meanwhile, a name that
         is there all the time comes exactly once. `start_after` is a name, as it is, behind which the list begins.
+
+        >>> for day in ("monday", "tuesday"):
+        ...     logged = await client.put(b"a line", name=f"logs/{day}")
+        >>> [entry.ref.name async for entry in client.list("logs/")]
+        ['logs/monday', 'logs/tuesday']
         """
         within = self._prefix(prefix)
         wire.list_request(within, delimiter, start_after, page_size, None)  # Raises now, and not at the first entry.
@@ -91,5 +110,11 @@ class AsyncNames(AsyncLifecycles):
         return AsyncPager(self, request, partial(wire.parse_list, within), timeout)
 
     def history(self, name: str | NameRef, *, timeout: Timeout | None = None) -> AsyncPager[NameChange]:
-        """What a name pointed to, the newest first."""
+        """What a name pointed to, the newest first.
+
+        >>> for text in (b"one", b"two"):
+        ...     said = await client.put(text, name="texts/changing")
+        >>> [change.size async for change in client.history("texts/changing")]
+        [3, 3]
+        """
         return AsyncPager(self, partial(wire.history_request, self._name(name)), wire.parse_history, timeout)

@@ -14,7 +14,18 @@ T = TypeVar("T")
 
 
 class AsyncPager(Generic[T]):
-    """Iterate over its entries, or over `pages()`. Each pass asks anew; nothing is asked before the first."""
+    """Iterate over its entries, or over `pages()`. Each pass asks anew; nothing is asked before the first.
+
+    >>> for number in range(3):
+    ...     info = await client.put(b"x", name=f"many/{number}")
+    >>> pager = client.list("many/", page_size=2)
+    >>> [len(page.entries) async for page in pager.pages()]
+    [2, 1]
+    >>> [entry.size async for entry in pager]
+    [1, 1, 1]
+    >>> len(await pager.all())
+    3
+    """
 
     def __init__(
         self,

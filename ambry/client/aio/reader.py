@@ -27,6 +27,18 @@ class AsyncBlobReader:
     Verified: the last bytes of a whole blob are handed out only if its digest is right, and a body that ends early is
     an error, never an end. When the connection breaks, reading goes on over another one, where it stopped.
     For one task at a time. Close it, or use it in an `async with` statement.
+
+    >>> async with client.get(blob) as reader:
+    ...     reader.info.size
+    ...     await reader.read(3)
+    ...     memory = bytearray(3)
+    ...     await reader.readinto(memory)
+    ...     [chunk async for chunk in reader.iter_chunks(2)]
+    11
+    b'hel'
+    3
+    [b'wo', b'rl', b'd']
+    >>> await reader.close()
     """
 
     def __init__(

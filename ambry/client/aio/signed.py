@@ -42,6 +42,10 @@ class AsyncSignedUrls(AsyncCalls):
         "GET" reads what `ref` means. "PUT" takes a blob with what is said of it here: under a name or a version, or, without
         `ref`, one that has none. `max_size` bytes is the most it may have, `once` makes the URL good for one upload.
         Whoever has the URL needs no key and no header: treat it as a password.
+
+        >>> url = await client.presign("GET", blob, expires=timedelta(minutes=5))
+        >>> url.startswith(client.endpoints[0])
+        True
         """
         said = (max_size, content_type, ttl, metadata, filename, durability)
         if method == "GET":

@@ -58,6 +58,12 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
 
         With `name` the name points to the blob once it is completed, as with `put`; what `if_absent` and `if_match` say is
         looked at then.
+
+        >>> async with await client.start_upload(name="models/in-parts") as upload:
+        ...     part = await upload.write_part(1, b"weights")
+        ...     info = await upload.complete()
+        >>> await client.get_bytes("models/in-parts")
+        b'weights'
         """
         place = None if name is None else self._name(name)
         if place is None and (if_absent or if_match is not None):
@@ -85,7 +91,14 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         return begun
 
     async def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> AsyncUpload:
-        """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over."""
+        """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over.
+
+        >>> begun = await client.start_upload()
+        >>> upload = await client.resume_upload(begun.id)
+        >>> await upload.parts()
+        []
+        >>> await upload.abort()
+        """
         found = AsyncUpload(self, wire.parse_id(upload), None, timeout)
         await found.show()
         return found
@@ -152,7 +165,23 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
 
 
 class AsyncUpload:
-    """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is."""
+    """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is.
+
+    >>> upload = await client.start_upload(name="models/large")
+    >>> part = await upload.write_part(1, bytes(5 << 20))
+    >>> state = upload.state()  # to keep, as JSON
+    >>> upload = await type(upload).resume(client, state)  # on another day
+    >>> url = await upload.presign_part(2)  # for somebody else to PUT the second part to
+    >>> last = await upload.write_part(2, b"the end")
+    >>> [each.size for each in await upload.parts()]
+    [5242880, 7]
+    >>> told = await upload.show()
+    >>> info = await upload.complete()
+    >>> info.size
+    5242887
+    >>> other = await client.start_upload()
+    >>> await other.abort()
+    """
 
     def __init__(self, client: AsyncUploads, upload: str, blob: BlobId | None, timeout: Timeout | None) -> None:
         self._client = client

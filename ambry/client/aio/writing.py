@@ -90,6 +90,18 @@ class AsyncBlobWriter(FileBase):
     """A blob that is being written under a name, which is what it was until the file is closed. For one task at a time.
 
     It is closed at the end of its `async with` statement, unless an exception leaves that.
+
+    >>> file = await client.open("notes/written", "wb")
+    >>> await file.write(b"dear "), await file.write(b"diary")
+    (5, 5)
+    >>> await file.flush()
+    >>> file.tell()
+    10
+    >>> await file.close()
+    >>> file.info.size
+    10
+    >>> other = await client.open("notes/written", "wb")
+    >>> await other.discard()
     """
 
     def __init__(self, writing: AsyncWriting, name: str) -> None:

@@ -17,23 +17,43 @@ class SyncAccounts(SyncCalls):
     """The calls on accounts and containers. A change is live on every frontend of the datacenter within a second."""
 
     def accounts(self, *, timeout: Timeout | None = None) -> list[AccountInfo]:
-        """All of them, with their containers."""
+        """All of them, with their containers.
+
+        >>> accounts = client.accounts()
+        >>> client.default_account in [account.name for account in accounts]
+        True
+        """
         return self._ask(wire.accounts_request(), None, wire.parse_accounts, timeout)
 
     def account(self, name: str, *, timeout: Timeout | None = None) -> AccountInfo:
-        """One, with its containers. Raises BlobNotFound where there is none of that name."""
+        """One, with its containers. Raises BlobNotFound where there is none of that name.
+
+        >>> account = client.account(client.default_account)
+        >>> client.default_container in [container.name for container in account.containers]
+        True
+        """
         [found] = self._ask(wire.accounts_request(name), None, wire.parse_accounts, timeout)
         return found
 
     def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
-        """One of an account. Raises BlobNotFound where there is none of that name."""
+        """One of an account. Raises BlobNotFound where there is none of that name.
+
+        >>> container = client.container(client.default_account, client.default_container)
+        >>> container.settings.encrypted
+        False
+        """
         [found] = self._ask(wire.containers_request(account, name), None, wire.parse_containers, timeout)
         return found
 
     def create_account(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[AccountChange]
     ) -> AccountInfo:
-        """Make an account. Raises AlreadyExists."""
+        """Make an account. Raises AlreadyExists.
+
+        >>> account = client.create_account("team-new", quota_bytes=1 << 40)
+        >>> account.containers
+        ()
+        """
         request, body = wire.save_account({"accountName": name_of("account", name)}, settings)
         try:
             [made] = self._ask(request, body, wire.parse_accounts, timeout)
@@ -46,7 +66,13 @@ class SyncAccounts(SyncCalls):
     def create_container(
         self, account: str, name: str, *, timeout: Timeout | None = None, **settings: Unpack[ContainerChange]
     ) -> ContainerInfo:
-        """Make a container. Raises AlreadyExists."""
+        """Make a container. Raises AlreadyExists.
+
+        >>> account = client.create_account("team")
+        >>> container = client.create_container("team", "models", description="what we serve")
+        >>> container.name
+        'models'
+        """
         request, body = wire.save_container(account, {"containerName": name_of("container", name)}, settings)
         try:
             [made] = self._ask(request, body, wire.parse_containers, timeout)
@@ -67,6 +93,11 @@ class SyncAccounts(SyncCalls):
         """Change settings of an account; others stay. With `snapshot_version` only if it is still at that.
 
         Raises UpdateConflict where it is not, BlobNotFound.
+
+        >>> account = client.create_account("team-larger")
+        >>> account = client.update_account("team-larger", quota_blobs=1_000_000)
+        >>> account.settings.quota_blobs
+        1000000
         """
         known = self.account(name, timeout=timeout)
         request, body = wire.save_account(_identity("accountId", known.id, snapshot_version), settings)
@@ -92,6 +123,12 @@ class SyncAccounts(SyncCalls):
         """Change settings of a container; others stay. With `snapshot_version` only if it is still at that.
 
         Raises UpdateConflict where it is not, BlobNotFound, RetentionLocked for a lock that would become shorter.
+
+        >>> account = client.create_account("team-kept")
+        >>> container = client.create_container("team-kept", "models")
+        >>> container = client.update_container("team-kept", "models", ttl_required=True)
+        >>> container.settings.ttl_required
+        True
         """
         known = self.container(account, name, timeout=timeout)
         request, body = wire.save_container(account, _identity("containerId", known.id, snapshot_version), settings)

@@ -21,18 +21,44 @@ class SyncAliases(SyncCalls):
     """The calls on aliases. To read what one points to, `get` a `VersionRef(dataset, "@" + alias)`."""
 
     def alias(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> AliasInfo:
-        """Where one points, since when, who moved it and why. Raises BlobNotFound."""
+        """Where one points, since when, who moved it and why. Raises BlobNotFound.
+
+        >>> made = client.create_dataset("pointed")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = client.put_version("pointed", b"weights", version)
+        >>> moved = client.set_alias("pointed", "champion", "1.0.0")
+        >>> alias = client.alias("pointed", "champion")
+        >>> alias.version
+        '1.0.0'
+        """
         place = self._dataset(dataset)
         return self._ask(wire.aliases_request(place, alias=alias), None, partial(wire.parse_alias, place), timeout)
 
     def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
-        """All of a dataset, by name; those that were deleted are left out."""
+        """All of a dataset, by name; those that were deleted are left out.
+
+        >>> made = client.create_dataset("labelled")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = client.put_version("labelled", b"weights", version)
+        >>> moved = client.set_alias("labelled", "champion", "1.0.0")
+        >>> [(alias.alias, alias.version) for alias in client.aliases("labelled")]
+        [('champion', '1.0.0')]
+        """
         place = self._dataset(dataset)
         request = partial(wire.aliases_request, place)
         return Pager(self, request, partial(wire.parse_aliases, place), timeout).all()
 
     def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
-        """All moves of one, the newest first. Raises BlobNotFound where it never was."""
+        """All moves of one, the newest first. Raises BlobNotFound where it never was.
+
+        >>> made = client.create_dataset("remembered")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = client.put_version("remembered", b"weights", version)
+        >>> moved = client.set_alias("remembered", "champion", "1.0.0")
+        >>> moved = client.set_alias("remembered", "champion", "2.0.0")
+        >>> [alias.version for alias in client.alias_history("remembered", "champion")]
+        ['2.0.0', '1.0.0']
+        """
         moves = self._moves(self._dataset(dataset), alias, timeout)
         if not moves:
             raise NameNotFound(f"the dataset {dataset!r} never had an alias {alias!r}; `aliases` lists those it has")
@@ -53,6 +79,12 @@ class SyncAliases(SyncCalls):
 
         Only if it points to `expected` now, None for one that is not there; UpdateConflict says where it does point. Not
         given, `expected` is where it points when this call begins. `who` is the service of the client without one.
+
+        >>> made = client.create_dataset("promoted")
+        >>> info = client.put_version("promoted", b"weights", "1.0.0")
+        >>> moved = client.set_alias("promoted", "champion", "1.0.0", who="ann", why="better on the holdout")
+        >>> client.get_bytes(VersionRef("promoted", "@champion"))
+        b'weights'
         """
         return self._move(dataset, alias, version, expected, who, why, timeout)
 
@@ -64,7 +96,16 @@ class SyncAliases(SyncCalls):
         expected: str | None = AS_IT_IS,
         timeout: Timeout | None = None,
     ) -> None:
-        """Delete an alias; its history stays. Raises UpdateConflict as `set_alias`, BlobNotFound where there is none."""
+        """Delete an alias; its history stays. Raises UpdateConflict as `set_alias`, BlobNotFound where there is none.
+
+        >>> made = client.create_dataset("unlabelled")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = client.put_version("unlabelled", b"weights", version)
+        >>> moved = client.set_alias("unlabelled", "champion", "1.0.0")
+        >>> client.delete_alias("unlabelled", "champion")
+        >>> client.aliases("unlabelled")
+        []
+        """
         self._move(dataset, alias, None, expected, "", "", timeout)
 
     def roll_back_alias(
@@ -73,6 +114,15 @@ class SyncAliases(SyncCalls):
         """Let an alias point to where it did before its last move; twice is where it was.
 
         Raises InvalidRequest where there is nothing before, UpdateConflict where it is moved in this moment.
+
+        >>> made = client.create_dataset("rolled-back")
+        >>> for version in ("1.0.0", "2.0.0"):
+        ...     info = client.put_version("rolled-back", b"weights", version)
+        >>> moved = client.set_alias("rolled-back", "champion", "1.0.0")
+        >>> moved = client.set_alias("rolled-back", "champion", "2.0.0")
+        >>> alias = client.roll_back_alias("rolled-back", "champion", why="false alarms at night")
+        >>> alias.version
+        '1.0.0'
         """
         moves = self.alias_history(dataset, alias, timeout=timeout)
         before = next((each.version for each in moves[1:] if each.version not in (None, moves[0].version)), None)

@@ -67,6 +67,10 @@ class SyncBlobs(SyncLifecycles):
         the outcome of the first try is unknown, the repetition gets an id of its own; the first blob, if there is one,
         is garbage that nobody knows. With an `idempotency_key`, which no other put into the container has, all tries of
         this call, and of later calls with it, are one put; a put with a name makes one up.
+
+        >>> info = client.put(b"hello world", name="greetings/first", ttl=3600, metadata={"by": "ann"})
+        >>> info.size, info.name, info.metadata["by"]
+        (11, 'greetings/first', 'ann')
         """
         place = None if name is None else self._name(name)
         return self._put(
@@ -95,6 +99,10 @@ class SyncBlobs(SyncLifecycles):
 
         A name is looked up once: what is read is the blob that it pointed to at first, over all connections that it takes.
         Raises BlobNotFound (BlobGone if it existed), RangeNotSatisfiable, Unavailable, InvalidRequest.
+
+        >>> with client.get(blob) as reader:
+        ...     reader.read(5)
+        b'hello'
         """
         return self._open(BlobDownload(self._place(ref), as_range(range), verify=self._verify), timeout, streaming=True)
 
@@ -106,7 +114,13 @@ class SyncBlobs(SyncLifecycles):
         max_size: int | None = None,
         timeout: Timeout | None = None,
     ) -> bytes:
-        """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes."""
+        """Read a blob into memory. Raises TooLarge, before reading, if it has more than `max_size` bytes.
+
+        >>> client.get_bytes(blob)
+        b'hello world'
+        >>> client.get_bytes(blob, range=(6, None))
+        b'world'
+        """
         if max_size is not None:
             check_type("max_size", max_size, Integral, "a number of bytes")
         download = BlobDownload(self._place(ref), as_range(range), verify=self._verify)
@@ -120,6 +134,12 @@ class SyncBlobs(SyncLifecycles):
 
         Returns how many there were, which is less than the buffer's size at the end of the blob. A buffer that is smaller
         than the blob gets as much as fits. Only a read of the whole blob is verified by its digest.
+
+        >>> memory = bytearray(5)
+        >>> client.get_into(blob, memory, offset=6)
+        5
+        >>> memory
+        bytearray(b'world')
         """
         view = memoryview(buffer)
         if view.readonly or not view.c_contiguous:

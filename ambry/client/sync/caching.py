@@ -42,6 +42,10 @@ class SyncCaching(SyncDownloads):
 
         A file that is open or mapped stays readable when its entry goes; a path that nobody opened yet may be gone.
         Raises Offline for what is not here and may not be fetched, TooLarge for what the cache could never hold.
+
+        >>> path = client.cached_path(blob)
+        >>> path.read_bytes()
+        b'hello world'
         """
         cache = self._cache_in(cache_dir)
         blob, info = self._meant(cache, ref, timeout)

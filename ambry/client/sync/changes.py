@@ -16,7 +16,14 @@ EMPTY = ToldChanges(changes=(), token="", at_end=False)  # nosec B106 # where a 
 
 
 class ChangesFeed:
-    """Iterate over it. One that raised is as it was before: iterate on, when it may help, or begin with `token` anew."""
+    """Iterate over it. One that raised is as it was before: iterate on, when it may help, or begin with `token` anew.
+
+    >>> feed = client.changes("now")
+    >>> for change in feed:
+    ...     told = f"{change.type} {change.id}"
+    >>> bool(feed.token)
+    True
+    """
 
     def __init__(self, calls: SyncCalls, since: str, *, follow: bool, page_size: int, timeout: Timeout | None) -> None:
         self._calls = calls
@@ -74,5 +81,9 @@ class SyncChanges(SyncCalls):
 
         `since`: the `beginning`, `now`, or the `token` of a feed before. At least once each; it ends where there is no
         more, or with `follow` waits for more. Keep `token` together with what was done with the changes so far.
+
+        >>> feed = client.changes("now")
+        >>> seen = [change for change in feed]
+        >>> feed = client.changes(feed.token)  # goes on from there
         """
         return ChangesFeed(self, since, follow=follow, page_size=page_size, timeout=timeout)

@@ -58,5 +58,8 @@ class AmbryClient(
         self.close()
 
     def close(self) -> None:
-        """Close the kept connections. The client may still be used, and opens new ones then."""
+        """Close the kept connections. The client may still be used, and opens new ones then.
+
+        >>> client.close()
+        """
         self._transport.close()

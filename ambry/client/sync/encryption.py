@@ -16,19 +16,41 @@ class SyncEncryption:
         self._calls = calls
 
     def provider(self, *, timeout: Timeout | None = None) -> ProviderInfo:
-        """Who keeps the master keys, and whether they answer."""
+        """Who keeps the master keys, and whether they answer.
+
+        >>> provider = client.encryption.provider()
+        >>> provider.away is None
+        True
+        """
         return self._calls._ask(wire.provider_request(), None, wire.parse_provider, timeout)
 
     def show(self, account: str, container: str, *, timeout: Timeout | None = None) -> ContainerKeysInfo:
-        """Every key that a container ever had."""
+        """Every key that a container ever had.
+
+        >>> keys = client.encryption.show(client.default_account, client.default_container)
+        >>> keys.encrypted, keys.keys
+        (False, ())
+        """
         return self._calls._ask(wire.keys_request(account, container), None, wire.parse_keys, timeout)
 
     def rotate(self, account: str, container: str, *, timeout: Timeout | None = None) -> ContainerKeysInfo:
-        """Another key for what is written from now on; where an answer is lost and asked for again, perhaps two."""
+        """Another key for what is written from now on; where an answer is lost and asked for again, perhaps two.
+
+        >>> account = client.create_account("team-rotating")
+        >>> container = client.create_container("team-rotating", "secrets", encrypted=True)
+        >>> keys = client.encryption.rotate("team-rotating", "secrets")
+        >>> [key.current for key in keys.keys].count(True)
+        1
+        """
         return self._calls._ask(wire.rotate_request(account, container), None, wire.parse_keys, timeout)
 
     def rewrap(self, after: int | None = None, *, limit: int = 100, timeout: Timeout | None = None) -> RewrapResult:
-        """One step of having the newest master key wrap what older ones had: call it with `next` until that is None."""
+        """One step of having the newest master key wrap what older ones had: call it with `next` until that is None.
+
+        >>> step = client.encryption.rewrap()
+        >>> step.failed
+        ()
+        """
         request, body = wire.rewrap_request(after, limit)
         return self._calls._ask(request, body, wire.parse_rewrap, timeout)
 
@@ -39,6 +61,14 @@ class SyncEncryption:
 
         All: the container must be INACTIVE. One: others must have superseded it for a while. Raises InvalidRequest,
         RetentionLocked.
+
+        >>> account = client.create_account("team-over")
+        >>> container = client.create_container("team-over", "secrets", encrypted=True)
+        >>> keys = client.encryption.rotate("team-over", "secrets")
+        >>> container = client.update_container("team-over", "secrets", status="INACTIVE")
+        >>> keys = client.encryption.delete("team-over", "secrets")
+        >>> all(key.deleted for key in keys.keys)
+        True
         """
         request = wire.delete_request(account, container, version)
         return self._calls._ask(request, None, wire.parse_keys, timeout)

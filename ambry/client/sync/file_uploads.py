@@ -61,6 +61,10 @@ class SyncFileUploads(SyncUploads):
 
         A blob that came in parts has an `etag` of their digests, and no `checksum` unless one is given, for which the server
         reads it all. One with an `idempotency_key` is sent as one.
+
+        >>> info = client.put_file("model.bin", name="models/from-a-file")
+        >>> info.size, info.filename
+        (1000, 'model.bin')
         """
         file = Path(path)
         moved = self._transfer_of(transfer)

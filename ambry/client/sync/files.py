@@ -74,6 +74,15 @@ class SyncFiles(SyncUploads):
         What is written is seen when the file is closed, as a whole: the name points to the new blob then. Where an exception
         leaves the `with` block, and where nobody closes it, nothing is kept. "xb" raises AlreadyExists where the name exists.
         `timeout` is that of each request.
+
+        >>> with client.open(blob) as file:
+        ...     file.seek(6)
+        ...     file.read()
+        6
+        b'world'
+        >>> with client.open("notes/today", "wb") as file:
+        ...     file.write(b"dear diary")
+        10
         """
         check_type("block_size", block_size, Integral, "a number of bytes")
         if block_size < 1:
@@ -116,6 +125,18 @@ class BlobFile(FileBase):
     """One blob, open for reading: what it was when it was opened, whatever its name points to later.
 
     For one task at a time. Close it, or use it in a `with` statement. `seek` and `tell` ask for nothing.
+
+    >>> file = client.open(blob)
+    >>> file.seek(-5, 2), file.tell()
+    (6, 6)
+    >>> file.peek(1)
+    b'w'
+    >>> file.read(2), file.read1(1)
+    (b'wo', b'r')
+    >>> memory = bytearray(2)
+    >>> file.readinto(memory), file.readinto1(memory)
+    (2, 0)
+    >>> file.close()
     """
 
     def __init__(self, client: SyncUploads, info: BlobInfo, block_size: int, timeout: Timeout | None) -> None:

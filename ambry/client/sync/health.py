@@ -16,12 +16,22 @@ class SyncHealthChecks(SyncCalls):
     """The calls that ask about the cluster itself."""
 
     def health(self, *, timeout: Timeout | None = None) -> ClusterHealth:
-        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well."""
+        """Ask every endpoint how it is, once each. Never raises for an endpoint that is not well.
+
+        >>> health = client.health()
+        >>> health.ok, len(health.endpoints)
+        (True, 1)
+        """
         probes = (self._probe(endpoint, timeout) for endpoint in self.endpoints)
         return ClusterHealth(endpoints=together(probes))
 
     def usage(self, *, timeout: Timeout | None = None) -> UsageReport:
-        """What is stored and what was asked for, by account, container and key: as far as it concerns the key that asks."""
+        """What is stored and what was asked for, by account, container and key: as far as it concerns the key that asks.
+
+        >>> report = client.usage()
+        >>> report.at_ms > 0
+        True
+        """
         return self._ask(usage_wire.usage_request(), None, usage_wire.parse_usage, timeout)
 
     def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:

@@ -22,11 +22,21 @@ class SyncKeys:
         self._calls = calls
 
     def list(self, *, timeout: Timeout | None = None) -> list[KeyInfo]:
-        """Those that this client may administer, and its own, by name."""
+        """Those that this client may administer, and its own, by name.
+
+        >>> keys = client.keys.list()
+        >>> len(keys) > 0
+        True
+        """
         return self._calls._ask(wire.list_request(), None, wire.parse_list, timeout)
 
     def show(self, id: str = wire.SELF, *, timeout: Timeout | None = None) -> KeyInfo:
-        """One by its id, or that of this client. Raises KeyNotFound, AccessDenied."""
+        """One by its id, or that of this client. Raises KeyNotFound, AccessDenied.
+
+        >>> own = client.keys.show()
+        >>> own.expires is None
+        True
+        """
         return self._calls._ask(wire.key_request(id), None, wire.parse_key_info, timeout)
 
     def create(
@@ -42,22 +52,42 @@ class SyncKeys:
 
         Where the answer is lost it is asked again: a key that nobody knows the secret of may be left over then.
         Raises AccessDenied for what this client may not do itself.
+
+        >>> fresh = client.keys.create("a reader", Grant(roles=("read",)), expires=timedelta(days=1))
+        >>> fresh.text.startswith("ambry_")
+        True
         """
         request, body = wire.create_request(name, grants, expires, self._calls._clock.wall_ms(), limits)
         return self._calls._ask(request, body, wire.parse_fresh, timeout)
 
     def change(self, id: str, *, timeout: Timeout | None = None, **changes: Unpack[KeyChange]) -> KeyInfo:
-        """Let it be good for something else; what is not said stays, and None takes a limit off."""
+        """Let it be good for something else; what is not said stays, and None takes a limit off.
+
+        >>> fresh = client.keys.create("to slow down", Grant(roles=("read",)))
+        >>> key = client.keys.change(fresh.info.id, requests_per_s=10)
+        >>> key.limits.requests_per_s
+        10.0
+        """
         request, body = wire.change_request(id, changes, self._calls._clock.wall_ms())
         return self._calls._ask(request, body, wire.parse_key_info, timeout)
 
     def rotate(self, id: str, *, overlap: timedelta | int = 0, timeout: Timeout | None = None) -> FreshKey:
-        """Give it another secret; the one so far opens for `overlap` (seconds) more."""
+        """Give it another secret; the one so far opens for `overlap` (seconds) more.
+
+        >>> fresh = client.keys.create("to rotate", Grant(roles=("read",)))
+        >>> again = client.keys.rotate(fresh.info.id, overlap=60)
+        >>> again.info.id == fresh.info.id, again.text == fresh.text
+        (True, False)
+        """
         request, body = wire.rotate_request(id, overlap)
         return self._calls._ask(request, body, wire.parse_fresh, timeout)
 
     def revoke(self, id: str, *, missing_ok: bool = False, timeout: Timeout | None = None) -> None:
-        """It opens nothing any more, nor does what it signed. Raises KeyNotFound unless `missing_ok`."""
+        """It opens nothing any more, nor does what it signed. Raises KeyNotFound unless `missing_ok`.
+
+        >>> fresh = client.keys.create("to revoke", Grant(roles=("read",)))
+        >>> client.keys.revoke(fresh.info.id)
+        """
         try:
             self._calls._ask(wire.revoke_request(id), None, wire.parse_nothing, timeout)
         except KeyNotFound as error:

@@ -30,11 +30,22 @@ class SyncLifecycles(SyncCalls):
     """The calls on what is there already."""
 
     def head(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobInfo:
-        """What a blob is, without its bytes. Raises BlobNotFound."""
+        """What a blob is, without its bytes. Raises BlobNotFound.
+
+        >>> info = client.head(blob)
+        >>> info.size, info.content_type
+        (11, 'application/octet-stream')
+        """
         return self._head(self._place(ref), timeout)
 
     def exists(self, ref: Ref, *, timeout: Timeout | None = None) -> bool:
-        """Whether the blob can be read. False is proven, doubt is Unavailable."""
+        """Whether the blob can be read. False is proven, doubt is Unavailable.
+
+        >>> client.exists(blob)
+        True
+        >>> client.exists("no/such/name")
+        False
+        """
         try:
             self._simple(wire.blob_request("HEAD", self._place(ref)), timeout)
         except BlobNotFound:
@@ -45,6 +56,11 @@ class SyncLifecycles(SyncCalls):
         """Delete a blob; a name, with the blob that was put under it; or a version, by its number. Again is fine.
 
         Raises BlobNotFound for one that never was, unless `missing_ok`; UpdateConflict for a version that an alias points to.
+
+        >>> old = client.put(b"old")
+        >>> client.delete(old.id)
+        >>> client.exists(old.id)
+        False
         """
         place = self._place(ref)
         try:
@@ -79,7 +95,13 @@ class SyncLifecycles(SyncCalls):
                 return
 
     def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
-        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life."""
+        """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life.
+
+        >>> short = client.put(b"short", ttl=60)
+        >>> kept = client.update_ttl(short.id, None)
+        >>> kept.expires is None
+        True
+        """
         place = self._place(ref)
         blob = self._identify(place, timeout)
         self._simple(wire.ttl_request(blob, ttl), timeout)
@@ -89,6 +111,12 @@ class SyncLifecycles(SyncCalls):
         """Bring back a blob that was deleted, or a name with it, within the retention window.
 
         Raises NotDeleted for a blob, AlreadyExists for a name, that is there.
+
+        >>> old = client.put(b"old")
+        >>> client.delete(old.id)
+        >>> client.undelete(old.id)
+        >>> client.get_bytes(old.id)
+        b'old'
         """
         place = self._place(ref)
         if isinstance(place, VersionRef):

@@ -19,7 +19,12 @@ class SyncNames(SyncLifecycles):
     """The calls on names. One that is only text is in the account and the container of the client."""
 
     def resolve(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobId:
-        """The blob that a name points to now. Raises BlobNotFound, BlobGone where the name or its blob is over."""
+        """The blob that a name points to now. Raises BlobNotFound, BlobGone where the name or its blob is over.
+
+        >>> info = client.put(b"weights", name="models/resolved")
+        >>> client.resolve("models/resolved") == info.id
+        True
+        """
         return self._identify(ref, timeout)
 
     def bind(
@@ -28,6 +33,10 @@ class SyncNames(SyncLifecycles):
         """Let a name point to a blob of its container; a delete of the name leaves that blob.
 
         Raises AlreadyExists for a name that exists, unless `if_absent` is false; BlobNotFound.
+
+        >>> bound = client.bind("greetings/bound", blob)
+        >>> bound.id == blob
+        True
         """
         place = self._name(name)
         bound = self._identify(blob, timeout)
@@ -46,6 +55,11 @@ class SyncNames(SyncLifecycles):
         """Move what one name points to to another of the same container, in one moment; nothing is copied.
 
         Raises AlreadyExists for a target that exists, unless `overwrite`; BlobNotFound for a source that does not.
+
+        >>> draft = client.put(b"text", name="drafts/one")
+        >>> moved = client.rename("drafts/one", "texts/one")
+        >>> moved.id == draft.id
+        True
         """
         old, new = self._name(source), self._name(target)
         try:
@@ -85,6 +99,11 @@ class SyncNames(SyncLifecycles):
 
         With `delimiter` those that have it beyond the prefix are told as one. Whatever others write meanwhile, a name that
         is there all the time comes exactly once. `start_after` is a name, as it is, behind which the list begins.
+
+        >>> for day in ("monday", "tuesday"):
+        ...     logged = client.put(b"a line", name=f"logs/{day}")
+        >>> [entry.ref.name for entry in client.list("logs/")]
+        ['logs/monday', 'logs/tuesday']
         """
         within = self._prefix(prefix)
         wire.list_request(within, delimiter, start_after, page_size, None)  # Raises now, and not at the first entry.
@@ -92,5 +111,11 @@ class SyncNames(SyncLifecycles):
         return Pager(self, request, partial(wire.parse_list, within), timeout)
 
     def history(self, name: str | NameRef, *, timeout: Timeout | None = None) -> Pager[NameChange]:
-        """What a name pointed to, the newest first."""
+        """What a name pointed to, the newest first.
+
+        >>> for text in (b"one", b"two"):
+        ...     said = client.put(text, name="texts/changing")
+        >>> [change.size for change in client.history("texts/changing")]
+        [3, 3]
+        """
         return Pager(self, partial(wire.history_request, self._name(name)), wire.parse_history, timeout)

@@ -15,7 +15,18 @@ T = TypeVar("T")
 
 
 class Pager(Generic[T]):
-    """Iterate over its entries, or over `pages()`. Each pass asks anew; nothing is asked before the first."""
+    """Iterate over its entries, or over `pages()`. Each pass asks anew; nothing is asked before the first.
+
+    >>> for number in range(3):
+    ...     info = client.put(b"x", name=f"many/{number}")
+    >>> pager = client.list("many/", page_size=2)
+    >>> [len(page.entries) for page in pager.pages()]
+    [2, 1]
+    >>> [entry.size for entry in pager]
+    [1, 1, 1]
+    >>> len(pager.all())
+    3
+    """
 
     def __init__(
         self,

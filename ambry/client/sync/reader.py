@@ -29,6 +29,18 @@ class BlobReader(io.BufferedIOBase):
     Verified: the last bytes of a whole blob are handed out only if its digest is right, and a body that ends early is
     an error, never an end. When the connection breaks, reading goes on over another one, where it stopped.
     For one thread at a time. Close it, or use it in a `with` statement.
+
+    >>> with client.get(blob) as reader:
+    ...     reader.info.size
+    ...     reader.read(3)
+    ...     memory = bytearray(3)
+    ...     reader.readinto(memory)
+    ...     [chunk for chunk in reader.iter_chunks(2)]
+    11
+    b'hel'
+    3
+    [b'wo', b'rl', b'd']
+    >>> reader.close()
     """
 
     def __init__(

@@ -59,6 +59,12 @@ class SyncUploads(SyncBlobs, SyncNames):
 
         With `name` the name points to the blob once it is completed, as with `put`; what `if_absent` and `if_match` say is
         looked at then.
+
+        >>> with client.start_upload(name="models/in-parts") as upload:
+        ...     part = upload.write_part(1, b"weights")
+        ...     info = upload.complete()
+        >>> client.get_bytes("models/in-parts")
+        b'weights'
         """
         place = None if name is None else self._name(name)
         if place is None and (if_absent or if_match is not None):
@@ -86,7 +92,14 @@ class SyncUploads(SyncBlobs, SyncNames):
         return begun
 
     def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> SyncUpload:
-        """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over."""
+        """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over.
+
+        >>> begun = client.start_upload()
+        >>> upload = client.resume_upload(begun.id)
+        >>> upload.parts()
+        []
+        >>> upload.abort()
+        """
         found = SyncUpload(self, wire.parse_id(upload), None, timeout)
         found.show()
         return found
@@ -153,7 +166,23 @@ class SyncUploads(SyncBlobs, SyncNames):
 
 
 class SyncUpload:
-    """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is."""
+    """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is.
+
+    >>> upload = client.start_upload(name="models/large")
+    >>> part = upload.write_part(1, bytes(5 << 20))
+    >>> state = upload.state()  # to keep, as JSON
+    >>> upload = type(upload).resume(client, state)  # on another day
+    >>> url = upload.presign_part(2)  # for somebody else to PUT the second part to
+    >>> last = upload.write_part(2, b"the end")
+    >>> [each.size for each in upload.parts()]
+    [5242880, 7]
+    >>> told = upload.show()
+    >>> info = upload.complete()
+    >>> info.size
+    5242887
+    >>> other = client.start_upload()
+    >>> other.abort()
+    """
 
     def __init__(self, client: SyncUploads, upload: str, blob: BlobId | None, timeout: Timeout | None) -> None:
         self._client = client

@@ -91,6 +91,18 @@ class BlobWriter(FileBase):
     """A blob that is being written under a name, which is what it was until the file is closed. For one task at a time.
 
     It is closed at the end of its `async with` statement, unless an exception leaves that.
+
+    >>> file = client.open("notes/written", "wb")
+    >>> file.write(b"dear "), file.write(b"diary")
+    (5, 5)
+    >>> file.flush()
+    >>> file.tell()
+    10
+    >>> file.close()
+    >>> file.info.size
+    10
+    >>> other = client.open("notes/written", "wb")
+    >>> other.discard()
     """
 
     def __init__(self, writing: SyncWriting, name: str) -> None:

@@ -41,6 +41,21 @@ def test_docstrings_say_what_is_true_of_the_blocking_twin() -> None:
     assert "AmbryClient:" in made and "use it in a `with` statement" in made
 
 
+def test_an_example_awaits_nothing_in_the_blocking_twin() -> None:
+    source = '''
+        async def f():
+            """Who awaits it has to await it.
+
+            >>> async with await client.open(blob) as file:
+            ...     await file.read()
+            await this
+            """
+    '''
+    made = sync_client.convert(textwrap.dedent(source))
+    assert ">>> with client.open(blob) as file:\n    ...     file.read()\n    await this" in made
+    assert "Who awaits it has to await it." in made
+
+
 def test_a_change_of_one_twin_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sync_client.NAMES, "SyncCalls", "OtherCalls")
     assert sync_client.main(["--check"]) == 0

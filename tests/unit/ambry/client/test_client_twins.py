@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +17,22 @@ import pytest
 
 import ambry
 from ambry import AmbryClient, AsyncAmbryClient, InvalidRequest, RetryPolicy
+from ambry.client.aio.encryption import AsyncEncryption
+from ambry.client.aio.keys import AsyncKeys
+from ambry.client.aio.uploads import AsyncUpload
+from ambry.client.sync.encryption import SyncEncryption
+from ambry.client.sync.keys import SyncKeys
+from ambry.client.sync.uploads import SyncUpload
 from tests.support.stub_frontend import StubFrontend
+from tools import sync_client
+
+
+def written_here(member: object) -> bool:
+    return inspect.isfunction(member) or inspect.ismethod(member)
 
 
 def public(cls: type) -> dict[str, list[tuple[str, Any, Any]]]:
-    names = [name for name, _ in inspect.getmembers(cls, inspect.isroutine) if not name.startswith("_")]
+    names = [name for name, _ in inspect.getmembers(cls, written_here) if not name.startswith("_")]
     return {
         name: [
             (each.name, each.kind, each.default) for each in inspect.signature(getattr(cls, name)).parameters.values()
@@ -28,8 +41,39 @@ def public(cls: type) -> dict[str, list[tuple[str, Any, Any]]]:
     }
 
 
-def test_the_twins_have_the_same_methods_and_parameters() -> None:
-    assert public(AmbryClient) == public(AsyncAmbryClient)
+PAIRS = [
+    (AmbryClient, AsyncAmbryClient),
+    (ambry.BlobReader, ambry.AsyncBlobReader),
+    (ambry.BlobFile, ambry.AsyncBlobFile),
+    (ambry.BlobWriter, ambry.AsyncBlobWriter),
+    (ambry.Pager, ambry.AsyncPager),
+    (ambry.ChangesFeed, ambry.AsyncChangesFeed),
+    (SyncUpload, AsyncUpload),
+    (SyncKeys, AsyncKeys),
+    (SyncEncryption, AsyncEncryption),
+]
+OF_FILES = {name for name in dir(io.RawIOBase) + dir(io.BufferedIOBase) if not name.startswith("_")}
+"""What the blocking ones have beside, as they are files of Python's."""
+
+
+@pytest.mark.parametrize(("blocking", "awaiting"), PAIRS, ids=[pair[0].__name__ for pair in PAIRS])
+def test_the_twins_have_the_same_methods_and_parameters(blocking: type, awaiting: type) -> None:
+    ours, theirs = public(blocking), public(awaiting)
+    assert {name: of for name, of in ours.items() if name in theirs or name not in OF_FILES} == theirs
+
+
+@pytest.mark.parametrize(("blocking", "awaiting"), PAIRS, ids=[pair[0].__name__ for pair in PAIRS])
+def test_the_twins_are_told_of_in_the_same_words(blocking: type, awaiting: type) -> None:
+    """The reader's are written by hand, and may differ in what is true of one; its examples are the same."""
+    for name in [*public(awaiting), None]:
+        both = [each if name is None else getattr(each, name) for each in (blocking, awaiting)]
+        ours, theirs = (inspect.cleandoc(each.__doc__ or "") for each in both)
+        if blocking is ambry.BlobReader:
+            ours, theirs = ("\n".join(re.findall(r"^(?:>>>|[.]{3}) .*$", text, re.M)) for text in (ours, theirs))
+        assert ours == sync_client.twin_of(theirs), name
+
+
+def test_the_clients_have_what_people_look_for() -> None:
     assert {"put", "get", "get_file", "head", "delete", "health", "close"} <= set(public(AmbryClient))
 
 
