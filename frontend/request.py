@@ -44,6 +44,8 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     """Who asks."""
     standing: Callable[[RequestContext], None] | None = None
     """Raises where it would be refused now, or answered otherwise; None where nothing can change that."""
+    as_everybody: bool = False
+    """Whether it may be because the container is everybody's to read, and nothing that was granted lets it."""
     meter: Meter | None = None
     """Theirs; None until the request has its place in their rate."""
     changes: bool = False
@@ -77,8 +79,9 @@ class RequestContext(msgspec.Struct, eq=False, kw_only=True):
     def check_standing(self) -> None:
         """Whether it would still be let in: it may go on for long.
 
-        Raises Unauthenticated where the key of who asks was revoked, changed or expired since, UpdateConflict where a container
-        that it writes to is encrypted since.
+        Raises Unauthenticated where the key of who asks was revoked, changed or expired since; that or AccessDenied where the
+        container is not everybody's any more; AccessDenied where it is inactive since; UpdateConflict where it is encrypted
+        since, and written to.
         """
         if self.standing is not None:
             self.standing(self)

@@ -127,6 +127,11 @@ class Who:
             had |= self._roles(container, name)._value_
         return not wanted & ~had
 
+    def granted(self, roles: Role, container: Container, name: str | None = None) -> bool:
+        """The same by what was granted alone, whatever the container lets everybody do."""
+        missing = roles & ~self.whole(container)
+        return not missing or (name is not None and not missing & ~self._roles(container, name))
+
     def has_any(self, container: Container, name: str | None) -> bool:
         """Whether any role is had for everything in a container, or for a name in it; what everybody has does not count."""
         return bool(self.whole(container) or (name is not None and self._roles(container, name)))

@@ -1,10 +1,10 @@
 """Idempotency keys: a put with a key that was acknowledged before is that put.
 
-A key is a row. A put writes its id there before anything is sent under it, and is acknowledged in the group that writes down
-what was made; so there is one acknowledged blob for a key, whichever frontends are asked and wherever one of them is killed.
-Nobody waits for anybody: a put that finds another one under way takes the row over, and the other one, where it still lives,
-finds that out before it acknowledges anything and lets its blob go. What nobody was told of is never adopted: its intent
-(frontend/names/intents.py) lets it go.
+A key is a row, of a container and of who sends it. A put writes its id there before anything is sent under it, and is
+acknowledged in the group that writes down what was made; so there is one acknowledged blob for a key, whichever frontends are
+asked and wherever one of them is killed. Nobody waits for anybody: a put that finds another one under way takes the row over,
+and the other one, where it still lives, finds that out before it acknowledges anything and lets its blob go. What nobody was
+told of is never adopted: its intent (frontend/names/intents.py) lets it go.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class IdempotencyKeys:
         self._random = random_source
         self._kept_s = kept_s
 
-    async def find(self, container: Container, text: str) -> KeyedPut:
-        """What is known of a key of a container.
+    async def find(self, container: Container, who: str, text: str) -> KeyedPut:
+        """What is known of a key that somebody, the id of an API key, sends for a container.
 
         Raises what the store raises; KeysUnavailable, EncryptionKeyDeleted where what was made cannot be told of.
         """
-        key = row_key(container.scope, text)
+        key = row_key(container.scope, who, text)
         found = await self._store.local(LocalSpace.IDEMPOTENCY, key)
         row = None if found is None else decode_row(found.value)
         made = None

@@ -1,9 +1,11 @@
 """Idempotency keys as local rows of the metadata store (frontend/metadata/store.py).
 
-    space        key                                value
-    IDEMPOTENCY  container (8 bytes), the key text  version and a KeyRow in msgpack, for as long as keys are remembered
+    space        key                                                  value
+    IDEMPOTENCY  container (8 bytes), who, a zero byte, the key text  version and a KeyRow in msgpack
 
-The container is account << 32 | container, big-endian. Who puts a row there has written down with it, as an intent
+A row stays for as long as keys are remembered. The container is account << 32 | container, big-endian; who is the id of the API
+key that the upload came with, which is the same when its secret is rotated, and empty where none is asked for: whoever guesses
+the text of somebody else's has another row. Who puts a row there has written down with it, as an intent
 (frontend/names/intents.py), that the blob goes where the key does not get it: a row that is left behind holds nothing up.
 
 Version 2 is of a container that is encrypted: `digest` and `said` of what was made are sealed (frontend/uploads/row_seal.py),
@@ -56,8 +58,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _row = msgspec.msgpack.Decoder(KeyRow)
 
 
-def row_key(scope: int, text: str) -> bytes:
-    return scope.to_bytes(8, "big") + text.encode()
+def row_key(scope: int, who: str, text: str) -> bytes:
+    return b"%b%b\0%b" % (scope.to_bytes(8, "big"), who.encode(), text.encode())
 
 
 def encode_row(row: KeyRow) -> bytes:

@@ -11,6 +11,7 @@ from aiohttp import web
 from ambry.clock import Clock, system_secret
 from ambry.errors import AccessDenied, AmbryError, InvariantBroken, UpdateConflict
 from ambry.rest import names
+from ambry.rest.access import Role
 from ambry.rest.text import plain_text, sentence_in_header
 from frontend.access.signed_use import SignedUrls
 from frontend.access.verified import Access
@@ -34,7 +35,7 @@ from frontend.rest.cluster import ClusterPages
 from frontend.rest.dataset_versions import DatasetVersions
 from frontend.rest.datasets import DatasetPages
 from frontend.rest.encryption_pages import EncryptionPages
-from frontend.rest.entry import Entry
+from frontend.rest.entry import Entry, check_may_compare
 from frontend.rest.key_pages import KeyPages
 from frontend.rest.named import NamedBlobs
 from frontend.rest.named_actions import NameActions
@@ -172,9 +173,15 @@ class AmbryApi:
         """See RequestContext.check_standing."""
         self.access.check_standing(context.who)
         container = context.container
-        if container is None or not context.changes or container.settings.encrypted:
+        if container is None:
             return
-        if self.containers.now(container).settings.encrypted:
+        now = self.containers.now(container)
+        if now is container:
+            return
+        now.check_active()
+        if context.as_everybody and not now.public:
+            raise refusal(context.who, Role.READ, f"the container {now}, which became private while this request ran")
+        if context.changes and now.settings.encrypted and not container.settings.encrypted:
             raise UpdateConflict(
                 f"the container {container} is encrypted since this upload began, and nothing of it is kept; send it again"
             )
@@ -182,6 +189,7 @@ class AmbryApi:
     def authorize(self, exchange: Exchange, route: Route) -> None:
         """See frontend/http/route.py."""
         if exchange.decided:
+            check_may_compare(exchange, route)
             return
         needs: Needs = exchange.needs
         if needs.on is On.CONTAINER:

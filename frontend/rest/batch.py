@@ -98,13 +98,23 @@ class Batches:
                 if not by_its_name:
                     blob_id = parse_id(text)
                     container = self._readable(exchange, blob_id) or await self._container(exchange, Role.READ, blob_id)
-                    text = text[:ID_TEXT_SIZE]
+                    text, name = text[:ID_TEXT_SIZE], None
                 else:
                     named = _found(by_name, index)
-                    blob_id, container = _living(named).id, named.container
+                    blob_id, container, name = _living(named).id, named.container, named.key.decode()
                     text = str(blob_id)
+                as_everybody = container.public and not exchange.context.who.granted(Role.READ, container, name)
                 if ranges is None:
-                    units.append(Unit(index=index, text=text, named=by_its_name, container=container, id=blob_id))
+                    units.append(
+                        Unit(
+                            index=index,
+                            text=text,
+                            named=by_its_name,
+                            container=container,
+                            as_everybody=as_everybody,
+                            id=blob_id,
+                        )
+                    )
                     continue
                 units += [
                     Unit(
@@ -112,6 +122,7 @@ class Batches:
                         text=text,
                         named=by_its_name,
                         container=container,
+                        as_everybody=as_everybody,
                         id=blob_id,
                         range_index=number,
                         wanted=_range(each),

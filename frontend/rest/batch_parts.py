@@ -27,6 +27,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     named: bool = False
     """Whether it was asked for by its name."""
     container: Container | None = None
+    as_everybody: bool = False
+    """As in RequestContext."""
     id: BlobId | None = None
     range_index: int | None = None
     wanted: RangeSpec | None = None

@@ -133,7 +133,15 @@ class BatchRead:
     def _context(self, unit: Unit) -> RequestContext:
         """Of one part: its container and its time are its own."""
         context = self._exchange.context
-        own = RequestContext(id=context.id, timeout_s=context.timeout_s, deadline=0.0, container=unit.container)
+        own = RequestContext(
+            id=context.id,
+            timeout_s=context.timeout_s,
+            deadline=0.0,
+            container=unit.container,
+            who=context.who,
+            standing=context.standing,
+            as_everybody=unit.as_everybody,
+        )
         own.renew()
         return own
 

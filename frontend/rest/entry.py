@@ -12,7 +12,9 @@ from ambry.rest.access import Role
 from ambry.rest.values import DEFAULT_NAME
 from frontend.container import Container
 from frontend.containers.resolver import Containers
+from frontend.http.conditions import CONDITIONAL
 from frontend.http.exchange import Exchange
+from frontend.http.route import Route
 from frontend.rest import cross_origin
 from frontend.rest.account_access import may_concern
 from frontend.rest.blob import id_in_header, id_in_path
@@ -96,12 +98,34 @@ def enter(exchange: Exchange, container: Container) -> None:
 
     Here it is decided whether it may be. Raises Unauthenticated, AccessDenied.
     """
-    exchange.context.container = container
-    decide(exchange.context.who, exchange.needs, container, exchange.name)
+    context = exchange.context
+    context.container = container
+    decide(context.who, exchange.needs, container, exchange.name)
+    context.as_everybody = container.public and not context.who.granted(exchange.needs.roles, container, exchange.name)
     exchange.decided = True
     # Not before: what its pages are told would tell anybody that it is there.
     cross_origin.let_in(exchange, container)
     container.check_active()
+
+
+def check_may_compare(exchange: Exchange, route: Route) -> None:
+    """Whether a request that has entered may be held against what stands there, so that its answer tells of that.
+
+    A tag is a digest of content: whoever may not read could find out, tag by tag, whether they have guessed it. `*` asks for no
+    more than whether something stands there. Raises AccessDenied.
+    """
+    headers, needs = exchange.headers, exchange.needs
+    if CONDITIONAL.isdisjoint(headers) or route.select is None or needs.roles & Role.READ:
+        return
+    compared = sorted(name for name in CONDITIONAL & headers.keys() if headers[name].strip(" \t") != "*")
+    container, who = container_of(exchange), exchange.context.who
+    if compared and not who.may(Role.READ, container, exchange.name):
+        about = "" if exchange.name is None else " or for that name in it"
+        raise refusal(
+            who,
+            Role.READ,
+            f"the container {container}{about}, which {compared[0]} takes: its answer tells of the content",
+        )
 
 
 async def asked_for(who: Who, roles: Role, containers: Containers, account: str, container: str) -> Container:

@@ -33,7 +33,7 @@ async def keyed_put(exchange: Exchange, keys: IdempotencyKeys | None) -> KeyedPu
         raise InvalidRequest(
             f"this frontend has no metadata store to remember {names.IDEMPOTENCY_KEY} in; leave it out"
         )
-    return await keys.find(container_of(exchange), text)
+    return await keys.find(container_of(exchange), exchange.context.who.id, text)
 
 
 def drop_conditions(exchange: Exchange) -> None:

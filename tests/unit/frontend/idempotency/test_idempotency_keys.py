@@ -94,7 +94,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def test_a_frontend_is_killed_between_any_two_steps_and_the_next_put_ends_with_one_blob(
     world: World, steps: int
 ) -> None:
-    first = await world.one.find(world.container, "k")
+    first = await world.one.find(world.container, "", "k")
     result = None
     if steps == 1:
         with pytest.raises(ZeroDivisionError):
@@ -106,7 +106,7 @@ async def test_a_frontend_is_killed_between_any_two_steps_and_the_next_put_ends_
     if steps >= 3:
         assert result is not None
         await first.keep(first.kept(result, b"said"))
-    second = await world.other.find(world.container, "k")
+    second = await world.other.find(world.container, "", "k")
     if steps == 3:
         assert result is not None and second.made is not None
         assert second.made.blob == result.id.raw
@@ -121,14 +121,14 @@ async def test_a_frontend_is_killed_between_any_two_steps_and_the_next_put_ends_
 
 
 async def test_of_a_put_that_nobody_repeats_nothing_stays(world: World) -> None:
-    await world.put(await world.one.find(world.container, "k"))
+    await world.put(await world.one.find(world.container, "", "k"))
     assert len(world.blobs()) == 1
     await world.tidy()
     assert world.blobs() == set()
 
 
 async def test_of_two_at_once_the_later_one_is_acknowledged_and_the_earlier_one_refused(world: World) -> None:
-    first, second = await world.one.find(world.container, "k"), await world.other.find(world.container, "k")
+    first, second = await world.one.find(world.container, "", "k"), await world.other.find(world.container, "", "k")
     result = await world.put(first)
     other = await world.put(second)
     with pytest.raises(UpdateConflict, match="came later"):
@@ -139,7 +139,7 @@ async def test_of_two_at_once_the_later_one_is_acknowledged_and_the_earlier_one_
 
 
 async def test_one_that_comes_while_another_is_acknowledged_is_told_to_ask_again(world: World) -> None:
-    first, second = await world.one.find(world.container, "k"), await world.other.find(world.container, "k")
+    first, second = await world.one.find(world.container, "", "k"), await world.other.find(world.container, "", "k")
     result = await world.put(first)
     await first.keep(first.kept(result, b"said"))
     with pytest.raises(Unavailable, match="ask again") as refused:
@@ -150,12 +150,12 @@ async def test_one_that_comes_while_another_is_acknowledged_is_told_to_ask_again
 
 
 async def test_whoever_slept_past_the_janitor_acknowledges_nothing(world: World) -> None:
-    first = await world.one.find(world.container, "k")
+    first = await world.one.find(world.container, "", "k")
     result = await world.put(first)
     await world.tidy()
     with pytest.raises(UpdateConflict):
         await first.keep(first.kept(result, b"said"))
-    again = await world.other.find(world.container, "k")
+    again = await world.other.find(world.container, "", "k")
     assert again.made is None
     made = await world.put(again)
     await again.keep(again.kept(made, b"said"))
@@ -164,18 +164,20 @@ async def test_whoever_slept_past_the_janitor_acknowledges_nothing(world: World)
 
 
 async def test_a_key_is_forgotten_after_its_time(world: World) -> None:
-    first = await world.one.find(world.container, "k")
+    first = await world.one.find(world.container, "", "k")
     await first.keep(first.kept(await world.put(first), b"said"))
     world.clock.advance(KEPT_S - 1)
-    assert (await world.one.find(world.container, "k")).made is not None
+    assert (await world.one.find(world.container, "", "k")).made is not None
     world.clock.advance(2)
-    assert (await world.one.find(world.container, "k")).made is None
+    assert (await world.one.find(world.container, "", "k")).made is None
 
 
-async def test_a_key_is_of_one_container(world: World) -> None:
-    first = await world.one.find(world.container, "k")
+async def test_a_key_is_of_one_container_and_of_who_sends_it(world: World) -> None:
+    first = await world.one.find(world.container, "", "k")
     await first.keep(first.kept(await world.put(first), b"said"))
-    assert (await world.one.find(some_container(id=2), "k")).made is None
+    assert (await world.one.find(some_container(id=2), "", "k")).made is None
+    assert (await world.one.find(world.container, "who", "k")).made is None
+    assert (await world.one.find(world.container, "", "k")).made is not None
 
 
 def test_what_is_said_of_a_blob_makes_another_upload(world: World) -> None:
@@ -203,14 +205,14 @@ async def stream_that_breaks() -> AsyncIterator[bytes | None]:
 
 async def test_a_row_of_an_encrypted_container_tells_nothing_of_its_blob_to_who_guesses_it(world: World) -> None:
     """It held the plain xxh3 of the bytes, and of file name and metadata."""
-    first = await world.one.find(world.container, "k")
+    first = await world.one.find(world.container, "", "k")
     result = await world.put(first)
     said = digest(b"what was said")
     await first.keep(first.kept(result, said))
     [row] = await world.store.locals(LocalSpace.IDEMPOTENCY)
     sealed = world.container.settings.encrypted
     assert (digest(BODY) in row.value, said in row.value) == (not sealed, not sealed)
-    again = await world.other.find(world.container, "k")
+    again = await world.other.find(world.container, "", "k")
     assert again.made is not None and again.made.made is not None
     assert (again.made.made.digest, again.made.made.said, again.made.blob) == (digest(BODY), said, result.id.raw)
 
@@ -218,19 +220,19 @@ async def test_a_row_of_an_encrypted_container_tells_nothing_of_its_blob_to_who_
 async def test_a_key_is_known_after_rotations_and_while_the_keys_are_away_it_is_not_said_that_it_is_new(
     world: World,
 ) -> None:
-    first = await world.one.find(world.container, "k")
+    first = await world.one.find(world.container, "", "k")
     result = await world.put(first)
     await first.keep(first.kept(result, b"said" * 4))
     keys = world.cluster.context.keys
     if not isinstance(keys, MemoryKeys):
         return
     keys.rotate(world.container.scope)
-    again = await world.other.find(world.container, "k")
+    again = await world.other.find(world.container, "", "k")
     assert again.made is not None
     keys.known, keys.away = False, True
     with pytest.raises(KeysUnavailable):
-        await world.other.find(world.container, "k")
+        await world.other.find(world.container, "", "k")
     keys.away = False
     keys.deleted.add(world.container.scope)
     with pytest.raises(EncryptionKeyDeleted):
-        await world.other.find(world.container, "k")
+        await world.other.find(world.container, "", "k")

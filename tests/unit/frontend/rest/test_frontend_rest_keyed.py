@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ambry.checksum import digest
 from ambry.clock import SystemClock
+from ambry.rest.access import Grant
 from frontend.metadata.spaces import LocalSpace
+from tests.support.access import bearer
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.http_frontend import HttpFrontend, http_frontend, until
 from tests.support.metadata_stores import opened, sqlite_store
+from tests.unit.frontend.rest.test_access_table import MODELS, ground
 
 KEY = {"x-ambry-idempotency-key": "job 7/part 3"}
 SIZES = [0, 5, CHUNK, CHUNK + 1, 3 * CHUNK]
@@ -104,6 +108,53 @@ async def test_keys_are_of_a_container_and_uploads_without_one_are_each_their_ow
         for headers in ({}, {}, KEY, {**KEY, "x-ambry-target-container-name": "other"})
     }
     assert len(ids) == 4
+
+
+@pytest.mark.parametrize("path", ["/", "/named/ml/models/z/n"])
+async def test_nobody_gets_at_the_upload_of_another_by_its_idempotency_key(tmp_path: Path, path: str) -> None:
+    """Whoever guessed one heard the id that was made under it, or took the place of an upload under way."""
+    async with ground(tmp_path) as here:
+        grants = Grant(roles=("write", "name"), account="ml", container="models")
+        ours, other = here.key(grants), here.key(grants)
+        own = {**bearer(ours), **KEY, **({"x-ambry-named-upsert": "true"} if path != "/" else MODELS)}
+        theirs = {**own, **bearer(other)}
+        body = content(1, 3 * CHUNK)
+        async with here.frontend.connected() as client:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+            head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+            stands = len(here.frontend.cluster.pool.visible())
+            await client.send(head.encode() + body[:-1])
+            await until(lambda: len(here.frontend.cluster.pool.visible()) > stands, "its first chunks")
+            guessed = await here.frontend.call("PUT", path, theirs, body)
+            await client.send(body[-1:])
+            made = await client.answer()
+        assert (guessed.status, made.status) == (201, 201)
+        assert guessed.json()["id"] != made.json()["id"], "each has its own"
+        assert (await here.frontend.call("PUT", path, own, body)).json()["id"] == made.json()["id"]
+        assert (await here.frontend.call("PUT", path, theirs, body)).json()["id"] == guessed.json()["id"]
+        different = await here.frontend.call("PUT", path, {**theirs, **KEY}, b"hello")
+        assert different.status == 409, "of its own"
+
+
+async def test_a_rotated_key_repeats_its_uploads(tmp_path: Path) -> None:
+    async with ground(tmp_path) as here:
+        json = {"Content-Type": "application/json"}
+        grants = msgspec.json.encode(
+            {"name": "job", "grants": [{"roles": ["write"], "account": "ml", "container": "models"}]}
+        )
+        made = (await here.frontend.call("POST", "/keys", {**bearer(here.root), **json}, grants)).json()
+
+        async def put(key: str) -> str:
+            answer = await here.frontend.call(
+                "POST", "/", {"Authorization": f"Bearer {key}", **MODELS, **KEY}, b"hello"
+            )
+            assert answer.status == 201, answer.body
+            return str(answer.json()["id"])
+
+        first = await put(made["key"])
+        rotated = await here.frontend.call("POST", f"/keys/{made['id']}/rotate", {**bearer(here.root), **json}, b"{}")
+        assert rotated.json()["key"] != made["key"]
+        assert await put(rotated.json()["key"]) == first
 
 
 @pytest.mark.parametrize("key", ["", "é", "k" * 4_000])

@@ -243,3 +243,42 @@ async def test_nobody_makes_this_frontend_look_for_what_they_may_not_have(tmp_pa
         mine = here.key(Grant(roles=EVERYTHING, account="mq"))
         await call(here, Said("GET", "/named/mq/models/x", bearer(mine)))
         assert looks, "whoever has something there is answered by what is known now"
+
+
+CHANGES = (
+    Said("PUT", "/named/ml/models/x/y", {"x-ambry-named-upsert": "true"}, b"hello"),
+    Said("DELETE", "/named/ml/models/x/y", {}),
+    Said("POST", "/named/ml/models/x/y", {"Content-Type": "application/json"}, b'{"op": "undelete"}'),
+    Said("PUT", "/updateTtl", {"x-ambry-blob-id": "/named/ml/models/x/y"}),
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "x/"])
+async def test_whoever_may_not_read_finds_out_no_content_by_conditions(tmp_path: Path, prefix: str) -> None:
+    """A key that may only write could find out whether a name's content is what it guessed, without changing anything."""
+    async with ground(tmp_path) as here:
+        blob = here.values["id"]
+        by_id = () if prefix else (Said("DELETE", f"/{blob}", {}), Said("PUT", "/updateTtl", {"x-ambry-blob-id": blob}))
+        answer = await here.frontend.call("HEAD", "/named/ml/models/x/y", bearer(here.root))
+        tag, time = answer.headers["etag"], answer.headers["last-modified"]
+        place = {"account": "ml", "container": "models", "prefix": prefix}
+        writes = here.key(Grant(roles=("write", "name", "delete"), **place))
+        for said in (*CHANGES, *by_id):
+            for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"):
+                guesses = (
+                    (time, "Sun, 06 Nov 1994 08:49:37 GMT") if "Since" in name else (tag, '"guess"', f'"a", {tag}')
+                )
+                for guess in guesses:
+                    asked = said._replace(headers={**said.headers, name: guess, **bearer(writes)})
+                    refused = await call(here, asked)
+                    assert (refused.status, refused.json()["code"]) == (403, "AccessDenied"), asked
+                    assert (
+                        f"read in the container ml/models{' or for that name in it' if 'named' in str(said) else ''}, "
+                        f"which {name.lower()} takes" in refused.json()["detail"]
+                    )
+        both = here.key(Grant(roles=("write", "name", "delete"), **place), Grant(roles=("read",), **place))
+        wrong = await call(here, CHANGES[0]._replace(headers={"If-Match": '"guess"', **bearer(both)}))
+        right = await call(here, CHANGES[0]._replace(headers={"If-Match": tag, **bearer(both)}))
+        there = await call(here, CHANGES[0]._replace(headers={"If-None-Match": "*", **bearer(writes)}))
+        any = await call(here, CHANGES[0]._replace(headers={"If-Match": "*", **bearer(writes)}))
+        assert (wrong.status, right.status, there.status, any.status) == (412, 201, 412, 201)
