@@ -15,6 +15,7 @@ from click import ClickException
 from ambry.cli.output import printable
 from ambry.cli.wording import in_options
 from ambry.errors import (
+    AccessDenied,
     AccountNotFound,
     AmbryError,
     BlobGone,
@@ -25,6 +26,8 @@ from ambry.errors import (
     DataCorrupt,
     InvalidRequest,
     KeyNotFound,
+    RetentionLocked,
+    Unauthenticated,
     UploadGone,
     UploadNotFound,
 )
@@ -35,6 +38,7 @@ EXIT_NOT_FOUND = 3
 EXIT_GONE = 4
 EXIT_UNAVAILABLE = 5
 EXIT_CHECKSUM = 6
+EXIT_DENIED = 7
 EXIT_INTERRUPTED = 130
 EXIT_CODES = {
     0: "ok",
@@ -44,6 +48,7 @@ EXIT_CODES = {
     EXIT_GONE: "gone (deleted or expired)",
     EXIT_UNAVAILABLE: "unavailable (try again)",
     EXIT_CHECKSUM: "checksum mismatch",
+    EXIT_DENIED: "not allowed (no key, or none that may)",
     EXIT_INTERRUPTED: "interrupted",
 }
 """All of them, and what each means. Of several failures in one command the first one's counts."""
@@ -74,6 +79,8 @@ def exit_code(error: Exception) -> int:
         return EXIT_NOT_FOUND
     if isinstance(error, ChecksumMismatch | DataCorrupt):
         return EXIT_CHECKSUM
+    if isinstance(error, Unauthenticated | AccessDenied) and not isinstance(error, RetentionLocked):
+        return EXIT_DENIED
     if isinstance(error, AmbryError) and error.retriable:
         return EXIT_UNAVAILABLE
     if isinstance(error, InvalidRequest | ConfigInvalid) and error.status in (400, 416):

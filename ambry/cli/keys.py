@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -14,10 +14,12 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connecting, without_bounds
 from ambry.cli.failures import report_one
 from ambry.cli.output import show_fields, show_rows, tell_done
+from ambry.errors import AccountNotFound, AmbryError, ContainerNotFound
 
 if TYPE_CHECKING:
     from ambry.client.keys import FreshKey, KeyInfo
     from ambry.client.secret_file import NewSecretFile
+    from ambry.client.sync.client import AmbryClient
     from ambry.rest.access import Grant
 
 T = TypeVar("T")
@@ -137,6 +139,28 @@ def create(
     with _kept(out) as kept, cluster.connect() as client:
         made = client.keys.create(name, grants, expires=expires, limits=KeyLimits(**limits))
         _show_fresh(made, kept, output)
+        _tell_missing(client, grants)
+
+
+def _tell_missing(client: AmbryClient, grants: Iterable[Grant]) -> None:
+    """Warn of places that are not there: they may come later, or be mistyped. What cannot be asked is not told."""
+    from ambry.rest.access import ANY
+
+    places = {(each.account, each.container) for each in grants if each.account != ANY}
+    for account, container in sorted(places):
+        try:
+            if container == ANY:
+                client.account(account)
+            else:
+                client.container(account, container)
+        except (AccountNotFound, ContainerNotFound):
+            missing = f"account {account}" if container == ANY else f"container {account}/{container}"
+            click.echo(
+                f"ambry: there is no {missing} yet: the key may do nothing there until there is; ambry account ls",
+                err=True,
+            )
+        except AmbryError:
+            continue
 
 
 @key.command("ls")
@@ -190,7 +214,8 @@ def change(
         raise click.UsageError("say what is to change: --name, --grant, --expires, --requests, --bytes or --burst")
     with cluster.connect() as client:
         found = client.keys.change(id, **said)
-    show_fields(_fields(found), output)
+        show_fields(_fields(found), output)
+        _tell_missing(client, grants)
 
 
 @key.command("rotate")

@@ -32,6 +32,8 @@ from frontend.metadata.store import Conflict, Expect, MetadataStore, Put, Stamp
 from frontend.who import Who
 
 KEYS_MAX = 10_000
+KEYS_SHARE_MAX = 1_000
+"""Of them, those that have something only where one has admin who does not have it everywhere."""
 GRANTS_MAX = 64
 NAME_SIZE_MAX = 128
 PREFIX_BYTES_MAX = 1_024
@@ -118,6 +120,14 @@ class Keys:
         self._access.check_standing(who)
         if len(self._access.keys) >= KEYS_MAX:
             raise InvalidRequest(f"there are {KEYS_MAX} keys already; revoke some first")
+        if not who.everywhere(Role.ADMIN):
+            # Whoever administers one place takes none of the room of the others.
+            count = sum(_administers(who, key) for key in self._access.keys.values())
+            if count >= KEYS_SHARE_MAX:
+                raise InvalidRequest(
+                    f"there are {count} keys already where the key {who.id} has admin, and room for {KEYS_SHARE_MAX}; revoke "
+                    "some first, or ask whoever has admin everywhere"
+                )
         made = new_key(self._chance)
         stored = StoredKey(
             name=name,

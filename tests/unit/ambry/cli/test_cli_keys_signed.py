@@ -229,6 +229,29 @@ def test_a_key_with_delete_alone_deletes_by_name_and_by_id(shell: Shell) -> None
         assert not client.exists(named.id) and not client.exists(blob)
 
 
+def test_a_grant_of_a_place_that_is_not_there_is_told(shell: Shell) -> None:
+    """A mistyped account or container was found out when the job was refused."""
+    there = shell("key", "create", "k", "--grant", "read@default/default", "--grant", "read@default", "--grant", "all")
+    assert there.exit_code == 0 and "there is no" not in there.stderr
+    id = json.loads(shell("key", "create", "k", "--grant", "read", "--json").stdout)["id"]
+    for command in (("create", "k"), ("change", id)):
+        told = shell("key", *command, "--grant", "read@default/modles", "--grant", "read@acmee", "--json")
+        assert told.exit_code == 0 and json.loads(told.stdout)["id"]
+        assert (
+            "there is no container default/modles yet" in told.stderr and "there is no account acmee yet" in told.stderr
+        )
+
+
+def test_who_has_no_key_or_none_that_may_is_told_by_the_exit_code(shell: Shell) -> None:
+    """It was 1, as whatever else fails."""
+    writes = json.loads(shell("key", "create", "w", "--grant", "write", "--json").stdout)["key"]
+    with shell.client() as client:
+        blob = str(client.put(b"a").id)
+    for told in (shell("stat", blob, key=writes), shell("stat", blob, key="ambry_aaaaaaaaaaaaaaaa_" + "a" * 43)):
+        assert told.exit_code == 7, told.output
+    assert "does not have read" in shell("stat", blob, key=writes).stderr
+
+
 def test_who_makes_a_container_public_is_told_so(shell: Shell) -> None:
     told = shell("container", "create", "open", "--no-private")
     assert told.exit_code == 0 and "without a key" in told.stderr

@@ -13,6 +13,7 @@ import pytest
 from ambry.clock import system_secret
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, Unauthenticated
 from ambry.rest.access import Grant, Role, hash_of, new_key
+from frontend.access import keys
 from frontend.access.key_rows import CHANGES, KEYS, LISTED, StoredKey, decode, told_put
 from frontend.access.key_sync import KeySync
 from frontend.access.key_use import KeyUse
@@ -447,3 +448,29 @@ async def test_a_key_that_one_datacenter_revoked_stays_so_whatever_another_one_c
                     seat.who(gone)
         with pytest.raises(KeyNotFound):
             await other.keys.rotate(admin, id, overlap_s=0)
+
+
+async def test_an_administrator_of_one_account_takes_no_room_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound was of the cluster alone: one account's administrator could use it up for everybody."""
+    monkeypatch.setattr(keys, "KEYS_SHARE_MAX", 4)
+    async with two(tmp_path) as (one, other, root, _):
+        admins = []
+        for account in ("ml", "ops"):
+            _, text = await create(one, root, [Grant(roles=("admin", "read"), account=account)])
+            admins.append(one.who(text))
+        ml, ops = admins
+        first, _ = await create(one, ml)
+        await create(one, root)  # counts as well: it is in ml, whoever made it
+        await create(one, ml, [Grant(roles=("read",), account="ml", container="c")])
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match=r"4 keys already where the key .* has admin, and room for 4"):
+                await create(one, ml)
+        await create(one, ops, [Grant(roles=("read",), account="ops")])
+        await create(one, root)
+        await one.keys.revoke(ml, first)
+        with pytest.raises(InvalidRequest, match="4 keys already"):
+            await create(one, ml)
+        await other.sync.tick()
+        assert len(other.access.keys) == 7
