@@ -144,7 +144,7 @@ class AsyncTransport:
                 )
                 pace.closed = True
         except aiohttp.ClientSSLError as cause:
-            raise refusals.not_trusted(endpoint, _tls_cause(cause)) from cause
+            raise refusals.not_trusted(endpoint, getattr(cause, "certificate_error", cause.os_error)) from cause
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
             raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None), proxy) from cause
         except aiohttp.ClientHttpProxyError as cause:
@@ -181,6 +181,8 @@ class AsyncTransport:
 
     def _current(self) -> _Sessions:
         if self._sessions is None or not self._sessions.ours():
+            if self._sessions is not None and self._sessions.pid != os.getpid():
+                _PARENTS.append(self._sessions)
             self._sessions = _Sessions()
         return self._sessions
 
@@ -211,13 +213,17 @@ class AsyncTransport:
         return error
 
 
+_PARENTS: list[_Sessions] = []
+"""Never let go of: that would end the parent's watch over its own sockets, by the epoll that a fork shares."""
+
+
 class _Sessions:
     """The sessions of one event loop in one process: one that keeps connections, one whose every connection is new."""
 
     def __init__(self) -> None:
         import aiohttp
 
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         watching = aiohttp.TraceConfig()
         watching.on_connection_reuseconn.append(_note_reuse)
@@ -237,7 +243,7 @@ class _Sessions:
 
     def ours(self) -> bool:
         """Whether they may be used here and now."""
-        return self._pid == os.getpid() and self._loop is asyncio.get_running_loop() and not self.keeping.closed
+        return self.pid == os.getpid() and self._loop is asyncio.get_running_loop() and not self.keeping.closed
 
     async def close(self) -> None:
         await self.keeping.close()
@@ -279,12 +285,6 @@ def _normal(raw: aiohttp.ClientResponse) -> dict[str, str]:
         key = name.lower()
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
-
-
-def _tls_cause(cause: aiohttp.ClientSSLError) -> OSError:
-    """What the ssl module said."""
-    found = getattr(cause, "certificate_error", None)
-    return found if isinstance(found, OSError) else cause.os_error
 
 
 def _translate(cause: Exception, endpoint: str) -> AmbryError:

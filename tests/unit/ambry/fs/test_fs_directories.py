@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from ambry.fs.directories import MadeDirectories
 
 
@@ -27,3 +29,21 @@ def test_the_one_that_was_made_first_is_forgotten_beyond_the_bound() -> None:
     for path in ("a/c/1", "a/c/2", "a/c/1", "a/c/3"):
         made.add(path)
     assert ("a/c/1" in made, "a/c/2" in made, "a/c/3" in made) == (True, False, True)
+
+
+def test_threads_that_make_and_forget_at_once_leave_what_was_made_last() -> None:
+    made = MadeDirectories(made_max=20)
+
+    def work(number: int) -> None:
+        for count in range(300):
+            made.add(f"a/c/{number}/{count % 7}")
+            assert isinstance(made.within("a/c"), list)
+            made.forget(f"a/c/{(number + 1) % 4}")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    for number in range(4):
+        made.forget(f"a/c/{number}")
+    assert made.within("a/c") == []
+    made.add("a/c/last")
+    assert "a/c/last" in made
