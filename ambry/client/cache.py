@@ -23,7 +23,7 @@ import fcntl
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,13 +259,13 @@ class BlobCache:
             )
 
     @contextmanager
-    def _entering(self) -> Iterator[None]:
+    def _entering(self) -> Generator[None]:
         self._make()
         with self._locked():
             yield
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None]:
         with opened_for_lock(self.directory / "lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield

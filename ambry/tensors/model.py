@@ -28,7 +28,7 @@ class TensorSlice:
     def __init__(self, file: TensorFile, tensor: TensorInfo, framework: Framework) -> None:
         self._file = file
         self._tensor = tensor
-        self._framework = framework
+        self._framework: Framework = framework
 
     @property
     def shape(self) -> tuple[int, ...]:

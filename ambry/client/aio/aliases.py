@@ -154,7 +154,7 @@ class AsyncAliases(AsyncCalls):
         if version is None and expected is None:
             raise NameNotFound(f"the dataset {dataset!r} has no alias {alias!r}")
         asked = AliasInfo(
-            dataset=place.dataset, alias=alias, version=version, who=who or self._options["service_id"], why=why
+            dataset=place.dataset, alias=alias, version=version, who=who or self._options.get("service_id", ""), why=why
         )
         try:
             return await self._ask(
