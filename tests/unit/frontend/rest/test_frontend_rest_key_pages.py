@@ -125,8 +125,12 @@ async def test_accounts_are_seen_by_whoever_has_something_in_them_and_changed_by
         assert (await frontend.call("POST", path, {**bearer(reader), **own}, body)).status == 403
         assert (await frontend.call("POST", path, {**bearer(admin), **own}, body)).status == 200
         [ml] = [each for each in seen if each["accountName"] == "ml"]
+        bounded = {"accounts": [{"accountId": ml["accountId"], "quotaBytes": 1_000}]}
+        assert (await call(frontend, "POST", "/accounts", root, bounded)).status == 200
+        [read] = (await call(frontend, "GET", "/accounts", admin)).json()["accounts"]
+        assert (await call(frontend, "POST", "/accounts", admin, {"accounts": [read]})).status == 200, "as it was read"
         # They lifted the quota of their own account.
-        for field, value in (("quotaBytes", None), ("quotaBlobs", 5), ("status", "ACTIVE")):
+        for field, value in (("quotaBytes", None), ("quotaBlobs", 5), ("status", "INACTIVE"), ("status", "ACTIVE")):
             asked = {"accounts": [{"accountId": ml["accountId"], field: value}]}
             refused = await call(frontend, "POST", "/accounts", admin, asked)
             assert refused.status == 403 and field in refused.json()["detail"]
