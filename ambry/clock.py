@@ -6,7 +6,6 @@ its own of both. This is one of the few modules that may touch the real ones (`t
 
 from __future__ import annotations
 
-import asyncio
 import random
 import secrets
 import time
@@ -39,6 +38,9 @@ class SystemClock:
     """Itself, as it is asked several times of each request."""
 
     async def pause(self, seconds: float) -> None:
+        # Most processes that have a clock block, and pay for no loop when they begin.
+        import asyncio
+
         await asyncio.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:

@@ -5,7 +5,6 @@ A body that is `replayable` gives the same bytes on every pass, so a failed put 
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 import stat
@@ -40,6 +39,8 @@ class Body:
         raise TypeError("an async iterable can only be put by AsyncAmbryClient")
 
     async def achunks(self) -> AsyncIterator[Buffer]:
+        import asyncio
+
         chunks = self.chunks()
         while True:
             chunk = await asyncio.to_thread(next, chunks, None) if self.blocking else next(chunks, None)

@@ -90,6 +90,9 @@ def test_import_ambry_loads_no_library_of_the_server() -> None:
     light, loaded = json.loads(output_of(code))
     assert not {"aiohttp", "structlog", "lmdb", "msgspec", "rich", "click"} & set(light)
     assert not {"aiohttp", "structlog", "lmdb", "rich", "click"} & set(loaded)
+    assert not {"asyncio", "logging", "subprocess", "concurrent.futures"} & set(loaded), (
+        "the blocking client has no loop"
+    )
 
 
 def test_the_async_client_without_aiohttp_says_what_to_install() -> None:
