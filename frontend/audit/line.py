@@ -1,4 +1,7 @@
-"""One line of an audit: who did what to what, from where, with which answer. Pure.
+"""The lines of a request in an audit: who did what to what, from where, with which answer. Pure.
+
+A request has one line, and as many as it needs where what is told of it is long: nothing that changed, became public or was
+granted is left out for its size.
 
 JSON. No secret stands in it and no content: of a path no query, of a key its id and its name. What a change asks for in JSON
 has no secrets.
@@ -12,7 +15,9 @@ has no secrets.
     method, op, path      what was asked for
     account, container    what it was about, by name, where that was found out
     status, code, error   the answer: 499 for one that did not reach its end, so that what became of it is not known
-    asked                 the body of a change in JSON
+    asked                 the body of a change in JSON; of one of more than ASKED_BYTES_MAX the members that are short, and of
+                          the others their sizes; its size alone where it was refused
+    more                  of a further line of one request: which of them; it has what no longer went into the one before
     item                  of a batch: which of its items the line is about; `status` and `code` are the item's
     left_out              so many refusals before this one have no line: there were too many
     blob, name, size, upload, part, about_key, ...   what it was about, as far as the operation told
@@ -30,6 +35,10 @@ from frontend.audit.hiding import without_secrets
 from frontend.request import RequestContext
 
 ASKED_BYTES_MAX = 4_096
+MEMBER_BYTES_MAX = 8_192
+"""Of what is asked for each member is told up to that: a name of 1,024 bytes always is, however it is escaped."""
+LISTED_BYTES_MAX = 4_096
+"""Of what was noted in lists so much is in a line, and at least one of them."""
 ERROR_SIZE_MAX = 300
 _encode = msgspec.json.Encoder(order=None).encode
 
@@ -64,19 +73,53 @@ def audit_lines(
         pairs["keyless"] = True
     if container is not None:
         pairs["account"], pairs["container"] = container.account_name, container.container_name
-    lines = [] if not context.items else [_encode({**pairs, **_of_item(each)}) for each in context.items]
+    items = [] if not context.items else [_encode({**pairs, **_of_item(each)}) for each in context.items]
+    first, *others = _pieces(noted)
+    lines = [_encode({**pairs, "status": status, "more": n, **each}) for n, each in enumerate(others, 1)] + items
     pairs["status"] = status
-    pairs.update(noted)
+    pairs.update(first)
     error = pairs.get("error")
     if error is not None:
         pairs["error"] = _cut(error)
     if context.asked is not None and context.changes:
-        asked = _encode(context.asked)
-        pairs["asked"] = msgspec.Raw(asked) if len(asked) <= ASKED_BYTES_MAX else f"{len(asked)} bytes of JSON"
+        pairs["asked"] = _asked(context.asked, refused=400 <= status < 499)
     if left_out:
         pairs["left_out"] = left_out
     # Somebody may have put a key anywhere: into a path, a name, what was asked for.
     return without_secrets(b"\n".join([_encode(pairs), *lines, b""]).decode()).encode()
+
+
+def _pieces(noted: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was noted, in as many pieces as its lists need: each of them goes into a line."""
+    pieces = [{name: [] if isinstance(value, list) else value for name, value in noted.items()}]
+    size = 0
+    for name, value in noted.items():
+        for each in value if isinstance(value, list) else ():
+            more = len(_encode(each))
+            if size and size + more > LISTED_BYTES_MAX:
+                pieces.append({})
+                size = 0
+            pieces[-1].setdefault(name, []).append(each)
+            size += more
+    return pieces
+
+
+def _asked(asked: Any, *, refused: bool) -> object:
+    """What a change asked for, as far as a line tells it."""
+    whole = _encode(asked)
+    if len(whole) <= ASKED_BYTES_MAX:
+        return msgspec.Raw(whole)
+    if refused or not isinstance(asked, dict):
+        return _sized(whole)
+    members = {name: _encode(value) for name, value in asked.items()}
+    return {
+        name[:ERROR_SIZE_MAX]: msgspec.Raw(value) if len(value) <= MEMBER_BYTES_MAX else _sized(value)
+        for name, value in members.items()
+    }
+
+
+def _sized(value: bytes) -> str:
+    return f"{len(value)} bytes of JSON"
 
 
 def _of_item(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -17,13 +17,14 @@ from ambry.errors import (
     MetadataUnavailable,
 )
 from ambry.rest import names, values
-from ambry.rest.accounts import NAME_SIZE_MAX
+from ambry.rest.accounts import NAME_SIZE_MAX, AccountSettings, ContainerSettings
 from frontend.containers.changes import ContainerChanges
 from frontend.containers.directory import AccountRecord, ContainerRecord
 from frontend.containers.resolver import Containers
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.rest.account_access import accounts_to_save, check_containers, check_hears, may_concern, refused, shown
+from frontend.rest.doubt import told_in_doubt
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
@@ -32,9 +33,11 @@ from frontend.who import ANY_KEY
 NOT_A_NAME = ""
 """Of an account that is none: only whoever has something in all accounts is concerned by it."""
 NOTED_MAX = 32
+"""Names that the audit tells of a change that is not made. Of one that is made it tells all."""
 NOTED_SIZE_MAX = 100
-"""Changes that a line of the audit tells, and characters of each value; what was asked for stands there beside them."""
-Known = TypeVar("Known", AccountRecord, ContainerRecord)
+"""Characters that the audit tells of what a text was before, and of a description."""
+Record = AccountRecord | ContainerRecord
+SETTINGS = frozenset(AccountSettings.__struct_encode_fields__) | frozenset(ContainerSettings.__struct_encode_fields__)
 OF_ACCOUNT = EVERYWHERE | {names.ACCOUNT_ID, names.ACCOUNT_NAME}
 
 
@@ -110,40 +113,35 @@ class AccountPages:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "accounts")
         directory = self._containers.directory
-        before = {
-            each.id: account_json(each, ignore_containers=True)
-            for each in _of_those_given(given, "account", directory.accounts, directory.account)
-        }
-        exchange.noted["accounts"] = [_called(each, "account", before) for each in given[:NOTED_MAX]]
-        saved = await changes.save_accounts(accounts_to_save(exchange.context.who, given, directory))
+        exchange.noted["accounts"] = [_called(each, "account", directory.accounts.get) for each in given[:NOTED_MAX]]
+        allowed = accounts_to_save(exchange.context.who, given, directory)
+        with told_in_doubt(exchange, lambda: _asked_of_accounts(allowed, directory.accounts)):
+            saved = await changes.save_accounts(allowed)
+        exchange.noted["accounts"] = [account.name for account in saved]
         exchange.noted["changed"] = [
             change
-            for each, account in zip(given, saved, strict=True)
-            for change in _changed(
-                each, account.name, before.get(account.id, {}), account_json(account, ignore_containers=True)
-            )
-        ][:NOTED_MAX]
+            for each, account in zip(allowed, saved, strict=True)
+            for change in _changed_account(each, directory.accounts.get(account.id), account)
+        ]
         return json_page({"accounts": [account_json(account) for account in saved]})
 
     async def save_containers(self, exchange: Exchange) -> web.Response:
         changes = self._changing()
         given = _list(await json_object(exchange, self._router), "containers")
         account = await self._named(exchange)
-        before = {
-            each.id: container_json(account.id, each)
-            for each in _of_those_given(given, "container", account.containers, account.container)
-        }
         exchange.noted["account"] = account.name
-        exchange.noted["containers"] = [_called(each, "container", before) for each in given[:NOTED_MAX]]
+        exchange.noted["containers"] = [
+            _called(each, "container", account.containers.get) for each in given[:NOTED_MAX]
+        ]
         check_containers(exchange.context.who, account, given, self._containers.directory)
-        saved = await changes.save_containers(account.id, given)
+        with told_in_doubt(exchange, lambda: _asked(given, "container", account.containers.get)):
+            saved = await changes.save_containers(account.id, given)
+        exchange.noted["containers"] = [container.name for container in saved]
         exchange.noted["changed"] = [
             change
             for each, container in zip(given, saved, strict=True)
-            for change in _changed(
-                each, container.name, before.get(container.id, {}), container_json(account.id, container)
-            )
-        ][:NOTED_MAX]
+            for change in _changed(each, container.name, account.containers.get(container.id), container)
+        ]
         response = json_page({"containers": [container_json(account.id, each) for each in saved]})
         response.headers[names.ACCOUNT_ID] = str(account.id)
         return response
@@ -214,35 +212,67 @@ class AccountPages:
             await self._containers.refresh()
 
 
-def _of_those_given(
-    given: Iterable[object], kind: str, known: Mapping[int, Known], find: Callable[[str], Known | None]
-) -> Iterator[Known]:
-    """Accounts or containers that are known here, of those alone that somebody asks for, by id or by name."""
-    for each in given:
-        id, name = (each.get(f"{kind}Id"), each.get(f"{kind}Name")) if isinstance(each, dict) else (None, None)
-        found = known.get(id) if isinstance(id, int) else find(name) if isinstance(name, str) else None
-        if found is not None:
-            yield found
-
-
-def _called(given: object, kind: str, before: Mapping[int, Mapping[str, Any]]) -> str:
+def _called(given: object, kind: str, find: Callable[[int], Record | None]) -> str:
     """What the audit calls an account or a container that somebody asks for."""
     if not isinstance(given, dict):
         return ""
     id, name = given.get(f"{kind}Id"), given.get(f"{kind}Name")
-    known = before.get(id) if isinstance(id, int) else None
-    return str(name if known is None else known[f"{kind}Name"])[:NAME_SIZE_MAX]
+    known = find(id) if isinstance(id, int) else None
+    return str(name if known is None else known.name)[:NAME_SIZE_MAX]
 
 
-def _changed(given: object, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """What became another one of all that was asked for, for the audit."""
-    for field in given if isinstance(given, dict) else ():
-        if field in after and field != "containers" and before.get(field) != after[field]:
-            yield f"{name}: {field} from {_short(before.get(field))} to {_short(after[field])}"
+def _changed_account(given: Mapping[str, Any], before: AccountRecord | None, after: AccountRecord) -> Iterator[str]:
+    """What became another one of an account and of the containers that stand in it, for the audit."""
+    yield from _changed(given, after.name, before, after)
+    for each in given.get("containers", ()):
+        id, name = each.get("containerId"), each.get("containerName")
+        made = after.containers.get(id) if isinstance(id, int) else None
+        made = after.container(str(name)) if made is None else made
+        if made is not None:
+            was = None if before is None else before.containers.get(made.id)
+            yield from _changed(each, f"{after.name}/{made.name}", was, made)
+
+
+def _changed(given: Mapping[str, Any], name: str, before: Record | None, after: Record) -> Iterator[str]:
+    """What became another one of all that was asked for. Whole values are compared, whatever is told of them."""
+    old = {} if before is None else msgspec.to_builtins(before.settings)
+    new = msgspec.to_builtins(after.settings)
+    if before is None:
+        yield f"{name}: made"
+    for field in given:
+        if field in new and old.get(field) != new[field]:
+            yield f"{name}: {field} from {_short(old.get(field))} to {_value(field, new[field])}"
+
+
+def _asked_of_accounts(given: Iterable[object], accounts: Mapping[int, AccountRecord]) -> Iterator[str]:
+    """What is asked for of accounts and of the containers that stand in them; nobody may have judged it yet."""
+    for each in given:
+        yield from _asked((each,), "account", accounts.get)
+        inner = each.get("containers") if isinstance(each, dict) else None
+        if isinstance(each, dict) and isinstance(inner, list):
+            id, name = each.get("accountId"), _called(each, "account", accounts.get)
+            account = accounts.get(id) if isinstance(id, int) else None
+            known = {} if account is None else account.containers
+            yield from (f"{name}/{told}" for told in _asked(inner, "container", known.get))
+
+
+def _asked(given: Iterable[object], kind: str, find: Callable[[int], Record | None]) -> Iterator[str]:
+    """What is asked for of each account or container of a list."""
+    for each in given:
+        name = _called(each, kind, find)
+        for field, value in each.items() if isinstance(each, dict) else ():
+            if field in SETTINGS:
+                yield f"{name}: {field} to {_value(field, value)}"
+
+
+def _value(field: str, value: object) -> str:
+    """A value as the audit tells it: whole, unless it is free text."""
+    return _short(value) if field == "description" else msgspec.json.encode(value).decode()
 
 
 def _short(value: object) -> str:
-    return msgspec.json.encode(value).decode()[:NOTED_SIZE_MAX]
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= NOTED_SIZE_MAX else f"{text[:NOTED_SIZE_MAX]}... ({len(text)} characters)"
 
 
 def account_json(account: AccountRecord, *, ignore_containers: bool = False) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from frontend.router.budget import Need
 from frontend.router.context import RouterContext
 
 SIZE_MAX = 1 << 20
+MEMBERS_MAX = 64
+"""No request of ours has so many; the audit tells each of them."""
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -35,6 +37,10 @@ async def json_object(
         found = _object(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise InvalidRequest(f"the body is no JSON object: {cause}") from cause
+    if len(found) > MEMBERS_MAX:
+        raise InvalidRequest(
+            f"the object that is the body has {len(found)} members, and at most {MEMBERS_MAX} mean anything"
+        )
     exchange.context.asked = found
     return found
 

@@ -5,13 +5,14 @@ A secret is in the answer that makes it, and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from ambry.errors import InvalidRequest, MetadataUnavailable
-from ambry.rest.access import Grant
+from ambry.rest.access import Grant, role_of, role_texts
 from ambry.rest.wrong_values import why_not
 from frontend.access.key_rows import StoredKey
 from frontend.access.key_use import KeyUse
@@ -19,13 +20,11 @@ from frontend.access.keys import ChangeOfKey, Keys, MadeKey, shown
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.limits.rates import ChangedRates, Rates
+from frontend.rest.doubt import told_in_doubt
 from frontend.rest.json_body import json_object
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import ANY_KEY
-
-GRANTS_NOTED_MAX = 1_000
-"""Characters of its grants that a line of the audit tells."""
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -104,26 +103,23 @@ class KeyPages:
     async def create(self, exchange: Exchange) -> web.Response:
         """A new key; its text is in this answer alone."""
         asked = await self._asked(exchange, NewKey)
-        made = await self._keys.create(
-            exchange.context.who, asked.name, asked.grants, expires_ms=asked.expires_ms, limits=asked.limits
-        )
+        with told_in_doubt(exchange, lambda: _told_grants(asked.grants)):
+            made = await self._keys.create(
+                exchange.context.who, asked.name, asked.grants, expires_ms=asked.expires_ms, limits=asked.limits
+            )
         exchange.noted["about_key"], exchange.noted["about_key_name"] = made.id, made.stored.name
+        exchange.noted["granted"] = list(_told_grants(made.stored.grants))
+        exchange.noted["expires"], exchange.noted["limits"] = _expiry(made.stored), made.stored.limits.shown()
         return await self._made(made, 201)
 
     async def change(self, exchange: Exchange) -> web.Response:
         """Let a key be good for something else."""
         asked, id = await self._asked(exchange, ChangedKey), self._id(exchange)
         before = await self._keys.find(exchange.context.who, id)
-        changed = await self._keys.change(
-            exchange.context.who,
-            id,
-            ChangeOfKey(name=asked.name, grants=asked.grants, expires_ms=asked.expires_ms, limits=asked.limits),
-        )
-        exchange.noted["changed"] = [
-            f"{what} from {was} to {now}"
-            for (what, was), now in zip(_audited(before).items(), _audited(changed).values(), strict=True)
-            if was != now
-        ]
+        change = ChangeOfKey(name=asked.name, grants=asked.grants, expires_ms=asked.expires_ms, limits=asked.limits)
+        with told_in_doubt(exchange, lambda: _differences(before, change.of(before))):
+            changed = await self._keys.change(exchange.context.who, id, change)
+        exchange.noted["changed"] = list(_differences(before, changed))
         return json_page(await self._told(id, changed))
 
     async def rotate(self, exchange: Exchange) -> web.Response:
@@ -172,11 +168,25 @@ class KeyPages:
         }
 
 
-def _audited(key: StoredKey) -> dict[str, str]:
-    """A key as the audit tells it, by what changes."""
-    return {
-        "name": key.name,
-        "grants": " ".join(map(shown, key.grants))[:GRANTS_NOTED_MAX],
-        "expiresMs": "never" if key.expires_ms is None else str(key.expires_ms),
-        "limits": key.limits.shown(),
-    }
+def _differences(before: StoredKey, after: StoredKey) -> Iterator[str]:
+    """What became another one of a key, for the audit: all of it, each grant by itself."""
+    had, has = (list(_told_grants(key.grants)) for key in (before, after))
+    yield from (f"granted: {grant}" for grant in has if grant not in had)
+    yield from (f"taken away: {grant}" for grant in had if grant not in has)
+    for what, was, now in (
+        ("name", before.name, after.name),
+        ("expires", _expiry(before), _expiry(after)),
+        ("limits", before.limits.shown(), after.limits.shown()),
+    ):
+        if was != now:
+            yield f"{what} from {was} to {now}"
+
+
+def _told_grants(grants: Iterable[Grant]) -> Iterator[str]:
+    """Grants as the audit tells them: whole, and each role once, however often and in which order it was said."""
+    for grant in grants:
+        yield shown(msgspec.structs.replace(grant, roles=tuple(role_texts(role_of(grant.roles)))))
+
+
+def _expiry(key: StoredKey) -> str:
+    return "never" if key.expires_ms is None else str(key.expires_ms)

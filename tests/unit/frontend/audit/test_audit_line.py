@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from ambry.rest.access import key_text
-from frontend.audit.line import ASKED_BYTES_MAX, audit_lines
+from frontend.audit.line import ASKED_BYTES_MAX, LISTED_BYTES_MAX, audit_lines
 from frontend.request import RequestContext
 from frontend.who import ANYBODY, Who
 from tests.support.access import fresh_key
@@ -69,6 +71,31 @@ def test_what_is_long_is_told_by_its_size() -> None:
     [line] = told(context(ANYBODY, asked={"parts": ["x" * 100] * 100}), {"error": "e" * 9_999}, left_out=7)
     assert line["asked"].endswith("bytes of JSON") and len(json.dumps(line)) < ASKED_BYTES_MAX
     assert line["left_out"] == 7
+
+
+@pytest.mark.parametrize("status", [200, 499, 503])
+def test_what_may_have_been_done_is_told_however_much_is_asked_beside_it(status: int) -> None:
+    """Of a change of more than 4 KiB nothing was told of what it asked for, padded as it might be."""
+    name = "\x01" * 1_024
+    asked = {"pad": ["x" * 100] * 100, "op": "rename", "from": name}
+    [line] = told(context(ANYBODY, asked=asked), status=status)
+    assert (line["asked"]["op"], line["asked"]["from"]) == ("rename", name)
+    assert line["asked"]["pad"].endswith("bytes of JSON")
+
+
+def test_a_list_that_was_noted_goes_on_in_further_lines_and_nothing_of_it_is_left_out() -> None:
+    changed = [f"c{number}: isPrivate from true to false" for number in range(300)] + ["x" * 3 * LISTED_BYTES_MAX]
+    lines = told(context(ANYBODY, path="/accounts"), {"accounts": ["a"], "changed": changed, "size": 1}, status=200)
+    assert [each for line in lines for each in line["changed"]] == changed
+    assert [line.get("more") for line in lines] == [None, *range(1, len(lines))] and len(lines) > 3
+    assert {(line["request_id"], line["status"], line["path"]) for line in lines} == {("r1", 200, "/accounts")}
+    assert (lines[0]["accounts"], lines[0]["size"]) == (["a"], 1) and "size" not in lines[1]
+    assert all(len(line["changed"]) == 1 or len(json.dumps(line)) < 2 * LISTED_BYTES_MAX for line in lines)
+
+
+def test_a_list_that_is_empty_is_told_as_one() -> None:
+    [line] = told(context(ANYBODY), {"changed": []}, status=200)
+    assert line["changed"] == []
 
 
 def test_a_key_is_hidden_wherever_somebody_put_it() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ambry.clock import SystemClock
+from ambry.errors import MetadataUnavailable
 from ambry.rest.access import Grant, key_text
+from frontend.access.keys import Keys
 from frontend.audit.file import AuditFile
 from frontend.audit.trail import AuditTrail
+from frontend.containers.changes import ContainerChanges
 from frontend.http.pipeline import Pipeline
+from frontend.rest.json_body import MEMBERS_MAX
 from tests.support.access import bearer, fresh_key
 from tests.support.http_frontend import request
 from tests.unit.frontend.rest.test_access_table import MODELS, TABLE, Ground, ground
@@ -171,11 +176,130 @@ async def test_a_line_says_what_was_changed_from_and_to(tmp_path: Path) -> None:
         assert changed["changed"] == ["c: isPrivate from null to false"]
         [change] = by_op["key_change"]
         assert change["changed"] == [
-            "grants from read in ml/* to write in ml/*",
+            "granted: write in ml/*",
+            "taken away: read in ml/*",
             "limits from none to requestsPerS 5",
         ]
+        [made] = by_op["key_create"]
+        assert (made["granted"], made["expires"], made["limits"]) == (["read in ml/*"], "never", "none")
         for op in ("key_create", "key_change", "key_revoke"):
             assert {line["about_key_name"] for line in by_op[op]} == {"job"}
         deleted = [line for line in by_op["batch_delete"] if "item" in line]
         assert [(line["account"], line["container"]) for line in deleted] == [("ml", "models")] * 2
         assert key["key"] not in (tmp_path / "audit").read_text()
+
+
+OF_ML = {"x-ambry-target-account-name": "ml"}
+
+
+async def posted(
+    here: Ground, path: str, body: object, headers: Mapping[str, str] | None = None, method: str = "POST"
+) -> Any:
+    own = {**bearer(here.root), "Content-Type": "application/json", **(headers or {})}
+    answer = await here.frontend.call(method, path, own, json.dumps(body).encode())
+    assert answer.status < 300, answer.body
+    return answer.json()
+
+
+async def containers_of_ml(here: Ground, count: int) -> list[int]:
+    asked = [{"containerName": f"c{number}", "isPrivate": True} for number in range(count)]
+    made = await posted(here, "/accounts/containers", {"containers": asked}, OF_ML)
+    return [each["containerId"] for each in made["containers"]]
+
+
+async def test_a_container_that_becomes_public_is_told_by_whatever_call_and_however_much_else_is_asked(
+    tmp_path: Path,
+) -> None:
+    """In a change of an account it was not told at all, and behind 32 other changes neither."""
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        ids = await containers_of_ml(here, 40)
+        found = (await here.frontend.call("GET", "/accounts", bearer(here.root))).json()["accounts"]
+        [ml] = [each["accountId"] for each in found if each["accountName"] == "ml"]
+        padding = [{"containerId": id, "description": "x" * 1_000} for id in ids[1:6]]
+        inner = [{"containerId": ids[0], "isPrivate": False}, *padding, {"containerName": "new"}]
+        await posted(here, "/accounts", {"accounts": [{"accountId": ml, "containers": inner}]})
+        many = [{"containerId": id, "description": "y" * 300} for id in ids[1:36]]
+        last = {"containerId": ids[39], "isPrivate": False, "quotaBytes": 77}
+        await posted(here, "/accounts/containers", {"containers": [*many, last]}, OF_ML)
+        lines = await audited.lines()
+        changed = {
+            op: [each for line in lines if line["op"] == op for each in line["changed"]]
+            for op in ("accounts_post", "containers_post")
+        }
+        assert changed["accounts_post"][0] == "ml/c0: isPrivate from true to false"
+        assert changed["accounts_post"][-1] == "ml/new: made" and len(changed["accounts_post"]) == 7
+        assert changed["containers_post"][-2:] == [
+            "c39: isPrivate from true to false",
+            "c39: quotaBytes from null to 77",
+        ]
+        assert [each for each in changed["containers_post"] if each.startswith("c35: description from")]
+        named = [each for line in lines if line["op"] == "containers_post" for each in line.get("containers", ())]
+        assert named[40:] == [f"c{number}" for number in range(1, 36)] + ["c39"]
+
+
+async def test_all_that_a_key_is_granted_is_told_however_long_the_others_are(tmp_path: Path) -> None:
+    """Grants were cut before they were compared, and those of a new key stood in what was asked for alone."""
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        padding = [{"roles": ["read"], "account": "ml", "prefix": "b" * 1_000 + str(each)} for each in range(6)]
+        everything = {"roles": ["read", "write", "delete", "name", "admin", "read"]}
+        made = await posted(here, "/keys", {"name": "hidden", "grants": [*padding, everything]})
+        await posted(here, f"/keys/{made['id']}", {"grants": padding}, method="PUT")
+        wide = {"roles": ["delete", "name"], "account": "ml", "container": "models"}
+        await posted(here, f"/keys/{made['id']}", {"grants": [*padding, wide]}, method="PUT")
+        lines = await audited.lines()
+        granted = [each for line in lines if line["op"] == "key_create" for each in line["granted"]]
+        assert granted[-1] == "read,write,delete,name,admin in */*" and len(granted) == 7
+        changed = [each for line in lines if line["op"] == "key_change" for each in line["changed"]]
+        assert changed == ["taken away: read,write,delete,name,admin in */*", "granted: delete,name in ml/models"]
+
+
+@pytest.mark.parametrize("path", ["/accounts", "/accounts/containers", "/keys", "/keys/ID"])
+async def test_a_change_of_which_nobody_knows_whether_it_was_made_is_told_as_it_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The store may have it without having said so: no line told more of it than its size."""
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        [id] = await containers_of_ml(here, 1)
+        found = (await here.frontend.call("GET", "/accounts", bearer(here.root))).json()["accounts"]
+        [ml] = [each["accountId"] for each in found if each["accountName"] == "ml"]
+        key = await posted(here, "/keys", {"name": "job", "grants": [{"roles": ["read"], "account": "ml"}]})
+        public = [{"containerId": id, "isPrivate": False}, {"containerId": id, "description": "x" * 9_999}]
+        wide = [{"roles": ["read"], "prefix": f"{'b' * 1_000}{each}"} for each in range(9)] + [{"roles": ["admin"]}]
+        body: object = {
+            "/accounts": {"accounts": [{"accountId": ml, "containers": public}]},
+            "/accounts/containers": {"containers": public},
+            "/keys": {"name": "x", "grants": wide},
+            "/keys/ID": {"grants": wide},
+        }[path]
+
+        async def lost(*_given: object, **_more: object) -> None:
+            raise MetadataUnavailable("the store does not answer")
+
+        monkeypatch.setattr(ContainerChanges, "_save", lost)
+        monkeypatch.setattr(Keys, "_write", lost)
+        own = {**bearer(here.root), "Content-Type": "application/json"}
+        headers = {**own, **OF_ML} if path == "/accounts/containers" else own
+        method, target = ("PUT", f"/keys/{key['id']}") if path == "/keys/ID" else ("POST", path)
+        answer = await here.frontend.call(method, target, headers, json.dumps(body).encode())
+        assert answer.status == 503, answer.body
+        lines = await audited.lines()
+        told = [each for line in lines if line["status"] == 503 for each in line["asked_for"]]
+        wanted = {
+            "/accounts": "ml/c0: isPrivate to false",
+            "/accounts/containers": "c0: isPrivate to false",
+            "/keys": "admin in */*",
+            "/keys/ID": "granted: admin in */*",
+        }
+        assert wanted[path] in told
+
+
+async def test_a_body_of_more_members_than_any_request_has_is_refused(tmp_path: Path) -> None:
+    """Those that mean something could be hidden from the audit behind many that mean nothing."""
+    async with ground(tmp_path) as here:
+        body = {f"x{number}": 1 for number in range(MEMBERS_MAX)} | {"op": "rename", "from": "x/y"}
+        own = {**bearer(here.root), "Content-Type": "application/json"}
+        answer = await here.frontend.call("POST", "/named/ml/models/x/z", own, json.dumps(body).encode())
+        assert answer.status == 400 and "members" in answer.json()["detail"]
