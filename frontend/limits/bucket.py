@@ -17,6 +17,12 @@ class Bucket:
         self._level = burst
         self._at = now
 
+    def change(self, rate: float, burst: float, now: float) -> None:
+        """Fill otherwise from now on: what was used, or is reserved, stays so, and nothing is in it that was not before."""
+        self._level = min(self.level(now), burst)
+        self.rate = rate
+        self.burst = burst
+
     def take(self, amount: float, now: float) -> float:
         """Take so much, at most `burst`, if it is there, and return 0; else the seconds until it will be, and take nothing."""
         left = self.level(now) - amount

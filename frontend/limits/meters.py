@@ -13,7 +13,7 @@ from typing import Any
 
 from ambry.errors import RateLimited
 from frontend.limits.bucket import Bucket
-from frontend.limits.rates import UNBOUNDED, Rates
+from frontend.limits.rates import BYTES_PER_S_MIN, REQUESTS_PER_S_MIN, UNBOUNDED, Rates
 from frontend.who import Who
 
 PATIENCE_S = 1.0
@@ -21,6 +21,8 @@ PATIENCE_S = 1.0
 ADDRESSES_MAX = 4_096
 """Clients without a key that are told apart; beyond that the one who was first seen begins anew."""
 KEYS_MAX = 16_384
+COME_BACK_MAX_S = 86_400
+"""What somebody who is refused is told to wait at most, however long it is until there is a place."""
 PIECE_BYTES = 64 << 10
 """A stream that is slowed goes on by so much at a time."""
 _NETWORK_BITS = 64
@@ -70,19 +72,26 @@ class Meter:
         began, worth_s = now(), rates.worth_s
         self._requests: Bucket | None = None
         if rates.requests_per_s is not None:
-            rate = rates.requests_per_s * share
+            rate = max(rates.requests_per_s, REQUESTS_PER_S_MIN) * share  # a row may be older than the least there is
             self._requests = Bucket(rate, max(1.0, rate * worth_s), began)
         self._bytes: Bucket | None = None
         if rates.bytes_per_s is not None:
-            rate = rates.bytes_per_s * share
+            rate = max(rates.bytes_per_s, BYTES_PER_S_MIN) * share
             self._bytes = Bucket(rate, rate * worth_s, began)
         self.slows = self._bytes is not None
         """Whether bytes are counted."""
         self.bounded = self.slows or self._requests is not None
 
     def go_on_with(self, other: Meter) -> None:
-        """What was used of another one's rates, which are the same, stays used."""
-        self._requests, self._bytes = other._requests, other._bytes
+        """What was used of another one's rates stays used, and what still passes by that one counts here too."""
+        self._requests = self._changed(other._requests, self._requests)
+        self._bytes = self._changed(other._bytes, self._bytes)
+
+    def _changed(self, before: Bucket | None, after: Bucket | None) -> Bucket | None:
+        if before is None or after is None:
+            return after
+        before.change(after.rate, after.burst, self._now())
+        return before
 
     def begin(self) -> float:
         """Take the place of one request, and return 0; else the seconds until there is one."""
@@ -137,7 +146,7 @@ class Meters:
         meter = self.of(who, client)
         wait_s = meter.begin() if meter.bounded else 0.0
         if wait_s:
-            come_back_s = math.ceil(wait_s)
+            come_back_s = math.ceil(min(wait_s, COME_BACK_MAX_S))
             raise RateLimited(
                 f"{meter.whose} asks for more in a second than its limits are; come back in {come_back_s} s",
                 retry_after_s=come_back_s,
@@ -149,7 +158,7 @@ class Meters:
         rates: Rates = UNBOUNDED if who.key is None else who.key.limits
         whose = f"the key {who.id}" if who.id else "who asks"
         made = Meter(whose, rates, self._share, self._now, self.tally(who.id), who.key)
-        if before is not None and before.key is not None and before.key.limits == rates:
+        if before is not None and before.key is not None:
             made.go_on_with(before)  # another row of the same key
         if len(self._by_key) >= KEYS_MAX:
             self._by_key.clear()

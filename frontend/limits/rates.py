@@ -6,6 +6,10 @@ import msgspec
 
 BURST_S = 1.0
 BURST_MAX_S = 3_600.0
+REQUESTS_PER_S_MIN = 1 / 86_400
+"""One in a day."""
+BYTES_PER_S_MIN = 1.0
+PER_S_MAX = 1e15
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -45,9 +49,12 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def wrong(self) -> str | None:
         """What is wrong with them, as a sentence; None where nothing is."""
-        for bound in (self.requests_per_s, self.bytes_per_s):
-            if bound is not None and not 0 < bound <= 1e15:
-                return "limits are more than 0 in a second, or null for none"
+        for name, bound, least, said in (
+            ("requestsPerS", self.requests_per_s, REQUESTS_PER_S_MIN, "1/86400, which is one in a day,"),
+            ("bytesPerS", self.bytes_per_s, BYTES_PER_S_MIN, "1"),
+        ):
+            if bound is not None and not least <= bound <= PER_S_MAX:
+                return f"{name} is {said} to {PER_S_MAX:.0e}, or null for no bound"
         if self.burst_s is not None and not 0 < self.burst_s <= BURST_MAX_S:
             return f"burstS is more than 0 and at most {BURST_MAX_S:.0f} seconds, or null for {BURST_S:.0f}"
         return None

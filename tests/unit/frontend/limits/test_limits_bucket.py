@@ -47,6 +47,18 @@ def test_who_comes_back_when_it_was_told_finds_what_it_wanted(rate: float, amoun
     assert bucket.take(amount, wait_s * (1 + 1e-9)) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_change_leaves_what_was_used_and_gives_nothing_at_once() -> None:
+    bucket = Bucket(10.0, 10.0, 0.0)
+    assert bucket.take(8.0, 0.0) == 0
+    bucket.change(1_000.0, 1_000.0, 0.0)
+    assert (bucket.level(0.0), bucket.level(0.5)) == (2.0, 502.0)
+    bucket.change(1.0, 5.0, 0.5)
+    assert bucket.level(0.5) == 5.0
+    bucket.reserve(25.0, 0.5)
+    bucket.change(2.0, 5.0, 0.5)
+    assert bucket.wait_s(0.5) == 10.0
+
+
 def test_time_that_goes_back_gives_nothing() -> None:
     bucket = Bucket(1.0, 1.0, 100.0)
     assert bucket.take(1.0, 100.0) == 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from ambry.errors import RateLimited
-from frontend.limits.meters import ADDRESSES_MAX, PATIENCE_S, Meters, network_of
+from frontend.limits.meters import ADDRESSES_MAX, COME_BACK_MAX_S, PATIENCE_S, Meters, network_of
 from frontend.limits.rates import Rates
 from frontend.who import ANYBODY, NOBODY, Who
 
@@ -45,11 +45,49 @@ def test_processes_share_a_rate() -> None:
     assert sum(meters.admitted(who, "a") is not None for _ in range(20)) == 2
 
 
-def test_a_change_of_a_key_leaves_what_was_used_of_its_rates_and_other_rates_begin_anew() -> None:
+def test_a_change_of_a_key_leaves_what_was_used_of_its_rates() -> None:
     meters = Meters(now=Watch())
     assert meters.admitted(key("k1", requests_per_s=1.0), "a") is not None
     assert meters.admitted(key("k1", requests_per_s=1.0), "a") is None
-    assert meters.admitted(key("k1", requests_per_s=2.0), "a") is not None
+    assert meters.admitted(key("k2", requests_per_s=1.0), "a") is not None
+
+
+def test_a_key_whose_limits_change_again_and_again_gets_no_more_than_they_give() -> None:
+    """One with `admin` made its own a little narrower before each request, and had a full bucket each time."""
+    watch = Watch()
+    meters, rate = Meters(now=watch), 4.5
+    answered = 0
+    for _ in range(200):
+        rate *= 1 - 1e-9
+        answered += meters.admitted(key("k1", requests_per_s=rate), "a") is not None
+    assert answered == 4
+    watch.now += 1
+    assert sum(meters.admitted(key("k1", requests_per_s=rate), "a") is not None for _ in range(20)) == 4
+
+
+def test_bytes_that_wait_do_so_after_a_change_too_and_those_under_way_count_with_the_new_ones() -> None:
+    meters = Meters(now=Watch())
+    under_way = meters.admit(key("k1", bytes_per_s=100.0), "a")
+    assert under_way.reserve(600) == 5.0
+    with pytest.raises(RateLimited):
+        meters.admit(key("k1", bytes_per_s=99.0), "a")
+    changed = meters.of(key("k1", bytes_per_s=50.0), "a")
+    assert changed.wait_s() == 10.0
+    assert under_way.reserve(50) == 11.0 == changed.wait_s()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 1 / 64])
+@pytest.mark.parametrize("rate", [5e-324, 1e-200, 1e-9])
+def test_rates_that_are_next_to_nothing_refuse_and_break_nothing(rate: float, share: float) -> None:
+    """Each request was a 500 (OverflowError, ZeroDivisionError), or was told to come back in a number of 200 digits."""
+    meters = Meters(now=Watch(), share=share)
+    requests, bytes_ = key("k1", requests_per_s=rate), key("k2", bytes_per_s=rate, burst_s=5e-324)
+    meters.admit(requests, "a")
+    assert meters.admit(bytes_, "a").reserve(1 << 40) > 1e9
+    for who in (requests, bytes_):
+        with pytest.raises(RateLimited) as refused:
+            meters.admit(who, "a")
+        assert refused.value.retry_after_s == COME_BACK_MAX_S
 
 
 def test_bytes_that_wait_keep_new_requests_away() -> None:

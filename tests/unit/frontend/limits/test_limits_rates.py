@@ -9,6 +9,10 @@ from frontend.limits.rates import BURST_MAX_S, UNBOUNDED, Rates
     "rates",
     [
         Rates(requests_per_s=0),
+        Rates(requests_per_s=5e-324),
+        Rates(requests_per_s=1 / 86_401),
+        Rates(bytes_per_s=1e-200),
+        Rates(bytes_per_s=0.99),
         Rates(bytes_per_s=-1.0),
         Rates(bytes_per_s=2e15),
         Rates(requests_per_s=float("nan")),
@@ -23,6 +27,7 @@ def test_rates_that_mean_nothing_are_told(rates: Rates) -> None:
 def test_what_is_not_said_is_no_bound_and_a_burst_is_one_second() -> None:
     assert UNBOUNDED.wrong() is None and UNBOUNDED.worth_s == 1.0
     assert Rates(requests_per_s=0.1, bytes_per_s=1e9, burst_s=10).wrong() is None
+    assert Rates(requests_per_s=1 / 86_400, bytes_per_s=1).wrong() is None
 
 
 @pytest.mark.parametrize(
