@@ -265,8 +265,13 @@ def new(name: str, out: Path | None) -> None:
     The line that is shown last goes into `access.root_keys` of every frontend; it opens nothing by itself.
     """
     from ambry.clock import system_secret
-    from ambry.rest.access import hash_of, key_text, new_key
+    from ambry.rest.access import KEY_NAME_SIZE_MAX, hash_of, is_key_name, key_text, new_key
 
+    if not is_key_name(name) or not {'"', "'", "\\"}.isdisjoint(name):
+        raise click.UsageError(
+            f"NAME is 1 to {KEY_NAME_SIZE_MAX} characters of printable ASCII, without quotes and backslashes: it is to stand "
+            "between quotes in a configuration"
+        )
     made = new_key(system_secret)
     with _kept(out) as kept:
         _give(key_text(made), kept)

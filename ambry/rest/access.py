@@ -17,11 +17,13 @@ from typing import NamedTuple
 import msgspec
 
 from ambry.errors import InvalidRequest
+from ambry.rest.text import is_plain
 
 PREFIX = "ambry_"
 KEY_ID_SIZE = 16
 """Characters."""
 SECRET_BYTES = 32
+KEY_NAME_SIZE_MAX = 128
 ANY = "*"
 """Every account, or every container."""
 _KEY = re.compile(rf"{PREFIX}([a-z2-7]{{{KEY_ID_SIZE}}})_([A-Za-z0-9_-]{{43}})")
@@ -82,6 +84,11 @@ class KeyText(NamedTuple):
 
 def is_key_id(text: str) -> bool:
     return _KEY_ID.fullmatch(text) is not None
+
+
+def is_key_name(text: str) -> bool:
+    """Whether a key can be called that."""
+    return 0 < len(text) <= KEY_NAME_SIZE_MAX and is_plain(text)
 
 
 def parse_key(text: str) -> KeyText | None:

@@ -11,9 +11,20 @@ import msgspec
 
 from ambry.clock import Clock
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConflict
-from ambry.rest.access import ANY, Grant, KeyText, Role, hash_of, is_key_id, key_text, new_key, role_of
+from ambry.rest.access import (
+    ANY,
+    KEY_NAME_SIZE_MAX,
+    Grant,
+    KeyText,
+    Role,
+    hash_of,
+    is_key_id,
+    is_key_name,
+    key_text,
+    new_key,
+    role_of,
+)
 from ambry.rest.accounts import is_name
-from ambry.rest.text import is_plain
 from frontend.access.key_rows import (
     KEYS,
     OldSecret,
@@ -35,7 +46,6 @@ KEYS_MAX = 10_000
 KEYS_SHARE_MAX = 1_000
 """Of them, those that have something only where one has admin who does not have it everywhere."""
 GRANTS_MAX = 64
-NAME_SIZE_MAX = 128
 PREFIX_BYTES_MAX = 1_024
 OVERLAP_MAX_S = 30 * 86_400
 
@@ -203,8 +213,8 @@ class Keys:
         await self._sync.refresh()
 
     def _check(self, who: Who, name: str, grants: Sequence[Grant], expires_ms: int | None, limits: Rates) -> None:
-        if not name or len(name) > NAME_SIZE_MAX or not is_plain(name):
-            raise InvalidRequest(f"a key has a name of 1 to {NAME_SIZE_MAX} characters of printable ASCII")
+        if not is_key_name(name):
+            raise InvalidRequest(f"a key has a name of 1 to {KEY_NAME_SIZE_MAX} characters of printable ASCII")
         if not 1 <= len(grants) <= GRANTS_MAX:
             raise InvalidRequest(f"a key has 1 to {GRANTS_MAX} grants")
         if expires_ms is not None and not self._clock.wall_ms() < expires_ms < 1 << 53:

@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping
 
 from ambry.clock import Clock
 from ambry.errors import ConfigInvalid, MetadataUnavailable, Unauthenticated, must_have
-from ambry.rest.access import ALL_ROLES, Grant, hash_of, is_key_id, parse_key, role_texts
+from ambry.rest.access import (
+    ALL_ROLES,
+    KEY_NAME_SIZE_MAX,
+    Grant,
+    hash_of,
+    is_key_id,
+    is_key_name,
+    parse_key,
+    role_texts,
+)
 from frontend.access.key_rows import StoredKey
 from frontend.who import ANYBODY, NOBODY, Who
 
@@ -152,6 +161,11 @@ def _root_key(text: str) -> tuple[str, StoredKey]:
         raise ConfigInvalid(
             "access.root_keys: each is `<key id>:<SHA-256 of its secret, hexadecimal>` and perhaps `:<name>`; "
             "`ambry key new` makes one"
+        )
+    if name and not is_key_name(name):
+        raise ConfigInvalid(
+            f"access.root_keys: the name of the key {id} is 1 to {KEY_NAME_SIZE_MAX} characters of printable ASCII, and not "
+            f"{name[:40]!r}: it stands in logs and in the audit"
         )
     everything = Grant(roles=tuple(role_texts(ALL_ROLES)))
     return id, StoredKey(

@@ -75,9 +75,10 @@ class AuditFile:
     def _rotate(self, number: int) -> int:
         """Begin a new file. What was written is on the disk before it gets another name."""
         os.fdatasync(number)
-        for older in range(self._keep - 1, 0, -1):
-            with suppress(FileNotFoundError):
-                self._numbered(older).rename(self._numbered(older + 1))
+        # Where a number is free no older file moves: one that failed in the middle goes on where it was, and loses none.
+        free = next((number for number in range(1, self._keep) if not self._numbered(number).exists()), self._keep)
+        for older in range(free - 1, 0, -1):
+            self._numbered(older).rename(self._numbered(older + 1))
         self._path.rename(self._numbered(1))
         self.close()
         return self._open()

@@ -124,6 +124,15 @@ def test_an_administrator_for_a_configuration_is_made_without_asking_anybody(tmp
     assert access.of(f"Bearer {out.read_text().strip()}").name == "ops"
 
 
+@pytest.mark.parametrize("name", ['x"]\nenabled = false', 'x"y', "x'y", "x\\y", "x\x1b[2J", "", " x", "x" * 129])
+def test_an_administrator_whose_name_would_say_more_in_a_configuration_is_not_made(tmp_path: Path, name: str) -> None:
+    """The line to copy had two lines, the second of which asked for no keys at all."""
+    out = tmp_path / "admin.key"
+    told = CliRunner().invoke(cli, ["key", "new", name, "--out", str(out)])
+    assert (told.exit_code, told.stdout, out.exists()) == (2, "", False)
+    assert "printable ASCII" in told.stderr
+
+
 def test_a_limit_that_is_not_said_stays(shell: Shell) -> None:
     """`--bytes` alone took the bound of the requests off."""
     made = shell(

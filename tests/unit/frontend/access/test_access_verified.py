@@ -41,6 +41,12 @@ def test_an_administrator_that_is_none_is_refused_at_the_start(line: str) -> Non
         Access(clock=SettableClock(), root_keys=[line])
 
 
+@pytest.mark.parametrize("name", ["x\ny", "x\x1b[2J", " x", "ü", "x" * 129])
+def test_the_name_of_an_administrator_is_one_that_keys_have(name: str) -> None:
+    with pytest.raises(ConfigInvalid, match="printable ASCII"):
+        Access(clock=SettableClock(), root_keys=[f"{'a' * 16}:{'0' * 64}:{name}"])
+
+
 def test_what_is_no_key_is_told_why() -> None:
     key = fresh_key()
     access = Access(clock=SettableClock())

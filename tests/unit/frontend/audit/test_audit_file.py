@@ -27,6 +27,34 @@ def test_a_file_turns_over_between_lines_and_so_many_are_kept(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("failing", ["a", "a.1", "a.2"])
+def test_one_that_cannot_turn_over_loses_no_older_file_however_often_it_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Each try moved the older ones on: after five that failed at the last step two of three were gone."""
+    path = tmp_path / "a"
+    file = AuditFile(path, rotate_bytes=4, keep=3)
+    for number in range(4):
+        file.write(b"%d\n\n\n" % number, sync=True)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == failing:
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    for _ in range(5):
+        with pytest.raises(OSError, match="Permission"):
+            file.write(b"4\n\n\n", sync=False)
+    kept = sorted(each.read_bytes()[:1] for each in tmp_path.iterdir())
+    assert kept in ([b"0", b"1", b"2", b"3"], [b"1", b"2", b"3"]), "the oldest alone is to go"
+    monkeypatch.undo()
+    file.write(b"4\n\n\n", sync=True)
+    file.close()
+    assert [(tmp_path / name).read_bytes()[:1] for name in ("a", "a.1", "a.2", "a.3")] == [b"4", b"3", b"2", b"1"]
+
+
 def test_it_goes_on_behind_what_stands_there(tmp_path: Path) -> None:
     for _ in range(2):
         file = AuditFile(tmp_path / "a", rotate_bytes=1000, keep=1)
