@@ -28,10 +28,12 @@ from ambry.clustermap.layout import check_cluster_name, check_node_name
 from ambry.service.tls import NodeIdentity
 from deploy.issued_certificates import (
     IssuedCertificate,
+    KnownCertificates,
     host_names,
     identity_and_hosts,
     issued_by,
     name_of,
+    read_issued,
     serial_of,
     signed_by,
     subject_of,
@@ -96,6 +98,12 @@ class CertificateAuthority:
             names = host_names(hosts)
         except ValueError as cause:
             raise CertificateError(str(cause)) from cause
+        if unread := read_issued(self.issued_file).unread:
+            # It is written anew below, and what cannot be read now would be gone.
+            raise CertificateError(
+                f"{unread[0]}: put it back from a backup, or move it away, after which what stood there alone cannot be "
+                "taken back"
+            )
         known = self._all()
         for each in known:
             other = identity_and_hosts(each)[0]
@@ -181,7 +189,9 @@ class CertificateAuthority:
         Returns the serial numbers of those that nobody takes any more. Raises CertificateError where there are none.
         """
         found = [each for each in self._all() if (serial_of(each) == serial if serial else name_of(each) == name)]
-        found = [each for each in found if not older or each != self.read(name)]
+        if older:
+            last = self.read(name)
+            found = [each for each in found if each != last]
         if not found:
             what = (
                 f"serial number {serial}"
@@ -208,7 +218,6 @@ class CertificateAuthority:
 
     def issued(self) -> list[IssuedCertificate]:
         """What was issued, by name, the newest of a name first."""
-        current = {name: self.read(name) for name in self.names()}
         found = []
         for each in reversed(self._all()):
             name, (identity, hosts) = name_of(each), identity_and_hosts(each)
@@ -218,10 +227,14 @@ class CertificateAuthority:
             found.append(
                 IssuedCertificate(
                     name=name, serial=serial_of(each), identity=identity, hosts=hosts, since=each.not_valid_before_utc,
-                    until=each.not_valid_after_utc, state=state, current=current.get(name) == each,
+                    until=each.not_valid_after_utc, state=state, current=self._read(name) == each,
                 )
             )  # fmt: skip
         return sorted(found, key=lambda one: one.name)
+
+    def unread(self) -> list[str]:
+        """Why what stands here and cannot be read was passed over: what may have been issued, and is not told or taken back."""
+        return self._known().unread
 
     def read(self, name: str) -> x509.Certificate:
         """What stands under a name. Raises CertificateError."""
@@ -243,22 +256,35 @@ class CertificateAuthority:
         """What was issued and is here."""
         return sorted(path.stem for path in self.directory.glob("*.crt") if path != self.certificate_file)
 
+    def readable(self) -> list[str]:
+        """Those of `names` that can be read; `unread` tells of the others."""
+        return [name for name in self.names() if self._read(name) is not None]
+
     # --- its own ---
 
-    def _remembered(self) -> list[x509.Certificate]:
-        """What stands in issued.pem, but for what ended long ago. Raises CertificateError."""
-        if not self.issued_file.exists():
-            return []
-        try:
-            found = x509.load_pem_x509_certificates(self.issued_file.read_bytes())
-        except (OSError, ValueError) as cause:
-            raise CertificateError(f"{self.issued_file} cannot be read: {cause}") from cause
-        return [each for each in found if each.not_valid_after_utc > self._now - timedelta(days=DAYS)]
-
     def _all(self) -> list[x509.Certificate]:
-        """What was issued, as far as that is known: what stands here alone, by an earlier release, is at the end."""
-        remembered = self._remembered()
-        return remembered + [each for name in self.names() if (each := self.read(name)) not in remembered]
+        """What was issued, as far as it can be read: what stands here alone, by an earlier release, is at the end."""
+        return self._known().certificates
+
+    def _known(self) -> KnownCertificates:
+        remembered = read_issued(self.issued_file, ended_after=self._now - timedelta(days=DAYS))
+        found, unread = list(remembered.certificates), list(remembered.unread)
+        for name in self.names():
+            try:
+                each = self.read(name)
+            except CertificateError as error:
+                unread.append(str(error))
+                continue
+            if each not in remembered.certificates:
+                found.append(each)
+        return KnownCertificates(found, unread)
+
+    def _read(self, name: str) -> x509.Certificate | None:
+        """What stands under a name; None where nothing that can be read does."""
+        try:
+            return self.read(name)
+        except CertificateError:
+            return None
 
     def _own(self) -> x509.Certificate:
         """The one that issues."""

@@ -102,7 +102,9 @@ def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int, output
             )
             return
         made: list[dict[str, object]] = []
-        for name in names or authority.names():
+        if not names:
+            _warn_of_unread(authority)
+        for name in names or authority.readable():
             if not names and not authority.counts(authority.read(name)):
                 click.echo(
                     f"{name} was revoked, or its authority retired: not issued anew; `ambry certs rotate {name}` does it "
@@ -148,6 +150,7 @@ def revoke(directory: Path, name: str | None, serial: str | None, older: bool, o
     if (name is None) == (serial is None) or (older and serial is not None):
         raise click.UsageError("name a certificate, with or without --older, or its --serial")
     with _authority(directory) as authority:
+        _warn_of_unread(authority)
         serials = authority.revoke(name or "", serial=(serial or "").lower().removeprefix("0x"), older=older)
     if output == "json":
         return _tell({"revoked": serials, "list": str(authority.revoked_file)})
@@ -165,12 +168,18 @@ def list_(directory: Path, output: str) -> None:
     A line has the name, the serial number, how it stands with it, until when it is good, and whether it is the one before.
     """
     with _authority(directory, reads=True) as authority:
+        _warn_of_unread(authority)
         found = authority.issued()
     if output == "json":
         return _tell([each.plain() for each in found])
     for each in found:
         last = "" if each.current else "\tbefore"
         click.echo(f"{each.name}\t{each.serial}\t{each.state}\tuntil {each.until:%Y-%m-%d %H:%M} UTC{last}")
+
+
+def _warn_of_unread(authority: CertificateAuthority) -> None:
+    for why in authority.unread():
+        click.echo(f"passed over: {why}", err=True)
 
 
 def _tell(value: object) -> None:

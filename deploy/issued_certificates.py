@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -14,12 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ambry.service.tls import NodeIdentity, identity_of_uri
+from deploy.pem import begun_blocks
 
 HOST = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*"
 )
 """A name of DNS, which may begin with a wildcard."""
 HOST_SIZE_MAX = 253
+NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+"""No name ends so (RFC 3696 section 2): clients take what does for an address, as 127.1 or 0x7f.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,34 @@ class IssuedCertificate:
             "state": self.state,
             "current": self.current,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCertificates:
+    """What was issued, and why the rest of it cannot be read, a sentence for each."""
+
+    certificates: list[x509.Certificate]
+    unread: list[str]
+
+
+def read_issued(path: Path, *, ended_after: datetime | None = None) -> KnownCertificates:
+    """What stands in an issued.pem, each by itself: what somebody else damaged hides nothing of the others."""
+    try:
+        pem = path.read_bytes()
+    except FileNotFoundError:
+        return KnownCertificates([], [])
+    except OSError as cause:
+        return KnownCertificates([], [f"{path} cannot be read: {cause.strerror or cause}"])
+    found, unread = [], []
+    for number, part in enumerate(begun_blocks(pem), start=1):
+        try:
+            each = x509.load_pem_x509_certificate(part)
+        except ValueError as cause:
+            unread.append(f"number {number} in {path} cannot be read: {cause}")
+            continue
+        if ended_after is None or each.not_valid_after_utc > ended_after:
+            found.append(each)
+    return KnownCertificates(found, unread)
 
 
 def subject_of(name: str, cluster: str) -> x509.Name:
@@ -103,7 +135,7 @@ def host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
             continue
         except ValueError:
             pass
-        if len(host) > HOST_SIZE_MAX or HOST.fullmatch(host) is None:
+        if len(host) > HOST_SIZE_MAX or HOST.fullmatch(host) is None or NUMBER.fullmatch(host.rpartition(".")[2]):
             raise ValueError(
                 f"{host!r} is no host: it is an address, or a name of DNS (letters, digits, dots and hyphens; in other "
                 "alphabets as punycode), without a scheme and a port"

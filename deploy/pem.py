@@ -25,6 +25,12 @@ def pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
+def begun_blocks(pem: bytes) -> list[bytes]:
+    """What may be blocks, torn ones too: what stands from each beginning to the next, and before the first if that is any."""
+    found = re.split(rb"(?=-----BEGIN )", pem)
+    return [part for part in found if part.strip()]
+
+
 def blocks(pem: bytes) -> list[bytes]:
     """The blocks of a file in PEM. Raises ValueError where there is none."""
     found = [match.group() for match in _BLOCK.finditer(pem)]

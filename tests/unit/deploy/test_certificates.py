@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deploy import certificates as module
 from deploy import pem, whole_file
 from deploy.certificates import CertificateAuthority, CertificateError
 from deploy.certs_commands import certs
+from deploy.pem import begun_blocks
 from tests.support.handshake import lets_in
 from tests.support.node_certificates import CLUSTER, authority, node_section
 
@@ -212,13 +214,47 @@ def test_what_an_earlier_release_issued_can_be_taken_back_after_it_was_issued_an
     assert len(made.revoke("datanode-n1")) == 2
 
 
-def test_what_was_issued_must_be_readable_to_be_told_and_added_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["nonsense before", "torn at its end", "an entry in the middle"])
+def test_what_was_issued_and_cannot_be_read_hides_nothing_else_and_is_not_written_over(
+    tmp_path: Path, damage: str
+) -> None:
     made = authority(tmp_path)
-    made.issue("front", identity=None, hosts=["a"])
-    made.issued_file.write_text("nonsense")
-    for ask in (made.issued, lambda: made.rotate("front"), lambda: made.revoke("front")):
-        with pytest.raises(CertificateError, match=r"issued\.pem cannot be read"):
-            ask()
+    for name in ("a", "b", "c"):
+        made.issue(name, identity=None, hosts=[name])
+    assert made.unread() == []
+    whole = made.issued_file.read_bytes()
+    blocks = begun_blocks(whole)
+    torn = {
+        "nonsense before": b"nonsense\n" + whole,
+        "torn at its end": whole[:-100],
+        "an entry in the middle": blocks[0] + blocks[1][:200] + b"\n" + blocks[2],
+    }[damage]
+    made.issued_file.write_bytes(torn)
+    assert len(made.unread()) == 1 and "issued.pem cannot be read" in made.unread()[0]
+    assert {each.name for each in made.issued()} == {"a", "b", "c"}, "what stands under its name is known by that"
+    assert len(made.revoke("a")) == 1 and made.is_revoked(made.read("a"))
+    for change, name in ((made.rotate, "b"), (partial(made.issue, identity=None, hosts=["d"]), "d")):
+        with pytest.raises(CertificateError, match=r"issued\.pem cannot be read.*backup"):
+            change(name)
+    assert made.issued_file.read_bytes() == torn
+
+
+def test_revocation_passes_over_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+    for name in ("a", "b"):
+        made.issue(name, identity=None, hosts=[name])
+    (tmp_path / "b.crt").write_bytes(b"")
+    (tmp_path / "empty.crt").write_bytes(b"")
+    told = CliRunner().invoke(certs, ["revoke", "--dir", str(tmp_path), "a"])
+    assert told.exit_code == 0 and "passed over: there is no certificate" in told.output, told.output
+    assert [(each.name, each.state, each.current) for each in made.issued()] == [
+        ("a", "revoked", True),
+        ("b", "good", False),
+    ]
+    assert len(made.revoke("b")) == 1, "issued.pem knows it"
+    made.issue("e", identity=None, hosts=["e"])
+    told = CliRunner().invoke(certs, ["rotate", "--dir", str(tmp_path)])
+    assert told.exit_code == 0 and str(tmp_path / "e.crt") in told.output, told.output
 
 
 def test_what_is_issued_is_remembered_before_anybody_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +359,20 @@ def test_a_name_that_no_layout_takes_is_refused(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "host", ["https://a", "a:443", "a b", "", "-a", "a..b", "b\u00fccher.example", "a." + "b" * 64]
+    "host",
+    [
+        "https://a",
+        "a:443",
+        "a b",
+        "",
+        "-a",
+        "a..b",
+        "b\u00fccher.example",
+        "a." + "b" * 64,
+        "999.1.1.1",
+        "0x7f.1",
+        "127.1",
+    ],
 )
 def test_a_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(CertificateError, match="is no host"):
