@@ -626,10 +626,6 @@ COVERED_BY = {
         "tests/unit/frontend/encryption/test_encryption_changes.py",
         "rows are written, superseded and read there",
     ),
-    "frontend/encryption/opened.py": (
-        "tests/unit/frontend/encryption/test_encryption_keyring.py",
-        "what a key wraps opens where it belongs alone",
-    ),
     "frontend/encryption/provider.py": (
         "tests/unit/frontend/encryption/test_encryption_master.py",
         "what providers have in common, held against there",

@@ -18,7 +18,7 @@ What is encrypted, under which nonce of 12 bytes, and what is authenticated with
     what           nonce               additional data
     block n        n                   "ambry block 1", kind (1), payload_size (4), n (4)
     secrets        12 bytes of 255     "ambry secrets 1", kind (1), payload_size (4), properties section
-    data key       its wrapper's       "ambry data key 1", blob id (36)
+    data key       none                "ambry data key 1", blob id (36)
 
 So no block can be changed, moved, repeated, left out or cut off unnoticed, nor one of another record, nor another record's
 whole content be put in its place: a wrapped key opens under its own id alone, and a key opens nothing but its own record. The

@@ -252,7 +252,7 @@ class Keyring:
             row = await self._told(scope, self._row(scope, version))
             if isinstance(row.key, DeletedKey):
                 secret = await self.open(scope, row)
-        key = OpenKey(version, secret, until=began + self._cache_s, chance=self._chance)
+        key = OpenKey(version, secret, until=began + self._cache_s)
         # Put last: what is opened again goes behind all others.
         self._open.pop((scope, version), None)
         while len(self._open) >= OPEN_MAX:

@@ -18,7 +18,7 @@ class WrappingKey(Protocol):
     def version(self) -> int: ...
 
     def wrap(self, data_key: bytes, about: bytes) -> bytes:
-        """The data key, encrypted and bound to `about`; another text each time."""
+        """The data key, encrypted and bound to `about`; alike each time."""
 
     def unwrap(self, wrapped: bytes, about: bytes) -> bytes:
         """Raises KeyMismatch for what this key has not wrapped, or not about this."""

@@ -46,7 +46,7 @@ async def test_a_data_key_opens_where_it_was_wrapped_for_alone(tmp_path: Path) -
         key = await one.keyring.current_soon(await one.container("first"))
         another = await one.keyring.current_soon(await one.container("second"))
         wrapped = key.wrap(DATA, ABOUT)
-        assert wrapped != key.wrap(DATA, ABOUT) and DATA not in wrapped
+        assert wrapped == key.wrap(DATA, ABOUT) and DATA not in wrapped
         for bad in (b"", wrapped[:20], wrapped[:-1], bytes([wrapped[0] ^ 1]) + wrapped[1:]):
             with pytest.raises(KeyMismatch, match=r"container's key 1\.1"):
                 key.unwrap(bad, ABOUT)
