@@ -16,7 +16,7 @@ from ambry.service import logs
 from ambry.service.process import fail, parse_arguments, run
 from frontend import aiohttp_import  # noqa: F401  first: all that follow import it too
 from frontend.app import Frontend
-from frontend.config import FrontendConfig, check, rpc_address
+from frontend.config import FrontendConfig, check, check_places, rpc_address
 from frontend.seat import Seat, seat_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     try:
         seat = seat_of(os.environ)
         check(config)
+        check_places(config)
         server = _alone(config) if seat is None else _in_seat(config, seat)
         if seat is None and config.frontend.workers > 1:
             # One that cannot be was found out before there are several.

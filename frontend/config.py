@@ -232,6 +232,12 @@ def _check_proxies(frontend: FrontendSection, *, keys: bool) -> None:
         )
 
 
+def check_places(config: FrontendConfig) -> None:
+    """What must be there when it starts, and may be made just before. Raises ConfigInvalid."""
+    if config.audit.file and not Path(config.audit.file).parent.is_dir():
+        raise ConfigInvalid(f"audit.file: there is no directory {Path(config.audit.file).parent}")
+
+
 def check(config: FrontendConfig) -> FrontendConfig:
     """Refuse what cannot work. Raises ConfigInvalid naming the key."""
     for key in ("name", "datacenter", "layout"):
@@ -294,8 +300,6 @@ def check(config: FrontendConfig) -> FrontendConfig:
                 f"the name {name!r} stands in headers: 1 to {NAME_SIZE_MAX} characters of printable ASCII"
             )
     _check_encryption(config.encryption)
-    if config.audit.file and not Path(config.audit.file).parent.is_dir():
-        raise ConfigInvalid(f"audit.file: there is no directory {Path(config.audit.file).parent}")
     if config.audit.rotate_bytes < 64 << 10:
         raise ConfigInvalid("audit.rotate_bytes must be at least 65536")
     if config.audit.required and not config.audit.file:

@@ -10,9 +10,10 @@ from ambry.address import authority, is_loopback
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid
 from ambry.service import diagnosis as rules
+from ambry.service.credentials import secret_in
 from ambry.service.diagnosis import Finding, Sight, ToSee
 from ambry.service.tls import NodeIdentity, NodeRole
-from frontend.config import FrontendConfig, check, rpc_address
+from frontend.config import FrontendConfig, check, check_places, rpc_address
 from frontend.metadata.opening import sqlite_path
 
 SHAPE = FrontendConfig
@@ -41,7 +42,7 @@ def wanted(config: FrontendConfig) -> ToSee:
 def judge(config: FrontendConfig, seen: Sight) -> Iterator[Finding]:
     """All that is found, the most general first."""
     section = config.frontend
-    yield from _startable(config)
+    yield from _startable(config, seen)
     yield from rules.configuration_file(seen, secret=bool(_password(config.metadata.url)))
     yield from _keys(config, seen)
     yield from rules.admin_port(section.admin_host, "frontend.admin_host", config.node_tls)
@@ -67,9 +68,11 @@ def judge(config: FrontendConfig, seen: Sight) -> Iterator[Finding]:
     yield from rules.process(seen, secret_variables=variables, descriptors=section.connections_max + 512)
 
 
-def _startable(config: FrontendConfig) -> Iterator[Finding]:
+def _startable(config: FrontendConfig, seen: Sight) -> Iterator[Finding]:
     try:
         check(config)
+        if rules.made_at_start(seen, "audit.file", Path(config.audit.file).parent) is None:
+            check_places(config)
     except ConfigInvalid as cause:
         yield rules.danger(
             "refused", f"a frontend does not start with it: {cause.message}", "", "it serves nobody", "mend it"
@@ -166,7 +169,7 @@ def _encryption(config: FrontendConfig, seen: Sight) -> Iterator[Finding]:
                 "whoever is on the way has the token, and with it every key", "https",
             )  # fmt: skip
     for word in section.command:
-        if kind := rules.secret_in(word):
+        if kind := secret_in(word):
             yield rules.danger(
                 "secret-in-arguments", f"{kind} stands in encryption.command", "encryption.command",
                 "everybody on this machine sees it while it runs (ps)", "let the command read it from a file, mode 0600",
@@ -194,6 +197,8 @@ def _audit(config: FrontendConfig, seen: Sight) -> Iterator[Finding]:
             "audit.file = a file on a disk with room",
         )  # fmt: skip
         return
+    if found := rules.made_at_start(seen, "audit.file", Path(config.audit.file).parent):
+        yield found
     yield from rules.private_directory(
         seen, "audit.file", Path(config.audit.file), "it tells who does what, from where, with which names"
     )

@@ -8,12 +8,12 @@ reason to call something safe.
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ambry.address import is_loopback
+from ambry.service.credentials import is_of_systemd, of_others, secret_in
 from ambry.service.logs import LogSection
 from ambry.service.tls import NodeIdentity, NodeTlsSection, TlsSection
 
@@ -28,9 +28,6 @@ OTHERS_WRITE = 0o002
 OTHERS_PASS = 0o001
 GROUP_WRITES = 0o020
 STICKY = 0o1000
-
-_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+]*://[^\s/@:]*:[^\s/@]+@|[?&]password=[^&\s]")
-_API_KEY = re.compile(r"ambry_[a-z0-9]+_[A-Za-z0-9_-]{20,}")
 
 
 class Severity(enum.Enum):
@@ -135,12 +132,12 @@ def secret_file(seen: Sight, key: str, path: str) -> Iterator[Finding]:
     place = Path(path)
     found = seen.files.get(place)
     if found is None:
-        yield danger(
+        yield made_at_start(seen, key, place) or danger(
             "secret-missing", f"{key} names a file that is not there", place, "the process cannot start, or cannot go on",
             "put it there, mode 0600, of the user that the process runs as",
         )  # fmt: skip
         return
-    if found.mode & GROUP_AND_OTHERS:
+    if found.mode & of_others(place):
         yield danger(
             "secret-readable", f"others may use {key} (mode {found.mode & 0o777:04o})", place,
             "whoever reads it has the secret", f"chmod 600 {place}; if it may have been read, make another one",
@@ -152,6 +149,16 @@ def secret_file(seen: Sight, key: str, path: str) -> Iterator[Finding]:
             "its owner reads it and puts another in its place", f"chown {user} {place}",
         )  # fmt: skip
     yield from _directory(seen, key, place.parent)
+
+
+def made_at_start(seen: Sight, key: str, place: Path) -> Finding | None:
+    """Told of what is not there since no process runs yet, where the unit of one that starts has it made."""
+    if seen.process is not None or place in seen.files or not is_of_systemd(place):
+        return None
+    what = f"what {key} names is not there yet: a unit of deploy/systemd that starts has it made"
+    return note(
+        "made-at-start", what, place, "it was not looked at", "start it, and ask again; without systemd make it"
+    )
 
 
 def _directory(seen: Sight, key: str, place: Path) -> Iterator[Finding]:
@@ -176,8 +183,7 @@ def private_directory(seen: Sight, key: str, place: Path, why: str) -> Iterator[
 
 def _reached_by_others(seen: Sight, place: Path) -> bool:
     """Whether all directories above it let everybody through."""
-    above = (seen.files.get(parent) for parent in place.parents)
-    return all(found is None or found.mode & OTHERS_PASS for found in above)
+    return all(each not in seen.files or seen.files[each].mode & OTHERS_PASS for each in place.parents)
 
 
 def configuration_file(seen: Sight, *, secret: bool) -> Iterator[Finding]:
@@ -350,12 +356,11 @@ def process(
             "few-descriptors", f"it may have {found.descriptors_max} descriptors, and may need {descriptors}", where,
             "new connections and files are refused when they run out", "LimitNOFILE=65536 (systemd), `ulimit -n`",
         )  # fmt: skip
-    for argument in found.arguments:
-        if kind := secret_in(argument):
-            yield danger(
-                "secret-in-arguments", f"{kind} stands in its arguments", where,
-                "everybody on this machine sees them (ps)", "put it in a file, mode 0600, and make another one",
-            )  # fmt: skip
+    for kind in filter(None, map(secret_in, found.arguments)):
+        yield danger(
+            "secret-in-arguments", f"{kind} stands in its arguments", where,
+            "everybody on this machine sees them (ps)", "put it in a file, mode 0600, and make another one",
+        )  # fmt: skip
     for name, value in sorted((found.environment or {}).items()):
         kind = "a master key" if name in secret_variables else secret_in(value)
         if kind:
@@ -382,14 +387,5 @@ def process(
             )  # fmt: skip
 
 
-def secret_in(text: str) -> str:
-    """What secret a text holds, in words; empty for none. The text itself is never told."""
-    if _API_KEY.search(text):
-        return "a key of the API"
-    return "a password" if _PASSWORD_IN_URL.search(text) else ""
-
-
 def _days(ms: int) -> str:
-    if ms < DAY_MS:
-        return f"{max(ms, 0) // 3_600_000} h"
-    return f"{ms // DAY_MS} days"
+    return f"{max(ms, 0) // 3_600_000} h" if ms < DAY_MS else f"{ms // DAY_MS} days"

@@ -8,7 +8,7 @@ from ambry.errors import ConfigInvalid
 from ambry.service.credentials import of_others
 from frontend.access.signed import SECRET_BYTES
 
-_HOW = f"`openssl rand -hex {SECRET_BYTES}` makes one; all frontends of a cluster have the same"
+_HOW = f"`(umask 077; openssl rand -hex {SECRET_BYTES} > FILE)` makes one; all frontends of a cluster have the same"
 
 
 def read_secret(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ambry.service.credentials import STATE
 from datanode.config import DataNodeConfig
 from frontend.config import FrontendConfig
 from frontend.supervisor import MARGIN_S
@@ -52,6 +53,12 @@ def test_a_unit_has_its_sandbox_and_a_user_of_its_own(role: str) -> None:
     assert f'u ambry-{role} - "' in (ROOT / "deploy/systemd/ambry.sysusers.conf").read_text("utf-8")
     assert found["ExecStart"] == [f"/opt/ambry/bin/python -m {role} --config /etc/ambry/%i.toml"]
     assert importlib.util.find_spec(f"{role}.__main__") is not None
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_a_unit_has_made_at_its_start_is_where_doctor_expects_it(role: str) -> None:
+    (made,) = unit(role)["StateDirectory"]
+    assert Path("/var/lib", made).parent in STATE
 
 
 def test_a_unit_waits_for_as_long_as_a_drain_may_take_and_lets_have_what_is_needed() -> None:

@@ -64,6 +64,44 @@ def test_a_proxy_that_is_not_believed_hides_who_asks(layout: Path) -> None:
     assert "clients-unseen" not in found(layout, notes=True)
 
 
+def before_the_start(layout: Path, config: dict[str, Any], *, process: ProcessSeen | None) -> dict[str, Severity]:
+    """What is found where nothing is there but the layout, and the credential of a process that runs."""
+    tree = {"frontend": {"name": "f1", "datacenter": "dc1", "layout": str(layout)}, **config}
+    converted = convert(FrontendConfig, tree, source="a test")
+    secret = Path(converted.access.secret_file)
+    files = {} if process is None else {secret: FileSeen(0o440, 0, 2), secret.parent: FileSeen(0o550, 0, 2)}
+    seen = Sight(
+        config=layout.parent / "f.toml", now_ms=0, files=files, certificates={}, lists_end_ms={}, process=process
+    )
+    return {each.code: each.severity for each in judge(converted, seen)}
+
+
+UNIT = {
+    "access": {"secret_file": "/run/credentials/ambry-frontend@f1.service/url.secret"},
+    "audit": {"file": "/var/lib/ambry-frontend/f1/audit.jsonl", "required": True},
+}
+"""As docs/operations.md, Under systemd, says."""
+
+
+def test_what_systemd_makes_when_a_unit_starts_is_no_danger_before(layout: Path) -> None:
+    """`refused` for the directory of the audit and `secret-missing` stood in the check before the first start."""
+    found = before_the_start(layout, UNIT, process=None)
+    assert found["made-at-start"] is Severity.NOTE
+    assert not found.keys() & {"refused", "secret-missing"}
+    elsewhere = {"access": {"secret_file": "/srv/url.secret"}, "audit": {"file": "/srv/nowhere/f1/audit.jsonl"}}
+    found = before_the_start(layout, elsewhere, process=None)
+    assert found["refused"] is found["secret-missing"] is Severity.DANGER
+    assert "made-at-start" not in found
+
+
+def test_a_process_that_runs_has_what_systemd_makes_or_that_is_told(layout: Path) -> None:
+    """The bit of the group in the mode of a credential is the mask of its access list."""
+    assert not before_the_start(layout, {"access": UNIT["access"]}, process=RUNNING).keys() & {
+        "made-at-start", "secret-missing", "secret-readable",
+    }  # fmt: skip
+    assert before_the_start(layout, UNIT, process=RUNNING)["refused"] is Severity.DANGER
+
+
 def test_nothing_is_found_of_what_is_right(layout: Path) -> None:
     assert found(layout) == set()
 
