@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, connecting, without_bounds
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, connecting, container_place, without_bounds
 from ambry.cli.output import show_fields, show_rows
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def ls_accounts(cluster: ChosenCluster, output: str) -> None:
     """List accounts."""
     with cluster.connect() as client:
         found = client.accounts()
-    _show(found, output, ["ID", "STATUS", "CONTAINERS", "NAME"], _account_row)
+    _show(found, output, ["ID", "STATUS", "CONTAINERS", "BYTES MAX", "BLOBS MAX", "NAME"], _account_row)
 
 
 @account.command("show")
@@ -145,7 +145,7 @@ def set_account(name: str, cluster: ChosenCluster, output: str, snapshot_version
 
 @click.group()
 def container() -> None:
-    """Containers: what holds for the blobs in them. The account is that of --account, else `default`."""
+    """Containers: what holds for the blobs in them. NAME is ACCOUNT/CONTAINER, or one in that of --account, else `default`."""
 
 
 @container.command("ls")
@@ -165,7 +165,7 @@ def ls_containers(cluster: ChosenCluster, output: str) -> None:
 def show_container(name: str, cluster: ChosenCluster, output: str) -> None:
     """Show what holds in a container."""
     with cluster.connect() as client:
-        _show_one(client.container(client.default_account, name), output)
+        _show_one(client.container(*container_place(client, name)), output)
 
 
 @container.command("create")
@@ -176,8 +176,9 @@ def show_container(name: str, cluster: ChosenCluster, output: str) -> None:
 def create_container(name: str, cluster: ChosenCluster, output: str, **options: Any) -> None:
     """Make a container."""
     with cluster.connect() as client:
-        _show_one(client.create_container(client.default_account, name, **said(options)), output)
-        _warn(client.default_account, name, options)
+        account, name = container_place(client, name)
+        _show_one(client.create_container(account, name, **said(options)), output)
+        _warn(account, name, options)
 
 
 @container.command("set")
@@ -194,11 +195,9 @@ def create_container(name: str, cluster: ChosenCluster, output: str, **options: 
 def set_container(name: str, cluster: ChosenCluster, output: str, snapshot_version: int | None, **options: Any) -> None:
     """Change what holds in a container; what is not said stays."""
     with cluster.connect() as client:
-        _show_one(
-            client.update_container(client.default_account, name, snapshot_version=snapshot_version, **said(options)),
-            output,
-        )
-        _warn(client.default_account, name, options)
+        account, name = container_place(client, name)
+        _show_one(client.update_container(account, name, snapshot_version=snapshot_version, **said(options)), output)
+        _warn(account, name, options)
 
 
 def _warn(account: str, name: str, options: dict[str, Any]) -> None:
@@ -210,7 +209,9 @@ def _warn(account: str, name: str, options: dict[str, Any]) -> None:
 
 
 def _account_row(found: AccountInfo) -> list[str]:
-    return [str(found.id), found.settings.status.value, str(len(found.containers)), found.name]
+    settings = found.settings
+    bounds = ("-" if each is None else str(each) for each in (settings.quota_bytes, settings.quota_blobs))
+    return [str(found.id), settings.status.value, str(len(found.containers)), *bounds, found.name]
 
 
 def _container_row(found: ContainerInfo) -> list[str]:

@@ -280,3 +280,9 @@ RANGE = click.option(
     callback=as_range,
     help="Bytes A to B, both included; A-; -N for the last N.",
 )
+
+
+def container_place(client: AmbryClient, text: str) -> tuple[str, str]:
+    """The account and the container of `ACCOUNT/CONTAINER`, or of a container in the account that was chosen."""
+    account, _, container = text.rpartition("/")
+    return account or client.default_account, container

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, container_place
 from ambry.cli.output import show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ HEADER = ["VERSION", "STATE", "MADE", "WRAPPED BY"]
 
 @click.group()
 def encryption() -> None:
-    """Keys of encryption at rest. The account is that of --account, else `default`."""
+    """Keys of encryption at rest. CONTAINER is ACCOUNT/CONTAINER, or one in that of --account, else `default`."""
 
 
 @encryption.command("show")
@@ -39,7 +39,7 @@ def show(name: str | None, cluster: ChosenCluster, output: str) -> None:
                 output,
             )
             return
-        found = client.encryption.show(client.default_account, name)
+        found = client.encryption.show(*container_place(client, name))
     _show(found, output)
 
 
@@ -50,7 +50,7 @@ def show(name: str | None, cluster: ChosenCluster, output: str) -> None:
 def rotate(name: str, cluster: ChosenCluster, output: str) -> None:
     """Make another key for what is written to CONTAINER from now on. What is there stays readable with its own."""
     with cluster.connect() as client:
-        found = client.encryption.rotate(client.default_account, name)
+        found = client.encryption.rotate(*container_place(client, name))
     _show(found, output)
 
 
@@ -97,7 +97,8 @@ def delete_key(name: str, version: str | None, yes: bool, cluster: ChosenCluster
     CONTAINER must be INACTIVE (`ambry container set CONTAINER --status INACTIVE`), or --version one that is superseded.
     """
     with cluster.connect() as client:
-        place = f"{client.default_account}/{name}"
+        account, container = container_place(client, name)
+        place = f"{account}/{container}"
         if not yes:
             what = "all keys" if version is None else f"the key {version}"
             click.echo(
@@ -105,7 +106,7 @@ def delete_key(name: str, version: str | None, yes: bool, cluster: ChosenCluster
             )
             if click.prompt(f"Type {place} to go on", default="", show_default=False) != place:
                 raise click.ClickException("nothing was deleted")
-        found = client.encryption.delete(client.default_account, name, version=version)
+        found = client.encryption.delete(account, container, version=version)
     _show(found, output)
 
 

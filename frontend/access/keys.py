@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ambry.clock import Clock
+from ambry.clock import Clock, iso_utc
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConflict
 from ambry.rest.access import (
     ANY,
@@ -266,10 +266,10 @@ def _check_gives(who: Who, grants: Sequence[Grant], expires_ms: int | None, limi
         if not who.gives(grant):
             raise AccessDenied(f"the key {who.id} cannot give what it does not have itself: {shown(grant)}")
     if who.expires_ms is not None and (expires_ms is None or expires_ms > who.expires_ms):
-        until = "never expires" if expires_ms is None else f"expires at {expires_ms}"
+        until = "never expires" if expires_ms is None else f"expires at {iso_utc(expires_ms)}"
         raise AccessDenied(
-            f"the key {who.id}, with the secret that was sent, opens until {who.expires_ms} (milliseconds since 1970), "
-            f"so it gives no key that {until}; say an expiresMs that is no later"
+            f"the key {who.id}, with the secret that was sent, opens until {iso_utc(who.expires_ms)}, so it gives no key that "
+            f"{until}; say an end that is no later (--expires; expiresMs of at most {who.expires_ms})"
         )
     if who.key is not None and not limits.within(who.key.limits):
         raise AccessDenied(

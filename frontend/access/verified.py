@@ -107,8 +107,16 @@ class Access:
                 raise Unauthenticated(f"that is not the secret of the key {sent.id}; it may have been rotated")
             expires_ms = min([*until, *([] if expires_ms is None else [expires_ms])])
         if expires_ms is not None and now_ms >= expires_ms:
-            raise Unauthenticated(f"the key {sent.id} ({stored.name}) has expired; ask for another one")
+            raise Unauthenticated(_why_over(sent.id, stored, expires_ms))
         return Who(stored.grants, id=sent.id, name=stored.name, expires_ms=expires_ms, key=stored, hashed=hashed)
+
+    def claimed(self, header: str | None) -> tuple[str, str] | None:
+        """The id of the key that an Authorization says to be, which may be a lie, and what that is called here if it is."""
+        sent = None if header is None else parse_key(header[len(_SCHEME) : HEADER_SIZE_MAX].strip(" "))
+        if sent is None:
+            return None
+        stored = self._keys.get(sent.id)
+        return sent.id, "" if stored is None else stored.name
 
     def check_standing(self, who: Who) -> None:
         """Raises Unauthenticated where a request could not come any more with the key that it began with, or might not do the
@@ -122,7 +130,8 @@ class Access:
             how = "revoked" if current is None else "changed"
             raise Unauthenticated(f"the key {who.id} ({who.name}) was {how} while this request ran; send it again")
         if who.expires_ms is not None and now_ms >= who.expires_ms:
-            raise Unauthenticated(f"the key {who.id} ({who.name}) expired while this request ran; ask for another one")
+            why = _why_over(who.id, key, who.expires_ms)
+            raise Unauthenticated(f"while this request ran: {why}")
 
     def was_used(self, id: str) -> None:
         """Note that a key was used without being sent, as by a URL that it signed."""
@@ -141,6 +150,15 @@ class Access:
         self._used |= {who.id for who in self._verified.values() if who.used and who.id}
         self._verified.clear()
         self._verified[None] = NOBODY if self.enabled else ANYBODY
+
+
+def _why_over(id: str, key: StoredKey, expires_ms: int) -> str:
+    """Why what was sent opens nothing since then."""
+    if expires_ms == key.expires_ms:
+        return f"the key {id} ({key.name}) has expired; ask for another one"
+    return (
+        f"that secret of the key {id} ({key.name}) was replaced by a rotation, whose overlap is over; use the new one"
+    )
 
 
 def _still(key: StoredKey, current: StoredKey, hashed: str, now_ms: int) -> bool:

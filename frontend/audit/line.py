@@ -10,6 +10,8 @@ has no secrets.
     client                the address that it came from
     proxy                 that of the trusted proxy that told so, where one did
     key, key_name         whose key; null for nobody's
+    claimed_key, ..._name  of a request that is refused since its key opens nothing: the id that it says, unproven, and the
+                          name of such a key where there is one
     signed                true where a URL was sent that this key signed
     keyless               true where no keys are asked for
     method, op, path      what was asked for

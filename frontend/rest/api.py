@@ -166,8 +166,17 @@ class AmbryApi:
                         "leave access.enabled out of its configuration, or ask it without the proxy"
                     )
         except AmbryError:
+            self._note_claimed(exchange)
             cross_origin.let_hear(exchange, self.containers.directory.origins)
             raise
+
+    def _note_claimed(self, exchange: Exchange) -> None:
+        """Which key was sent that opens nothing: who reads the audit looks for it."""
+        claimed = self.access.claimed(exchange.headers.get("authorization"))
+        if claimed is not None:
+            exchange.noted = {**exchange.noted, "claimed_key": claimed[0]}
+            if claimed[1]:
+                exchange.noted["claimed_key_name"] = claimed[1]
 
     def check_standing(self, context: RequestContext) -> None:
         """See RequestContext.check_standing."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from ambry.errors import AccessDenied, AmbryError, InvalidRequest
+from ambry.errors import AccessDenied, AmbryError, InvalidRequest, Unauthenticated
 from ambry.rest import names, values
 from ambry.rest import text as rules
-from frontend.access.signed import HEADER_PREFIX, LIFE_S_MAX, ONCE_BYTES, SIGNATURE, SKEW_S, VERBS, Leave
+from ambry.rest.access import is_key_id
+from frontend.access.signed import HEADER_PREFIX, KEY, LIFE_S_MAX, ONCE_BYTES, SIGNATURE, SKEW_S, VERBS, Leave
 from frontend.access.signed_use import SignedUrls, is_signed
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
@@ -91,6 +92,8 @@ class SignedUrlPages:
         verb = asked.get("verb", "GET")
         if verb not in VERBS:
             raise InvalidRequest(f"verb is one of {', '.join(VERBS)} (a URL for GET is good for HEAD too)")
+        # Whoever gets a URL for uploads may change something: the audit tells of it as of a key that is made.
+        exchange.context.changes = verb != "GET"
         target = _target(verb, asked)
         route = self._find(verb, target)
         if route.op not in SIGNED_OPS:
@@ -111,7 +114,13 @@ class SignedUrlPages:
         said = f"{target.path}?{query}"
         if len(said) > URL_SIZE_MAX:
             raise InvalidRequest(f"the URL would have {len(said)} bytes, and at most {URL_SIZE_MAX} are signed")
-        exchange.noted["signed_for"] = f"{verb} {route.op}"
+        exchange.noted |= {
+            "signed_for": f"{verb} {route.op}",
+            "signed_path": target.path,
+            "signed_until_s": leave.expires_s,
+        }
+        if leave.size_max is not None:
+            exchange.noted["signed_bytes_max"] = leave.size_max
         told = {"verb": verb, "url": f"{self._base(exchange)}{said}", "target": said, "expires": leave.expires_s}
         return json_page(told)
 
@@ -198,7 +207,12 @@ def take_signed(exchange: Exchange, signed: SignedUrls) -> bool:
         return True
     # curl -T puts the name of its file behind a URL that ends with a slash: the same call, which says the blob's file name.
     paths = (target.path, "/") if exchange.op == "put" else (target.path,)
-    who, leave = signed.open(exchange.method, paths, pairs)
+    try:
+        who, leave = signed.open(exchange.method, paths, pairs)
+    except Unauthenticated:
+        if is_key_id(pairs.get(KEY, "")):
+            exchange.noted = {**exchange.noted, "claimed_key": pairs[KEY]}
+        raise
     headers = exchange.headers
     if "authorization" in headers:
         raise InvalidRequest("a signed URL is good by itself: send it without Authorization")

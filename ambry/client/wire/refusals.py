@@ -121,9 +121,19 @@ def is_hung_up(cause: object) -> bool:
     return isinstance(cause, ConnectionError) or (ssl is not None and isinstance(cause, ssl.SSLEOFError))
 
 
+_OTHER_NAME = (62, 64)
+"""X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (X509_STORE_CTX_get_error(3ssl))."""
+
+
 def not_trusted(endpoint: str, cause: Exception) -> ProtocolViolation:
     """For an end with which no secure connection can be had; it may come back, but not by being asked again."""
-    if verdict := getattr(cause, "verify_message", ""):
+    verdict = str(getattr(cause, "verify_message", "")).rstrip(".")
+    if getattr(cause, "verify_code", 0) in _OTHER_NAME:
+        return ProtocolViolation(
+            f"the certificate of {endpoint} is refused: {verdict}; name the endpoint as that does, or have "
+            "one that names it too: `ambry certs issue front NAME --host HOST`"
+        )
+    if verdict:
         return ProtocolViolation(
             f"the certificate of {endpoint} is refused: {verdict}; AmbryClient(tls=TLSConfig(ca=...)), or AMBRY_CA, names the "
             "authority to trust"

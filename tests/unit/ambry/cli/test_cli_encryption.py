@@ -40,20 +40,21 @@ def test_keys_are_made_rotated_wrapped_anew_and_deleted(shell: Shell) -> None:
     made = shell("container", "create", "secret one", "--encrypted")
     assert made.exit_code == 0, made.output
     assert "held" in shell("encryption", "show").output
-    rotated = shell("encryption", "rotate", "secret one")
+    rotated = shell("encryption", "rotate", "ml/secret one")
     assert "ml/secret one: new blobs are encrypted" in rotated.output
     shell.provider.versions = ["1", "2"]
     rewrapped = shell("encryption", "rewrap", "--step", "1")
     assert rewrapped.exit_code == 0
     assert "master key 2: 2 keys wrapped anew, 0 were already, 0 stay as they are" in rewrapped.output
-    keys = [json.loads(line) for line in shell("encryption", "show", "secret one", "--json").output.splitlines()]
+    keys = [json.loads(line) for line in shell("encryption", "show", "ml/secret one", "--json").output.splitlines()]
     assert [(key["version"], key["current"], key["master_version"]) for key in keys] == [
         ("1.1", False, "2"),
         ("2.1", True, "2"),
     ]
-    refused = shell("encryption", "delete-key", "secret one", "--yes")
+    assert shell("container", "show", "ml/secret one").output == shell("container", "show", "secret one").output
+    refused = shell("encryption", "delete-key", "ml/secret one", "--yes")
     assert refused.exit_code == 2 and "set its status to INACTIVE first" in refused.output
-    assert shell("container", "set", "secret one", "--status", "INACTIVE").exit_code == 0
+    assert shell("container", "set", "ml/secret one", "--status", "INACTIVE").exit_code == 0
     doubted = shell("encryption", "delete-key", "secret one", typed="secret one\n")
     assert doubted.exit_code == 1 and "nothing was deleted" in doubted.output
     gone = shell("encryption", "delete-key", "secret one", typed="ml/secret one\n")

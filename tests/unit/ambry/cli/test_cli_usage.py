@@ -44,6 +44,21 @@ def test_what_was_asked_for_is_shown_by_container(url: str) -> None:
     assert by_key.exit_code == 0 and "NAME" in by_key.output
 
 
+def test_quotas_of_accounts_are_shown_and_an_empty_table_says_why(url: str) -> None:
+    """The command showed no account's quota anywhere, and to a key for some names a header over nothing."""
+    assert run(url, "account", "set", "ml", "--quota-bytes", "10MiB").exit_code == 0
+    shown = run(url, "usage", "--accounts", "--account", "ml")
+    assert shown.exit_code == 0 and [line.split() for line in shown.output.splitlines()] == [
+        ["BYTES", "OF", "BLOBS", "OF", "ACCOUNT"], ["0", str(10 << 20), "0", "-", "ml"],
+    ]  # fmt: skip
+    assert json.loads(run(url, "usage", "--accounts", "--account", "ml", "--json").output)["quota_bytes"] == 10 << 20
+    [line] = [line.split() for line in run(url, "account", "ls").output.splitlines() if line.endswith("ml")]
+    assert line[3:] == [str(10 << 20), "-", "ml"]
+    assert run(url, "usage", "--accounts", "--keys").exit_code == 2
+    none = run(url, "usage", "--accounts", "--account", "nowhere")
+    assert none.exit_code == 0 and "`ambry key show`" in none.stderr
+
+
 async def test_the_awaiting_client_has_it_too(url: str) -> None:
     async with AsyncAmbryClient([url]) as client:
         assert (await client.usage()).at_ms

@@ -64,6 +64,16 @@ def test_a_certificate_that_has_expired_or_names_another_is_refused(
             twins.connect(endpoint, tls=TLSConfig(ca=authority.ca)).put(b"x")
 
 
+def test_a_certificate_of_another_name_is_not_taken_for_one_of_another_authority(
+    twins: Twins, authority: Authority
+) -> None:
+    """Who named a frontend otherwise than its certificate was sent to look for an authority to trust."""
+    with StubFrontend(context=server_context(authority.issue("server"))) as stub:
+        with pytest.raises(AmbryError, match=r"certs issue front NAME --host") as told:
+            twins.connect(stub.url.replace("127.0.0.1", "localhost"), tls=TLSConfig(ca=authority.ca)).put(b"x")
+        assert "AMBRY_CA" not in told.value.message
+
+
 def test_a_client_trusts_what_its_file_of_authorities_holds_by_now(
     twins: Twins, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

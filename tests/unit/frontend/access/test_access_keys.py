@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ambry.clock import system_secret
+from ambry.clock import iso_utc, system_secret
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, Unauthenticated
 from ambry.rest.access import Grant, Role, hash_of, new_key
 from frontend.access import keys
@@ -355,8 +355,10 @@ async def test_no_key_outlives_whoever_made_it_nor_may_more_in_a_second(
         expires_ms = None if later_ms is None else until_ms + later_ms
         fits, _ = await create(one, root)  # wider: made by the configuration's
         narrow = await one.keys.create(who, "job", READ, expires_ms=until_ms, limits=BOUNDED)
-        with pytest.raises(AccessDenied, match=why):
+        with pytest.raises(AccessDenied, match=why) as told:
             await one.keys.create(who, "job", READ, expires_ms=expires_ms, limits=limits)
+        if limits == BOUNDED:
+            assert f"opens until {iso_utc(until_ms)}" in told.value.message and "--expires" in told.value.message
         for id in (own, narrow.id, fits):
             with pytest.raises(AccessDenied, match=why):
                 await one.keys.change(who, id, ChangeOfKey(grants=READ, expires_ms=expires_ms, limits=_as(limits)))

@@ -106,10 +106,21 @@ def test_an_old_secret_opens_until_its_time_is_over() -> None:
     access = Access(clock=clock)
     access.know([(old.id, stored(new, old=(OldSecret(hash=hash_of(old.secret), until_ms=2_000),)))])
     assert access.of(header(old)).id == access.of(header(new)).id
+    began = access.of(header(old))
     clock.wall = 2_000
-    with pytest.raises(Unauthenticated):
-        access.of(header(old))
+    for late in (lambda: access.of(header(old)), lambda: access.check_standing(began)):
+        with pytest.raises(Unauthenticated, match="replaced by a rotation"):
+            late()
     assert access.of(header(new)).id == new.id
+
+
+def test_what_a_refused_key_says_to_be_is_told_without_its_secret() -> None:
+    key, gone = fresh_key(), fresh_key()
+    access = Access(clock=SettableClock())
+    access.know([(key.id, stored(key, name="job"))])
+    assert access.claimed(header(KeyText(key.id, fresh_key().secret))) == (key.id, "job")
+    assert access.claimed(header(gone)) == (gone.id, "")
+    assert [access.claimed(each) for each in (None, "", "Bearer x", header(key) + "x" * 300)] == [None] * 4
 
 
 def test_before_the_store_was_heard_nobody_says_that_a_key_is_none() -> None:

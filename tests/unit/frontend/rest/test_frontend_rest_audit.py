@@ -11,7 +11,7 @@ import pytest
 
 from ambry.clock import SystemClock
 from ambry.errors import MetadataUnavailable
-from ambry.rest.access import Grant, key_text
+from ambry.rest.access import Grant, KeyText, key_text
 from frontend.access.keys import Keys
 from frontend.audit.file import AuditFile
 from frontend.audit.trail import AuditTrail
@@ -107,6 +107,25 @@ async def test_reads_are_told_where_the_container_says_so_and_there_alone(tmp_pa
         ops = [line["op"] for line in lines if "item" not in line]
         assert ops[:2] == ["get", "named_get"] and set(ops[2:]) <= {"batch_get"}
         assert all(line["key"] == here.root.id and line["client"] for line in lines)
+
+
+async def test_whose_key_was_refused_is_told(tmp_path: Path) -> None:
+    """The line of a key that was revoked, rotated or had expired had its id in the text of the error alone."""
+    async with ground(tmp_path) as here:
+        audited = Audited(here, tmp_path / "audit")
+        late = here.key(Grant(roles=("read",)), expires_ms=1, name="late")
+        rotated, gone = KeyText(here.key(name="turned").id, fresh_key().secret), fresh_key()
+        for key in (late, rotated, gone):
+            assert (await here.frontend.call("GET", f"/{here.values['id']}", bearer(key))).status == 401
+        query = f"ambry-verb=GET&ambry-key={gone.id}&ambry-expires=1&ambry-signature=abcdef"
+        assert (await here.frontend.call("GET", f"/{here.values['id']}?{query}", {})).status == 401
+        assert (await here.frontend.call("GET", f"/{here.values['id']}", {})).status == 401
+        lines = await audited.lines()
+        assert [line["key"] for line in lines] == [None] * 5
+        assert [(line.get("claimed_key"), line.get("claimed_key_name")) for line in lines] == [
+            (late.id, "late"), (rotated.id, "turned"), (gone.id, None), (gone.id, None), (None, None),
+        ]  # fmt: skip
+        assert rotated.secret not in (tmp_path / "audit").read_text()
 
 
 async def test_a_key_that_somebody_put_into_a_path_is_not_written_down(tmp_path: Path) -> None:

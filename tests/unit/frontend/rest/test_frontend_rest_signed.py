@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ambry.rest import names
 from ambry.rest.access import Grant, KeyText, hash_of
 from frontend.access.key_rows import StoredKey
 from frontend.access.verified import Access
+from frontend.audit.file import AuditFile
+from frontend.audit.trail import AuditTrail
 from frontend.http import pipeline
 from frontend.rest.blob import BlobFinder
 from frontend.rest.signed import SIGNABLE
@@ -404,3 +407,20 @@ async def test_a_url_begins_as_a_trusted_proxy_was_asked(proxies: list[str], pro
         assert answer.status == 421
         answer = await here.ask("/", {"X-Forwarded-Proto": proto, "Host": "localhost:1"}, verb="PUT")
         assert answer.json()["url"] == f"{scheme}://localhost:1{answer.json()['target']}"
+
+
+async def test_the_audit_tells_who_may_upload_by_a_url_as_it_tells_of_keys(tmp_path: Path) -> None:
+    """A URL for uploads was handed out, and no line said by whom."""
+    async with signing(tmp_path) as here:
+        handler = here.frontend.server.request_handler
+        assert isinstance(handler, pipeline.Pipeline)
+        file = AuditFile(tmp_path / "audit", rotate_bytes=1 << 20, keep=1)
+        trail = handler.log.audit = AuditTrail(file, clock=SystemClock())
+        await here.sign(NAME)
+        await here.sign(NAME, verb="PUT", max_size=1_000, expires_in=60)
+        assert (await here.ask("/stitch", verb="PUT")).status == 400
+        await trail.close()
+    made, refused = [json.loads(line) for line in (tmp_path / "audit").read_bytes().splitlines()]
+    assert (made["op"], made["signed_for"], made["signed_path"]) == ("sign", "PUT named_put", NAME)
+    assert made["key"] and made["account"] == "ml" and made["signed_bytes_max"] == 1_000 and made["signed_until_s"]
+    assert refused["status"] == 400 and "ambry-signature" not in str(made)
