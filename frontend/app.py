@@ -32,7 +32,7 @@ from frontend.access.signed_secret import read_secret
 from frontend.access.verified import Access
 from frontend.audit.file import AuditFile
 from frontend.audit.trail import AuditTrail
-from frontend.config import FrontendConfig, rpc_address
+from frontend.config import FrontendConfig, FrontendSection, rpc_address
 from frontend.containers.resolver import Containers
 from frontend.encryption.opening import keyring_of
 from frontend.http.access_log import AccessLog
@@ -55,6 +55,16 @@ log = get_logger()
 
 SEATED_WITHIN_S = 2.0
 """One of several processes accepts when its peers are connected, or after so long."""
+
+
+def tell_in_the_clear(section: FrontendSection, *, tls: bool) -> None:
+    """Log that keys can be read on the way, where clients come over a network and nothing speaks TLS with them."""
+    if not (tls or section.behind_proxy or is_loopback(section.host)):
+        log.warning(
+            "clients speak without TLS: whoever is on the way reads keys and blobs",
+            host=section.host,
+            remedy="set tls.certificate and tls.key; or frontend.behind_proxy, where what is in front of it speaks TLS",
+        )
 
 
 class Frontend:
@@ -221,6 +231,7 @@ class Frontend:
                 rpc_sockets = [] if address is None else bind(address.host, address.port)
             await services.start(workers, rpc_sockets)
             self._require_keys()
+            tell_in_the_clear(config, tls=self._tls is not None)
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
             pool.start()

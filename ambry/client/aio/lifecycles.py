@@ -96,6 +96,8 @@ class AsyncLifecycles(AsyncCalls):
     async def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
         """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life.
 
+        By a name, for which a key needs `write` and `read`, or by its id. Raises BlobNotFound.
+
         >>> short = await client.put(b"short", ttl=60)
         >>> kept = await client.update_ttl(short.id, None)
         >>> kept.expires is None
@@ -103,7 +105,8 @@ class AsyncLifecycles(AsyncCalls):
         """
         place = self._place(ref)
         blob = await self._identify(place, timeout)
-        await self._simple(wire.ttl_request(blob, ttl), timeout)
+        # A key for some names has its roles by the name alone.
+        await self._simple(wire.ttl_request(place if isinstance(place, NameRef) else blob, ttl), timeout)
         return await self.head(place, timeout=timeout)
 
     async def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:

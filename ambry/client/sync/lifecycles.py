@@ -97,6 +97,8 @@ class SyncLifecycles(SyncCalls):
     def update_ttl(self, ref: Ref, ttl: timedelta | int | None, *, timeout: Timeout | None = None) -> BlobInfo:
         """Let a blob live at least `ttl` longer, or for ever (None); never shortens its life.
 
+        By a name, for which a key needs `write` and `read`, or by its id. Raises BlobNotFound.
+
         >>> short = client.put(b"short", ttl=60)
         >>> kept = client.update_ttl(short.id, None)
         >>> kept.expires is None
@@ -104,7 +106,8 @@ class SyncLifecycles(SyncCalls):
         """
         place = self._place(ref)
         blob = self._identify(place, timeout)
-        self._simple(wire.ttl_request(blob, ttl), timeout)
+        # A key for some names has its roles by the name alone.
+        self._simple(wire.ttl_request(place if isinstance(place, NameRef) else blob, ttl), timeout)
         return self.head(place, timeout=timeout)
 
     def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:

@@ -98,9 +98,10 @@ def blob_request(method: str, place: Place, byte_range: ByteRange | None = None,
     return ApiRequest(method, path_of(place), headers, subject_of(place))
 
 
-def ttl_request(blob: BlobId, ttl: timedelta | int | None) -> ApiRequest:
-    headers = {names.BLOB_ID: str(blob), names.TTL: ttl_text(ttl), "content-length": "0"}
-    return ApiRequest("PUT", "/updateTtl", headers, f"blob {blob}")
+def ttl_request(place: BlobId | NameRef, ttl: timedelta | int | None) -> ApiRequest:
+    said = path_of(place) if isinstance(place, NameRef) else str(place)
+    headers = {names.BLOB_ID: said, names.TTL: ttl_text(ttl), "content-length": "0"}
+    return ApiRequest("PUT", "/updateTtl", headers, subject_of(place))
 
 
 def undelete_request(blob: BlobId) -> ApiRequest:

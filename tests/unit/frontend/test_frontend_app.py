@@ -58,6 +58,24 @@ def config(tmp_path: Path) -> FrontendConfig:
     )
 
 
+@pytest.mark.parametrize(
+    ("section", "tls", "warned"),
+    [
+        (FrontendSection(host="0.0.0.0"), False, True),
+        (FrontendSection(host="0.0.0.0"), True, False),
+        (FrontendSection(host="0.0.0.0", behind_proxy=True), False, False),
+        (FrontendSection(host="127.0.0.1"), False, False),
+    ],
+)
+def test_a_frontend_that_clients_reach_without_tls_says_so_in_its_log(
+    monkeypatch: pytest.MonkeyPatch, section: FrontendSection, tls: bool, warned: bool
+) -> None:
+    """With keys and without TLS it listened on every address, and its log said nothing of it."""
+    events = capture_log(monkeypatch, app)
+    app.tell_in_the_clear(section, tls=tls)
+    assert [each["log_level"] for each in events] == ["warning"] * warned
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     stop: asyncio.Event

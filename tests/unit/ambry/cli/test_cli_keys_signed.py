@@ -85,6 +85,23 @@ def test_a_key_is_made_shown_once_changed_rotated_and_revoked(shell: Shell, tmp_
     assert shell("key", "show", key=new).exit_code != 0
 
 
+def test_a_key_for_some_names_lets_their_blobs_live_longer(shell: Shell) -> None:
+    """The command looked the name up and asked by the blob's id, which such a key may not (403)."""
+    made = shell("key", "create", "runs", "--grant", "read,write,name@default/default/runs/", "--json")
+    text = json.loads(made.stdout)["key"]
+    with shell.client(text) as client:
+        client.put(b"x", name="runs/a b", ttl=60)
+    with shell.client() as client:
+        client.put(b"x", name="others", ttl=60)
+    longer = shell("ttl", "runs/a b", "1h", "--json", key=text)
+    assert longer.exit_code == 0, longer.output
+    with shell.client() as client:
+        told = client.head("runs/a b")
+        assert told.expires and told.created and told.expires - told.created > timedelta(minutes=50)
+    refused = shell("ttl", "others", "1h", key=text)
+    assert refused.exit_code == 7, refused.output
+
+
 def test_a_file_that_is_there_is_not_written_over_and_no_key_is_made_for_it(shell: Shell, tmp_path: Path) -> None:
     out = tmp_path / "file"
     out.write_text("mine")
