@@ -1,6 +1,6 @@
 """Who may connect and how much of what they send and take slowly is held: the decisions, without sockets.
 
-    connections    in all and of one client; above that 503 and close
+    connections    in all and of one client; above that 503 and close, in TLS a wait in the kernel's queue, and close
     heads          bytes of one request's line and headers (431); of all heads that are not finished together (503)
     speed          how long a client may send or take less than a floor, with a short memory for having been faster (408, abort)
 
@@ -73,9 +73,13 @@ class Admission:
         """Bytes charged for heads that are not finished, or long and not answered yet."""
         self._clients: dict[str, int] = {}
 
+    @property
+    def full(self) -> bool:
+        return self.connections >= self.limits.connections_max
+
     def enter(self, client: str) -> str | None:
         """Count a connection in; or a sentence that says why it cannot be had."""
-        if self.connections >= self.limits.connections_max:
+        if self.full:
             return f"this frontend serves {self.limits.connections_max} connections at a time, and has them; retry"
         own = self._clients.get(client, 0)
         if own >= self.limits.connections_per_client_max:

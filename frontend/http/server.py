@@ -136,13 +136,17 @@ class HttpServer(web.Server):
         if reason is not None:
             response = self.refused(Overloaded(reason, retry_after_s=1), None, client, kind="connections")
             if self._tls is not None:
-                sock.close()  # it would take what is said in the clear for a broken handshake
+                # It would take what is said in the clear for a broken handshake. This is one client with too many, or the end.
+                sock.close()
                 return
             self._farewells.say(sock, _as_bytes(response))
             return
         # A client that takes nothing has no more than that in the kernel. Who has taken something is not bound by it.
         bound_unsent(sock, UNSENT_BYTES)
         self._handshakes.begin(sock, client, Connection(self, client), self._tls)
+        if self._tls is not None and self.admission.full:
+            # Nobody can be told without a handshake: more wait in the kernel's queue until one leaves.
+            self._pause_accepting()
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what ends a connection, with a reference to it."""
@@ -174,6 +178,8 @@ class HttpServer(web.Server):
         self.slow.discard(connection)
         self._release_head(connection)
         self.admission.leave(connection.client)
+        if self._tls is not None:
+            self._resume_accepting()
 
     def _release_head(self, connection: Connection) -> None:
         if connection.head_charged:

@@ -51,6 +51,36 @@ async def test_above_the_number_of_connections_one_is_told_so_and_there_is_room_
             assert (await client.answer()).status == 200
 
 
+async def test_above_the_number_of_connections_in_tls_one_waits_until_another_has_left(tmp_path: Path) -> None:
+    """It was reset without a word: nothing can be said before a handshake."""
+    made = authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(made.certificate_file))
+
+    async def ask(raw: socket.socket) -> None:
+        raw.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost")
+        writer.write(GET)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await writer.wait_closed()
+
+    async with edge(connections_max=2, tls=front_section(made), header_timeout_s=3_600) as server, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("localhost", server.port, ssl=context)
+        silent = socket.create_connection(("127.0.0.1", server.port))
+        await until(lambda: server.server.admission.full, "there is room for no more")
+        raws = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        waiting = [asyncio.create_task(ask(raw)) for raw in raws[:-1]]
+        for _ in range(3):
+            writer.write(GET)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(2) == b"ok"
+        assert server.server.admission.connections == 2 and not any(task.done() for task in waiting)
+        silent.close()
+        await asyncio.gather(*waiting)
+        writer.close()
+    raws[-1].close()
+
+
 async def test_one_client_has_no_more_connections_than_it_may() -> None:
     async with edge(connections_per_client_max=1) as server, server.connected() as first:
         await first.send(GET)
