@@ -1,7 +1,7 @@
 """The master keys as everything else sees them: a provider that is asked within bounds, and never believed unseen.
 
 calls at a time     CALLS_MAX; WAITING_MAX more wait, the rest is refused
-a call              takes `timeout_s` at most, with its wait
+a call              waits for its turn for `timeout_s` at most, and takes that long at most
 an answer           is a key of the right size; what was wrapped is opened again before anybody relies on it
 a provider away     is left alone for `retry_s`: calls are refused meanwhile with what it last failed of
 """

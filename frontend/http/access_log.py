@@ -151,6 +151,9 @@ class AccessLog:
             pairs["trace_id"] = context.trace
         if "error" in pairs:
             pairs["error"] = without_secrets(pairs["error"])
+        for key in ("account", "container"):
+            if key in pairs:
+                pairs[f"{key}_name"] = pairs.pop(key)
         if container is not None:
             pairs["account"], pairs["container"] = container.account_id, container.container_id
         if one_in > 1:

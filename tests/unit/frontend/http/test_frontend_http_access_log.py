@@ -109,3 +109,19 @@ def test_the_trace_that_a_traceparent_names(version: str) -> None:
 )
 def test_what_is_no_traceparent_names_no_trace(text: str) -> None:
     assert trace_of(text) == ""
+
+
+def test_an_account_is_its_number_in_every_line_and_its_name_has_a_field_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was a number in most lines and a name in those of settings, in one field: an index of logs takes one of the two."""
+    events = capture_log(monkeypatch, access_log)
+    context = RequestContext(id="r1", timeout_s=20.0, deadline=20.0)
+    noted = {"account": "ml", "container": "models"}
+    AccessLog(enabled=True, random_source=random.Random(1)).tell(
+        "containers_post", "POST", None, context, status=200, seconds=0.1, received=0, sent=1, noted=noted
+    )
+    [line] = events
+    assert (line["account_name"], line["container_name"]) == ("ml", "models")
+    assert not {"account", "container"} & set(line)
+    assert noted == {"account": "ml", "container": "models"}, "the audit has the same"
