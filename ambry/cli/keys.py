@@ -140,6 +140,7 @@ def create(
         made = client.keys.create(name, grants, expires=expires, limits=KeyLimits(**limits))
         _show_fresh(made, kept, output)
         _tell_missing(client, grants)
+    _doubt(grants)
 
 
 def _tell_missing(client: AmbryClient, grants: Iterable[Grant]) -> None:
@@ -216,6 +217,7 @@ def change(
         found = client.keys.change(id, **said)
         show_fields(_fields(found), output)
         _tell_missing(client, grants)
+    _doubt(grants)
 
 
 @key.command("rotate")
@@ -308,6 +310,18 @@ def _show_fresh(made: FreshKey, kept: NewSecretFile | None, output: str) -> None
     else:
         click.echo(f"{made.info.id} ({made.info.name}) may {_may(made.info)}", err=True)
     _give(str(made.text), kept)
+
+
+def _doubt(grants: tuple[Grant, ...]) -> None:
+    """Say what a prefix gives where somebody may have meant a folder, or a pattern."""
+    for each in grants:
+        if "*" in each.prefix:
+            told = f"the * stands for itself in names; {each.prefix.partition('*')[0]!r} is the prefix of all that begin so"
+        elif each.prefix and not each.prefix.endswith("/"):
+            told = f"it gives every name that begins so, {each.prefix + '-other'!r} too; {each.prefix + '/'!r} is that folder"
+        else:
+            continue
+        click.echo(f"ambry: {_grant(each)}: {told}", err=True)
 
 
 def _may(info: KeyInfo) -> str:

@@ -85,6 +85,17 @@ def test_a_key_is_made_shown_once_changed_rotated_and_revoked(shell: Shell, tmp_
     assert shell("key", "show", key=new).exit_code != 0
 
 
+def test_a_grant_of_a_prefix_that_may_be_meant_otherwise_is_told(shell: Shell) -> None:
+    """`runs` opened `runs-secret` too, and `runs/*` nothing, and neither was said."""
+    for place, told in (("ml/m/runs", "'runs-other' too; 'runs/' is"), ("ml/m/runs/*", "the * stands for itself")):
+        made = shell("key", "create", "job", "--grant", f"read@{place}", "--json")
+        assert made.exit_code == 0 and told in made.stderr
+        changed = shell("key", "change", json.loads(made.stdout)["id"], "--grant", f"read@{place}")
+        assert changed.exit_code == 0 and told in changed.stderr
+    for place in ("ml/m/runs/", "ml/m", "*"):
+        assert "begin" not in shell("key", "create", "job", "--grant", f"read@{place}", "--json").stderr
+
+
 def test_a_key_for_some_names_lets_their_blobs_live_longer(shell: Shell) -> None:
     """The command looked the name up and asked by the blob's id, which such a key may not (403)."""
     made = shell("key", "create", "runs", "--grant", "read,write,name@default/default/runs/", "--json")
