@@ -607,6 +607,7 @@ COVERED_BY = {
         f"deploy/{name}.py": ("tests/unit/deploy/test_doctor.py", "the command, over directories and processes")
         for name in ("inspection", "cluster_diagnosis", "container_settings")
     },
+    "ambry/cli/grants.py": ("tests/unit/ambry/cli/test_cli_keys_signed.py", "whole commands, against a frontend"),
     "ambry/client/secret_file.py": ("tests/unit/ambry/cli/test_cli_keys_signed.py", "keys are written into one"),
     "frontend/router/answers.py": ("tests/unit/frontend/router/test_router_quorum_read.py", "reads are cut there"),
     "frontend/router/opening.py": (

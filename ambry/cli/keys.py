@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -13,13 +13,12 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connecting, without_bounds
 from ambry.cli.failures import report_one
+from ambry.cli.grants import GRANTS, tell_doubtful, tell_missing, text_of
 from ambry.cli.output import show_fields, show_rows, tell_done
-from ambry.errors import AccountNotFound, AmbryError, ContainerNotFound
 
 if TYPE_CHECKING:
     from ambry.client.keys import FreshKey, KeyInfo
     from ambry.client.secret_file import NewSecretFile
-    from ambry.client.sync.client import AmbryClient
     from ambry.rest.access import Grant
 
 T = TypeVar("T")
@@ -28,36 +27,7 @@ HEADER = ["ID", "NAME", "MAY", "EXPIRES", "LAST USED"]
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
-class GrantType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
-    """`ROLES[@ACCOUNT[/CONTAINER[/PREFIX]]]`."""
-
-    name = "grant"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Grant:
-        from ambry.errors import InvalidRequest
-        from ambry.rest.access import ALL_ROLES, ANY, Grant, role_of, role_texts
-
-        if isinstance(value, Grant):
-            return value
-        roles, at, place = str(value).partition("@")
-        names = role_texts(ALL_ROLES) if roles == "all" else [each for each in roles.split(",") if each]
-        account, slash, rest = place.partition("/")
-        container, _, prefix = rest.partition("/")
-        # A variable that is not set would give what it names away everywhere.
-        if (at and not account) or (slash and not container):
-            self.fail(
-                f"the place {place!r} leaves an account or a container empty; write * for all of them", param, ctx
-            )
-        try:
-            role_of(names)
-        except InvalidRequest as error:
-            self.fail(f"{error.message}, or all", param, ctx)
-        if not names:
-            self.fail("a grant has roles, such as read,write@ml/models", param, ctx)
-        return Grant(roles=tuple(names), account=account or ANY, container=container or ANY, prefix=prefix)
-
-
-class AgeType(click.ParamType):  # type: ignore[type-arg]
+class AgeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
     """`30d`, `12h`; `never`."""
 
     name = "time"
@@ -69,16 +39,6 @@ class AgeType(click.ParamType):  # type: ignore[type-arg]
         if text[:-1].isdigit() and text[-1:] in _UNITS and len(text) <= 9:
             return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
         self.fail(f"{text!r} is no time: say 12h, 30d, 8w, or never", param, ctx)
-
-
-_grants = click.option(
-    "--grant",
-    "grants",
-    multiple=True,
-    type=GrantType(),
-    metavar="ROLES[@ACCOUNT[/CONTAINER[/PREFIX]]]",
-    help="Roles (read,write,delete,name,admin; all) everywhere, or in one place; may be repeated.",
-)
 
 
 def _limits(command: Callable[..., T]) -> Callable[..., T]:
@@ -116,7 +76,7 @@ def key() -> None:
 
 @key.command("create")
 @click.argument("name")
-@_grants
+@GRANTS
 @click.option("--expires", type=AgeType(), default="never", show_default=True, metavar="AGE", help="Such as 90d.")
 @_limits
 @_into
@@ -139,29 +99,8 @@ def create(
     with _kept(out) as kept, cluster.connect() as client:
         made = client.keys.create(name, grants, expires=expires, limits=KeyLimits(**limits))
         _show_fresh(made, kept, output)
-        _tell_missing(client, grants)
-    _doubt(grants)
-
-
-def _tell_missing(client: AmbryClient, grants: Iterable[Grant]) -> None:
-    """Warn of places that are not there: they may come later, or be mistyped. What cannot be asked is not told."""
-    from ambry.rest.access import ANY
-
-    places = {(each.account, each.container) for each in grants if each.account != ANY}
-    for account, container in sorted(places):
-        try:
-            if container == ANY:
-                client.account(account)
-            else:
-                client.container(account, container)
-        except (AccountNotFound, ContainerNotFound):
-            missing = f"account {account}" if container == ANY else f"container {account}/{container}"
-            click.echo(
-                f"ambry: there is no {missing} yet: the key may do nothing there until there is; ambry account ls",
-                err=True,
-            )
-        except AmbryError:
-            continue
+        tell_missing(client, grants)
+    tell_doubtful(grants)
 
 
 @key.command("ls")
@@ -188,7 +127,7 @@ def show(id: str, cluster: ChosenCluster, output: str) -> None:
 @key.command("change")
 @click.argument("id", metavar="ID")
 @click.option("--name")
-@_grants
+@GRANTS
 @click.option("--expires", type=AgeType(), metavar="AGE", help="From now on, such as 90d; never.")
 @_limits
 @connecting
@@ -216,8 +155,8 @@ def change(
     with cluster.connect() as client:
         found = client.keys.change(id, **said)
         show_fields(_fields(found), output)
-        _tell_missing(client, grants)
-    _doubt(grants)
+        tell_missing(client, grants)
+    tell_doubtful(grants)
 
 
 @key.command("rotate")
@@ -312,30 +251,8 @@ def _show_fresh(made: FreshKey, kept: NewSecretFile | None, output: str) -> None
     _give(str(made.text), kept)
 
 
-def _doubt(grants: tuple[Grant, ...]) -> None:
-    """Say what a prefix gives where somebody may have meant a folder, or a pattern."""
-    for each in grants:
-        if "*" in each.prefix:
-            told = f"the * stands for itself in names; {each.prefix.partition('*')[0]!r} is the prefix of all that begin so"
-        elif each.prefix and not each.prefix.endswith("/"):
-            told = f"it gives every name that begins so, {each.prefix + '-other'!r} too; {each.prefix + '/'!r} is that folder"
-        else:
-            continue
-        click.echo(f"ambry: {_grant(each)}: {told}", err=True)
-
-
 def _may(info: KeyInfo) -> str:
-    return " ".join(_grant(each) for each in info.grants)
-
-
-def _grant(grant: Grant) -> str:
-    from ambry.rest.access import ALL_ROLES, ANY, role_of
-
-    roles = "all" if role_of(grant.roles) == ALL_ROLES else ",".join(grant.roles)
-    place = (
-        f"{grant.account}/{grant.container}/{grant.prefix}" if grant.prefix else f"{grant.account}/{grant.container}"
-    )
-    return roles if (grant.account, grant.container, grant.prefix) == (ANY, ANY, "") else f"{roles}@{place}"
+    return " ".join(text_of(each) for each in info.grants)
 
 
 def _row(info: KeyInfo) -> list[str]:
@@ -351,7 +268,7 @@ def _fields(info: KeyInfo) -> dict[str, Any]:
     return {
         "id": info.id,
         "name": info.name,
-        "may": [_grant(each) for each in info.grants],
+        "may": [text_of(each) for each in info.grants],
         "created": _time(info.created, ""),
         "created_by": info.created_by,
         "expires": _time(info.expires, "never"),

@@ -25,7 +25,7 @@ from ambry import (
     TransferConfig,
     Unauthenticated,
 )
-from ambry.cli.keys import GrantType
+from ambry.cli.grants import GrantType
 from ambry.cli.main import cli
 from ambry.clock import SystemClock
 from ambry.rest.access import key_text
