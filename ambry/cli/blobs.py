@@ -14,7 +14,7 @@ from ambry.cli.local_files import is_special, write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
 from ambry.client.model import ByteRange, Progress
-from ambry.client.refs import Ref
+from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
@@ -119,52 +119,61 @@ def fetch(
     in_json: bool,
 ) -> None:
     """A blob, or a range of it, into a file."""
-    if path is not None:
-        blob, file = client.resolve(ref), Path(path)
-    else:
-        info = client.head(ref)
-        blob, file = info.id, Path(own_name(info, quiet))
+    info = client.head(ref)
+    found, file = found_as(info), Path(own_name(info, quiet) if path is None else path)
     if is_special(str(file)):
-        with client.get(blob, range=byte_range) as reader:
+        with client.get(found, range=byte_range) as reader:
             write_special(str(file), reader.iter_chunks())
         return
     with progress_bar(file.name, quiet) as progress:
         if byte_range is None:
-            size = save(client, blob, file, overwrite=overwrite, resume=resume, progress=progress)
+            size = save(client, found, file, overwrite=overwrite, resume=resume, progress=progress)
         else:
-            size = save_range(client, blob, byte_range, file, overwrite=overwrite, progress=progress)
+            size = save_range(client, found, byte_range, file, overwrite=overwrite, progress=progress)
     if in_json:
-        click.echo(json.dumps({"file": str(file), "id": str(blob), "size": size}))
+        click.echo(json.dumps({"file": str(file), "id": str(info.id), "size": size}))
     elif not quiet:
         click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
 
 
 def save(
-    client: AmbryClient, blob: BlobId, path: Path, *, overwrite: bool, resume: bool, progress: Progress | None
+    client: AmbryClient,
+    found: BlobId | PinnedName,
+    path: Path,
+    *,
+    overwrite: bool,
+    resume: bool,
+    progress: Progress | None,
 ) -> int:
     """A blob into a file; its size. When it breaks off, says what is kept and how to go on."""
     from ambry.client.part_file import part_path, part_size
 
     try:
-        return client.get_file(blob, path, overwrite=overwrite, resume=resume, progress=progress).size
+        return client.get_file(found, path, overwrite=overwrite, resume=resume, progress=progress).size
     except (AmbryError, OSError, KeyboardInterrupt):
-        if resume and (kept := part_size(path, blob)):
-            part = printable(str(part_path(path, blob)))
+        if resume and (kept := part_size(path, id_in(found))):
+            part = printable(str(part_path(path, id_in(found))))
             click.echo(f"ambry: {kept} bytes are kept in {part}; the same command goes on from there", err=True)
         raise
 
 
 def save_range(
-    client: AmbryClient, blob: BlobId, byte_range: ByteRange, path: Path, *, overwrite: bool, progress: Progress | None
+    client: AmbryClient,
+    found: BlobId | PinnedName,
+    byte_range: ByteRange,
+    path: Path,
+    *,
+    overwrite: bool,
+    progress: Progress | None,
 ) -> int:
     """A range into a file, which appears when it is whole; the range's size."""
     from ambry.client.part_file import PartFile
     from ambry.clock import system_random
 
     unique = system_random().randbytes(16).hex()
-    part = PartFile(path, blob, overwrite=overwrite, unique=unique, resume=False)
+    part = PartFile(path, id_in(found), overwrite=overwrite, unique=unique, resume=False)
     try:
-        with client.get(blob, range=byte_range) as reader:
+        with client.get(found, range=byte_range) as reader:
             total = reader.remaining
             for chunk in reader.iter_chunks():
                 part.write(chunk)

@@ -21,6 +21,7 @@ from ambry.cli.sides import PIPE, Blob, Here, Pattern, Pipe, Side, There, side_o
 from ambry.cli.transfers import AcrossStep, DownloadStep, Mover, Step, UploadStep
 from ambry.client.model import BlobInfo
 from ambry.client.names import NameEntry
+from ambry.client.refs import PinnedName, found_entry
 from ambry.errors import InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 
@@ -318,12 +319,12 @@ def _path(source: CopySource, item: CopyItem[Origin], *, into: bool) -> str:
     return joined(source.name, item.path) if into and not source.contents else item.path
 
 
-def _blob(what: Origin) -> tuple[str, BlobId]:
-    """As it is shown, and its id."""
+def _blob(what: Origin) -> tuple[str, BlobId | PinnedName]:
+    """As it is shown, and as it is read."""
     if isinstance(what, NameEntry):
         if what.id is None:
             raise InvalidRequest(f"{what.ref} is a folder")
-        return str(what.ref), what.id
+        return str(what.ref), found_entry(what.ref, what.id)
     if isinstance(what, BlobId):
         return str(what), what
     raise TypeError(f"{what!r} is in no store")

@@ -15,6 +15,7 @@ import click
 from ambry.cli.failures import report_one
 from ambry.cli.output import own_name, printable, progress_bar, to_json
 from ambry.client.model import BlobInfo
+from ambry.client.refs import PinnedName, found_as
 from ambry.errors import AmbryError, BlobNotFound
 from ambry.ids import BlobId
 
@@ -65,7 +66,7 @@ class Fetching:
                     continue
                 info, file = result.info, self._file(result.info)
                 if info.size > SMALL_BYTES:
-                    self._large(blob, info.id, file)
+                    self._large(blob, found_as(info), file)
                     continue
                 if held + info.size > BATCH_BYTES:
                     self._small(batch)
@@ -83,11 +84,11 @@ class Fetching:
         self._taken.add(name)
         return self._directory / name
 
-    def _large(self, blob: str, blob_id: BlobId, file: Path) -> None:
+    def _large(self, blob: str, found: BlobId | PinnedName, file: Path) -> None:
         try:
             with progress_bar(file.name, self._quiet) as progress:
                 info = self._client.get_file(
-                    blob_id, file, overwrite=self._overwrite, resume=self._resume, progress=progress
+                    found, file, overwrite=self._overwrite, resume=self._resume, progress=progress
                 )
         except (AmbryError, OSError) as error:
             self._code = report_one(error, blob, self._code)
@@ -97,9 +98,8 @@ class Fetching:
     def _small(self, batch: Sequence[tuple[str, BlobInfo, Path]]) -> None:
         from ambry.client.part_file import write_file
 
-        # By id: a name may point to another blob by now.
         for (blob, info, file), result in zip(
-            batch, self._client.get_many([info.id for _, info, _ in batch]), strict=True
+            batch, self._client.get_many([found_as(info) for _, info, _ in batch]), strict=True
         ):
             try:
                 if result.error is not None:

@@ -23,6 +23,7 @@ from ambry.cli.transfers import AcrossStep, DownloadStep, Mover, Step, UploadSte
 from ambry.cli.workers import Workers
 from ambry.client.model import BlobInfo
 from ambry.client.names import NameEntry
+from ambry.client.refs import found_as, found_entry
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 
 if TYPE_CHECKING:
@@ -173,10 +174,10 @@ class _Doing:
             return UploadStep(item.what, item.size, below_folder(to.place, path))
         if not isinstance(item.what, NameEntry) or item.what.id is None:
             raise TypeError("what a folder of names lists has an id")
-        shown = str(item.what.ref)
+        shown, found = str(item.what.ref), found_entry(item.what.ref, item.what.id)
         if isinstance(to, There):
-            return AcrossStep(item.what.id, shown, item.size, below_folder(to.place, path))
-        return DownloadStep(item.what.id, shown, item.size, to.path, path)
+            return AcrossStep(found, shown, item.size, below_folder(to.place, path))
+        return DownloadStep(found, shown, item.size, to.path, path)
 
     def _delete(self, paths: Sequence[str]) -> None:
         if isinstance(self.target.side, Here):
@@ -308,7 +309,7 @@ def _same(
                     client = other.client or one.client
                     if client is None:
                         return
-                    with client.get(info.id) as reader:
+                    with client.get(found_as(info)) as reader:
                         alike = same_bytes(what, reader.iter_chunks())
             if alike:
                 with workers.lock:

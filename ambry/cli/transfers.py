@@ -18,7 +18,7 @@ from ambry.cli.planning import last_part
 from ambry.cli.sides import PIPE
 from ambry.cli.workers import Workers
 from ambry.client.model import BlobInfo, Progress
-from ambry.client.refs import NameRef
+from ambry.client.refs import NameRef, PinnedName, id_in
 from ambry.errors import AlreadyExists, AmbryError, Unauthenticated
 from ambry.ids import BlobId
 
@@ -47,11 +47,15 @@ class UploadStep:
 class DownloadStep:
     """A blob into a file below a folder, which may be empty; or to the standard output."""
 
-    blob: BlobId
+    found: BlobId | PinnedName
     shown: str
     size: int
     root: str
     path: str
+
+    @property
+    def blob(self) -> BlobId:
+        return id_in(self.found)
 
     @property
     def label(self) -> str:
@@ -66,11 +70,15 @@ class DownloadStep:
 class AcrossStep:
     """A blob of one store under a name of another one, or of the same; `renamed` is its own name, where that is to change."""
 
-    blob: BlobId
+    found: BlobId | PinnedName
     shown: str
     size: int
     place: NameRef
     renamed: NameRef | None = None
+
+    @property
+    def blob(self) -> BlobId:
+        return id_in(self.found)
 
     @property
     def label(self) -> str:
@@ -158,15 +166,15 @@ class Mover:
     def _download(self, step: DownloadStep, progress: Progress | None) -> BlobInfo | None:
         client = _needed(self.reading)
         if step.path == PIPE and not step.root:
-            with client.get(step.blob) as reader:
+            with client.get(step.found) as reader:
                 copy(reader, standard_output())
             return None
         if is_special(step.target):
-            with client.get(step.blob) as reader:
+            with client.get(step.found) as reader:
                 write_special(step.target, reader.iter_chunks())
             return None
         target = make_room(step.root, step.path) if step.root else step.path
-        return client.get_file(step.blob, target, overwrite=not self.keep, progress=progress)
+        return client.get_file(step.found, target, overwrite=not self.keep, progress=progress)
 
     def _across(self, step: AcrossStep, progress: Progress | None) -> BlobInfo:
         # It brings asyncio, for its clock, which whoever lists the commands does not wait for.
@@ -176,7 +184,7 @@ class Mover:
         if step.renamed is not None:
             return writing.rename(step.renamed, step.place, overwrite=not self.keep)
         return copy_blob(
-            reading, writing, step.blob, step.place, if_absent=self.keep, said=self.said, progress=progress
+            reading, writing, step.found, step.place, if_absent=self.keep, said=self.said, progress=progress
         )
 
 

@@ -11,6 +11,7 @@ import click
 from ambry.cli.arguments import ChosenCluster, as_size, connecting
 from ambry.cli.local_files import picture_file
 from ambry.cli.output import printable
+from ambry.client.refs import found_as
 from ambry.errors import InvalidRequest, TooLarge
 
 SIZE_MAX = "32M"
@@ -57,7 +58,7 @@ def open_blob(blob: str, cluster: ChosenCluster, max_size: int) -> None:
         info = client.head(blob)
         if info.size > max_size:
             raise TooLarge(f"{blob} has {info.size} bytes, more than --max-size {max_size}; `ambry get` fetches it")
-        data = client.get_bytes(info.id, max_size=max_size)
+        data = client.get_bytes(found_as(info), max_size=max_size)
     if suffix := image_suffix(data):
         file = picture_file(data, suffix)
         if click.launch(file) != 0:

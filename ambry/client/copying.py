@@ -13,7 +13,7 @@ from ambry.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from ambry.client.model import BlobInfo, Progress, UploadedPart
-    from ambry.client.refs import NameRef
+    from ambry.client.refs import NameRef, PinnedName
     from ambry.client.sync.client import AmbryClient
     from ambry.ids import BlobId
 
@@ -38,26 +38,27 @@ def said_by(info: BlobInfo, clock: Clock | None = None) -> dict[str, Any]:
 def copy_blob(
     reading: AmbryClient,
     writing: AmbryClient,
-    blob: BlobId,
+    blob: BlobId | PinnedName,
     place: NameRef,
     *,
     if_absent: bool = False,
     said: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> BlobInfo:
-    """Copy a blob of `reading` to a name of `writing`; `said` stands in place of what the blob says of itself.
+    """Copy a blob of `reading`, as it was found there, to a name of `writing`.
 
-    The digest that it has over there is compared with all bytes that arrived. Raises what the clients' calls raise.
+    `said` stands in place of what the blob says of itself. The digest that it has over there is compared with all
+    bytes that arrived. Raises what the clients' calls raise.
     """
     info = reading.head(blob)
     told = {**said_by(info), **(said or {})}
     if info.size <= WHOLE_BYTES:
-        return writing.put(reading.get_bytes(info.id), name=place, if_absent=if_absent, progress=progress, **told)
+        return writing.put(reading.get_bytes(blob), name=place, if_absent=if_absent, progress=progress, **told)
     sent = 0
     parts: list[UploadedPart] = []
     with writing.start_upload(name=place, if_absent=if_absent, **told) as upload:
         for number, start in enumerate(range(0, info.size, PART_BYTES), start=1):
-            piece = reading.get_bytes(info.id, range=(start, min(start + PART_BYTES, info.size)))
+            piece = reading.get_bytes(blob, range=(start, min(start + PART_BYTES, info.size)))
             parts.append(upload.write_part(number, piece))
             sent += len(piece)
             if progress is not None:

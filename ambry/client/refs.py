@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import names
 from ambry.rest.text import percent_decoded
+
+if TYPE_CHECKING:
+    from ambry.client.model import BlobInfo
 
 SCHEME = "ambry://"
 LATEST = "LATEST"
@@ -44,6 +47,17 @@ class NameRef:
     def __str__(self) -> str:
         """As it can be pasted, where account and container are known."""
         return f"{SCHEME}{_shown(self.account)}/{_shown(self.container)}/{_shown(self.name, '/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedName(NameRef):
+    """A name, and the blob that it pointed to when it was looked up. What is read is that blob and no other.
+
+    It is asked for by the name as long as that points there, and by its id then: a key for a name prefix reads no ids.
+    """
+
+    blob: BlobId = field(kw_only=True)
+    etag: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,23 @@ def place_of(ref: Ref | object, *, account: str, container: str) -> Place:
     if _NEARLY_AN_ID.fullmatch(ref):
         return id_of(ref)
     return _written_id(ref) or name_place(ref, account=account, container=container)
+
+
+def found_as(info: BlobInfo) -> BlobId | PinnedName:
+    """What a blob is read by once it was looked up: by the name that it was asked for by, else by its id."""
+    if not info.name:
+        return info.id
+    return PinnedName(info.name, info.account, info.container, blob=info.id, etag=info.etag)
+
+
+def found_entry(ref: NameRef, blob: BlobId) -> PinnedName:
+    """What a blob is read by that a list of names told."""
+    return PinnedName(ref.name, ref.account, ref.container, blob=blob)
+
+
+def id_in(found: BlobId | PinnedName) -> BlobId:
+    """The blob that was found."""
+    return found.blob if isinstance(found, PinnedName) else found
 
 
 def name_place(name: str | NameRef, *, account: str, container: str) -> NameRef:

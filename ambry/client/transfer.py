@@ -10,11 +10,20 @@ from __future__ import annotations
 from ambry.checksum import Buffer, Digester, new_digester
 from ambry.client.model import BlobInfo, ByteRange, Progress, Verify
 from ambry.client.pace import Bandwidth
-from ambry.client.refs import Place, subject_of
+from ambry.client.refs import NameRef, PinnedName, Place, found_as, subject_of
 from ambry.client.sources import Body
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest, Headers, header_int
-from ambry.errors import ChecksumMismatch, InvalidRequest, PeerConnectionLost, ProtocolViolation
+from ambry.errors import (
+    AccessDenied,
+    AmbryError,
+    BlobNotFound,
+    ChecksumMismatch,
+    InvalidRequest,
+    PeerConnectionLost,
+    PreconditionFailed,
+    ProtocolViolation,
+)
 from ambry.rest import names
 
 
@@ -119,7 +128,8 @@ class BlobUpload:
 class BlobDownload:
     """One read, over as many answers as it takes. `position` is the next byte of the blob to come.
 
-    What a name points to may change while it is read: the first answer says which blob it is, and all others are of that.
+    What a name points to may change while it is read: the first answer says which blob it is, and all others are of that, by
+    the name as long as it points there, and by the id then.
     """
 
     def __init__(
@@ -138,6 +148,8 @@ class BlobDownload:
         self._hashed_elsewhere = hashed_elsewhere
         self._whole = byte_range is None or hashed_elsewhere
         self._info: BlobInfo | None = None
+        self._moved: AmbryError | None = None
+        """What the name said when it no longer pointed to the blob."""
         self.position = 0
         self.stop = 0
         self.pace: Bandwidth | None = None
@@ -160,13 +172,26 @@ class BlobDownload:
 
     def request(self) -> ApiRequest:
         """The next request: the first, or the rest of what was asked for."""
-        if self._info is None:
-            return wire.blob_request("GET", self._place, self._range)
-        return wire.blob_request("GET", self._info.id, ByteRange(self.position, self.stop))
+        left = self._range if self._info is None else ByteRange(self.position, self.stop)
+        return wire.blob_request("GET", self._place, left)
+
+    def goes_by_id(self, error: AmbryError) -> bool:
+        """Whether a failure says that the name no longer points to the blob: the next request is by its id."""
+        if not isinstance(self._place, PinnedName) or not isinstance(error, (PreconditionFailed, BlobNotFound)):
+            return False
+        self._place, self._moved = self._place.blob, error
+        return True
+
+    def refused(self, error: AmbryError) -> AmbryError:
+        """What a failure is about: one who may not read by the id is told what became of the name."""
+        return self._moved if self._moved is not None and isinstance(error, AccessDenied) else error
 
     def accept(self, status: int, headers: Headers) -> None:
-        """Judge the head of an answer. Raises ProtocolViolation, or ChecksumMismatch if it is of other content."""
-        info = wire.parse_info(self._place if self._info is None else self._info.id, headers)
+        """Judge the head of an answer. Raises ProtocolViolation, ChecksumMismatch if it is of other content, or
+        PreconditionFailed if it is of another blob than the one that the name pointed to.
+        """
+        info = wire.parse_info(self._place, headers)
+        wire.check_found(self._place, info)
         if self._info is not None:
             if (info.size, info.checksum) != (self._info.size, self._info.checksum):
                 raise ChecksumMismatch(f"{self.subject} changed while it was read, which must never be; report this")
@@ -196,6 +221,8 @@ class BlobDownload:
                     f"{self.subject} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
                 )
             self._info = info
+            if not isinstance(self._place, PinnedName):
+                self._place = found_as(info) if isinstance(self._place, NameRef) else info.id
             self.position, self.stop = wanted.start, wanted.stop
             if not self.remaining:
                 self._finish()

@@ -60,6 +60,7 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
                 f"a file is not written with {', '.join(unknown)}, but with {', '.join(sorted(OF_UPLOADS))}"
             )
         self._client: AmbryClient = fs.client
+        self._found = fs.found
         self._name = None if mode == "rb" else fs.name_of(path)
         self._before = in_flight()
         if details is not None:
@@ -86,7 +87,7 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
     # --- reading ---
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        data = self._client.get_bytes(self.details["id"], range=(start, end))
+        data = self._client.get_bytes(self._found(self.path, self.details["id"]), range=(start, end))
         self._order.passed(start, data)
         return data
 

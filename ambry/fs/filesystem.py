@@ -13,7 +13,7 @@ from fsspec.utils import isfilelike
 
 from ambry.client.copying import copy_blob
 from ambry.client.model import ClientOptions
-from ambry.client.refs import NameRef
+from ambry.client.refs import NameRef, PinnedName, found_entry
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, UpdateConflict
 from ambry.fs.directories import MadeDirectories
@@ -141,7 +141,7 @@ class AmbryFileSystem(Listing):
             here.mkdir(parents=True, exist_ok=True)
             return
         here.parent.mkdir(parents=True, exist_ok=True)
-        self.client.get_file(info["id"], here, overwrite=True, progress=progress_of(callback))
+        self.client.get_file(self.found(rpath, info["id"]), here, overwrite=True, progress=progress_of(callback))
 
     # --- writing ---
 
@@ -169,9 +169,14 @@ class AmbryFileSystem(Listing):
         info = self.info(path1)
         if info["type"] == "directory":
             return
-        self._copy(info["id"], path2)
+        self._copy(self.found(path1, info["id"]), path2)
 
-    def _copy(self, blob: BlobId, path: str) -> None:
+    def found(self, path: str, blob: BlobId) -> BlobId | PinnedName:
+        """As the blob is read that the file was when it was looked at."""
+        ref = self._where(path).ref
+        return found_entry(ref, blob) if isinstance(ref, NameRef) else blob
+
+    def _copy(self, blob: BlobId | PinnedName, path: str) -> None:
         copy_blob(self.client, self.client, blob, self.name_of(path))
 
     def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
@@ -199,7 +204,7 @@ class AmbryFileSystem(Listing):
             self.client.rename(old, new, overwrite=True)
             return
         blob = self.client.resolve(old)
-        self._copy(blob, path2)
+        self._copy(self.found(path1, blob), path2)
         if self.client.resolve(old) != blob:
             raise UpdateConflict(f"{old} points to another blob since it was copied; it stays, beside its copy")
         self.client.delete(old)

@@ -14,7 +14,7 @@ from fsspec.utils import stringify_path
 from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError, InvalidRequest
+from ambry.errors import AccessDenied, AmbryError, InvalidRequest
 from ambry.fs.directories import MadeDirectories
 from ambry.fs.entries import Info, directory_info, entry_info, file_info
 from ambry.fs.paths import Where, path_of, url_of, where_of
@@ -53,6 +53,10 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
             except FileNotFoundError:
                 if where.blob is not None:
                     raise
+            except AccessDenied:  # A key for what is beneath a directory has no right to a file in its place.
+                if where.blob is not None or not self._is_directory(where):
+                    raise
+                return directory_info(where.path)
             except InvalidRequest:
                 self._check_container(where)
                 raise

@@ -14,7 +14,7 @@ from ambry.client.aio.waiting import ASYNCHRONOUS, at_once
 from ambry.client.coalescing import coalesced, cut_out
 from ambry.client.model import BatchResult, ByteRange, Timeout, check_type
 from ambry.client.options import as_range
-from ambry.client.refs import NameRef, Ref
+from ambry.client.refs import NameRef, PinnedName, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobDownload, BlobUpload
@@ -61,16 +61,18 @@ class AsyncBatches(AsyncBlobs):
         check_type("coalesce", coalesce, Integral, "a number of bytes")
         if coalesce < 0:
             raise InvalidRequest(f"coalesce must not be negative, not {coalesce}")
-        blob = await self._identify(ref, timeout)
+        found_by = await self._find(ref, timeout)
         plan = coalesced([asked for each in ranges if (asked := as_range(each)) is not None], coalesce)
         large = [place for place, span in enumerate(plan.spans) if _size_of(span) >= LARGE_BYTES]
         small = [place for place in range(len(plan.spans)) if place not in set(large)]
         spans = [[plan.spans[place]] for place in small]
-        found = dict(zip(small, await self._read("get", [blob] * len(small), spans, timeout), strict=True))
+        found = dict(zip(small, await self._read("get", [found_by] * len(small), spans, timeout), strict=True))
 
         async def one(place: int) -> None:
-            async with await self._open(BlobDownload(blob, plan.spans[place], verify=self._verify), timeout) as reader:
-                found[place] = [BatchResult(id=blob, info=reader.info, data=await reader.read())]
+            async with await self._open(
+                BlobDownload(found_by, plan.spans[place], verify=self._verify), timeout
+            ) as reader:
+                found[place] = [BatchResult(id=reader.info.id, info=reader.info, data=await reader.read())]
 
         if large:
             await at_once(one, large, self._transfer.max_concurrency, _nothing)
@@ -155,6 +157,16 @@ class AsyncBatches(AsyncBlobs):
             expected = [1] * len(batch.subjects)
             reader = await self._parts(batch, expected, timeout)
             found += [[reader.found[index, 0]] for index in range(len(expected))]
+        moved = {
+            index: place.blob
+            for index, place in enumerate(places)
+            if isinstance(place, PinnedName) and wire.is_moved(place, found[index][0])
+        }
+        if moved:
+            again = None if ranges is None else [ranges[index] for index in moved]
+            by_id = await self._read(name, list(moved.values()), again, timeout)
+            for index, result in zip(moved, by_id, strict=True):
+                found[index] = [wire.told_of(places[index], found[index][0], result[0])]
         return found
 
     async def _parts(

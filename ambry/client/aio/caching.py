@@ -8,7 +8,7 @@ from ambry.client.aio.downloads import AsyncDownloads
 from ambry.client.aio.waiting import blocking
 from ambry.client.cache import Arrival, BlobCache
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
-from ambry.client.refs import Ref
+from ambry.client.refs import Ref, found_as
 from ambry.errors import Offline, RequestTimeout
 from ambry.ids import BlobId
 
@@ -48,6 +48,7 @@ class AsyncCaching(AsyncDownloads):
         """
         cache = self._cache_in(cache_dir)
         blob, info = await self._meant(cache, ref, timeout)
+        found_by = blob if info is None else found_as(info)
         if (found := await blocking(cache.find, blob, verify=verify)) is not None:
             return found
         if self._cache.offline:
@@ -62,7 +63,7 @@ class AsyncCaching(AsyncDownloads):
                 info = await self.head(blob, timeout=timeout)
             await blocking(cache.make_room, blob, info.size)
             await self.get_file(
-                blob, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
+                found_by, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
             )
             return await blocking(arrival.admit, info.checksum)
         finally:

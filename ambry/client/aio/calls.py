@@ -9,14 +9,14 @@ from ambry.client.aio.transport import AsyncResponse, AsyncTransport
 from ambry.client.aio.waiting import ASYNCHRONOUS, AsyncMemoryGate, Sleep, pause
 from ambry.client.model import BlobInfo, Timeout
 from ambry.client.options import ClientBase
-from ambry.client.refs import Place, Ref
+from ambry.client.refs import PinnedName, Place, Ref, found_as
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobDownload, BlobUpload
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import refusals
 from ambry.client.wire.message import ANSWER_BYTES_MAX, ApiRequest, Headers, violation
-from ambry.errors import AmbryError, PeerConnectionLost
+from ambry.errors import AccessDenied, AmbryError, BlobNotFound, PeerConnectionLost, PreconditionFailed
 from ambry.ids import BlobId
 
 T = TypeVar("T")
@@ -92,9 +92,26 @@ class AsyncCalls(ClientBase):
         place = self._place(ref)
         return place if isinstance(place, BlobId) else (await self._head(place, timeout)).id
 
+    async def _find(self, ref: Ref, timeout: Timeout | None) -> BlobId | PinnedName:
+        """The same, as it is read from then on. Raises BlobNotFound."""
+        place = self._place(ref)
+        if isinstance(place, (BlobId, PinnedName)):
+            return place
+        return found_as(await self._head(place, timeout))
+
     async def _head(self, place: Place, timeout: Timeout | None) -> BlobInfo:
-        headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
-        return blob_wire.parse_info(place, headers)
+        try:
+            headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
+            info = blob_wire.parse_info(place, headers)
+            blob_wire.check_found(place, info)
+        except (PreconditionFailed, BlobNotFound) as moved:
+            if not isinstance(place, PinnedName):
+                raise
+            try:
+                return await self._head(place.blob, timeout)
+            except AccessDenied:
+                raise moved from None
+        return info
 
     async def _repeat(
         self,
@@ -115,6 +132,10 @@ class AsyncCalls(ClientBase):
                 if response is not None:
                     refusals.note_request(error, response.headers)
                     response.abort(error)
+                if download is not None:
+                    if download.goes_by_id(error):
+                        continue
+                    error = download.refused(error)
                 await self._sleep(attempts.failed(error))
             else:
                 attempts.succeeded()

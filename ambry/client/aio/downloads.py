@@ -12,7 +12,7 @@ from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, 
 from ambry.client.pace import Bandwidth
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import PieceSpan, cut
-from ambry.client.refs import Ref
+from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.client.transfer import BlobDownload
 from ambry.errors import ChecksumMismatch, RangeNotSatisfiable
 from ambry.ids import BlobId
@@ -47,9 +47,10 @@ class AsyncDownloads(AsyncBlobs):
         'hello world'
         """
         place = self._place(ref)
-        known = None if isinstance(place, BlobId) else await self.head(place, timeout=timeout)
-        blob = await self._identify(ref if known is None else known.id, timeout)
-        asked = _Asked(blob, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
+        known = None if isinstance(place, (BlobId, PinnedName)) else await self.head(place, timeout=timeout)
+        found = await self._find(ref, timeout) if known is None else found_as(known)
+        blob = id_in(found)
+        asked = _Asked(found, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
         gathering = Gathering(part, asked.transfer.chunk_size, progress)
@@ -78,7 +79,7 @@ class AsyncDownloads(AsyncBlobs):
         section_size = moved.part_size if moved.max_concurrency > 1 else ALL_BYTES
         missing = gathering.missing(section_size)
         if gathering.pieces.size and not missing:
-            info = await self.head(asked.blob, timeout=self._left(asked.timeout, asked.due))
+            info = await self.head(asked.found, timeout=self._left(asked.timeout, asked.due))
             if info.size == gathering.pieces.size:
                 return info
             await blocking(gathering.restart)
@@ -114,7 +115,7 @@ class AsyncDownloads(AsyncBlobs):
                 async with opened as reading:
                     if (reading.info.size, reading.info.checksum) != (info.size, info.checksum):
                         raise ChecksumMismatch(
-                            f"blob {asked.blob} changed while it was read, which must never be; report this"
+                            f"blob {id_in(asked.found)} changed while it was read, which must never be; report this"
                         )
                     await self._fill(gathering, reading, section.span)
             except BaseException as error:
@@ -148,7 +149,7 @@ class AsyncDownloads(AsyncBlobs):
 
     async def _section(self, asked: _Asked, wanted: ByteRange) -> AsyncBlobReader:
         whole = None if wanted == ByteRange(0) else wanted
-        download = BlobDownload(asked.blob, whole, verify=self._verify, hashed_elsewhere=True)
+        download = BlobDownload(asked.found, whole, verify=self._verify, hashed_elsewhere=True)
         download.pace = asked.pace
         return await self._open(download, self._left(asked.timeout, asked.due))
 
@@ -156,7 +157,7 @@ class AsyncDownloads(AsyncBlobs):
 class _Asked(NamedTuple):
     """One call. `due` is when it must have ended."""
 
-    blob: BlobId
+    found: BlobId | PinnedName
     transfer: TransferConfig
     pace: Bandwidth | None
     timeout: Timeout | None

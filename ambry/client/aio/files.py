@@ -16,7 +16,7 @@ from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import FileBase, opening
 from ambry.client.aio.writing import AsyncBlobWriter, AsyncWriting
 from ambry.client.model import BlobInfo, Timeout, check_type
-from ambry.client.refs import NameRef, Ref
+from ambry.client.refs import NameRef, Ref, found_as
 from ambry.errors import AlreadyExists, InvalidRequest
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ class AsyncBlobFile(FileBase):
     def __init__(self, client: AsyncUploads, info: BlobInfo, block_size: int, timeout: Timeout | None) -> None:
         self._client = client
         self._info = info
+        self._found = found_as(info)
         self._block_size = block_size
         self._timeout = timeout
         self._ahead = ReadAhead(block_size, info.size)
@@ -231,7 +232,7 @@ class AsyncBlobFile(FileBase):
         if len(held) < left:
             start = self._position + len(held)
             if left - len(held) >= self._block_size:
-                await self._client.get_into(self._info.id, view[len(held) : left], offset=start, timeout=self._timeout)
+                await self._client.get_into(self._found, view[len(held) : left], offset=start, timeout=self._timeout)
                 self._order.passed(start, view[len(held) : left])
                 self._ahead.went_by(self._position + left)
             else:
@@ -271,7 +272,7 @@ class AsyncBlobFile(FileBase):
         end = self._position + size
         if len(held := self._ahead.held(self._position, end)) < size:
             fetch = self._ahead.missing(self._position, end)
-            data = await self._client.get_bytes(self._info.id, range=fetch, timeout=self._timeout)
+            data = await self._client.get_bytes(self._found, range=fetch, timeout=self._timeout)
             self._order.passed(fetch.start, data)
             self._ahead.arrived(data)
             held = self._ahead.held(self._position, end)
@@ -279,7 +280,7 @@ class AsyncBlobFile(FileBase):
 
     async def _straight(self, start: int, end: int) -> bytes:
         """Many bytes at once, which are not kept here beside."""
-        data = await self._client.get_bytes(self._info.id, range=(start, end), timeout=self._timeout)
+        data = await self._client.get_bytes(self._found, range=(start, end), timeout=self._timeout)
         self._order.passed(start, data)
         self._ahead.went_by(end)
         return data

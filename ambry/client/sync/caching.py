@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ambry.client.cache import Arrival, BlobCache
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
-from ambry.client.refs import Ref
+from ambry.client.refs import Ref, found_as
 from ambry.client.sync.downloads import SyncDownloads
 from ambry.client.sync.waiting import blocking
 from ambry.errors import Offline, RequestTimeout
@@ -49,6 +49,7 @@ class SyncCaching(SyncDownloads):
         """
         cache = self._cache_in(cache_dir)
         blob, info = self._meant(cache, ref, timeout)
+        found_by = blob if info is None else found_as(info)
         if (found := blocking(cache.find, blob, verify=verify)) is not None:
             return found
         if self._cache.offline:
@@ -62,7 +63,9 @@ class SyncCaching(SyncDownloads):
             if info is None:
                 info = self.head(blob, timeout=timeout)
             blocking(cache.make_room, blob, info.size)
-            self.get_file(blob, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout)
+            self.get_file(
+                found_by, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
+            )
             return blocking(arrival.admit, info.checksum)
         finally:
             arrival.release()

@@ -10,7 +10,7 @@ from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, 
 from ambry.client.pace import Bandwidth
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import PieceSpan, cut
-from ambry.client.refs import Ref
+from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.client.sync.blobs import SyncBlobs
 from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.waiting import at_once, blocking
@@ -48,9 +48,10 @@ class SyncDownloads(SyncBlobs):
         'hello world'
         """
         place = self._place(ref)
-        known = None if isinstance(place, BlobId) else self.head(place, timeout=timeout)
-        blob = self._identify(ref if known is None else known.id, timeout)
-        asked = _Asked(blob, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
+        known = None if isinstance(place, (BlobId, PinnedName)) else self.head(place, timeout=timeout)
+        found = self._find(ref, timeout) if known is None else found_as(known)
+        blob = id_in(found)
+        asked = _Asked(found, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         keep = resume
         gathering = Gathering(part, asked.transfer.chunk_size, progress)
@@ -79,7 +80,7 @@ class SyncDownloads(SyncBlobs):
         section_size = moved.part_size if moved.max_concurrency > 1 else ALL_BYTES
         missing = gathering.missing(section_size)
         if gathering.pieces.size and not missing:
-            info = self.head(asked.blob, timeout=self._left(asked.timeout, asked.due))
+            info = self.head(asked.found, timeout=self._left(asked.timeout, asked.due))
             if info.size == gathering.pieces.size:
                 return info
             blocking(gathering.restart)
@@ -115,7 +116,7 @@ class SyncDownloads(SyncBlobs):
                 with opened as reading:
                     if (reading.info.size, reading.info.checksum) != (info.size, info.checksum):
                         raise ChecksumMismatch(
-                            f"blob {asked.blob} changed while it was read, which must never be; report this"
+                            f"blob {id_in(asked.found)} changed while it was read, which must never be; report this"
                         )
                     self._fill(gathering, reading, section.span)
             except BaseException as error:
@@ -149,7 +150,7 @@ class SyncDownloads(SyncBlobs):
 
     def _section(self, asked: _Asked, wanted: ByteRange) -> BlobReader:
         whole = None if wanted == ByteRange(0) else wanted
-        download = BlobDownload(asked.blob, whole, verify=self._verify, hashed_elsewhere=True)
+        download = BlobDownload(asked.found, whole, verify=self._verify, hashed_elsewhere=True)
         download.pace = asked.pace
         return self._open(download, self._left(asked.timeout, asked.due))
 
@@ -157,7 +158,7 @@ class SyncDownloads(SyncBlobs):
 class _Asked(NamedTuple):
     """One call. `due` is when it must have ended."""
 
-    blob: BlobId
+    found: BlobId | PinnedName
     transfer: TransferConfig
     pace: Bandwidth | None
     timeout: Timeout | None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from ambry.blob import Durability
 from ambry.client.ahead import FIRST_AHEAD, InOrder, ReadAhead
 from ambry.client.model import BlobInfo, Timeout, check_type
-from ambry.client.refs import NameRef, Ref
+from ambry.client.refs import NameRef, Ref, found_as
 from ambry.client.sync.uploads import SyncUploads
 from ambry.client.sync.waiting import FileBase, opening
 from ambry.client.sync.writing import BlobWriter, SyncWriting
@@ -142,6 +142,7 @@ class BlobFile(FileBase):
     def __init__(self, client: SyncUploads, info: BlobInfo, block_size: int, timeout: Timeout | None) -> None:
         self._client = client
         self._info = info
+        self._found = found_as(info)
         self._block_size = block_size
         self._timeout = timeout
         self._ahead = ReadAhead(block_size, info.size)
@@ -232,7 +233,7 @@ class BlobFile(FileBase):
         if len(held) < left:
             start = self._position + len(held)
             if left - len(held) >= self._block_size:
-                self._client.get_into(self._info.id, view[len(held) : left], offset=start, timeout=self._timeout)
+                self._client.get_into(self._found, view[len(held) : left], offset=start, timeout=self._timeout)
                 self._order.passed(start, view[len(held) : left])
                 self._ahead.went_by(self._position + left)
             else:
@@ -272,7 +273,7 @@ class BlobFile(FileBase):
         end = self._position + size
         if len(held := self._ahead.held(self._position, end)) < size:
             fetch = self._ahead.missing(self._position, end)
-            data = self._client.get_bytes(self._info.id, range=fetch, timeout=self._timeout)
+            data = self._client.get_bytes(self._found, range=fetch, timeout=self._timeout)
             self._order.passed(fetch.start, data)
             self._ahead.arrived(data)
             held = self._ahead.held(self._position, end)
@@ -280,7 +281,7 @@ class BlobFile(FileBase):
 
     def _straight(self, start: int, end: int) -> bytes:
         """Many bytes at once, which are not kept here beside."""
-        data = self._client.get_bytes(self._info.id, range=(start, end), timeout=self._timeout)
+        data = self._client.get_bytes(self._found, range=(start, end), timeout=self._timeout)
         self._order.passed(start, data)
         self._ahead.went_by(end)
         return data

@@ -10,10 +10,18 @@ import msgspec
 
 from ambry.checksum import digest
 from ambry.client.model import BatchResult, ByteRange, Verify
-from ambry.client.refs import NameRef, Place, VersionRef
+from ambry.client.refs import NameRef, PinnedName, Place, VersionRef
 from ambry.client.wire import blobs, refusals
 from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.errors import AmbryError, ChecksumMismatch, InvalidRequest, PeerConnectionLost
+from ambry.errors import (
+    AccessDenied,
+    AmbryError,
+    BlobNotFound,
+    ChecksumMismatch,
+    InvalidRequest,
+    PeerConnectionLost,
+    PreconditionFailed,
+)
 from ambry.ids import BlobId
 from ambry.rest import frames, names
 
@@ -42,6 +50,23 @@ def item_of(place: Place) -> BlobId | NameRef:
     if isinstance(place, VersionRef):
         raise InvalidRequest(f"a batch is of ids and names; look {place} up with resolve, and give its id")
     return place
+
+
+def is_moved(place: PinnedName, result: BatchResult) -> bool:
+    """Whether a result is not of the blob that the name pointed to when it was looked up."""
+    return isinstance(result.error, BlobNotFound) or (result.info is not None and result.info.id != place.blob)
+
+
+def told_of(place: Place, by_name: BatchResult, by_id: BatchResult) -> BatchResult:
+    """What a name gives that points elsewhere by now: one who may not read by the id is told what became of the name."""
+    if not isinstance(by_id.error, AccessDenied):
+        return by_id
+    if by_name.error is None and by_name.info is not None:
+        try:
+            blobs.check_found(place, by_name.info)
+        except PreconditionFailed as error:
+            return BatchResult(id=by_id.id, error=error)
+    return by_name
 
 
 def list_requests(

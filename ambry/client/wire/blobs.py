@@ -10,9 +10,9 @@ from numbers import Integral
 
 from ambry.blob import Durability
 from ambry.client.model import BlobInfo, ByteRange, Metadata, check_type
-from ambry.client.refs import NameRef, Place, VersionRef, headers_of, path_of, subject_of
+from ambry.client.refs import NameRef, PinnedName, Place, VersionRef, headers_of, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
-from ambry.errors import InvalidBlobId, InvalidRequest
+from ambry.errors import InvalidBlobId, InvalidRequest, PreconditionFailed
 from ambry.ids import BlobId
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text, values
@@ -90,6 +90,8 @@ def put_request(place: Place, request: ApiRequest, *, if_absent: bool, if_match:
 
 def blob_request(method: str, place: Place, byte_range: ByteRange | None = None, *, etag: str = "") -> ApiRequest:
     """GET, HEAD or DELETE of one blob; a range only of a GET (RFC 9110 section 14.2). With `etag` only if it has that."""
+    if isinstance(place, PinnedName):
+        etag = etag or place.etag
     headers = headers_of(place)
     if byte_range is not None:
         headers["range"] = byte_range.header()
@@ -124,6 +126,12 @@ def parse_info(place: Place, headers: Headers) -> BlobInfo:
     if isinstance(place, BlobId):
         return info
     return placed(info, place, headers)
+
+
+def check_found(place: Place, info: BlobInfo) -> None:
+    """Raises PreconditionFailed where a name that was looked up points to another blob by now."""
+    if isinstance(place, PinnedName) and info.id != place.blob:
+        raise PreconditionFailed(f"name {place} points to another blob since it was looked up; read it again")
 
 
 def placed(info: BlobInfo, place: NameRef | VersionRef, headers: Headers) -> BlobInfo:
