@@ -179,7 +179,8 @@ class BlobDownload:
         """Whether a failure says that the name no longer points to the blob: the next request is by its id."""
         if not isinstance(self._place, PinnedName) or not isinstance(error, (PreconditionFailed, BlobNotFound)):
             return False
-        self._place, self._moved = self._place.blob, error
+        self._moved = wire.reword_moved(error, self._place)
+        self._place = self._place.blob
         return True
 
     def refused(self, error: AmbryError) -> AmbryError:

@@ -110,7 +110,7 @@ class AsyncCalls(ClientBase):
             try:
                 return await self._head(place.blob, timeout)
             except AccessDenied:
-                raise moved from None
+                raise blob_wire.reword_moved(moved, place) from None
         return info
 
     async def _repeat(

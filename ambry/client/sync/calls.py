@@ -111,7 +111,7 @@ class SyncCalls(ClientBase):
             try:
                 return self._head(place.blob, timeout)
             except AccessDenied:
-                raise moved from None
+                raise blob_wire.reword_moved(moved, place) from None
         return info
 
     def _repeat(

@@ -12,7 +12,7 @@ from ambry.blob import Durability
 from ambry.client.model import BlobInfo, ByteRange, Metadata, check_type
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef, headers_of, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
-from ambry.errors import InvalidBlobId, InvalidRequest, PreconditionFailed
+from ambry.errors import AmbryError, InvalidBlobId, InvalidRequest, PreconditionFailed
 from ambry.ids import BlobId
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text, values
@@ -131,7 +131,14 @@ def parse_info(place: Place, headers: Headers) -> BlobInfo:
 def check_found(place: Place, info: BlobInfo) -> None:
     """Raises PreconditionFailed where a name that was looked up points to another blob by now."""
     if isinstance(place, PinnedName) and info.id != place.blob:
-        raise PreconditionFailed(f"name {place} points to another blob since it was looked up; read it again")
+        raise reword_moved(PreconditionFailed(), place)
+
+
+def reword_moved(error: AmbryError, place: PinnedName) -> AmbryError:
+    """Say of a condition that does not hold what it was about."""
+    if isinstance(error, PreconditionFailed):
+        error.message = f"the name {place} points to another blob since it was looked up; read it again"
+    return error
 
 
 def placed(info: BlobInfo, place: NameRef | VersionRef, headers: Headers) -> BlobInfo:

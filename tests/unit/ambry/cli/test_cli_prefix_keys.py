@@ -158,7 +158,7 @@ def test_what_began_as_one_blob_stays_that_blob_where_the_name_moves_on(team: Te
             lambda: client.get_bytes(found),
             lambda: client.get_ranges(found, [(0, 3)]),
         ):
-            with pytest.raises(PreconditionFailed):
+            with pytest.raises(PreconditionFailed, match="runs/moving points to another blob since"):
                 read()
         assert client.get_bytes("runs/moving") == other
 
