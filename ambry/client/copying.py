@@ -7,13 +7,15 @@ system copy by this alone, so that none of them forgets what the others keep.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ambry.client.refs import PinnedName
 from ambry.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from ambry.client.model import BlobInfo, Progress, UploadedPart
-    from ambry.client.refs import NameRef, PinnedName
+    from ambry.client.refs import NameRef
     from ambry.client.sync.client import AmbryClient
     from ambry.ids import BlobId
 
@@ -51,6 +53,8 @@ def copy_blob(
     bytes that arrived. Raises what the clients' calls raise.
     """
     info = reading.head(blob)
+    if isinstance(blob, PinnedName):
+        blob = replace(blob, etag=info.etag)
     told = {**said_by(info), **(said or {})}
     if info.size <= WHOLE_BYTES:
         return writing.put(reading.get_bytes(blob), name=place, if_absent=if_absent, progress=progress, **told)

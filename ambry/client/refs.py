@@ -112,9 +112,9 @@ def found_as(info: BlobInfo) -> BlobId | PinnedName:
     return PinnedName(info.name, info.account, info.container, blob=info.id, etag=info.etag)
 
 
-def found_entry(ref: NameRef, blob: BlobId) -> PinnedName:
-    """What a blob is read by that a list of names told."""
-    return PinnedName(ref.name, ref.account, ref.container, blob=blob)
+def found_entry(ref: NameRef, blob: BlobId, etag: str = "") -> PinnedName:
+    """What a blob is read by that a list of names told, which has no ETags."""
+    return PinnedName(ref.name, ref.account, ref.container, blob=blob, etag=etag)
 
 
 def id_in(found: BlobId | PinnedName) -> BlobId:

@@ -23,8 +23,12 @@ from ambry.errors import (
     PeerConnectionLost,
     PreconditionFailed,
     ProtocolViolation,
+    RangeNotSatisfiable,
 )
 from ambry.rest import names
+
+MOVED = (PreconditionFailed, BlobNotFound, RangeNotSatisfiable)
+"""What a name may answer that points to another blob, or to none: the other one may be smaller, where no ETag was known."""
 
 
 class BlobUpload:
@@ -177,7 +181,7 @@ class BlobDownload:
 
     def goes_by_id(self, error: AmbryError) -> bool:
         """Whether a failure says that the name no longer points to the blob: the next request is by its id."""
-        if not isinstance(self._place, PinnedName) or not isinstance(error, (PreconditionFailed, BlobNotFound)):
+        if not isinstance(self._place, PinnedName) or not isinstance(error, MOVED):
             return False
         self._moved = wire.reword_moved(error, self._place)
         self._place = self._place.blob

@@ -87,7 +87,7 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
     # --- reading ---
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        data = self._client.get_bytes(self._found(self.path, self.details["id"]), range=(start, end))
+        data = self._client.get_bytes(self._found(self.details), range=(start, end))
         self._order.passed(start, data)
         return data
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -141,7 +142,7 @@ class AmbryFileSystem(Listing):
             here.mkdir(parents=True, exist_ok=True)
             return
         here.parent.mkdir(parents=True, exist_ok=True)
-        self.client.get_file(self.found(rpath, info["id"]), here, overwrite=True, progress=progress_of(callback))
+        self.client.get_file(self.found(info), here, overwrite=True, progress=progress_of(callback))
 
     # --- writing ---
 
@@ -169,12 +170,13 @@ class AmbryFileSystem(Listing):
         info = self.info(path1)
         if info["type"] == "directory":
             return
-        self._copy(self.found(path1, info["id"]), path2)
+        self._copy(self.found(info), path2)
 
-    def found(self, path: str, blob: BlobId) -> BlobId | PinnedName:
-        """As the blob is read that the file was when it was looked at."""
-        ref = self._where(path).ref
-        return found_entry(ref, blob) if isinstance(ref, NameRef) else blob
+    def found(self, info: Mapping[str, Any]) -> BlobId | PinnedName:
+        """As the blob is read that a file was when it was looked at."""
+        blob: BlobId = info["id"]
+        ref = self._where(info["name"]).ref
+        return found_entry(ref, blob, info.get("ETag", "")) if isinstance(ref, NameRef) else blob
 
     def _copy(self, blob: BlobId | PinnedName, path: str) -> None:
         copy_blob(self.client, self.client, blob, self.name_of(path))
@@ -204,7 +206,7 @@ class AmbryFileSystem(Listing):
             self.client.rename(old, new, overwrite=True)
             return
         blob = self.client.resolve(old)
-        self._copy(self.found(path1, blob), path2)
+        self._copy(found_entry(old, blob), path2)
         if self.client.resolve(old) != blob:
             raise UpdateConflict(f"{old} points to another blob since it was copied; it stays, beside its copy")
         self.client.delete(old)

@@ -21,6 +21,7 @@ from ambry.errors import (
     InvalidRequest,
     PeerConnectionLost,
     PreconditionFailed,
+    RangeNotSatisfiable,
 )
 from ambry.ids import BlobId
 from ambry.rest import frames, names
@@ -54,7 +55,9 @@ def item_of(place: Place) -> BlobId | NameRef:
 
 def is_moved(place: PinnedName, result: BatchResult) -> bool:
     """Whether a result is not of the blob that the name pointed to when it was looked up."""
-    return isinstance(result.error, BlobNotFound) or (result.info is not None and result.info.id != place.blob)
+    return isinstance(result.error, BlobNotFound | RangeNotSatisfiable) or (
+        result.info is not None and result.info.id != place.blob
+    )
 
 
 def told_of(place: Place, by_name: BatchResult, by_id: BatchResult) -> BatchResult:

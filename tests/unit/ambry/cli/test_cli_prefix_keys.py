@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ambry import AccessDenied, AmbryClient, Grant, PreconditionFailed, TransferConfig
+from ambry import AccessDenied, AmbryClient, Grant, NameRef, PreconditionFailed, TransferConfig
 from ambry.cli.main import cli
-from ambry.client.refs import found_as
+from ambry.client.copying import copy_blob
+from ambry.client.refs import found_as, found_entry
 from ambry.clock import SystemClock
 from ambry.fs import AmbryFileSystem
 from ambry.rest.access import key_text
@@ -161,6 +162,23 @@ def test_what_began_as_one_blob_stays_that_blob_where_the_name_moves_on(team: Te
             with pytest.raises(PreconditionFailed, match="runs/moving points to another blob since"):
                 read()
         assert client.get_bytes("runs/moving") == other
+
+
+def test_a_name_of_a_list_that_points_to_a_smaller_blob_by_now_still_gives_the_listed_one(
+    team: Team, tmp_path: Path
+) -> None:
+    first = team.admin.put(LARGE, name="runs/shrinking")
+    (entry,) = team.admin.list("runs/shrinking")
+    listed = found_entry(entry.ref, first.id)
+    team.admin.put(b"less", name="runs/shrinking")
+    team.admin.bind("runs/kept", first.id)
+    spans = [(MIB, MIB + 3), (0, len(LARGE))]
+    assert team.admin.get_bytes(listed, range=spans[0]) == LARGE[MIB : MIB + 3]
+    assert team.admin.get_ranges(listed, spans) == [LARGE[start:stop] for start, stop in spans]
+    assert team.admin.get_file(listed, tmp_path / "listed", transfer=SECTIONS).id == first.id
+    assert (tmp_path / "listed").read_bytes() == LARGE
+    copied = copy_blob(team.admin, team.admin, listed, NameRef("runs/copy", "default", "default"))
+    assert (copied.size, copied.checksum) == (first.size, first.checksum)
 
 
 def test_a_download_that_breaks_goes_on_by_the_name(team: Team, tmp_path: Path) -> None:
