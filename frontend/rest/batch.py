@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
@@ -104,29 +105,19 @@ class Batches:
                     blob_id, container, name = _living(named).id, named.container, named.key.decode()
                     text = str(blob_id)
                 as_everybody = container.public and not exchange.context.who.granted(Role.READ, container, name)
+                unit = Unit(
+                    index=index,
+                    text=text,
+                    named=by_its_name,
+                    container=container,
+                    as_everybody=as_everybody,
+                    id=blob_id,
+                )
                 if ranges is None:
-                    units.append(
-                        Unit(
-                            index=index,
-                            text=text,
-                            named=by_its_name,
-                            container=container,
-                            as_everybody=as_everybody,
-                            id=blob_id,
-                        )
-                    )
+                    units.append(unit)
                     continue
                 units += [
-                    Unit(
-                        index=index,
-                        text=text,
-                        named=by_its_name,
-                        container=container,
-                        as_everybody=as_everybody,
-                        id=blob_id,
-                        range_index=number,
-                        wanted=_range(each),
-                    )
+                    msgspec.structs.replace(unit, range_index=number, wanted=_range(each))
                     for number, each in enumerate(ranges)
                 ]
             except AmbryError as error:
