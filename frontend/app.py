@@ -28,6 +28,7 @@ from ambry.service.process import descriptor_limit
 from ambry.service.tls import Certificates, ReloadingTls, front_context, node_tls
 from ambry.service.worker import WorkerRegistry
 from frontend import metrics
+from frontend.access.sharing import sharers
 from frontend.access.signed_secret import read_secret
 from frontend.access.verified import Access
 from frontend.audit.file import AuditFile
@@ -160,6 +161,8 @@ class Frontend:
             anonymous=Rates(
                 requests_per_s=limits.anonymous_requests_per_s or None, bytes_per_s=limits.anonymous_bytes_per_s or None
             ),
+            keys=lambda: self._access.keys,
+            sharers=sharers,
         )
         pipeline = Pipeline(
             api,

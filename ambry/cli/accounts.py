@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, connecting, container_place, without_bounds
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, connecting, container_place, date_of, without_bounds
 from ambry.cli.output import show_fields, show_rows
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ def as_date(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     if value is None:
         return None
     try:
-        date = datetime.fromisoformat(value.strip())
-        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
+        return int(date_of(value).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{value!r} is no date; use 2027-01-31 or 2027-01-31T12:00:00+01:00") from None
 

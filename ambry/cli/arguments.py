@@ -17,6 +17,8 @@ from ambry.client.model import ByteRange
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from click.shell_completion import CompletionItem
 
     from ambry.client.model import ClientOptions
@@ -45,13 +47,21 @@ def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(found[1]) * _UNITS[found[2]]
 
 
+def date_of(text: str) -> datetime:
+    """`2027-01-31` or `2027-01-31T12:00:00+01:00`; UTC where no zone is said. Raises ValueError."""
+    from datetime import UTC, datetime  # which `ambry --help` does without
+
+    date = datetime.fromisoformat(text.strip())
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZES_ARE = "use bytes, 512K, 8M, 1G or 10GiB"
+_SIZES_ARE = "use bytes, 512K, 8M, 1G or 10GiB, in steps of 1,024"
 _SIZE = re.compile(r"(\d{1,16}) ?([kmgt]?)(?:i?b)?")
 
 
 def as_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Bytes of `1048576`, `512K`, `8MiB`, `1G`, more than none; None where nothing is said."""
+    """Bytes of `1048576`, `512K`, `8MiB`, `1G`, more than none; None where nothing is said. `8MB` is 8 MiB, too."""
     size = as_size_max(ctx, param, value)
     if size == 0:
         raise click.BadParameter(f"{value!r} is not a size; {_SIZES_ARE}")

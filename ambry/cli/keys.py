@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connecting, without_bounds
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connecting, date_of, without_bounds
 from ambry.cli.failures import report_one
 from ambry.cli.grants import GRANTS, tell_doubtful, tell_missing, text_of
 from ambry.cli.output import show_fields, show_rows, tell_done
@@ -23,8 +23,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HEADER = ["ID", "NAME", "MAY", "EXPIRES", "LAST USED"]
+HEADER = ["ID", "NAME", "MAY", "EXPIRES", "LAST USED", "REQUESTS/S", "BYTES/S"]
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class EndType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
+    """`30d`, `12h`; `2027-01-31`; `never`."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta | None:
+        text = str(value)
+        if text[:4].isdigit() and "-" in text:
+            try:
+                return date_of(text)
+            except ValueError:
+                self.fail(f"{text!r} is no date; use 2027-01-31 or 2027-01-31T12:00:00+01:00", param, ctx)
+        return AgeType().convert(value, param, ctx)
 
 
 class AgeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
@@ -54,7 +71,11 @@ def _limits(command: Callable[..., T]) -> Callable[..., T]:
             "--burst", "burst_s", callback=as_rate, metavar="SECONDS", help="As many seconds' worth at once; none: 1."
         ),
         click.option(
-            "--bytes", "bytes_per_s", callback=as_quota, metavar="SIZE", help="A second, at most: 10MiB; none."
+            "--bytes",
+            "bytes_per_s",
+            callback=as_quota,
+            metavar="SIZE",
+            help="A second, at most: 10MiB (10M, 10MB); none.",
         ),
         click.option("--requests", "requests_per_s", callback=as_rate, metavar="N", help="A second, at most; none."),
     ):
@@ -77,7 +98,9 @@ def key() -> None:
 @key.command("create")
 @click.argument("name")
 @GRANTS
-@click.option("--expires", type=AgeType(), default="never", show_default=True, metavar="AGE", help="Such as 90d.")
+@click.option(
+    "--expires", type=EndType(), default="never", show_default=True, metavar="TIME", help="Such as 90d, or 2027-01-31."
+)
 @_limits
 @_into
 @connecting
@@ -85,7 +108,7 @@ def key() -> None:
 def create(
     name: str,
     grants: tuple[Grant, ...],
-    expires: timedelta | None,
+    expires: datetime | timedelta | None,
     limits: dict[str, Any],
     out: Path | None,
     cluster: ChosenCluster,
@@ -99,6 +122,7 @@ def create(
     with _kept(out) as kept, cluster.connect() as client:
         made = client.keys.create(name, grants, expires=expires, limits=KeyLimits(**limits))
         _show_fresh(made, kept, output)
+        _tell_same_name(made.info)
         tell_missing(client, grants)
     tell_doubtful(grants)
 
@@ -128,7 +152,7 @@ def show(id: str, cluster: ChosenCluster, output: str) -> None:
 @click.argument("id", metavar="ID")
 @click.option("--name")
 @GRANTS
-@click.option("--expires", type=AgeType(), metavar="AGE", help="From now on, such as 90d; never.")
+@click.option("--expires", type=EndType(), metavar="TIME", help="From now on, such as 90d; or 2027-01-31; never.")
 @_limits
 @connecting
 @OUTPUT
@@ -136,7 +160,7 @@ def change(
     id: str,
     name: str | None,
     grants: tuple[Grant, ...],
-    expires: timedelta | None,
+    expires: datetime | timedelta | None,
     limits: dict[str, Any],
     cluster: ChosenCluster,
     output: str,
@@ -155,6 +179,7 @@ def change(
     with cluster.connect() as client:
         found = client.keys.change(id, **said)
         show_fields(_fields(found), output)
+        _tell_same_name(found)
         tell_missing(client, grants)
     tell_doubtful(grants)
 
@@ -251,12 +276,24 @@ def _show_fresh(made: FreshKey, kept: NewSecretFile | None, output: str) -> None
     _give(str(made.text), kept)
 
 
+def _tell_same_name(info: KeyInfo) -> None:
+    """Warn where a second key has a name: whoever looks for one by it finds two."""
+    if info.same_name:
+        click.echo(
+            f"ambry: {', '.join(info.same_name)} has the name {info.name!r} too; `ambry key change {info.id} --name` gives "
+            "this one another, `ambry key revoke` ends one that is not needed any more",
+            err=True,
+        )
+
+
 def _may(info: KeyInfo) -> str:
     return " ".join(text_of(each) for each in info.grants)
 
 
 def _row(info: KeyInfo) -> list[str]:
-    return [info.id, info.name, _may(info), _time(info.expires, "never"), _time(info.last_used, "-")]
+    rates = (info.limits.requests_per_s, info.limits.bytes_per_s)
+    bounds = ["-" if rate is None else f"{rate:.12g}" for rate in rates]
+    return [info.id, info.name, _may(info), _time(info.expires, "never"), _time(info.last_used, "-"), *bounds]
 
 
 def _time(when: datetime | None, otherwise: str) -> str:
@@ -276,4 +313,5 @@ def _fields(info: KeyInfo) -> dict[str, Any]:
         "requests_per_s": limits.requests_per_s,
         "bytes_per_s": limits.bytes_per_s,
         "burst_s": limits.burst_s,
+        "shares_limits_of": list(info.shares_limits_of),
     }

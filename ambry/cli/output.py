@@ -135,6 +135,8 @@ def show_fields(fields: Mapping[str, Any], output: str) -> None:
     rows = [(name, value) for name, value in fields.items() if value not in ("", None, {}, [])]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            value = " ".join(value)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         click.echo(f"{printable(name).ljust(width)}  {printable(text)}")
 

@@ -32,7 +32,8 @@ def sign(
     cluster: ChosenCluster,
     output: str,
 ) -> None:
-    """Print a URL that reads REF (GET), or uploads to a name (PUT); without REF, to a new blob.
+    """Print a URL that reads REF (GET), or uploads to a name (PUT), also over what that shows now unless --if-absent is said;
+    without REF, to a new blob.
 
     Whoever has it needs no key: a browser or curl will do. It may do what your key may when it is used, and dies with that.
     """

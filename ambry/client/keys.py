@@ -25,7 +25,11 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """A key, without its secret. `last_used` is exact to about a minute."""
+    """A key, without its secret. `last_used` is exact to about a minute.
+
+    What is asked for with it counts in the limits of the keys `shares_limits_of` as well. `same_name`, of one that was just
+    made or renamed: ids of others with that name.
+    """
 
     id: str
     name: str
@@ -35,6 +39,8 @@ class KeyInfo:
     expires: datetime | None = None
     last_used: datetime | None = None
     limits: KeyLimits = KeyLimits()
+    shares_limits_of: tuple[str, ...] = ()
+    same_name: tuple[str, ...] = ()
 
 
 class KeyChange(TypedDict, total=False):

@@ -36,6 +36,13 @@ class OldSecret(msgspec.Struct, frozen=True, kw_only=True):
     until_ms: int
 
 
+class SharedRates(msgspec.Struct, frozen=True, kw_only=True):
+    """A key whose limits another one shares, as they were when it began to: they hold when that key is gone."""
+
+    id: str
+    limits: Rates
+
+
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is kept. Times are milliseconds since 1970."""
 
@@ -47,6 +54,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None = None
     old: tuple[OldSecret, ...] = ()
     limits: Rates = Rates()
+    shares: tuple[SharedRates, ...] = ()
+    """The limits that its own are a part of (frontend/access/sharing.py)."""
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
         """Of the secrets that open with it now: its own, and those whose overlap lasts."""

@@ -6,6 +6,7 @@ More is: a role, a place, a time after which their own key opens nothing any mor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -36,6 +37,7 @@ from frontend.access.key_rows import (
     told_put,
 )
 from frontend.access.key_sync import KeySync
+from frontend.access.sharing import SHARED_MAX, joined, sharers, shares_of
 from frontend.access.verified import Access
 from frontend.limits.rates import UNBOUNDED, ChangedRates, Rates
 from frontend.metadata.spaces import Space
@@ -46,6 +48,8 @@ KEYS_MAX = 10_000
 KEYS_SHARE_MAX = 1_000
 """Of them, those that have something only where one has admin who does not have it everywhere."""
 GRANTS_MAX = 64
+SAME_NAME_MAX = 10
+"""Of other keys with its name, so many are told of one that is made."""
 PREFIX_BYTES_MAX = 1_024
 OVERLAP_MAX_S = 30 * 86_400
 
@@ -116,6 +120,18 @@ class Keys:
             raise _unknown(who, id)
         return key
 
+    def called(self, who: Who, name: str, *, besides: str) -> list[str]:
+        """The ids of some of the other keys of a name, of those that somebody may administer."""
+        found = (
+            id for id, key in self._access.keys.items() if key.name == name and id != besides and _administers(who, key)
+        )
+        return sorted(islice(found, SAME_NAME_MAX))
+
+    def shares(self, id: str, key: StoredKey) -> list[str]:
+        """The ids of the keys with limits that it shares."""
+        found = sharers(id, key, self._access.keys)
+        return [each.id for each in found if each.limits != UNBOUNDED]
+
     def name_of(self, id: str) -> str | None:
         """What a key that is known here is called."""
         key = self._access.keys.get(id)
@@ -139,6 +155,13 @@ class Keys:
                     "some first, or ask whoever has admin everywhere"
                 )
         made = new_key(self._chance)
+        shares = shares_of(who.id, who.key, self._access.keys)
+        # One that was not made yet shares with its maker and all of those.
+        if len(sharers(who.id, who.key, self._access.keys) if who.key is not None else ()) >= SHARED_MAX - 1:
+            raise InvalidRequest(
+                f"the key {who.id} was made by a key that was made by a key, and so on, {SHARED_MAX} deep: limits are shared "
+                "by no more; have it made by one of those"
+            )
         stored = StoredKey(
             name=name,
             hash=hash_of(made.secret),
@@ -147,6 +170,7 @@ class Keys:
             created_by=who.id,
             expires_ms=expires_ms,
             limits=limits,
+            shares=shares,
         )
         await self._write(made.id, stored, Expect.ABSENT)
         return _made(made, stored)
@@ -162,7 +186,7 @@ class Keys:
     async def rotate(self, who: Who, id: str, *, overlap_s: int) -> MadeKey:
         """Another secret, for whoever may all that the key may; the old one opens for `overlap_s` more. Raises as change.
 
-        When the key expires and what its limits are stays.
+        When the key expires and what its limits are stays; it shares those of whoever gives it the secret from then on.
         """
         if not 0 <= overlap_s <= OVERLAP_MAX_S:
             raise InvalidRequest(f"overlapS is 0 to {OVERLAP_MAX_S} seconds")
@@ -173,7 +197,13 @@ class Keys:
         old = [each for each in stored.old if each.until_ms > now_ms and overlap_s]
         if overlap_s:
             old.append(OldSecret(hash=stored.hash, until_ms=now_ms + overlap_s * 1000))
-        changed = msgspec.structs.replace(stored, hash=hash_of(made.secret), old=tuple(old[-4:]))
+        shares = joined(stored.shares, shares_of(who.id, who.key, self._access.keys), without=id)
+        if len(shares) >= SHARED_MAX:
+            raise InvalidRequest(
+                f"the key {id} shares the limits of {len(stored.shares)} keys already, which made it or gave it a secret; make "
+                "another key in its place"
+            )
+        changed = msgspec.structs.replace(stored, hash=hash_of(made.secret), old=tuple(old[-4:]), shares=shares)
         await self._write(id, changed, stamp)
         return _made(made, changed)
 

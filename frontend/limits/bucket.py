@@ -23,13 +23,17 @@ class Bucket:
         self.rate = rate
         self.burst = burst
 
+    def until(self, amount: float, now: float) -> float:
+        """The seconds until so much, at most `burst`, is in it; 0 where it is there."""
+        left = self.level(now) - amount
+        return -left / self.rate if left < 0 else 0.0
+
     def take(self, amount: float, now: float) -> float:
         """Take so much, at most `burst`, if it is there, and return 0; else the seconds until it will be, and take nothing."""
-        left = self.level(now) - amount
-        if left < 0:
-            return -left / self.rate
-        self._level = left
-        return 0.0
+        wait_s = self.until(amount, now)
+        if not wait_s:
+            self._level -= amount
+        return wait_s
 
     def reserve(self, amount: float, now: float) -> float:
         """Take so much, and return the seconds after which it may be used: whoever reserves later waits behind it."""

@@ -2,13 +2,14 @@
 
 A request takes its place in the rate of requests before anything else is done for it, and is refused where there is none. Bytes
 are counted as they pass: a stream is slowed down, and a request is refused while more than PATIENCE_S of bytes wait before it.
+A key that shares the limits of others (frontend/access/sharing.py) takes of theirs too, all of them or none.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ambry.errors import RateLimited
@@ -59,7 +60,7 @@ class UseTally:
 class Meter:
     """One of them."""
 
-    __slots__ = ("_bytes", "_now", "_requests", "bounded", "key", "slows", "tally", "whose")
+    __slots__ = ("_bytes", "_now", "_requests", "_shared", "bounded", "key", "known", "slows", "tally", "whose")
 
     def __init__(
         self, whose: str, rates: Rates, share: float, now: Callable[[], float], tally: UseTally, key: Any = None
@@ -78,9 +79,16 @@ class Meter:
         if rates.bytes_per_s is not None:
             rate = max(rates.bytes_per_s, BYTES_PER_S_MIN) * share
             self._bytes = Bucket(rate, rate * worth_s, began)
-        self.slows = self._bytes is not None
+        self.known: Mapping[str, Any] | None = None
+        """The keys that there were when it was last found whose limits are shared."""
+        self.share(())
+
+    def share(self, others: Iterable[Meter]) -> None:
+        """From now on take of these as well, which share with nobody for its sake."""
+        self._shared = tuple(other for other in others if other._bytes is not None or other._requests is not None)
+        self.slows = self._bytes is not None or any(other._bytes is not None for other in self._shared)
         """Whether bytes are counted."""
-        self.bounded = self.slows or self._requests is not None
+        self.bounded = self.slows or self._requests is not None or bool(self._shared)
 
     def go_on_with(self, other: Meter) -> None:
         """What was used of another one's rates stays used, and what still passes by that one counts here too."""
@@ -96,33 +104,85 @@ class Meter:
     def begin(self) -> float:
         """Take the place of one request, and return 0; else the seconds until there is one."""
         now = self._now()
+        wait_s = self._until(now)
+        for other in self._shared:
+            wait_s = max(wait_s, other._until(now))
+        if wait_s:
+            return wait_s
+        for each in (self, *self._shared):
+            if each._requests is not None:
+                each._requests.take(1.0, now)
+        return 0.0
+
+    def _until(self, now: float) -> float:
+        """The seconds until there is a place for a request, of its own alone."""
         if self._bytes is not None:
-            level = self._bytes.level(now)
-            if level < 0:
-                wait_s = -level / self._bytes.rate
-                if wait_s > PATIENCE_S:
-                    return wait_s - PATIENCE_S
-        return 0.0 if self._requests is None else self._requests.take(1.0, now)
+            wait_s = self._bytes.wait_s(now)
+            if wait_s > PATIENCE_S:
+                return wait_s - PATIENCE_S
+        return 0.0 if self._requests is None else self._requests.until(1.0, now)
+
+    def behind(self) -> str:
+        """Who has no place for a request now, as a sentence names them."""
+        now = self._now()
+        if not self._shared or self._until(now):
+            return f"{self.whose} asks for more in a second than its limits are"
+        longest = max(self._shared, key=lambda other: other._until(now))
+        return f"{self.whose} shares the limits of {longest.whose}, and together they ask for more in a second"
 
     def reserve(self, size: int) -> float:
         """Count so many bytes; the seconds until they may pass."""
-        return 0.0 if self._bytes is None else self._bytes.reserve(size, self._now())
+        now = self._now()
+        wait_s = 0.0 if self._bytes is None else self._bytes.reserve(size, now)
+        for other in self._shared:
+            if other._bytes is not None:
+                wait_s = max(wait_s, other._bytes.reserve(size, now))
+        return wait_s
 
     def wait_s(self) -> float:
         """Seconds until all bytes that were counted may pass."""
-        return 0.0 if self._bytes is None else self._bytes.wait_s(self._now())
+        now = self._now()
+        return max((each._bytes.wait_s(now) for each in (self, *self._shared) if each._bytes is not None), default=0.0)
+
+
+Sharers = Callable[[str, Any, Mapping[str, Any]], Iterable[tuple[str, Any, Rates]]]
+"""Of a key, by its id, its row and all there are: ids, rows (None: it is gone) and limits of those whose limits it shares."""
+_NO_KEYS: Mapping[str, Any] = {}
+
+
+def _no_keys() -> Mapping[str, Any]:
+    return _NO_KEYS
+
+
+def _nobody(id: str, key: Any, keys: Mapping[str, Any]) -> Iterable[tuple[str, Any, Rates]]:
+    return ()
 
 
 class Meters:
     """All of one process."""
 
-    def __init__(self, *, now: Callable[[], float], share: float = 1.0, anonymous: Rates = UNBOUNDED) -> None:
-        """`now` is monotonic, seconds. `anonymous` are the rates of an address from which somebody asks without a key."""
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        share: float = 1.0,
+        anonymous: Rates = UNBOUNDED,
+        keys: Callable[[], Mapping[str, Any]] = _no_keys,
+        sharers: Sharers = _nobody,
+    ) -> None:
+        """`now` is monotonic, seconds. `anonymous` are the rates of an address from which somebody asks without a key.
+
+        `keys` gives all keys by id, another mapping after every change; `sharers` tells whose limits one of them shares.
+        """
         self._now = now
+        self._keys = keys
+        self._sharers = sharers
         self._share = share
         self._anonymous = anonymous
         self._bounds_addresses = anonymous.requests_per_s is not None or anonymous.bytes_per_s is not None
         self._by_key: dict[str, Meter] = {}
+        self._of_gone: dict[str, Meter] = {}
+        """Of keys that are gone, whose limits others share."""
         self._by_address: dict[str, Meter] = {}
         self.tallies: dict[str, UseTally] = {}
         """By the id of a key; empty for those without one."""
@@ -131,7 +191,9 @@ class Meters:
         """The meter of somebody; `client` is the address that they come from."""
         meter = self._by_key.get(who.id)
         if meter is None or meter.key is not who.key:
-            meter = self._made(who, meter)
+            meter = self._made(who.id, who.key)
+        if meter.known is not self._keys():
+            self._find_sharers(meter, who)
         if self._bounds_addresses and not who.known:
             return self._at(client)
         return meter
@@ -147,23 +209,44 @@ class Meters:
         wait_s = meter.begin() if meter.bounded else 0.0
         if wait_s:
             come_back_s = math.ceil(min(wait_s, COME_BACK_MAX_S))
-            raise RateLimited(
-                f"{meter.whose} asks for more in a second than its limits are; come back in {come_back_s} s",
-                retry_after_s=come_back_s,
-            )
+            raise RateLimited(f"{meter.behind()}; come back in {come_back_s} s", retry_after_s=come_back_s)
         return meter
 
-    def _made(self, who: Who, before: Meter | None) -> Meter:
+    def _made(self, id: str, key: Any) -> Meter:
         """The meter of a key that has none yet, or other limits than it had."""
-        rates: Rates = UNBOUNDED if who.key is None else who.key.limits
-        whose = f"the key {who.id}" if who.id else "who asks"
-        made = Meter(whose, rates, self._share, self._now, self.tally(who.id), who.key)
+        rates: Rates = UNBOUNDED if key is None else key.limits
+        before = self._by_key.get(id)
+        whose = f"the key {id}" if id else "who asks"
+        made = Meter(whose, rates, self._share, self._now, self.tally(id), key)
         if before is not None and before.key is not None:
             made.go_on_with(before)  # another row of the same key
         if len(self._by_key) >= KEYS_MAX:
             self._by_key.clear()
-        self._by_key[who.id] = made
+        self._by_key[id] = made
         return made
+
+    def _find_sharers(self, meter: Meter, who: Who) -> None:
+        """Have a meter take of those whose limits its key shares, as they are now."""
+        known = self._keys()
+        if who.key is not None:
+            meter.share([self._shared(*each) for each in self._sharers(who.id, who.key, known)])
+        meter.known = known
+
+    def _shared(self, id: str, key: Any, limits: Rates) -> Meter:
+        """The meter of a key whose limits are shared."""
+        if key is not None:
+            meter = self._by_key.get(id)
+            return meter if meter is not None and meter.key is key else self._made(id, key)
+        gone = self._of_gone.get(id)
+        if gone is None:
+            if len(self._of_gone) >= KEYS_MAX:
+                self._of_gone.clear()
+            gone = Meter(f"the key {id}, which is gone,", limits, self._share, self._now, UseTally())
+            before = self._by_key.get(id)
+            if before is not None:
+                gone.go_on_with(before)
+            self._of_gone[id] = gone
+        return gone
 
     def _at(self, client: str) -> Meter:
         address = network_of(client)

@@ -37,7 +37,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def shown(self) -> str:
         """As a sentence names them."""
         told = [
-            f"{name} {value:g}"
+            f"{name} {value:.15g}"
             for name, value in (
                 ("requestsPerS", self.requests_per_s),
                 ("bytesPerS", self.bytes_per_s),

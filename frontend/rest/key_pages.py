@@ -16,7 +16,7 @@ from ambry.rest.access import Grant, role_of, role_texts
 from ambry.rest.wrong_values import why_not
 from frontend.access.key_rows import StoredKey
 from frontend.access.key_use import KeyUse
-from frontend.access.keys import ChangeOfKey, Keys, MadeKey, shown
+from frontend.access.keys import ChangeOfKey, Keys, shown
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.limits.rates import ChangedRates, Rates
@@ -110,7 +110,8 @@ class KeyPages:
         exchange.noted["about_key"], exchange.noted["about_key_name"] = made.id, made.stored.name
         exchange.noted["granted"] = list(_told_grants(made.stored.grants))
         exchange.noted["expires"], exchange.noted["limits"] = _expiry(made.stored), made.stored.limits.shown()
-        return await self._made(made, 201)
+        told = {**await self._told(made.id, made.stored), **self._same_name(exchange, made.id, made.stored)}
+        return json_page({**told, "key": made.text}, 201)
 
     async def change(self, exchange: Exchange) -> web.Response:
         """Let a key be good for something else."""
@@ -120,13 +121,14 @@ class KeyPages:
         with told_in_doubt(exchange, lambda: _differences(before, change.of(before))):
             changed = await self._keys.change(exchange.context.who, id, change)
         exchange.noted["changed"] = list(_differences(before, changed))
-        return json_page(await self._told(id, changed))
+        same = self._same_name(exchange, id, changed) if changed.name != before.name else {}
+        return json_page({**await self._told(id, changed), **same})
 
     async def rotate(self, exchange: Exchange) -> web.Response:
         """Another secret for a key."""
         asked = await self._asked(exchange, Rotation, may_be_empty=True)
         made = await self._keys.rotate(exchange.context.who, self._id(exchange), overlap_s=asked.overlap_s)
-        return await self._made(made, 200)
+        return json_page({**await self._told(made.id, made.stored), "key": made.text})
 
     async def revoke(self, exchange: Exchange) -> web.Response:
         """It opens nothing from now on, here at once and everywhere within a second."""
@@ -148,8 +150,10 @@ class KeyPages:
         except msgspec.ValidationError as cause:
             raise InvalidRequest(f"that is no key: {why_not(cause, shape)}") from None
 
-    async def _made(self, made: MadeKey, status: int) -> web.Response:
-        return json_page({**await self._told(made.id, made.stored), "key": made.text}, status)
+    def _same_name(self, exchange: Exchange, id: str, key: StoredKey) -> dict[str, Any]:
+        """Who may not have wanted two keys of one name is told of the others."""
+        others = self._keys.called(exchange.context.who, key.name, besides=id)
+        return {"sameName": others} if others else {}
 
     async def _told(self, id: str, key: StoredKey) -> dict[str, Any]:
         try:
@@ -165,6 +169,7 @@ class KeyPages:
             "expiresMs": key.expires_ms,
             "lastUsedMs": used,
             "limits": msgspec.to_builtins(key.limits),
+            "sharesLimitsOf": self._keys.shares(id, key),
         }
 
 

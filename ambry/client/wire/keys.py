@@ -39,6 +39,8 @@ class _Key(msgspec.Struct, rename="camel"):
     expires_ms: int | None = None
     last_used_ms: int | None = None
     limits: _Limits = _Limits()
+    shares_limits_of: tuple[str, ...] = ()
+    same_name: tuple[str, ...] = ()
     key: str = ""
 
 
@@ -142,6 +144,8 @@ def _info(found: _Key) -> KeyInfo:
         expires=_when(found.expires_ms),
         last_used=_when(found.last_used_ms),
         limits=KeyLimits(**msgspec.structs.asdict(found.limits)),
+        shares_limits_of=found.shares_limits_of,
+        same_name=found.same_name,
     )
 
 
@@ -170,7 +174,10 @@ def _checked(id: str) -> str:
             raise InvalidRequest(
                 "a key is named by its id, the 16 characters behind ambry_: keep the rest of it to yourself"
             )
-        raise InvalidRequest(f"{id[:40]!r} is no id of a key: one has 16 letters and digits (a-z, 2-7)")
+        raise InvalidRequest(
+            f"{id[:40]!r} is no id of a key: one has 16 letters and digits (a-z, 2-7); `ambry key ls` (client.keys.list) shows "
+            "those of all names"
+        )
     return id
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -180,6 +180,37 @@ def test_a_limit_that_is_not_said_stays(shell: Shell) -> None:
     assert limits("--burst", "none", "--bytes", "none", "--requests", "0.5") == (0.5, None, None)
     for wrong in (("--requests", "0"), ("--bytes", "many"), ("--burst", "-1"), ("--requests", "inf")):
         assert shell("key", "change", id, *wrong).exit_code == 2
+
+
+def test_lists_show_what_keys_may_ask_for_and_a_second_key_of_a_name_is_told(shell: Shell) -> None:
+    first = shell("key", "create", "twin", "--grant", "read@default", "--bytes", "100MB", "--json")
+    id = json.loads(first.stdout)["id"]
+    assert "twin" not in first.stderr
+    second = shell("key", "create", "twin", "--grant", "read@default", "--json")
+    assert f"{id} has the name 'twin' too" in second.stderr
+    renamed = shell("key", "create", "other", "--grant", "read@default", "--json")
+    changed = shell("key", "change", json.loads(renamed.stdout)["id"], "--name", "twin")
+    assert id in changed.stderr and json.loads(second.stdout)["id"] in changed.stderr
+    listed = shell("key", "ls")
+    assert listed.stdout.splitlines()[0].split()[-2:] == ["REQUESTS/S", "BYTES/S"]
+    assert next(line for line in listed.stdout.splitlines() if id in line).split()[-2:] == ["-", str(100 << 20)]
+    shown = shell("key", "show", id)
+    assert next(line for line in shown.stdout.splitlines() if line.startswith("may")).split() == [
+        "may",
+        "read@default/*",
+    ]
+    by_name = shell("key", "change", "twin", "--requests", "1")
+    assert by_name.exit_code == 2 and "ambry key ls" in by_name.stderr
+
+
+def test_a_key_expires_on_a_day_that_is_said(shell: Shell) -> None:
+    day = f"{datetime.now(UTC).year + 1}-01-31"
+    for said, expires in ((day, f"{day}T00:00+00:00"), (f"{day}T12:00:00+01:00", f"{day}T11:00+00:00")):
+        made = shell("key", "create", "x", "--grant", "read", "--expires", said, "--json")
+        assert json.loads(made.stdout)["expires"] == expires
+    changed = shell("key", "change", json.loads(made.stdout)["id"], "--expires", day, "--json")
+    assert json.loads(changed.stdout)["expires"] == f"{day}T00:00+00:00"
+    assert shell("key", "create", "x", "--grant", "read", "--expires", "2027-13-01").exit_code == 2
 
 
 @pytest.mark.parametrize("roles", ["write,name", "read,write,name,delete"])

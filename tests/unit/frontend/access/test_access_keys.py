@@ -18,6 +18,7 @@ from frontend.access.key_rows import CHANGES, KEYS, LISTED, StoredKey, decode, t
 from frontend.access.key_sync import KeySync
 from frontend.access.key_use import KeyUse
 from frontend.access.keys import ChangeOfKey, Keys
+from frontend.access.sharing import SHARED_MAX
 from frontend.access.verified import Access
 from frontend.limits.rates import ChangedRates, Rates
 from frontend.metadata.spaces import Space
@@ -476,3 +477,44 @@ async def test_an_administrator_of_one_account_takes_no_room_of_others(
             await create(one, ml)
         await other.sync.tick()
         assert len(other.access.keys) == 7
+
+
+async def test_what_a_key_with_limits_makes_or_gives_a_secret_shares_them_from_then_on(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        admin, two_a_second = [Grant(roles=("admin", "read"), account="ml")], Rates(requests_per_s=2.0)
+        bounded = await one.keys.create(root, "bounded", admin, expires_ms=None, limits=two_a_second)
+        maker = one.who(bounded.text)
+        made = await one.keys.create(maker, "job", READ, expires_ms=None, limits=two_a_second)
+        of_made = one.keys.shares(made.id, made.stored)
+        others, _ = await create(one, root)
+        narrow = await one.keys.change(root, others, ChangeOfKey(limits=ChangedRates(requests_per_s=1.0)))
+        assert (of_made, one.keys.shares(others, narrow)) == ([bounded.id], [])
+        turned = await one.keys.rotate(maker, others, overlap_s=0)
+        assert one.keys.shares(others, turned.stored) == [bounded.id], "whoever rotates it has its secret"
+        own = await one.keys.rotate(root, bounded.id, overlap_s=0)
+        assert one.keys.shares(bounded.id, own.stored) == []
+        await one.keys.revoke(root, bounded.id)
+        left = one.access.keys[made.id]
+        assert one.keys.shares(made.id, left) == [bounded.id] and left.shares[0].limits == two_a_second
+
+
+async def test_keys_are_made_by_keys_of_keys_as_deep_as_limits_are_shared(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        who, grants = root, [Grant(roles=("admin",), account="ml")]
+        for _ in range(SHARED_MAX - 1):
+            made = await one.keys.create(who, "deep", grants, expires_ms=None, limits=Rates())
+            who = one.who(made.text)
+        with pytest.raises(InvalidRequest, match="16 deep"):
+            await one.keys.create(who, "too deep", grants, expires_ms=None, limits=Rates())
+
+
+async def test_others_of_a_name_are_told_to_who_administers_them(tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _, root, _clock):
+        first, _ = await create(one, root)
+        second, _ = await create(one, root, [Grant(roles=("read",), account="other")])
+        assert one.keys.called(root, "job", besides=second) == [first]
+        assert one.keys.called(root, "none", besides=second) == []
+        admin = await one.keys.create(
+            root, "a", [Grant(roles=("admin",), account="other")], expires_ms=None, limits=Rates()
+        )
+        assert one.keys.called(one.who(admin.text), "job", besides="") == [second]
