@@ -22,6 +22,7 @@ from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.loop_watch import LoopWatch
 from ambry.service.notice import READY, tell_manager
+from ambry.service.own_certificate import OwnCertificates
 from ambry.service.tls import Certificates, node_tls
 from ambry.service.worker import WorkerRegistry
 from datanode import metrics
@@ -50,6 +51,7 @@ class DataNode:
         self._watch = LoopWatch(clock)
         self._tls = node_tls(config.node_tls)
         self._certificates = Certificates(self._tls)
+        self._own_certificates = OwnCertificates(node=self._tls, front=None, clock=clock)
         self._parts = build(
             config,
             cluster_map,
@@ -97,6 +99,7 @@ class DataNode:
         parts, workers = self._parts, self._workers
         # Before a port is open: "ready", or "unknown partition", would be believed.
         parts.replicas.expect(parts.map.partitions_of(parts.own.name))
+        await self._own_certificates.tick()
         server = self._listen()
         try:
             admin = await self._start_admin()
@@ -120,6 +123,7 @@ class DataNode:
             )
         if self._tls is not None:
             workers.add("certificates", self._tls.tick)
+            workers.add("own certificate", self._own_certificates.tick)
         log.info("data node listens", address=parts.own.address)
         tell_manager(READY)
         try:
@@ -161,7 +165,8 @@ class DataNode:
         return await start_admin(
             config.admin_host,
             config.admin_port,
-            ready=lambda: ["stopping"] if self._draining else parts.disk_watch.why() + parts.replicas.unready(),
+            ready=self._unready,
+            warnings=self._own_certificates.warnings,
             hosts=config.hosts,
             tls=None if self._tls is None else AdminTls(self._tls, parts.map.cluster),
             pages={
@@ -182,6 +187,12 @@ class DataNode:
                 "/partitions/{number}/repair": parts.comparer.repair,
             },
         )
+
+    def _unready(self) -> list[str]:
+        """Why nobody should ask this node, or would reach it."""
+        if self._draining:
+            return ["stopping"]
+        return self._parts.disk_watch.why() + self._own_certificates.refused() + self._parts.replicas.unready()
 
     async def _drain(self) -> None:
         """Answer what is in flight, bounded: a hung disk must not keep the process."""

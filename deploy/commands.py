@@ -214,6 +214,8 @@ def _show(local: LocalCluster, found: list[Status]) -> None:
     for entry in found:
         if entry.detail:
             click.echo(f"{entry.member.name}: {entry.detail}")
+        for warning in entry.warnings:
+            click.echo(f"{entry.member.name}: warning: {warning}")
     click.echo(f"Logs: {local.directory}/<process>/log.jsonl")
 
 
@@ -226,7 +228,7 @@ def _status_json(local: LocalCluster, found: list[Status]) -> str:
     for datacenter in document["datacenters"]:
         for process in (*datacenter["frontends"], *datacenter["nodes"]):
             entry = now[process["name"]]
-            process |= {"pid": entry.pid, "state": entry.state, "detail": entry.detail}
+            process |= {"pid": entry.pid, "state": entry.state, "detail": entry.detail, "warnings": entry.warnings}
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 

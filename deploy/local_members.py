@@ -25,13 +25,14 @@ State = Literal["ready", "not ready", "paused", "down"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One process as it is now; `detail` says why it is not ready, `closed` is that of Readiness."""
+    """One process as it is now; `detail` says why it is not ready, the others are those of Readiness."""
 
     member: Member
     state: State
     pid: int | None
     detail: str = ""
     closed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class MemberProcesses:
@@ -121,7 +122,14 @@ class MemberProcesses:
             return Status(member=member, state="paused", pid=process.pid, detail="paused by a signal; CONT wakes it")
         found = processes.readiness(member.readiness_urls)
         state: State = "not ready" if found.detail else "ready"
-        return Status(member=member, state=state, pid=process.pid, detail=found.detail, closed=found.closed)
+        return Status(
+            member=member,
+            state=state,
+            pid=process.pid,
+            detail=found.detail,
+            closed=found.closed,
+            warnings=found.warnings,
+        )
 
     def obituary(self, member: Member, pid: int | None = None) -> str:
         """How it ended, with the last lines of its log unless it ended well."""

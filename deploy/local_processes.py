@@ -201,7 +201,7 @@ def free_port_base(ports_of: Callable[[int], Sequence[int]]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`detail` is empty when a process is ready, else what it said.
+    """`detail` is empty when a process is ready, else what it said; `warnings` are what somebody should see to all the same.
 
     `closed`: where nothing but these keeps it from being ready, the replicas that stay closed until somebody sees to them, each
     with the reason. It serves the others.
@@ -209,10 +209,12 @@ class Readiness:
 
     detail: str = ""
     closed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def readiness(urls: Sequence[str]) -> Readiness:
     """Ready when every URL answers 200, else what the first one that does not said."""
+    warnings: list[str] = []
     for url in urls:
         parts = urlsplit(url)
         connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=PROBE_TIMEOUT_S)
@@ -226,25 +228,31 @@ def readiness(urls: Sequence[str]) -> Readiness:
             connection.close()
         if answer.status != 200:
             return Readiness(f"{url}: {answer.status} {body[:SHOWN_MAX]}".strip(), _closed(body))
-    return Readiness()
+        warnings += _read(body).warnings
+    return Readiness(warnings=tuple(warnings))
 
 
 def _closed(body: str) -> tuple[str, ...]:
     """The reasons of a process that is not ready, if all of them are replicas that stay closed by themselves."""
-    try:
-        reasons = _unready.decode(body).reasons
-    except msgspec.DecodeError:
-        return ()
+    reasons = _read(body).reasons
     return tuple(reasons) if all(_STAYS_CLOSED.match(reason) for reason in reasons) else ()
 
 
-class _Unready(msgspec.Struct):
+class _Said(msgspec.Struct):
     """What /readyz says."""
 
-    reasons: list[str]
+    reasons: list[str] = []
+    warnings: list[str] = []
 
 
-_unready = msgspec.json.Decoder(_Unready)
+_said = msgspec.json.Decoder(_Said)
+
+
+def _read(body: str) -> _Said:
+    try:
+        return _said.decode(body)
+    except msgspec.DecodeError:
+        return _Said()
 
 
 def tail(log: Path, *, start: int = 0, lines: int = 12) -> list[str]:

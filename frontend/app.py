@@ -24,6 +24,7 @@ from ambry.service.listener import bind
 from ambry.service.logs import get_logger
 from ambry.service.notice import READY, tell_manager
 from ambry.service.origin import Hosts
+from ambry.service.own_certificate import OwnCertificates
 from ambry.service.process import descriptor_limit
 from ambry.service.tls import Certificates, ReloadingTls, front_context, node_tls
 from ambry.service.worker import WorkerRegistry
@@ -89,6 +90,7 @@ class Frontend:
         self._node_tls = node_tls(config.node_tls)
         self._tls = ReloadingTls(config.tls, front_context) if config.tls.wanted else None
         self._certificates = Certificates(self._node_tls, self._tls)
+        self._own_certificates = OwnCertificates(node=self._node_tls, front=self._tls, clock=clock)
         self._map = load_layout(Path(config.frontend.layout))
         if config.frontend.datacenter not in self._map.datacenters:
             raise ConfigInvalid(
@@ -191,6 +193,7 @@ class Frontend:
         for name, tls in (("node_certificates", self._node_tls), ("certificates", self._tls)):
             if tls is not None:
                 workers.add(name, tls.tick)
+        workers.add("own_certificates", self._own_certificates.tick)
         server.shortcuts = shortcuts_of(pipeline, router, api, services, config=config, clock=self._agreed)
         metrics.BUDGET_FREE.set_function(lambda: router.budget.free + router.reading.budget.free)
         metrics.PEERS_USABLE.set_function(lambda: sum(peer.usable for peer in pool.all()))
@@ -210,6 +213,7 @@ class Frontend:
                 config.admin_host if seat is None else "127.0.0.1",
                 config.admin_port if seat is None else 0,
                 ready=lambda: self._unready(router),
+                warnings=self._own_certificates.warnings,
                 hosts=config.hosts,
                 tls=None if self._node_tls is None else AdminTls(self._node_tls, self._map.cluster),
                 pages={
@@ -322,7 +326,8 @@ class Frontend:
         if self._draining:
             return ["stopping"]
         short = router.placement.short()
-        return [f"too few replicas answer for partitions {short}"] if short else []
+        # Its node's certificate tells why, and alone keeps nobody from being answered by what is connected.
+        return [f"too few replicas answer for partitions {short}", *self._own_certificates.refused()] if short else []
 
     @staticmethod
     def _describe(pool: PeerPool) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from prometheus_client import Metric
@@ -22,33 +22,45 @@ LABEL = "worker"
 OF_THE_PROCESS = ("process_", "python_", "ambry_accept_exhausted")
 
 
+class _Said(NamedTuple):
+    """What one says of itself at /readyz."""
+
+    reasons: list[str]
+    warnings: list[str]
+
+
 class Siblings:
     """Asks the processes on their admin ports. `serving` tells which there are, by number."""
 
     def __init__(self, serving: Callable[[], Mapping[int, int]]) -> None:
         self._serving = serving
         self._session: aiohttp.ClientSession | None = None
-        self._unready: dict[int, list[str]] = {}
+        self._said: dict[int, _Said] = {}
 
     def unready(self, number: int) -> list[str]:
         """Why this one should get no requests, as it said a moment ago; it accepts only when it is ready itself."""
-        return self._unready.get(number, [])
+        said = self._said.get(number)
+        return [] if said is None else said.reasons
+
+    def warnings(self) -> list[str]:
+        """What somebody should see to, as they said a moment ago; what several say, once."""
+        return list(dict.fromkeys(each for said in self._said.values() for each in said.warnings))
 
     async def watch(self) -> None:
         """Ask all how they are, again and again."""
         while True:
             serving = dict(self._serving())
             found = await asyncio.gather(*(self._ask_ready(port) for port in serving.values()))
-            self._unready = dict(zip(serving, found, strict=True))
+            self._said = dict(zip(serving, found, strict=True))
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _ask_ready(self, port: int) -> list[str]:
+    async def _ask_ready(self, port: int) -> _Said:
         try:
             async with self._client().get(self._url(port, "/readyz")) as answer:
-                reasons = (await answer.json()).get("reasons", [])
-                return [str(reason) for reason in reasons]
+                said = await answer.json()
+                return _Said([*map(str, said.get("reasons", []))], [*map(str, said.get("warnings", []))])
         except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError) as error:
-            return [f"it does not answer on its admin port: {str(error) or type(error).__name__}"]
+            return _Said([f"it does not answer on its admin port: {str(error) or type(error).__name__}"], [])
 
     async def metrics(self) -> bytes:
         """The metrics of all, each with the label `worker`; those of the supervisor itself have none."""

@@ -142,6 +142,7 @@ class Supervisor:
             config.admin_host,
             config.admin_port,
             ready=lambda: self._unready(siblings),
+            warnings=siblings.warnings,
             hosts=config.hosts,
             tls=None if self._tls is None else AdminTls(self._tls, self._cluster),
             pages={

@@ -69,6 +69,10 @@ def readiness_of(reasons: list[str]) -> tuple[dict[str, Any], int]:
     return {"ready": not reasons, "reasons": reasons}, 503 if reasons else 200
 
 
+def _nothing() -> list[str]:
+    return []
+
+
 class Pages:
     """What an admin port answers."""
 
@@ -204,8 +208,11 @@ async def start_admin(
     hosts: Iterable[str] = (),
     metrics: Callable[[], Awaitable[bytes]] | None = None,
     tls: AdminTls | None = None,
+    warnings: Ready = _nothing,
 ) -> Admin:
     """Serve the admin port; the caller closes it. Raises OSError when the port is taken.
+
+    `warnings` stand beside the reasons why it is not `ready`: what somebody should see to, and what makes it unready in no way.
 
     `tls` is for an address that is not on loopback; without it such a one is refused (ConfigInvalid).
 
@@ -221,7 +228,9 @@ async def start_admin(
         return AdminAnswer(200, b"ok\n", "text/plain; charset=utf-8")
 
     async def readyz() -> AdminAnswer:
-        return as_json(*readiness_of(ready()))
+        reasons = ready()
+        said, status = readiness_of(reasons)
+        return as_json(said | {"warnings": [each for each in warnings() if each not in reasons]}, status)
 
     async def metrics_page() -> AdminAnswer:
         body = await (asyncio.to_thread(render) if metrics is None else metrics())

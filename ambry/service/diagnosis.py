@@ -15,11 +15,8 @@ from pathlib import Path
 from ambry.address import is_loopback
 from ambry.service.credentials import is_of_systemd, of_others, secret_in
 from ambry.service.logs import LogSection
-from ambry.service.tls import NodeIdentity, NodeTlsSection, TlsSection
+from ambry.service.tls import DAY_MS, SOON_MS, NodeIdentity, NodeTlsSection, TlsSection
 
-DAY_MS = 86_400_000
-SOON_MS = 30 * DAY_MS
-"""A certificate that ends sooner is told."""
 LIST_SOON_MS = 7 * DAY_MS
 DESCRIPTORS_MIN = 4_096
 GROUP_AND_OTHERS = 0o077

@@ -29,6 +29,9 @@ from ambry.service.trust import Trust
 log = get_logger()
 
 LOOK_EVERY_S = 1.0
+DAY_MS = 86_400_000
+SOON_MS = 30 * DAY_MS
+"""A certificate that ends sooner is told."""
 HANDSHAKE_S = 10.0
 """Time for a handshake, seconds."""
 Section = TypeVar("Section", bound="TlsSection")
@@ -177,7 +180,7 @@ class ReloadingTls(Generic[Section]):
 
     def __init__(self, section: Section, make: Callable[[Section], ssl.SSLContext]) -> None:
         """Raises ConfigInvalid."""
-        self._section = section
+        self.section = section
         self._make = make
         self._seen = self._stamps()
         self._failed: list[tuple[int, ...] | None] = []
@@ -193,7 +196,7 @@ class ReloadingTls(Generic[Section]):
         if stamps == self._seen and not asked:
             return False
         try:
-            self.context = self._make(self._section)
+            self.context = self._make(self.section)
         except ConfigInvalid as error:
             if stamps == self._failed or asked:
                 log.error("changed certificates cannot be used; the ones before stay", error=error.message)
@@ -202,7 +205,7 @@ class ReloadingTls(Generic[Section]):
             self._failed = stamps
             return False
         self._seen = stamps
-        log.info("certificates read again", certificate=self._section.certificate)
+        log.info("certificates read again", certificate=self.section.certificate)
         return True
 
     async def tick(self) -> float:
@@ -215,7 +218,7 @@ class ReloadingTls(Generic[Section]):
         self.look(asked=True)
 
     def _stamps(self) -> list[tuple[int, ...] | None]:
-        return [_stamp(path) for path in self._section.files]
+        return [_stamp(path) for path in self.section.files]
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
@@ -231,7 +234,7 @@ class NodeTls:
 
     def __init__(self, section: NodeTlsSection) -> None:
         """Raises ConfigInvalid."""
-        self._section = section
+        self.section = section
         self._list_at_first = self._list()
         self.serving = ReloadingTls(section, serving_context)
         self.calling = ReloadingTls(section, calling_context)
@@ -264,9 +267,9 @@ class NodeTls:
 
     def _list(self) -> bytes:
         try:
-            return Path(self._section.revoked).read_bytes() if self._section.revoked else b""
+            return Path(self.section.revoked).read_bytes() if self.section.revoked else b""
         except OSError as cause:
-            raise ConfigInvalid(f"node_tls.revoked: {self._section.revoked} cannot be read: {cause}") from cause
+            raise ConfigInvalid(f"node_tls.revoked: {self.section.revoked} cannot be read: {cause}") from cause
 
     def refuses(self, shown: ssl.SSLObject, until_ms: int, now_ms: int) -> str:
         """Why a connection should end whose other end has shown this, good until then; empty where it may stay."""

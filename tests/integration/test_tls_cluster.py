@@ -28,6 +28,7 @@ from ambry.protocol.frame import MessageType
 from ambry.protocol.messages.base import Hello
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import Member
+from deploy.local_members import Status
 from tests.support.clusters import shared_cluster
 from tests.support.content import content
 from tests.support.log_file import end_of, lines_of
@@ -307,6 +308,25 @@ def test_the_authority_is_replaced_under_load_and_nobody_notices(cluster: LocalC
         made.retire()
         wait_for(lambda: not lets_in(old))
         wait_for(lambda: trusts() and all(map(all_connected, cluster.members)))
+
+
+def test_a_node_whose_certificate_was_revoked_is_not_ready_until_it_has_another(cluster: LocalCluster) -> None:
+    """It said that it was; a frontend goes on with what is connected, and says what is wrong."""
+    made = authority(cluster.directory / "certs")
+    node, frontend = cluster.nodes("dc1")[0], cluster.frontends("dc1")[0]
+
+    def status_of(member: Member) -> Status:
+        return next(each for each in cluster.status() if each.member.name == member.name)
+
+    assert (status_of(node).state, status_of(frontend).warnings) == ("ready", ())
+    made.revoke(f"datanode-{node.name}")
+    found = eventually(lambda: status_of(node) if status_of(node).state != "ready" else None, "it is not ready")
+    assert found.state == "not ready" and "node_tls.certificate: it was revoked" in found.detail
+    made.rotate(f"datanode-{node.name}")
+    eventually(lambda: status_of(node).state == "ready" and all_connected(node), "it is again")
+    made.rotate("front", days=10)
+    warned = eventually(lambda: status_of(frontend).warnings, "it is told in time")
+    assert warned[0].startswith("tls.certificate expires in 9 days") and status_of(frontend).state == "ready"
 
 
 def _serial(cluster: LocalCluster) -> str:

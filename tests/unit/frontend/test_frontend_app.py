@@ -20,6 +20,7 @@ from ambry.clock import SystemClock
 from ambry.clustermap.layout import load_layout
 from ambry.errors import ConfigInvalid, Unavailable
 from ambry.network.pool import ClockSample, PeerPool
+from ambry.service.tls import NodeRole
 from frontend import app, metrics
 from frontend.app import Frontend
 from frontend.config import AccessSection, FrontendConfig, FrontendSection, RouterSection
@@ -29,6 +30,7 @@ from tests.support.eventually import GIVE_UP_S
 from tests.support.fake_clock import SettableClock
 from tests.support.fake_cluster import make_cluster, some_id
 from tests.support.http_frontend import Answer, HttpFrontend, request, until
+from tests.support.node_certificates import authority, node_section
 from tests.support.ports import free_ports
 
 
@@ -124,14 +126,30 @@ def refused(answer: Answer) -> None:
     assert answer.headers["retry-after"] and answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_certificate_that_was_revoked_is_named_where_too_few_replicas_answer(
+    config: FrontendConfig, tmp_path: Path
+) -> None:
+    made = authority(tmp_path / "certs")
+    section = node_section(made, NodeRole.FRONTEND, "f1", days=300)
+    made.revoke("frontend-f1")
+    async with running(msgspec.structs.replace(config, node_tls=section)) as frontend:
+        async with asyncio.timeout(GIVE_UP_S):
+            while len(reasons := (await frontend.admin.call("GET", "/readyz")).json()["reasons"]) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert reasons[0] == "too few replicas answer for partitions [0, 7]"
+        assert reasons[1].startswith("node_tls.certificate: it was revoked")
+
+
 async def test_with_dead_nodes_it_lives_says_why_it_is_not_ready_and_refuses_politely(config: FrontendConfig) -> None:
     async with running(config) as frontend:
+        more: dict[str, list[str]] = {}
         for port in (frontend.http, frontend.admin):
             ready = await port.call("GET", "/readyz")
             assert (ready.status, ready.json()) == (
                 503,
-                {"ready": False, "reasons": ["too few replicas answer for partitions [0, 7]"]},
+                {"ready": False, "reasons": ["too few replicas answer for partitions [0, 7]"], **more},
             )
+            more = {"warnings": []}  # on the admin port
             assert (await port.call("GET", "/healthz")).status == 200
         assert (await frontend.http.call("GET", "/healthCheck")).body == b"BAD"
         peers = (await frontend.admin.call("GET", "/peers")).json()

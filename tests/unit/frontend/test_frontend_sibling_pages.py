@@ -20,7 +20,8 @@ def test_metrics_of_several_are_one_page_in_which_a_label_tells_them_apart() -> 
 
 async def test_each_says_whether_it_is_ready_and_who_does_not_answer_is_not() -> None:
     reasons: list[str] = []
-    admin = await start_admin("127.0.0.1", 0, ready=lambda: reasons, pages={})
+    warnings = ["a certificate ends soon"]
+    admin = await start_admin("127.0.0.1", 0, ready=lambda: reasons, warnings=lambda: warnings, pages={})
     serving = {0: admin.port}
     siblings = Siblings(lambda: serving)
     reasons.append("starting")
@@ -31,6 +32,10 @@ async def test_each_says_whether_it_is_ready_and_who_does_not_answer_is_not() ->
         await until(lambda: siblings.unready(0) == [], "it is ready")
         reasons.append("no peers")
         await until(lambda: siblings.unready(0) == ["no peers"], "it says why not")
+        serving[1] = admin.port
+        await until(lambda: siblings.unready(1) == ["no peers"], "another is asked")
+        assert siblings.warnings() == ["a certificate ends soon"], "what several say, once"
+        del serving[1]
         assert b'worker="0"' in await siblings.metrics()
         await admin.close()
         await until(lambda: "does not answer" in " ".join(siblings.unready(0)), "it is gone")

@@ -19,6 +19,7 @@ from ambry.service.admin import CONNECTIONS_MAX, start_admin
 from tests.support.eventually import eventually
 
 reasons: list[str] = []
+warnings: list[str] = []
 mended: list[int] = []
 
 
@@ -36,6 +37,7 @@ async def mend(number: int, _body: bytes) -> dict[str, int]:
 @pytest.fixture
 async def base() -> AsyncIterator[str]:
     reasons.clear()
+    warnings.clear()
     mended.clear()
     pages: dict[str, Any] = {
         "/things": lambda: [{"name": "é", "count": 3}],
@@ -43,7 +45,12 @@ async def base() -> AsyncIterator[str]:
         "/many": lambda: ({"number": number, "at": _turns(number)} for number in range(300)),
     }
     admin = await start_admin(
-        "127.0.0.1", 0, ready=lambda: reasons, pages=pages, actions={"/things/{number}/mend": mend}
+        "127.0.0.1",
+        0,
+        ready=lambda: reasons,
+        warnings=lambda: warnings,
+        pages=pages,
+        actions={"/things/{number}/mend": mend},
     )
     yield f"http://127.0.0.1:{admin.port}"
     await admin.close()
@@ -93,9 +100,16 @@ async def test_a_process_that_runs_is_healthy(base: str) -> None:
 
 
 async def test_readiness_says_why_not(base: str) -> None:
-    assert (await get(f"{base}/readyz"))[::2] == (200, {"ready": True, "reasons": []})
+    assert (await get(f"{base}/readyz"))[::2] == (200, {"ready": True, "reasons": [], "warnings": []})
     reasons.append("partition 7 is fenced")
-    assert (await get(f"{base}/readyz"))[::2] == (503, {"ready": False, "reasons": ["partition 7 is fenced"]})
+    fenced: dict[str, Any] = {"ready": False, "reasons": ["partition 7 is fenced"], "warnings": []}
+    assert (await get(f"{base}/readyz"))[::2] == (503, fenced)
+    warnings.append("a certificate ends soon")
+    assert (await get(f"{base}/readyz"))[::2] == (503, fenced | {"warnings": ["a certificate ends soon"]})
+    warnings.extend(reasons)
+    assert (await get(f"{base}/readyz"))[2]["warnings"] == ["a certificate ends soon"], "said once"
+    reasons.clear()
+    assert (await get(f"{base}/readyz"))[0] == 200
     assert (await get(f"{base}/healthz"))[0] == 200, "not ready is not dead"
 
 

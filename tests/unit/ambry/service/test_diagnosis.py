@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ambry.service import diagnosis as rules
-from ambry.service.diagnosis import DAY_MS, CertificateSeen, FileSeen, ProcessSeen, Severity, Sight
-from ambry.service.tls import NodeIdentity, NodeRole, NodeTlsSection, TlsSection
+from ambry.service.diagnosis import CertificateSeen, FileSeen, ProcessSeen, Severity, Sight
+from ambry.service.tls import DAY_MS, NodeIdentity, NodeRole, NodeTlsSection, TlsSection
 
 NOW = 1_795_000_000_000
 WHO = NodeIdentity("main", NodeRole.DATANODE, "dc1-n1")
