@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from ambry.client.aio.files import AsyncBlobFile as AsyncBlobFile
     from ambry.client.aio.pager import AsyncPager as AsyncPager
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
+    from ambry.client.aio.uploads import AsyncUpload as AsyncUpload
     from ambry.client.aio.writing import AsyncBlobWriter as AsyncBlobWriter
     from ambry.client.changes import ToldChange as ToldChange
+    from ambry.client.credentials import Auth as Auth
+    from ambry.client.credentials import KeyFile as KeyFile
     from ambry.client.datasets import AliasInfo as AliasInfo
     from ambry.client.datasets import DatasetInfo as DatasetInfo
     from ambry.client.datasets import VersionEntry as VersionEntry
@@ -31,24 +34,31 @@ if TYPE_CHECKING:
     from ambry.client.keys import KeyLimits as KeyLimits
     from ambry.client.model import BatchResult as BatchResult
     from ambry.client.model import BlobInfo as BlobInfo
+    from ambry.client.model import BlobSource as BlobSource
     from ambry.client.model import ByteRange as ByteRange
     from ambry.client.model import CacheConfig as CacheConfig
     from ambry.client.model import ClusterHealth as ClusterHealth
     from ambry.client.model import EndpointHealth as EndpointHealth
+    from ambry.client.model import Metadata as Metadata
+    from ambry.client.model import Progress as Progress
     from ambry.client.model import RetryPolicy as RetryPolicy
     from ambry.client.model import Timeout as Timeout
     from ambry.client.model import TLSConfig as TLSConfig
     from ambry.client.model import TransferConfig as TransferConfig
+    from ambry.client.model import UploadedPart as UploadedPart
     from ambry.client.names import NameChange as NameChange
     from ambry.client.names import NameEntry as NameEntry
+    from ambry.client.names import Page as Page
     from ambry.client.proxies import Proxies as Proxies
     from ambry.client.refs import NameRef as NameRef
+    from ambry.client.refs import Ref as Ref
     from ambry.client.refs import VersionRef as VersionRef
     from ambry.client.sync.changes import ChangesFeed as ChangesFeed
     from ambry.client.sync.client import AmbryClient as AmbryClient
     from ambry.client.sync.files import BlobFile as BlobFile
     from ambry.client.sync.pager import Pager as Pager
     from ambry.client.sync.reader import BlobReader as BlobReader
+    from ambry.client.sync.uploads import Upload as Upload
     from ambry.client.sync.writing import BlobWriter as BlobWriter
     from ambry.errors import AccessDenied as AccessDenied
     from ambry.errors import AccountNotFound as AccountNotFound
@@ -116,6 +126,8 @@ _EXPORTS: dict[str, str] = {
     "AsyncBlobWriter": "ambry.client.aio.writing",
     "AsyncChangesFeed": "ambry.client.aio.changes",
     "AsyncPager": "ambry.client.aio.pager",
+    "AsyncUpload": "ambry.client.aio.uploads",
+    **dict.fromkeys(("Auth", "KeyFile"), "ambry.client.credentials"),
     "BlobId": "ambry.ids",
     "BlobFile": "ambry.client.sync.files",
     "BlobReader": "ambry.client.sync.reader",
@@ -130,25 +142,28 @@ _EXPORTS: dict[str, str] = {
     **dict.fromkeys(("AttemptOutcome", "Hooks", "RequestAttempt"), "ambry.client.hooks"),
     "KeyInfo": "ambry.client.keys",
     "KeyLimits": "ambry.client.keys",
-    "NameEntry": "ambry.client.names",
-    "NameRef": "ambry.client.refs",
-    "NameChange": "ambry.client.names",
+    **dict.fromkeys(("NameChange", "NameEntry", "Page"), "ambry.client.names"),
+    **dict.fromkeys(("NameRef", "Ref", "VersionRef"), "ambry.client.refs"),
     "Pager": "ambry.client.sync.pager",
     "Proxies": "ambry.client.proxies",
+    "Upload": "ambry.client.sync.uploads",
     "VersionEntry": "ambry.client.datasets",
-    "VersionRef": "ambry.client.refs",
     **dict.fromkeys(
         (
             "BatchResult",
             "BlobInfo",
+            "BlobSource",
             "ByteRange",
             "CacheConfig",
             "ClusterHealth",
             "EndpointHealth",
+            "Metadata",
+            "Progress",
             "RetryPolicy",
             "TLSConfig",
             "Timeout",
             "TransferConfig",
+            "UploadedPart",
         ),
         "ambry.client.model",
     ),

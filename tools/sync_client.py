@@ -35,6 +35,7 @@ NAMES = {
     "AsyncBlobFile": "BlobFile",
     "AsyncBlobWriter": "BlobWriter",
     "AsyncPager": "Pager",
+    "AsyncUpload": "Upload",
     "AsyncChangesFeed": "ChangesFeed",
     "StopAsyncIteration": "StopIteration",
     "aio": "sync",

@@ -1,4 +1,4 @@
-"""A key of the API, and the files that keys are read from.
+"""A key of the API, and what it comes from: files, and whatever a user of the client derives from `Auth`.
 
 A key is sent as `Authorization: Bearer` and shown nowhere else: not in a repr, an error, or the arguments of a process.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ambry.errors import ConfigInvalid, InvalidRequest
@@ -35,6 +36,52 @@ def checked_key(text: str) -> SecretText:
             "what was given as key is none: a key is ambry_, 16 letters or digits, _ and 43 characters; it may be cut off"
         )
     return SecretText(text.strip())
+
+
+class Auth:
+    """Where a client has its key from, asked before each request: for keys that change while the client lives.
+
+    Derive from it for a vault. It is called by several threads at a time, and a client that is pickled takes it along.
+    """
+
+    def key(self) -> str:
+        """The text of the key of now, ambry_.... What it raises, the call raises."""
+        raise NotImplementedError
+
+
+class KeyFile(Auth):
+    """The first line of a file that its owner alone may read, read again when the file has changed.
+
+    A file that has changed and cannot be used changes nothing: somebody may be writing it. Raises ConfigInvalid where there is
+    none at first.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path).expanduser()
+        self._read = (file_stamp(self._path), read_key(self._path))
+
+    def key(self) -> str:
+        stamp, key = self._read
+        if (now := file_stamp(self._path)) != stamp:
+            with suppress(ConfigInvalid):
+                key = read_key(self._path)
+                self._read = (now, key)
+        return key
+
+    def __reduce__(self) -> tuple[type[KeyFile], tuple[Path]]:
+        return KeyFile, (self._path,)
+
+    def __repr__(self) -> str:
+        return f"KeyFile({str(self._path)!r})"
+
+
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another when a file was written or replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def read_key(path: str | os.PathLike[str]) -> SecretText:

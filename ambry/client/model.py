@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, get_args
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
+    from ambry.client.credentials import Auth
     from ambry.client.hooks import Hooks, Traceparent
     from ambry.client.proxies import Proxies
 
@@ -26,6 +27,7 @@ Progress = Callable[[int, int | None], None]
 """Called with (bytes so far, total or None); never goes back, never from two threads at a time."""
 
 Verify = Literal["always", "if-present", "never"]
+Jitter = Literal["full", "equal", "none"]
 CONCURRENCY_MAX = 32
 
 
@@ -142,7 +144,12 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Full-jitter exponential backoff: before attempt n, between 0 and min(cap, base * 2 ** (n - 1)) seconds.
+    """Exponential backoff: before attempt n up to min(cap, base * 2 ** (n - 1)) seconds, of which `jitter` draws all ("full"),
+    one half ("equal") or nothing ("none"): that many clients do not come back at the same moment.
+
+    What is tried again is what says of itself that it may help (`AmbryError.retryable`) and what is the fault of one frontend
+    (`InternalError`); or with `retry_on` these classes of errors alone, such as `(Unavailable, TimeoutError, BlobNotFound)`.
+    A put whose body cannot be had again is never repeated.
 
     `budget` is the largest share of extra requests that retries may cause over time, on top of a small reserve, so that
     a brown-out is not amplified. A server that asks for more than `retry_after_max` seconds of patience gets the error
@@ -152,8 +159,19 @@ class RetryPolicy:
     max_attempts: int = 5
     base: float = 0.05
     cap: float = 5.0
+    jitter: Jitter = "full"
     budget: float = 0.1
+    retry_on: tuple[type[BaseException], ...] | None = None
     retry_after_max: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.jitter not in get_args(Jitter):
+            raise InvalidRequest(f"jitter is one of {', '.join(get_args(Jitter))}, not {self.jitter!r}")
+        if self.retry_on is not None:
+            check_type("retry_on", self.retry_on, tuple, "a tuple of classes of errors, or None")
+            for each in self.retry_on:
+                if not isinstance(each, type) or not issubclass(each, BaseException):
+                    raise TypeError(f"retry_on has classes of errors, such as Unavailable, and not {repr(each)[:60]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +187,7 @@ class TransferConfig:
     chunk_size: int = 1 << 20
     part_size: int = 8 << 20
     threshold: int = 16 << 20
-    max_concurrency: int = 4
+    max_concurrency: int = 8
     max_memory: int = 256 << 20
     max_bandwidth: int | None = None
 
@@ -219,15 +237,16 @@ class ClientOptions(TypedDict, total=False):
     endpoints: str | Sequence[str] | None
     account: str | None
     container: str | None
-    service_id: str
+    service_id: str | None
     key: str | None
+    auth: Auth | None
     tls: TLSConfig | None
     proxies: Proxies | None
     timeout: Timeout
     retry: RetryPolicy
     transfer: TransferConfig
-    cache: CacheConfig
-    verify: Verify
+    cache: CacheConfig | None
+    verify: Verify | None
     hooks: Hooks | None
     traceparent: Traceparent | None
 

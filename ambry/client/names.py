@@ -19,6 +19,11 @@ class Page(Generic[T]):
     entries: tuple[T, ...]
     next_token: str | None
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Of a list of names with a delimiter: what several names begin with, up to it."""
+        return tuple(each.name for each in self.entries if isinstance(each, NameEntry) and each.is_prefix)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameEntry:
@@ -38,16 +43,6 @@ class NameEntry:
     @property
     def is_prefix(self) -> bool:
         return self.id is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryPage(Page[NameEntry]):
-    """Names by the order of their bytes, with what stands for several among them."""
-
-    @property
-    def prefixes(self) -> tuple[str, ...]:
-        """What names begin with, up to the delimiter."""
-        return tuple(each.name for each in self.entries if each.is_prefix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Self, Unpack, cast, get_args
+from typing import Any, Self, Unpack
 
 from ambry import __version__
 from ambry.blob import Durability
 from ambry.client.cache import BlobCache, default_directory
-from ambry.client.credentials import SecretText, checked_key
+from ambry.client.credentials import Auth, SecretText, checked_key
 from ambry.client.endpoints import normal_endpoints
 from ambry.client.hooks import Hooks, Traceparent, Tracing
 from ambry.client.model import (
@@ -30,7 +30,7 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.pace import Bandwidth
-from ambry.client.profiles import find_options
+from ambry.client.profiles import TIMEOUT, TRANSFER, find_options, options_of
 from ambry.client.proxies import Proxies
 from ambry.client.refs import (
     NameRef,
@@ -54,8 +54,7 @@ from ambry.rest import names
 from ambry.rest.text import plain_text
 from ambry.rest.values import DEFAULT_NAME
 
-_TIMEOUT = "a Timeout(connect, read, total), in seconds"
-_TRANSFER = "a TransferConfig(chunk_size=...)"
+SERVICE_ID = "ambry-py"
 
 
 class ClientBase:
@@ -65,17 +64,19 @@ class ClientBase:
         self,
         endpoints: str | Sequence[str] | None = None,
         *,
+        profile: str | None = None,
         account: str | None = None,
         container: str | None = None,
-        service_id: str = "ambry-py",
+        service_id: str | None = None,
         key: str | None = None,
+        auth: Auth | None = None,
         tls: TLSConfig | None = None,
         proxies: Proxies | None = None,
         timeout: Timeout = Timeout(),  # noqa: B008  # frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008
         transfer: TransferConfig = TransferConfig(),  # noqa: B008
-        cache: CacheConfig = CacheConfig(),  # noqa: B008
-        verify: Verify = "always",
+        cache: CacheConfig | None = None,
+        verify: Verify | None = None,
         hooks: Hooks | None = None,
         traceparent: Traceparent | None = None,
         _clock: Clock | None = None,
@@ -84,27 +85,19 @@ class ClientBase:
     ) -> None:
         """`endpoints` are frontends in order of preference, as URLs; the others are used when the first cannot.
 
-        `key` is the text of a key, ambry_...; every endpoint gets it. `tls` is for those with https. Without `proxies` all are
-        asked directly; `from_env` has those of the environment. `hooks` hear of every request; `traceparent` says what trace it
-        belongs to, in place of OpenTelemetry's current span.
+        What is not said, the `profile` of the user's configuration file says, if one is named; `from_env` looks at the
+        environment too. `key` is the text of a key, ambry_..., and `auth` what it comes from where it changes, such as a
+        KeyFile; every endpoint gets it. `service_id` is ambry-py by itself, and `verify` "always". `tls` is for endpoints with
+        https. Without `proxies` all are asked directly. `hooks` hear of every request; `traceparent` says what trace it belongs
+        to, in place of OpenTelemetry's current span.
         """
-        if verify not in get_args(Verify):
-            raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
-        check_type("timeout", timeout, Timeout, _TIMEOUT)
-        check_type("retry", retry, RetryPolicy, "a RetryPolicy(max_attempts=...)")
-        check_type("transfer", transfer, TransferConfig, _TRANSFER)
-        check_type("cache", cache, CacheConfig, "a CacheConfig(directory=...)")
-        if tls is not None:
-            check_type("tls", tls, TLSConfig, "a TLSConfig(ca=...)")
-        if proxies is not None:
-            check_type("proxies", proxies, Proxies, "Proxies(http=..., https=...)")
-        secret = None if key is None else checked_key(key)
-        self._options: ClientOptions = {
-            "endpoints": normal_endpoints(endpoints),
+        given: ClientOptions = {
+            "endpoints": endpoints,
             "account": account,
             "container": container,
             "service_id": service_id,
-            "key": secret,
+            "key": key,
+            "auth": auth,
             "tls": tls,
             "proxies": proxies,
             "timeout": timeout,
@@ -115,35 +108,44 @@ class ClientBase:
             "hooks": hooks,
             "traceparent": traceparent,
         }
+        found = options_of(os.environ, profile, given)
+        said = self._options = found.options
+        urls = said["endpoints"] = normal_endpoints(said.get("endpoints"))
+        key = said.get("key")
+        secret = None if key is None else checked_key(key)
+        said["key"] = secret
         self._timeout = timeout
         self._retry = retry
         self._transfer = transfer
-        self._cache = cache
+        self._cache = said.get("cache") or CacheConfig()
         self._clock: Clock = _clock or SystemClock()
         self._tracing = Tracing(hooks, traceparent, self._clock)
         self._sending = Bandwidth(transfer.max_bandwidth, self._clock)
         self._receiving = Bandwidth(transfer.max_bandwidth, self._clock)
-        self._verify: Verify = verify
+        self._verify: Verify = said.get("verify") or "always"
         self._random = _random or system_random()
-        self._endpoints = Endpoints(cast(tuple[str, ...], self._options["endpoints"]))
-        self._tls = tls
-        self._proxies = proxies or Proxies()
-        self._withheld = ""
+        self._endpoints = Endpoints(urls)
+        self._auth = auth
+        self._tls = said.get("tls")
+        self._proxies = said.get("proxies") or Proxies()
+        self._withheld = found.withheld
         self._start(_sleep)
         self._budget = RetryBudget(retry.budget)
         self.on_retry: OnRetry | None = None
         """Called before a call tries again: with the error, the seconds that it waits, and those since it began."""
+        service_id = said.get("service_id")
+        self._service_id = SERVICE_ID if service_id is None else service_id
         self._common = {
             "user-agent": f"ambry-py/{__version__}",
             "accept-encoding": "identity",
-            names.SERVICE_ID: plain_text("service_id", service_id),
+            names.SERVICE_ID: plain_text("service_id", self._service_id),
         }
         if secret is not None:
             self._common["authorization"] = SecretText(f"Bearer {secret}")
         self._target: dict[str, str] = {}
-        if account is not None:
+        if (account := said.get("account")) is not None:
             self._target[names.ACCOUNT_NAME] = plain_text("account", account)
-        if container is not None:
+        if (container := said.get("container")) is not None:
             self._target[names.CONTAINER_NAME] = plain_text("container", container)
 
     def _start(self, sleep: Callable[[float], Any] | None) -> None:
@@ -206,7 +208,7 @@ class ClientBase:
 
     def _attempts(self, timeout: Timeout | None) -> Attempts:
         if timeout is not None:
-            check_type("timeout", timeout, Timeout, _TIMEOUT)
+            check_type("timeout", timeout, Timeout, TIMEOUT)
         return Attempts(
             policy=self._retry,
             budget=self._budget,
@@ -220,7 +222,7 @@ class ClientBase:
     def _due(self, timeout: Timeout | None) -> float | None:
         """When a call that begins now, and takes several requests, must have ended; None for never."""
         if timeout is not None:
-            check_type("timeout", timeout, Timeout, _TIMEOUT)
+            check_type("timeout", timeout, Timeout, TIMEOUT)
         total_s = (timeout or self._timeout).total
         return None if total_s is None else self._clock.monotonic() + total_s
 
@@ -290,7 +292,7 @@ class ClientBase:
     def _transfer_of(self, transfer: TransferConfig | None) -> TransferConfig:
         """How one call moves bytes."""
         if transfer is not None:
-            check_type("transfer", transfer, TransferConfig, _TRANSFER)
+            check_type("transfer", transfer, TransferConfig, TRANSFER)
         return transfer or self._transfer
 
     def _pace_of(self, transfer: TransferConfig | None) -> Bandwidth | None:
@@ -322,7 +324,10 @@ class ClientBase:
             )
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
-        return {**self._common, **self._tracing.headers(), **request.headers}
+        own = self._tracing.headers()
+        if self._auth is not None:
+            own["authorization"] = SecretText(f"Bearer {checked_key(self._auth.key())}")
+        return {**self._common, **own, **request.headers}
 
     def _advise(self, error: AmbryError) -> None:
         """Tell whoever is refused why this client sent no key."""

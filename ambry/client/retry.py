@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from ambry.client.model import RetryPolicy
+from ambry.client.model import Jitter, RetryPolicy
 from ambry.client.wire.refusals import ConnectFailed, StaleConnection
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InsufficientStorage, InternalError, QuotaExceeded
@@ -21,6 +21,9 @@ AVOID_S = 5.0
 """How long an endpoint that failed is only tried after the others."""
 
 STALE_MAX = 2
+
+LEAST_DELAY: dict[Jitter, float] = {"full": 0.0, "equal": 0.5, "none": 1.0}
+"""Of the longest delay, what nothing is drawn of."""
 
 OnRetry = Callable[[AmbryError, float, float], None]
 """Told of an attempt that failed, the seconds until the next, and those since the call began."""
@@ -143,7 +146,7 @@ class Attempts:
             self._since_progress -= 1
             self._tried.remove(self.endpoint)
             return 0.0
-        if not repeatable or not _may_help(error):
+        if not repeatable or not self._may_help(error):
             raise error
         if isinstance(error, InsufficientStorage) and len(self._tried) >= len(self._endpoints.urls):
             raise error  # Room does not come within seconds; elsewhere there may be some.
@@ -171,9 +174,10 @@ class Attempts:
 
     def _backoff(self) -> float:
         ceiling = min(self._policy.cap, self._policy.base * 2 ** (self._since_progress - 1))
-        return float(self._source.uniform(0.0, ceiling))
+        return float(self._source.uniform(ceiling * LEAST_DELAY[self._policy.jitter], ceiling))
 
-
-def _may_help(error: AmbryError) -> bool:
-    # A 500 is a bug of that frontend; another one, or another moment, may not have it.
-    return error.retriable or isinstance(error, InternalError) or type(error) is AmbryError
+    def _may_help(self, error: AmbryError) -> bool:
+        if self._policy.retry_on is not None:
+            return isinstance(error, self._policy.retry_on)
+        # A 500 is a bug of that frontend; another one, or another moment, may not have it.
+        return error.retriable or isinstance(error, InternalError) or type(error) is AmbryError

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from ambry.client.credentials import refuse_shared
+from ambry.client.credentials import file_stamp, refuse_shared
 from ambry.client.model import TLSConfig
 from ambry.clock import Clock
 from ambry.errors import ConfigInvalid
@@ -73,15 +73,7 @@ class ClientTls:
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:
         tls = self._tls or TLSConfig()
-        return [_stamp(Path(each)) for each in (tls.ca, tls.cert, tls.key) if each is not None]
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+        return [file_stamp(Path(each)) for each in (tls.ca, tls.cert, tls.key) if each is not None]
 
 
 def client_context(tls: TLSConfig | None) -> ssl.SSLContext:

@@ -29,7 +29,7 @@ from mlflow.store.artifact.artifact_repo import (
 from ambry.client.refs import NameRef, prefix_place
 from ambry.client.sending import UploadName
 from ambry.client.sync.client import AmbryClient
-from ambry.client.sync.uploads import SyncUpload
+from ambry.client.sync.uploads import Upload
 from ambry.errors import InvalidRequest, NotSupported
 
 URL_LIFE = timedelta(hours=12)
@@ -123,7 +123,7 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
         """Nothing of it stays."""
         self._upload(local_file, upload_id, artifact_path).abort()
 
-    def _upload(self, local_file: str, upload_id: str, artifact_path: str | None) -> SyncUpload:
+    def _upload(self, local_file: str, upload_id: str, artifact_path: str | None) -> Upload:
         name = self._name(artifact_path, Path(local_file).name)
         upload = self.client.resume_upload(upload_id)
         upload.naming = UploadName(name, if_absent=False, if_match=None)

@@ -23,7 +23,7 @@ from ambry.client.aio.keys import AsyncKeys
 from ambry.client.aio.uploads import AsyncUpload
 from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.keys import SyncKeys
-from ambry.client.sync.uploads import SyncUpload
+from ambry.client.sync.uploads import Upload
 from tests.support.clusters import shared_cluster
 
 CALLS: list[tuple[str, type]] = [
@@ -38,7 +38,7 @@ CALLS: list[tuple[str, type]] = [
 OBJECTS: list[tuple[str, type]] = [
     *(
         ("sync", each)
-        for each in (ambry.BlobReader, ambry.BlobFile, ambry.BlobWriter, ambry.Pager, ambry.ChangesFeed, SyncUpload)
+        for each in (ambry.BlobReader, ambry.BlobFile, ambry.BlobWriter, ambry.Pager, ambry.ChangesFeed, Upload)
     ),
     ("async", ambry.AsyncBlobReader),
     ("async", ambry.AsyncBlobFile),
@@ -49,7 +49,7 @@ OBJECTS: list[tuple[str, type]] = [
 ]
 """What a call gives: the example of the class shows its methods."""
 OF_EVERY_FILE = {name for name in dir(io.BufferedIOBase) if not name.startswith("_")}
-INNER = {(AsyncUpload, "make"), (SyncUpload, "make")}
+INNER = {(AsyncUpload, "make"), (Upload, "make")}
 """For `put_file`, which names the blob itself."""
 PARSER = doctest.DocTestParser()
 CHECKER = doctest.OutputChecker()

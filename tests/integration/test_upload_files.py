@@ -16,7 +16,7 @@ from ambry import AmbryClient, AsyncAmbryClient
 from ambry.checksum import digest
 from ambry.client.model import TransferConfig
 from ambry.client.sections import fitting, state_path
-from ambry.client.sync.uploads import SyncUpload
+from ambry.client.sync.uploads import Upload
 from ambry.errors import (
     AlreadyExists,
     ChecksumMismatch,
@@ -51,7 +51,7 @@ def test_parts_go_in_by_several_clients_and_come_out_as_one_blob(dc1: str) -> No
     with AmbryClient(endpoints=[dc1]) as one, AmbryClient(endpoints=[dc1]) as other:
         upload = one.start_upload(filename="model.bin", metadata={"run": "7"}, ttl=3600, durability="memory")
         assert upload.write_part(3, PARTS[3]).size == len(PARTS[3])
-        again = SyncUpload.resume(other, json.loads(json.dumps(upload.state())))
+        again = Upload.resume(other, json.loads(json.dumps(upload.state())))
         sent = [again.write_part(number, PARTS[number]) for number in (2, 1)]
         assert again.blob == upload.blob
         assert [part.part for part in again.parts()] == [1, 2, 3]
@@ -74,7 +74,7 @@ def test_an_upload_with_a_name_is_named_when_it_is_completed_by_whoever_goes_on_
         upload = client.start_upload(name="parts/model.bin", if_absent=True)
         upload.write_part(1, b"hello")
         assert not client.exists("parts/model.bin")
-        again = SyncUpload.resume(client, json.loads(json.dumps(upload.state())))
+        again = Upload.resume(client, json.loads(json.dumps(upload.state())))
         info = again.complete()
         assert info.durability == "disk"
         assert (info.id, info.name) == (upload.blob, "parts/model.bin")

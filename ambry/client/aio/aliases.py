@@ -153,9 +153,7 @@ class AsyncAliases(AsyncCalls):
             expected = now
         if version is None and expected is None:
             raise NameNotFound(f"the dataset {dataset!r} has no alias {alias!r}")
-        asked = AliasInfo(
-            dataset=place.dataset, alias=alias, version=version, who=who or self._options.get("service_id", ""), why=why
-        )
+        asked = AliasInfo(dataset=place.dataset, alias=alias, version=version, who=who or self._service_id, why=why)
         try:
             return await self._ask(
                 *wire.move_request(place, asked, expected), partial(wire.parse_alias, place), timeout

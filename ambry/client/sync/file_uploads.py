@@ -14,7 +14,7 @@ from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
 from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
-from ambry.client.sync.uploads import SyncUpload, SyncUploads
+from ambry.client.sync.uploads import SyncUploads, Upload
 from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire.uploads import naming_headers
@@ -138,7 +138,7 @@ class SyncFileUploads(SyncUploads):
         blocking(sent.remembered.forget)
         return info
 
-    def _in_parts(self, put: _FilePut, begun: _Begun) -> tuple[BlobInfo, SyncUpload]:
+    def _in_parts(self, put: _FilePut, begun: _Begun) -> tuple[BlobInfo, Upload]:
         """The blob of a file, with what is there of it already, and the upload that it came from."""
         try:
             return self._finish(put, begun), begun.upload
@@ -223,6 +223,6 @@ class _FilePut:
 class _Begun:
     """An upload that goes on."""
 
-    upload: SyncUpload
+    upload: Upload
     part_size: int
     arrived: Arrived

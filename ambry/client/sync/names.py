@@ -18,14 +18,14 @@ from ambry.ids import BlobId
 class SyncNames(SyncLifecycles):
     """The calls on names. One that is only text is in the account and the container of the client."""
 
-    def resolve(self, ref: Ref, *, timeout: Timeout | None = None) -> BlobId:
+    def resolve(self, name: Ref, *, timeout: Timeout | None = None) -> BlobId:
         """The blob that a name points to now. Raises BlobNotFound, BlobGone where the name or its blob is over.
 
         >>> info = client.put(b"weights", name="models/resolved")
         >>> client.resolve("models/resolved") == info.id
         True
         """
-        return self._identify(ref, timeout)
+        return self._identify(name, timeout)
 
     def bind(
         self, name: str | NameRef, blob: Ref, *, if_absent: bool = True, timeout: Timeout | None = None
@@ -50,18 +50,18 @@ class SyncNames(SyncLifecycles):
         return self.head(place, timeout=timeout)
 
     def rename(
-        self, source: str | NameRef, target: str | NameRef, *, overwrite: bool = False, timeout: Timeout | None = None
+        self, src: str | NameRef, dst: str | NameRef, *, overwrite: bool = False, timeout: Timeout | None = None
     ) -> BlobInfo:
-        """Move what one name points to to another of the same container, in one moment; nothing is copied.
+        """Move what the name `src` points to to the name `dst` of the same container, in one moment; nothing is copied.
 
-        Raises AlreadyExists for a target that exists, unless `overwrite`; BlobNotFound for a source that does not.
+        Raises AlreadyExists for a `dst` that exists, unless `overwrite`; BlobNotFound for a `src` that does not.
 
         >>> draft = client.put(b"text", name="drafts/one")
         >>> moved = client.rename("drafts/one", "texts/one")
         >>> moved.id == draft.id
         True
         """
-        old, new = self._name(source), self._name(target)
+        old, new = self._name(src), self._name(dst)
         try:
             request = wire.rename_request(old, new, overwrite=overwrite)
             self._ask(*request, wire.parse_changed, timeout)

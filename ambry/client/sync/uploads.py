@@ -54,7 +54,7 @@ class SyncUploads(SyncBlobs, SyncNames):
         filename: str | None = None,
         durability: Durability | str | None = None,
         timeout: Timeout | None = None,
-    ) -> SyncUpload:
+    ) -> Upload:
         """Begin one; what its blob will be is said here. Nobody can read anything before it is completed.
 
         With `name` the name points to the blob once it is completed, as with `put`; what `if_absent` and `if_match` say is
@@ -85,13 +85,13 @@ class SyncUploads(SyncBlobs, SyncNames):
         upload.naming = UploadName(place, if_absent, if_match)
         return upload
 
-    def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> SyncUpload:
+    def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> Upload:
         told = wire.parse_session(*self._asked(wire.begin_request(headers), b"", timeout))
-        begun = SyncUpload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
+        begun = Upload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
         begun.said = headers
         return begun
 
-    def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> SyncUpload:
+    def resume_upload(self, upload: str, *, timeout: Timeout | None = None) -> Upload:
         """Go on with one by its id. Raises UploadNotFound, UploadGone where it is over.
 
         >>> begun = client.start_upload()
@@ -100,7 +100,7 @@ class SyncUploads(SyncBlobs, SyncNames):
         []
         >>> upload.abort()
         """
-        found = SyncUpload(self, wire.parse_id(upload), None, timeout)
+        found = Upload(self, wire.parse_id(upload), None, timeout)
         found.show()
         return found
 
@@ -165,7 +165,7 @@ class SyncUploads(SyncBlobs, SyncNames):
             return None
 
 
-class SyncUpload:
+class Upload:
     """One upload in parts. As `async with` it is aborted when an error leaves the block, and else left as it is.
 
     >>> upload = client.start_upload(name="models/large")
@@ -243,7 +243,7 @@ class SyncUpload:
         }
 
     @classmethod
-    def resume(cls, client: SyncUploads, state: Mapping[str, Any]) -> SyncUpload:
+    def resume(cls, client: SyncUploads, state: Mapping[str, Any]) -> Upload:
         """Go on with one whose `state` was kept."""
         upload = client.resume_upload(state["upload"])
         if (name := state.get("name")) is not None:

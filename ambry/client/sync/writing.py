@@ -13,7 +13,7 @@ from ambry.checksum import Buffer
 from ambry.client.model import BlobInfo, Timeout, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
-from ambry.client.sync.uploads import SyncUpload, SyncUploads
+from ambry.client.sync.uploads import SyncUploads, Upload
 from ambry.client.sync.waiting import FileBase
 from ambry.client.unwinding import in_flight, leaves_with
 from ambry.errors import AmbryError
@@ -44,7 +44,7 @@ class SyncWriting:
         self._target = target
         self._timeout = timeout
         self._said = {"if_absent": if_absent, "if_match": if_match, **said}
-        self._upload: SyncUpload | None = None
+        self._upload: Upload | None = None
         self._parts: list[UploadedPart] = []
         self._rest: bytes | None = None
         self.part_size = max(part_size, PART_BYTES_MIN)

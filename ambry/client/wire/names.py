@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from ambry.client.model import check_type
-from ambry.client.names import EntryPage, NameChange, NameEntry, Page
+from ambry.client.names import NameChange, NameEntry, Page
 from ambry.client.refs import NameRef, list_path, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import AlreadyExists, InvalidBlobId, InvalidRequest
@@ -142,11 +142,11 @@ def query_of(pairs: Mapping[str, str]) -> str:
     return f"?{found}" if found else ""
 
 
-def parse_list(within: NameRef, headers: Headers, body: bytes) -> EntryPage:
+def parse_list(within: NameRef, headers: Headers, body: bytes) -> Page[NameEntry]:
     """Raises ProtocolViolation."""
     try:
         told = _list.decode(body)
-        return EntryPage(entries=tuple(_entry(within, each) for each in told.entries), next_token=told.next_page_token)
+        return Page(entries=tuple(_entry(within, each) for each in told.entries), next_token=told.next_page_token)
     except (msgspec.MsgspecError, ValueError, OverflowError) as cause:
         raise violation(headers, f"the answer lists no names ({type(cause).__name__}: {cause})") from cause
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ambry import AmbryClient, ByteRange, InvalidRequest, RetryPolicy
+from ambry.client.model import Jitter
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
@@ -154,6 +155,47 @@ def test_backoff_is_full_jitter_below_a_growing_ceiling() -> None:
     for ceiling in (1.0, 2.0, 4.0, 5.0, 5.0):
         tries.begin()
         assert 0.0 <= tries.failed(Unavailable("x")) <= ceiling
+
+
+@pytest.mark.parametrize(("jitter", "least"), [("equal", 0.5), ("none", 1.0)])
+def test_less_of_the_backoff_is_drawn_where_that_is_asked_for(jitter: Jitter, least: float) -> None:
+    tries = attempts(FakeClock(), policy=RetryPolicy(max_attempts=9, base=1.0, cap=5.0, jitter=jitter))
+    for ceiling in (1.0, 2.0, 4.0, 5.0, 5.0):
+        tries.begin()
+        assert ceiling * least <= tries.failed(Unavailable("x")) <= ceiling
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "error", "again"),
+    [
+        (None, Unavailable("x"), True),
+        (None, InternalError("x"), True),
+        (None, BlobNotFound("x"), False),
+        ((BlobNotFound, ConnectionError), BlobNotFound("x"), True),
+        ((BlobNotFound, ConnectionError), Unavailable("x"), True),
+        ((BlobNotFound, ConnectionError), InternalError("x"), False),
+        ((), Unavailable("x"), False),
+    ],
+)
+def test_what_is_tried_again_can_be_said(
+    retry_on: tuple[type[BaseException], ...] | None, error: AmbryError, again: bool
+) -> None:
+    tries = attempts(FakeClock(), policy=RetryPolicy(retry_on=retry_on))
+    tries.begin()
+    if again:
+        assert tries.failed(error) >= 0.0
+    else:
+        with pytest.raises(type(error)):
+            tries.failed(error)
+
+
+def test_a_policy_that_cannot_be_meant_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="jitter is one of full, equal, none, not 'some'"):
+        RetryPolicy(jitter="some")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="retry_on is a tuple of classes"):
+        RetryPolicy(retry_on=Unavailable)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="retry_on has classes of errors"):
+        RetryPolicy(retry_on=("Unavailable",))  # type: ignore[arg-type]
 
 
 def test_the_last_attempts_error_is_raised_with_where_and_how_often() -> None:

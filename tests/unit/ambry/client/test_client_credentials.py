@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from ambry import AccessDenied, AmbryClient, AsyncAmbryClient, ConfigInvalid, InvalidRequest, Unauthenticated
+from ambry import (
+    AccessDenied,
+    AmbryClient,
+    AsyncAmbryClient,
+    Auth,
+    ConfigInvalid,
+    InvalidRequest,
+    KeyFile,
+    Unauthenticated,
+)
 from ambry.client.credentials import checked_key, read_key
 from ambry.rest.access import KeyText, key_text
 from tests.support.stub_frontend import StubFrontend
@@ -19,6 +28,7 @@ from tests.support.twins import Twins
 
 SECRET = "s3cret" + "-" * 37
 KEY = key_text(KeyText("a" * 16, SECRET))
+OTHER = key_text(KeyText("b" * 16, "o" * 43))
 
 
 def written(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -35,6 +45,60 @@ def test_every_request_carries_the_key(twins: Twins, stub: StubFrontend) -> None
     assert client.health().ok
     assert len(stub.requests) >= 4
     assert {each.headers.get("authorization") for each in stub.requests} == {f"Bearer {KEY}"}
+
+
+class Vault(Auth):
+    """Keys that come from elsewhere: another one for each request, until there is none."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = list(keys)
+
+    def key(self) -> str:
+        if not self.keys:
+            raise AccessDenied("the vault is sealed")
+        return self.keys.pop(0)
+
+
+def test_the_key_of_an_auth_is_asked_for_before_each_request(twins: Twins, stub: StubFrontend) -> None:
+    client = twins.connect(stub.url, auth=Vault(KEY, OTHER, "nonsense"))
+    info = client.put(b"bytes")
+    assert client.get_bytes(info.id) == b"bytes"
+    assert [each.headers["authorization"] for each in stub.requests] == [f"Bearer {KEY}", f"Bearer {OTHER}"]
+    with pytest.raises(InvalidRequest, match="what was given as key is none"):
+        client.head(info.id)
+    with pytest.raises(AccessDenied, match="the vault is sealed"):
+        client.head(info.id)
+    assert len(stub.requests) == 2
+
+
+def test_a_key_file_that_changes_is_read_again(twins: Twins, stub: StubFrontend, tmp_path: Path) -> None:
+    path = written(tmp_path / "store.key", f"{KEY}\n")
+    client = twins.connect(stub.url, auth=KeyFile(path))
+    blob = client.put(b"bytes").id
+    written(tmp_path / "new.key", f"{OTHER}\n").replace(path)
+    assert client.get_bytes(blob) == b"bytes"
+    written(path, "half of a k")  # Somebody is writing it.
+    assert client.get_bytes(blob) == b"bytes"
+    path.unlink()
+    assert client.get_bytes(blob) == b"bytes"
+    assert [each.headers["authorization"][-43:] for each in stub.requests] == [SECRET, *["o" * 43] * 3]
+
+
+def test_a_key_file_is_one_from_the_beginning_and_travels_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="cannot read"):
+        KeyFile(tmp_path / "none.key")
+    path = written(tmp_path / "store.key", f"{KEY}\n")
+    assert repr(KeyFile(path)) == f"KeyFile('{path}')"
+    pickled = pickle.dumps(AmbryClient("http://127.0.0.1:1", auth=KeyFile(path)))
+    assert SECRET.encode() not in pickled
+    assert pickle.loads(pickled)._auth.key() == KEY
+
+
+def test_a_client_has_one_key() -> None:
+    with pytest.raises(InvalidRequest, match="say one of them"):
+        AmbryClient(key=KEY, auth=Vault(KEY))
+    with pytest.raises(TypeError, match="auth is a KeyFile"):
+        AmbryClient(auth=KEY)  # type: ignore[arg-type]
 
 
 def test_without_a_key_no_request_speaks_of_one(twins: Twins, stub: StubFrontend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,44 @@ def test_a_key_stands_in_no_file_that_others_may_read(home: Home) -> None:
         find_options(home.env, None, {})
     home.write('account = "a"\n', 0o644)
     assert find_options(home.env, None, {}).options == {"account": "a"}
+
+
+def test_a_client_that_is_made_with_a_profile_has_what_that_says_below_its_arguments(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write(
+        f'[profiles.far]\nendpoints = ["http://a:1"]\nkey = "{KEY}"\naccount = "ml"\nverify = "never"\n'
+        f'service_id = "trainer"\ncache_max = 5000\n'
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", home.env["XDG_CONFIG_HOME"])
+    monkeypatch.setenv("AMBRY_ACCOUNT", "of-the-environment")
+    monkeypatch.setenv("AMBRY_CONTAINER", "of-the-environment")
+    client = AmbryClient(profile="far")
+    assert (client.endpoints, client.default_account, client.default_container) == (("http://a:1",), "ml", "default")
+    assert (client._verify, client._service_id, client._cache.max_bytes) == ("never", "trainer", 5000)
+    assert client._common["authorization"] == f"Bearer {KEY}"
+    other = AmbryClient(profile="far", account="other", verify="always", key=OTHER)
+    assert (other.default_account, other._verify, other._common["authorization"]) == (
+        "other",
+        "always",
+        f"Bearer {OTHER}",
+    )
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    copy = pickle.loads(pickle.dumps(client))
+    assert (copy.endpoints, copy._common, copy._target) == (client.endpoints, client._common, client._target), (
+        "a pickle needs no file"
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", home.env["XDG_CONFIG_HOME"])
+    with pytest.raises(ConfigInvalid, match="there is no profile 'near'"):
+        AmbryClient(profile="near")
+    assert AmbryClient().endpoints == ("http://127.0.0.1:17100",), "no file is looked at where none is named"
+
+
+def test_a_profile_of_the_constructor_keeps_its_key_from_other_endpoints(
+    home: Home, stub: StubFrontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write(f'[profiles.far]\nendpoints = ["http://a:1"]\nkey = "{KEY}"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", home.env["XDG_CONFIG_HOME"])
+    with AmbryClient(stub.url, profile="far") as client:
+        client.health()
+    assert "authorization" not in stub.requests[-1].headers

@@ -22,7 +22,7 @@ from ambry.client.aio.keys import AsyncKeys
 from ambry.client.aio.uploads import AsyncUpload
 from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.keys import SyncKeys
-from ambry.client.sync.uploads import SyncUpload
+from ambry.client.sync.uploads import Upload
 from tests.support.stub_frontend import StubFrontend
 from tools import sync_client
 
@@ -48,7 +48,7 @@ PAIRS = [
     (ambry.BlobWriter, ambry.AsyncBlobWriter),
     (ambry.Pager, ambry.AsyncPager),
     (ambry.ChangesFeed, ambry.AsyncChangesFeed),
-    (SyncUpload, AsyncUpload),
+    (Upload, AsyncUpload),
     (SyncKeys, AsyncKeys),
     (SyncEncryption, AsyncEncryption),
 ]
