@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,6 +37,26 @@ class Arrived:
         return sum(part.size for part in self.parts if part.size == min(part_size, size - (part.part - 1) * part_size))
 
 
+class PartProgress:
+    """How much of several parts there is in all, told by one thread at a time."""
+
+    def __init__(self, progress: Progress, size: int | None) -> None:
+        self._progress = progress
+        self._size = size
+        self._lock = threading.Lock()
+        self._done: dict[int, int] = {}
+
+    def of(self, number: int) -> Progress:
+        """What is called with the bytes of one part."""
+        return lambda done, _: self.note(number, done)
+
+    def note(self, number: int, done: int) -> None:
+        """So many bytes of a part are there; of one that is sent again, those that were there before count."""
+        with self._lock:
+            self._done[number] = max(done, self._done.get(number, 0))
+            self._progress(sum(self._done.values()), self._size)
+
+
 class Sending(FileMove):
     """Shared by those who send the parts of a file of `size` bytes, on any thread."""
 
@@ -43,9 +64,7 @@ class Sending(FileMove):
         super().__init__()
         self._complete = arrived.parts is None
         self._have = {each.part: each for each in arrived.parts or ()}
-        self._size = size
-        self._progress = progress
-        self._sent: dict[int, int] = {}
+        self._progress = None if progress is None else PartProgress(progress, size)
 
     def may_be_there(self, section: FileSection) -> bool:
         """Whether the server may have these bytes, which their digest decides."""
@@ -58,11 +77,8 @@ class Sending(FileMove):
 
     def note(self, number: int, done: int) -> None:
         """So many bytes of a part are there."""
-        if self._progress is None:
-            return
-        with self._lock:
-            self._sent[number] = done
-            self._progress(sum(self._sent.values()), self._size)
+        if self._progress is not None:
+            self._progress.note(number, done)
 
 
 def check_made(info: BlobInfo, size: int, parts: Sequence[UploadedPart], checksum: str) -> None:

@@ -94,6 +94,33 @@ def test_an_upload_with_a_name_is_named_when_it_is_completed_by_whoever_goes_on_
             client.start_upload(if_absent=True)
 
 
+def test_what_was_said_of_an_upload_is_held_against_its_parts(dc1: str) -> None:
+    told: list[tuple[int, int | None]] = []
+    whole = digest(BODY).hex()
+    with AmbryClient(endpoints=[dc1]) as client:
+        upload = client.start_upload(
+            size=len(BODY),
+            part_size=4 * MIB,
+            checksum=whole,
+            progress=lambda *done: told.append(done),
+            transfer=TransferConfig(chunk_size=MIB),
+        )
+        for number in (1, 3):
+            upload.write_part(number, BODY[(number - 1) * 4 * MIB : number * 4 * MIB])
+        with pytest.raises(InvalidRequest, match="part 2 has 5 bytes"):
+            upload.write_part(2, b"wrong")
+        with pytest.raises(InvalidRequest, match="part 2 is missing"):
+            upload.complete()
+        again = Upload.resume(client, json.loads(json.dumps(upload.state())))
+        with pytest.raises(InvalidRequest, match="part 2 is missing"):
+            again.complete()
+        upload.write_part(2, BODY[4 * MIB : 8 * MIB])
+        info = again.complete()
+        assert info.checksum == whole and again.complete() == upload.complete() == info, "again is the same"
+        assert client.get_bytes(info.id) == BODY
+    assert told == sorted(told) and told[-1] == (len(BODY), len(BODY))
+
+
 async def test_the_awaiting_client_does_the_same_and_aborts_what_fails(dc1: str) -> None:
     async with AsyncAmbryClient(endpoints=[dc1]) as client:
         async with await client.start_upload() as upload:

@@ -14,11 +14,13 @@ from ambry.blob import Durability
 from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.names import AsyncNames
 from ambry.client.aio.waiting import ASYNCHRONOUS
-from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, UploadedPart
+from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, TransferConfig, UploadedPart
+from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
-from ambry.client.sending import UploadName
+from ambry.client.sending import PartProgress, UploadName
 from ambry.client.sources import Body, open_body
 from ambry.client.transfer import BlobUpload
+from ambry.client.upload_terms import UploadTerms
 from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire import names as name_wire
 from ambry.client.wire import signed as signed_wire
@@ -52,9 +54,18 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         metadata: Mapping[str, str] | None = None,
         filename: str | None = None,
         durability: Durability | str | None = None,
+        size: int | None = None,
+        part_size: int | None = None,
+        checksum: str | None = None,
+        progress: Progress | None = None,
+        transfer: TransferConfig | None = None,
         timeout: Timeout | None = None,
     ) -> AsyncUpload:
         """Begin one; what its blob will be is said here. Nobody can read anything before it is completed.
+
+        With `size`, of the whole, or `part_size`, of every part but the last, parts of other sizes are refused before they are
+        sent, and an upload of which parts are missing before it is completed. `checksum` is as of `complete`. `progress` is
+        called with the bytes of all parts, `transfer` says how each is sent.
 
         With `name` the name points to the blob once it is completed, as with `put`; what `if_absent` and `if_match` say is
         looked at then.
@@ -77,11 +88,16 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
             filename=filename,
             durability=durability,
         )
+        whole = "" if checksum is None else blob_wire.checksum_text(checksum)
+        terms = UploadTerms(size=size, part_size=part_size, checksum=whole)
+        self._transfer_of(transfer)
         headers = self._of_blob(request.headers)
-        if place is None:
-            return await self._begin(headers, timeout)
-        upload = await self._begin(headers | wire.naming_headers(place), timeout)
-        upload.naming = UploadName(place, if_absent, if_match)
+        upload = await self._begin(headers | ({} if place is None else wire.naming_headers(place)), timeout)
+        upload.naming = None if place is None else UploadName(place, if_absent, if_match)
+        upload.terms = terms
+        upload.progress = None if progress is None else PartProgress(progress, size)
+        upload.transfer = transfer
+        upload.pace = self._pace_of(transfer)
         return upload
 
     async def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> AsyncUpload:
@@ -108,13 +124,21 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         return await self._ask(request, body, lambda headers, answer: (headers, answer), timeout)
 
     async def _send_part(
-        self, upload: str, number: int, data: BlobSource | Body, progress: Progress | None, timeout: Timeout | None
+        self,
+        upload: AsyncUpload,
+        number: int,
+        data: BlobSource | Body,
+        progress: Progress | None,
+        timeout: Timeout | None,
     ) -> UploadedPart:
         if isinstance(data, Body):
             body = data
         else:
-            body = open_body(data, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)
-        request = wire.part_request(upload, number, body.size, body.known_digest())
+            chunk_size = self._chunk_size(upload.transfer)
+            body = open_body(data, size=None, chunk_size=chunk_size, asynchronous=ASYNCHRONOUS)
+            body.pace = upload.pace
+        upload.terms.check_part(number, body.size)
+        request = wire.part_request(upload.id, number, body.size, body.known_digest())
         sent = BlobUpload(request, body, checksum="", verify=self._verify, progress=progress)
         headers = await self._send(sent, self._attempts(timeout), timeout)
         if (found := wire.acknowledged(headers)) != sent.digest:
@@ -194,6 +218,12 @@ class AsyncUpload:
         """The headers that it began with, where it did here."""
         self.naming: UploadName | None = None
         """The name that will point to it."""
+        self.terms = UploadTerms()
+        """What its parts and its blob must be."""
+        self.progress: PartProgress | None = None
+        self.transfer: TransferConfig | None = None
+        self.pace: Bandwidth | None = None
+        """How fast its parts are sent together, where that was said."""
 
     async def write_part(
         self, number: int, data: BlobSource | Body, *, progress: Progress | None = None, timeout: Timeout | None = None
@@ -202,7 +232,9 @@ class AsyncUpload:
 
         Parts may be sent in any order, and several at a time.
         """
-        return await self._client._send_part(self.id, number, data, progress, timeout or self._timeout)
+        if progress is None and self.progress is not None:
+            progress = self.progress.of(number)
+        return await self._client._send_part(self, number, data, progress, timeout or self._timeout)
 
     async def presign_part(
         self, number: int, *, expires: timedelta = timedelta(hours=1), timeout: Timeout | None = None
@@ -231,11 +263,12 @@ class AsyncUpload:
 
     def state(self) -> dict[str, Any]:
         """What `resume` goes on from, as JSON may hold it."""
+        known = {"upload": self.id, **self.terms.state()}
         if self.naming is None:
-            return {"upload": self.id}
+            return known
         place, if_absent, if_match = self.naming
         return {
-            "upload": self.id,
+            **known,
             "name": [place.name, place.account, place.container],
             "if_absent": if_absent,
             "if_match": if_match,
@@ -245,6 +278,7 @@ class AsyncUpload:
     async def resume(cls, client: AsyncUploads, state: Mapping[str, Any]) -> AsyncUpload:
         """Go on with one whose `state` was kept."""
         upload = await client.resume_upload(state["upload"])
+        upload.terms = UploadTerms.of_state(state)
         if (name := state.get("name")) is not None:
             upload.naming = UploadName(NameRef(*name), state["if_absent"], state["if_match"])
         return upload
@@ -263,9 +297,15 @@ class AsyncUpload:
         bytes, which takes its time, and the blob has that checksum.
 
         Where the upload has a name, that points to the blob on return. Raises AlreadyExists, PreconditionFailed, UpdateConflict
-        where it may not: then the blob is deleted.
+        where it may not: then the blob is deleted. Raises InvalidRequest where the `size` or the `part_size` of the upload says
+        that parts are missing; they may be sent then.
         """
-        made = await self.make(parts, checksum=checksum, timeout=timeout)
+        if self.terms.is_counted:
+            if parts is None and (await self.show(timeout=timeout)).state == "open":
+                parts = await self.parts(timeout=timeout)
+            if parts is not None:
+                self.terms.check_whole(parts)
+        made = await self.make(parts, checksum=checksum or self.terms.checksum or None, timeout=timeout)
         limit = timeout or self._timeout
         if self.naming is None:
             return await self._client._looked_at(made.id, made, limit)
