@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
-from ambry.checksum import new_digester
+from ambry.checksum import Buffer, new_digester
 from ambry.client.model import BlobInfo
-from ambry.client.refs import Ref
+from ambry.client.refs import Ref, found_as
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import ChecksumMismatch, InvalidRequest
 from ambry.ids import BlobId
@@ -20,6 +20,15 @@ from ambry.tensors.spans import Index, run_of
 BEGIN_BYTES = 64 << 10
 """What is asked for first: the header of a model of a few hundred tensors."""
 PART_BYTES = 8 << 20
+SMALL_BYTES = 1 << 20
+"""Tensors below this come several in a request."""
+
+
+class Fill(NamedTuple):
+    """Memory for the bytes from `offset` of the file on."""
+
+    offset: int
+    memory: memoryview
 
 
 class TensorFile:
@@ -31,6 +40,7 @@ class TensorFile:
         try:
             with client.get(ref, range=(0, BEGIN_BYTES)) as reader:
                 self.info: BlobInfo = reader.info
+                self._found = found_as(self.info)
                 begin = reader.read()
             self.header: TensorHeader = self._header(begin)
         except InvalidRequest as error:
@@ -44,8 +54,9 @@ class TensorFile:
     def _header(self, begin: bytes) -> TensorHeader:
         end = header_end(begin, self.info.size)
         if end > len(begin):
-            begin += self._client.get_bytes(self.blob, range=(len(begin), end))
-        return parse_header(begin[:end], self.info.size)
+            begin += self._client.get_bytes(self._found, range=(len(begin), end))
+        self._head = begin[:end]
+        return parse_header(self._head, self.info.size)
 
     def get(self, tensor: TensorInfo, framework: Framework) -> Any:
         """All of one: one request."""
@@ -63,8 +74,8 @@ class TensorFile:
 
     def _bytes(self, offset: int, size: int) -> bytearray:
         data = bytearray(size)
-        if size and self._client.get_into(self.blob, data, offset=offset) != size:
-            raise InvalidRequest(f"blob {self.blob} ends before its tensors do")
+        if size:
+            self._into(offset, data)
         return data
 
     def fill(self, memory: memoryview, pool: ThreadPoolExecutor) -> None:
@@ -74,12 +85,44 @@ class TensorFile:
         """
         starts = range(0, self.info.size, PART_BYTES)
         list(pool.map(lambda start: self._part(memory, start), starts))
-        if self.info.checksum and _digest(memory) != self.info.checksum:
+        if self.info.checksum:
+            self._verify([memory])
+
+    def fill_arrays(self, arrays: Mapping[str, memoryview], pool: ThreadPoolExecutor) -> None:
+        """The bytes of tensors into memory of their sizes, by their names; small ones several at a time.
+
+        Where these are all tensors of the file, they are verified by the blob's digest. Raises ChecksumMismatch; nobody may use
+        what is there then.
+        """
+        tensors = self.header.tensors
+        fills = [Fill(tensors[name].begin, memory) for name, memory in arrays.items() if len(memory)]
+        fills.sort(key=lambda each: each.offset)
+        list(pool.map(self._fill, _requests(fills)))
+        if self.info.checksum and arrays.keys() == tensors.keys():
+            self._verify([self._head, *(each.memory for each in fills)])
+
+    def _fill(self, fills: Sequence[Fill]) -> None:
+        if len(fills) == 1:
+            self._into(*fills[0])
+            return
+        ranges = [(each.offset, each.offset + len(each.memory)) for each in fills]
+        for each, data in zip(fills, self._client.get_ranges(self._found, ranges, coalesce=0), strict=True):
+            if len(data) != len(each.memory):
+                raise InvalidRequest(f"blob {self.blob} ends before its tensors do")
+            each.memory[:] = data
+
+    def _verify(self, pieces: Sequence[Buffer]) -> None:
+        running = new_digester()
+        for each in pieces:
+            running.update(each)
+        if digest_text(running.digest()) != self.info.checksum:
             raise ChecksumMismatch(f"the bytes of blob {self.blob} are not those of its digest; nothing was kept")
 
     def _part(self, memory: memoryview, start: int) -> None:
-        part = memory[start : start + PART_BYTES]
-        if self._client.get_into(self.blob, part, offset=start) != len(part):
+        self._into(start, memory[start : start + PART_BYTES])
+
+    def _into(self, offset: int, memory: bytearray | memoryview) -> None:
+        if self._client.get_into(self._found, memory, offset=offset) != len(memory):
             raise InvalidRequest(f"blob {self.blob} ends before its tensors do")
 
     def views(self, memory: memoryview, names: Sequence[str], framework: Framework) -> dict[str, Any]:
@@ -91,7 +134,17 @@ class TensorFile:
         }
 
 
-def _digest(memory: memoryview) -> str:
-    running = new_digester()
-    running.update(memory)
-    return digest_text(running.digest())
+def _requests(fills: Sequence[Fill]) -> Iterator[list[Fill]]:
+    """What is asked for together: parts of large tensors by themselves, small tensors until they are a part."""
+    small: list[Fill] = []
+    for offset, memory in fills:
+        if len(memory) >= SMALL_BYTES:
+            for start in range(0, len(memory), PART_BYTES):
+                yield [Fill(offset + start, memory[start : start + PART_BYTES])]
+            continue
+        if small and sum(len(each.memory) for each in small) + len(memory) > PART_BYTES:
+            yield small
+            small = []
+        small.append(Fill(offset, memory))
+    if small:
+        yield small

@@ -43,6 +43,27 @@ def array_of(framework: Framework, data: bytearray | memoryview, dtype: str, sha
     return _numpy().frombuffer(data, dtype=_numpy_type(dtype)).reshape(shape)
 
 
+def memory_of(name: str, array: Any, dtype: str, shape: Sequence[int]) -> memoryview:
+    """The bytes of an array of numpy, or a tensor of torch, that is of this type and shape, to be written to.
+
+    Raises InvalidRequest for one that is of another, or not in one writable piece of this machine's memory.
+    """
+    is_torch = type(array).__module__.partition(".")[0] == "torch"
+    kind = getattr(_torch(), _TORCH.get(dtype, ""), None) if is_torch else _numpy().dtype(_numpy_type(dtype))
+    if getattr(array, "dtype", None) != kind or tuple(array.shape) != tuple(shape):
+        there = f"{getattr(array, 'dtype', type(array).__name__)} {list(getattr(array, 'shape', []))}"
+        raise InvalidRequest(f"the tensor {name!r} is {dtype} {list(shape)}, and what is there for it {there}")
+    if is_torch:
+        if array.device.type != "cpu" or not array.is_contiguous():
+            raise InvalidRequest(
+                f"what is there for {name!r} is not contiguous in memory of the CPU; load it there, and move it"
+            )
+        array = array.detach().reshape(-1).view(_torch().uint8).numpy()
+    elif not (array.flags.c_contiguous and array.flags.writeable):
+        raise InvalidRequest(f"what is there for {name!r} is not C-contiguous, or may not be written to")
+    return memoryview(array.reshape(-1).view("u1"))
+
+
 def _numpy_type(dtype: str) -> Any:
     if (plain := _NUMPY.get(dtype)) is not None:
         return plain

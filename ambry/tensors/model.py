@@ -12,7 +12,7 @@ from ambry.client.refs import SCHEME, NameRef, Ref, parse_uri
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest, must_have
 from ambry.tensors.file import TensorFile
-from ambry.tensors.frameworks import Framework, check_framework
+from ambry.tensors.frameworks import Framework, check_framework, memory_of
 from ambry.tensors.header import TensorInfo, parse_index
 from ambry.tensors.spans import Index
 
@@ -104,6 +104,23 @@ class TensorModel:
                 return dict(zip(wanted, pool.map(self.get, wanted), strict=True))
             return self._load_all(pool)
 
+    def load_into(self, arrays: Mapping[str, Any], *, at_once: int = AT_ONCE) -> None:
+        """These tensors into memory that is there already: arrays of numpy or tensors of torch, by the names of the tensors.
+
+        Each has the type and the shape of its tensor, and is contiguous in memory of the CPU. Nothing is copied on the way, but
+        for what is below 1 MiB, which comes several tensors in a request. A file of which all tensors are wanted is verified by
+        its digest where it has one. Where it raises, what is in the arrays is not the model. Raises KeyError, InvalidRequest
+        before anything is written; ChecksumMismatch.
+        """
+        of_files: dict[str, dict[str, memoryview]] = {}
+        for name, array in arrays.items():
+            tensor = self._file(name).header.tensors[name]
+            memory = memory_of(name, array, tensor.dtype, tensor.shape)
+            of_files.setdefault(self._file_of[name], {})[name] = memory
+        with ThreadPoolExecutor(at_once, thread_name_prefix="ambry-tensors") as pool:
+            for file_name, memories in of_files.items():
+                self._files[file_name].fill_arrays(memories, pool)
+
     def _load_all(self, pool: ThreadPoolExecutor) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for file_name in dict.fromkeys(self._file_of.values()):
@@ -158,6 +175,14 @@ def load_model(
     """All tensors of a model, as `TensorModel.load` has them."""
     with open_model(ref, client=client, framework=framework) as model:
         return model.load(at_once=at_once)
+
+
+def load_model_into(
+    ref: Ref, arrays: Mapping[str, Any], *, client: AmbryClient | None = None, at_once: int = AT_ONCE
+) -> None:
+    """Tensors of a model into memory that is there already, as `TensorModel.load_into` does it."""
+    with open_model(ref, client=client) as model:
+        model.load_into(arrays, at_once=at_once)
 
 
 def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy", device: str = "cpu") -> Any:

@@ -92,6 +92,41 @@ def test_a_whole_model_is_loaded_verified_and_shares_one_piece_of_memory(client:
         assert set(opened.load(some)) == set(some)
 
 
+def test_a_whole_model_comes_into_memory_that_is_there(client: AmbryClient, model: str) -> None:
+    whole = load_file(MODEL)
+    there = {name: np.empty_like(each) for name, each in whole.items()}
+    places = {name: each.__array_interface__["data"][0] for name, each in there.items()}
+    tensors.load_into(model, there, client=client)
+    assert all(np.array_equal(there[name], whole[name]) for name in whole)
+    assert places == {name: each.__array_interface__["data"][0] for name, each in there.items()}
+    some = {name: np.empty_like(whole[name]) for name in sorted(whole)[::7]}
+    with tensors.open(model, client=client) as opened:
+        opened.load_into(some, at_once=2)
+    assert all(np.array_equal(each, whole[name]) for name, each in some.items())
+
+
+def test_memory_that_does_not_fit_is_refused_before_anything_is_written(client: AmbryClient) -> None:
+    made = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.arange(4, dtype="<i8")}
+    blob = client.put(save(made)).id
+    frozen = np.zeros((2, 3), "<f4")
+    frozen.flags.writeable = False
+    for wrong, said in (
+        (np.zeros((3, 2), "<f4"), r"'a' is F32 \[2, 3\], and what is there for it float32 \[3, 2\]"),
+        (np.zeros((2, 3), "<f8"), r"what is there for it float64 \[2, 3\]"),
+        (np.zeros((2, 3), ">f4"), r"what is there for it >f4"),
+        (np.zeros((3, 2), "<f4").T, "not C-contiguous"),
+        (frozen, "may not be written to"),
+        ([[0.0] * 3] * 2, r"what is there for it list \[\]"),
+    ):
+        well = np.zeros(4, "<i8")
+        with pytest.raises(InvalidRequest, match=said):
+            tensors.load_into(blob, {"b": well, "a": wrong}, client=client)
+        assert not well.any()
+    with pytest.raises(KeyError, match="there is no tensor 'c'"):
+        tensors.load_into(blob, {"c": frozen}, client=client)
+    tensors.load_into(blob, {}, client=client)
+
+
 def test_a_model_of_the_local_cache_is_opened_by_safetensors_itself(
     client: AmbryClient, cluster: LocalCluster, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +159,9 @@ def test_every_type_comes_back_as_it_was(client: AmbryClient) -> None:
             found = opened.get(name)
             assert found.dtype == each.dtype and found.shape == each.shape and np.array_equal(found, each), name
     assert all(np.array_equal(each, made[name]) for name, each in tensors.load(blob, client=client).items())
+    there = {name: np.empty_like(each) for name, each in made.items()}
+    tensors.load_into(blob, there, client=client)
+    assert all(np.array_equal(each, made[name]) for name, each in there.items())
 
 
 def test_a_header_beyond_the_first_request_is_read_to_its_end(client: AmbryClient) -> None:
@@ -145,6 +183,9 @@ def test_a_sharded_model_is_opened_by_its_index(client: AmbryClient) -> None:
     for ref in (f"{at}/m.safetensors.index.json", f"ambry://default/default/{at}/m.safetensors.index.json"):
         loaded = tensors.load(ref, client=client)
         assert {name: len(each) for name, each in loaded.items()} == {"a": 3, "b": 4, "c": 5}
+        there = {"c": np.zeros(5, int), "a": np.zeros(3, int)}
+        tensors.load_into(ref, there, client=client)
+        assert there["c"].tolist() == [0, 1, 2, 3, 4] and there["a"].tolist() == [0, 1, 2]
     with pytest.raises(InvalidRequest, match=r"opened by its name"):
         tensors.open(client.resolve(f"{at}/m.safetensors.index.json"), client=client)
     client.put(json.dumps({"weight_map": {"z": "m-1.safetensors"}}).encode(), name=f"{at}/wrong.index.json")
@@ -180,6 +221,8 @@ def test_bytes_that_are_not_those_of_the_digest_are_never_handed_out(
     monkeypatch.setattr(AmbryClient, "get_into", damaged)
     with pytest.raises(ChecksumMismatch):
         tensors.load(blob, client=client)
+    with pytest.raises(ChecksumMismatch):
+        tensors.load_into(blob, {"a": np.zeros(3, int)}, client=client)
 
 
 def test_many_threads_share_a_model(client: AmbryClient, model: str) -> None:

@@ -188,10 +188,25 @@ def test_tensors_of_every_type(client: AmbryClient, at: str) -> None:
                 assert found.dtype == whole.dtype and found.shape == whole.shape, each
                 assert bytes(found.reshape(-1).view(torch.uint8)) == bytes(whole.reshape(-1).view(torch.uint8)), each
                 found.zero_()
+        there = {each: torch.zeros_like(whole) for each, whole in made.items()}
+        model.load_into(there)
+        for each, whole in made.items():
+            found = there[each].reshape(-1).view(torch.uint8)
+            assert bytes(found) == bytes(whole.reshape(-1).view(torch.uint8)), each
+        with pytest.raises(InvalidRequest, match="not contiguous in memory of the CPU"):
+            model.load_into({"float32": torch.zeros(4, 3, 2).permute(2, 1, 0)})
         part = model.get_slice("float32")
         assert tuple(part.shape) == (2, 3, 4) and torch.equal(part[1, :2], made["float32"][1, :2])
     with tensors.safe_open(name, client=client, framework="pt") as mapped:
         assert torch.equal(mapped.get_tensor("float32"), made["float32"])
+
+
+def test_a_module_takes_a_model_into_its_own_memory(client: AmbryClient, at: str) -> None:
+    save = pytest.importorskip("safetensors.torch").save
+    model, other = (torch.nn.Linear(8, 3) for _ in range(2))
+    client.put(save(model.state_dict()), name=f"{at}/linear.safetensors")
+    tensors.load_into(f"{at}/linear.safetensors", other.state_dict(), client=client)
+    assert torch.equal(model.weight, other.weight) and torch.equal(model.bias, other.bias)
 
 
 def test_a_module_takes_a_sharded_model(client: AmbryClient, at: str) -> None:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import save
 
-from ambry import AccessDenied, AmbryClient, Grant, NameRef, PreconditionFailed, TransferConfig
+from ambry import AccessDenied, AmbryClient, Grant, NameRef, PreconditionFailed, TransferConfig, tensors
 from ambry.cli.main import cli
 from ambry.client.copying import copy_blob
 from ambry.client.refs import found_as, found_entry
@@ -126,6 +128,19 @@ def test_a_file_system_reads_its_names(team: Team, tmp_path: Path) -> None:
     files.cp_file("default/default/runs/deep/large", "default/default/runs/again")
     with files.open("default/default/runs/again") as file:
         assert file.read(5) == LARGE[:5] and file.read() == LARGE[5:]
+
+
+def test_tensors_of_its_names_are_read(team: Team) -> None:
+    """They were asked for by the id of the blob, after its header had come by the name."""
+    made = {"bias": numpy.arange(3), "weight": numpy.arange(9)}
+    with team.client() as client:
+        client.put(save(made), name="runs/model.safetensors")
+        with tensors.open("runs/model.safetensors", client=client) as model:
+            assert model.get("bias").tolist() == [0, 1, 2] and model.get_slice("weight")[7:].tolist() == [7, 8]
+            assert {name: len(each) for name, each in model.load().items()} == {"bias": 3, "weight": 9}
+        there = {name: numpy.zeros_like(each) for name, each in made.items()}
+        tensors.load_into("runs/model.safetensors", there, client=client)
+        assert there["weight"].tolist() == list(range(9))
 
 
 def test_what_began_as_one_blob_stays_that_blob_where_the_name_moves_on(team: Team, tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ def test_terms_travel_as_json_and_are_checked() -> None:
     state = json.loads(json.dumps({"upload": "x", **terms.state()}))
     assert UploadTerms.of_state(state) == terms
     assert UploadTerms().state() == {} and UploadTerms.of_state({"upload": "x"}) == UploadTerms()
-    for wrong in ({"size": -1}, {"part_size": MIB - 1}):
-        with pytest.raises(InvalidRequest, match="is at least"):
-            UploadTerms(**wrong)
+    with pytest.raises(InvalidRequest, match="size of an upload is at least 0 bytes, not -1"):
+        UploadTerms(size=-1)
+    with pytest.raises(InvalidRequest, match="part_size of an upload is at least 1048576 bytes"):
+        UploadTerms(part_size=MIB - 1)
     with pytest.raises(TypeError, match="part_size is a number of bytes"):
         UploadTerms(part_size="8MiB")  # type: ignore[arg-type]
