@@ -34,6 +34,8 @@ Provider = Literal["file", "environment", "command", "vault"]
 SESSION_MAX_S = 366 * 86_400
 KEYS_MAX_S = SESSION_MAX_S
 """Data nodes keep the chunks of an upload session for so long, at most."""
+SESSIONS_MAX = 1_000_000
+SESSIONS_BYTES_MAX = 64 << 30
 
 
 class FrontendSection(msgspec.Struct, frozen=True):
@@ -90,6 +92,10 @@ class MetadataSection(msgspec.Struct, frozen=True):
 class UploadsSection(msgspec.Struct, frozen=True):
     session_idle_s: int = 3 * 86_400
     session_max_s: int = 14 * 86_400
+    sessions_max: int = 10_000
+    """Open at a time, in each container."""
+    sessions_bytes_max: int = 64 << 20
+    """That their rows take."""
     idempotency_s: int = 7 * 86_400
 
 
@@ -268,6 +274,10 @@ def check(config: FrontendConfig) -> FrontendConfig:
         raise ConfigInvalid(
             f"uploads: 60 <= session_idle_s <= session_max_s <= {SESSION_MAX_S} must hold; both are seconds"
         )
+    if not 1 <= uploads.sessions_max <= SESSIONS_MAX:
+        raise ConfigInvalid(f"uploads.sessions_max must lie between 1 and {SESSIONS_MAX}")
+    if not 256 << 10 <= uploads.sessions_bytes_max <= SESSIONS_BYTES_MAX:
+        raise ConfigInvalid(f"uploads.sessions_bytes_max must lie between 256 KiB and {SESSIONS_BYTES_MAX}")
     if not 60 <= uploads.idempotency_s <= KEYS_MAX_S:
         raise ConfigInvalid(f"uploads.idempotency_s must lie between 60 and {KEYS_MAX_S} seconds")
     router = config.router

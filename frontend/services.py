@@ -43,6 +43,7 @@ from frontend.names.lives import NameLives
 from frontend.names.names import Names
 from frontend.router.context import RouterContext
 from frontend.uploads.janitor import UploadJanitor
+from frontend.uploads.places import Places
 from frontend.uploads.sessions import Sessions
 
 CHECKPOINTS_WITHIN_S = 60.0
@@ -148,7 +149,12 @@ def metadata_services(
         store, containers, counted, leases, clock=clock, random_source=random_source, settled_after_s=settled_after_s
     )
     uploads = config.uploads
-    sessions = Sessions(store, router.keys, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s)
+    places = Places(
+        store, random_source=random_source, sessions_max=uploads.sessions_max, bytes_max=uploads.sessions_bytes_max
+    )
+    sessions = Sessions(
+        store, router.keys, places, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s
+    )
     janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
     others = OtherDatacenters(
         store,

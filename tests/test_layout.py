@@ -794,6 +794,10 @@ COVERED_BY = {
         )
         for name in ("entries", "file", "filesystem", "listing")
     },
+    "frontend/uploads/leftovers.py": (
+        "tests/unit/frontend/uploads/test_uploads_sessions.py",
+        "sessions that ended, and pages of those there are",
+    ),
     "frontend/uploads/open_session.py": (
         "tests/unit/frontend/uploads/test_uploads_sessions.py",
         "every session there is one",

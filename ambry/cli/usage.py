@@ -13,9 +13,9 @@ from ambry.cli.output import show_rows
 if TYPE_CHECKING:
     from ambry.client.usage import UsedByAccount, UsedByContainer, UsedByKey
 
-BY_CONTAINER = ["BYTES", "OF", "BLOBS", "OF", "REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "CONTAINER"]
+BY_CONTAINER = ["BYTES", "OF", "BLOBS", "OF", "UPLOADS", "REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "CONTAINER"]
 BY_ACCOUNT = ["BYTES", "OF", "BLOBS", "OF", "ACCOUNT"]
-BY_KEY = ["REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "ID", "NAME"]
+BY_KEY = ["UPLOADS", "REQUESTS", "REFUSED", "BYTES IN", "BYTES OUT", "ID", "NAME"]
 
 
 @click.command("usage")
@@ -27,7 +27,8 @@ def usage(keys: bool, accounts: bool, cluster: ChosenCluster, output: str) -> No
     """Show what containers have, and how often they were asked: those that the key has something in, or of these the ones
     that --account and --container name.
 
-    Requests are those at this datacenter; what was stored or deleted in the last half minute may not count yet.
+    Uploads are those in parts that are open, and requests all, at this datacenter; what was stored or deleted in the last
+    half minute may not count yet.
     """
     from ambry.errors import ContainerNotFound  # not before it is needed
 
@@ -80,14 +81,14 @@ def _container_row(found: UsedByContainer) -> list[str]:
         _bound(found.quota_bytes),
         str(found.blobs),
         _bound(found.quota_blobs),
-        *map(str, (found.requests, found.refused, found.bytes_in, found.bytes_out)),
+        *map(str, (found.open_uploads, found.requests, found.refused, found.bytes_in, found.bytes_out)),
         f"{found.account}/{found.container}",
     ]
 
 
 def _key_row(found: UsedByKey) -> list[str]:
     return [
-        *map(str, (found.requests, found.refused, found.bytes_in, found.bytes_out)),
+        *map(str, (found.open_uploads, found.requests, found.refused, found.bytes_in, found.bytes_out)),
         found.id,
         found.name,
     ]

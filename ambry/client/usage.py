@@ -37,6 +37,10 @@ class UsedByContainer(Requested, frozen=True, kw_only=True, rename="camel"):
     """Deleted or expired, and not given back yet."""
     quota_bytes: int | None = None
     quota_blobs: int | None = None
+    open_uploads: int = 0
+    """Uploads in parts that are under way."""
+    open_upload_bytes: int = 0
+    """What is kept of them beside their parts."""
 
 
 class UsedByKey(Requested, frozen=True, kw_only=True, rename="camel"):
@@ -44,6 +48,8 @@ class UsedByKey(Requested, frozen=True, kw_only=True, rename="camel"):
 
     id: str
     name: str
+    open_uploads: int = 0
+    """Uploads in parts that it began and that are under way."""
 
 
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -146,7 +146,9 @@ class AmbryApi:
                 NameLists(services.names, router, containers, clock=clock),
                 ChangePages(services.feed, containers),
                 KeyPages(services.access_keys, services.key_use, router),
-                UsagePages(services.use_counts, services.access_keys, containers, router, clock=clock),
+                UsagePages(
+                    services.use_counts, services.access_keys, services.sessions.places, containers, router, clock=clock
+                ),
                 EncryptionPages(services.keyring, services.encryption, containers, router),
             ]
         self.routes = tuple(route for resource in resources for route in resource.routes())

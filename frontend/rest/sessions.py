@@ -163,7 +163,7 @@ class UploadSessions:
         ttl = exchange.headers.get(names.TTL)
         ttl_s = None if ttl is None else values.ttl_seconds(ttl)
         new = await new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms, name=exchange.name or "")
-        await self._sessions.begin(new)
+        await self._sessions.begin(new, container, exchange.context.who.id)
         exchange.noted["upload"] = new.id.hex()
         return json_page(self._shown(new), 201, Location=f"/uploads/{new.id.hex()}")
 

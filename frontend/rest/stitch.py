@@ -33,7 +33,7 @@ from frontend.rest.upload_headers import (
 from frontend.router.context import RouterContext
 from frontend.router.values import PutSpec
 from frontend.uploads import stitching
-from frontend.uploads.completion import BlobSaid, WantedPart, complete
+from frontend.uploads.completion import BlobSaid, WantedPart, complete, is_said
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import PartPut, spec_of
 from frontend.uploads.rows import Session, SessionState
@@ -149,7 +149,7 @@ class Stitches:
         """The session of that name, begun where there is none."""
         container = container_of(exchange)
         new = await new_session(self._router, container, spec, ttl_s=None, now_ms=now_ms)
-        found = await self._sessions.find_named(container.scope, text, new, self._max_s)
+        found = await self._sessions.find_named(container, exchange.context.who.id, text, new, self._max_s)
         await self._sessions.check_takes_parts(found)
         if found.session.durability is not spec.durability:
             raise InvalidRequest(
@@ -188,7 +188,7 @@ class Stitches:
             wanted = await stitching.wanted_of(self._sessions, found, chunks, now_ms)
         else:
             wanted = [WantedPart(chunk.part, chunk.size, bytes.fromhex(chunk.digest)) for chunk in chunks]
-            if BlobSaid(found.session.properties, found.session.metadata, found.session.ttl_s) != said:
+            if not is_said(found.session, said):
                 raise UpdateConflict("the chunks were stitched to a blob of which something else was said")
         blobs = 0 if found.session.state is SessionState.DONE else 1
         async with Hold(self._quotas, container, 0, blobs=blobs):

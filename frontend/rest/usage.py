@@ -20,6 +20,7 @@ from frontend.http.route import Route
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.router.usage import UsedSpace, total, usage
+from frontend.uploads.places import OpenAmount, Places
 from frontend.who import ANY_KEY, Who
 
 
@@ -27,10 +28,18 @@ class UsagePages:
     """That call. Whoever asks is told of containers in which they have something, and of keys that they may administer."""
 
     def __init__(
-        self, counts: UseCounts, keys: Keys, containers: Containers, router: RouterContext, *, clock: Clock
+        self,
+        counts: UseCounts,
+        keys: Keys,
+        places: Places,
+        containers: Containers,
+        router: RouterContext,
+        *,
+        clock: Clock,
     ) -> None:
         self._counts = counts
         self._keys = keys
+        self._places = places
         self._containers = containers
         self._router = router
         self._clock = clock
@@ -54,13 +63,20 @@ class UsagePages:
         partitions = await usage(exchange.context, self._router)
         stored = {scope_of(each.account, each.container): space for each, space in total(partitions).items()}
         used = await self._counts.all()
+        uploads = await self._places.all()
         page: dict[str, Any] = {
             "atMs": self._clock.wall_ms(),
             "partitionsMissing": [each.id for each in partitions if each.error],
             "accounts": self._accounts(who, stored),
-            "containers": self._containers_told(who, stored, used),
+            "containers": self._containers_told(who, stored, used, uploads),
             "keys": [
-                {"id": id, "name": key.name, **_told(used.get(key_row(id))), "limits": msgspec.to_builtins(key.limits)}
+                {
+                    "id": id,
+                    "name": key.name,
+                    **_told(used.get(key_row(id))),
+                    "openUploads": sum(by[id].sessions for by in uploads.values() if id in by),
+                    "limits": msgspec.to_builtins(key.limits),
+                }
                 for id, key in await self._keys.all(who)
             ],
         }
@@ -88,7 +104,11 @@ class UsagePages:
         return sorted(told, key=lambda each: str(each["account"]))
 
     def _containers_told(
-        self, who: Who, stored: Mapping[int, UsedSpace], used: Mapping[bytes, UsedCount]
+        self,
+        who: Who,
+        stored: Mapping[int, UsedSpace],
+        used: Mapping[bytes, UsedCount],
+        uploads: Mapping[int, Mapping[str, OpenAmount]],
     ) -> list[dict[str, Any]]:
         directory = self._containers.directory
         told = []
@@ -98,6 +118,7 @@ class UsagePages:
                 if container is None or not who.whole(container):
                     continue
                 space = stored.get(container.scope, UsedSpace())
+                begun = sum(uploads.get(container.scope, {}).values(), OpenAmount())
                 settings = container.settings
                 quota = {"quotaBytes": settings.quota_bytes, "quotaBlobs": settings.quota_blobs}
                 told.append(
@@ -108,6 +129,8 @@ class UsagePages:
                         "blobs": space.live_blobs,
                         "reclaimableBytes": space.reclaimable_bytes,
                         **(quota if has_quota(settings) else {}),
+                        "openUploads": begun.sessions,
+                        "openUploadBytes": begun.bytes,
                         **_told(used.get(container_row(container.scope))),
                     }
                 )

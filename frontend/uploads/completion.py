@@ -17,6 +17,7 @@ from ambry.errors import (
     BlobGone,
     ChecksumMismatch,
     InvalidRequest,
+    InvariantBroken,
     RequestTimeout,
     TooLarge,
     Unavailable,
@@ -33,7 +34,15 @@ from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import check_as_it_began, spec_of
-from frontend.uploads.rows import RECORD_FORM, Completion, SessionState, UploadPart, digest_of_parts
+from frontend.uploads.rows import (
+    RECORD_FORM,
+    Completion,
+    Session,
+    SessionState,
+    UploadPart,
+    digest_of_parts,
+    digest_of_said,
+)
 from frontend.uploads.sessions import Sessions
 
 REF_BYTES = 56
@@ -54,6 +63,13 @@ class BlobSaid(msgspec.Struct, frozen=True):
     properties: BlobProperties
     metadata: bytes
     ttl_s: int | None
+
+
+def is_said(session: Session, said: BlobSaid) -> bool:
+    """Whether that is what was said of a session's blob."""
+    if session.brief:
+        return session.metadata == digest_of_said(said.properties, said.metadata, said.ttl_s)
+    return BlobSaid(session.properties, session.metadata, session.ttl_s) == said
 
 
 async def complete(
@@ -101,6 +117,8 @@ async def commit(
     against all settings.
     """
     completion = completion_of(found)
+    if found.session.brief:
+        raise InvariantBroken(f"of the blob of the upload session {found.id.hex()} nothing stands there any more")
     if completion.form != RECORD_FORM:
         raise Unavailable(
             f"the upload session {found.id.hex()} was completed by another release, whose record (form {completion.form}) "

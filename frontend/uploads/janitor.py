@@ -67,14 +67,19 @@ class UploadJanitor:
             return TICK_S
         after: bytes | None = None
         self._looked_at = 0
-        while page := await self._sessions.page(after):
+        counting = await self._sessions.places.counting()
+        while page := await self._sessions.left.page(after):
             for row in page:
                 self._looked_at += 1
                 with passing_over("upload session", row.id):
-                    await self._look(row.read(), idle=row.idle)
+                    found = row.read()
+                    counting.see(found.session)
+                    await self._look(found, idle=row.idle)
                 if not self._looked_at % 50:
                     await self._leases.hold("uploads", 3 * TICK_S)
             after = page[-1].id
+        if wrong := await counting.end():
+            log.warning("open upload sessions were counted wrongly, and are counted anew", counts=wrong)
         return TICK_S
 
     async def _look(self, found: OpenSession, *, idle: bool) -> None:
@@ -134,8 +139,8 @@ class UploadJanitor:
         if done and found.session.completion is None:
             unused = []  # nobody knows which its blob lists
         if await self._bury(found.id.hex(), unused):
-            await self._sessions.drop_parts(found)
-            await self._sessions.note_cleaned(found)
+            await self._sessions.left.drop_parts(found)
+            await self._sessions.left.note_cleaned(found)
 
     async def _bury(self, request_id: str, ids: Sequence[BlobId]) -> bool:
         for start in range(0, len(ids), BURIED_AT_ONCE):

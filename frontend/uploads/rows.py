@@ -5,6 +5,7 @@
     SESSION  "d", the session's id               the same from then on, for a while
     SESSION  "o", the session's id               empty: there while it takes parts; the row's end is when the session is idle
     SESSION  "n", container (8 bytes), a text    the id of the session that a client calls so
+    SESSION  "c", container, stripe              how many are open there (frontend/uploads/places.py)
     PART     id, part (2 bytes), row (1 byte)    version and a PartRow in msgpack
     PART     id, ff ff, 8 bytes of chance, row   the same, of a part that another one took the place of
 
@@ -34,7 +35,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ambry.blob import BlobProperties, ChunkRef, Durability
-from ambry.checksum import new_digester
+from ambry.checksum import digest, new_digester
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidBlobId
 from ambry.ids import BlobId
 from frontend.uploads.row_seal import RowSeal, WrappedBy
@@ -89,8 +90,21 @@ class Completion(msgspec.Struct, frozen=True, array_like=True):
     """How its record is made: whoever repeats it writes the same bytes under the same id, or none (RECORD_FORM)."""
 
 
+class CountedPlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where an open session is counted (frontend/uploads/places.py)."""
+
+    stripe: int
+    owner: str
+    """The id of the key that began it; empty where none is told apart."""
+    size: int
+    """Of its row, bytes, as it began."""
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One upload in parts. `properties` and `metadata` are those of the blob to be, without its size and digest."""
+    """One upload in parts. `properties` and `metadata` are those of the blob to be, without its size and digest.
+
+    Of one that ended neither stands there any more; of one that made a blob `metadata` is their digest (`digest_of_said`).
+    """
 
     blob: bytes
     """The id that the blob will have, 36 bytes; its chunks name it, and it says the container."""
@@ -106,6 +120,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """What the blob is for, where it is for a name: who may put that goes on with it."""
     key: WrappedBy | None = None
     """The session's own, where the blob will be encrypted."""
+    place: CountedPlace | None = None
+    """None: it ended, or an earlier release began it."""
+    brief: bool = False
+    """Whether what was said of the blob does not stand there any more."""
 
     @property
     def blob_id(self) -> BlobId:
@@ -145,6 +163,31 @@ def digest_of_parts(parts: Sequence[UploadPart]) -> bytes:
 _session = msgspec.msgpack.Decoder(Session)
 _part = msgspec.msgpack.Decoder(PartRow)
 _said = msgspec.msgpack.Decoder(tuple[str, bytes])
+
+
+def digest_of_said(properties: BlobProperties, metadata: bytes, ttl_s: int | None) -> bytes:
+    """What says whether the same was said of a blob."""
+    return digest(_encode((properties, metadata, ttl_s)))
+
+
+def brief(session: Session, state: SessionState) -> Session:
+    """What stays of a session that ended: how it did, and of one that made its blob by what that is known again."""
+    nothing = BlobProperties(size=0, digest=b"")
+    if session.brief:
+        return replace(session, state=state, place=None)
+    if state is SessionState.ABORTED:
+        return replace(session, state=state, properties=nothing, metadata=b"", completion=None, place=None, brief=True)
+    said = digest_of_said(session.properties, session.metadata, session.ttl_s)
+    return replace(session, state=state, properties=nothing, metadata=said, place=None, brief=True)
+
+
+def count_prefix(scope: int | None = None) -> bytes:
+    """What the keys of all counts begin with, or of those of a container."""
+    return b"c" if scope is None else b"c" + scope.to_bytes(8, "big")
+
+
+def count_key(scope: int, stripe: int) -> bytes:
+    return count_prefix(scope) + stripe.to_bytes(1, "big")
 
 
 def session_key(session: bytes) -> bytes:

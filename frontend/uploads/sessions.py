@@ -13,12 +13,15 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from ambry.clock import Clock
-from ambry.errors import InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from ambry.errors import InvalidRequest, Overloaded, TooLarge, UpdateConflict, UploadGone, UploadNotFound
+from frontend.container import Container
 from frontend.metadata.pages import all_rows
 from frontend.metadata.spaces import LocalSpace
-from frontend.metadata.store import PAGE_MAX, Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
+from frontend.metadata.store import Change, Conflict, Expect, LocalDelete, LocalPut, LocalRow, MetadataStore
 from frontend.router.sealing_keys import ContainerKeys
-from frontend.uploads.open_session import OpenSession, SessionRow
+from frontend.uploads.leftovers import Leftovers
+from frontend.uploads.open_session import OpenSession
+from frontend.uploads.places import Places
 from frontend.uploads.row_seal import RowSeal
 from frontend.uploads.rows import (
     PARTS_MAX,
@@ -29,6 +32,7 @@ from frontend.uploads.rows import (
     Session,
     SessionState,
     UploadPart,
+    brief,
     decode_part_row,
     decode_session,
     encode_part,
@@ -39,16 +43,13 @@ from frontend.uploads.rows import (
     part_prefix,
     place_of,
     session_key,
-    without_refs,
 )
 from frontend.uploads.sealing import find_sealing
 
-DONE_FOR_S = 7 * 86_400
-"""So long a session that ended says how it ended, to whoever did not hear it."""
-MARGIN_S = 3_600
 AGAIN = 8
 """Attempts at a part that others write under the same number at the same time."""
-CHANGES_PER_GROUP = 500
+BEGUN_AT_ONCE = 50
+"""Attempts at a place, or at giving it back, that others take or give back at the same time."""
 
 
 Admit = Callable[[Session], Awaitable[None]]
@@ -66,26 +67,43 @@ class Sessions:
     """Those of one datacenter. All methods raise what the store raises."""
 
     def __init__(
-        self, store: MetadataStore, keys: ContainerKeys, *, clock: Clock, random_source: random.Random, idle_s: float
+        self,
+        store: MetadataStore,
+        keys: ContainerKeys,
+        places: Places,
+        *,
+        clock: Clock,
+        random_source: random.Random,
+        idle_s: float,
     ) -> None:
         """`keys` open what is sealed. `idle_s`: so long after its last part a session is over."""
+        self.places = places
+        self.left = Leftovers(store, clock=clock)
         self._store = store
         self._keys = keys
         self._random = random_source
         self._clock = clock
         self._idle_s = idle_s
 
-    async def begin(self, new: OpenSession, *along: Change) -> OpenSession:
-        """Make one under an id that nobody else has; `along` happens in the same moment. Raises Conflict for these."""
-        row = new.over(new.session)
-        await self._store.write(
-            [
-                LocalPut(LocalSpace.SESSION, session_key(new.id), row, condition=Expect.ABSENT),
-                self._stays_open(new.id),
-                *along,
-            ]
-        )
-        return replace(new, row=row)
+    async def begin(self, new: OpenSession, container: Container, owner: str, *along: Change) -> OpenSession:
+        """Make one under an id that nobody else has, for the key with the id `owner`; `along` happens in the same moment.
+
+        Raises Conflict for these, QuotaExceeded where too many are open.
+        """
+        size = len(new.over(new.session))
+        for _ in range(BEGUN_AT_ONCE):
+            place, taken = await self.places.take(container, owner, size)
+            begun = replace(new.session, place=place)
+            row = new.over(begun)
+            put = LocalPut(LocalSpace.SESSION, session_key(new.id), row, condition=Expect.ABSENT)
+            try:
+                await self._store.write([taken, put, self._stays_open(new.id), *along])
+            except Conflict as conflict:
+                if conflict.change.key != taken.key:
+                    raise
+                continue
+            return replace(new, session=begun, row=row)
+        raise Overloaded(f"too many begin uploads in the container {container} at once; retry", retry_after_s=1)
 
     async def find(self, session_id: bytes, admit: Admit | None = None) -> OpenSession:
         """One that is open to be gone on with, or looked at.
@@ -112,17 +130,21 @@ class Sessions:
 
         Raises KeysUnavailable, EncryptionKeyDeleted, KeyMismatch, DataCorrupt.
         """
+        if found.session.brief and not found.session.metadata:
+            return found  # it was aborted, and nothing is left to be opened
         sealing = await find_sealing(self._keys, found.session)
         if sealing is None:
             return found
         return replace(found, session=open_session(found.session, sealing.rows), sealing=sealing)
 
-    async def find_named(self, scope: int, text: str, new: OpenSession, for_s: float) -> OpenSession:
+    async def find_named(
+        self, container: Container, owner: str, text: str, new: OpenSession, for_s: float
+    ) -> OpenSession:
         """The session that a client calls `text` in a container; `new` where there is none, or it is over.
 
-        The name is kept for `for_s` seconds.
+        The name is kept for `for_s` seconds; the rest as `begin`.
         """
-        key = named_key(scope, text)
+        key = named_key(container.scope, text)
         for _ in range(AGAIN):
             stands = await self._store.local(LocalSpace.SESSION, key)
             if stands is not None:
@@ -133,7 +155,8 @@ class Sessions:
             end_ms = self._clock.wall_ms() + round(for_s * 1000)
             condition: Expect | bytes = Expect.ABSENT if stands is None else stands.value
             with suppress(Conflict):
-                return await self.begin(new, LocalPut(LocalSpace.SESSION, key, new.id, end_ms, condition))
+                named = LocalPut(LocalSpace.SESSION, key, new.id, end_ms, condition)
+                return await self.begin(new, container, owner, named)
         raise UpdateConflict(f"the session {text!r} is begun by many at once; try again")
 
     async def is_idle(self, session_id: bytes) -> bool:
@@ -251,9 +274,23 @@ class Sessions:
 
     async def finish(self, found: OpenSession, state: SessionState, *, idle: bool = False) -> OpenSession:
         """It is DONE or ABORTED; with `idle` if nobody went on with it meanwhile. Raises UpdateConflict."""
-        session = replace(found.session, state=state)
+        closed = found.session.key is not None and found.sealing is None
+        if closed and state is SessionState.DONE:
+            session = replace(found.session, state=state, place=None)  # nobody can tell here what was said of its blob
+        else:
+            session = brief(found.session, state)
         condition = Expect.ABSENT if idle else Expect.ANY
-        return await self._change(found, session, LocalDelete(LocalSpace.SESSION, open_key(found.id), condition))
+        open_row = LocalDelete(LocalSpace.SESSION, open_key(found.id), condition)
+        for _ in range(BEGUN_AT_ONCE):
+            given = await self.places.give(found.session)
+            try:
+                return await self._change(found, session, open_row, *given)
+            except Conflict as conflict:
+                if not any(conflict.change.key == change.key for change in given):
+                    raise
+        raise Overloaded(
+            f"too many uploads of the container end at once; {found.id.hex()} did not, retry", retry_after_s=1
+        )
 
     async def _change(self, found: OpenSession, session: Session, *along: Change) -> OpenSession:
         row = found.over(session)
@@ -261,63 +298,16 @@ class Sessions:
         try:
             await self._store.write([put, *along])
         except Conflict as conflict:
-            if conflict.change.space is not LocalSpace.SESSION:
+            if conflict.change.key not in (put.key, open_key(found.id)):
                 raise
             again = await self.find(found.id)
-            if again.row == row:
+            if again.row == row or again.session.state is session.state is SessionState.DONE:
                 return again  # another frontend did the same
             await self.check_takes_parts(again)
             raise UpdateConflict(
                 f"the upload session {found.id.hex()} changed meanwhile; look at it and try again"
             ) from None
         return replace(found, session=session, row=row)
-
-    async def drop_parts(self, found: OpenSession) -> None:
-        """Forget all parts of a session that ended, but what those were like that it made its blob of."""
-        completion = found.session.completion
-        made = found.session.state is SessionState.DONE and completion is not None
-        kept = set(completion.parts) if made and completion is not None else set[int]()
-        # As long as `note_cleaned` has it say how it ended, and a little longer.
-        end_ms = self._clock.wall_ms() + (DONE_FOR_S + MARGIN_S) * 1000
-        changes: list[Change] = []
-        async for row in all_rows(self._store, LocalSpace.PART, prefix=part_prefix(found.id)):
-            number, place = place_of(row.key)
-            if number not in kept or place:
-                changes.append(LocalDelete(LocalSpace.PART, row.key))
-            else:
-                changes.append(LocalPut(LocalSpace.PART, row.key, without_refs(row.key, row.value), end_ms))
-        for start in range(0, len(changes), CHANGES_PER_GROUP):
-            await self._store.write(changes[start : start + CHANGES_PER_GROUP])
-
-    async def note_cleaned(self, found: OpenSession) -> None:
-        """Nothing of it is left to be let go; for a while it says how it ended."""
-        end_ms = self._clock.wall_ms() + DONE_FOR_S * 1000
-        await self._store.write(
-            [
-                LocalDelete(LocalSpace.SESSION, session_key(found.id), found.row),
-                LocalPut(LocalSpace.SESSION, ended_key(found.id), found.row, end_ms),
-            ]
-        )
-
-    async def page(self, after: bytes | None) -> list[SessionRow]:
-        """Sessions that may need to be seen to, by id beyond `after`; an empty page is the end."""
-        rows = await self._store.locals(
-            LocalSpace.SESSION, prefix=session_key(b""), after=None if after is None else session_key(after)
-        )
-        if not rows:
-            return []
-        # No more of them are open than there are, but some may have begun since.
-        busy: set[bytes] = set()
-        last, seen = rows[-1].key[1:], after
-        while seen is None or seen < last:
-            page = await self._store.locals(
-                LocalSpace.SESSION, prefix=open_key(b""), after=None if seen is None else open_key(seen)
-            )
-            busy.update(row.key[1:] for row in page)
-            if len(page) < PAGE_MAX:
-                break
-            seen = page[-1].key[1:]
-        return [SessionRow(row.key[1:], row.value, row.key[1:] not in busy) for row in rows]
 
     def _stays_open(self, session_id: bytes, condition: Expect = Expect.ANY) -> LocalPut:
         end_ms = self._clock.wall_ms() + round(self._idle_s * 1000)

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.fault
 
 MIB = 1 << 20
 SESSIONS = "frontend.uploads.sessions:Sessions"
+LEFTOVERS = "frontend.uploads.leftovers:Leftovers"
 KEYED = "frontend.idempotency.keys:KeyedPut"
 QUICK = {"frontend": ["router.request_timeout_ms=3000", "router.memory_wait_ms=2000", "metadata.timeout_ms=3000"]}
 
@@ -129,8 +130,8 @@ def _left_of(cluster: LocalCluster, upload: str) -> tuple[int, int]:
         f"{SESSIONS}.finish:after",
         "frontend.router.discards:Discards.bury:before",
         "frontend.router.discards:Discards.bury:after",
-        f"{SESSIONS}.drop_parts:after",
-        f"{SESSIONS}.note_cleaned:after",
+        f"{LEFTOVERS}.drop_parts:after",
+        f"{LEFTOVERS}.note_cleaned:after",
     ],
 )
 def test_an_aborted_session_leaves_nothing_wherever_a_frontend_is_killed(pair: LocalCluster, step: str) -> None:

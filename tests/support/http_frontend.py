@@ -21,7 +21,7 @@ from ambry.service.listener import bind
 from ambry.service.origin import Hosts
 from frontend.access.verified import Access, trusting
 from frontend.audit.trail import AuditTrail
-from frontend.config import AccountEntry, FrontendConfig, FrontendSection
+from frontend.config import AccountEntry, FrontendConfig, FrontendSection, UploadsSection
 from frontend.containers.resolver import Containers
 from frontend.encryption.keyring import Keyring
 from frontend.http.access_log import AccessLog
@@ -170,6 +170,7 @@ async def http_frontend(
     meters: Meters | None = None,
     audit: AuditTrail | None = None,
     provider: TroubledProvider | None = None,
+    uploads: UploadsSection | None = None,
     **section: Any,
 ) -> AsyncIterator[HttpFrontend]:
     """`section` overrides fields of FrontendSection. The server is set up as frontend/app.py does it.
@@ -182,7 +183,7 @@ async def http_frontend(
     clock = cluster.context.clock
     access = access or trusting(clock)
     containers = Containers(ACCOUNTS, open=not access.enabled)
-    whole = FrontendConfig(frontend=config)
+    whole = FrontendConfig(frontend=config, uploads=uploads or UploadsSection())
     services, keyring = None, None
     if metadata is not None:
         if provider is not None:

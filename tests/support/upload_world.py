@@ -22,6 +22,7 @@ from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.janitor import UploadJanitor
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import PartPut
+from frontend.uploads.places import Places
 from frontend.uploads.rows import UploadPart
 from frontend.uploads.sessions import Sessions
 from tests.support.fake_clock import SettableClock
@@ -50,7 +51,7 @@ class World:
         new = await new_session(
             self.cluster.context, container or self.container, spec, ttl_s=ttl_s, now_ms=self.clock.wall_ms()
         )
-        await self.sessions.begin(replace(new, id=ID))
+        await self.sessions.begin(replace(new, id=ID), container or self.container, "")
 
     async def begin_plain(self) -> None:
         """The session, from before its container was encrypted."""
@@ -110,9 +111,14 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def upload_world(directory: Path, *, encrypted: bool) -> AsyncIterator[World]:
+async def upload_world(
+    directory: Path, *, encrypted: bool, sessions_max: int = 100, sessions_bytes_max: int = 1 << 20
+) -> AsyncIterator[World]:
     clock = SettableClock()
     cluster = make_cluster(((3,),) * 4, clock=clock, keys=MemoryKeys() if encrypted else None)
     async with opened(sqlite_store(directory / "meta.sqlite", clock=clock)) as store:
-        sessions = Sessions(store, cluster.context.keys, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
+        places = Places(store, random_source=random.Random(2), sessions_max=sessions_max, bytes_max=sessions_bytes_max)
+        sessions = Sessions(
+            store, cluster.context.keys, places, clock=clock, random_source=random.Random(1), idle_s=IDLE_S
+        )
         yield World(cluster=cluster, store=store, sessions=sessions, clock=clock)

@@ -12,6 +12,7 @@ import pytest
 from ambry.checksum import digest
 from ambry.clock import SystemClock
 from ambry.ids import BlobId
+from frontend.config import UploadsSection
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend
@@ -207,3 +208,36 @@ async def test_many_parts_are_shown_page_by_page(frontend: HttpFrontend, monkeyp
         after = page["next"]
     assert seen == [1, 2, 5, 6, 7]
     assert BlobId.parse(begun["id"])
+
+
+async def test_open_uploads_are_bounded_told_and_free_their_places(tmp_path: Path) -> None:
+    cluster = make_cluster(((3,),) * 4, clock=SystemClock())
+    uploads = UploadsSection(sessions_max=3)
+    async with (
+        opened(sqlite_store(tmp_path / "meta.sqlite")) as store,
+        http_frontend(cluster, metadata=store, uploads=uploads) as frontend,
+    ):
+        told = [await begin(frontend, **{"x-ambry-um-about": "x" * 1_000}) for _ in range(3)]
+        refused = await frontend.call("POST", "/uploads", {"Content-Length": "0"})
+        assert (refused.status, refused.json()["code"], refused.headers["retry-after"]) == (429, "QuotaExceeded", "60")
+        assert (
+            "3 uploads in parts are open in the container default/default, which may be 3" in refused.json()["detail"]
+        )
+        chunk = {"x-ambry-chunk-upload": "true", "x-ambry-session": "mine", "x-ambry-max-upload-size": "10"}
+        assert (await frontend.call("POST", "/", chunk, b"chunk")).status == 429, "a stitched one is one of them"
+        [used] = [
+            each
+            for each in (await frontend.call("GET", "/usage")).json()["containers"]
+            if each["container"] == "default" and each["account"] == "default"
+        ]
+        assert used["openUploads"] == 3 and 3_000 < used["openUploadBytes"] < 6_000
+        assert (await frontend.call("DELETE", f"/uploads/{told[0]['upload']}")).status == 202
+        assert (await frontend.call("POST", "/", chunk, b"chunk")).status == 201
+        assert (await send(frontend, told[1]["upload"], 1, b"hello")).status == 200
+        for _ in range(2):
+            done = await finish(frontend, told[1]["upload"])
+            assert (done.status, done.blob_id) == (201, told[1]["id"])
+        head = await frontend.call("HEAD", f"/{told[1]['id']}")
+        assert head.headers["x-ambry-um-about"] == "x" * 1_000
+        await begin(frontend)
+        assert (await frontend.call("POST", "/uploads", {"Content-Length": "0"})).status == 429

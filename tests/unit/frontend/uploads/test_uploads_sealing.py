@@ -10,6 +10,7 @@ import pytest
 from ambry.checksum import digest
 from ambry.errors import (
     EncryptionKeyDeleted,
+    InvariantBroken,
     KeysUnavailable,
     QuorumNotReached,
     ReplicaUnavailable,
@@ -88,9 +89,11 @@ async def test_whoever_repeats_a_completion_writes_the_same_record(world: World)
     with pytest.raises(QuorumNotReached):
         await world.complete()
     heal(world)
-    await world.complete()
     found = await world.found()
+    await world.complete()
     await commit(world.cluster.request(), world.cluster.context, world.sessions, found)
+    with pytest.raises(InvariantBroken, match="nothing stands there any more"):
+        await commit(world.cluster.request(), world.cluster.context, world.sessions, await world.found())
     puts = [call.message for call in world.cluster.pool.calls(MessageType.PUT)]
     made = [put for put in puts if put.id == found.session.blob]
     assert len(made) >= 9
@@ -196,7 +199,7 @@ async def test_a_session_that_a_backup_has_open_again_keeps_its_blob_though_nobo
     world.clock.advance(IDLE_S + 1)
     await world.janitor().tick()
     assert world.living() == living
-    assert await world.sessions.page(None) == []
+    assert await world.sessions.left.page(None) == []
 
 
 async def test_a_session_from_before_its_container_was_encrypted_takes_nothing_more(world: World) -> None:

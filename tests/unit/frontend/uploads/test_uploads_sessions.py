@@ -12,11 +12,22 @@ from msgspec.structs import replace
 from ambry.blob import BlobProperties, ChunkRef, Durability
 from ambry.errors import EncryptionKeyDeleted, InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
 from ambry.ids import BlobId, IdKind
-from frontend.container import scope_of
+from ambry.rest.accounts import AccountSettings, ContainerSettings
+from frontend.container import container_of, scope_of
 from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import MetadataStore
 from frontend.uploads.open_session import OpenSession
-from frontend.uploads.rows import PARTS_MAX, REFS_PER_ROW, REPLACED, Completion, Session, SessionState, UploadPart
+from frontend.uploads.places import Places
+from frontend.uploads.rows import (
+    PARTS_MAX,
+    REFS_PER_ROW,
+    REPLACED,
+    Completion,
+    Session,
+    SessionState,
+    UploadPart,
+    brief,
+)
 from frontend.uploads.sealing import with_key
 from frontend.uploads.sessions import Sessions, check_number
 from tests.support.fake_clock import SettableClock
@@ -28,6 +39,14 @@ ID = b"i" * 16
 IDLE_S = 100.0
 BLOB = BlobId(blob_id(1, kind=IdKind.COMPOSITE))
 SCOPE = scope_of(BLOB.account, BLOB.container)
+CONTAINER = container_of(
+    ContainerSettings(),
+    account_id=BLOB.account,
+    account_name="a",
+    account_settings=AccountSettings(),
+    container_id=BLOB.container,
+    container_name="c",
+)
 
 
 def some_session(created_at_ms: int = 0) -> Session:
@@ -68,7 +87,8 @@ def keys() -> MemoryKeys:
 
 @pytest.fixture
 def sessions(store: MetadataStore, clock: SettableClock, keys: MemoryKeys) -> Sessions:
-    return Sessions(store, keys, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
+    places = Places(store, random_source=random.Random(2), sessions_max=100, bytes_max=1 << 20)
+    return Sessions(store, keys, places, clock=clock, random_source=random.Random(1), idle_s=IDLE_S)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "sealed"])
@@ -78,9 +98,10 @@ async def found(request: pytest.FixtureRequest, sessions: Sessions, keys: Memory
     if request.param:
         session, sealing = with_key(new.session, await keys.find_soon(SCOPE, 1))
         new = OpenSession(ID, session, b"", sealing)
-    await sessions.begin(new)
+    begun = await sessions.begin(new, CONTAINER, "a key")
     found = await sessions.find(ID)
-    assert found.session == new.session
+    assert (found.session, found.row) == (begun.session, begun.row)
+    assert replace(found.session, place=None) == new.session
     return found
 
 
@@ -193,15 +214,16 @@ async def test_a_session_without_anything_left_behind_is_not_looked_at_again_and
 ) -> None:
     await add(sessions, found, part(1))
     done = await sessions.finish(await sessions.complete(found, completion(1)), SessionState.DONE)
-    assert [(await sessions.opened(row.read())).session for row in await sessions.page(None)] == [done.session]
-    await sessions.drop_parts(done)
-    await sessions.note_cleaned(done)
-    assert await sessions.page(None) == []
+    assert [(await sessions.opened(row.read())).session for row in await sessions.left.page(None)] == [done.session]
+    await sessions.left.drop_parts(done)
+    await sessions.left.note_cleaned(done)
+    assert await sessions.left.page(None) == []
     assert (await sessions.find(ID)).session == done.session
     clock.advance(8 * 86_400)
     with pytest.raises(UploadNotFound):
         await sessions.find(ID)
     assert await store.locals(LocalSpace.PART) == []
+    assert await (await sessions.places.counting()).end() == 0, "and a row of nothing goes"
     assert await store.locals(LocalSpace.SESSION) == []
 
 
@@ -213,7 +235,7 @@ async def test_of_a_session_that_is_done_stays_what_its_parts_were_like_and_none
     await add(sessions, found, part(2))
     await add(sessions, found, part(3))
     done = await sessions.finish(await sessions.complete(found, completion(1, 2)), SessionState.DONE)
-    await sessions.drop_parts(done)
+    await sessions.left.drop_parts(done)
     left = [replace(part(1, 3 * REFS_PER_ROW), refs=()), replace(part(2), refs=())]
     assert await counted(sessions) == left
     assert len(await store.locals(LocalSpace.PART)) == 2
@@ -223,13 +245,13 @@ async def test_a_page_says_which_sessions_nobody_goes_on_with(
     sessions: Sessions, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
-        await sessions.begin(OpenSession(bytes([number]) * 16, some_session(), b""))
+        await sessions.begin(OpenSession(bytes([number]) * 16, some_session(), b""), CONTAINER, "")
     clock.advance(IDLE_S + 1)
     for number in (5, 6):
-        await sessions.begin(OpenSession(bytes([number]) * 16, some_session(), b""))
-    page = await sessions.page(None)
+        await sessions.begin(OpenSession(bytes([number]) * 16, some_session(), b""), CONTAINER, "")
+    page = await sessions.left.page(None)
     assert [(row.id[0], row.idle) for row in page] == [(number, number < 5) for number in range(7)]
-    page = await sessions.page(bytes([3]) * 16)
+    page = await sessions.left.page(bytes([3]) * 16)
     assert [(row.id[0], row.idle) for row in page] == [(4, True), (5, False), (6, False)]
 
 
@@ -255,9 +277,9 @@ async def test_rows_of_a_sealed_session_show_nothing_of_its_content_and_all_that
     assert bool(shown) == (found.sealing is None)
     keys.deleted.add(SCOPE)
     assert [len(ids(each)) for each in await all_parts(sessions)] == [2, REFS_PER_ROW + 1]
-    [row] = await sessions.page(None)
-    await sessions.drop_parts(row.read())
-    await sessions.note_cleaned(row.read())
+    [row] = await sessions.left.page(None)
+    await sessions.left.drop_parts(row.read())
+    await sessions.left.note_cleaned(row.read())
     if found.sealing is None:
         assert await sessions.find(ID) == done
         return
@@ -272,12 +294,13 @@ async def test_a_sealed_session_is_ended_by_whoever_cannot_open_it(
     sessions: Sessions, found: OpenSession, keys: MemoryKeys
 ) -> None:
     keys.deleted.add(SCOPE)
-    [row] = await sessions.page(None)
+    [row] = await sessions.left.page(None)
     await sessions.finish(row.read(), SessionState.ABORTED)
-    [row] = await sessions.page(None)
+    [row] = await sessions.left.page(None)
     assert row.read().session.state is SessionState.ABORTED
     keys.deleted.clear()
-    assert (await sessions.opened(row.read())).session == replace(found.session, state=SessionState.ABORTED)
+    opened = await sessions.opened(row.read())
+    assert opened.session == brief(found.session, SessionState.ABORTED)
 
 
 def test_numbers_of_parts_have_bounds() -> None:
