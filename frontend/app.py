@@ -166,6 +166,7 @@ class Frontend:
             keys=lambda: self._access.keys,
             sharers=sharers,
         )
+        proxies = TrustedProxies(config.trusted_proxies)
         pipeline = Pipeline(
             api,
             hosts=Hosts((*config.hosts, config.host)),
@@ -179,7 +180,7 @@ class Frontend:
                 audit=audit,
             ),
             meters=meters,
-            proxies=TrustedProxies(config.trusted_proxies),
+            proxies=proxies,
         )
         services.use_counts.tallies, services.use_counts.forget = pipeline.tallies, meters.forget
         server = HttpServer(
@@ -189,6 +190,7 @@ class Frontend:
             limits=limits_of(config, descriptors=descriptor_limit(), peers=len(self._map.nodes)),
             answer=pipeline.refuse,
             tls=self._tls,
+            proxies=proxies,
         )
         for name, tls in (("node_certificates", self._node_tls), ("certificates", self._tls)):
             if tls is not None:

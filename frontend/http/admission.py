@@ -1,6 +1,6 @@
 """Who may connect and how much of what they send and take slowly is held: the decisions, without sockets.
 
-    connections    in all and of one client; above that 503 and close, in TLS a wait in the kernel's queue, and close
+    connections    in all, and of one client but for trusted proxies: above that 503 and close, in TLS a wait, and close
     heads          bytes of one request's line and headers (431); of all heads that are not finished together (503)
     speed          how long a client may send or take less than a floor, with a short memory for having been faster (408, abort)
 
@@ -9,6 +9,7 @@ What a client may do at most is one table in docs/operations.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from frontend.config import FrontendSection
@@ -66,8 +67,10 @@ def limits_of(config: FrontendSection, *, descriptors: int = 1 << 20, peers: int
 class Admission:
     """Counts who is here and what their heads hold."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, many: Callable[[str], bool] = lambda client: False) -> None:
+        """`many` tells of a client whether it stands for many, as a trusted proxy does: it may have all connections."""
         self.limits = limits
+        self._many = many
         self.connections = 0
         self.head_bytes = 0
         """Bytes charged for heads that are not finished, or long and not answered yet."""
@@ -82,7 +85,7 @@ class Admission:
         if self.full:
             return f"this frontend serves {self.limits.connections_max} connections at a time, and has them; retry"
         own = self._clients.get(client, 0)
-        if own >= self.limits.connections_per_client_max:
+        if own >= self.limits.connections_per_client_max and not self._many(client):
             return (
                 f"one client has at most {self.limits.connections_per_client_max} connections here; use those, or retry"
             )

@@ -53,6 +53,10 @@ class TrustedProxies:
         self._known: dict[str, str | None] = {}
         """By what a socket says of its other end: its address where it is trusted."""
 
+    def trusts(self, peer: str) -> bool:
+        """Whether a connection from `peer` is one of theirs, on which many clients come."""
+        return bool(self._networks) and self._trusted_peer(peer) is not None
+
     def sender(self, peer: str, fields: Repeated) -> Sender:
         """Who sent the request with these headers that came on a connection from `peer`."""
         proxy = self._trusted_peer(peer) if self._networks else None

@@ -26,6 +26,7 @@ from frontend import metrics
 from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES, Connection
 from frontend.http.handler import Handler
+from frontend.http.proxies import TrustedProxies
 from frontend.http.refusals import PARSER_LIMITS
 from frontend.http.short import Shortcut
 from frontend.http.turns import Portions, Turns
@@ -64,8 +65,9 @@ class HttpServer(web.Server):
         answer: Answer,
         lingering_s: float = 2.0,
         tls: ReloadingTls[Any] | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
-        """With `tls` nothing is heard in the clear."""
+        """With `tls` nothing is heard in the clear. `proxies` have as many connections as there are."""
         super().__init__(
             handler,
             access_log=None,
@@ -79,7 +81,7 @@ class HttpServer(web.Server):
         )
         self._tls = tls
         self.limits = limits
-        self.admission = Admission(limits)
+        self.admission = Admission(limits, (proxies or TrustedProxies()).trusts)
         self.lingering_s = lingering_s
         self.draining = False
         """Every answer is the last on its connection."""

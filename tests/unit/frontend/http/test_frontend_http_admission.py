@@ -4,6 +4,7 @@ import pytest
 
 from frontend.config import FrontendSection
 from frontend.http.admission import Admission, Patience, connections_that_fit, limits_of
+from frontend.http.proxies import TrustedProxies
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,18 @@ def test_connections_are_counted_in_all_and_for_each_client() -> None:
     for client in ("a", "a"):
         admission.leave(client)
     assert admission.connections == 0
+
+
+def test_a_trusted_proxy_stands_for_many_clients_and_may_have_all_connections() -> None:
+    """It was one client, and kept to the number of one: the clients behind it waited for each other."""
+    section = FrontendSection(connections_max=5, connections_per_client_max=2)
+    admission = Admission(limits_of(section), TrustedProxies(("10.1.0.0/24",)).trusts)
+    assert [admission.enter("10.1.0.7") for _ in range(3)] == [None] * 3
+    assert [admission.enter("10.2.0.7") for _ in range(2)] == [None] * 2
+    assert "5 connections" in (admission.enter("10.1.0.7") or "")
+    admission.leave("10.1.0.7")
+    assert "at most 2" in (admission.enter("10.2.0.7") or "")
+    assert admission.enter("10.1.0.8") is None
 
 
 def test_heads_hold_what_they_cost_and_no_more_than_all_may() -> None:
