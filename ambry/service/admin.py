@@ -34,6 +34,9 @@ SPARE_DESCRIPTORS = 8
 CONNECTIONS_MAX = 24
 FAREWELLS_MAX = 8
 """The port has descriptors of its own, so that it answers when the rest of the process has none left (F12)."""
+GIVES_WAY_S = 1.0
+"""So long a handshake keeps its place when others come."""
+TOLD_EVERY_S = 60.0
 PIECE_S = 0.005
 """A page that is made piece by piece lets go of the event loop after so long."""
 DIGITS_MAX = 18
@@ -150,8 +153,15 @@ class Admin:
     def __init__(self, pages: Pages, sockets: list[Socket], tls: AdminTls | None) -> None:
         self._pages = pages
         self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._tell_at = 0.0
+        """When it may be told again that it is full, on the event loop's clock."""
         self._connections: set[AdminConnection] = set()
-        self._turned_away = TurnedAway("an operator", asyncio.get_running_loop().time)
+        self._waiting: list[tuple[Socket, str]] = []
+        """Who came to a full port in TLS, one: others wait in the kernel's queue."""
+        self._later: asyncio.TimerHandle | None = None
+        """When somebody may give way for that one."""
+        self._turned_away = TurnedAway("an operator", self._loop.time)
         self._handshakes: Handshakes[AdminConnection] = Handshakes(self._turned_away, to_http=self._speaks_https)
         self._listener = Listener(sockets, self._accepted, name="admin", spare=SPARE_DESCRIPTORS)
         self._farewells = Farewells(
@@ -167,26 +177,61 @@ class Admin:
         return as_bytes(refusal("InvalidRequest", IN_THE_CLEAR, 400))
 
     def _accepted(self, sock: Socket, client: str) -> None:
+        if self._has_room():
+            self._begin(sock, client)
+        elif self._tls is None:
+            self._farewells.say(sock, _FULL)
+        else:
+            # Nobody can be told without a handshake, which would take what there is none of.
+            self._waiting.append((sock, client))
+            self._listener.pause()
+            self._tell_full(client)
+            self._let_in()
+
+    def _has_room(self) -> bool:
         if len(self._connections) >= CONNECTIONS_MAX and self._tls is not None:
             # Whoever has not said who it is gives way.
-            given_up = self._handshakes.give_up_oldest()
+            given_up = self._handshakes.give_up_oldest(after_s=GIVES_WAY_S)
             if given_up is not None:
                 self._connections.discard(given_up)
-        if len(self._connections) >= CONNECTIONS_MAX:
-            if self._tls is None:
-                self._farewells.say(sock, _FULL)
-            else:
-                sock.close()  # a handshake would take what there is none of
-            return
+        return len(self._connections) < CONNECTIONS_MAX
+
+    def _tell_full(self, client: str) -> None:
+        now = self._loop.time()
+        if now >= self._tell_at:
+            self._tell_at = now + TOLD_EVERY_S
+            log.warning("the admin port is full; who comes waits", connections=CONNECTIONS_MAX, client=client)
+
+    def _begin(self, sock: Socket, client: str) -> None:
         refuses = None if self._tls is None else self._tls.refuses
-        connection = AdminConnection(self._pages.answer, self._connections.discard, refuses)
+        connection = AdminConnection(self._pages.answer, self._left, refuses)
         self._connections.add(connection)
         self._handshakes.begin(sock, client, connection, None if self._tls is None else self._tls.node.serving)
+
+    def _left(self, connection: AdminConnection) -> None:
+        self._connections.discard(connection)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if not self._waiting:
+            return
+        if self._has_room():
+            self._begin(*self._waiting.pop())
+            self._listener.resume()
+        else:
+            self._later = self._loop.call_later(GIVES_WAY_S, self._let_in)
 
     async def close(self) -> None:
         """Accept no more, and end what is being answered after a second."""
         self._listener.close()
         self._farewells.close()
+        for sock, _ in self._waiting:
+            sock.close()
+        self._waiting.clear()
+        self._let_in()
         await self._handshakes.ended(within_s=1.0)
         answering = [connection.task for connection in self._connections if connection.task is not None]
         if answering:

@@ -51,12 +51,14 @@ class _Answered(OSError):
 
 
 class _Handshake(Generic[Made]):
-    __slots__ = ("connection", "given_up", "sock")
+    __slots__ = ("began", "connection", "given_up", "sock")
 
-    def __init__(self, sock: Socket, connection: Made) -> None:
+    def __init__(self, sock: Socket, connection: Made, began: float) -> None:
         self.sock = sock
         self.connection = connection
         """What comes of it."""
+        self.began = began
+        """On the event loop's clock."""
         self.given_up = ""
         """Why, if it was."""
 
@@ -100,15 +102,18 @@ class Handshakes(Generic[Made]):
 
         Where none comes of it, it is closed, and `connection` is told that it was lost without having been made.
         """
-        handshake = _Handshake(sock, connection)
+        handshake = _Handshake(sock, connection, self._loop.time())
         task = self._loop.create_task(self._adopt(handshake, client, tls))
         self._under_way[task] = handshake
         task.add_done_callback(self._under_way.pop)
 
-    def give_up_oldest(self) -> Made | None:
-        """What would have come of it. Whoever is well is done in milliseconds, and who says nothing gives way."""
+    def give_up_oldest(self, *, after_s: float = 0.0) -> Made | None:
+        """What would have come of it; None where none has been under way for so long.
+
+        Whoever is well is done in milliseconds, and who says nothing gives way.
+        """
         oldest = next((each for each in self._under_way.values() if not each.given_up), None)
-        if oldest is None:
+        if oldest is None or self._loop.time() - oldest.began < after_s:
             return None
         oldest.give_up("others came, and it had not said who it is")
         return oldest.connection

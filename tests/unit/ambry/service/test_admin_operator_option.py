@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from ambry.errors import ConfigInvalid
 from ambry.service import admin as admin_module
+from ambry.service import admin_http
 from ambry.service import turned_away as turned_away_module
 from ambry.service.admin import AdminTls, start_admin
 from ambry.service.admin_client import AdminUnanswered, ask_admin
@@ -24,6 +25,7 @@ from ambry.service.operator_option import operator, operator_option
 from ambry.service.tls import NodeIdentity, NodeRole, NodeTls, NodeTlsSection, calling_context
 from deploy.certificates import CertificateAuthority
 from tests.support.captured_log import Events, capture_log, said
+from tests.support.eventually import eventually
 from tests.support.node_certificates import CLUSTER, authority, node_section
 
 
@@ -173,6 +175,28 @@ async def test_of_strangers_that_say_nothing_the_oldest_gives_way_and_the_rest_g
     for reader, writer in silent:
         await ends(reader)
         writer.close()
+
+
+async def test_who_comes_to_a_port_full_of_operators_waits_until_one_leaves(
+    made: CertificateAuthority, url: str, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was closed without a word, there and in the log."""
+    monkeypatch.setattr(admin_http, "COMES_WITHIN_S", 3_600.0)
+    section, port = node_section(made, NodeRole.OPERATOR, "me"), int(url.rpartition(":")[2])
+    context = calling_context(section)
+    there = [await asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(admin_module.CONNECTIONS_MAX)]
+    # A handshake of TLS 1.3 is over for a client before the server has its certificate: who is told to go on is known.
+    for reader, writer in there:
+        writer.write(b"POST /things HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    waiting = [asyncio.create_task(ask(url, section)) for _ in range(3)]
+    await eventually(lambda: said(events, "the admin port is full; who comes waits"))
+    assert not any(each.done() for each in waiting)
+    for reader, writer in there:
+        writer.write(b"x")
+        assert b"takes GET, HEAD, and not POST" in await reader.read()
+        writer.close()
+    assert await asyncio.gather(*waiting) == [[1, 2]] * 3
 
 
 def test_the_option_comes_from_the_command_line_or_the_environment() -> None:
