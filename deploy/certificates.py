@@ -63,12 +63,17 @@ class CertificateAuthority:
         self.issued_file = directory / "issued.pem"
         self._now = now
 
-    def init(self, cluster: str) -> None:
-        """Make it. Raises CertificateError where there is one."""
+    @staticmethod
+    def check(cluster: str) -> None:
+        """Raises CertificateError where no cluster may have this name."""
         try:
             check_cluster_name(cluster)
         except ValueError as cause:
             raise CertificateError(str(cause)) from cause
+
+    def init(self, cluster: str) -> None:
+        """Make it. Raises CertificateError where there is one."""
+        self.check(cluster)
         if self.key_file.exists():
             raise CertificateError(
                 f"{self.directory} holds an authority already; `ambry certs rotate --authority` renews it"
@@ -98,13 +103,14 @@ class CertificateAuthority:
             names = host_names(hosts)
         except ValueError as cause:
             raise CertificateError(str(cause)) from cause
-        if unread := read_issued(self.issued_file).unread:
+        remembered = read_issued(self.issued_file)
+        if remembered.unread:
             # It is written anew below, and what cannot be read now would be gone.
             raise CertificateError(
-                f"{unread[0]}: put it back from a backup, or move it away, after which what stood there alone cannot be "
-                "taken back"
+                f"{remembered.unread[0]}: put it back from a backup, or move it away, after which what stood there alone "
+                "cannot be taken back"
             )
-        known = self._all()
+        known = self._known(remembered).certificates
         for each in known:
             other = identity_and_hosts(each)[0]
             if name_of(each) == name and other != identity and self.counts(each):
@@ -218,19 +224,23 @@ class CertificateAuthority:
 
     def issued(self) -> list[IssuedCertificate]:
         """What was issued, by name, the newest of a name first."""
-        found = []
-        for each in reversed(self._all()):
-            name, (identity, hosts) = name_of(each), identity_and_hosts(each)
-            state = "expired" if self._is_over(each) else "good"
-            if not self.counts(each):
-                state = "revoked" if self.is_revoked(each) else "untrusted"
-            found.append(
-                IssuedCertificate(
-                    name=name, serial=serial_of(each), identity=identity, hosts=hosts, since=each.not_valid_before_utc,
-                    until=each.not_valid_after_utc, state=state, current=self._read(name) == each,
-                )
-            )  # fmt: skip
+        found = [self._described(each, current=self._read(name_of(each)) == each) for each in reversed(self._all())]
         return sorted(found, key=lambda one: one.name)
+
+    def current(self, name: str) -> IssuedCertificate | None:
+        """What stands under a name; None where nothing that can be read does."""
+        found = self._read(name)
+        return None if found is None else self._described(found, current=True)
+
+    def _described(self, certificate: x509.Certificate, *, current: bool) -> IssuedCertificate:
+        identity, hosts = identity_and_hosts(certificate)
+        state = "expired" if self._is_over(certificate) else "good"
+        if not self.counts(certificate):
+            state = "revoked" if self.is_revoked(certificate) else "untrusted"
+        return IssuedCertificate(
+            name=name_of(certificate), serial=serial_of(certificate), identity=identity, hosts=hosts,
+            since=certificate.not_valid_before_utc, until=certificate.not_valid_after_utc, state=state, current=current,
+        )  # fmt: skip
 
     def unread(self) -> list[str]:
         """Why what stands here and cannot be read was passed over: what may have been issued, and is not told or taken back."""
@@ -256,9 +266,9 @@ class CertificateAuthority:
         """What was issued and is here."""
         return sorted(path.stem for path in self.directory.glob("*.crt") if path != self.certificate_file)
 
-    def readable(self) -> list[str]:
-        """Those of `names` that can be read; `unread` tells of the others."""
-        return [name for name in self.names() if self._read(name) is not None]
+    def readable(self) -> dict[str, x509.Certificate]:
+        """What stands under those of `names` that can be read; `unread` tells of the others."""
+        return {name: found for name in self.names() if (found := self._read(name)) is not None}
 
     # --- its own ---
 
@@ -266,9 +276,14 @@ class CertificateAuthority:
         """What was issued, as far as it can be read: what stands here alone, by an earlier release, is at the end."""
         return self._known().certificates
 
-    def _known(self) -> KnownCertificates:
-        remembered = read_issued(self.issued_file, ended_after=self._now - timedelta(days=DAYS))
-        found, unread = list(remembered.certificates), list(remembered.unread)
+    def _known(self, remembered: KnownCertificates | None = None) -> KnownCertificates:
+        """`remembered` is what issued.pem holds, where it was read."""
+        remembered = remembered or read_issued(self.issued_file)
+        over = self._now - timedelta(days=DAYS)
+        found, unread = (
+            [each for each in remembered.certificates if each.not_valid_after_utc > over],
+            list(remembered.unread),
+        )
         for name in self.names():
             try:
                 each = self.read(name)

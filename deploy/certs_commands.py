@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ambry.errors import must_have
 from deploy.directory_lock import locked
 
 if TYPE_CHECKING:
     from deploy.certificates import CertificateAuthority
+    from deploy.issued_certificates import IssuedCertificate
 
 _directory = click.option(
     "--dir",
@@ -43,7 +45,7 @@ def certs() -> None:
 @_output
 def init(directory: Path, cluster: str, output: str) -> None:
     """Make an authority."""
-    with _authority(directory, makes=True) as authority:
+    with _authority(directory, makes=cluster) as authority:
         authority.init(cluster)
     if output == "json":
         return _tell_files(authority)
@@ -62,14 +64,19 @@ def init(directory: Path, cluster: str, output: str) -> None:
 @_days
 @_output
 def issue(directory: Path, role: str, name: str, hosts: tuple[str, ...], days: int, output: str) -> None:
-    """Issue the certificate of the node NAME, or with ROLE `front` one for a frontend's clients."""
+    """Issue the certificate of the node NAME, or with ROLE `front` one for a frontend's clients.
+
+    One that stands under that name already is replaced, and stays good until it ends or is revoked.
+    """
     from ambry.service.tls import NodeIdentity, NodeRole
 
     with _authority(directory) as authority:
         identity = None if role == "front" else NodeIdentity(authority.cluster, NodeRole(role), name)
-        path = authority.issue(
-            name if identity is None else f"{role}-{name}", identity=identity, hosts=hosts, days=days
-        )
+        stem = name if identity is None else f"{role}-{name}"
+        before = authority.current(stem)
+        path = authority.issue(stem, identity=identity, hosts=hosts, days=days)
+        if before is not None:
+            _tell_replaced(before)
         if output == "json":
             return _tell([_described(authority, path)])
     click.echo(f"{path}\n{path.with_suffix('.key')}")
@@ -102,10 +109,11 @@ def rotate(directory: Path, names: tuple[str, ...], own: bool, days: int, output
             )
             return
         made: list[dict[str, object]] = []
+        there = {} if names else authority.readable()
         if not names:
             _warn_of_unread(authority)
-        for name in names or authority.readable():
-            if not names and not authority.counts(authority.read(name)):
+        for name in names or there:
+            if not names and not authority.counts(there[name]):
                 click.echo(
                     f"{name} was revoked, or its authority retired: not issued anew; `ambry certs rotate {name}` does it "
                     "all the same",
@@ -198,13 +206,25 @@ def _tell_files(authority: CertificateAuthority) -> None:
 
 def _described(authority: CertificateAuthority, path: Path) -> dict[str, object]:
     """What was just issued, and where it stands."""
-    [issued] = [each for each in authority.issued() if each.name == path.stem and each.current]
+    issued = must_have(authority.current(path.stem), "a certificate that was just written")
     return {**issued.plain(), "certificate": str(path), "key": str(path.with_suffix(".key"))}
 
 
+def _tell_replaced(before: IssuedCertificate) -> None:
+    """`issue` is for what is new: somebody may have meant another name, or `rotate`."""
+    replaced = f"{before.name} had a certificate, {before.serial}, which this one replaces here"
+    if before.state == "good":
+        until = f"{before.until:%Y-%m-%d %H:%M} UTC"
+        replaced += f"; it stays good until {until}: `ambry certs revoke {before.name} --older` takes it back"
+    click.echo(replaced, err=True)
+
+
 @contextlib.contextmanager
-def _authority(directory: Path, *, reads: bool = False, makes: bool = False) -> Iterator[CertificateAuthority]:
-    """Of others who use it, those alone at the same time who read, as one who `reads`."""
+def _authority(directory: Path, *, reads: bool = False, makes: str = "") -> Iterator[CertificateAuthority]:
+    """The one that is there, or that of a cluster that one `makes`.
+
+    Of others who use it, those alone at the same time who read, as one who `reads`.
+    """
     from ambry.clock import SystemClock
 
     try:
@@ -215,9 +235,15 @@ def _authority(directory: Path, *, reads: bool = False, makes: bool = False) -> 
         ) from cause
     try:
         if makes:
+            CertificateAuthority.check(makes)
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        elif not directory.is_dir():
+            raise CertificateError(f"there is no directory {directory}; `ambry certs init` makes an authority in one")
         with locked(directory, reads=reads):
-            yield CertificateAuthority(directory, now=now_utc(SystemClock().wall_ms()))
+            authority = CertificateAuthority(directory, now=now_utc(SystemClock().wall_ms()))
+            if not makes and not authority.certificate_file.exists():
+                raise CertificateError(f"{directory} holds no authority; `ambry certs init` makes one")
+            yield authority
     except CertificateError as cause:
         raise click.ClickException(str(cause)) from cause
     except OSError as cause:

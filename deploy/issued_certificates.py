@@ -64,7 +64,7 @@ class KnownCertificates:
     unread: list[str]
 
 
-def read_issued(path: Path, *, ended_after: datetime | None = None) -> KnownCertificates:
+def read_issued(path: Path) -> KnownCertificates:
     """What stands in an issued.pem, each by itself: what somebody else damaged hides nothing of the others."""
     try:
         pem = path.read_bytes()
@@ -75,12 +75,9 @@ def read_issued(path: Path, *, ended_after: datetime | None = None) -> KnownCert
     found, unread = [], []
     for number, part in enumerate(begun_blocks(pem), start=1):
         try:
-            each = x509.load_pem_x509_certificate(part)
+            found.append(x509.load_pem_x509_certificate(part))
         except ValueError as cause:
             unread.append(f"number {number} in {path} cannot be read: {cause}")
-            continue
-        if ended_after is None or each.not_valid_after_utc > ended_after:
-            found.append(each)
     return KnownCertificates(found, unread)
 
 

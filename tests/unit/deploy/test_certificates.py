@@ -20,6 +20,7 @@ from deploy import certificates as module
 from deploy import pem, whole_file
 from deploy.certificates import CertificateAuthority, CertificateError
 from deploy.certs_commands import certs
+from deploy.issued_certificates import KnownCertificates, read_issued
 from deploy.pem import begun_blocks
 from tests.support.handshake import lets_in
 from tests.support.node_certificates import CLUSTER, authority, node_section
@@ -414,3 +415,48 @@ def test_a_rotation_from_the_command_line(tmp_path: Path) -> None:
         rotated["serial"]
     ]
     assert NodeIdentity(CLUSTER, NodeRole.DATANODE, "n1").uri in str(authority(tmp_path).read("datanode-n1").extensions)
+
+
+def test_there_must_be_an_authority_for_everything_but_to_make_one(tmp_path: Path) -> None:
+    """`list` of a directory that is not there said nothing, and exited with 0."""
+    (tmp_path / "empty").mkdir()
+    for directory in (tmp_path / "nothing", tmp_path / "empty"):
+        for command in (["list"], ["rotate"], ["revoke", "a"], ["retire"], ["issue", "datanode", "n1"]):
+            told = CliRunner().invoke(certs, [command[0], "--dir", str(directory), *command[1:]])
+            assert told.exit_code == 1 and "`ambry certs init` makes" in told.output, told.output
+    assert [each.name for each in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_cluster_name_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    told = CliRunner().invoke(certs, ["init", "--dir", str(tmp_path / "certs"), "--cluster", "a/b"])
+    assert told.exit_code == 1 and "a/b" in told.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_to_issue_again_tells_what_is_replaced_and_how_to_take_that_back(tmp_path: Path) -> None:
+    made = authority(tmp_path)
+
+    def issue() -> str:
+        told = CliRunner().invoke(certs, ["issue", "--dir", str(tmp_path), "datanode", "n1"])
+        assert told.exit_code == 0, told.output
+        return told.output
+
+    assert "replaces" not in issue()
+    [first] = made.issued()
+    assert (
+        f"datanode-n1 had a certificate, {first.serial}, which this one replaces here; it stays good until" in issue()
+    )
+    made.revoke("datanode-n1")
+    assert "stays good" not in (again := issue()) and "replaces here" in again
+
+
+def test_issued_pem_is_read_once_for_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, read = authority(tmp_path), list[Path]()
+
+    def reads(path: Path) -> KnownCertificates:
+        read.append(path)
+        return read_issued(path)
+
+    monkeypatch.setattr(module, "read_issued", reads)
+    made.issue("a", identity=None, hosts=["a"])
+    assert len(read) == 1
