@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,15 +100,32 @@ def delete_key(name: str, version: str | None, yes: bool, cluster: ChosenCluster
     with cluster.connect() as client:
         account, container = container_place(client, name)
         place = f"{account}/{container}"
-        if not yes:
+        # What is not there is refused without a question.
+        if not yes and (version is None or _has(client.encryption.show(account, container), version)):
             what = "all keys" if version is None else f"the key {version}"
             click.echo(
                 f"This deletes {what} of {place}. Nobody can read again what was encrypted with it: no undelete."
             )
-            if click.prompt(f"Type {place} to go on", default="", show_default=False) != place:
+            if _typed(f"Type {place} to go on") != place:
                 raise click.ClickException("nothing was deleted")
         found = client.encryption.delete(account, container, version=version)
     _show(found, output)
+
+
+def _has(found: ContainerKeysInfo, version: str) -> bool:
+    return any(key.version == version for key in found.keys)
+
+
+def _typed(question: str) -> str:
+    """Raises click.UsageError where nobody is there to ask, click.Abort of somebody who leaves."""
+    try:
+        return str(click.prompt(question, default="", show_default=False))
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise
+        raise click.UsageError(
+            "`delete-key` asks before it deletes, and nobody is there to ask: nothing was deleted; --yes does it"
+        ) from None
 
 
 def _show(found: ContainerKeysInfo, output: str) -> None:

@@ -57,6 +57,10 @@ def test_keys_are_made_rotated_wrapped_anew_and_deleted(shell: Shell) -> None:
     assert shell("container", "set", "ml/secret one", "--status", "INACTIVE").exit_code == 0
     doubted = shell("encryption", "delete-key", "secret one", typed="secret one\n")
     assert doubted.exit_code == 1 and "nothing was deleted" in doubted.output
+    nobody = shell("encryption", "delete-key", "secret one")
+    assert nobody.exit_code == 2 and "nobody is there to ask: nothing was deleted; --yes does it" in nobody.output
+    unknown = shell("encryption", "delete-key", "secret one", "--version", "7.1", typed="ml/secret one\n")
+    assert unknown.exit_code == 3 and "never had a key 7.1" in unknown.output and "Type" not in unknown.output
     gone = shell("encryption", "delete-key", "secret one", typed="ml/secret one\n")
     assert gone.exit_code == 0 and gone.output.count("deleted for ever 2") == 2
 
