@@ -18,7 +18,7 @@ from typing import NoReturn
 from ambry.errors import InvalidRequest
 
 DEPTH_MAX = 32
-TEXT_CHARACTERS_MAX = 16 << 20
+TEXT_CHARACTERS_MAX = 64 << 20
 
 _SPACE = re.compile(r"[ \t\r\f\v﻿]+")
 _COMMENT = re.compile(r"(?://|#)[^\n]*")

@@ -119,7 +119,13 @@ class FeatureUrn:
 
 def check_name(name: str) -> str:
     """`name`, if a feature or dimension may have it. Raises InvalidRequest."""
-    if not name or len(name) > NAME_CHARACTERS_MAX or "/" in name or name != name.strip() or not name.isprintable():
+    if (
+        not 1 <= len(name) <= NAME_CHARACTERS_MAX
+        or "/" in name
+        or name != name.strip()
+        or not name.isprintable()
+        or name in (".", "..")
+    ):
         raise InvalidRequest(
             f"{name!r} is not a name; take 1 to {NAME_CHARACTERS_MAX} printable characters without / and without spaces around"
         )

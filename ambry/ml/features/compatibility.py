@@ -1,0 +1,127 @@
+"""What a change of definitions means for who reads with the older ones, and so which part of the version has to rise.
+
+    MAJOR   what was defined is gone, or can be read at fewer places: who uses it has to change
+    MINOR   something was added: names, features, dimensions; older readers go on, new ids are 0 to them
+    PATCH   words only
+
+Some changes are no new version at all, they are refused: an id of a vocabulary that goes or changes its name, and other dims,
+another type or another kind under the same version of a feature or a dimension. Written data would mean something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ambry.ml.features.definitions import Availability, Categorical, Definitions, Dimension, Feature
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.vocabulary import Vocabulary
+
+
+class Level(IntEnum):
+    """Which part of a version has to rise, at least; higher is graver."""
+
+    PATCH = 1
+    MINOR = 2
+    MAJOR = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionChange:
+    """One thing that is different, in words."""
+
+    level: Level
+    words: str
+
+
+def compare(old: FeatureMetadata, new: FeatureMetadata) -> list[DefinitionChange]:
+    """All that is different, the gravest first. Empty where both say the same."""
+    found: list[DefinitionChange] = []
+    for space in sorted({*old.namespaces, *new.namespaces}):
+        before = old.namespaces.get(space, Definitions(space))
+        after = new.namespaces.get(space, Definitions(space))
+        found += _features(space, before.features, after.features)
+        found += _dimensions(space, before, after)
+    return sorted(found, key=lambda change: -change.level)
+
+
+def level_of(changes: Iterable[DefinitionChange]) -> Level | None:
+    """The gravest; None where nothing is different."""
+    return max((change.level for change in changes), default=None)
+
+
+def _features(space: str, old: Iterable[Feature], new: Iterable[Feature]) -> Iterator[DefinitionChange]:
+    before = {(one.name, one.version): one for one in old}
+    after = {(one.name, one.version): one for one in new}
+    for key in sorted({*before, *after}):
+        was, now = before.get(key), after.get(key)
+        if was is None and now is not None:
+            yield DefinitionChange(Level.MINOR, f"{now.urn(space)} is new")
+        elif now is None and was is not None:
+            yield DefinitionChange(Level.MAJOR, f"{was.urn(space)} is gone")
+        elif was is not None and now is not None:
+            yield from _feature(str(now.urn(space)), was, now)
+
+
+def _feature(urn: str, was: Feature, now: Feature) -> Iterator[DefinitionChange]:
+    other = "give it another version, and keep this one"
+    if was.value_type is not now.value_type:
+        words = f"{urn}: its valType was {was.value_type.value} and is {now.value_type.value}; {other}"
+        yield DefinitionChange(Level.REFUSED, words)
+    if was.dims != now.dims:
+        dims = [f"[{', '.join(str(dim.dimension) for dim in one.dims)}]" for one in (was, now)]
+        named = " under other names" if dims[0] == dims[1] else ""
+        yield DefinitionChange(Level.REFUSED, f"{urn}: its dims were {dims[0]} and are {dims[1]}{named}; {other}")
+    if was.availability is not now.availability:
+        level = Level.MINOR if now.availability is Availability.BOTH else Level.MAJOR
+        words = f"{urn}: its availability was {was.availability.value} and is {now.availability.value}"
+        yield DefinitionChange(level, words)
+    if (type(was.default), was.default) != (type(now.default), now.default):
+        yield DefinitionChange(
+            Level.MAJOR, f"{urn}: its default was {_shown(was.default)} and is {_shown(now.default)}"
+        )
+    if was.doc != now.doc:
+        yield DefinitionChange(Level.PATCH, f"{urn}: its doc is another one")
+
+
+def _dimensions(space: str, old: Definitions, new: Definitions) -> Iterator[DefinitionChange]:
+    before = {(one.name, one.version): one for one in old.dimensions}
+    after = {(one.name, one.version): one for one in new.dimensions}
+    for key in sorted({*before, *after}):
+        was, now = before.get(key), after.get(key)
+        if was is None and now is not None:
+            yield DefinitionChange(Level.MINOR, f"dimension {now.reference.within(space)} is new")
+        elif now is None and was is not None:
+            yield DefinitionChange(Level.MAJOR, f"dimension {was.reference.within(space)} is gone")
+        elif was is not None and now is not None:
+            yield from _dimension(f"dimension {now.reference.within(space)}", was, now, old, new)
+
+
+def _dimension(
+    what: str, was: Dimension, now: Dimension, old: Definitions, new: Definitions
+) -> Iterator[DefinitionChange]:
+    if isinstance(was.kind, Categorical) and isinstance(now.kind, Categorical):
+        files = was.kind.id_mapping_file, now.kind.id_mapping_file
+        yield from _vocabulary(f"{what}: {files[1]}", old.vocabularies[files[0]], new.vocabularies[files[1]])
+        if files[0] != files[1]:
+            yield DefinitionChange(Level.PATCH, f"{what}: its file was {files[0]} and is {files[1]}")
+    elif was.kind != now.kind:
+        words = f"{what} was {was.kind} and is {now.kind}; give it another version, and keep this one"
+        yield DefinitionChange(Level.REFUSED, words)
+    if was.doc != now.doc:
+        yield DefinitionChange(Level.PATCH, f"{what}: its doc is another one")
+
+
+def _vocabulary(what: str, was: Vocabulary, now: Vocabulary) -> Iterator[DefinitionChange]:
+    if broken := was.broken_by(now):
+        yield DefinitionChange(Level.REFUSED, f"{what}: {broken}; ids are only ever added")
+    elif added := [name for name in now.names if name not in was.id_of]:
+        shown = ", ".join(added[:3]) + (f" and {len(added) - 3} more" if len(added) > 3 else "")
+        # A feature over it gets a longer axis; readers with the older vocabulary see the new ids as 0.
+        yield DefinitionChange(Level.MINOR, f"{what} has new names: {shown}")
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else repr(value)

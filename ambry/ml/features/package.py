@@ -1,0 +1,81 @@
+"""Definitions as one file: a zip that is the same, byte for byte, for the same definitions.
+
+    <namespace>/features.conf       as writing.py writes it
+    <namespace>/<file>.csv          each vocabulary
+
+Members are stored (not compressed), in the order of their names, with the earliest time that a zip can say. So the SHA-256 of
+the file names what is defined, however the tree is cut into files, and any tool can unpack it into a tree again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from urllib.parse import quote, unquote
+
+from ambry.errors import InvalidRequest
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions, with_vocabularies
+from ambry.ml.features.vocabulary import format_vocabulary
+from ambry.ml.features.writing import format_definitions
+
+DEFINITIONS_FILE = "features.conf"
+CONTENT_TYPE = "application/zip"
+PACKAGE_SIZE_MAX = 256 << 20
+"""Bytes; the whole is in memory when it is read."""
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(metadata: FeatureMetadata) -> bytes:
+    """The zip."""
+    files: dict[str, str] = {}
+    for namespace, definitions in metadata.namespaces.items():
+        place = quote(namespace, safe="")
+        files[f"{place}/{DEFINITIONS_FILE}"] = format_definitions(definitions)
+        for name, vocabulary in definitions.vocabularies.items():
+            files[f"{place}/{name}"] = format_vocabulary(vocabulary)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name, EARLIEST)
+            member.create_system = 3  # Of Unix, wherever it is made.
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, files[name].encode())
+    return packed.getvalue()
+
+
+def digest(metadata: FeatureMetadata) -> str:
+    """SHA-256 of the package, in hexadecimal: what these definitions are called whatever version they were published as."""
+    return hashlib.sha256(pack(metadata)).hexdigest()
+
+
+def unpack(packed: bytes) -> FeatureMetadata:
+    """Raises InvalidRequest for what is no package."""
+    texts = _texts(packed)
+    found = []
+    for name in sorted(texts):
+        place, _, file = name.partition("/")
+        if file != DEFINITIONS_FILE:
+            continue
+        definitions = parse_definitions(texts[name], unquote(place), name)
+        found.append(with_vocabularies(definitions, lambda file, place=place: texts.get(f"{place}/{file}")))  # type: ignore[misc]
+    if not found:
+        raise InvalidRequest("this zip has no definitions of features in it")
+    return FeatureMetadata.of(found)
+
+
+def _texts(packed: bytes) -> dict[str, str]:
+    """Raises InvalidRequest."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            size = sum(member.file_size for member in members)
+            texts = {} if size > PACKAGE_SIZE_MAX else {each.filename: archive.read(each).decode() for each in members}
+    except (zipfile.BadZipFile, struct.error, zlib.error, ValueError, RuntimeError, EOFError, OSError) as error:
+        raise InvalidRequest(f"this is no package of definitions: {error}") from error
+    if size > PACKAGE_SIZE_MAX:
+        raise InvalidRequest(f"definitions of more than {PACKAGE_SIZE_MAX} bytes are not read")
+    return texts

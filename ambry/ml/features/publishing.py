@@ -1,0 +1,163 @@
+"""Definitions as versions of a dataset: published where nothing breaks, and read again by number, alias or digest.
+
+A version is the package (package.py). Its number tells readers what to expect, see compatibility.py: who may go on with any
+1.x takes the newest 1.x. What is published twice is there once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ambry.client.refs import LATEST
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, InvalidRequest, UpdateConflict
+from ambry.ml.features.compatibility import DefinitionChange, Level, compare, level_of
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
+from ambry.ml.features.package import digest as package_digest
+from ambry.ml.places import in_dataset
+
+FIRST_VERSION = "1.0.0"
+SCHEMA = "SEMANTIC"
+DIGEST_KEY = "features-sha256"
+"""In the metadata of a version."""
+_TRIES_MAX = 5
+_NUMBER = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+
+
+class ChangeRefused(InvalidRequest):
+    """The change would break who reads what is published. `changes` are those that would."""
+
+    def __init__(self, message: str, changes: list[DefinitionChange]) -> None:
+        super().__init__(message)
+        self.changes = changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFeatures:
+    """A version of definitions, and what it changed; `is_new` is False where that very version was there before."""
+
+    dataset: str
+    version: str
+    digest: str
+    changes: tuple[DefinitionChange, ...] = ()
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedFeatures:
+    """Definitions, and which version of a dataset they are."""
+
+    metadata: FeatureMetadata
+    version: str
+    digest: str
+
+
+def publish(
+    client: AmbryClient, dataset: str, metadata: FeatureMetadata, *, version: str | None = None
+) -> PublishedFeatures:
+    """Make the next version of the definitions, of which the dataset is made if there is none; durable on return.
+
+    Without `version` the part rises that the changes ask for. Raises ChangeRefused where the change breaks readers whatever
+    its number, or where `version` rises less than it has to; UpdateConflict where others publish all the time.
+    """
+    packed, name = pack(metadata), package_digest(metadata)
+    for _ in range(_TRIES_MAX):
+        latest = _latest(client, dataset)
+        if latest is None:
+            changes: list[DefinitionChange] = []
+            number = version or FIRST_VERSION
+            _parts(number)
+        else:
+            changes = compare(latest.metadata, metadata)
+            if not changes and version in (None, latest.version):
+                return PublishedFeatures(dataset=dataset, version=latest.version, digest=latest.digest, is_new=False)
+            number = next_version(latest.version, changes, version)
+        try:
+            # The number and not `MINOR`: what others publish meanwhile was not compared with.
+            client.put_version(
+                dataset, packed, number, content_type=CONTENT_TYPE, metadata={DIGEST_KEY: name}, filename="features.zip"
+            )
+        except (AlreadyExists, UpdateConflict):
+            if version is not None:
+                raise
+            continue
+        return PublishedFeatures(dataset=dataset, version=number, digest=name, changes=tuple(changes))
+    raise UpdateConflict(f"others publish to {dataset!r} all the time; try again")
+
+
+def load(client: AmbryClient, dataset: str, version: str = LATEST, *, digest: str | None = None) -> LoadedFeatures:
+    """Definitions by number, `@alias` or LATEST, out of the cache where they are in it. With `digest`, they are those or none.
+
+    Raises BlobNotFound, ChecksumMismatch for another digest, InvalidRequest for what is no package.
+    """
+    place = in_dataset(dataset, version)
+    info = client.head(place)
+    if info.size > PACKAGE_SIZE_MAX:
+        raise InvalidRequest(f"{place} has {info.size} bytes; definitions have at most {PACKAGE_SIZE_MAX}")
+    # By its number: LATEST and aliases may point elsewhere by now.
+    metadata = unpack(client.cached_path(replace(place, version=info.version)).read_bytes())
+    found = package_digest(metadata)
+    if digest is not None and digest.lower() != found:
+        raise ChecksumMismatch(f"{place} has the digest {found}, and {digest} was asked for")
+    return LoadedFeatures(metadata=metadata, version=info.version, digest=found)
+
+
+def next_version(latest: str, changes: Sequence[DefinitionChange], asked: str | None = None) -> str:
+    """What comes after `latest` with these changes: the lowest number that may, or `asked` if that is high enough.
+
+    Raises ChangeRefused, InvalidRequest for what is no version.
+    """
+    before = _parts(latest)
+    level = level_of(changes)
+    if level is Level.REFUSED:
+        broken = [change for change in changes if change.level is Level.REFUSED]
+        raise ChangeRefused(f"this breaks who reads version {latest}: {_words(broken)}", broken)
+    major, minor, patch = before
+    lowest = {
+        Level.MAJOR: (major + 1, 0, 0),
+        Level.MINOR: (major, minor + 1, 0),
+    }.get(level or Level.PATCH, (major, minor, patch + 1))
+    if asked is None:
+        return ".".join(str(part) for part in lowest)
+    if _parts(asked) < lowest:
+        gravest = [change for change in changes if change.level is level]
+        part = (level or Level.PATCH).name
+        raise ChangeRefused(
+            f"after {latest} the {part} part has to rise, so at least {'.'.join(map(str, lowest))}, and not {asked}: "
+            f"{_words(gravest) or 'nothing is different'}",
+            gravest,
+        )
+    return asked
+
+
+def _latest(client: AmbryClient, dataset: str) -> LoadedFeatures | None:
+    """None where there is no version yet; the dataset is there then."""
+    try:
+        return load(client, dataset)
+    except BlobNotFound:
+        pass
+    try:
+        made = client.create_dataset(dataset, SCHEMA)
+    except AlreadyExists:
+        made = client.dataset(dataset)
+    if made.schema != SCHEMA:
+        raise InvalidRequest(
+            f"the versions of {dataset!r} are {made.schema}; definitions take a dataset whose versions are {SCHEMA}"
+        )
+    return None
+
+
+def _parts(version: str) -> tuple[int, int, int]:
+    """Raises InvalidRequest."""
+    found = _NUMBER.fullmatch(version)
+    if found is None:
+        raise InvalidRequest(f"{version!r} is not a version; write three numbers with dots, such as 1.2.0")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def _words(changes: Sequence[DefinitionChange]) -> str:
+    more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return "; ".join(change.words for change in changes[:3]) + more

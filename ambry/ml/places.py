@@ -1,0 +1,42 @@
+"""What a model, a snapshot or definitions are called: a dataset, and which version of it.
+
+fraud                           the newest version of the dataset of the client's container
+fraud@1.2.0                     that version
+fraud@champion                  where the alias points now
+ambry://team/models/fraud@...   the same of another container
+"""
+
+from __future__ import annotations
+
+from ambry.client.refs import LATEST, SCHEME, VersionRef, parse_uri
+from ambry.errors import InvalidRequest
+
+_TOKENS = ("LATEST", "MAJOR", "MINOR", "PATCH", "REVISION")
+
+
+def version_of(text: str | VersionRef) -> VersionRef:
+    """Raises InvalidRequest for what names no dataset."""
+    if isinstance(text, VersionRef):
+        return text
+    dataset, at, wanted = text.rpartition("@") if "@" in text.rpartition("/")[2] else (text, "", "")
+    if not dataset or (at and not wanted):
+        raise InvalidRequest(f"{text!r} names no version; write NAME, NAME@1.2.0 or NAME@ALIAS")
+    return in_dataset(dataset, _wanted(wanted))
+
+
+def in_dataset(dataset: str, version: str = LATEST) -> VersionRef:
+    """`version` of a dataset that may be said with its container, ambry://<account>/<container>/<dataset>.
+
+    Raises InvalidRequest.
+    """
+    if not dataset.startswith(SCHEME):
+        return VersionRef(dataset, version)
+    said = parse_uri(dataset)
+    return VersionRef(said.name, version, said.account, said.container)
+
+
+def _wanted(wanted: str) -> str:
+    """Numbers begin with a digit; what does not is an alias."""
+    if not wanted:
+        return LATEST
+    return wanted if wanted[0].isdigit() or wanted in _TOKENS else f"@{wanted}"

@@ -1,0 +1,170 @@
+"""Definitions as versions of a dataset: what breaks readers is refused, and which part of a version rises is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from ambry import AmbryClient, BlobNotFound, ChecksumMismatch, InvalidRequest
+from ambry.ml.features.compatibility import Level, compare, level_of
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.publishing import ChangeRefused, load, next_version, publish
+from ambry.ml.features.reading import parse_definitions
+from tests.support.named_frontend import named_frontend
+
+_numbers = count()
+BEFORE = """\
+a: {valType: INT, dims: [kinds-1-0], availability: BOTH, doc: "x"}
+b: {valType: FLOAT}
+kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
+days: {type: discrete}
+// (kinds.csv)
+0, OUT_OF_VOCAB
+1, Comment
+2, Click
+"""
+
+
+def metadata(text: str) -> FeatureMetadata:
+    return FeatureMetadata.of([parse_definitions(text, "n")])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "level", "words"),
+    [
+        ('doc: "x"', 'doc: "y"', Level.PATCH, "its doc is another one"),
+        ("kinds.csv", "other.csv", Level.PATCH, "its file was kinds.csv and is other.csv"),
+        ("2, Click\n", "2, Click\n3, Share\n", Level.MINOR, "kinds.csv has new names: Share"),
+        ("b: {valType: FLOAT}", "b: {valType: FLOAT}\nc: {valType: INT}", Level.MINOR, "urn:li:(n,c,1,0) is new"),
+        ("days: {", "weeks: {type: discrete}\ndays: {", Level.MINOR, "dimension n/weeks-1-0 is new"),
+        ("b: {valType: FLOAT}", "", Level.MAJOR, "urn:li:(n,b,1,0) is gone"),
+        ("days: {type: discrete}", "", Level.MAJOR, "dimension n/days-1-0 is gone"),
+        ("availability: BOTH", "availability: OFFLINE", Level.MAJOR, "was BOTH and is OFFLINE"),
+        ("b: {valType: FLOAT}", "b: {valType: FLOAT, default: 0}", Level.MAJOR, "its default was none and is 0.0"),
+        ("b: {valType: FLOAT}", "b: {valType: DOUBLE}", Level.REFUSED, "was FLOAT and is DOUBLE"),
+        (
+            "[kinds-1-0]",
+            "[kinds-1-0, days-1-0]",
+            Level.REFUSED,
+            "its dims were [kinds-1-0] and are [kinds-1-0, days-1-0]",
+        ),
+        ("[kinds-1-0]", "[{name: k, dim: kinds-1-0}]", Level.REFUSED, "under other names"),
+        ("days: {type: discrete}", "days: {type: discrete : {size: 7}}", Level.REFUSED, "dimension n/days-1-0 was"),
+        ("2, Click", "2, Klick", Level.REFUSED, "id 2 was 'Click' and is 'Klick' now"),
+        ("2, Click\n", "", Level.REFUSED, "id 2 was 'Click' and is gone"),
+    ],
+)
+def test_what_a_change_means_for_readers(old: str, new: str, level: Level, words: str) -> None:
+    changes = compare(metadata(BEFORE), metadata(BEFORE.replace(old, new)))
+    assert level_of(changes) is level
+    assert any(words in change.words for change in changes)
+
+
+def test_availability_that_widens_is_minor() -> None:
+    narrow = metadata(BEFORE.replace("BOTH", "ONLINE"))
+    assert level_of(compare(narrow, metadata(BEFORE))) is Level.MINOR
+
+
+def test_another_version_of_a_feature_beside_it_is_minor() -> None:
+    changes = compare(metadata(BEFORE), metadata(BEFORE + "b: {valType: DOUBLE, version: 2.0}"))
+    assert [(change.level, change.words) for change in changes] == [(Level.MINOR, "urn:li:(n,b,2,0) is new")]
+
+
+def test_nothing_is_different_from_itself() -> None:
+    assert compare(metadata(BEFORE), metadata(BEFORE)) == []
+
+
+def test_numbers_rise_as_far_as_they_have_to() -> None:
+    minor = compare(metadata(BEFORE), metadata(BEFORE + "c: {valType: INT}"))
+    assert next_version("1.2.3", minor) == "1.3.0"
+    assert next_version("1.2.3", minor, "1.5.0") == "1.5.0"
+    assert next_version("1.2.3", compare(metadata(BEFORE + "c: {valType: INT}"), metadata(BEFORE))) == "2.0.0"
+    with pytest.raises(ChangeRefused, match=r"MINOR part has to rise, so at least 1\.3\.0, and not 1\.2\.4"):
+        next_version("1.2.3", minor, "1.2.4")
+    with pytest.raises(InvalidRequest, match="three numbers"):
+        next_version("1.2.3", minor, "1.3")
+
+
+# --- against a frontend ---
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
+        yield running
+
+
+@pytest.fixture
+def client(url: str, tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
+    monkeypatch.setenv("AMBRY_CACHE", str(tmp_path))
+    with AmbryClient([url]) as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    return f"definitions-{next(_numbers)}"
+
+
+def test_definitions_are_published_and_read_by_number_alias_and_digest(client: AmbryClient, name: str) -> None:
+    first = publish(client, name, metadata(BEFORE))
+    assert (first.version, first.is_new) == ("1.0.0", True)
+    again = publish(client, name, metadata(BEFORE))
+    assert (again.version, again.digest, again.is_new) == ("1.0.0", first.digest, False)
+    second = publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Share\n")))
+    assert (second.version, [change.level for change in second.changes]) == ("1.1.0", [Level.MINOR])
+    client.set_alias(name, "stable", "1.0.0")
+    assert load(client, name).version == "1.1.0"
+    assert load(client, name, "@stable").metadata == metadata(BEFORE)
+    pinned = load(client, name, "1.1.0", digest=second.digest)
+    assert pinned.metadata.tensor_type("urn:li:(n,a,1,0)").shape == (4,)
+    with pytest.raises(ChecksumMismatch, match=first.digest):
+        load(client, name, "1.1.0", digest=first.digest)
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
+
+
+def test_what_breaks_readers_is_not_published(client: AmbryClient, name: str) -> None:
+    publish(client, name, metadata(BEFORE))
+    with pytest.raises(ChangeRefused, match="id 2 was 'Click'") as caught:
+        publish(client, name, metadata(BEFORE.replace("Click", "Klick")), version="9.0.0")
+    assert [change.level for change in caught.value.changes] == [Level.REFUSED]
+    with pytest.raises(ChangeRefused, match=r"MAJOR part has to rise, so at least 2\.0\.0"):
+        publish(client, name, metadata(BEFORE.replace("b: {valType: FLOAT}", "")), version="1.1.0")
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0"]
+
+
+def test_who_was_overtaken_compares_with_what_is_new(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(client, name, metadata(BEFORE))
+    put = AmbryClient.put_version
+    overtaken = False
+
+    def overtake(self: AmbryClient, *arguments: object, **options: object) -> object:
+        nonlocal overtaken
+        if not overtaken:
+            overtaken = True
+            publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Share\n")))
+        return put(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AmbryClient, "put_version", overtake)
+    with pytest.raises(ChangeRefused, match="id 3 was 'Share' and is 'Like' now"):
+        publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Like\n")))
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
+
+
+def test_a_dataset_of_another_schema_takes_none(client: AmbryClient, name: str) -> None:
+    client.create_dataset(name, "MONOTONIC")
+    with pytest.raises(InvalidRequest, match="SEMANTIC"):
+        publish(client, name, metadata(BEFORE))
+
+
+def test_what_is_no_package_is_not_loaded(client: AmbryClient, name: str) -> None:
+    client.create_dataset(name, "SEMANTIC")
+    client.put_version(name, b"weights", "1.0.0")
+    with pytest.raises(InvalidRequest, match="no package"):
+        load(client, name)
+    with pytest.raises(BlobNotFound):
+        load(client, f"{name}-none")
