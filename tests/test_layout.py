@@ -87,6 +87,7 @@ FLOORS = [
     ["datanode.diagnosis", "frontend.diagnosis"],
     ["ambry.client"],
     ["ambry.fs", "ambry.mlflow", "ambry.tensors"],
+    ["ambry.ml"],
     ["ambry.cli"],
     ["deploy"],
 ]
@@ -258,6 +259,7 @@ SEAM = {
     "ambry/client/*": "runs in the user's process: files to send and receive, blocking sockets, worker threads",
     "ambry/fs/*": "runs in the user's process: files to send and receive",
     "ambry/mlflow/*": "runs in the user's process: files to send",
+    "ambry/ml/*": "runs in the user's process: definitions, snapshots and models as files",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
     "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
     "ambry/cli/workers.py": "threads of the user's process, which wait for the network",
@@ -845,6 +847,18 @@ COVERED_BY = {
             "both clients against real processes; what they send and read is in wire/batches.py",
         )
         for twin in ("aio", "sync")
+    },
+    **{
+        f"ambry/ml/features/{name}.py": (f"tests/unit/ambry/ml/features/test_features_{test}.py", why)
+        for name, test, why in (
+            ("compatibility", "publishing", "what may be published is what it decides"),
+            ("definitions", "reading", "values that reading makes and writing takes"),
+            ("package", "metadata", "trees are packed and unpacked"),
+            ("text", "reading", "every place and sentence of a refusal"),
+            ("tree", "metadata", "trees are read from files"),
+            ("wheel", "metadata", "a tree is built, installed and read again"),
+            ("writing", "reading", "what is written is read as the same"),
+        )
     },
     **{
         f"ambry/{name}.py": (

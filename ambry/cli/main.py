@@ -46,6 +46,7 @@ CLIENT_COMMANDS = {
     "name": "ambry.cli.names",
     "dataset": "ambry.cli.datasets",
     "alias": "ambry.cli.aliases",
+    "features": "ambry.cli.features",
     "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",

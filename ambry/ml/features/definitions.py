@@ -13,7 +13,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from ambry.errors import InvalidRequest
-from ambry.ml.features.text import Place
+from ambry.ml.features.text import TextPlace
 from ambry.ml.features.urn import FeatureUrn, FeatureVersion, Reference, check_name
 from ambry.ml.features.vocabulary import Vocabulary
 
@@ -123,7 +123,7 @@ class Dimension:
     kind: DimensionKind
     version: FeatureVersion = FIRST
     doc: str = ""
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: TextPlace | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""
@@ -160,7 +160,7 @@ class Feature:
     default: FeatureValue | None = None
     """What an entity without a value has; None is no value."""
     doc: str = ""
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: TextPlace | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""

@@ -10,14 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ambry.client.refs import LATEST
+from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, InvalidRequest, UpdateConflict
 from ambry.ml.features.compatibility import DefinitionChange, Level, compare, level_of
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
-from ambry.ml.places import in_dataset
+from ambry.ml.places import version_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -88,12 +88,13 @@ def publish(
     raise UpdateConflict(f"others publish to {dataset!r} all the time; try again")
 
 
-def load(client: AmbryClient, dataset: str, version: str = LATEST, *, digest: str | None = None) -> LoadedFeatures:
-    """Definitions by number, `@alias` or LATEST, out of the cache where they are in it. With `digest`, they are those or none.
+def load(client: AmbryClient, place: VersionRef | str, *, digest: str | None = None) -> LoadedFeatures:
+    """Definitions of `NAME`, `NAME@1.2.0` or `NAME@alias` (places.py), out of the cache where they are in it.
 
+    With `digest`, they are those or none.
     Raises BlobNotFound, ChecksumMismatch for another digest, InvalidRequest for what is no package.
     """
-    place = in_dataset(dataset, version)
+    place = version_of(place)
     info = client.head(place)
     if info.size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"{place} has {info.size} bytes; definitions have at most {PACKAGE_SIZE_MAX}")

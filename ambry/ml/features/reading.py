@@ -24,7 +24,7 @@ from ambry.ml.features.definitions import (
     Hashed,
     ValueType,
 )
-from ambry.ml.features.text import DefinitionInvalid, Place, TextField, TextNode, is_number, parse_text
+from ambry.ml.features.text import DefinitionInvalid, TextField, TextNode, TextPlace, is_number, parse_text
 from ambry.ml.features.urn import FeatureVersion, Reference, check_name, check_namespace
 from ambry.ml.features.vocabulary import Vocabulary, parse_vocabulary
 
@@ -51,7 +51,7 @@ def parse_definitions(text: str, namespace: str | None = None, file: str = "") -
     tree = parse_text(text, file)
     features: dict[tuple[str, FeatureVersion], Feature] = {}
     dimensions: dict[tuple[str, FeatureVersion], Dimension] = {}
-    place_of_namespace = Place(file)
+    place_of_namespace = TextPlace(file)
     for entry in tree.fields:
         if entry.key == NAMESPACE and entry.value.kind in ("word", "text"):
             namespace, place_of_namespace = _text(entry), entry.value.place
@@ -64,7 +64,9 @@ def parse_definitions(text: str, namespace: str | None = None, file: str = "") -
         if first is not made:
             raise DefinitionInvalid(f"{made.name!r} {made.version} stands twice, first at {first.place}", entry.place)
     if namespace is None:
-        raise DefinitionInvalid("nothing says which namespace this is; write `namespace: flagship` first", Place(file))
+        raise DefinitionInvalid(
+            "nothing says which namespace this is; write `namespace: flagship` first", TextPlace(file)
+        )
     vocabularies = {
         rows.file: parse_vocabulary("\n".join(rows.lines), file or rows.file, rows.place.line) for rows in tree.rows
     }
@@ -318,7 +320,7 @@ def _check_file(name: str) -> str:
     return name
 
 
-def _at(place: Place, make: Callable[..., T], *arguments: object) -> T:
+def _at(place: TextPlace, make: Callable[..., T], *arguments: object) -> T:
     """What `make` gives; what it refuses is said with `place`. Raises DefinitionInvalid."""
     try:
         return make(*arguments)

@@ -35,7 +35,7 @@ _INSTEAD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextPlace:
     """Where something stands in a text; lines and columns count from 1."""
 
     file: str = ""
@@ -49,7 +49,7 @@ class Place:
 class DefinitionInvalid(InvalidRequest):
     """A definition cannot be read or contradicts another one. `place` says where."""
 
-    def __init__(self, message: str, place: Place | None = None) -> None:
+    def __init__(self, message: str, place: TextPlace | None = None) -> None:
         super().__init__(f"{place}: {message}" if place is not None else message)
         self.place = place
 
@@ -59,7 +59,7 @@ class TextField:
     """`key: value` of an object."""
 
     key: str
-    place: Place
+    place: TextPlace
     value: TextNode
 
 
@@ -68,7 +68,7 @@ class TextNode:
     """A value. An object is a tuple of fields, a list a tuple of nodes; what was not quoted says so."""
 
     value: str | tuple[TextField, ...] | tuple[TextNode, ...]
-    place: Place
+    place: TextPlace
     kind: str
     """`word` (not quoted), `text` (quoted), `list` or `object`."""
     label: str | None = None
@@ -80,7 +80,7 @@ class TextRows:
     """Rows of a vocabulary that stand among the definitions."""
 
     file: str
-    place: Place
+    place: TextPlace
     lines: list[str] = field(default_factory=list)
     """From the line of `place` on; empty where no row stands."""
 
@@ -96,7 +96,7 @@ class TextTree:
 def parse_text(text: str, file: str = "") -> TextTree:
     """Raises DefinitionInvalid with the line and the column."""
     if len(text) > TEXT_CHARACTERS_MAX:
-        raise DefinitionInvalid(f"a text of more than {TEXT_CHARACTERS_MAX} characters is not read", Place(file))
+        raise DefinitionInvalid(f"a text of more than {TEXT_CHARACTERS_MAX} characters is not read", TextPlace(file))
     return _Parser(text, file).whole()
 
 
@@ -259,8 +259,8 @@ class _Parser:
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
 
-    def _place(self) -> Place:
-        return Place(self._file, self._line, self._at - self._line_start + 1)
+    def _place(self) -> TextPlace:
+        return TextPlace(self._file, self._line, self._at - self._line_start + 1)
 
     def _refuse(self, message: str) -> NoReturn:
         raise DefinitionInvalid(message, self._place())

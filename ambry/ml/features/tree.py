@@ -14,7 +14,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.definitions import Definitions
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions, with_vocabularies
-from ambry.ml.features.text import TEXT_CHARACTERS_MAX, DefinitionInvalid, Place
+from ambry.ml.features.text import TEXT_CHARACTERS_MAX, DefinitionInvalid, TextPlace
 
 SUFFIX = ".conf"
 FILES_MAX = 10_000
@@ -86,10 +86,10 @@ def _text(path: Path, shown: str) -> str:
     with path.open("rb") as file:
         data = file.read(TEXT_CHARACTERS_MAX + 1)
     if len(data) > TEXT_CHARACTERS_MAX:
-        raise DefinitionInvalid(f"a file of more than {TEXT_CHARACTERS_MAX} bytes is not read", Place(shown))
+        raise DefinitionInvalid(f"a file of more than {TEXT_CHARACTERS_MAX} bytes is not read", TextPlace(shown))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        raise DefinitionInvalid("this is not UTF-8", Place(shown, line, column)) from None
+        raise DefinitionInvalid("this is not UTF-8", TextPlace(shown, line, column)) from None

@@ -17,7 +17,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from ambry.errors import InvalidRequest
-from ambry.ml.features.text import DefinitionInvalid, Place
+from ambry.ml.features.text import DefinitionInvalid, TextPlace
 
 OUT_OF_VOCAB = "OUT_OF_VOCAB"
 OUT_OF_VOCAB_ID = 0
@@ -95,7 +95,7 @@ def parse_vocabulary(text: str, file: str = "", line: int = 1) -> Vocabulary:
     reader = csv.reader(text.splitlines(), skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            place = Place(file, line + reader.line_num - 1)
+            place = TextPlace(file, line + reader.line_num - 1)
             if not row or row[0].lstrip().startswith(("//", "#")):
                 continue
             id, name = _row(row, place)
@@ -107,10 +107,10 @@ def parse_vocabulary(text: str, file: str = "", line: int = 1) -> Vocabulary:
             lines[name] = place.line
     except csv.Error as error:
         raise DefinitionInvalid(
-            f"not a row of a CSV: {error}", Place(file, line + max(reader.line_num, 1) - 1)
+            f"not a row of a CSV: {error}", TextPlace(file, line + max(reader.line_num, 1) - 1)
         ) from None
     if names.get(OUT_OF_VOCAB_ID) != OUT_OF_VOCAB:
-        raise DefinitionInvalid(f"the row {OUT_OF_VOCAB_ID}, {OUT_OF_VOCAB} is missing", Place(file, line))
+        raise DefinitionInvalid(f"the row {OUT_OF_VOCAB_ID}, {OUT_OF_VOCAB} is missing", TextPlace(file, line))
     ids = sorted(names)
     return Vocabulary(tuple(ids), tuple(names[id] for id in ids))
 
@@ -120,7 +120,7 @@ def format_vocabulary(vocabulary: Vocabulary) -> str:
     return "".join(f"{id}, {_quoted(name)}\n" for id, name in zip(vocabulary.ids, vocabulary.names, strict=True))
 
 
-def _row(row: list[str], place: Place) -> tuple[int, str]:
+def _row(row: list[str], place: TextPlace) -> tuple[int, str]:
     if len(row) != 2:
         raise DefinitionInvalid(f"a row is an id and a name, with one comma; this one has {len(row)} fields", place)
     id, name = (field.strip() for field in row)

@@ -15,6 +15,7 @@ import re
 import zipfile
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.metadata import FeatureMetadata
@@ -61,6 +62,15 @@ def build_wheel(metadata: FeatureMetadata, name: str, version: str) -> bytes:
             member.external_attr = 0o100644 << 16
             archive.writestr(member, data)
     return built.getvalue()
+
+
+def write_wheel(metadata: FeatureMetadata, name: str, version: str, directory: Path) -> Path:
+    """The wheel as a file of `directory`, which is made where there is none. Raises InvalidRequest, OSError."""
+    path = directory / wheel_name(name, version)
+    built = build_wheel(metadata, name, version)
+    directory.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(built)
+    return path
 
 
 def installed(name: str) -> FeatureMetadata:

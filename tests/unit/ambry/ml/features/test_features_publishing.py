@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -97,8 +98,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str, tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE", str(tmp_path))
+def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path))
     with AmbryClient([url]) as made:
         yield made
 
@@ -117,11 +118,11 @@ def test_definitions_are_published_and_read_by_number_alias_and_digest(client: A
     assert (second.version, [change.level for change in second.changes]) == ("1.1.0", [Level.MINOR])
     client.set_alias(name, "stable", "1.0.0")
     assert load(client, name).version == "1.1.0"
-    assert load(client, name, "@stable").metadata == metadata(BEFORE)
-    pinned = load(client, name, "1.1.0", digest=second.digest)
+    assert load(client, f"{name}@stable").metadata == metadata(BEFORE)
+    pinned = load(client, f"{name}@1.1.0", digest=second.digest)
     assert pinned.metadata.tensor_type("urn:li:(n,a,1,0)").shape == (4,)
     with pytest.raises(ChecksumMismatch, match=first.digest):
-        load(client, name, "1.1.0", digest=first.digest)
+        load(client, f"{name}@1.1.0", digest=first.digest)
     assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
 
 

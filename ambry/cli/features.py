@@ -1,0 +1,221 @@
+"""`ambry features`: definitions of typed features, checked, compared, published and looked up."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.failures import EXIT_USAGE, report_one
+from ambry.cli.output import show_fields, show_rows, tell_done
+from ambry.errors import BlobNotFound
+
+if TYPE_CHECKING:
+    from ambry.client.sync.client import AmbryClient
+    from ambry.ml.features.axes import Axis, TensorType
+    from ambry.ml.features.compatibility import DefinitionChange
+    from ambry.ml.features.metadata import FeatureMetadata
+
+TREE = click.argument("tree", type=click.Path(exists=True, path_type=Path))
+
+
+@click.group()
+def features() -> None:
+    """Typed features: what they are called, over which dimensions they lie, and which values they have.
+
+    TREE is a directory with one directory per namespace, in which *.conf and the vocabularies lie, or one such file.
+    VERSIONS is the dataset that they are published to, NAME or ambry://account/container/NAME; with @1.2.0 or @ and an alias,
+    one version of it.
+
+    \b
+    ambry features check definitions/
+    ambry features publish definitions/ features
+    ambry features show features 'urn:li:(flagship,historicalActionsInFeed,1,0)'
+    """
+
+
+@features.command()
+@TREE
+@OUTPUT
+def check(tree: Path, output: str) -> None:
+    """Say what is wrong in TREE, with file, line and column; or what it defines, and its digest."""
+    from ambry.ml.features.package import digest
+    from ambry.ml.features.tree import check_tree, read_tree
+
+    code = 0
+    for fault in check_tree(tree):
+        code = report_one(fault, "", code)
+    if code:
+        sys.exit(code)
+    metadata = read_tree(tree)
+    show_fields(
+        {
+            "namespaces": list(metadata.namespaces),
+            "features": len(metadata.urns),
+            "dimensions": len(list(metadata.dimensions())),
+            "sha256": digest(metadata),
+        },
+        output,
+    )
+
+
+@features.command()
+@TREE
+@click.argument("versions")
+@connecting
+@click.option("--version", metavar="X.Y.Z", help="Its number, if it is to be higher than the changes ask for.")
+@click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
+@OUTPUT
+def publish(tree: Path, versions: str, cluster: ChosenCluster, version: str | None, dry_run: bool, output: str) -> None:
+    """Publish TREE as the next version of VERSIONS, unless that would break who reads them; print which it is.
+
+    Words raise the last part of the version, what is added the middle one, what is gone the first. An id of a vocabulary keeps
+    its name for ever, and a version of a feature or dimension its type and its dims: who needs others defines another version.
+    """
+    from ambry.ml.features import publishing
+    from ambry.ml.features.package import digest
+    from ambry.ml.features.tree import read_tree
+
+    metadata = read_tree(tree)
+    with cluster.connect() as client:
+        if dry_run:
+            latest, changes = _changes(client, versions, metadata)
+            number = publishing.FIRST_VERSION
+            if latest is not None:
+                number = publishing.next_version(latest, changes, version) if changes else latest
+            made = publishing.PublishedFeatures(
+                dataset=versions,
+                version=number,
+                digest=digest(metadata),
+                changes=tuple(changes),
+                is_new=number != latest,
+            )
+        else:
+            made = publishing.publish(client, versions, metadata, version=version)
+    if not cluster.quiet and output != "json":
+        for change in made.changes:
+            click.echo(f"{change.level.name.ljust(5)}  {change.words}", err=True)
+        if not made.is_new:
+            click.echo(f"ambry: version {made.version} says all that already", err=True)
+    tell_done(
+        output,
+        made.version,
+        version=made.version,
+        sha256=made.digest,
+        new=made.is_new,
+        changes=[_plain_change(change) for change in made.changes],
+    )
+
+
+@features.command()
+@TREE
+@click.argument("versions")
+@connecting
+@OUTPUT
+def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None:
+    """Say what TREE changes beside VERSIONS, and which part of the version each change raises.
+
+    The exit code is 2 where it would break who reads them.
+    """
+    from ambry.ml.features.compatibility import Level
+    from ambry.ml.features.tree import read_tree
+
+    metadata = read_tree(tree)
+    with cluster.connect() as client:
+        _, changes = _changes(client, versions, metadata, must_be_there=True)
+    show_rows(changes, output, ["PART", "CHANGE"], lambda change: [change.level.name, change.words], _plain_change)
+    if any(change.level is Level.REFUSED for change in changes):
+        sys.exit(EXIT_USAGE)
+
+
+@features.command()
+@click.argument("versions")
+@click.argument("urn", required=False)
+@connecting
+@OUTPUT
+def show(versions: str, urn: str | None, cluster: ChosenCluster, output: str) -> None:
+    """List the features of VERSIONS, or say what one is."""
+    from ambry.ml.features.publishing import load
+    from ambry.ml.places import version_of
+
+    with cluster.connect() as client:
+        metadata = load(client, version_of(versions)).metadata
+    if urn is not None:
+        show_fields(_plain_type(metadata, metadata.tensor_type(urn)), output)
+        return
+    kinds = [metadata.tensor_type(each) for each in metadata.urns]
+    show_rows(
+        kinds,
+        output,
+        ["TYPE", "AVAILABLE", "SHAPE", "URN"],
+        lambda kind: [kind.value_type.value, kind.availability.value, _shape(kind.axes), str(kind.urn)],
+        lambda kind: _plain_type(metadata, kind),
+    )
+
+
+@features.command()
+@TREE
+@click.argument("name")
+@click.argument("version")
+@click.option(
+    "-o", "--directory", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write it."
+)
+def wheel(tree: Path, name: str, version: str, directory: Path) -> None:
+    """Build TREE as the Python package NAME, so that `pip install` declares a dependency on its features; print the file.
+
+    \b
+    ambry features wheel definitions/ flagship-features 1.2.0
+    """
+    from ambry.ml.features.tree import read_tree
+    from ambry.ml.features.wheel import write_wheel
+
+    click.echo(str(write_wheel(read_tree(tree), name, version, directory)))
+
+
+def _changes(
+    client: AmbryClient, versions: str, metadata: FeatureMetadata, *, must_be_there: bool = False
+) -> tuple[str | None, list[DefinitionChange]]:
+    """Beside the newest version, or the one that is said; (None, []) where there is none."""
+    from ambry.ml.features.compatibility import compare
+    from ambry.ml.features.publishing import load
+    from ambry.ml.places import version_of
+
+    try:
+        latest = load(client, version_of(versions))
+    except BlobNotFound:
+        if must_be_there:
+            raise
+        return None, []
+    return latest.version, compare(latest.metadata, metadata)
+
+
+def _plain_change(change: DefinitionChange) -> dict[str, str]:
+    return {"part": change.level.name, "change": change.words}
+
+
+def _plain_type(metadata: FeatureMetadata, kind: TensorType) -> dict[str, Any]:
+    default = kind.default
+    return {
+        "urn": str(kind.urn),
+        "type": kind.value_type.value,
+        "availability": kind.availability.value,
+        "shape": [axis.size for axis in kind.axes],
+        "dims": {axis.name: f"{axis.dimension} ({_axis(axis)})" for axis in kind.axes},
+        "default": default.hex() if isinstance(default, bytes) else default,
+        "doc": metadata.feature(kind.urn).doc,
+    }
+
+
+def _axis(axis: Axis) -> str:
+    if axis.vocabulary is not None:
+        names = axis.vocabulary.names[1:]
+        return f"categorical: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+    kind = type(axis.kind).__name__.lower().removesuffix("key")
+    return kind if axis.size is None else f"{kind}: {axis.size}"
+
+
+def _shape(axes: tuple[Axis, ...]) -> str:
+    return " x ".join("?" if axis.size is None else str(axis.size) for axis in axes) or "scalar"

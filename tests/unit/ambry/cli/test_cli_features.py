@@ -1,0 +1,108 @@
+"""`ambry features`, whole commands against a frontend with a metadata store."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ambry.cli.main import cli
+
+pytestmark = pytest.mark.usefixtures("here")
+
+URN = "urn:li:(flagship,actions,1,0)"
+FEED = 'actions: {valType: INT, dims: [kinds-1-0, days-1-0], availability: ONLINE, doc: "on the feed"}\n'
+FEED += "kinds: {type: categorical : {idMappingFile: kinds.csv}}\ndays: {type: discrete : {size: 31}}\n"
+_numbers = count()
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(cli, args, prog_name="ambry")
+
+
+def said(*args: str) -> str:
+    done = run(*args)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def told(*args: str) -> Any:
+    return json.loads(said(*args, "--json"))
+
+
+@pytest.fixture
+def tree(here: Path) -> Path:
+    (here / "definitions/flagship").mkdir(parents=True)
+    (here / "definitions/flagship/feed.conf").write_text(FEED)
+    (here / "definitions/flagship/kinds.csv").write_text("0, OUT_OF_VOCAB\n1, Comment\n2, Click\n")
+    return here / "definitions"
+
+
+@pytest.fixture
+def name() -> str:
+    return f"features-{next(_numbers)}"
+
+
+def test_a_tree_is_checked_published_changed_and_looked_up(tree: Path, name: str) -> None:
+    checked = told("features", "check", str(tree))
+    assert (checked["namespaces"], checked["features"], checked["dimensions"]) == (["flagship"], 1, 2)
+    assert said("features", "publish", str(tree), name, "--dry-run", "-q") == "1.0.0\n"
+    assert said("features", "publish", str(tree), name) == "1.0.0\n"
+    again = told("features", "publish", str(tree), name)
+    assert again == {"version": "1.0.0", "sha256": checked["sha256"], "new": False, "changes": []}
+    with (tree / "flagship/kinds.csv").open("a") as file:
+        file.write("3, Share\n")
+    assert told("features", "diff", str(tree), name) == {
+        "part": "MINOR",
+        "change": "dimension flagship/kinds-1-0: kinds.csv has new names: Share",
+    }
+    assert said("features", "publish", str(tree), name, "--dry-run") == "1.1.0\n"
+    assert said("features", "publish", str(tree), name) == "1.1.0\n"
+    shown = told("features", "show", f"{name}@1.0.0", URN)
+    assert (shown["shape"], shown["doc"], shown["dims"]) == (
+        [3, 31],
+        "on the feed",
+        {"kinds": "flagship/kinds-1-0 (categorical: Comment, Click)", "days": "flagship/days-1-0 (discrete: 31)"},
+    )
+    said("alias", "set", name, "stable", "1.1.0", "-q")
+    assert said("features", "show", f"{name}@stable").splitlines()[1].split() == ["INT", "ONLINE", "4", "x", "31", URN]
+
+
+def test_what_breaks_readers_is_told_and_not_published(tree: Path, name: str) -> None:
+    said("features", "publish", str(tree), name)
+    (tree / "flagship/kinds.csv").write_text("0, OUT_OF_VOCAB\n1, Comments\n2, Click\n")
+    for command in (["publish"], ["publish", "--dry-run"], ["publish", "--version", "9.0.0"]):
+        done = run("features", command[0], str(tree), name, *command[1:])
+        assert (done.exit_code, done.stdout) == (2, "") and done.stderr.count("\n") == 1, done.output
+        assert "id 1 was 'Comment' and is 'Comments' now" in done.stderr
+    done = run("features", "diff", str(tree), name)
+    assert done.exit_code == 2 and done.stdout.splitlines()[1].startswith("REFUSED")
+    assert [line.split()[-1] for line in said("dataset", "versions", name).splitlines()] == ["VERSION", "1.0.0"]
+
+
+def test_each_fault_of_a_tree_is_a_line_with_its_place(tree: Path) -> None:
+    (tree / "flagship/feed.conf").write_text("actions: {\n  valTyp: INT\n}")
+    (tree / "ads").mkdir()
+    (tree / "ads/bids.conf").write_text("bid: {valType: INT")
+    done = run("features", "check", str(tree))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["ads/bids.conf:1:6", "flagship/feed.conf:1:1"]
+
+
+def test_a_wheel_is_written(tree: Path, here: Path) -> None:
+    assert said("features", "wheel", str(tree), "flagship-features", "1.2.0", "-o", "dist").strip() == str(
+        Path("dist/flagship_features-1.2.0-py3-none-any.whl")
+    )
+    assert (here / "dist/flagship_features-1.2.0-py3-none-any.whl").stat().st_size > 500
+
+
+def test_what_is_not_there_is_told(tree: Path, name: str) -> None:
+    assert run("features", "show", name).exit_code == 3
+    assert run("features", "diff", str(tree), name).exit_code == 3
+    said("features", "publish", str(tree), name)
+    done = run("features", "show", name, "urn:li:(flagship,action,1,0)")
+    assert done.exit_code == 2 and f"did you mean {URN}?" in done.stderr
