@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, shows
 from ambry.cli.failures import EXIT_USAGE, report_one
 from ambry.cli.output import show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
@@ -163,7 +163,8 @@ def show(versions: str, urn: str | None, cluster: ChosenCluster, output: str) ->
 @click.option(
     "-o", "--directory", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write it."
 )
-def wheel(tree: Path, name: str, version: str, directory: Path) -> None:
+@shows("path", "json", default="path")
+def wheel(tree: Path, name: str, version: str, directory: Path, output: str) -> None:
     """Build TREE as the Python package NAME, so that `pip install` declares a dependency on its features; print the file.
 
     \b
@@ -172,7 +173,8 @@ def wheel(tree: Path, name: str, version: str, directory: Path) -> None:
     from ambry.ml.features.tree import read_tree
     from ambry.ml.features.wheel import write_wheel
 
-    click.echo(str(write_wheel(read_tree(tree), name, version, directory)))
+    written = str(write_wheel(read_tree(tree), name, version, directory))
+    tell_done(output, written, path=written)
 
 
 def _changes(
