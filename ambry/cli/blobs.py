@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import AS_JSON, OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
-from ambry.cli.local_files import is_special, write_special
+from ambry.cli.local_files import write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
 from ambry.client.model import ByteRange, Progress
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
+from ambry.client.special_file import is_special
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 

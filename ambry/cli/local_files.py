@@ -17,23 +17,16 @@ from pathlib import Path
 
 from ambry.checksum import Buffer, digest, new_digester
 from ambry.cli.planning import Blocked, CopyItem, joined
+from ambry.client.special_file import own_descriptor
+from ambry.errors import AmbryError
 
 CHUNK_BYTES = 1 << 20
-_OURS = re.compile(r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload", re.DOTALL)
+_OURS = re.compile(r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload(\.[0-9a-f]{32}\.new)?", re.DOTALL)
 """What downloads and uploads keep beside files, to go on from."""
 
 
 def is_folder(path: str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112  # what was typed, as it was typed
-
-
-def is_special(path: str) -> bool:
-    """Whether it is there, and a pipe, a device or a socket: something to write into, which nothing may take the place of."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def exists(path: str) -> bool:
@@ -206,12 +199,19 @@ def picture_file(data: bytes, suffix: str) -> str:
 
 
 def write_special(path: str, chunks: Iterable[Buffer]) -> int:
-    """Write into a pipe or a device, which stays what it is; how many bytes. Raises OSError."""
+    """Write into a pipe, a device or what is open already, which stays what it is; how many bytes. Raises OSError."""
+    own = own_descriptor(path)
     size = 0
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY), "wb") as handle:
-        if stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            raise FileExistsError(errno.EEXIST, "a file has taken its place", path)
-        for chunk in chunks:
-            handle.write(chunk)
-            size += len(chunk)
+    try:
+        descriptor = os.dup(own) if own is not None else os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        with os.fdopen(descriptor, "wb") as handle:
+            if own is None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FileExistsError(errno.EEXIST, "a file has taken its place", path)
+            for chunk in chunks:
+                handle.write(chunk)
+                size += len(chunk)
+    except OSError as error:
+        if not isinstance(error, AmbryError):
+            error.filename = path
+        raise
     return size

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from ambry.cli.content_types import guessed
 from ambry.cli.display import Display
 from ambry.cli.failures import report_one
-from ambry.cli.local_files import is_special, make_room, write_special
+from ambry.cli.local_files import make_room, write_special
 from ambry.cli.output import copy, standard_input, standard_output
 from ambry.cli.planning import last_part
 from ambry.cli.sides import PIPE
 from ambry.cli.workers import Workers
 from ambry.client.model import BlobInfo, Progress
 from ambry.client.refs import NameRef, PinnedName, id_in
+from ambry.client.special_file import is_special
 from ambry.errors import AlreadyExists, AmbryError, Unauthenticated
 from ambry.ids import BlobId
 
@@ -169,7 +170,7 @@ class Mover:
             with client.get(step.found) as reader:
                 copy(reader, standard_output())
             return None
-        if is_special(step.target):
+        if not step.root and is_special(step.target):
             with client.get(step.found) as reader:
                 write_special(step.target, reader.iter_chunks())
             return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from ambry.checksum import digest
 from ambry.client.locked_file import listed
-from ambry.client.state_file import replace_text
+from ambry.client.state_file import read_text, replace_text
 from ambry.ids import BlobId
 
 NAMES_MAX = 10_000
@@ -40,7 +40,7 @@ class RememberedNames:
     def recall(self, name: str) -> BlobId | None:
         """What it pointed to when it was last seen."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found: Any = json.loads(self._path(name).read_text("utf-8"))
+            found: Any = json.loads(read_text(self._path(name)))
             if found["name"] == name:
                 return BlobId.parse(found["id"])
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from ambry.checksum import Buffer
 from ambry.client.model import StrPath
 from ambry.client.pieces import FOOTER_BYTES, parse_footer, said_digests
+from ambry.client.special_file import is_special
 from ambry.clock import system_random
 from ambry.errors import AlreadyExists, InvalidRequest
 from ambry.ids import BlobId
@@ -66,8 +67,8 @@ class PartFile:
         self._disk_full = False
         if self.target.is_dir():
             raise IsADirectoryError(f"{self.target} is a directory; name the file to write")
-        if self.target.exists() and not self.target.is_file():
-            # /dev/null would become a file that grows.
+        if is_special(self.target):
+            # /dev/null would become a file that grows, /dev/stdout one for all of this machine.
             raise InvalidRequest(
                 f"{self.target} is a device or a pipe, which no download may replace; stream the blob (get, ambry cat)"
             )

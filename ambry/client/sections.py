@@ -7,7 +7,6 @@ those of the file is decided by their sizes and digests.
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ambry.checksum import Buffer, digest, new_digester
 from ambry.client.sources import Body
-from ambry.client.state_file import replace_text
+from ambry.client.special_file import is_special
+from ambry.client.state_file import read_text, replace_text
 from ambry.client.wire.uploads import PARTS_MAX, parse_id
 from ambry.errors import InvalidRequest
 
@@ -64,9 +64,12 @@ def sections_of(path: Path, size: int, part_size: int, check: Callable[[], None]
 
 
 def large_size(path: Path, threshold: int) -> int | None:
-    """The size of a file that has at least so many bytes; None of a smaller one, and of what is no file. Raises OSError."""
-    found = path.stat()
-    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_size >= max(1, threshold) else None
+    """The size of a file that has at least so many bytes; None of a smaller one, and of what is no file. Raises OSError.
+
+    /dev/stdin is no file, whatever was put into it: nothing can be remembered beside it.
+    """
+    size = path.stat().st_size
+    return size if size >= max(1, threshold) and path.is_file() and not is_special(path) else None
 
 
 def said_of(headers: Mapping[str, str]) -> str:
@@ -86,8 +89,8 @@ def state_path(file: Path) -> Path:
 
 
 def is_remembered(file: Path) -> bool:
-    """Whether a file is on its way in some upload."""
-    return state_path(file).exists()
+    """Whether a file is on its way in some upload; `.` and `/` are none."""
+    return bool(file.name) and state_path(file).exists()
 
 
 class FoundUpload(NamedTuple):
@@ -108,7 +111,7 @@ class RememberedUpload:
     def load(self) -> FoundUpload | None:
         """None where there is none, or nothing that makes sense."""
         with suppress(OSError, ValueError, KeyError, TypeError, InvalidRequest):
-            found: Any = json.loads(self.path.read_text("utf-8"))
+            found: Any = json.loads(read_text(self.path))
             upload, part_size = parse_id(found["upload"]), found["part_size"]
             if isinstance(part_size, int) and part_size >= PART_BYTES_MIN and found["said"] == self._said:
                 return FoundUpload(upload, part_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ambry.checksum import digest
-from ambry.cli.local_files import has_digest, is_special, make_room, matching, part_sizes, prune, remove, scan
+from ambry.cli.local_files import has_digest, make_room, matching, part_sizes, prune, remove, scan
 from ambry.rest.values import digest_text
 from tests.support.content import content
 
@@ -83,16 +83,3 @@ def test_a_pattern_of_a_shell_that_does_not_know_it(tmp_path: Path, monkeypatch:
     assert matching("*.bin") == ["a.bin", "b.bin"]
     assert matching("c[1].txt") == ["c[1].txt"], "a file of this name is meant first"
     assert matching("*.none") == ["*.none"]
-
-
-def test_what_is_special(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("pipe")
-    (tmp_path / "file").touch()
-    assert [is_special(str(tmp_path / each)) for each in ("pipe", "link", "file", ".", "missing")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,8 @@ class SyncedFiles:
 
     def _note(self, number: int) -> None:
         path = Path(f"/proc/self/fd/{number}").readlink()
-        self.synced.append((path.name, "" if path.is_dir() else path.read_text("utf-8")))
+        told = re.sub(r"\.[0-9a-f]{32}\.new$", ".new", path.name)
+        self.synced.append((told, "" if path.is_dir() else path.read_text("utf-8")))
         self._fsync(number)
 
 
@@ -49,3 +52,29 @@ def test_an_upload_is_remembered_the_same_way(tmp_path: Path, monkeypatch: pytes
     state.save("00" * 16, 8 << 20)
     assert [name for name, _ in disk.synced] == ["film.ambry-upload.new", tmp_path.name]
     assert state.path.exists()
+
+
+def test_nothing_that_somebody_laid_beside_a_file_is_written_through_or_waited_at(tmp_path: Path) -> None:
+    """`film.ambry-upload.new` could be known before, and was followed."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    for laid in ("film.ambry-upload.new", "film.ambry-upload"):
+        (tmp_path / laid).symlink_to(precious)
+    state = RememberedUpload(tmp_path / "film", "said")
+    assert state.load() is None
+    state.save("00" * 16, 8 << 20)
+    assert precious.read_text() == "precious" and not state.path.is_symlink() and state.load() is not None
+    state.forget()
+    os.mkfifo(state.path)
+    assert state.load() is None, "a pipe that nobody writes to"
+
+
+def test_what_could_not_be_remembered_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk kept film.ambry-upload.new."""
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    RememberedUpload(tmp_path / "film", "said").save("00" * 16, 8 << 20)
+    assert list(tmp_path.iterdir()) == []

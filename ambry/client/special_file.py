@@ -1,0 +1,40 @@
+"""What a path leads to that is no file of a folder: a pipe, a device, or what this process has open itself.
+
+Such a thing is written into, and nothing takes its place. /dev/stdout is a link to /proc/self/fd/1: whoever renames a file to
+it replaces the link, for all of this machine, and whoever opens it begins at the first byte of a file that was to be added to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+_OPEN_FILES = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd")
+_LINKS_MAX = 40
+"""As many as Linux follows (path_resolution(7))."""
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether it is there, and a pipe, a device, a socket or something that is open already."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116  # what was typed, as it was typed
+    except OSError:
+        return False
+    return not stat.S_ISDIR(mode) and (not stat.S_ISREG(mode) or own_descriptor(path) is not None)
+
+
+def own_descriptor(path: str | os.PathLike[str]) -> int | None:
+    """The descriptor of this process that a path leads to, as /dev/stdout and /dev/fd/3 do; None where it leads elsewhere."""
+    at = os.fspath(path)
+    for _ in range(_LINKS_MAX):
+        folder, name = os.path.split(at)
+        folder = os.path.realpath(folder)
+        found = _OPEN_FILES.fullmatch(folder)
+        if found is not None:
+            return int(name) if name.isdecimal() and int(found[1]) == os.getpid() else None
+        try:
+            at = os.path.join(folder, os.readlink(os.path.join(folder, name)))  # noqa: PTH115, PTH118
+        except OSError:
+            return None
+    return None

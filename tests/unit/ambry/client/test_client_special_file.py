@@ -1,0 +1,50 @@
+"""What a path leads to: files, and what no file may take the place of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ambry import InvalidRequest
+from ambry.client.part_file import PartFile
+from ambry.client.special_file import is_special, own_descriptor
+from ambry.ids import BlobId, IdKind
+
+ID = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
+
+
+def test_what_is_special(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "file").touch()
+    found = {each: is_special(tmp_path / each) for each in ("pipe", "link", "file", ".", "missing")}
+    assert found == {"pipe": True, "link": True, "file": False, ".": False, "missing": False}
+
+
+def test_links_to_what_is_open_lead_to_its_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("/proc/self/fd/1")
+    (tmp_path / "two").symlink_to("one")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    assert [own_descriptor(tmp_path / each) for each in ("one", "two", "loop", "file", "missing")] == [
+        1,
+        1,
+        None,
+        None,
+        None,
+    ]
+    assert own_descriptor("/dev/fd/7") == own_descriptor(f"/proc/{os.getpid()}/fd/7") == 7
+    assert own_descriptor("/proc/1/fd/7") is None, "that is another process's"
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_no_download_takes_the_place_of_a_link_to_what_is_open(tmp_path: Path, overwrite: bool) -> None:
+    """/dev/stdout became a file, for every process of the machine."""
+    with (tmp_path / "log").open("wb") as log:
+        link = tmp_path / "link"
+        link.symlink_to(f"/proc/self/fd/{log.fileno()}")
+        with pytest.raises(InvalidRequest, match="which no download may replace"):
+            PartFile(link, ID, overwrite=overwrite, unique="u")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "log"]
