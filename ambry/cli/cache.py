@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, as_size, connecting
-from ambry.cli.failures import report
+from ambry.cli.failures import report_one
 from ambry.cli.output import progress_bar, show_rows
 from ambry.errors import BlobNotFound, ChecksumMismatch
 
@@ -62,9 +64,10 @@ def cache() -> None:
 
 @cache.command("dir")
 @caching
-def directory(kept: BlobCache) -> None:
+@OUTPUT
+def directory(kept: BlobCache, output: str) -> None:
     """Print where they are kept."""
-    click.echo(kept.directory)
+    _show_path(output, directory=kept.directory)
 
 
 @cache.command("ls")
@@ -85,32 +88,41 @@ def listed(kept: BlobCache, output: str) -> None:
 )
 @click.option("--verify", is_flag=True, help="Read the bytes that are here, and fetch them again if they changed.")
 @connecting
-def fetched(ref: str, cache_dir: str | None, verify: bool, cluster: ChosenCluster) -> None:
+@OUTPUT
+def fetched(ref: str, cache_dir: str | None, verify: bool, cluster: ChosenCluster, output: str) -> None:
     """Print the path of a file with the bytes of a blob (an id, a name, ambry://...), fetched if it is not here."""
     with cluster.connect() as client, progress_bar(ref, cluster.quiet) as progress:
         path = client.cached_path(ref, cache_dir=cache_dir, verify=verify, progress=progress)
-    click.echo(path)
+    _show_path(output, path=path)
 
 
 @cache.command("verify")
 @click.argument("blobs", nargs=-1, metavar="[ID]...")
 @click.option("--keep", is_flag=True, help="Leave what is not intact where it is.")
 @caching
-def verified(kept: BlobCache, blobs: Sequence[str], keep: bool) -> int:
+@OUTPUT
+def verified(kept: BlobCache, blobs: Sequence[str], keep: bool, output: str) -> int:
     """Read what is kept, or these blobs of it, and throw away what is not what came. Exits with 6 where something was not."""
     from ambry.client.refs import id_of
 
     chosen = [id_of(blob) for blob in blobs] or sorted((each.id for each in kept.entries()), key=str)
     code = 0
     for blob in chosen:
+        verdict = "intact"
         if not kept.has(blob):
-            code = code or report(BlobNotFound(f"blob {blob} is not in the cache {kept.directory}"))
+            verdict = "missing"
+            code = report_one(BlobNotFound(f"blob {blob} is not in the cache {kept.directory}"), "", code)
         elif not kept.is_intact(blob):
+            verdict = "damaged"
             done = "it is left there" if keep else "it is thrown away, and will be fetched again"
-            code = report(ChecksumMismatch(f"{kept.path_of(blob)} is not what it was when it came; {done}"))
+            changed = ChecksumMismatch(f"{kept.path_of(blob)} is not what it was when it came; {done}")
+            code = report_one(changed, "", code)
             if not keep:
                 kept.remove(blob)
-    click.echo(f"{len(chosen)} blobs read", err=True)
+        if output == "json":
+            click.echo(json.dumps({"id": str(blob), "verdict": verdict}))
+    if output == "table":
+        click.echo(f"{len(chosen)} blobs read", err=True)
     return code
 
 
@@ -136,6 +148,11 @@ def pruned(kept: BlobCache, max_size: int | None, unused: int | None, everything
     if output == "table":
         freed += sum(each.size for each in gone)
         click.echo(f"{len(gone)} blobs thrown away, {freed} bytes free again", err=True)
+
+
+def _show_path(output: str, **named: Path) -> None:
+    for name, path in named.items():
+        click.echo(json.dumps({name: str(path)}) if output == "json" else path)
 
 
 def _row(each: CachedBlob) -> list[str]:

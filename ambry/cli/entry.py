@@ -14,13 +14,13 @@ def main() -> None:
         if sys.argv[1:] == ["--version"] and sys.stdout is not None:
             from ambry import __version__
 
-            print(f"ambry, version {__version__}", flush=True)
-            return
+            try:
+                print(f"ambry, version {__version__}", flush=True)
+                return
+            except OSError:
+                pass  # The command says what is wrong with its output.
         from ambry.cli.main import main as run
 
         run()
     except KeyboardInterrupt:
         sys.exit(130)  # EXIT_INTERRUPTED, of a module that may not be there yet
-    except BrokenPipeError:
-        sys.stdout = None
-        sys.exit(1)  # EXIT_FAILURE

@@ -10,7 +10,6 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import click
 
 from ambry import __version__
 from ambry.cli.failures import EXIT_CODES, EXIT_FAILURE, EXIT_INTERRUPTED, fail, report_usage, speak_json
-from ambry.cli.streams import let_go, take_streams, told_of
+from ambry.cli.streams import OutputLost, let_go, take_streams
 from ambry.errors import AmbryError
 
 if TYPE_CHECKING:
@@ -93,6 +92,7 @@ class LazyGroup(click.Group):
             return _missing(cmd_name, cause)
         if not isinstance(command, click.Command):
             raise TypeError(f"`ambry {cmd_name}` is no command of click, but {command!r}")
+        let_say_json(command)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -110,19 +110,16 @@ class LazyGroup(click.Group):
         try:
             result = super().main(args=args, prog_name=prog_name, standalone_mode=False, **extra)
             sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader of our output has seen enough. Closed, it is not flushed again, with a complaint, at exit.
-            with suppress(OSError):
-                sys.stdout.close()
+        except OutputLost as error:
+            let_go()
+            if not error.is_seen_enough:
+                fail(error)
             sys.exit(EXIT_FAILURE)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(EXIT_INTERRUPTED)
         except click.ClickException as error:
             sys.exit(report_usage(error))
         except (AmbryError, OSError) as error:
-            if isinstance(error, OSError) and (text := told_of(error)):
-                let_go()
-                error = OSError(text)
             fail(error)
         sys.exit(result if isinstance(result, int) else 0)
 
@@ -145,6 +142,28 @@ def main() -> None:
     """The console script."""
     take_streams()
     cli.main(prog_name="ambry")
+
+
+def let_say_json(command: click.Command) -> None:
+    """Give every command below it `--json`, by which errors are JSON, and what it prints where it has --output json."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            let_say_json(each)
+        return
+    if any("--json" in parameter.opts for parameter in command.params):
+        return
+
+    def choose(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.default_map = {**(ctx.default_map or {}), "output": "json"}
+
+    outputs = [
+        each.type.choices for each in command.params if each.name == "output" and isinstance(each.type, click.Choice)
+    ]
+    said = "The same as --output json." if any("json" in each for each in outputs) else "Errors as JSON."
+    command.params.append(
+        click.Option(["--json", "as_json"], is_flag=True, expose_value=False, is_eager=True, callback=choose, help=said)
+    )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,9 +58,40 @@ def test_a_closed_error_stream_is_no_error_and_changes_no_exit_code(stub: StubFr
     assert (tmp_path / "last").read_bytes() == DATA
 
 
-def test_a_full_device_is_a_sentence(stub: StubFrontend) -> None:
-    done = shell(f"ambry cat {stub.add(DATA)} > /dev/full")
-    assert done.returncode == 1 and done.stderr == b"ambry: No space left on device\n"
+def test_an_output_that_takes_nothing_more_is_said_to_be_that_by_whatever_writes_to_it(
+    stub: StubFrontend, tmp_path: Path
+) -> None:
+    """Some said "No space left on device" of nothing, some said it of the blob, and --version was a traceback."""
+    (tmp_path / "f").write_bytes(b"x")
+    blob = stub.add(DATA)
+    told = b"the standard output: No space left on device; what was written before is not all\n"
+    for line in (f"cat {blob}", f"cp {blob} -", f"get {blob} -o -", f"stat {blob}", "put f", "--help", "--version"):
+        done = shell(f"ambry {line} > /dev/full")
+        assert (done.returncode, done.stderr) == (1, b"ambry: " + told), line
+    installed = f'{sys.executable} -c "from ambry.cli.entry import main; main()" --version'
+    assert shell(f"{installed} > /dev/full").stderr == b"ambry: " + told
+    closed = shell(f"ambry cp {blob} - >&-")
+    assert b"the standard output is closed" in closed.stderr and closed.returncode == 1
+    full = json.loads(shell(f"ambry stat {blob} --json > /dev/full").stderr)
+    assert full["error"] == "OutputLost" and full["exit_code"] == 1
+
+
+def test_whoever_has_read_enough_of_the_output_is_told_nothing(stub: StubFrontend) -> None:
+    """`ambry cp ID - | head` said "Broken pipe"."""
+    blob = stub.add(content(3, 4 << 20))
+    for line in (f"cat {blob}", f"cp {blob} -", f"get {blob} -o -"):
+        done = shell(f"ambry {line} | head -c 10")
+        assert (len(done.stdout), done.stderr) == (10, b""), line
+
+
+def test_complaints_that_nobody_can_be_told_change_no_exit_code(stub: StubFrontend, tmp_path: Path) -> None:
+    """A file that had come whole was a failure, and what was not there was no longer 3."""
+    blob = stub.add(DATA)
+    assert shell(f"ambry get {blob} -o out 2> /dev/full").returncode == 0
+    assert (tmp_path / "out").read_bytes() == DATA
+    stub.blobs.clear()
+    assert shell(f"ambry stat {blob} 2> /dev/full").returncode == 3
+    assert shell("ambry nonsense 2> /dev/full").returncode == 2
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8"])
@@ -99,6 +131,33 @@ def test_a_pipe_or_a_device_is_written_into_and_stays(stub: StubFrontend, tmp_pa
     assert shell(f"ambry get {blob} -o /dev/stdout | cat").stdout == DATA
 
 
+@pytest.mark.parametrize(
+    "line", ["get {} -o {}", "get {} -o {} --overwrite", "cp {} {}", "get {} --range 0-299999 -o {}"]
+)
+def test_what_is_open_already_is_written_to_as_it_is_open(stub: StubFrontend, tmp_path: Path, line: str) -> None:
+    """`-o /dev/stdout --overwrite >> log` put a file in the place of /dev/stdout itself, and wrote nothing to the log."""
+    blob = stub.add(DATA)
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    for target in ("/proc/self/fd/1", "stdout"):
+        (tmp_path / "log").write_bytes(b"before\n")
+        done = shell(f"ambry {line.format(blob, target)} >> log")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "log").read_bytes() == b"before\n" + DATA
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "stdout"]
+        assert (tmp_path / "stdout").is_symlink()
+    done = shell(f"ambry {line.format(blob, '/proc/self/fd/9')} 9> nine")
+    assert done.returncode == 0 and (tmp_path / "nine").read_bytes() == DATA
+
+
+def test_what_fails_while_a_device_is_written_to_names_it(stub: StubFrontend, tmp_path: Path) -> None:
+    """It said "No space left on device" and not of which."""
+    (tmp_path / "full").symlink_to("/dev/full")
+    blob = stub.add(b"x" * 1_000)
+    for line in (f"get {blob} -o full", f"cp {blob} full"):
+        done = shell(f"ambry {line}")
+        assert done.returncode == 1 and b"full: No space left on device" in done.stderr, line
+
+
 def test_a_slow_cluster_is_told_of_and_with_v_every_try(stub: StubFrontend) -> None:
     blob = stub.add(b"x")
     stub.fail("HEAD", "status", retry_after="1")
@@ -127,6 +186,32 @@ def test_what_a_url_or_a_file_name_says_is_the_blob(stub: StubFrontend) -> None:
     blob = stub.add(b"x")
     for text in (f"{blob}.safetensors", f"{stub.url}/{blob}", f"/{blob}"):
         assert CliRunner().invoke(cli, ["cat", text]).stdout == "x", text
+
+
+def test_a_number_of_seconds_is_a_number(stub: StubFrontend) -> None:
+    """`--timeout nan` was taken."""
+    for line in (["ls", "--timeout", "nan"], ["bench", "--seconds", "nan"], ["ls", "--timeout", "inf"]):
+        assert CliRunner().invoke(cli, line).exit_code == 2, line
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("file", [".", "/", "", "folder", "folder/.", ".."])
+def test_a_folder_is_not_put_as_a_file(stub: StubFrontend, tmp_path: Path, file: str) -> None:
+    """`ambry put .` was a traceback."""
+    (tmp_path / "folder").mkdir()
+    done = shell(f"ambry put '{file}'")
+    assert done.returncode == 1 and b"is a directory; put its files one by one" in done.stderr, done.stderr
+    assert b"Traceback" not in done.stderr and stub.requests == []
+
+
+def test_a_large_file_of_the_standard_input_leaves_nothing_beside_it(stub: StubFrontend, tmp_path: Path) -> None:
+    """/dev/stdin.ambry-upload was written where the system's devices are."""
+    (tmp_path / "big").write_bytes(content(5, 20 << 20))
+    (tmp_path / "stdin").symlink_to("/proc/self/fd/0")
+    assert shell("ambry put stdin < big").returncode == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["big", "stdin"]
+    assert [each.path for each in stub.requests] == ["/"], "in one request"
+    assert list(stub.blobs.values()) == [(tmp_path / "big").read_bytes()]
 
 
 def test_put_says_what_a_file_is_by_the_end_of_its_name(stub: StubFrontend, tmp_path: Path) -> None:
