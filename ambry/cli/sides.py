@@ -3,7 +3,7 @@
     -                                   the standard input or output
     ambry://account/container/name      a name; one that ends with a slash, or a container alone, is a folder
     ambry://account/container/a/*.bin   a pattern: `*` within a part of the name, `**` over parts, `[a-z]` one character
-    an id                               a blob
+    an id, a URL of the API             a blob, or a name
     anything else                       a file or a folder here
 
 A name of the store is always written in full: `models/a` is a file, so that no typing mistake sends a file elsewhere.
@@ -15,12 +15,11 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from ambry.client.refs import SCHEME, NameRef, place_of, prefix_place
+from ambry.client.refs import SCHEME, NameRef, prefix_place, written_place
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 
 PIPE = "-"
-_ID_LIKE = re.compile(r"(?:https?://\S*/)?/?[A-Za-z0-9_-]{48}(?:\.[A-Za-z0-9]+)?")
 _MAGIC = re.compile(r"\*\*/|\*\*|\*|\[!?[^\]/]+\]")
 
 _CLASS_SIGNS = re.compile(r"[\\^\[\]]")
@@ -93,13 +92,9 @@ def side_of(text: str) -> Side:
         return Pipe()
     if text.startswith(SCHEME):
         return _pattern(text) or There(prefix_place(text, account="", container=""))
-    if _ID_LIKE.fullmatch(text):
-        try:
-            place = place_of(text, account="default", container="default")
-        except InvalidRequest:
-            return Here(text)
-        if isinstance(place, BlobId):
-            return Blob(place)
+    found = written_place(text)
+    if found is not None:
+        return Blob(found) if isinstance(found, BlobId) else There(found)
     if not text:
         raise InvalidRequest("an argument is empty; write a path, or ambry://<account>/<container>/<name>")
     return Here(text)

@@ -1,7 +1,9 @@
 """What a caller calls a blob by, and where that stands: the one place that makes a path of it, and a text that can be pasted.
 
-    BlobId, or its 48 characters                a blob, whatever names it has; also as ID.ext, and as http://host:port/ID
+    BlobId, or its 48 characters                a blob, whatever names it has; also as ID.ext, and as ambry+id://ID
     ambry://<account>/<container>/<name...>     what a name points to; percent-decoded once
+    http://host:port/ID, .../named/a/c/name     the blob, or the name, of a URL of the API; who is asked is the client's, and
+                                                what stands behind ? does not count: a URL that was signed is pasted as it is
     NameRef, or any other text                  the same, in the account and the container of the client; exactly as it is
     VersionRef                                  a version of a dataset
 
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from ambry.client.model import BlobInfo
 
 SCHEME = "ambry://"
+ID_SCHEME = "ambry+id://"
 LATEST = "LATEST"
 
 _NEARLY_AN_ID = re.compile(r"/?[A-Za-z0-9_-]{45,51}")
-_WRITTEN_ID = re.compile(r"(?:https?://[^\s?#]*/|/)?([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?")
+_WRITTEN_ID = re.compile(r"(?:ambry\+id://|/)?([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?")
+_ID_URL = re.compile(r"https?://[^\s?#]*/([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?/?(?:[?#].*)?")
+_NAME_URL = re.compile(r"https?://[^\s?#]+?/named/([^/?#]+)/([^/?#]+)/([^?#]+)(?:[?#].*)?")
 _KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
@@ -102,7 +107,7 @@ def place_of(ref: Ref | object, *, account: str, container: str) -> Place:
         return parse_uri(ref)
     if _NEARLY_AN_ID.fullmatch(ref):
         return id_of(ref)
-    return _written_id(ref) or name_place(ref, account=account, container=container)
+    return written_place(ref) or name_place(ref, account=account, container=container)
 
 
 def found_as(info: BlobInfo) -> BlobId | PinnedName:
@@ -161,9 +166,17 @@ def id_of(ref: Ref | object) -> BlobId:
     return BlobId.parse(written)
 
 
+def written_place(text: str) -> BlobId | NameRef | None:
+    """The blob of an id, of `ID.ext` or of a URL, or the name of one; None for all other text. Raises InvalidRequest."""
+    found = _NAME_URL.fullmatch(text)
+    if found is not None:
+        return parse_uri(f"{SCHEME}{found[1]}/{found[2]}/{found[3]}")
+    return _written_id(text)
+
+
 def _written_id(text: str) -> BlobId | None:
     """The id in `ID.ext`, or in the URL of a blob; None where no id stands there, whose check says so."""
-    found = _WRITTEN_ID.fullmatch(text)
+    found = _WRITTEN_ID.fullmatch(text) or _ID_URL.fullmatch(text)
     if found is None:
         return None
     try:

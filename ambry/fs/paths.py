@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ambry.client.refs import SCHEME, NameRef, decoded
+from ambry.client.refs import ID_SCHEME, SCHEME, NameRef, decoded
 from ambry.errors import InvalidBlobId
 from ambry.ids import ID_TEXT_SIZE, BlobId
-
-ID_SCHEME = "ambry+id://"
 
 
 @dataclass(frozen=True, slots=True)
