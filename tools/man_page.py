@@ -50,7 +50,7 @@ def page() -> str:
         ".SH DESCRIPTION",
         *_text(cli.help or ""),
         ".PP",
-        "A blob is named by its id, by ID.ext or a URL that ends with an id, by a name, or as",
+        "A blob is named by its id, by ID.ext, by a URL of the API, by a name, or as",
         ".IR ambry://account/container/name .",
         "What each command takes is told by its",
         ".BR \\-\\-help .",

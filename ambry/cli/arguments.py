@@ -55,6 +55,18 @@ def date_of(text: str) -> datetime:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds; what is no number is in none."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZES_ARE = "use bytes, 512K, 8M, 1G or 10GiB, in steps of 1,024"
 _SIZE = re.compile(r"(\d{1,16}) ?([kmgt]?)(?:i?b)?")
@@ -246,7 +258,7 @@ def connecting(command: Callable[..., T]) -> Callable[..., T]:
         ),
         click.option(
             "--timeout",
-            type=click.FloatRange(0, 86_400, min_open=True),
+            type=Seconds(0, 86_400, min_open=True),
             metavar="SECONDS",
             help="How long a cluster may say nothing.  [default: 30]",
         ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, as_size, connecting, shows
+from ambry.cli.arguments import ChosenCluster, Seconds, as_size, connecting, shows
 from ambry.cli.display import amount
 from ambry.cli.failures import describe
 from ambry.cli.output import show_table
@@ -78,9 +78,7 @@ HEADER = ["CALL", "SIZE", "CALLS", "ERRORS", "CALLS/S", "BYTES/S", "P50 MS", "P9
 
 @click.command()
 @connecting
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 600), default=3.0, show_default=True, help="For each row of puts."
-)
+@click.option("--seconds", type=Seconds(0.1, 600), default=3.0, show_default=True, help="For each row of puts.")
 @click.option("--parallel", type=click.IntRange(1, 32), default=4, show_default=True, help="Calls at a time.")
 @click.option(
     "--size", "sizes", multiple=True, default=("4KiB", "1MiB"), show_default=True, metavar="SIZE", help="Of the blobs."

@@ -23,6 +23,7 @@ IN_OPTIONS = {
     r"without if_absent \(--if-absent\)": "without --if-absent",
     r"\(filename=, --filename\)": "(--filename)",
     r"stream the blob \(get, ambry cat\)": "`ambry cat` streams the blob",
+    r"seconds, or None for ever": "seconds, or forever",
     r"pass verify=$": "set AMBRY_VERIFY to ",
 }
 """Patterns of such words, each as it stands in a message, and what to say for it. tests/unit/ambry/cli/test_cli_wording.py

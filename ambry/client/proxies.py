@@ -27,19 +27,12 @@ class Proxies:
     https: str = ""
     direct: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        for url in (self.http, self.https):
-            if url and not _is_proxy(url):
-                raise ConfigInvalid(
-                    f"a proxy is http://host:port, and not {_shown(url)}; see http_proxy and https_proxy"
-                )
-
     def __repr__(self) -> str:
         return f"Proxies(http={_shown(self.http)!r}, https={_shown(self.https)!r}, direct={self.direct!r})"
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Proxies:
-        """Raises ConfigInvalid for what is no proxy that this client can use."""
+        """What they say. Who is asked through none does not mind a proxy that this client cannot use."""
 
         def said(*names: str) -> str:
             return _with_scheme(next((env[name].strip() for name in names if env.get(name, "").strip()), ""))
@@ -52,13 +45,18 @@ class Proxies:
         )
 
     def of(self, endpoint: str) -> Proxy | None:
-        """Through whom an endpoint is asked; None for directly."""
+        """Through whom an endpoint is asked; None for directly. Raises ConfigInvalid for a proxy that cannot be used."""
         url = urlsplit(endpoint)
         proxy = self.https if url.scheme == "https" else self.http
         host = (url.hostname or "").lower().rstrip(".")
         port = url.port or (443 if url.scheme == "https" else 80)
         if not proxy or _is_loopback(host) or any(_fits(host, port, rule) for rule in self.direct):
             return None
+        if not _is_proxy(proxy):
+            raise ConfigInvalid(
+                f"{endpoint} would be asked through {_shown(proxy)}, and a proxy is http://host:port; "
+                "see http_proxy, https_proxy and no_proxy"
+            )
         return Proxy(proxy)
 
 

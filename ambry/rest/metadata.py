@@ -30,7 +30,7 @@ def encode(pairs: Mapping[str, str]) -> dict[str, str]:
         if is_plain(text):
             headers[METADATA_PREFIX + key] = text
         else:
-            headers[ENCODED_METADATA_PREFIX + key] = percent_encoded(text)
+            headers[ENCODED_METADATA_PREFIX + key] = percent_encoded(f"the metadata value of {key!r}", text)
     return headers
 
 

@@ -40,12 +40,15 @@ def is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and text == text.strip(" ")
 
 
-def percent_encoded(text: str) -> str:
-    """`text` as UTF-8 in visible ASCII. Raises InvalidRequest for lone surrogates, which are no text."""
+def percent_encoded(what: str, text: str) -> str:
+    """`text` as UTF-8 in visible ASCII; `what` is named in errors.
+
+    Raises InvalidRequest for lone surrogates, which are no text.
+    """
     try:
         return quote(text, safe=_VISIBLE)
     except UnicodeEncodeError:
-        raise InvalidRequest(f"{text!r} holds lone surrogates, which UTF-8 cannot say") from None
+        raise InvalidRequest(f"{what} is text that UTF-8 can hold, and not {text!r}") from None
 
 
 def percent_decoded(what: str, value: str) -> str:

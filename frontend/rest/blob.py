@@ -327,7 +327,7 @@ def _alike(
         if is_plain(filename):
             headers[names.FILENAME] = filename
         else:
-            headers[names.ENCODED_FILENAME] = percent_encoded(filename)
+            headers[names.ENCODED_FILENAME] = percent_encoded("the file name", filename)
     shown_as = disposition(content_type, filename)
     if shown_as is not None:
         headers["Content-Disposition"] = shown_as

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ambry.client.accounts import AccountInfo, ContainerInfo
+from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import InvalidRequest
 from ambry.rest import names
@@ -36,7 +37,7 @@ def save_account(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tu
     """Make or change an account. Raises InvalidRequest."""
     given = _camel(AccountSettings, settings)
     account_changes(given)
-    return _post(ACCOUNTS, {}, {"accounts": [{**identity, **given}]}, "the account")
+    return json_request("POST", ACCOUNTS, {"accounts": [{**identity, **given}]}, "the account")
 
 
 def save_container(account: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[ApiRequest, bytes]:
@@ -44,7 +45,8 @@ def save_container(account: str, identity: Mapping[str, Any], settings: Mapping[
     given = _camel(ContainerSettings, settings)
     container_changes(given)
     headers = {names.ACCOUNT_NAME: name_of("account", account)}
-    return _post(CONTAINERS, headers, {"containers": [{**identity, **given}]}, f"the container of account {account}")
+    subject = f"the container of account {account}"
+    return json_request("POST", CONTAINERS, {"containers": [{**identity, **given}]}, subject, headers)
 
 
 def is_made(found: AccountInfo | ContainerInfo, settings: Mapping[str, Any]) -> bool:
@@ -58,12 +60,6 @@ def is_changed(found: AccountInfo | ContainerInfo, settings: Mapping[str, Any], 
     told = msgspec.to_builtins(found.settings)
     asked = _camel(type(found.settings), settings)
     return found.snapshot_version - 1 == snapshot_version and all(told[name] == asked[name] for name in asked)
-
-
-def _post(path: str, headers: dict[str, str], value: object, subject: str) -> tuple[ApiRequest, bytes]:
-    body = msgspec.json.encode(value)
-    headers = {**headers, "content-type": "application/json", "content-length": str(len(body))}
-    return ApiRequest("POST", path, headers, subject), body
 
 
 def _camel(shape: type[msgspec.Struct], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -257,4 +257,4 @@ def _filename_header(filename: str) -> dict[str, str]:
         raise InvalidRequest(f"{cause.message}, not {filename!r}; name it otherwise (filename=, --filename)") from cause
     if text.is_plain(filename):
         return {names.FILENAME: filename}
-    return {names.ENCODED_FILENAME: text.percent_encoded(filename)}
+    return {names.ENCODED_FILENAME: text.percent_encoded("filename", filename)}

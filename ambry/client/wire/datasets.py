@@ -12,6 +12,7 @@ from ambry.client.datasets import AliasInfo, DatasetChange, DatasetInfo, Version
 from ambry.client.model import Metadata, check_type
 from ambry.client.names import Page
 from ambry.client.refs import NameRef, VersionRef, headers_of, versions_path
+from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.client.wire.names import page_limit, query_of, time_of
 from ambry.errors import InvalidRequest
@@ -50,7 +51,7 @@ def save_request(place: VersionRef, schema: str | None, change: DatasetChange) -
     if "tags" in change:
         check_type("tags", change["tags"], Mapping, "a mapping of text to text")
         fields["userTags"] = dict(change["tags"])
-    return _post(DATASETS, fields, place, headers)
+    return json_request("POST", DATASETS, fields, _subject(place), headers)
 
 
 def show_request(place: VersionRef) -> ApiRequest:
@@ -122,7 +123,7 @@ def move_request(place: VersionRef, asked: AliasInfo, expected: str | None) -> t
         "who": asked.who,
         "why": asked.why,
     }
-    return _post(ALIASES, fields, place, {})
+    return json_request("POST", ALIASES, fields, _subject(place))
 
 
 def aliases_request(
@@ -183,17 +184,6 @@ def _identity(place: VersionRef) -> dict[str, Any]:
 
 def _subject(place: VersionRef) -> str:
     return f"dataset {place.dataset}"
-
-
-def _post(
-    path: str, fields: Mapping[str, Any], place: VersionRef, headers: Mapping[str, str]
-) -> tuple[ApiRequest, bytes]:
-    try:
-        body = msgspec.json.encode(fields)
-    except (UnicodeEncodeError, TypeError) as cause:
-        raise InvalidRequest(f"what is said of {_subject(place)} cannot be sent: {cause}") from cause
-    sent = {**headers, "content-type": "application/json", "content-length": str(len(body))}
-    return ApiRequest("POST", path, sent, _subject(place)), body
 
 
 def _dataset(told: Mapping[str, Any]) -> DatasetInfo:

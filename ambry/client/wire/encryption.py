@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from ambry.client.encryption import ContainerKeyInfo, ContainerKeysInfo, ProviderInfo, RewrapResult
+from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.rest.accounts import name_of
 
@@ -41,9 +42,7 @@ def delete_request(account: str, container: str, version: str | None) -> ApiRequ
 
 
 def rewrap_request(after: int | None, limit: int) -> tuple[ApiRequest, bytes]:
-    body = msgspec.json.encode({"after": after, "limit": limit})
-    headers = {"content-type": "application/json", "content-length": str(len(body))}
-    return ApiRequest("POST", f"{ENCRYPTION}/rewrap", headers, "the keys of containers"), body
+    return json_request("POST", f"{ENCRYPTION}/rewrap", {"after": after, "limit": limit}, "the keys of containers")
 
 
 def _path(account: str, container: str) -> str:

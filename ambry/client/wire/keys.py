@@ -12,6 +12,7 @@ import msgspec
 from ambry.client.credentials import SecretText
 from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits, as_grants
 from ambry.client.model import check_type
+from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import InvalidRequest
 from ambry.rest.access import Grant, is_key_id, parse_key, role_of
@@ -65,7 +66,7 @@ def create_request(
 ) -> tuple[ApiRequest, bytes]:
     """Raises InvalidRequest, TypeError."""
     said: dict[str, Any] = {"name": name, "grants": _grants(grants), "expiresMs": expires_ms(expires, now_ms)}
-    return _post("POST", KEYS, {**said, "limits": _limits(limits)}, f"the key {name}")
+    return json_request("POST", KEYS, {**said, "limits": _limits(limits)}, f"the key {name}")
 
 
 def change_request(id: str, said: KeyChange, now_ms: int) -> tuple[ApiRequest, bytes]:
@@ -85,12 +86,12 @@ def change_request(id: str, said: KeyChange, now_ms: int) -> tuple[ApiRequest, b
     limits = {_CAMEL[name]: value for name, value in said.items() if name in _CAMEL}
     if limits:
         asked["limits"] = limits
-    return _post("PUT", f"{KEYS}/{_checked(id)}", asked, f"key {id}")
+    return json_request("PUT", f"{KEYS}/{_checked(id)}", asked, f"key {id}")
 
 
 def rotate_request(id: str, overlap: timedelta | int) -> tuple[ApiRequest, bytes]:
     seconds = int(overlap.total_seconds()) if isinstance(overlap, timedelta) else overlap
-    return _post("POST", f"{KEYS}/{_checked(id)}/rotate", {"overlapS": seconds}, f"key {id}")
+    return json_request("POST", f"{KEYS}/{_checked(id)}/rotate", {"overlapS": seconds}, f"key {id}")
 
 
 def revoke_request(id: str) -> ApiRequest:
@@ -179,9 +180,3 @@ def _checked(id: str) -> str:
             "those of all names"
         )
     return id
-
-
-def _post(method: str, path: str, body: dict[str, Any], subject: str) -> tuple[ApiRequest, bytes]:
-    data = msgspec.json.encode(body)
-    headers = {"content-type": "application/json", "content-length": str(len(data))}
-    return ApiRequest(method, path, headers, subject), data

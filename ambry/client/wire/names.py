@@ -12,6 +12,7 @@ import msgspec
 from ambry.client.model import check_type
 from ambry.client.names import NameChange, NameEntry, Page
 from ambry.client.refs import NameRef, list_path, path_of, subject_of
+from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import AlreadyExists, InvalidBlobId, InvalidRequest
 from ambry.ids import BlobId
@@ -112,11 +113,8 @@ def undelete_request(place: NameRef) -> tuple[ApiRequest, bytes]:
 
 
 def _act(place: NameRef, action: Mapping[str, Any], *, overwrite: bool) -> tuple[ApiRequest, bytes]:
-    body = msgspec.json.encode(action)
-    headers = {"content-type": "application/json", "content-length": str(len(body))}
-    if overwrite:
-        headers[names.NAMED_UPSERT] = "true"
-    return ApiRequest("POST", path_of(place), headers, subject_of(place)), body
+    headers = {names.NAMED_UPSERT: "true"} if overwrite else {}
+    return json_request("POST", path_of(place), action, subject_of(place), headers)
 
 
 def reword(error: AlreadyExists, place: NameRef, way_out: str) -> None:

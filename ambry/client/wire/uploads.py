@@ -43,7 +43,7 @@ def begin_request(headers: Mapping[str, str]) -> ApiRequest:
 
 def naming_headers(place: NameRef) -> dict[str, str]:
     """What says of an upload that its blob is for a name."""
-    return {**container_headers(place), names.UPLOAD_NAME: percent_encoded(place.name)}
+    return {**container_headers(place), names.UPLOAD_NAME: percent_encoded("a name", place.name)}
 
 
 def part_request(upload: str, number: int, size: int | None, digest: str) -> ApiRequest:

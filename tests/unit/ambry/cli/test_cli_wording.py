@@ -57,6 +57,7 @@ MESSAGES = {
         "ambry/client/part_file.py",
         "stream the blob (get, ambry cat)",
     ),
+    "give 1 to 9 seconds, or None for ever": ("ambry/client/wire/blobs.py", "seconds, or None for ever"),
     "check the endpoint, or pass verify='if-present'": ("ambry/client/transfer.py", "or pass verify='if-present'"),
 }
 
@@ -67,7 +68,7 @@ def test_what_the_api_calls_otherwise_is_said_by_its_option(message: str) -> Non
     file, said = MESSAGES[message]
     assert said in Path(ambry.__file__).parents[1].joinpath(file).read_text(encoding="utf-8")
     told = in_options(message)
-    assert any(word in told for word in ("ambry ", "--", "AMBRY_", "at version 3"))
+    assert any(word in told for word in ("ambry ", "--", "AMBRY_", "at version 3", "or forever"))
     foreign = (
         "x-ambry",
         "accountId",
@@ -78,6 +79,7 @@ def test_what_the_api_calls_otherwise_is_said_by_its_option(message: str) -> Non
         "=True",
         "=False",
         "filename=",
+        "None",
         "(--",
     )
     assert not any(word in told for word in foreign) or told == "name it otherwise (--filename)"

@@ -12,6 +12,7 @@ from ambry.client.model import Jitter
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
+from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, parse_time
 from ambry.errors import (
     AccessDenied,
@@ -41,6 +42,18 @@ def attempts(clock: FakeClock, *urls: str, policy: RetryPolicy | None = None, to
         source=random.Random(7),
         total_s=total,
     )
+
+
+def test_text_that_is_none_is_refused_before_anything_is_sent() -> None:
+    """`ambry key create` with such a name was a traceback, an alias with such a reason Python's words."""
+    request, body = json_request("POST", "/keys", {"name": "größe"}, "the key größe", {"x": "y"})
+    assert body == '{"name":"größe"}'.encode()
+    assert request.headers == {"x": "y", "content-type": "application/json", "content-length": "18"}
+    with pytest.raises(InvalidRequest) as told:
+        json_request("POST", "/keys", {"name": "a\udcff"}, "the key")
+    assert str(told.value).startswith("what is said of the key has text that UTF-8 cannot hold: 'a\\udcff'")
+    with pytest.raises(InvalidRequest, match="what is said of the key cannot be sent"):
+        json_request("POST", "/keys", {"name": object()}, "the key")
 
 
 def problem(code: str, **more: object) -> bytes:

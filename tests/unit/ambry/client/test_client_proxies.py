@@ -54,15 +54,19 @@ def test_who_is_asked_through_a_proxy(env: dict[str, str], endpoint: str, throug
 
 @pytest.mark.parametrize("url", ["socks5://p:1080", "https://p", "http://", "http://p:0", "http://p:99999"])
 def test_what_is_no_proxy_is_refused(url: str) -> None:
+    """A SOCKS proxy of the environment stopped whoever spoke to this machine alone."""
+    found = Proxies.from_environment({"http_proxy": url, "no_proxy": "corp"})
+    assert found.of("http://127.0.0.1:17100") is None and found.of("http://store.corp") is None
+    assert found.of("https://store") is None, "it is for http"
     with pytest.raises(ConfigInvalid, match="a proxy is http://host:port"):
-        Proxies.from_environment({"http_proxy": url})
+        found.of("http://store")
 
 
 def test_a_password_of_a_proxy_is_shown_nowhere() -> None:
     proxies = Proxies(http="http://me:hunter2@p:1")
     assert "hunter2" not in repr(proxies) + repr(proxies.of("http://store")) + str(proxies.of("http://store"))
     with pytest.raises(ConfigInvalid) as told:
-        Proxies(http="socks5://me:hunter2@p")
+        Proxies(http="socks5://me:hunter2@p").of("http://store")
     assert "hunter2" not in str(told.value)
 
 

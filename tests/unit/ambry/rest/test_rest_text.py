@@ -12,7 +12,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 @given(TEXTS)
 def test_any_text_travels_in_visible_ascii_and_comes_back(text: str) -> None:
-    value = rules.percent_encoded(text)
+    value = rules.percent_encoded("x", text)
     assert value.isascii() and value.isprintable() and " " not in value
     assert rules.percent_decoded("x", value) == text
 
@@ -34,8 +34,8 @@ def test_what_is_not_percent_encoded_utf_8_is_refused(value: str) -> None:
 
 
 def test_lone_surrogates_are_no_text() -> None:
-    with pytest.raises(InvalidRequest):
-        rules.percent_encoded("a\ud800")
+    with pytest.raises(InvalidRequest, match="the metadata value of 'k' is text that UTF-8 can hold"):
+        rules.percent_encoded("the metadata value of 'k'", "a\ud800")
 
 
 @pytest.mark.parametrize(

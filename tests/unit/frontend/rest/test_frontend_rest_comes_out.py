@@ -117,7 +117,7 @@ CHECKED = settings(max_examples=100, suppress_health_check=[HealthCheck.function
 def test_metadata_and_a_file_name_of_any_text_read_back_equal(port: int, pairs: dict[str, str], filename: str) -> None:
     headers = {name: value.encode() for name, value in metadata.encode(pairs).items()}
     if filename:
-        headers[names.ENCODED_FILENAME] = text.percent_encoded(filename).encode()
+        headers[names.ENCODED_FILENAME] = text.percent_encoded("it", filename).encode()
     status, path = put(port, headers)
     try:
         metadata.check(pairs)
@@ -175,7 +175,7 @@ def test_the_largest_answer_there_is_fits_every_client(port: int) -> None:
     headers: dict[str, Any] = dict(metadata.check(pairs))
     longest = "a" * (text.TEXT_SIZE_MAX - 2)
     headers |= {names.SERVICE_ID: longest, names.OWNER_ID: longest, names.CONTENT_ENCODING: longest}
-    headers |= {names.CONTENT_TYPE: f"a/{longest}", names.ENCODED_FILENAME: text.percent_encoded(name)}
+    headers |= {names.CONTENT_TYPE: f"a/{longest}", names.ENCODED_FILENAME: text.percent_encoded("it", name)}
     status, path = put(port, {key: value.encode() for key, value in headers.items()})
     assert status == 201
     for told in read_back(port, path):
