@@ -70,6 +70,7 @@ class BlobProperties(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     put together from parts, and whose bytes nobody went through as a whole, it is that of the digests of its `parts`.
     `parent`, `chunk_index` and `keep_s` are set in the record of a data chunk: the id of the composite it belongs to, its place
     in the body that it came with, and how many seconds it is kept at least though its composite has not come.
+    `bound_until_ms` is of one that was made for a name and lives for a while without: until when it does once a name has it.
     """
 
     size: int
@@ -85,6 +86,7 @@ class BlobProperties(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     keep_s: int = 0
     parts: int = 0
     """0 where `digest` is of the bytes."""
+    bound_until_ms: int = 0
 
 
 class ChunkRef(msgspec.Struct, frozen=True, array_like=True):

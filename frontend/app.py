@@ -44,7 +44,7 @@ from frontend.http.proxies import TrustedProxies
 from frontend.http.server import HttpServer
 from frontend.limits.meters import Meters
 from frontend.limits.rates import Rates
-from frontend.metadata.opening import metadata_store, open_metadata
+from frontend.metadata.opening import is_new, metadata_store, open_metadata
 from frontend.rest.api import AmbryApi
 from frontend.rest.shortcut import shortcuts_of
 from frontend.router.budget import MemoryBudget
@@ -226,6 +226,7 @@ class Frontend:
             )
             ending.push_async_callback(admin.close)
             ending.push_async_callback(metadata.close)
+            self._require_keys(is_new(self._config))  # before one is made that nobody has a key in
             await open_metadata(metadata)
             ending.push_async_callback(services.close)
             ending.push_async_callback(pool.stop)
@@ -239,7 +240,7 @@ class Frontend:
             else:
                 rpc_sockets = [] if address is None else bind(address.host, address.port)
             await services.start(workers, rpc_sockets)
-            self._require_keys()
+            self._require_keys(self._access.certain)
             tell_in_the_clear(config, tls=self._tls is not None)
             ending.push_async_callback(router.discards.stop)
             ending.push_async_callback(self._drain, server, stop, hurry)
@@ -272,10 +273,10 @@ class Frontend:
             raise ConfigInvalid(f"audit.file: cannot write {section.file}: {cause.strerror}") from cause
         return AuditTrail(file, clock=self._agreed, required=section.required)
 
-    def _require_keys(self) -> None:
-        """Off loopback somebody must have a key. Raises ConfigInvalid."""
+    def _require_keys(self, certain: bool) -> None:
+        """Off loopback somebody must have a key, where it is certain which there are. Raises ConfigInvalid."""
         host = self._config.frontend.host
-        if self._access.enabled and self._access.certain and not self._access.keys and not is_loopback(host):
+        if certain and self._access.enabled and not self._access.keys and not is_loopback(host):
             raise ConfigInvalid(
                 f"frontend.host is {host!r}, and nobody has a key: set access.root_keys (`ambry key new` makes one), "
                 "or listen on 127.0.0.1"

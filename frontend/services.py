@@ -42,6 +42,7 @@ from frontend.names.janitor import NameJanitor
 from frontend.names.lives import NameLives
 from frontend.names.names import Names
 from frontend.router.context import RouterContext
+from frontend.uploads.bound import BoundLives
 from frontend.uploads.janitor import UploadJanitor
 from frontend.uploads.places import Places
 from frontend.uploads.sessions import Sessions
@@ -74,6 +75,7 @@ class MetadataServices:
     changes: ContainerChanges
     quotas: Quotas
     sessions: Sessions
+    bound: BoundLives
     names: Names
     intents: Intents
     lives: NameLives
@@ -155,7 +157,8 @@ def metadata_services(
     sessions = Sessions(
         store, router.keys, places, clock=clock, random_source=random_source, idle_s=uploads.session_idle_s
     )
-    janitor = UploadJanitor(sessions, router, containers, leases, clock=clock, max_s=uploads.session_max_s)
+    bound = BoundLives(store, router, clock=clock)
+    janitor = UploadJanitor(sessions, router, containers, leases, bound, clock=clock, max_s=uploads.session_max_s)
     others = OtherDatacenters(
         store,
         router.map,
@@ -199,6 +202,7 @@ def metadata_services(
         ),
         quotas=quotas,
         sessions=sessions,
+        bound=bound,
         names=names,
         intents=intents,
         lives=lives,

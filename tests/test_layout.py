@@ -248,6 +248,7 @@ SEAM = {
     "frontend/audit/file.py": "the file of an audit",
     "frontend/config.py": "says at start that the layout file is not there",
     "frontend/commands.py": "an operator's process: the file of a dump",
+    "frontend/metadata/opening.py": "asks at start whether there is a file",
     "frontend/metadata/lane.py": "a thread beside the event loop, which waits for a disk",
     "frontend/metadata/sqlite_file.py": "SQLite reads and writes its own file; this asks whether it is still the same",
     "frontend/metadata/sqlite_mark.py": "looks at memory that SQLite shares between processes",

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 from ambry.checksum import Buffer
+from ambry.errors import TooLarge
 from frontend.http.connections import Connection
 from frontend.http.target import ROOT, Target
 from frontend.limits.meters import PIECE_BYTES
@@ -95,6 +96,15 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     def at_most(self, size_max: int) -> int:
         """Bytes that its body may have, where a call takes `size_max`."""
         return size_max if self.size_max is None else min(size_max, self.size_max)
+
+    def too_large(self, what: str, size_max: int) -> TooLarge:
+        """Why a body is not taken that has more than `at_most` of what its call takes."""
+        if self.size_max is not None and self.size_max <= size_max:
+            return TooLarge(
+                f"{what} has more than the {self.size_max} bytes that this URL was signed for (max-size); have another "
+                "one signed"
+            )
+        return TooLarge(f"{what} exceeds the largest allowed blob of {size_max} bytes")
 
     @property
     def authority(self) -> str | None:

@@ -264,7 +264,9 @@ class Pipeline:
         self._dialect.authenticate(exchange)
         if route.op != QUIET_OPERATION:
             self._admit(exchange)
-        if route.changes and self.log.audit is not None:
+        if route.changes_if is not None:
+            exchange.context.changes = route.changes_if(target)
+        if exchange.context.changes and self.log.audit is not None:
             self.log.audit.check_takes_changes()
         check_fields(exchange, route, self._dialect)
         content = http.content

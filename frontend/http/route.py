@@ -41,6 +41,8 @@ class Route:
     enter: Enter | None = None
     """Called before the request's conditions are looked at. None where there is nothing to find out."""
     changes: bool = False
+    changes_if: Callable[[Target], bool] | None = None
+    """Of a route that changes something, or hands out leave for it, by what its target says."""
     takes_body: bool = False
     headers: frozenset[str] = frozenset()
     """The headers that it understands beyond those of HTTP itself, in lower case."""

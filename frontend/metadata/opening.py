@@ -27,6 +27,11 @@ def sqlite_path(config: FrontendConfig) -> Path:
     return Path(config.frontend.layout).parent / f"metadata-{name}.sqlite"
 
 
+def is_new(config: FrontendConfig) -> bool:
+    """Whether the store is a file that is not there yet, so that nothing can be known in it."""
+    return config.metadata.engine == "sqlite" and not sqlite_path(config).exists()
+
+
 def metadata_store(
     config: FrontendConfig, cluster: ClusterMap, *, clock: Clock, random_source: random.Random
 ) -> MetadataStore:

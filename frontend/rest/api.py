@@ -117,7 +117,14 @@ class AmbryApi:
             uploads.chunk = stitches.chunk
             changes = NameChanges(services.names, services.lives, services.standing, clock=clock)
             actions = NameActions(
-                services.names, services.lives, changes, services.sessions, entry, router, services.quotas
+                services.names,
+                services.lives,
+                changes,
+                services.sessions,
+                entry,
+                router,
+                services.quotas,
+                services.bound,
             )
             named = NamedBlobs(
                 services.names, services.intents, router, containers, finder, uploads, reads, changes, actions

@@ -172,6 +172,7 @@ class NamedBlobs:
                 living = await self._names.find(name.scope, name.key)
             except NameDeleted:
                 return web.Response(status=202)
+        exchange.noted["blob"] = str(living.id)
         await self._changes.delete(exchange.context, name, living, selected_head(exchange))
         return web.Response(status=202)
 

@@ -20,6 +20,7 @@ from ambry.ids import BlobId
 from ambry.rest.access import Role
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.exchange import Exchange
+from frontend.metadata.store import Change
 from frontend.names.lives import NameLives
 from frontend.names.names import Names, NameVersion, Owner
 from frontend.names.rows import NamedBlob, name_key
@@ -31,6 +32,7 @@ from frontend.rest.sessions import session_id
 from frontend.rest.upload import NOTHING_CHANGED
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
+from frontend.uploads.bound import BoundLives
 from frontend.uploads.rows import Session, SessionState
 from frontend.uploads.sessions import Sessions
 
@@ -58,6 +60,7 @@ class NameActions:
         entry: Entry,
         router: RouterContext,
         quotas: Quotas,
+        bound: BoundLives,
     ) -> None:
         self._names = names
         self._lives = lives
@@ -66,6 +69,7 @@ class NameActions:
         self._entry = entry
         self._router = router
         self._quotas = quotas
+        self._bound = bound
 
     async def act(self, exchange: Exchange) -> web.Response:
         """`POST`: what changes names alone, as JSON: rename, bind, undelete."""
@@ -111,6 +115,7 @@ class NameActions:
             await self._check_made(exchange, blob_id, action.upload)
             owned = living is not None and living.id == blob_id and living.blob is not None and living.blob.owned
             if living is not None and owned and owner.name == name.key:
+                await self._bound.lengthen(exchange.context, blob_id)
                 return living  # the same again
             self._check_has_no_owner(exchange, owner)
         else:
@@ -119,13 +124,22 @@ class NameActions:
         held = await self._lives.hold(name.place, blob_id)
         try:
             head = await read_head(exchange.context, self._router, blob_id)
-            blob = NamedBlob(blob_id.raw, head.properties.size, head.state.expires_at_ms, owned=action.owned)
-            becomes = [owner.becomes(name.key)] if action.owned else []
-            return await self._changes.point(exchange, name, blob, condition, [held.kept(), *becomes])
+            wanted_ms = self._bound.wanted_ms(head)
+            expires_at_ms = head.state.expires_at_ms if wanted_ms is None else wanted_ms
+            blob = NamedBlob(blob_id.raw, head.properties.size, expires_at_ms, owned=action.owned)
+            along: list[Change] = [held.kept()]
+            if action.owned:
+                along.append(owner.becomes(name.key))
+            if wanted_ms is not None:
+                along.append(self._bound.row(blob_id, wanted_ms))
+            done = await self._changes.point(exchange, name, blob, condition, along)
         except AmbryError:
             with suppress(AmbryError):  # the janitor sees to it
                 await self._lives.settle(blob_id)
             raise
+        if wanted_ms is not None:
+            await self._bound.lengthen(exchange.context, blob_id)
+        return done
 
     @staticmethod
     def _decide_to_bind(exchange: Exchange, *, owned: bool) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import InvalidRequest, TooLarge
+from ambry.errors import InvalidRequest
 from ambry.rest import names, values
 from ambry.rest import text as rules
 from ambry.rest.access import Role
@@ -178,7 +178,7 @@ class UploadSessions:
         size_max = exchange.at_most(self._config.blob_size_max)
         size = exchange.size
         if size is not None and size > size_max:
-            raise TooLarge(f"the part exceeds the largest allowed blob of {size_max} bytes")
+            raise exchange.too_large("the part", self._config.blob_size_max)
         digests = digests_of(exchange.headers)
         verify = None if digests is None else digests.verify
         max_s = self._uploads.session_max_s

@@ -75,6 +75,8 @@ class SignedUrlPages:
                 target="/signedUrl",
                 handle=self.sign,
                 needs=ANY_KEY,
+                # Whoever gets a URL for uploads may change something: the audit tells of it as of a key that is made.
+                changes_if=lambda target: target.query_pairs().get("verb", "GET") != "GET",
                 headers=SIGNABLE | {names.SERVICE_ID},
                 header_prefixes=METADATA_PREFIXES,
                 query=frozenset({"verb", "path", "expires-in", "max-size", "content-type", "once"}),
@@ -92,8 +94,6 @@ class SignedUrlPages:
         verb = asked.get("verb", "GET")
         if verb not in VERBS:
             raise InvalidRequest(f"verb is one of {', '.join(VERBS)} (a URL for GET is good for HEAD too)")
-        # Whoever gets a URL for uploads may change something: the audit tells of it as of a key that is made.
-        exchange.context.changes = verb != "GET"
         target = _target(verb, asked)
         route = self._find(verb, target)
         if route.op not in SIGNED_OPS:

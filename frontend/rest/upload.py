@@ -17,7 +17,6 @@ from ambry.errors import (
     InvalidRequest,
     QuotaExceeded,
     RetentionLocked,
-    TooLarge,
     UpdateConflict,
 )
 from ambry.rest import names, values
@@ -168,7 +167,7 @@ class Uploads:
         size = exchange.size
         size_max = exchange.at_most(self._config.blob_size_max)
         if size is not None and size > size_max:
-            raise TooLarge(f"the body exceeds the largest allowed blob of {size_max} bytes")
+            raise exchange.too_large("the body", self._config.blob_size_max)
         container = container_of(exchange)
         spec = put_spec(
             headers,

@@ -155,7 +155,7 @@ class Chunker:
     def _took_in(self, size: int) -> None:
         self._received += size
         if self._received > self._size_max:
-            raise TooLarge(f"the body exceeds the largest allowed blob of {self._size_max} bytes")
+            raise TooLarge(f"the body has more than the {self._size_max} bytes that it may have")
 
     async def _fill(self, limit: int) -> tuple[Buffer, int]:
         """Up to `limit` bytes and what is charged for them."""

@@ -32,6 +32,7 @@ from frontend.router.records import CompositeId, RecordPuts
 from frontend.router.rehash import digest_of_chunks
 from frontend.router.upload_age import UploadAge
 from frontend.router.values import DigestCheck, PutResult
+from frontend.uploads.bound import unnamed
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.parts import check_as_it_began, spec_of
 from frontend.uploads.rows import (
@@ -45,6 +46,8 @@ from frontend.uploads.rows import (
 )
 from frontend.uploads.sessions import Sessions
 
+UNNAMED_FORM = 2
+"""The first of records that expire unless a name has them."""
 REF_BYTES = 56
 """Of one chunk in a composite record (ambry/format/composite.py), at most."""
 
@@ -119,7 +122,7 @@ async def commit(
     completion = completion_of(found)
     if found.session.brief:
         raise InvariantBroken(f"of the blob of the upload session {found.id.hex()} nothing stands there any more")
-    if completion.form != RECORD_FORM:
+    if completion.form > RECORD_FORM:
         raise Unavailable(
             f"the upload session {found.id.hex()} was completed by another release, whose record (form {completion.form}) "
             f"this one does not make (form {RECORD_FORM}): a frontend of that release ends it; ask again",
@@ -135,6 +138,8 @@ async def commit(
         )
     refs = tuple(ref for part in chosen for ref in part.refs)
     spec = spec_of(found.session, completion.created_at_ms)
+    if found.session.name and completion.form >= UNNAMED_FORM:
+        spec = unnamed(spec)
     parts = len(completion.parts) if completion.of_parts else 0
     spec = replace(spec, properties=replace(spec.properties, parts=parts))
     blob_id = found.session.blob_id
@@ -289,7 +294,8 @@ async def _decide(
     if verify is not None:
         await verify(whole)
     numbers = tuple(part.number for part in chosen)
-    return Completion(numbers, size, whole, of_parts, context.clock.wall_ms(), digest_of_parts(chosen))
+    now_ms, form = context.clock.wall_ms(), UNNAMED_FORM if found.session.name else 1
+    return Completion(numbers, size, whole, of_parts, now_ms, digest_of_parts(chosen), form=form)
 
 
 def _absent(missing: Sequence[int]) -> str:

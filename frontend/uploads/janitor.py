@@ -21,6 +21,7 @@ from frontend.metadata.unreadable import passing_over
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import read_head
+from frontend.uploads.bound import BoundLives
 from frontend.uploads.completion import commit, give_up
 from frontend.uploads.open_session import OpenSession
 from frontend.uploads.rows import Session, SessionState
@@ -44,11 +45,13 @@ class UploadJanitor:
         router: RouterContext,
         containers: Containers,
         leases: Leases,
+        bound: BoundLives,
         *,
         clock: Clock,
         max_s: int,
     ) -> None:
         self._sessions = sessions
+        self._bound = bound
         self._router = router
         self._containers = containers
         self._leases = leases
@@ -80,6 +83,7 @@ class UploadJanitor:
             after = page[-1].id
         if wrong := await counting.end():
             log.warning("open upload sessions were counted wrongly, and are counted anew", counts=wrong)
+        await self._bound.lengthen_all()
         return TICK_S
 
     async def _look(self, found: OpenSession, *, idle: bool) -> None:

@@ -6,6 +6,7 @@
     SESSION  "o", the session's id               empty: there while it takes parts; the row's end is when the session is idle
     SESSION  "n", container (8 bytes), a text    the id of the session that a client calls so
     SESSION  "c", container, stripe              how many are open there (frontend/uploads/places.py)
+    SESSION  "l", blob id                        a bound blob whose life is to be lengthened (frontend/uploads/bound.py)
     PART     id, part (2 bytes), row (1 byte)    version and a PartRow in msgpack
     PART     id, ff ff, 8 bytes of chance, row   the same, of a part that another one took the place of
 
@@ -50,8 +51,11 @@ T = TypeVar("T")
 
 _PLAIN = b"\x01"
 _SEALED = b"\x02"
-RECORD_FORM = 1
-"""Goes up where another release would make other bytes of what a completion says, and makes those of the forms before still."""
+RECORD_FORM = 2
+"""Goes up where another release would make other bytes of what a completion says, and makes those of the forms before still.
+
+2: the record of a blob for a name expires unless it is bound (frontend/uploads/bound.py); those for none are as in 1.
+"""
 REPLACED = 0xFFFF
 """Stands for the number of parts that another one took the place of."""
 _PART_KEY = struct.Struct(">16sHB")

@@ -18,6 +18,7 @@ from frontend.metadata.spaces import LocalSpace
 from frontend.metadata.store import MetadataStore
 from frontend.rest.new_session import new_session
 from frontend.router.values import DigestCheck, PutResult
+from frontend.uploads.bound import BoundLives
 from frontend.uploads.completion import WantedPart, complete
 from frontend.uploads.janitor import UploadJanitor
 from frontend.uploads.open_session import OpenSession
@@ -43,13 +44,13 @@ class World:
     sessions: Sessions
     clock: SettableClock
 
-    async def begin(self, ttl_s: int | None = None, *, container: Container | None = None) -> None:
+    async def begin(self, ttl_s: int | None = None, *, container: Container | None = None, name: str = "") -> None:
         """The session, in the cluster's container or in another one."""
         spec = put_spec(
             properties=BlobProperties(size=0, digest=b"", filename="model.bin"), metadata={"about": "planted"}
         )
         new = await new_session(
-            self.cluster.context, container or self.container, spec, ttl_s=ttl_s, now_ms=self.clock.wall_ms()
+            self.cluster.context, container or self.container, spec, ttl_s=ttl_s, now_ms=self.clock.wall_ms(), name=name
         )
         await self.sessions.begin(replace(new, id=ID), container or self.container, "")
 
@@ -100,7 +101,10 @@ class World:
     def janitor(self, owner: bytes = b"j" * 16) -> UploadJanitor:
         leases = Leases(self.store, clock=self.clock, owner=owner)
         containers = Containers(ACCOUNTS)
-        return UploadJanitor(self.sessions, self.cluster.context, containers, leases, clock=self.clock, max_s=MAX_S)
+        bound = BoundLives(self.store, self.cluster.context, clock=self.clock)
+        return UploadJanitor(
+            self.sessions, self.cluster.context, containers, leases, bound, clock=self.clock, max_s=MAX_S
+        )
 
     async def rows(self) -> int:
         return len(await self.store.locals(LocalSpace.PART))

@@ -23,7 +23,7 @@ from ambry.network.pool import ClockSample, PeerPool
 from ambry.service.tls import NodeRole
 from frontend import app, metrics
 from frontend.app import Frontend
-from frontend.config import AccessSection, FrontendConfig, FrontendSection, RouterSection
+from frontend.config import AccessSection, FrontendConfig, FrontendSection, MetadataSection, RouterSection
 from frontend.rest.blob import BlobFinder
 from tests.support.captured_log import capture_log
 from tests.support.eventually import GIVE_UP_S
@@ -238,6 +238,23 @@ async def test_a_port_that_is_taken_is_told_and_nothing_stays_open(config: Front
     await until(
         lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("peer:")], "no task is left"
     )
+
+
+async def test_a_frontend_that_nobody_has_a_key_for_is_refused_before_it_makes_a_store(
+    config: FrontendConfig, tmp_path: Path
+) -> None:
+    """It made one, and was refused then."""
+    store = tmp_path / "metadata"
+    everywhere = msgspec.structs.replace(
+        config,
+        frontend=msgspec.structs.replace(config.frontend, host="0.0.0.0"),
+        access=AccessSection(),
+        metadata=MetadataSection(path=str(store)),
+    )
+    frontend = Frontend(everywhere, clock=SystemClock(), random_source=random.Random(1))
+    with pytest.raises(ConfigInvalid, match="nobody has a key"):
+        await asyncio.wait_for(frontend.serve(asyncio.Event(), asyncio.Event()), 60)
+    assert not list(tmp_path.glob("metadata*"))
 
 
 def test_a_datacenter_that_the_layout_lacks_is_named(config: FrontendConfig) -> None:

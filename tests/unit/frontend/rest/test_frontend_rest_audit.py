@@ -68,6 +68,7 @@ async def test_every_change_and_every_refusal_of_one_has_a_line(tmp_path: Path, 
         changed = [line for line in requests if line["key"] == here.root.id and line["status"] < 300]
         assert all(line["container"] == "models" for line in changed if line["op"] in ("put", "delete", "named_put"))
         assert all(line["blob"] for line in changed if line["op"] in ("put", "named_put", "delete"))
+        assert any(line.get("blob") for line in changed if line["op"] == "named_delete"), "what went with the name"
         [renamed] = [line for line in requests if line.get("asked", {}).get("op") == "rename"]
         assert renamed["asked"]["from"] == "x/other" and renamed["key"] == here.root.id
         text = (tmp_path / "audit").read_text()
@@ -152,6 +153,11 @@ async def test_no_change_is_made_that_cannot_be_written_down_where_it_must_be(
         refused = await here.frontend.call("POST", "/", own, b"x")
         assert (refused.status, refused.json()["code"]) == (503, "Overloaded")
         assert (await here.frontend.call("GET", f"/{here.values['id']}", own)).status == 200
+        # A URL for uploads is leave to change something; for a while it was handed out, and told nowhere.
+        signed = [await here.frontend.call("GET", f"/signedUrl?verb={verb}&path=/", own) for verb in ("PUT", "POST")]
+        assert [answer.status for answer in signed] == [503, 503]
+        of_read = await here.frontend.call("GET", f"/signedUrl?path=/{here.values['id']}", own)
+        assert of_read.status == 200
         monkeypatch.undo()
         await audited.lines()
 

@@ -148,7 +148,10 @@ async def test_the_size_that_was_signed_holds_however_the_body_comes(chunked: bo
             return await on.frontend.call("POST", target, {"Transfer-Encoding": "chunked"}, framed)
 
         assert (await post(100_000)).status == 201
-        assert (await post(100_001)).status == 413
+        refused = await post(100_001)
+        assert refused.status == 413
+        told = "than the 100000 bytes that it may have" if chunked else "100000 bytes that this URL was signed for"
+        assert told in refused.json()["detail"], "and it was told as the largest blob of the server"
         small = await on.sign("/", MODELS, verb="POST", max_size=3)
         target = small
         assert ((await post(3)).status, (await post(4)).status) == (201, 413)
