@@ -14,13 +14,13 @@ and was read back; its sum is there before. So whatever is killed at whatever mo
 left in `incoming` is gone on with by the next one who wants that blob. Whoever has a file open or mapped keeps its bytes when
 it goes (POSIX); a path alone is good only until the room is needed.
 
-Blocking: all of it waits for a disk, and `lock` is held for moments only.
+Nothing is read from a directory into which somebody else can put files, nor does anything enter there.
+
+Blocking: all of it waits for a disk. `lock` is held for one entry at a time: while its sum is written, or while it goes.
 """
 
 from __future__ import annotations
 
-import fcntl
-import io
 import os
 import stat
 from collections.abc import Generator, Iterator, Mapping
@@ -31,7 +31,7 @@ from pathlib import Path
 from ambry.checksum import new_digester
 from ambry.client.cache_names import RememberedNames
 from ambry.client.cache_plan import CachedBlob, check_fits, to_evict
-from ambry.client.locked_file import listed, opened_for_lock, try_lock
+from ambry.client.locked_file import LockedFile, listed, try_lock
 from ambry.client.model import StrPath
 from ambry.client.state_file import replace_text
 from ambry.clock import Clock
@@ -77,13 +77,14 @@ class BlobCache:
     def find(self, blob: BlobId, *, verify: bool = False) -> Path | None:
         """The file of a blob that is here, which counts as used now; None of one that is not.
 
-        With `verify` its bytes are read, and one that is not what it was goes.
+        With `verify` its bytes are read, and one that is not what it was goes. Raises AccessDenied.
         """
         path = self._blobs / str(blob)
         if (found := self._stat(blob)) is None:
             return None
+        self._check_private()
         if verify and not self.is_intact(blob):
-            self._remove(blob, found)
+            self._remove(blob, found=found)
             return None
         with suppress(OSError):  # Another user's, or on a disk that is read-only: then it only looks older than it is.
             os.utime(path)
@@ -114,30 +115,25 @@ class BlobCache:
 
         `keep` stays, and what is on its way of it is counted as `arriving`.
         """
-        gone: list[CachedBlob] = []
-        if not self._blobs.is_dir():
-            return gone
-        with self._locked():
-            arriving += sum(self._gathered(keep).values())
-            for each in to_evict(self.entries(), keep=keep, arriving=arriving, max_bytes=max_bytes):
-                found = self._stat(each.id)
-                if found is not None and found.st_mtime_ns == each.used_ns:  # Else somebody has asked for it just now.
-                    self._drop(each.id)
-                    gone.append(each)
-        return gone
+        arriving += sum(self._gathered(keep).values())
+        chosen = to_evict(self.entries(), keep=keep, arriving=arriving, max_bytes=max_bytes)
+        return [each for each in chosen if self._remove(each.id, used_ns=each.used_ns)]
 
     def drop_unused(self, seconds: float) -> list[CachedBlob]:
         """Let go what nobody asked for in so long; those that went."""
         before_ns = int((self._clock.wall_ms() - seconds * 1000) * 1_000_000)
-        return [each for each in self.entries() if each.used_ns < before_ns and self.remove(each.id)]
+        return [
+            each for each in self.entries() if each.used_ns < before_ns and self._remove(each.id, used_ns=each.used_ns)
+        ]
 
     def entries(self) -> Iterator[CachedBlob]:
-        """All that is here, in no order."""
-        for name in listed(self._blobs):
-            with suppress(InvalidRequest, FileNotFoundError):
-                blob = BlobId.parse(name)
-                found = (self._blobs / name).lstat()
-                yield CachedBlob(id=blob, size=found.st_size, used_ns=found.st_mtime_ns)
+        """All that is here, intact or not, in no order."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._blobs) as found:
+            for entry in found:
+                with suppress(InvalidRequest, FileNotFoundError):
+                    blob, seen = BlobId.parse(entry.name), entry.stat(follow_symlinks=False)
+                    if not stat.S_ISDIR(seen.st_mode):
+                        yield CachedBlob(id=blob, size=seen.st_size, used_ns=seen.st_mtime_ns)
 
     def has(self, blob: BlobId) -> bool:
         """Whether a blob is here, intact or not."""
@@ -148,9 +144,8 @@ class BlobCache:
         return self._blobs / str(blob)
 
     def remove(self, blob: BlobId) -> bool:
-        """Let one go; whether it was here."""
-        found = self._stat(blob)
-        return found is not None and self._remove(blob, found)
+        """Let one go, intact or not; whether it was here."""
+        return self._remove(blob)
 
     def sweep(self, older_than_s: float) -> int:
         """Throw away what was left by those who fetched something and were killed, and have sums of nothing; bytes."""
@@ -217,13 +212,15 @@ class BlobCache:
         return found
 
     def _stat(self, blob: BlobId) -> os.stat_result | None:
-        """Of an entry; None where there is none, or none that is as long as it was."""
+        """Of an entry; None where there is none, or none of this user's that is as long as it was."""
         try:
             found = (self._blobs / str(blob)).lstat()
         except FileNotFoundError:
             return None
         said = self._sum(blob)
-        return found if said is not None and stat.S_ISREG(found.st_mode) and found.st_size == said.size else None
+        if said is None or not stat.S_ISREG(found.st_mode) or found.st_size != said.size or not _is_trusted(found):
+            return None
+        return found
 
     def _sum(self, blob: BlobId) -> _Sum | None:
         try:
@@ -232,10 +229,11 @@ class BlobCache:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _remove(self, blob: BlobId, found: os.stat_result) -> bool:
-        """Let the entry that was found go, and no later one of the same blob."""
+    def _remove(self, blob: BlobId, *, found: os.stat_result | None = None, used_ns: int | None = None) -> bool:
+        """Let an entry go: with `found` that one alone, and with `used_ns` unless somebody has asked for it since."""
         with self._locked(), suppress(FileNotFoundError):
-            if os.path.samestat(found, (self._blobs / str(blob)).lstat()):
+            now = (self._blobs / str(blob)).lstat()
+            if (found is None or os.path.samestat(found, now)) and used_ns in (None, now.st_mtime_ns):
                 self._drop(blob)
                 return True
         return False
@@ -245,18 +243,25 @@ class BlobCache:
             (directory / str(blob)).unlink(missing_ok=True)
 
     def _make(self) -> None:
-        """Raises OSError, and AccessDenied for a directory into which others can put something."""
+        """Raises OSError, AccessDenied."""
         if not self.names.directory.is_dir():
             for directory in (self.directory, self._blobs, self._sums, self._incoming, self.names.directory):
                 directory.mkdir(mode=0o700, parents=directory is self.directory, exist_ok=True)
             with suppress(FileExistsError), (self.directory / "CACHEDIR.TAG").open("x") as tag:
                 tag.write(_TAG)
-        found = self.directory.stat()
-        if found.st_mode & stat.S_IWOTH:
-            raise AccessDenied(
-                f"anybody can write into the cache {self.directory}, and put other bytes under the id of a blob: chmod o-w it, "
-                "or name another one (AMBRY_CACHE_DIR)"
-            )
+        self._check_private()
+
+    def _check_private(self) -> None:
+        """Raises AccessDenied where somebody else may put something here, and OSError."""
+        for directory in (self.directory, self._blobs, self._sums, self._incoming, self.names.directory):
+            found = directory.stat()
+            if not _is_trusted(found):
+                whose = f"belongs to another user (uid {found.st_uid}): chown it"
+            elif found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+                whose = "can be written by others, who could put other bytes under the id of a blob: chmod go-w it"
+            else:
+                continue
+            raise AccessDenied(f"the cache is not used: {directory} {whose}, or name another one (AMBRY_CACHE_DIR)")
 
     @contextmanager
     def _entering(self) -> Generator[None]:
@@ -266,15 +271,15 @@ class BlobCache:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        with opened_for_lock(self.directory / "lock") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with LockedFile(self.directory / "lock") as file:
+            file.lock(wait=True)
             yield
 
 
 class Arrival:
     """The right to fetch one blob into a cache, until `release`: a process that is killed loses it."""
 
-    def __init__(self, cache: BlobCache, blob: BlobId, held: io.FileIO) -> None:
+    def __init__(self, cache: BlobCache, blob: BlobId, held: LockedFile) -> None:
         self._cache = cache
         self._blob = blob
         self._held = held
@@ -299,8 +304,9 @@ class Arrival:
         return freed
 
     def release(self) -> None:
-        self.target.with_name(f"{self._blob}.lock").unlink(missing_ok=True)
-        self._held.close()
+        if not self._held.closed:  # In a forked child it is the parent's.
+            self.target.with_name(f"{self._blob}.lock").unlink(missing_ok=True)
+            self._held.close()
 
 
 def _sum_of(path: Path) -> _Sum:
@@ -311,3 +317,7 @@ def _sum_of(path: Path) -> _Sum:
             digester.update(buffer[:count])
             size += count
     return _Sum(digester.hexdigest(), size)
+
+
+def _is_trusted(found: os.stat_result) -> bool:
+    return found.st_uid in (os.geteuid(), 0)

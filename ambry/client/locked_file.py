@@ -1,36 +1,93 @@
-"""Locks between processes: an empty file that one of them holds (flock), and that goes with a kill."""
+"""Locks between processes: a file that one of them holds (flock), and that goes with a kill.
+
+flock(2) belongs to the open file, which a forked child has as well: it would go on until that child ends too. So the lock is
+given back before the file is closed, and a forked child closes what it was given, before anything else of it runs.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
+
+TRIES = 1000
+"""So often the file may be another one than that which was opened; each time somebody else has made and removed it."""
+
+_opening = threading.Lock()
+"""Nobody forks between the opening of a file and its entry in `_open`."""
 
 
-def try_lock(path: Path) -> io.FileIO | None:
-    """Make a file and lock it; None while somebody else has it. Who has it may remove the file, and closes it then."""
-    while True:
-        handle = opened_for_lock(path)
+class LockedFile(io.FileIO):
+    """A file to be locked: made where it is not there, never opened through a link, nor waited for as a pipe.
+
+    Closing it gives the lock back. In a forked child it is closed from the beginning, and the lock stays with the parent.
+    """
+
+    def __init__(self, path: Path, mode: int = 0o600, *, new: bool = False) -> None:
+        """Raises OSError, also where the file is there and is to be a `new` one."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_EXCL if new else 0)
+        with _opening:
+            super().__init__(os.open(path, flags, mode), "rb+")
+            _open.add(self)
+
+    def lock(self, *, wait: bool) -> None:
+        """Raises BlockingIOError where somebody else has it and it is not waited for, OSError where there are no locks."""
+        fcntl.flock(self, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+    def close(self) -> None:
+        if not self.closed:
+            with suppress(OSError):  # Of a file system without locks.
+                fcntl.flock(self, fcntl.LOCK_UN)
+            super().close()
+
+    def forget(self) -> None:
+        """Close it, and leave the lock to the other process that has the file."""
+        super().close()
+
+
+_open: WeakSet[LockedFile] = WeakSet()
+
+
+def _in_child() -> None:
+    global _opening
+    _opening = threading.Lock()
+    for file in list(_open):
+        file.forget()
+    _open.clear()
+
+
+os.register_at_fork(
+    before=lambda: _opening.acquire(), after_in_parent=lambda: _opening.release(), after_in_child=_in_child
+)
+
+
+def try_lock(path: Path, mode: int = 0o600) -> LockedFile | None:
+    """Make a file and lock it; None while somebody else has it. Who has it may rename or remove it, and closes it then.
+
+    Raises OSError, also where the file system tells another file each time.
+    """
+    for _ in range(TRIES):
+        file = LockedFile(path, mode)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who had it before may have removed the file while we opened it.
-            if os.path.samestat(os.fstat(handle.fileno()), path.lstat()):
-                return handle
+            file.lock(wait=False)
+            # Who had it before may have renamed or removed the file while we opened it.
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                return file
         except FileNotFoundError:
             pass
         except BlockingIOError:
-            handle.close()
+            file.close()
             return None
         except BaseException:
-            handle.close()
+            file.close()
             raise
-        handle.close()
-
-
-def opened_for_lock(path: Path) -> io.FileIO:
-    """Made where it is not there; never through a link. Raises OSError."""
-    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "rb+")
+        file.close()
+    raise OSError(errno.ENOLCK, f"it is another file each time it is looked at, {TRIES} times", str(path))
 
 
 def listed(directory: Path) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import io
 import os
 import stat
 from pathlib import Path
 
 from ambry.checksum import Buffer
+from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.model import StrPath
 from ambry.client.pieces import FOOTER_BYTES, parse_footer, said_digests
 from ambry.client.special_file import is_special
@@ -79,7 +78,7 @@ class PartFile:
         handle = _open_locked(self.path) if resume else None
         if handle is None:
             self.path = self.path.with_suffix(f".{unique}.part")
-            handle = self.path.open("xb+", buffering=0)
+            handle = LockedFile(self.path, 0o666, new=True)
         self._handle = handle
         self.size = os.fstat(handle.fileno()).st_size
 
@@ -139,8 +138,11 @@ class PartFile:
         self._handle.close()
 
     def abandon(self, *, keep: bool) -> None:
-        """Stop; `keep` leaves the part for a later resume, unless it is what fills the disk. Does nothing after a commit."""
-        if not self._committed:
+        """Stop; `keep` leaves the part for a later resume, unless it is what fills the disk.
+
+        Does nothing after a commit, nor in a forked child, whose parent goes on with it.
+        """
+        if not self._committed and not self._handle.closed:
             if not keep or self.size == 0 or self._disk_full:
                 self.path.unlink(missing_ok=True)
             self._handle.close()
@@ -163,30 +165,16 @@ class PartFile:
             raise AlreadyExists(f"{self.target} exists; pass overwrite=True (--overwrite) to replace it")
 
 
-def _open_locked(path: Path) -> io.FileIO | None:
+def _open_locked(path: Path) -> LockedFile | None:
     """Open or create, and lock; None where another download holds it, and where it is no file of this user alone."""
-    while True:
-        try:
-            # Without O_NONBLOCK a pipe that was laid there would be waited at.
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            handle = io.FileIO(os.open(path, flags, 0o666), "rb+")
-        except OSError:
-            return None
-        try:
-            found = os.fstat(handle.fileno())
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The one who held the lock may have renamed or removed the file while we opened it.
-            if os.path.samestat(found, path.lstat()):
-                if _is_own(found):
-                    return handle
-                handle.close()
-                return None
-        except FileNotFoundError:
-            pass
-        except OSError:
-            handle.close()
-            return None
-        handle.close()
+    try:
+        file = try_lock(path, 0o666)
+    except OSError:
+        return None
+    if file is not None and not _is_own(os.fstat(file.fileno())):
+        file.close()
+        return None
+    return file
 
 
 def _is_own(found: os.stat_result) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import stat
 import threading
 from pathlib import Path
@@ -24,9 +25,8 @@ from ambry import (
     TooLarge,
     Unavailable,
 )
-from ambry.client.cache import BlobCache, default_directory
-from ambry.clock import SystemClock, system_random
-from ambry.ids import IdKind, uuid7
+from ambry.client.cache import default_directory
+from tests.support.blob_cache import cache_of, files_in, used_long_ago
 from tests.support.content import content
 from tests.support.named_frontend import named_frontend
 from tests.support.stub_frontend import StubFrontend, hexdigest
@@ -44,24 +44,6 @@ def keeping(directory: Path, **said: object) -> CacheConfig:
     return CacheConfig(directory=directory, **said)  # type: ignore[arg-type]
 
 
-def cache_of(directory: Path, max_bytes: int = 1 << 30) -> BlobCache:
-    return BlobCache(directory, max_bytes=max_bytes, clock=SystemClock())
-
-
-def used_long_ago(path: Path, seconds: int) -> None:
-    now = SystemClock().wall_ms() * 1_000_000
-    os.utime(path, ns=(now - seconds * 10**9, now - seconds * 10**9))
-
-
-def new_id() -> BlobId:
-    raw = uuid7(SystemClock().wall_ms(), system_random())
-    return BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=raw)
-
-
-def files(directory: Path) -> set[str]:
-    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
-
-
 def test_a_blob_is_fetched_once_and_then_nothing_is_asked(stub: StubFrontend, twins: Twins, directory: Path) -> None:
     blob = stub.add(DATA)
     client = twins.connect(stub.url, cache=keeping(directory))
@@ -72,7 +54,7 @@ def test_a_blob_is_fetched_once_and_then_nothing_is_asked(stub: StubFrontend, tw
     assert twins.connect(stub.url, cache=keeping(directory)).cached_path(blob) == path
     assert twins.connect(stub.url).cached_path(blob, cache_dir=directory) == path
     assert stub.requests == []
-    assert files(directory) == {"CACHEDIR.TAG", "lock", f"blobs/{blob}", f"sums/{blob}"}
+    assert files_in(directory) == {"CACHEDIR.TAG", "lock", f"blobs/{blob}", f"sums/{blob}"}
 
 
 def test_the_file_can_be_mapped_and_not_written(stub: StubFrontend, twins: Twins, directory: Path) -> None:
@@ -100,7 +82,7 @@ def test_what_is_not_there_is_an_error_and_leaves_nothing(stub: StubFrontend, tw
     del stub.blobs[blob]
     with pytest.raises(BlobNotFound):
         twins.connect(stub.url).cached_path(blob, cache_dir=directory)
-    assert files(directory) <= {"CACHEDIR.TAG", "lock"}
+    assert files_in(directory) <= {"CACHEDIR.TAG", "lock"}
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "wrong-digest"])
@@ -110,7 +92,7 @@ def test_wrong_bytes_never_enter(stub: StubFrontend, twins: Twins, directory: Pa
     client = twins.connect(stub.url, cache=keeping(directory))
     with pytest.raises(ChecksumMismatch):
         client.cached_path(blob)
-    assert not [name for name in files(directory) if name.startswith(("blobs", "incoming"))]
+    assert not [name for name in files_in(directory) if name.startswith(("blobs", "incoming"))]
     assert client.cached_path(blob).read_bytes() == DATA
 
 
@@ -125,7 +107,7 @@ def test_a_download_that_broke_off_is_gone_on_with(stub: StubFrontend, twins: Tw
     stub.requests.clear()
     assert hasty.cached_path(blob).read_bytes() == data
     assert any("range" in each.headers for each in stub.seen("GET"))
-    assert not [name for name in files(directory) if name.startswith("incoming")]
+    assert not [name for name in files_in(directory) if name.startswith("incoming")]
 
 
 def test_the_least_recently_used_goes_when_the_room_is_needed(
@@ -173,11 +155,50 @@ def test_a_file_that_is_not_what_came_is_fetched_again(
     assert cache_of(directory).is_intact(BlobId.parse(blob))
 
 
-def test_a_cache_that_others_may_write_into_is_not_trusted(stub: StubFrontend, twins: Twins, directory: Path) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_cache_that_others_may_write_into_is_not_trusted(
+    stub: StubFrontend, twins: Twins, directory: Path, mode: int
+) -> None:
     directory.mkdir()
-    directory.chmod(0o777)
-    with pytest.raises(AccessDenied, match="chmod o-w"):
+    directory.chmod(mode)
+    with pytest.raises(AccessDenied, match="chmod go-w"):
         twins.connect(stub.url).cached_path(stub.add(DATA), cache_dir=directory)
+
+
+@pytest.mark.parametrize("inside", ["", "blobs", "sums", "incoming", "names"])
+def test_neither_a_hit_nor_a_miss_is_from_where_others_may_write(
+    stub: StubFrontend, twins: Twins, directory: Path, inside: str
+) -> None:
+    """A hit looked at nothing, and a miss at the top alone: whoever could write below it put any bytes under an id."""
+    client = twins.connect(stub.url, cache=keeping(directory))
+    here, other = stub.add(DATA), stub.add(b"other")
+    client.cached_path(here)
+    (directory / inside).chmod(0o770)
+    for blob in (here, other):
+        with pytest.raises(AccessDenied, match=re.escape(f"{directory / inside} can be written by others")):
+            client.cached_path(blob)
+    assert not (directory / "blobs" / other).exists()
+    (directory / inside).chmod(0o755)
+    assert client.cached_path(here).read_bytes() == DATA
+
+
+def test_what_belongs_to_somebody_else_is_not_trusted(
+    stub: StubFrontend, twins: Twins, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = twins.connect(stub.url, cache=keeping(directory))
+    blob = stub.add(DATA)
+    client.cached_path(blob)
+    owner = directory.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner:
+        with pytest.raises(AccessDenied, match=rf"belongs to another user \(uid {owner}\)"):
+            client.cached_path(blob)
+    else:
+        assert client.cached_path(blob).read_bytes() == DATA, "root may write anywhere"
+    if not os.getuid():
+        os.chown(directory / "blobs", owner + 2, -1)
+        with pytest.raises(AccessDenied, match=rf"blobs belongs to another user \(uid {owner + 2}\)"):
+            client.cached_path(blob)
 
 
 def test_offline_a_hit_needs_no_network_and_a_miss_says_so(stub: StubFrontend, twins: Twins, directory: Path) -> None:
@@ -230,53 +251,6 @@ def test_threads_that_want_the_same_fetch_it_once(stub: StubFrontend, directory:
     assert len(found) == 8 and {path.read_bytes() for path in found} == {DATA}
     assert len(stub.seen("GET")) == 1
     twins.close()
-
-
-def test_bytes_that_a_disk_changed_do_not_enter(directory: Path) -> None:
-    cache = cache_of(directory)
-    blob = new_id()
-    arrival = cache.claim(blob)
-    assert arrival is not None
-    arrival.target.write_bytes(b"other bytes")
-    with pytest.raises(ChecksumMismatch, match="read back"):
-        arrival.admit(hexdigest(DATA))
-    arrival.release()
-    assert cache.find(blob) is None and files(directory) <= {"CACHEDIR.TAG", "lock"}
-
-
-def test_what_killed_downloads_left_goes_after_a_day_or_when_it_is_asked_for(directory: Path) -> None:
-    cache = cache_of(directory)
-    old, new, running = new_id(), new_id(), new_id()
-    for blob in (old, new, running):
-        arrival = cache.claim(blob)
-        assert arrival is not None
-        arrival.target.with_name(f"{blob}.{blob}.part").write_bytes(bytes(5000))
-        if blob is running:
-            continue
-        arrival._held.close()  # as a kill does
-        if blob is old:
-            for path in (directory / "incoming").glob(f"{old}*"):
-                used_long_ago(path, 100_000)
-    assert cache.sweep(24 * 3600) >= 5000
-    left = {name.partition(".")[0] for name in files(directory / "incoming")}
-    assert left == {str(new), str(running)}
-    assert cache.sweep(0) >= 5000
-    assert {name.partition(".")[0] for name in files(directory / "incoming")} == {str(running)}
-
-
-def test_what_is_on_its_way_counts_as_held(directory: Path) -> None:
-    cache = cache_of(directory, max_bytes=1000)
-    kept = new_id()
-    arrival = cache.claim(kept)
-    assert arrival is not None
-    arrival.target.write_bytes(bytes(600))
-    arrival.admit("")
-    arrival.release()
-    other = cache.claim(new_id())
-    assert other is not None
-    other.target.write_bytes(bytes(500))
-    cache.make_room(new_id(), 100)
-    assert list(cache.entries()) == []
 
 
 def test_a_name_is_looked_up_each_time_and_what_it_was_is_used_offline_alone(tmp_path: Path, twins: Twins) -> None:

@@ -365,15 +365,25 @@ def test_get_file_writes_through_nothing_that_lies_where_its_part_would(
     assert sorted(each.name for each in part.parent.iterdir()) == ["out", part.name]
 
 
+def test_a_part_that_is_another_file_each_time_gathers_under_a_name_of_its_own(
+    stub: StubFrontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was opened again and again without end."""
+    monkeypatch.setattr(os.path, "samestat", lambda one, two: False)
+    part = PartFile(tmp_path / "out", BlobId.parse(stub.add(b"")), overwrite=False, unique="u")
+    part.write(b"12345")
+    part.commit()
+    assert part.path.name.endswith(".u.part") and (tmp_path / "out").read_bytes() == b"12345"
+
+
 def test_a_part_that_fills_the_disk_is_removed_and_the_error_says_where_and_how_much(
     stub: StubFrontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stayed, so that the disk remained full, and the message named no size."""
     part = PartFile(tmp_path / "out", BlobId.parse(stub.add(b"")), overwrite=False, unique="u")
     part.write(b"12345")
-    full = MagicMock(write=MagicMock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-    full.close = part._handle.close
-    monkeypatch.setattr(part, "_handle", full)
+    full = MagicMock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(part._handle, "write", full)
     with pytest.raises(OSError, match=r"No space left on device after 5 bytes; they are removed: '.*out\..*\.part'"):
         part.write(b"678")
     part.abandon(keep=True)

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ambry.client.locked_file import listed, try_lock
+from ambry.client.locked_file import LockedFile, listed, try_lock
+
+
+@contextmanager
+def forked_child() -> Generator[None]:
+    """A child that was forked now and lives on until the end of the block."""
+    if (pid := os.fork()) == 0:
+        signal.alarm(300)
+        signal.pause()
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def test_one_has_it_at_a_time_and_the_next_one_after(tmp_path: Path) -> None:
@@ -51,3 +70,83 @@ def test_nothing_is_opened_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         try_lock(tmp_path / "lock")
     assert listed(tmp_path) == ["lock"] and listed(tmp_path / "nothing") == []
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_go_on_holding_it(tmp_path: Path) -> None:
+    """A thread was in the cache when the workers of a data loader were forked: all processes waited for these to end."""
+    held = try_lock(tmp_path / "lock")
+    assert held is not None
+    with forked_child():
+        assert try_lock(tmp_path / "lock") is None, "the parent has it"
+        held.close()
+        again = try_lock(tmp_path / "lock")
+        assert again is not None
+        again.close()
+
+
+def test_a_child_of_one_who_was_killed_does_not_hold_it_either(tmp_path: Path) -> None:
+    """The one who fetched a blob was killed, its workers lived on, and others waited for the blob for ever."""
+    path = tmp_path / "lock"
+    told, tell = os.pipe()
+    if (holder := os.fork()) == 0:
+        signal.alarm(300)
+        held = try_lock(path)
+        if os.fork() == 0:
+            signal.alarm(300)
+            os.write(tell, b"%d %d" % (os.getpid(), held is not None))
+        signal.pause()
+        os._exit(0)
+    worker = 0
+    try:
+        worker, was_held = (int(each) for each in os.read(told, 100).split())
+        assert was_held and try_lock(path) is None
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.kill(worker, 0)
+        again = try_lock(path)
+        assert again is not None
+        again.close()
+    finally:
+        if worker:
+            os.kill(worker, signal.SIGKILL)
+        os.close(told)
+        os.close(tell)
+
+
+def test_a_child_that_was_forked_within_neither_has_the_file_nor_gives_the_lock_back(tmp_path: Path) -> None:
+    with LockedFile(tmp_path / "lock") as file:
+        file.lock(wait=True)
+        if (pid := os.fork()) == 0:
+            try:
+                closed = file.closed
+                file.close()
+            finally:
+                os._exit(0 if closed else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert try_lock(tmp_path / "lock") is None
+
+
+def test_a_lock_on_a_file_that_was_removed_while_it_was_opened_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock, taken = tmp_path / "lock", fcntl.flock, [0]
+
+    def late(file: LockedFile, how: int) -> None:
+        if how & fcntl.LOCK_EX and not taken[0]:
+            path.unlink()  # by the one who had it
+        taken[0] += how & fcntl.LOCK_EX and 1
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    first = try_lock(path)
+    assert first is not None and taken == [2] and os.path.samestat(os.fstat(first.fileno()), path.stat())
+    assert try_lock(path) is None
+    first.close()
+
+
+def test_a_file_system_that_tells_another_file_each_time_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda one, two: False)
+    with pytest.raises(OSError, match="another file each time"):
+        try_lock(tmp_path / "lock")
