@@ -132,8 +132,6 @@ class AsyncFileUploads(AsyncUploads):
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 await blocking(sent.remembered.forget)
                 raise
-        else:
-            info = await self._looked_at(info.id, info, timeout)
         await blocking(sent.remembered.forget)
         return info
 
@@ -161,6 +159,7 @@ class AsyncFileUploads(AsyncUploads):
             return None
         try:
             upload = await self.resume_upload(found.upload, timeout=put.timeout)
+            upload.said = put.headers
             is_open = (await upload.show()).state == "open"
             arrived = Arrived(await upload.parts() if is_open else None)
         except UploadNotFound:

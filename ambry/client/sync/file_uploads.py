@@ -133,8 +133,6 @@ class SyncFileUploads(SyncUploads):
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 blocking(sent.remembered.forget)
                 raise
-        else:
-            info = self._looked_at(info.id, info, timeout)
         blocking(sent.remembered.forget)
         return info
 
@@ -162,6 +160,7 @@ class SyncFileUploads(SyncUploads):
             return None
         try:
             upload = self.resume_upload(found.upload, timeout=put.timeout)
+            upload.said = put.headers
             is_open = (upload.show()).state == "open"
             arrived = Arrived(upload.parts() if is_open else None)
         except UploadNotFound:

@@ -172,10 +172,11 @@ class SyncUploads(SyncBlobs, SyncNames):
                 if isinstance(error, AlreadyExists):
                     name_wire.reword(error, place, "without if_absent it points to the new blob")
                 raise
-        return self._looked_at(place, replace(info, name=place.name), timeout)
+        return replace(info, name=place.name)
 
     def _looked_at(self, ref: BlobId | NameRef, made: BlobInfo, timeout: Timeout | None) -> BlobInfo:
-        """What is told of a blob that was made; to who may not read, what they said of it themselves."""
+        """What is told of a blob that was made of an upload of which is not known here what was said; to who may not read,
+        what its completion told."""
         try:
             return replace(self.head(ref, timeout=timeout), durability=made.durability)
         except AccessDenied:
@@ -215,8 +216,8 @@ class Upload:
         """32 hexadecimal digits: all that is needed to go on with it."""
         self.blob = blob
         """The id that its blob will have, once it was told."""
-        self.said: Mapping[str, str] = {}
-        """The headers that it began with, where it did here."""
+        self.said: Mapping[str, str] | None = None
+        """The headers that it began with, where they are known here."""
         self.naming: UploadName | None = None
         """The name that will point to it."""
         self.terms = UploadTerms()
@@ -264,7 +265,7 @@ class Upload:
 
     def state(self) -> dict[str, Any]:
         """What `resume` goes on from, as JSON may hold it."""
-        known = {"upload": self.id, **self.terms.state()}
+        known = {"upload": self.id, "said": None if self.said is None else dict(self.said), **self.terms.state()}
         if self.naming is None:
             return known
         place, if_absent, if_match = self.naming
@@ -280,6 +281,7 @@ class Upload:
         """Go on with one whose `state` was kept."""
         upload = client.resume_upload(state["upload"])
         upload.terms = UploadTerms.of_state(state)
+        upload.said = state.get("said")
         if (name := state.get("name")) is not None:
             upload.naming = UploadName(NameRef(*name), state["if_absent"], state["if_match"])
         return upload
@@ -308,9 +310,11 @@ class Upload:
                 self.terms.check_whole(parts)
         made = self.make(parts, checksum=checksum or self.terms.checksum or None, timeout=timeout)
         limit = timeout or self._timeout
-        if self.naming is None:
-            return self._client._looked_at(made.id, made, limit)
-        return self._client._name_it(self.id, made, self.naming, limit)
+        if self.naming is not None:
+            made = self._client._name_it(self.id, made, self.naming, limit)
+        if self.said is not None:
+            return made  # as of a put: who may write and not read asks for nothing that is refused
+        return self._client._looked_at(made.id if self.naming is None else self.naming.place, made, limit)
 
     def make(self, parts: Sequence[UploadedPart] | None, *, checksum: str | None, timeout: Timeout | None) -> BlobInfo:
         """`complete`, but for the name: what was said of the blob, and is told of it at once."""

@@ -233,6 +233,13 @@ def test_a_key_for_some_names_puts_large_files_there(shell: Shell, tmp_path: Pat
             again = client.resume_upload(upload.id)
             assert [each.part for each in again.parts()] == [1]
             assert upload.complete().name == "x/slow"
+        upload = client.start_upload(name="ambry://default/c/x/later", content_type="a/b")
+        upload.write_part(1, b"part")
+        later = type(upload).resume(client, json.loads(json.dumps(upload.state()))).complete()
+        assert (later.name, later.content_type) == ("x/later", "a/b")
+        with shell.client() as root:
+            [used] = [each for each in root.usage().keys if each.name == "x"]
+            assert used.refused == 0, "each upload asked for its blob, which is refused to who writes alone"
         with pytest.raises(AccessDenied):
             client.put_file(file, name="ambry://default/c/y", transfer=transfer)
         with pytest.raises(AlreadyExists):
