@@ -203,28 +203,17 @@ class BlobDownload:
             wanted = wire.BlobSpan(start=self.position, stop=self.stop, size=info.size)
         else:
             wanted = wire.span_of(self._range, info.size)
-        whole = wanted.start == 0 and wanted.stop == info.size
-        if status == 206:
-            got = wire.content_range(headers)
-            if got != wanted:
-                raise ProtocolViolation(
-                    f"asked for bytes {wanted.start} to {wanted.stop} of {wanted.size}, "
-                    f"got {got.start} to {got.stop} of {got.size}"
-                )
-        elif not whole:
-            raise ProtocolViolation(f"asked for a range of {self.subject}, got status {status}; check the endpoint")
+        wire.check_span(wanted, status, headers, self.subject)
         if "content-length" in headers and header_int(headers, "content-length") != wanted.stop - wanted.start:
             raise ProtocolViolation(
                 f"Content-Length {headers['content-length']} does not fit "
                 f"bytes {wanted.start} to {wanted.stop} of the blob"
             )
         if self._info is None:
-            if whole:
+            if wanted.is_whole:
                 self._whole = True
-            if self._whole and self._verify == "always" and not info.checksum and not wire.is_of_parts(headers):
-                raise ProtocolViolation(
-                    f"{self.subject} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
-                )
+            if self._whole and self._verify == "always":
+                wire.check_digest(headers, self.subject)
             self._info = info
             if not isinstance(self._place, PinnedName):
                 self._place = found_as(info) if isinstance(self._place, NameRef) else info.id

@@ -55,9 +55,42 @@ def cached(client: Any, place: Path) -> bool:
     return bool(found)
 
 
+def get_ranges(client: Any, place: Path) -> bool:
+    """Two ranges that are not joined: two parts of one answer."""
+    found = client.get_ranges(BLOB, [(7, 18), (0, 5)], coalesce=0)
+    return bool(found == [DATA[7:18], DATA[0:5]])
+
+
+def get_many(client: Any, place: Path) -> bool:
+    return all(result.data == DATA for result in _well(client.get_many([BLOB, BLOB])))
+
+
+def head_many(client: Any, place: Path) -> bool:
+    return all(result.info.size == len(DATA) for result in _well(client.head_many([BLOB, BLOB])))
+
+
+def put_many(client: Any, place: Path) -> bool:
+    made = _well(client.put_many([DATA, b"other", DATA]))
+    return [result.info.size for result in made] == [len(DATA), 5, len(DATA)]
+
+
+def delete_many(client: Any, place: Path) -> bool:
+    return len(_well(client.delete_many([BLOB, BLOB]))) == 2
+
+
+def _well(results: list[Any]) -> list[Any]:
+    """The results, or the first error among them."""
+    for result in results:
+        if result.error is not None:
+            raise result.error
+    return results
+
+
 READS: dict[str, Read] = {each.__name__: each for each in (get_bytes, get_range, get_into, get_file, opened, cached)}
 WHOLE = {name: read for name, read in READS.items() if name != "get_range"}
 """Those that prove what they give by its digest."""
+BATCHES: dict[str, Read] = {each.__name__: each for each in (get_ranges, get_many, head_many, put_many, delete_many)}
+"""Calls on many blobs, each of one request, for which POST is used."""
 
 
 def files_by_url(url: str, retry: RetryPolicy) -> dict[str, Read]:

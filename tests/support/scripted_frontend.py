@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Self
 
 from ambry.ids import BlobId, IdKind
 from tests.support.content import content
+from tests.support.scripted_batches import batch_answer
 from tests.support.stub_frontend import hexdigest
 
 BLOB = str(BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16)))
@@ -33,6 +34,7 @@ class Asked(NamedTuple):
     range: str
     connection: int
     """Which one of all that were made."""
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,9 @@ Bend = Callable[[Asked, Answer], Answer]
 def good(asked: Asked, data: bytes = DATA) -> Answer:
     """The answer of a frontend that is well."""
     said = {"content-length": "0", "x-ambry-request-id": "scripted"}
+    if asked.path.startswith("/batch/"):
+        told, answer = batch_answer(asked.path, asked.body, BLOB, data)
+        return Answer(status=200, headers=said | told | {"content-length": str(len(answer))}, body=answer)
     if asked.method in ("POST", "PUT"):
         said |= {"location": f"/{BLOB}", "x-ambry-blob-size": str(len(data)), "x-ambry-digest": hexdigest(data)}
         return Answer(status=201, headers=said, body=b"")
@@ -182,4 +187,4 @@ def _read(connection: socket.socket, number: int) -> Asked | None:
         seen += piece
     method, path, _ = head.split(b"\r\n")[0].decode().split(" ", 2)
     found = re.search(rb"\r\nrange: ([^\r]+)", head, re.IGNORECASE)
-    return Asked(method, path, found[1].decode() if found else "", number)
+    return Asked(method, path, found[1].decode() if found else "", number, body)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ambry.checksum import digest
-from ambry.client.model import BatchResult, ByteRange, Verify
+from ambry.client.model import BatchResult, BlobInfo, ByteRange, Verify
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef
 from ambry.client.wire import blobs, refusals
 from ambry.client.wire.message import ApiRequest, Headers, violation
@@ -21,6 +21,7 @@ from ambry.errors import (
     InvalidRequest,
     PeerConnectionLost,
     PreconditionFailed,
+    ProtocolViolation,
     RangeNotSatisfiable,
 )
 from ambry.ids import BlobId
@@ -44,6 +45,10 @@ class BatchRequest:
     request: ApiRequest
     body: bytes
     subjects: Sequence[Any]
+    ranges: Sequence[Sequence[ByteRange]] | None = None
+    """What is asked for of each; None is all."""
+    with_bytes: bool = False
+    """Whether the parts of the answer are bytes of the blobs."""
 
 
 def item_of(place: Place) -> BlobId | NameRef:
@@ -78,7 +83,7 @@ def list_requests(
     """Requests about these blobs, of at most ITEMS_MAX and BODY_MAX bytes each; with `ranges` each has those of it."""
     some: list[BlobId | NameRef] = []
     items: list[bytes] = []
-    held = 0
+    held = first = 0
     for number, place in enumerate(places):
         item: Any = str(place)
         if isinstance(place, NameRef):
@@ -88,17 +93,23 @@ def list_requests(
             item = {**said, "ranges": [each.header().removeprefix(_RANGE) for each in ranges[number]]}
         raw = msgspec.json.encode(item)
         if some and (len(some) == ITEMS_MAX or held + len(raw) + 1 > BODY_MAX):
-            yield _list_request(name, some, items)
-            some, items, held = [], [], 0
+            yield _list_request(name, some, items, None if ranges is None else ranges[first:number])
+            some, items, held, first = [], [], 0, number
         some.append(place)
         items.append(raw)
         held += len(raw) + 1
     if some:
-        yield _list_request(name, some, items)
+        yield _list_request(name, some, items, None if ranges is None else ranges[first:])
 
 
-def _list_request(name: str, some: Sequence[BlobId | NameRef], items: Sequence[bytes]) -> BatchRequest:
-    return BatchRequest(_request(name, "application/json"), b"[" + b",".join(items) + b"]", some)
+def _list_request(
+    name: str,
+    some: Sequence[BlobId | NameRef],
+    items: Sequence[bytes],
+    ranges: Sequence[Sequence[ByteRange]] | None,
+) -> BatchRequest:
+    body = b"[" + b",".join(items) + b"]"
+    return BatchRequest(_request(name, "application/json"), body, some, ranges, with_bytes=name == "get")
 
 
 def put_requests(
@@ -163,12 +174,32 @@ class PartReader:
             self.found[place] = BatchResult(id=blob if isinstance(blob, BlobId) else None, error=error)
             return
         info = blobs.parse_info(blob, headers)
-        wrong = self.verify != "never" and status == 200 and len(frame.body) == info.size and info.checksum
-        if wrong and digest(frame.body).hex() != info.checksum:
-            mismatch = ChecksumMismatch(f"the bytes of blob {info.id} are not those of its digest; read it again")
-            self.found[place] = BatchResult(id=info.id, error=mismatch)
-            return
+        error = self._judged(place, status, info, frame) if self.batch.with_bytes else None
         self.found[place] = BatchResult(id=info.id, info=info, data=frame.body)
+        if error is not None:
+            self.found[place] = BatchResult(id=info.id, error=error)
+
+    def _judged(
+        self, place: tuple[int, int], status: int, info: BlobInfo, frame: frames.ApiFrame
+    ) -> ChecksumMismatch | None:
+        """What a part is if it is not the bytes of its digest. Raises ProtocolViolation for one that was not asked for."""
+        index, number = place
+        ranges = self.batch.ranges
+        wanted = blobs.span_of(None if ranges is None else ranges[index][number], info.size)
+        subject = f"blob {info.id}"
+        blobs.check_span(wanted, status, frame.headers, subject)
+        if len(frame.body) != wanted.stop - wanted.start:
+            raise ProtocolViolation(
+                f"a part of a batch has {len(frame.body)} bytes, "
+                f"and not bytes {wanted.start} to {wanted.stop} of {subject}"
+            )
+        if not wanted.is_whole or self.verify == "never":
+            return None
+        if self.verify == "always":
+            blobs.check_digest(frame.headers, subject)
+        if info.checksum and digest(frame.body).hex() != info.checksum:
+            return ChecksumMismatch(f"the bytes of {subject} are not those of its digest; read it again")
+        return None
 
     def ended(self, expected: Sequence[int]) -> None:
         """The body has no more; `expected` parts of each item must be there. Raises PeerConnectionLost."""
@@ -186,6 +217,8 @@ def parse_items(endpoint: str, batch: BatchRequest, headers: Headers, body: byte
         items = msgspec.json.decode(body)["items"]
         if len(items) != len(batch.subjects):
             raise ValueError("it has other items than the request")
+        if [item["index"] for item in items] != list(range(len(items))):
+            raise ValueError("its items are not in the order of the request")
         durability = headers.get(names.DURABILITY, "").lower()
         return [_parse_item(endpoint, batch, item, durability, now_ms) for item in items]
     except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as cause:

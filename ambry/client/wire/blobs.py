@@ -12,7 +12,7 @@ from ambry.blob import Durability
 from ambry.client.model import BlobInfo, ByteRange, Metadata, check_type
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef, headers_of, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
-from ambry.errors import AmbryError, InvalidBlobId, InvalidRequest, PreconditionFailed
+from ambry.errors import AmbryError, InvalidBlobId, InvalidRequest, PreconditionFailed, ProtocolViolation
 from ambry.ids import BlobId
 from ambry.rest import metadata as metadata_rules
 from ambry.rest import names, text, values
@@ -30,6 +30,11 @@ class BlobSpan:
     start: int
     stop: int
     size: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they are all of the blob."""
+        return self.start == 0 and self.stop == self.size
 
 
 def ttl_text(ttl: timedelta | int | None) -> str:
@@ -231,6 +236,27 @@ def content_range(headers: Headers) -> BlobSpan:
     if found is None:
         raise violation(headers, f"206 with the Content-Range {headers.get('content-range', '')!r}")
     return BlobSpan(start=int(found[1]), stop=int(found[2]) + 1, size=int(found[3]))
+
+
+def check_span(wanted: BlobSpan, status: int, headers: Headers, subject: str) -> None:
+    """Raises ProtocolViolation for an answer, or a part of one, that carries other bytes than were asked for."""
+    if status == 206:
+        got = content_range(headers)
+        if got != wanted:
+            raise ProtocolViolation(
+                f"asked for bytes {wanted.start} to {wanted.stop} of {wanted.size}, "
+                f"got {got.start} to {got.stop} of {got.size}"
+            )
+    elif not wanted.is_whole:
+        raise ProtocolViolation(f"asked for a range of {subject}, got status {status}; check the endpoint")
+
+
+def check_digest(headers: Headers, subject: str) -> None:
+    """Raises ProtocolViolation where the bytes of a whole blob come without one."""
+    if not headers.get(names.DIGEST):
+        raise ProtocolViolation(
+            f"{subject} came without x-ambry-digest; check the endpoint, or pass verify='if-present'"
+        )
 
 
 def created_at(blob: BlobId) -> datetime:

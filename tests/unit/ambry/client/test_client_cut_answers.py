@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from ambry import PeerConnectionLost, ProtocolViolation, RetryPolicy, Timeout
-from tests.support.reads import reads_of
+from tests.support.reads import BATCHES, reads_of
 from tests.support.scripted_frontend import BLOB, DATA, Answer, Asked, ScriptedFrontend
 from tests.support.twins import Twins
 
@@ -58,8 +58,8 @@ def check(twins: Twins, server: ScriptedFrontend, place: Path, end: End, step: i
     """Every byte of bodies, and every `step`th of heads."""
     never = twins.connect(server.url, retry=NEVER, timeout=PATIENT)
     again = twins.connect(server.url, retry=ONCE_MORE, timeout=PATIENT)
-    once = reads_of(twins, server.url, NEVER) | others(never)
-    twice = reads_of(twins, server.url, ONCE_MORE) | others(again)
+    once = reads_of(twins, server.url, NEVER) | BATCHES | others(never)
+    twice = reads_of(twins, server.url, ONCE_MORE) | BATCHES | others(again)
     for name, call in once.items():
         own = place / name
         own.mkdir()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from ambry import (
@@ -17,8 +19,9 @@ from ambry import (
     Timeout,
     Unavailable,
 )
+from ambry.rest import frames
 from tests.support.content import content
-from tests.support.reads import READS, WHOLE, reads_of
+from tests.support.reads import BATCHES, READS, WHOLE, reads_of
 from tests.support.scripted_frontend import DATA, Answer, Asked, Bend, ScriptedFrontend
 from tests.support.stub_frontend import hexdigest
 from tests.support.twins import Twins
@@ -166,6 +169,107 @@ def test_an_answer_that_is_not_true_is_told_and_nothing_of_it_is_kept(
         assert read(client, tmp_path / name), name
 
 
+# --- batches ---
+
+Frames = list[tuple[dict[str, str], bytes]]
+
+
+def of_parts(change: Callable[[Frames], Frames]) -> Bend:
+    """The parts of a batch, changed; each of its frames is whole."""
+
+    def bent(asked: Asked, answer: Answer) -> Answer:
+        parts = [(each.headers, each.body) for each in frames.FrameReader(body_size_max=1 << 20).feed(answer.body)]
+        body = b"".join(frames.encode_frame(headers, data) for headers, data in change(parts))
+        return answer.having(body, content_length=str(len(body)))
+
+    return bent
+
+
+def first(**told: str | None) -> Callable[[Frames], Frames]:
+    """The first part, with other headers."""
+
+    def change(parts: Frames) -> Frames:
+        said = parts[0][0] | {name.replace("_", "-"): value for name, value in told.items() if value is not None}
+        gone = {name.replace("_", "-") for name, value in told.items() if value is None}
+        return [({name: value for name, value in said.items() if name not in gone}, parts[0][1]), *parts[1:]]
+
+    return change
+
+
+def with_body(bend: Callable[[bytes], bytes]) -> Callable[[Frames], Frames]:
+    return lambda parts: [(parts[0][0], bend(parts[0][1])), *parts[1:]]
+
+
+UNTRUE_PARTS: dict[str, tuple[Callable[[Frames], Frames], type[AmbryError]]] = {
+    "a part is missing": (lambda parts: parts[:-1], PeerConnectionLost),
+    "one part comes twice and the other not": (lambda parts: [parts[0], parts[0]], PeerConnectionLost),
+    "no part": (lambda parts: [], PeerConnectionLost),
+    "bytes are missing": (with_body(lambda body: body[:-1]), ProtocolViolation),
+    "no bytes": (with_body(lambda body: b""), ProtocolViolation),
+    "a byte too many": (with_body(lambda body: body + b"x"), ProtocolViolation),
+    "another size of the blob": (first(x_ambry_blob_size=str(SIZE + 1)), ProtocolViolation),
+    "no size": (first(x_ambry_blob_size=None), ProtocolViolation),
+    "of an item that was not asked for": (first(x_ambry_batch_index="7"), ProtocolViolation),
+    "of no item": (first(x_ambry_batch_index=None), ProtocolViolation),
+    "no status": (first(x_ambry_batch_status="x"), ProtocolViolation),
+}
+"""What a client makes of parts that are not true, of whole blobs and of ranges."""
+UNTRUE_WHOLES: dict[str, tuple[Callable[[Frames], Frames], type[AmbryError]]] = {
+    "other bytes": (with_body(lambda body: OTHER), ChecksumMismatch),
+    "another digest": (first(x_ambry_digest=hexdigest(OTHER)), ChecksumMismatch),
+    "no digest": (first(x_ambry_digest=None), ProtocolViolation),
+    "a part of it": (first(x_ambry_batch_status="206", content_range=f"bytes 0-{SIZE - 2}/{SIZE}"), ProtocolViolation),
+}
+UNTRUE_RANGES: dict[str, tuple[Callable[[Frames], Frames], type[AmbryError]]] = {
+    "another range": (first(content_range=f"bytes 1-5/{SIZE}"), ProtocolViolation),
+    "no range": (first(content_range=None), ProtocolViolation),
+    "said to be all": (first(x_ambry_batch_status="200"), ProtocolViolation),
+    "of a range that was not asked for": (first(x_ambry_batch_range="1"), ProtocolViolation),
+}
+
+
+@pytest.mark.parametrize("name", ["get_many", "get_ranges"])
+def test_parts_that_are_not_true_are_told_and_never_taken_for_bytes_of_a_blob(
+    server: ScriptedFrontend, twins: Twins, tmp_path: Path, name: str
+) -> None:
+    """A part with fewer bytes than the blob was the blob, and one of another range was the range that was asked for."""
+    client = twins.connect(server.url, retry=NEVER, timeout=PATIENT)
+    for lie, (change, error) in (UNTRUE_PARTS | (UNTRUE_WHOLES if name == "get_many" else UNTRUE_RANGES)).items():
+        server.bend = of_parts(change)
+        with pytest.raises(error) as caught:
+            assert BATCHES[name](client, tmp_path), lie
+        assert str(caught.value) != "", lie
+        server.bend = true
+        assert BATCHES[name](client, tmp_path), lie
+
+
+@pytest.mark.parametrize("name", ["put_many", "delete_many"])
+def test_what_is_said_of_items_is_of_those_that_were_sent(
+    server: ScriptedFrontend, twins: Twins, tmp_path: Path, name: str
+) -> None:
+    """Items in another order were results of others: the id of one blob stood for another."""
+    client = twins.connect(server.url, retry=NEVER, timeout=PATIENT)
+    lies: dict[str, Callable[[list[Any]], object]] = {
+        "another order": lambda items: {"items": items[::-1]},
+        "one twice": lambda items: {"items": [items[0]] * len(items)},
+        "one fewer": lambda items: {"items": items[1:]},
+        "no list": lambda items: {"items": 7},
+        "nothing": lambda items: {},
+        "no status": lambda items: {"items": [{"index": each["index"]} for each in items]},
+    }
+    for lie, change in lies.items():
+
+        def bent(asked: Asked, answer: Answer, change: Callable[[list[Any]], object] = change) -> Answer:
+            body = msgspec.json.encode(change(msgspec.json.decode(answer.body)["items"]))
+            return answer.having(body, content_length=str(len(body)))
+
+        server.bend = bent
+        with pytest.raises(PeerConnectionLost, match="cannot be read"):
+            assert BATCHES[name](client, tmp_path), lie
+        server.bend = true
+        assert BATCHES[name](client, tmp_path), lie
+
+
 def test_what_follows_a_body_is_not_the_next_answer(server: ScriptedFrontend, twins: Twins, tmp_path: Path) -> None:
     """A blob in chunks is whole before its last chunk has come: what was left was the answer to what came next."""
     client = twins.connect(server.url, retry=NEVER, timeout=PATIENT)
@@ -215,7 +319,7 @@ def test_a_storm_of_503_costs_a_share_of_requests_more_and_no_call_asks_for_ever
     client = twins.connect(server.url, retry=RetryPolicy(max_attempts=4), timeout=PATIENT, fake_time=True)
     server.bend = busy
     calls = 0
-    for name, read in READS.items():
+    for name, read in (READS | BATCHES).items():
         (tmp_path / name).mkdir()
         for _ in range(5):
             calls += 1
@@ -232,7 +336,7 @@ def test_a_storm_of_503_costs_a_share_of_requests_more_and_no_call_asks_for_ever
 
 def test_a_storm_that_passes_is_not_noticed(server: ScriptedFrontend, twins: Twins, tmp_path: Path) -> None:
     client = twins.connect(server.url, timeout=PATIENT, fake_time=True, retry=RetryPolicy(budget=1.0))
-    for name, read in READS.items():
+    for name, read in (READS | BATCHES).items():
         (tmp_path / name).mkdir()
         for refused in range(4):
             left = [busy] * refused
@@ -247,7 +351,7 @@ def test_a_503_that_asks_for_more_patience_than_there_is_is_handed_on_at_once(
 ) -> None:
     client = twins.connect(server.url, retry=RetryPolicy(retry_after_max=1.5), timeout=PATIENT, fake_time=True)
     server.bend = busy
-    for name, read in READS.items():
+    for name, read in (READS | BATCHES).items():
         (tmp_path / name).mkdir()
         before = len(server.requests)
         with pytest.raises(Unavailable):
