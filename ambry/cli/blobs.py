@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import AS_JSON, OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
+from ambry.cli.failures import notes_of
 from ambry.cli.local_files import write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
 from ambry.client.model import ByteRange, Progress
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.client.special_file import is_special
-from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
@@ -146,15 +146,12 @@ def save(
     resume: bool,
     progress: Progress | None,
 ) -> int:
-    """A blob into a file; its size. When it breaks off, says what is kept and how to go on."""
-    from ambry.client.part_file import part_path, part_size
-
+    """A blob into a file; its size. When it is interrupted, says what is kept and how to go on: errors say it themselves."""
     try:
         return client.get_file(found, path, overwrite=overwrite, resume=resume, progress=progress).size
-    except (AmbryError, OSError, KeyboardInterrupt):
-        if resume and (kept := part_size(path, id_in(found))):
-            part = printable(str(part_path(path, id_in(found))))
-            click.echo(f"ambry: {kept} bytes are kept in {part}; the same command goes on from there", err=True)
+    except KeyboardInterrupt as interrupt:
+        for note in notes_of(interrupt):
+            click.echo(f"ambry: {printable(note)}", err=True)
         raise
 
 

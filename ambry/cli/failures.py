@@ -68,7 +68,12 @@ def describe(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return " ".join("; ".join((text, *notes_of(error))).split())
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """What was added to an error on its way, as what a download left."""
+    return [in_options(note) for note in getattr(error, "__notes__", ())]
 
 
 def exit_code(error: Exception) -> int:

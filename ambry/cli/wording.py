@@ -24,6 +24,7 @@ IN_OPTIONS = {
     r"\(filename=, --filename\)": "(--filename)",
     r"stream the blob \(get, ambry cat\)": "`ambry cat` streams the blob",
     r"seconds, or None for ever": "seconds, or forever",
+    r"the same call goes on from there": "the same command goes on from there",
     r"pass verify=$": "set AMBRY_VERIFY to ",
 }
 """Patterns of such words, each as it stands in a message, and what to say for it. tests/unit/ambry/cli/test_cli_wording.py

@@ -36,6 +36,7 @@ class Gathering(FileMove):
         self._reported = -1
         self._done = 0
         self.pieces = Pieces(0, piece_size)
+        self._finished = False
         self.resumed = False
         """Whether some of it came before this call."""
 
@@ -91,7 +92,12 @@ class Gathering(FileMove):
     @property
     def worth_keeping(self) -> bool:
         """Whether a later download can go on from here."""
-        return bool(self._there) and self.pieces.count > 1
+        return bool(self._there) and self.pieces.count > 1 and not self._finished
+
+    @property
+    def bytes_there(self) -> int:
+        """What has come and is what it should be, as far as pieces tell."""
+        return self._done
 
     # --- pieces ---
 
@@ -135,6 +141,7 @@ class Gathering(FileMove):
                 "nothing of them is kept, read it again"
             )
         self._part.cut_to(info.size)
+        self._finished = True  # What says which pieces are there is cut off.
 
     def _hash_on(self, *, wait: bool) -> None:
         """Go on with the digest of the whole over the pieces that others brought; one at a time does."""

@@ -10,10 +10,9 @@ from pathlib import Path
 from ambry.checksum import Buffer
 from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.model import StrPath
-from ambry.client.pieces import FOOTER_BYTES, parse_footer, said_digests
 from ambry.client.special_file import is_special
 from ambry.clock import system_random
-from ambry.errors import AlreadyExists, InvalidRequest
+from ambry.errors import AlreadyExists, AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
 
@@ -22,22 +21,13 @@ def part_path(target: Path, blob: BlobId) -> Path:
     return target.with_name(f"{target.name[:120]}.{blob}.part")
 
 
-def part_size(target: Path, blob: BlobId) -> int:
-    """Bytes that a download which broke off says to have left to go on from; 0 for none."""
-    if not target.name:
-        return 0  # `.` or `/`, into which nothing was downloaded
-    try:
-        if not stat.S_ISREG(part_path(target, blob).lstat().st_mode):
-            return 0
-        with part_path(target, blob).open("rb", buffering=0) as handle:
-            file_size = os.fstat(handle.fileno()).st_size
-            found = parse_footer(os.pread(handle.fileno(), FOOTER_BYTES, max(0, file_size - FOOTER_BYTES)), file_size)
-            if found is None:
-                return 0
-            table = os.pread(handle.fileno(), found.table_size - FOOTER_BYTES, found.size)
-            return sum(span.stop - span.start for span in map(found.span, said_digests(table)))
-    except OSError:
-        return 0
+def tell_kept(error: BaseException, path: Path, size: int) -> None:
+    """Let an error of a download say what it left, and what becomes of that."""
+    told = f"{size} bytes are kept in {path}; the same call goes on from there, or remove it"
+    if isinstance(error, AmbryError):
+        error.message = f"{error.message}; {told}" if error.message else told
+    else:
+        error.add_note(told)
 
 
 def write_file(target: Path, blob: BlobId, data: bytes, *, overwrite: bool) -> None:
@@ -76,6 +66,7 @@ class PartFile:
         self._refuse_existing()
         self.path = part_path(self.target, blob)
         handle = _open_locked(self.path) if resume else None
+        self._found_again = handle is not None
         if handle is None:
             self.path = self.path.with_suffix(f".{unique}.part")
             handle = LockedFile(self.path, 0o666, new=True)
@@ -137,15 +128,19 @@ class PartFile:
         self._committed = True
         self._handle.close()
 
-    def abandon(self, *, keep: bool) -> None:
-        """Stop; `keep` leaves the part for a later resume, unless it is what fills the disk.
+    def abandon(self, *, keep: bool) -> bool:
+        """Stop; `keep` leaves the part for a later resume, and says whether it is there.
 
-        Does nothing after a commit, nor in a forked child, whose parent goes on with it.
+        It is not where nobody would find it again, and where it is what fills the disk. Does nothing after a commit, nor in a
+        forked child, whose parent goes on with it.
         """
-        if not self._committed and not self._handle.closed:
-            if not keep or self.size == 0 or self._disk_full:
-                self.path.unlink(missing_ok=True)
-            self._handle.close()
+        if self._committed or self._handle.closed:
+            return False
+        kept = keep and self._found_again and self.size > 0 and not self._disk_full
+        if not kept:
+            self.path.unlink(missing_ok=True)
+        self._handle.close()
+        return kept
 
     def _link(self) -> None:
         try:

@@ -30,6 +30,7 @@ from deploy.local_cluster import LocalCluster
 from tests.bench import report
 from tests.bench.child import BenchFailed, exit_code_of
 from tests.bench.client_figures import Cost, Row, measure, show
+from tests.bench.client_parquet import parquet_rows
 from tests.bench.client_tensors import tensor_rows
 from tests.bench.scratch import scratch
 
@@ -141,6 +142,7 @@ def run(directory: Path, arguments: argparse.Namespace, out: Console) -> list[Co
         client = stack.enter_context(AmbryClient([url], cache=cache))
         rows = [*import_rows(), small_row(client, url)]
         rows += tensor_rows(client, directory, stack, out)
+        rows += parquet_rows(client, cluster.frontends()[0].admin_url, out)
         words = arguments.only or [""]
         if any(word in name for word in words for name in ("get_file, parts", "put_file / curl -T")):
             rows += file_rows(client, url, directory, arguments.size, arguments.put_size)

@@ -17,19 +17,24 @@ from tests.bench.figures import ratio
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Two calls that do the same, `count` times. `most` is the bar of what is judged: ours / beside, or the ms more."""
+    """Two calls that do the same, `count` times. `most` is the bar of what is judged: ours / beside, or the ms more.
+
+    `moved` tells how many bytes a server sent so far, where that is what is judged.
+    """
 
     name: str
     ours: Callable[[], object]
     beside: Callable[[], object]
-    judged: Literal["wall", "CPU", "CPU ms more"] = "wall"
+    judged: Literal["wall", "CPU", "CPU ms more", "bytes"] = "wall"
     most: float
     count: int = 1
+    moved: Callable[[], float] | None = None
 
 
 class Spent(msgspec.Struct, frozen=True):
     wall_s: float
     cpu_s: float
+    bytes: float = 0.0
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,13 +54,15 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         return self.value <= self.most
 
 
-def spent(call: Callable[[], object], count: int) -> Spent:
+def spent(call: Callable[[], object], count: int, moved: Callable[[], float] | None = None) -> Spent:
     """What one of `count` operations took, in this process and in those that it waited for."""
+    sent = 0.0 if moved is None else moved()
     before = _cpu_s()
     start = time.perf_counter()
     call()
     wall = time.perf_counter() - start
-    return Spent(wall / count, (_cpu_s() - before) / count)
+    cpu = _cpu_s() - before
+    return Spent(wall / count, cpu / count, 0.0 if moved is None else (moved() - sent) / count)
 
 
 def _cpu_s() -> float:
@@ -71,7 +78,7 @@ def measure(rows: Sequence[Row], *, rounds: int, out: Console) -> list[Cost]:
                 out.print(f"[dim]round {number + 1} of {rounds}: {row.name}[/dim]")
             sides: dict[bool, Spent] = {}
             for ours in (True, False) if number % 2 else (False, True):
-                sides[ours] = spent(row.ours if ours else row.beside, row.count)
+                sides[ours] = spent(row.ours if ours else row.beside, row.count, row.moved)
             found[row.name].append((sides[True], sides[False]))
     return [cost(row, found[row.name]) for row in rows]
 
@@ -82,6 +89,8 @@ def cost(row: Row, rounds: Sequence[tuple[Spent, Spent]]) -> Cost:
             values = [ratio(ours.wall_s, beside.wall_s) for ours, beside in rounds]
         case "CPU":
             values = [ratio(ours.cpu_s, beside.cpu_s) for ours, beside in rounds]
+        case "bytes":
+            values = [ratio(ours.bytes, beside.bytes) for ours, beside in rounds]
         case _:
             values = [1_000 * (ours.cpu_s - beside.cpu_s) for ours, beside in rounds]
     return Cost(
@@ -97,7 +106,8 @@ def cost(row: Row, rounds: Sequence[tuple[Spent, Spent]]) -> Cost:
 
 
 def _median(found: Sequence[Spent]) -> Spent:
-    return Spent(statistics.median(each.wall_s for each in found), statistics.median(each.cpu_s for each in found))
+    sides = zip(*((each.wall_s, each.cpu_s, each.bytes) for each in found), strict=True)
+    return Spent(*(statistics.median(side) for side in sides))
 
 
 def show(out: Console, found: Sequence[Cost]) -> None:

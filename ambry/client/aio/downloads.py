@@ -10,7 +10,7 @@ from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
 from ambry.client.pace import Bandwidth
-from ambry.client.part_file import PartFile
+from ambry.client.part_file import PartFile, tell_kept
 from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.client.transfer import BlobDownload
@@ -40,7 +40,7 @@ class AsyncDownloads(AsyncBlobs):
         `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time, also after a kill. Nothing
         that is found there is believed: pieces count whose bytes have their digests, and the digest of the blob decides at the
         end; where it says no, all is read anew, once. What is zero in the blob is a hole in the file.
-        The file is not synced to disk. Raises AlreadyExists unless `overwrite`.
+        The file is not synced to disk. Raises AlreadyExists unless `overwrite`. An error says which bytes are kept, and where.
 
         >>> info = await client.get_file(blob, "greeting.txt")
         >>> open("greeting.txt").read()
@@ -52,7 +52,6 @@ class AsyncDownloads(AsyncBlobs):
         blob = id_in(found)
         asked = _Asked(found, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
-        keep = resume
         gathering = Gathering(part, asked.transfer.chunk_size, progress)
         try:
             await blocking(gathering.resume)
@@ -66,11 +65,11 @@ class AsyncDownloads(AsyncBlobs):
                 info = await self._gather(asked, gathering)
                 await blocking(gathering.finish, info, self._verify)
             await blocking(part.commit)
-        except ChecksumMismatch:
-            keep = False
+        except BaseException as error:
+            keep = resume and gathering.worth_keeping and not isinstance(error, ChecksumMismatch)
+            if part.abandon(keep=keep):
+                tell_kept(error, part.path, gathering.bytes_there)
             raise
-        finally:
-            part.abandon(keep=keep and gathering.worth_keeping)
         return known or info
 
     async def _gather(self, asked: _Asked, gathering: Gathering) -> BlobInfo:

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from ambry import (
+    AlreadyExists,
     AmbryClient,
     BlobId,
     ChecksumMismatch,
     RequestTimeout,
     Timeout,
     TransferConfig,
+    Unavailable,
 )
-from ambry.client.part_file import part_size
+from ambry.client.part_file import PartFile
 from tests.support.clusters import seed_of
 from tests.support.content import content
+from tests.support.part_files import bytes_left
 from tests.support.stub_frontend import StubFrontend, hexdigest
 from tests.support.twins import Twins
 
@@ -37,15 +40,19 @@ class Killed(Exception):
     pass
 
 
-def break_off(client: Any, blob: str, target: Path, after: int) -> None:
-    """Download a part of it."""
+def break_off(
+    client: Any, blob: str, target: Path, after: int, error: Exception | None = None, *, resume: bool = True
+) -> Exception:
+    """Download a part of it; what was raised."""
+    error = error or Killed()
 
     def progress(done: int, total: int | None) -> None:
         if done >= after:
-            raise Killed
+            raise error
 
-    with pytest.raises(Killed):
-        client.get_file(blob, target, progress=progress)
+    with pytest.raises(type(error)) as caught:
+        client.get_file(blob, target, progress=progress, resume=resume)
+    return caught.value
 
 
 def broken_off(stub: StubFrontend, twins: Twins, target: Path, transfer: TransferConfig) -> str:
@@ -94,7 +101,7 @@ def test_a_download_goes_on_with_what_is_there(
 ) -> None:
     target = tmp_path / "out"
     blob = broken_off(stub, twins, target, transfer)
-    there = part_size(target, BlobId.parse(blob))
+    there = bytes_left(target, blob)
     assert there >= 2 * PIECE
     seen: list[int] = []
     other.blobs, other.meta = stub.blobs, stub.meta
@@ -197,7 +204,53 @@ def test_the_total_timeout_bounds_the_whole_call(stub: StubFrontend, twins: Twin
 
     with pytest.raises(RequestTimeout):
         client.get_file(blob, tmp_path / "out", progress=progress, timeout=Timeout(total=8.0))
-    assert part_size(tmp_path / "out", BlobId.parse(blob)) > 0
+    assert bytes_left(tmp_path / "out", blob) > 0
+
+
+@pytest.mark.parametrize("transfer", [CUT, ALONE])
+def test_an_error_of_a_download_names_what_it_left_and_what_becomes_of_that(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, transfer: TransferConfig
+) -> None:
+    """The file stayed beside the target, and only `ambry get` said so."""
+    blob = stub.add(DATA)
+    client = twins.connect(stub.url, transfer=transfer)
+    break_off(client, blob, tmp_path / "out", 3 * PIECE, Unavailable("no time", request_id="r"))
+    (part,) = tmp_path.iterdir()
+    left = bytes_left(tmp_path / "out", blob)
+    told = break_off(client, blob, tmp_path / "out", left, Unavailable("no time", request_id="r"))
+    what = f"{left} bytes are kept in {part}; the same call goes on from there, or remove it"
+    assert left and str(told) == f"no time; {what} (request r)"
+    assert break_off(client, blob, tmp_path / "out", left, Killed()).__notes__ == [what], "an error that is not ours"
+    part.unlink()
+    told = break_off(client, blob, tmp_path / "out", 3 * PIECE, Unavailable("no time"), resume=False)
+    assert str(told) == "no time" and list(tmp_path.iterdir()) == []
+
+
+def test_a_download_beside_another_to_one_target_leaves_nothing_that_nobody_would_find(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    """It gathers in a file that nobody can guess, which stayed when it broke off."""
+    blob = stub.add(DATA)
+    first = PartFile(tmp_path / "out", BlobId.parse(blob), overwrite=False, unique="u")
+    client = twins.connect(stub.url, transfer=ALONE)
+    told = break_off(client, blob, tmp_path / "out", 3 * PIECE, Unavailable("no time"))
+    assert str(told) == "no time" and list(tmp_path.iterdir()) == [first.path]
+    first.abandon(keep=False)
+
+
+def test_a_whole_download_that_may_not_have_its_name_is_not_kept(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    """What says which pieces are there was cut off by then, so that nobody could go on from it."""
+    blob = stub.add(DATA)
+
+    def appears(done: int, total: int | None) -> None:
+        (tmp_path / "out").write_bytes(b"mine")
+
+    with pytest.raises(AlreadyExists) as told:
+        twins.connect(stub.url, transfer=CUT).get_file(blob, tmp_path / "out", progress=appears)
+    assert "kept" not in str(told.value) and (tmp_path / "out").read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
 def test_a_failing_section_stops_the_others(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
