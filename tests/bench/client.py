@@ -164,13 +164,9 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.client", description="Measure the client.")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = report.options("tests.bench.client", "Measure the client.")
     parser.add_argument("--size", type=int, default=2 << 30, help="bytes of the file that is got (default 2 GiB)")
     parser.add_argument("--put-size", type=int, default=256 << 20, help="of the one that is put (default 256 MiB)")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="rows that have one of these words in their name")
-    parser.add_argument("--output", type=Path, help="a file for every figure, as JSON")
-    parser.add_argument("--dir", type=Path, default=Path(), help="where the temporary data goes (default: here)")
     arguments = parser.parse_args(words)
     out = report.console()
     out.width = max(out.width, 170)

@@ -325,14 +325,8 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.bench.protection", description="Measure keys, TLS, encryption."
-    )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = report.options("tests.bench.protection", "Measure keys, TLS, encryption.")
     parser.add_argument("--seconds", type=float, default=1.5, help="of each side of a row in a round (default 1.5)")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="rows that have one of these words in their name")
-    parser.add_argument("--output", type=Path, help="a file for every figure, as JSON")
-    parser.add_argument("--dir", type=Path, default=Path(), help="where the temporary data goes (default: here)")
     arguments = parser.parse_args(words)
     out = report.console()
     out.width = max(out.width, 190)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,6 +22,16 @@ OTHERS_CORES_MAX = 0.3
 def console() -> Console:
     """Wide enough for the tables whatever it writes to: a wrapped line is better than a figure that is cut off."""
     return Console(highlight=False, width=max(Console().width, WIDTH_MIN))
+
+
+def options(module: str, description: str) -> argparse.ArgumentParser:
+    """What every run takes that measures rows in turn."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="rows that have one of these words in their name")
+    parser.add_argument("--output", type=Path, help="a file for every figure, as JSON")
+    parser.add_argument("--dir", type=Path, default=Path(), help="where the temporary data goes (default: here)")
+    return parser
 
 
 def show(out: Console, report: Report) -> None:

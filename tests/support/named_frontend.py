@@ -15,7 +15,7 @@ from tests.support.fake_cluster import make_cluster
 from tests.support.http_frontend import http_frontend
 from tests.support.masters import TroubledProvider
 from tests.support.metadata_stores import opened, sqlite_store
-from tests.support.relay import Relay
+from tests.support.threaded_server import ThreadedServer
 
 SECRET = bytes(range(32))
 """Signs URLs."""
@@ -54,7 +54,7 @@ def named_frontend(path: Path, provider: TroubledProvider | None = None, access:
         thread.join(30)
 
 
-class LosingLink(Relay):
+class LosingLink(ThreadedServer):
     """Passes everything on to `url`, but for the answers that it was told to lose: there it breaks the connection."""
 
     def __init__(self, url: str) -> None:
@@ -88,7 +88,7 @@ class LosingLink(Relay):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def _serve(self, near: socket.socket) -> None:
+    def _serve(self, near: socket.socket, number: int) -> None:
         far = socket.create_connection(("127.0.0.1", self._target))
         with self._lock:
             self._ends |= {near, far}

@@ -6,10 +6,10 @@ import socket
 import threading
 from contextlib import suppress
 
-from tests.support.relay import Relay
+from tests.support.threaded_server import ThreadedServer
 
 
-class ForwardingProxy(Relay):
+class ForwardingProxy(ThreadedServer):
     """`seen` has the first line and the headers of everything that came; with `refusing` it answers with that status."""
 
     def __init__(self, port: int) -> None:
@@ -18,7 +18,7 @@ class ForwardingProxy(Relay):
         self.seen: list[str] = []
         super().__init__()
 
-    def _serve(self, near: socket.socket) -> None:
+    def _serve(self, near: socket.socket, number: int) -> None:
         head = b""
         while b"\r\n\r\n" not in head and (data := near.recv(1 << 16)):
             head += data

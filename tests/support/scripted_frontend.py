@@ -13,13 +13,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 from ambry.ids import BlobId, IdKind
 from tests.support.content import content
 from tests.support.scripted_batches import batch_answer
 from tests.support.stub_frontend import hexdigest
+from tests.support.threaded_server import ThreadedServer
 
 BLOB = str(BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16)))
 DATA = content(5, 23)
@@ -108,54 +108,21 @@ def good(asked: Asked, data: bytes = DATA) -> Answer:
     return Answer(status=206, headers=said | told, body=piece)
 
 
-class ScriptedFrontend:
-    """Listens from construction until `close`."""
+class ScriptedFrontend(ThreadedServer):
+    """`requests` are all that came."""
 
     def __init__(self, data: bytes = DATA) -> None:
         self.bend: Bend = lambda asked, answer: answer
         self.data = data
         self.requests: list[Asked] = []
-        self._count = 0
         self._ended = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__()
 
     def close(self) -> None:
         self._ended.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        with self._lock:
-            for each in self._open:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(connection)
-            self._count += 1
-            threading.Thread(target=self._serve, args=(connection, self._count), daemon=True).start()
+        super().close()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError):
             while (asked := _read(connection, number)) is not None:
                 self.requests.append(asked)
@@ -167,8 +134,6 @@ class ScriptedFrontend:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 if answer.end != "keep":
                     break
-        with self._lock:
-            self._open.discard(connection)
         connection.close()
 
 

@@ -11,16 +11,14 @@ import ssl
 import threading
 from contextlib import suppress
 from io import BufferedReader
-from types import TracebackType
-from typing import Self
 
 import xxhash
 
-from ambry.address import authority
 from ambry.clock import SystemClock, system_random
 from ambry.errors import InvalidBlobId
 from ambry.ids import BlobId, IdKind, uuid7
 from tests.support.stub_answer import Fault, Hangup, Seen, StubAnswer
+from tests.support.threaded_server import ThreadedServer
 
 KEPT = (
     "x-ambry-um-",
@@ -52,8 +50,8 @@ UNDERSTOOD = {
 stub refuses everything else too, so that the clients send nothing unnoticed."""
 
 
-class StubFrontend:
-    """Listens on a port of its own from construction until `close`. While `draining` every answer is a connection's last."""
+class StubFrontend(ThreadedServer):
+    """While `draining` every answer is a connection's last."""
 
     def __init__(self, host: str = "127.0.0.1", *, context: ssl.SSLContext | None = None) -> None:
         """With `context` it speaks TLS."""
@@ -70,36 +68,11 @@ class StubFrontend:
         """What it is also called, as a Host header says it."""
         self.full = 0
         """How many of the next connections are refused with 503 before anything was read from them."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family)
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._count = 0
-        self._closing = False
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__(host)
 
     @property
     def url(self) -> str:
         return f"{'http' if self._context is None else 'https'}://{self.authority}"
-
-    @property
-    def authority(self) -> str:
-        host, port = self._listener.getsockname()[:2]
-        return authority(host, port)
-
-    @property
-    def connections(self) -> int:
-        """How many connections were ever made."""
-        return self._count
 
     def add(self, data: bytes, **headers: str) -> str:
         """Store a blob directly; its id."""
@@ -119,47 +92,16 @@ class StubFrontend:
 
     def time_out_idle(self) -> None:
         """Tell every open connection, which waits for no answer, that it was idle for too long, and close it."""
-        with self._lock:
+        with self._open_lock:
             for each in self._open:
                 with suppress(OSError):
                     each.sendall(b"HTTP/1.1 408 Stub\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                     each.shutdown(socket.SHUT_RDWR)
 
-    def hang_up(self) -> None:
-        """Close every open connection, as a restarting server does."""
-        with self._lock:
-            for each in self._open:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
     def close(self) -> None:
-        """Again is fine."""
-        if self._closing:
-            self._thread.join()
-            return
-        self._closing = True
         for fault in self.faults:
             fault.release.set()
-        # A thread blocked in accept() does not notice a mere close().
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        with self._lock:
-            for each in self._open:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        while not self._closing:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self._count += 1
-                self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection, self._count), daemon=True).start()
+        super().close()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         if self._context is not None:
@@ -184,8 +126,6 @@ class StubFrontend:
             pass
         finally:
             stream.close()
-            with self._lock:
-                self._open.discard(connection)
             connection.close()
 
     def _one(self, connection: socket.socket, stream: BufferedReader, number: int) -> bool:

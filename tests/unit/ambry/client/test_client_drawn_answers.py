@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import re
 import socket
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from ambry import AmbryError, BlobId, RetryPolicy, Timeout
 from ambry.ids import IdKind
 from tests.support.clusters import seed_of
 from tests.support.stub_frontend import hexdigest
+from tests.support.threaded_server import ThreadedServer
 from tests.support.twins import Twins
 
 DATA = b"hello world" * 10
@@ -117,29 +117,16 @@ def drawn(source: random.Random, method: str) -> bytes:
     return bytes(raw)
 
 
-class Scripted:
+class Scripted(ThreadedServer):
     """A server that answers each request with `answer`, whatever it was, and closes."""
 
     def __init__(self) -> None:
         self.answer = b""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        super().__init__()
 
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                self._one(connection)
+    def _serve(self, connection: socket.socket, number: int) -> None:
+        with connection, suppress(OSError):
+            self._one(connection)
 
     def _one(self, connection: socket.socket) -> None:
         connection.settimeout(5)
@@ -163,9 +150,8 @@ def _whole(request: bytes) -> bool:
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    made = Scripted()
-    yield made
-    made.close()
+    with Scripted() as made:
+        yield made
 
 
 def test_no_answer_is_taken_for_bytes_that_were_not_asked_for(server: Scripted, twins: Twins) -> None:
