@@ -18,7 +18,7 @@ class ThreadedServer(ABC):
     def __init__(self, host: str = "127.0.0.1") -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family, backlog=128)
-        self._count = 0
+        self._accepted = 0
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -35,7 +35,7 @@ class ThreadedServer(ABC):
     @property
     def connections(self) -> int:
         """How many connections were ever made."""
-        return self._count
+        return self._accepted
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +69,9 @@ class ThreadedServer(ABC):
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._open_lock:
-                self._count += 1
+                self._accepted += 1
                 self._open.add(connection)
-            threading.Thread(target=self._run, args=(connection, self._count), daemon=True).start()
+            threading.Thread(target=self._run, args=(connection, self._accepted), daemon=True).start()
 
     def _run(self, connection: socket.socket, number: int) -> None:
         try:

@@ -174,10 +174,12 @@ class PartReader:
             self.found[place] = BatchResult(id=blob if isinstance(blob, BlobId) else None, error=error)
             return
         info = blobs.parse_info(blob, headers)
-        error = self._judged(place, status, info, frame) if self.batch.with_bytes else None
-        self.found[place] = BatchResult(id=info.id, info=info, data=frame.body)
-        if error is not None:
-            self.found[place] = BatchResult(id=info.id, error=error)
+        wrong = self._judged(place, status, info, frame) if self.batch.with_bytes else None
+        self.found[place] = (
+            BatchResult(id=info.id, info=info, data=frame.body)
+            if wrong is None
+            else BatchResult(id=info.id, error=wrong)
+        )
 
     def _judged(
         self, place: tuple[int, int], status: int, info: BlobInfo, frame: frames.ApiFrame
