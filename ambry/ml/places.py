@@ -8,7 +8,7 @@ ambry://team/models/fraud@...   the same of another container
 
 from __future__ import annotations
 
-from ambry.client.refs import LATEST, SCHEME, VersionRef, parse_uri
+from ambry.client.refs import LATEST, SCHEME, NameRef, VersionRef, parse_uri
 from ambry.errors import InvalidRequest
 
 _TOKENS = ("LATEST", "MAJOR", "MINOR", "PATCH", "REVISION")
@@ -33,6 +33,14 @@ def in_dataset(dataset: str, version: str = LATEST) -> VersionRef:
         return VersionRef(dataset, version)
     said = parse_uri(dataset)
     return VersionRef(said.name, version, said.account, said.container)
+
+
+def shown_version(place: VersionRef) -> str:
+    """As `version_of` reads it again, with its container where one is said."""
+    version = place.version.removeprefix("@")
+    if not place.account:
+        return f"{place.dataset}@{version}"
+    return f"{NameRef(place.dataset, place.account, place.container)}@{version}"
 
 
 def _wanted(wanted: str) -> str:

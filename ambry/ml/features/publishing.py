@@ -17,7 +17,7 @@ from ambry.ml.features.compatibility import DefinitionChange, Level, compare, le
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
-from ambry.ml.places import version_of
+from ambry.ml.places import shown_version, version_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -53,6 +53,8 @@ class LoadedFeatures:
     metadata: FeatureMetadata
     version: str
     digest: str
+    place: str = ""
+    """As text that names it, `NAME@1.2.0` or ambry://account/container/NAME@1.2.0."""
 
 
 def publish(
@@ -103,7 +105,8 @@ def load(client: AmbryClient, place: VersionRef | str, *, digest: str | None = N
     found = package_digest(metadata)
     if digest is not None and digest.lower() != found:
         raise ChecksumMismatch(f"{place} has the digest {found}, and {digest} was asked for")
-    return LoadedFeatures(metadata=metadata, version=info.version, digest=found)
+    told = shown_version(replace(place, version=info.version))
+    return LoadedFeatures(metadata=metadata, version=info.version, digest=found, place=told)
 
 
 def next_version(latest: str, changes: Sequence[DefinitionChange], asked: str | None = None) -> str:

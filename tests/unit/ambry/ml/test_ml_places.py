@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ambry import InvalidRequest, VersionRef
-from ambry.ml.places import in_dataset, version_of
+from ambry.ml.places import in_dataset, shown_version, version_of
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from ambry.ml.places import in_dataset, version_of
 def test_a_version_is_read_from_text(text: str, place: VersionRef) -> None:
     assert version_of(text) == place
     assert version_of(place) is place
+    assert version_of(shown_version(place)) == place
 
 
 @pytest.mark.parametrize("text", ["", "@champion", "fraud@", "ambry://team", "ambry://team/models/"])

@@ -1,0 +1,162 @@
+"""Rows in the order of their keys, however many there are: sorted runs on the disk, merged by whole batches.
+
+What is in memory is the rows that came since the last run (at most `memory_max` bytes, twice while they are sorted), and one
+batch of each run while they are merged. No key is merged by itself: the rows of all runs up to the smallest key at the end of a
+batch are in memory, and nothing that comes later is smaller, so these are put together, sorted and given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ambry.errors import InvalidRequest
+
+MEMORY_MAX = 64 << 20
+"""Bytes."""
+RUN_BATCH_BYTES = 1 << 20
+
+
+class SortedRows:
+    """Rows go in by batches, and come out by key. Not for use by several threads.
+
+    `directory` is empty and the caller's, who removes it.
+    """
+
+    def __init__(self, schema: Any, key: str, directory: Path, memory_max: int = MEMORY_MAX) -> None:
+        self.schema = schema
+        self._key = key
+        self._directory = directory
+        self._memory_max = memory_max
+        self._batches: list[Any] = []
+        self._size = 0
+        self._runs: list[Path] = []
+
+    def add(self, batch: Any) -> None:
+        """Take a record batch of the schema, in any order. Raises OSError where the disk is full."""
+        self._batches.append(batch)
+        self._size += batch.nbytes
+        if self._size >= self._memory_max:
+            self._spill()
+
+    def batches(self, rows: int) -> Iterator[Any]:
+        """All rows, sorted, in batches of `rows` of which the last may be shorter.
+
+        Raises InvalidRequest for a key that stands twice. Nothing is added once this began.
+        """
+        whole = self._merged() if self._runs else iter([self._sorted()])
+        kept: list[Any] = []
+        count = 0
+        last: Any = None
+        for table in whole:
+            last = self._once_each(table, last)
+            kept.append(table)
+            count += table.num_rows
+            if count < rows:
+                continue
+            joined = pa.concat_tables(kept)
+            end = count - count % rows
+            for start in range(0, end, rows):
+                yield _batch(joined.slice(start, rows))
+            kept, count = [joined.slice(end)], count - end
+        if count:
+            yield _batch(pa.concat_tables(kept))
+
+    # --- runs ---
+
+    def _sorted(self) -> Any:
+        table = pa.Table.from_batches(self._batches, self.schema)
+        self._batches, self._size = [], 0
+        return table.take(pc.sort_indices(table.column(self._key)))
+
+    def _spill(self) -> None:
+        table = self._sorted()
+        path = self._directory / f"run-{len(self._runs)}.arrow"
+        rows = max(1, table.num_rows * RUN_BATCH_BYTES // max(table.nbytes, 1))
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
+            writer.write_table(table, max_chunksize=rows)
+        self._runs.append(path)
+
+    def _merged(self) -> Iterator[Any]:
+        if self._batches:
+            self._spill()
+        with _Heads(self._runs, self._key) as heads:
+            while (bound := heads.bound()) is not None:
+                table = heads.up_to(bound)
+                yield table.take(pc.sort_indices(table.column(self._key)))
+
+    def _once_each(self, table: Any, last: Any) -> Any:
+        """The last key. Raises InvalidRequest for one that stands twice."""
+        if not table.num_rows:
+            return last
+        keys = table.column(self._key).combine_chunks()
+        same = pc.equal(keys.slice(1), keys.slice(0, len(keys) - 1))
+        twice = keys.slice(1).filter(same)
+        found = keys[0].as_py() if last is not None and keys[0].as_py() == last else None
+        if found is not None or len(twice):
+            key = found if found is not None else twice[0].as_py()
+            raise InvalidRequest(f"the entity {key!r} stands twice; a snapshot has each once")
+        return keys[-1].as_py()
+
+
+class _Heads:
+    """The runs, each with the batch that it is at."""
+
+    def __init__(self, runs: list[Path], key: str) -> None:
+        self._key = key
+        self._files = [pa.memory_map(str(path)) for path in runs]
+        self._readers = [pa.ipc.open_file(file) for file in self._files]
+        self._next = [0] * len(runs)
+        self._now: list[Any] = [None] * len(runs)
+        for place in range(len(runs)):
+            self._advance(place)
+
+    def __enter__(self) -> _Heads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._now = []
+        for file in self._files:
+            file.close()
+
+    def bound(self) -> Any:
+        """The smallest last key of what is in memory; None at the end."""
+        lasts = [self._keys(batch)[-1].as_py() for batch in self._now if batch is not None]
+        return min(lasts, default=None)
+
+    def up_to(self, bound: Any) -> Any:
+        """The rows up to and with `bound`, as a table; they are gone from here."""
+        taken = []
+        for place, batch in enumerate(self._now):
+            if batch is None:
+                continue
+            keys = self._keys(batch).to_numpy(zero_copy_only=False)
+            count = int(np.searchsorted(keys, bound, side="right"))
+            taken.append(batch.slice(0, count))
+            if count == batch.num_rows:
+                self._advance(place)
+            else:
+                self._now[place] = batch.slice(count)
+        return pa.Table.from_batches(taken)
+
+    def _keys(self, batch: Any) -> Any:
+        return batch.column(self._key)
+
+    def _advance(self, place: int) -> None:
+        reader = self._readers[place]
+        self._now[place] = None
+        while self._next[place] < reader.num_record_batches and self._now[place] is None:
+            batch = reader.get_batch(self._next[place])
+            self._next[place] += 1
+            self._now[place] = batch if batch.num_rows else None
+
+
+def _batch(table: Any) -> Any:
+    """A table as the one record batch that it is."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0]

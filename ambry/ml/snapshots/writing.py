@@ -1,0 +1,237 @@
+"""Snapshots are written: rows of any order and number, as one version that is there whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from ambry.client.model import BlobInfo
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
+from ambry.ids import BlobId
+from ambry.ml.features.axes import TensorType
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.package import digest
+from ambry.ml.features.publishing import LoadedFeatures
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.places import in_dataset
+from ambry.ml.snapshots.columns import conform, conform_keys
+from ambry.ml.snapshots.frames import Piece, pieces_of
+from ambry.ml.snapshots.index import CONTENT_TYPE, BatchPlace, IndexBuilder
+from ambry.ml.snapshots.runs import MEMORY_MAX, SortedRows
+from ambry.ml.snapshots.schema import Layout, SnapshotAbout, column_names, snapshot_schema
+
+FileFormat = Literal["arrow", "parquet"]
+
+ROWS_PER_BATCH = 2_048
+SCHEMA = "TIMESTAMP"
+INDEX_KEY = "snapshot-index"
+"""In the metadata of a version: the id of its index."""
+FORMAT_KEY = "snapshot-format"
+_CONTENT_TYPES: Mapping[str, str] = {"arrow": CONTENT_TYPE, "parquet": "application/vnd.apache.parquet"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenSnapshot:
+    """A version that was made. `version` is the point in time in milliseconds since 1970."""
+
+    dataset: str
+    version: str
+    id: BlobId
+    index: BlobId | None
+    rows: int
+    size: int
+    schema: Any
+
+
+def write_snapshot(
+    client: AmbryClient,
+    dataset: str,
+    rows: Any,
+    features: Iterable[FeatureUrn | str],
+    *,
+    metadata: FeatureMetadata | LoadedFeatures,
+    entity: str,
+    as_of: datetime,
+    columns: Mapping[str, str] | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+    file_format: FileFormat = "arrow",
+    rows_per_batch: int = ROWS_PER_BATCH,
+    memory_max: int = MEMORY_MAX,
+    spool: Path | None = None,
+) -> WrittenSnapshot:
+    """Write the features of entities as they were at `as_of`, as that version of a TIMESTAMP dataset; durable on return.
+
+    `rows` is any frame, or an iterator of frames or of mappings (frames.py). `entity` names the column with the keys, whole
+    numbers or texts, each once and in any order. A feature is taken from the column of its name; `columns` says another one by
+    URN, `layouts` whether it lies dense or sparse. The dataset is made if there is none.
+
+    Memory stays below some three times `memory_max` bytes; a file of the size of the snapshot, and as much for sorting, stands
+    in `spool` (a directory; the system's for temporary files without one) meanwhile.
+
+    Raises InvalidRequest for a value that does not fit, with its row, and for an entity that stands twice; AlreadyExists where
+    there is a snapshot of that time.
+    """
+    known = metadata.metadata if isinstance(metadata, LoadedFeatures) else metadata
+    kinds = [known.tensor_type(urn) for urn in features]
+    if not kinds:
+        raise InvalidRequest("a snapshot without a feature says nothing; name at least one URN")
+    about = SnapshotAbout(
+        entity=entity,
+        as_of=as_of,
+        definitions=metadata.place if isinstance(metadata, LoadedFeatures) else "",
+        digest=metadata.digest if isinstance(metadata, LoadedFeatures) else digest(known),
+    )
+    version = version_at(as_of)
+    with tempfile.TemporaryDirectory(prefix="ambry-snapshot-", dir=spool) as made:
+        directory = Path(made)
+        sorted_rows = _collect(rows, kinds, about, dict(columns or {}), dict(layouts or {}), directory, memory_max)
+        path = directory / f"snapshot.{file_format}"
+        count, index = _FILES[file_format](sorted_rows, path, entity, rows_per_batch)
+        _ready(client, dataset)
+        stored = None
+        if index is not None:
+            stored = client.put(index, content_type=CONTENT_TYPE, filename=f"{version}.index").id
+        told = {FORMAT_KEY: file_format} | ({} if stored is None else {INDEX_KEY: str(stored)})
+        info = _put(client, dataset, path, version, told, file_format, stored)
+    return WrittenSnapshot(
+        dataset=dataset,
+        version=version,
+        id=info.id,
+        index=stored,
+        rows=count,
+        size=info.size,
+        schema=sorted_rows.schema,
+    )
+
+
+def version_at(time: datetime) -> str:
+    """The version of a point in time. Raises InvalidRequest for one without a time zone, or before 1970."""
+    if time.tzinfo is None:
+        raise InvalidRequest(f"the point in time {time} has no time zone; write datetime(..., tzinfo=UTC)")
+    since = time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    number = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+    if number < 0:
+        raise InvalidRequest(f"the point in time {time} lies before 1970")
+    return str(number)
+
+
+def _collect(
+    rows: Any,
+    kinds: list[TensorType],
+    about: SnapshotAbout,
+    columns: dict[str, str],
+    layouts: dict[str, Layout],
+    directory: Path,
+    memory_max: int,
+) -> SortedRows:
+    """All rows, in their types. The type of the key is that of the first piece."""
+    names = {**column_names([kind.urn for kind in kinds]), **columns}
+    found: SortedRows | None = None
+    for piece in pieces_of(rows):
+        keys = conform_keys(_column(piece, about.entity), about.entity)
+        if found is None:
+            found = SortedRows(
+                snapshot_schema(kinds, about, keys.type, layouts, columns), about.entity, directory, memory_max
+            )
+        arrays = [keys]
+        for kind in kinds:
+            urn = str(kind.urn)
+            arrays.append(conform(_column(piece, names[urn]), kind, layouts.get(urn)))
+        if keys.type != found.schema.field(about.entity).type:
+            raise InvalidRequest(
+                f"the column {about.entity!r} is {keys.type} here, and was {found.schema.field(0).type} before"
+            )
+        found.add(pa.RecordBatch.from_arrays(arrays, schema=found.schema))
+    if found is None:
+        return SortedRows(
+            snapshot_schema(kinds, about, pa.int64(), layouts, columns), about.entity, directory, memory_max
+        )
+    return found
+
+
+def _column(piece: Piece, name: str) -> Any:
+    """Raises InvalidRequest."""
+    if name not in piece:
+        raise InvalidRequest(f"the rows have no column {name!r}; they have {', '.join(sorted(piece))}")
+    return piece[name]
+
+
+def _arrow_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int) -> tuple[int, bytes | None]:
+    """Each batch a message of its own, whose place is kept."""
+    builder = IndexBuilder()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+        for batch in rows.batches(rows_per_batch):
+            offset = sink.tell()
+            writer.write_batch(batch)
+            keys = batch.column(entity)
+            place = BatchPlace(
+                first=keys[0].as_py(),
+                last=keys[-1].as_py(),
+                offset=offset,
+                size=sink.tell() - offset,
+                rows=batch.num_rows,
+            )
+            builder.places.append(place)
+    return sum(place.rows for place in builder.places), builder.build(rows.schema, entity)
+
+
+def _parquet_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int) -> tuple[int, bytes | None]:
+    """For offline use: columns are what is read of it, so its row groups are larger, and it has no index."""
+    from pyarrow import parquet
+
+    count = 0
+    with parquet.ParquetWriter(str(path), rows.schema, compression="zstd", sorting_columns=None) as writer:
+        for batch in rows.batches(max(rows_per_batch, 65_536)):
+            writer.write_batch(batch)
+            count += batch.num_rows
+    return count, None
+
+
+_FILES = {"arrow": _arrow_file, "parquet": _parquet_file}
+
+
+def _ready(client: AmbryClient, dataset: str) -> None:
+    """Raises InvalidRequest for a dataset of another schema."""
+    try:
+        there = client.dataset(dataset)
+    except BlobNotFound:
+        try:
+            there = client.create_dataset(dataset, SCHEMA)
+        except AlreadyExists:
+            there = client.dataset(dataset)
+    if there.schema != SCHEMA:
+        raise InvalidRequest(
+            f"the versions of {dataset!r} are {there.schema}; snapshots take a dataset whose versions are {SCHEMA}"
+        )
+
+
+def _put(
+    client: AmbryClient,
+    dataset: str,
+    path: Path,
+    version: str,
+    told: dict[str, str],
+    file_format: FileFormat,
+    index: BlobId | None,
+) -> BlobInfo:
+    """The version; its index goes again where that is refused."""
+    try:
+        return client.put_version(
+            dataset,
+            path,
+            version,
+            content_type=_CONTENT_TYPES[file_format],
+            metadata=told,
+            filename=f"{in_dataset(dataset).dataset}-{version}.{file_format}",
+        )
+    except BaseException:
+        if index is not None:
+            client.delete(index)
+        raise
