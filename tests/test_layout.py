@@ -850,6 +850,18 @@ COVERED_BY = {
         for twin in ("aio", "sync")
     },
     **{
+        f"ambry/ml/snapshots/{name}.py": (f"tests/unit/ambry/ml/snapshots/test_snapshots_{test}.py", why)
+        for name, test, why in (
+            ("cells", "columns", "what is dense and what is sparse, there and back"),
+            ("defaults", "reading", "entities that are not there"),
+            ("frames", "reading", "frames of every kind make the same snapshot"),
+            ("index", "reading", "entities are read by key"),
+            ("runs", "reading", "rows of any order come out sorted"),
+            ("schema", "columns", "every type and layout"),
+            ("writing", "reading", "what was written is read"),
+        )
+    },
+    **{
         f"ambry/ml/features/{name}.py": (f"tests/unit/ambry/ml/features/test_features_{test}.py", why)
         for name, test, why in (
             ("compatibility", "publishing", "what may be published is what it decides"),

@@ -35,12 +35,14 @@ def in_dataset(dataset: str, version: str = LATEST) -> VersionRef:
     return VersionRef(said.name, version, said.account, said.container)
 
 
+def dataset_text(place: VersionRef) -> str:
+    """The dataset as `in_dataset` reads it again."""
+    return str(NameRef(place.dataset, place.account, place.container)) if place.account else place.dataset
+
+
 def shown_version(place: VersionRef) -> str:
     """As `version_of` reads it again, with its container where one is said."""
-    version = place.version.removeprefix("@")
-    if not place.account:
-        return f"{place.dataset}@{version}"
-    return f"{NameRef(place.dataset, place.account, place.container)}@{version}"
+    return f"{dataset_text(place)}@{place.version.removeprefix('@')}"
 
 
 def _wanted(wanted: str) -> str:

@@ -42,8 +42,8 @@ def conform(values: Any, kind: TensorType, layout: Layout | None = None) -> Any:
 def conform_keys(values: Any, name: str) -> Any:
     """The column of the entities as int64 or string. Raises InvalidRequest for nulls and for other types."""
     array = _arrow(values, name)
-    if pa.types.is_integer(array.type):
-        array = _cast(array, pa.int64(), name)
+    if pa.types.is_integer(array.type) or not len(array):
+        array = _cast(array, array.type if array.type == pa.string() else pa.int64(), name)
     elif pa.types.is_large_string(array.type) or str(array.type) == "string_view":
         array = array.cast(pa.string())
     if array.type not in (pa.int64(), pa.string()):

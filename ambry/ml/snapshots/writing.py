@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ambry.client.model import BlobInfo
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, InvariantBroken
 from ambry.ids import BlobId
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata
@@ -75,8 +75,8 @@ def write_snapshot(
     Memory stays below some three times `memory_max` bytes; a file of the size of the snapshot, and as much for sorting, stands
     in `spool` (a directory; the system's for temporary files without one) meanwhile.
 
-    Raises InvalidRequest for a value that does not fit, with its row, and for an entity that stands twice; AlreadyExists where
-    there is a snapshot of that time.
+    Raises InvalidRequest for a value that does not fit, with its row, and for an entity that stands twice; UpdateConflict where
+    there is a snapshot of that time, or of a later one: versions of the schema TIMESTAMP only rise.
     """
     known = metadata.metadata if isinstance(metadata, LoadedFeatures) else metadata
     kinds = [known.tensor_type(urn) for urn in features]
@@ -168,15 +168,15 @@ def _arrow_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int) 
     builder = IndexBuilder()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
         for batch in rows.batches(rows_per_batch):
-            offset = sink.tell()
+            # From its end back: the first one is written together with the schema.
             writer.write_batch(batch)
+            size = pa.ipc.get_record_batch_size(batch)
+            offset = sink.tell() - size
+            if builder.places and offset != builder.places[-1].offset + builder.places[-1].size:
+                raise InvariantBroken(f"the record batch at {offset} does not follow the one before")
             keys = batch.column(entity)
             place = BatchPlace(
-                first=keys[0].as_py(),
-                last=keys[-1].as_py(),
-                offset=offset,
-                size=sink.tell() - offset,
-                rows=batch.num_rows,
+                first=keys[0].as_py(), last=keys[-1].as_py(), offset=offset, size=size, rows=batch.num_rows
             )
             builder.places.append(place)
     return sum(place.rows for place in builder.places), builder.build(rows.schema, entity)

@@ -1,0 +1,20 @@
+"""Snapshots: the features of many entities at one point in time, as a version that never changes.
+
+    from ambry.ml import snapshots
+
+    snapshots.write(client, "members", frame, [urn], metadata=definitions, entity="member", as_of=datetime.now(UTC))
+    with snapshots.open(client, "members") as snapshot:
+        table = snapshot.read([urn], [17, 42])      # a range of the blob for each batch that they lie in
+        whole = snapshot.table()                    # over the mapped file of the cache
+
+Needs pyarrow and numpy: pip install 'ambry[features]'.
+"""
+
+from __future__ import annotations
+
+from ambry.ml.snapshots.reading import Snapshot
+from ambry.ml.snapshots.reading import open_snapshot as open
+from ambry.ml.snapshots.writing import WrittenSnapshot
+from ambry.ml.snapshots.writing import write_snapshot as write
+
+__all__ = ["Snapshot", "WrittenSnapshot", "open", "write"]

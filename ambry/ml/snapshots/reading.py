@@ -1,0 +1,220 @@
+"""Snapshots are read: whole out of the cache without a copy, or a few entities by the ranges that they lie in.
+
+What a snapshot is never changes, so it is looked up once, when it is opened; everything after that is the same version, also
+while LATEST or an alias moves on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from ambry.client.model import BlobInfo
+from ambry.client.refs import VersionRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ml.features.axes import TensorType
+from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
+from ambry.ml.features.publishing import load
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.places import dataset_text, shown_version, version_of
+from ambry.ml.snapshots.columns import conform_keys
+from ambry.ml.snapshots.defaults import filled
+from ambry.ml.snapshots.index import SnapshotIndex
+from ambry.ml.snapshots.schema import SnapshotAbout, about_of, columns_of
+from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, version_at
+
+Keys = Sequence[int] | Sequence[str] | Any
+"""Entities: numbers or texts, as a list, a numpy array or an Arrow array."""
+
+
+def open_snapshot(
+    client: AmbryClient,
+    place: VersionRef | str,
+    *,
+    as_of: datetime | None = None,
+    metadata: FeatureMetadata | None = None,
+) -> Snapshot:
+    """A snapshot by its version (`NAME`, `NAME@1764280000000`, `NAME@alias`), or the newest one of `as_of` or before.
+
+    `metadata` are the definitions where the snapshot does not say where its own were published. Raises BlobNotFound,
+    InvalidRequest for a version that is no snapshot.
+    """
+    place = version_of(place)
+    if as_of is not None:
+        place = _before(client, place, as_of)
+    info = client.head(place)
+    if INDEX_KEY not in info.metadata:
+        told = info.metadata.get(FORMAT_KEY)
+        raise InvalidRequest(
+            f"{place} is a snapshot in {told}, which is read by its URL: pandas.read_parquet, polars.scan_parquet"
+            if told
+            else f"{place} is no snapshot of features"
+        )
+    return Snapshot(client, replace(place, version=info.version), info, metadata)
+
+
+class Snapshot:
+    """One snapshot. Usable by threads. Close it, or use it in a `with`: what is mapped is let go then."""
+
+    def __init__(
+        self, client: AmbryClient, place: VersionRef, info: BlobInfo, metadata: FeatureMetadata | None = None
+    ) -> None:
+        self._client = client
+        self._metadata = metadata
+        self._mapped: Any = None
+        self.place = place
+        self.info = info
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go what is mapped; arrays over it keep it alive."""
+        self._mapped = None
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {shown_version(self.place)}>"
+
+    @cached_property
+    def index(self) -> SnapshotIndex:
+        """Where its batches lie, out of the cache. Raises DataCorrupt."""
+        return SnapshotIndex(pa.memory_map(str(self._client.cached_path(self.info.metadata[INDEX_KEY]))))
+
+    @property
+    def schema(self) -> Any:
+        """The pyarrow Schema."""
+        return self.index.schema
+
+    @cached_property
+    def about(self) -> SnapshotAbout:
+        """Of which point in time it is, and of which definitions."""
+        return about_of(self.schema)
+
+    @property
+    def urns(self) -> list[FeatureUrn]:
+        """Its features."""
+        return [FeatureUrn.parse(urn) for urn in columns_of(self.schema)]
+
+    @property
+    def rows(self) -> int:
+        """How many entities there are."""
+        return self.index.rows
+
+    @cached_property
+    def metadata(self) -> FeatureMetadata:
+        """The definitions that it was written by. Raises BlobNotFound where they are not there, ChecksumMismatch."""
+        if self._metadata is not None:
+            return self._metadata
+        if not self.about.definitions:
+            raise InvalidRequest(f"{self!r} does not say where its definitions are; say `metadata` when it is opened")
+        return load(self._client, self.about.definitions, digest=self.about.digest).metadata
+
+    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+        """What a feature of it is. Raises FeatureNotDefined for one that it has not."""
+        self.column(urn)
+        return self.metadata.tensor_type(urn)
+
+    def column(self, urn: FeatureUrn | str) -> str:
+        """What the column of a feature is called. Raises FeatureNotDefined."""
+        urn = FeatureUrn.parse(urn) if isinstance(urn, str) else urn
+        columns = columns_of(self.schema)
+        if str(urn) not in columns:
+            raise FeatureNotDefined(f"{urn} is not in {self!r}; it has {', '.join(columns)}")
+        return columns[str(urn)]
+
+    # --- whole ---
+
+    def fetch(self) -> Self:
+        """Bring the whole into the cache, if it is not there, and map it; `read` asks nobody any more then."""
+        if self._mapped is None:
+            path = self._client.cached_path(self.place)
+            try:
+                self._mapped = pa.ipc.open_file(pa.memory_map(str(path)))
+            except pa.ArrowInvalid as error:
+                raise DataCorrupt(f"{self!r} cannot be read: {error}") from error
+        return self
+
+    def table(self, urns: Iterable[FeatureUrn | str] | None = None) -> Any:
+        """All entities, with all features or these, as a pyarrow Table over the mapped file: no byte of it is copied."""
+        return pa.Table.from_batches(list(self.batches(urns)), self._selected(urns))
+
+    def batches(self, urns: Iterable[FeatureUrn | str] | None = None) -> Iterator[Any]:
+        """The record batches, over the mapped file."""
+        names = self._selected(urns).names
+        self.fetch()
+        mapped = self._mapped
+        for place in range(mapped.num_record_batches):
+            yield mapped.get_batch(place).select(names)
+
+    # --- by key ---
+
+    def read(self, urns: Iterable[FeatureUrn | str], keys: Keys) -> Any:
+        """Features of some entities, as a pyarrow Table with the entity and a column for each feature, in the order of `keys`.
+
+        An entity that is not there has each feature's default, or null. Where the snapshot was not fetched, the ranges of its
+        batches are read, neighbours in one. Raises FeatureNotDefined, InvalidRequest for keys of another type.
+        """
+        urns = list(urns)
+        schema = self._selected(urns)
+        asked = conform_keys(keys, self.about.entity)
+        if asked.type != schema.field(0).type:
+            raise InvalidRequest(f"the entities of {self!r} are {schema.field(0).type}, and the keys {asked.type}")
+        wanted = asked.to_numpy(zero_copy_only=False)
+        found = pa.Table.from_batches(self._with_keys(wanted, schema.names), schema)
+        place = _places(found.column(0), wanted)
+        columns = [asked]
+        for urn, name in zip(urns, schema.names[1:], strict=True):
+            columns.append(filled(found.column(name).combine_chunks().take(place), self.resolve(urn)))
+        return pa.Table.from_arrays(columns, schema=schema)
+
+    def _with_keys(self, wanted: Any, names: list[str]) -> list[Any]:
+        """The batches that `wanted` may lie in."""
+        places = [int(place) for place in self.index.batches_of(wanted)]
+        if self._mapped is not None:
+            return [self._mapped.get_batch(place).select(names) for place in places]
+        spans = [self.index.place(place) for place in places]
+        pieces = (
+            self._client.get_ranges(self.place, [(span.offset, span.offset + span.size) for span in spans])
+            if spans
+            else []
+        )
+        return [pa.ipc.read_record_batch(pa.py_buffer(piece), self.schema).select(names) for piece in pieces]
+
+    def _selected(self, urns: Iterable[FeatureUrn | str] | None) -> Any:
+        """The schema of the entity and these features. Raises FeatureNotDefined."""
+        if urns is None:
+            return self.schema
+        fields = [self.schema.field(self.about.entity), *(self.schema.field(self.column(urn)) for urn in urns)]
+        return pa.schema(fields, self.schema.metadata)
+
+
+def _places(entities: Any, wanted: Any) -> Any:
+    """Where each of `wanted` stands among the sorted `entities`; null where it does not."""
+    keys = entities.to_numpy()
+    if not len(keys):
+        return pa.nulls(len(wanted), pa.int64())
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return pa.array(places, pa.int64(), mask=np.asarray(keys[places] != wanted, dtype=bool))
+
+
+def _before(client: AmbryClient, place: VersionRef, time: datetime) -> VersionRef:
+    """The newest version of `time` or before. Raises BlobNotFound."""
+    limit = int(version_at(time))
+    dataset = dataset_text(place)
+    numbers = [number for entry in client.versions(dataset) if (number := int(entry.version)) <= limit]
+    if not numbers:
+        raise BlobNotFound(f"there is no version of {dataset!r} of {time.isoformat()} or before")
+    return replace(place, version=str(max(numbers)))
