@@ -850,6 +850,16 @@ COVERED_BY = {
         for twin in ("aio", "sync")
     },
     **{
+        f"ambry/ml/models/{name}.py": ("tests/unit/ambry/ml/models/test_models_publishing.py", why)
+        for name, why in (
+            ("lifecycle", "promoted, rolled back, followed"),
+            ("loading", "what was published is loaded"),
+            ("parts", "what is stored once"),
+            ("reading", "every kind that is light; the heavy ones in tests/integration"),
+            ("saving", "every kind that is light; the heavy ones in tests/integration"),
+        )
+    },
+    **{
         f"ambry/ml/snapshots/{name}.py": (f"tests/unit/ambry/ml/snapshots/test_snapshots_{test}.py", why)
         for name, test, why in (
             ("cells", "columns", "what is dense and what is sparse, there and back"),

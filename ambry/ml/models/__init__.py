@@ -1,0 +1,34 @@
+"""Models: versions that never change, aliases that say which one serves, and what each was made from.
+
+from ambry.ml import models
+
+made = models.publish(client, "fraud", state_dict, features=[urn], snapshot="members", metrics={"auc": 0.93})
+models.promote(client, made.place, why="better on the holdout")
+tensors = models.open(client, "fraud@champion").load()
+with models.ModelWatch(client, "fraud") as watch:
+    watch.current.load()                        # follows the alias
+models.roll_back(client, "fraud", why="false alarms at night")
+"""
+
+from __future__ import annotations
+
+from ambry.ml.models.lifecycle import LineageStep, ModelWatch, lineage, promote, roll_back
+from ambry.ml.models.loading import StoredModel
+from ambry.ml.models.loading import open_model as open
+from ambry.ml.models.manifest import ModelManifest, ModelPart
+from ambry.ml.models.publishing import PublishedModel
+from ambry.ml.models.publishing import publish_model as publish
+
+__all__ = [
+    "LineageStep",
+    "ModelManifest",
+    "ModelPart",
+    "ModelWatch",
+    "PublishedModel",
+    "StoredModel",
+    "lineage",
+    "open",
+    "promote",
+    "publish",
+    "roll_back",
+]

@@ -1,0 +1,153 @@
+"""What a version of a model is: a small JSON document that names its parts by digest, and what it was made from.
+
+Canonical: UTF-8, names sorted, no white space, no time of its own. So the same parts made from the same things are the same
+document, and its SHA-256 names the model whichever version it has.
+
+    {"format": 1, "kind": "safetensors", "parts": [{"path", "id", "size", "sha256"}, ...], "framework": {"torch": "2.13.0"},
+     "features": ["urn:li:(...)"], "definitions": "features@1.2.0", "snapshot": "members@1764280000000", "code": "git:...",
+     "metrics": {"auc": 0.9}, "params": {...}, "parent": "fraud@1.0.0", "note": "..."}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ambry.errors import DataCorrupt, InvalidBlobId, InvalidRequest
+from ambry.ids import BlobId
+
+FORMAT = 1
+CONTENT_TYPE = "application/vnd.ambry.model+json"
+PARTS_MAX = 10_000
+MANIFEST_SIZE_MAX = 16 << 20
+"""Bytes."""
+KINDS = ("safetensors", "onnx", "sklearn", "arrow", "avro", "mlflow", "pickle", "files")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TEXTS = ("definitions", "snapshot", "code", "parent", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPart:
+    """A file of a model: where it lies in the model's directory, and which blob it is."""
+
+    path: str
+    id: BlobId
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        check_path(self.path)
+        if not _SHA256.fullmatch(self.sha256) or self.size < 0:
+            raise InvalidRequest(f"part {self.path!r}: a SHA-256 has 64 hexadecimal digits, and a size is not negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelManifest:
+    """A model. What is empty was not said."""
+
+    kind: str
+    parts: tuple[ModelPart, ...]
+    framework: Mapping[str, str] = field(default_factory=dict)
+    """Packages by name, with the version that it was made with."""
+    features: tuple[str, ...] = ()
+    """URNs of its inputs, in their order."""
+    definitions: str = ""
+    snapshot: str = ""
+    """The version of a dataset that it was trained on."""
+    code: str = ""
+    """What made it: a commit, an image, an environment."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Anything that JSON has."""
+    parent: str = ""
+    """The version of a model that it was made from."""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        if self.kind not in KINDS:
+            raise InvalidRequest(f"a model is {', '.join(KINDS)}, and not {self.kind!r}")
+        if not 1 <= len(self.parts) <= PARTS_MAX:
+            raise InvalidRequest(f"a model has 1 to {PARTS_MAX} parts, and not {len(self.parts)}")
+        paths = [part.path for part in self.parts]
+        if len(set(paths)) != len(paths):
+            raise InvalidRequest("two parts of a model have the same path")
+        for name, number in self.metrics.items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise InvalidRequest(f"the metric {name!r} is {number!r}; a metric is a finite number")
+
+    def part(self, path: str) -> ModelPart:
+        """Raises InvalidRequest."""
+        found = next((part for part in self.parts if part.path == path), None)
+        if found is None:
+            raise InvalidRequest(
+                f"the model has no part {path!r}; it has {', '.join(part.path for part in self.parts[:10])}"
+            )
+        return found
+
+    def encode(self) -> bytes:
+        """The document. Raises InvalidRequest for what JSON does not have."""
+        told: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "parts": [
+                {"path": part.path, "id": str(part.id), "size": part.size, "sha256": part.sha256}
+                for part in sorted(self.parts, key=lambda part: part.path)
+            ],
+            "framework": dict(self.framework),
+            "features": list(self.features),
+            "metrics": dict(self.metrics),
+            "params": dict(self.params),
+            **{name: getattr(self, name) for name in _TEXTS},
+        }
+        said = {name: value for name, value in told.items() if value not in ("", {}, [])}
+        try:
+            text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+            return text.encode()
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"what is said of the model is not JSON: {error}") from None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the document, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+
+def parse_manifest(data: bytes) -> ModelManifest:
+    """Raises DataCorrupt for what is no manifest, InvalidRequest for a later format."""
+    try:
+        said = json.loads(data)
+        number = said["format"]
+        if number != FORMAT:
+            raise InvalidRequest(f"this is a model of the format {number}, which this release does not read")
+        return ModelManifest(
+            kind=said["kind"],
+            parts=tuple(
+                ModelPart(part["path"], BlobId.parse(part["id"]), part["size"], part["sha256"])
+                for part in said["parts"]
+            ),
+            framework=said.get("framework", {}),
+            features=tuple(said.get("features", ())),
+            metrics=said.get("metrics", {}),
+            params=said.get("params", {}),
+            **{name: said.get(name, "") for name in _TEXTS},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidBlobId) as error:
+        if isinstance(error, InvalidRequest) and "format" in error.message:
+            raise
+        raise DataCorrupt(f"this is no model: {error}") from error
+
+
+def check_path(path: str) -> str:
+    """`path`, if a part may lie there: below the directory of the model. Raises InvalidRequest."""
+    parts = path.split("/")
+    if not path or "\\" in path or not path.isprintable() or any(part in ("", ".", "..") for part in parts):
+        raise InvalidRequest(f"{path!r} is not a path below a model's directory")
+    return path

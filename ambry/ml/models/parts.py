@@ -1,0 +1,132 @@
+"""Parts of models are stored once: a blob for each content, named by its SHA-256 beside the dataset.
+
+    <dataset>.parts/sha256/<64 hexadecimal digits>
+
+A part that is there is reused only if its size and the digest that the store keeps are those of the file at hand: the name
+alone proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from ambry.client.refs import NameRef, VersionRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ids import BlobId
+from ambry.ml.models.manifest import ModelPart, check_path
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """Of a file: `checksum` is the store's own, xxh3-128."""
+
+    size: int
+    sha256: str
+    checksum: str
+
+
+def digest_of(source: Path | bytes) -> FileDigest:
+    """One pass over the file. Raises OSError."""
+    sha256, checksum, size = hashlib.sha256(), xxhash.xxh3_128(), 0
+    for chunk in _chunks(source):
+        sha256.update(chunk)
+        checksum.update(chunk)
+        size += len(chunk)
+    return FileDigest(size, sha256.hexdigest(), checksum.hexdigest())
+
+
+def store_part(client: AmbryClient, place: VersionRef, path: str, source: Path | bytes) -> ModelPart:
+    """Store a file, or find it where the same content is there already; durable on return.
+
+    Raises DataCorrupt where the name of its content holds another one.
+    """
+    found = digest_of(source)
+    name = part_name(place, found.sha256)
+    told = {"content_type": "application/octet-stream", "checksum": found.checksum, "if_absent": True}
+    if (there := _there(client, name, found)) is not None:
+        return ModelPart(path, there, found.size, found.sha256)
+    try:
+        if isinstance(source, bytes):
+            info = client.put(source, name=name, **told)  # type: ignore[arg-type]
+        else:
+            info = client.put_file(source, name=name, **told)  # type: ignore[arg-type]
+    except AlreadyExists:
+        # Somebody else stored it in this moment.
+        there = _there(client, name, found)
+        if there is None:
+            raise
+        return ModelPart(path, there, found.size, found.sha256)
+    return ModelPart(path, info.id, found.size, found.sha256)
+
+
+def part_name(place: VersionRef, sha256: str) -> NameRef:
+    """Where a content lies."""
+    return NameRef(f"{place.dataset}.parts/sha256/{sha256}", place.account, place.container)
+
+
+def files_of(source: Path | Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:
+    """The files of a model by their paths: of a file, a directory, or as they are said.
+
+    Raises InvalidRequest for what is none, and for links out of a directory.
+    """
+    if isinstance(source, Mapping):
+        return {check_path(path): file for path, file in source.items()}
+    if source.is_file():
+        return {check_path(source.name): source}
+    if not source.is_dir():
+        raise FileNotFoundError(f"there is no file or directory {source}")
+    files: dict[str, Path | bytes] = dict(_below(source))
+    if not files:
+        raise InvalidRequest(f"the directory {source} has no files in it")
+    return files
+
+
+def _below(root: Path) -> Iterable[tuple[str, Path]]:
+    inside = root.resolve()
+    for path in sorted(root.rglob("*")):
+        if not path.is_file():
+            continue
+        if not path.resolve().is_relative_to(inside):
+            raise InvalidRequest(f"{path} is a link out of the directory; copy the file, or leave the link out")
+        yield check_path(path.relative_to(root).as_posix()), path
+
+
+def _there(client: AmbryClient, name: NameRef, found: FileDigest) -> BlobId | None:
+    """The blob of this content; None where there is none. Raises DataCorrupt."""
+    try:
+        info = client.head(name)
+    except BlobNotFound:
+        return None
+    if info.size != found.size or (info.checksum and info.checksum != found.checksum):
+        raise DataCorrupt(
+            f"{name} holds {info.size} bytes with the digest {info.checksum}, and not the content that it is called by "
+            f"({found.size} bytes, {found.checksum}); delete that name, and publish again"
+        )
+    if not info.checksum:
+        # Stored without a digest of the whole: it is read once.
+        kept = hashlib.sha256()
+        with client.get(name) as reader:
+            for chunk in reader.iter_chunks(_CHUNK):
+                kept.update(chunk)
+        if kept.hexdigest() != found.sha256:
+            raise DataCorrupt(
+                f"{name} does not hold the content that it is called by; delete that name, and publish again"
+            )
+    return info.id
+
+
+def _chunks(source: Path | bytes) -> Iterator[bytes]:
+    if isinstance(source, bytes):
+        yield source
+        return
+    with source.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,176 @@
+"""Models become versions of a dataset: parts first, the manifest last, so that a model is there whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ambry.client.refs import LATEST, VersionRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry.ids import BlobId
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.models.manifest import CONTENT_TYPE, ModelManifest, check_path
+from ambry.ml.models.parts import files_of, store_part
+from ambry.ml.models.saving import save
+from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
+
+SCHEMA = "SEMANTIC"
+KIND_KEY = "model-kind"
+DIGEST_KEY = "model-sha256"
+"""In the metadata of a version."""
+FIRST_VERSION = "1.0.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedModel:
+    """A version of a model that was made."""
+
+    place: VersionRef
+    id: BlobId
+    manifest: ModelManifest
+
+    @property
+    def version(self) -> str:
+        return self.place.version
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest."""
+        return self.manifest.digest
+
+    def __str__(self) -> str:
+        return shown_version(self.place)
+
+
+def publish_model(
+    client: AmbryClient,
+    dataset: str,
+    model: Any,
+    *,
+    version: str | None = None,
+    kind: str | None = None,
+    framework: Mapping[str, str] | None = None,
+    features: Iterable[FeatureUrn | str] = (),
+    definitions: str = "",
+    snapshot: VersionRef | str = "",
+    code: str = "",
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, Any] | None = None,
+    parent: VersionRef | str = "",
+    note: str = "",
+) -> PublishedModel:
+    """Publish a model as the next version of a dataset, which is made where there is none; durable on return.
+
+    `model` is a file, a directory, {path: file or bytes}, or what saving.py can write: arrays or a state_dict as safetensors,
+    an estimator of scikit-learn by skops, an ONNX model, an Arrow table. `kind` is what files are, where their names do not
+    tell. `version` is a number, or the part that rises (MAJOR, MINOR, PATCH); without it MINOR. `snapshot` and `parent` are
+    looked up now and written down with their numbers: a model says what it was made from for ever.
+
+    Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for a snapshot or parent that is
+    not there, InvalidRequest, AlreadyExists for a number that was given.
+    """
+    place = in_dataset(dataset)
+    urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
+    named = {name: _exact(client, said) for name, said in (("snapshot", snapshot), ("parent", parent))}
+    with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
+        files, found_kind, made_with = _files(model, Path(made), kind)
+        parts = tuple(store_part(client, place, path, file) for path, file in sorted(files.items()))
+    manifest = ModelManifest(
+        kind=found_kind,
+        parts=parts,
+        framework={**made_with, **(framework or {})},
+        features=urns,
+        definitions=definitions,
+        code=code,
+        metrics=dict(metrics or {}),
+        params=dict(params or {}),
+        note=note,
+        **named,
+    )
+    return _put(client, place, manifest, version)
+
+
+def _files(model: Any, directory: Path, kind: str | None) -> tuple[Mapping[str, Path | bytes], str, dict[str, str]]:
+    """What is stored, of which kind it is, and what it was made with."""
+    if isinstance(model, str | Path):
+        files = files_of(Path(model))
+        return files, kind or kind_of(files), {}
+    if isinstance(model, Mapping) and model and all(isinstance(file, Path | bytes) for file in model.values()):
+        files = files_of({check_path(path): file for path, file in model.items()})
+        return files, kind or kind_of(files), {}
+    saved = save(model, directory, kind)
+    return files_of(directory), saved.kind, dict(saved.framework)
+
+
+def kind_of(files: Iterable[str]) -> str:
+    """What files are by their names."""
+    names = list(files)
+    if "MLmodel" in names:
+        return "mlflow"
+    ends = {name.rpartition(".")[2].lower() for name in names if not name.endswith((".json", ".txt", ".md"))}
+    known = {
+        "safetensors": "safetensors",
+        "onnx": "onnx",
+        "skops": "sklearn",
+        "arrow": "arrow",
+        "avro": "avro",
+        "pkl": "pickle",
+        "pickle": "pickle",
+        "joblib": "pickle",
+    }
+    return known.get(ends.pop(), "files") if len(ends) == 1 else "files"
+
+
+def _put(client: AmbryClient, place: VersionRef, manifest: ModelManifest, version: str | None) -> PublishedModel:
+    dataset = dataset_text(place)
+    first = _ready(client, dataset)
+    asked = version or (FIRST_VERSION if first == SCHEMA else "MINOR" if first is None else LATEST)
+    document = manifest.encode()
+    told = {KIND_KEY: manifest.kind, DIGEST_KEY: manifest.digest}
+    try:
+        info = client.put_version(
+            dataset, document, asked, content_type=CONTENT_TYPE, metadata=told, filename="model.json"
+        )
+    except (AlreadyExists, UpdateConflict):
+        if version is not None:
+            raise
+        # Somebody else published the first one in this moment.
+        info = client.put_version(
+            dataset, document, "MINOR", content_type=CONTENT_TYPE, metadata=told, filename="model.json"
+        )
+    exact = VersionRef(place.dataset, info.version, place.account, place.container)
+    return PublishedModel(place=exact, id=info.id, manifest=manifest)
+
+
+def _ready(client: AmbryClient, dataset: str) -> str | None:
+    """The schema of a dataset that has no version yet, which is made where there is none; None where there are versions.
+
+    The empty text stands for a schema whose numbers are not semantic.
+    """
+    try:
+        there = client.dataset(dataset)
+    except BlobNotFound:
+        try:
+            there = client.create_dataset(dataset, SCHEMA)
+        except AlreadyExists:
+            there = client.dataset(dataset)
+    if not there.schema.startswith(SCHEMA):
+        return ""
+    if there.schema != SCHEMA:
+        return None
+    return None if next(iter(client.versions(dataset, page_size=1)), None) is not None else SCHEMA
+
+
+def _exact(client: AmbryClient, said: VersionRef | str) -> str:
+    """The version with its number. Raises BlobNotFound, InvalidRequest."""
+    if not said:
+        return ""
+    place = version_of(said)
+    version = client.head(place).version
+    if not version:
+        raise InvalidRequest(f"{said} is no version of a dataset")
+    return shown_version(VersionRef(place.dataset, version, place.account, place.container))

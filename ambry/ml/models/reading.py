@@ -1,0 +1,128 @@
+"""Files of models into memory, by kind. Nothing that carries code is read without `trust`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ambry.errors import InvalidRequest
+from ambry.ml.models.manifest import ModelManifest
+from ambry.ml.models.saving import needed
+
+Loader = Callable[[Path, ModelManifest, str, bool], Any]
+
+_HARMLESS = (
+    ".skops",
+    ".onnx",
+    ".safetensors",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".txt",
+    ".md",
+    ".ubj",
+    ".arrow",
+    ".parquet",
+    ".csv",
+)
+"""What MLflow's flavours read without running any of it; skops' types are asked for besides."""
+
+
+def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    """All tensors of all its files, mapped out of the cache where the framework can."""
+    if framework not in ("numpy", "torch"):
+        raise InvalidRequest(f"framework is 'numpy' or 'torch', not {framework!r}")
+    module = needed(f"safetensors.{framework}", "'ambry[torch]'" if framework == "torch" else "'ambry[tensors]'")
+    found: dict[str, Any] = {}
+    for part in _ending(manifest, ".safetensors"):
+        found |= module.load_file(directory / part)
+    return found
+
+
+def _onnx(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    onnxruntime = needed("onnxruntime", "onnxruntime")
+    # Resolved, for external data lies beside the model under its own name.
+    return onnxruntime.InferenceSession(str(directory / _one(manifest, ".onnx")), providers=["CPUExecutionProvider"])
+
+
+def _sklearn(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    path = directory / _one(manifest, ".skops")
+    return needed("skops.io", "skops").load(path, trusted=_known_types(path, trust))
+
+
+def _known_types(path: Path, trust: bool) -> list[str]:
+    """The types of an estimator that skops does not know by itself. Raises InvalidRequest for any, without trust."""
+    strange: list[str] = needed("skops.io", "skops").get_untrusted_types(file=path)
+    if strange and not trust:
+        raise InvalidRequest(
+            f"the estimator has types that skops does not know: {', '.join(strange)}; say trust=True if you trust who made it"
+        )
+    return strange
+
+
+def _arrow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    pa = needed("pyarrow", "'ambry[features]'")
+    return pa.ipc.open_file(pa.memory_map(str((directory / _one(manifest, ".arrow")).resolve()))).read_all()
+
+
+def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    """The records of all its files."""
+    fastavro = needed("fastavro", "fastavro")
+    records: list[Any] = []
+    for part in _ending(manifest, ".avro"):
+        with (directory / part).open("rb") as file:
+            records.extend(fastavro.reader(file))
+    return records
+
+
+def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    code = [part.path for part in manifest.parts if part.path != "MLmodel" and not part.path.endswith(_HARMLESS)]
+    if code and not trust:
+        raise InvalidRequest(
+            f"this model of MLflow has files that may run code when they are read ({', '.join(code[:3])}); "
+            "say trust=True if you trust who made it"
+        )
+    for part in manifest.parts:
+        if part.path.endswith(".skops"):
+            # MLflow trusts the types that the model itself names.
+            _known_types(directory / part.path, trust)
+    return needed("mlflow.pyfunc", "mlflow").load_model(str(directory))
+
+
+def _pickle(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    if not trust:
+        raise InvalidRequest("a pickle runs code when it is read; say trust=True if you trust who made it")
+    path = directory / manifest.parts[0].path
+    if path.suffix == ".joblib":
+        return needed("joblib", "joblib").load(path)
+    import pickle  # nosec B403 # with trust alone
+
+    with path.open("rb") as file:
+        return pickle.load(file)  # nosec B301 # with trust alone
+
+
+LOADERS: dict[str, Loader] = {
+    "safetensors": _safetensors,
+    "onnx": _onnx,
+    "sklearn": _sklearn,
+    "arrow": _arrow,
+    "avro": _avro,
+    "mlflow": _mlflow,
+    "pickle": _pickle,
+}
+
+
+def _ending(manifest: ModelManifest, suffix: str) -> list[str]:
+    """Raises InvalidRequest where there is none."""
+    found = sorted(part.path for part in manifest.parts if part.path.endswith(suffix))
+    if not found:
+        raise InvalidRequest(f"the model has no part that ends in {suffix}")
+    return found
+
+
+def _one(manifest: ModelManifest, suffix: str) -> str:
+    found = _ending(manifest, suffix)
+    if len(found) > 1:
+        raise InvalidRequest(f"the model has {len(found)} parts that end in {suffix}; directory() gives them all")
+    return found[0]

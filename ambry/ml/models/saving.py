@@ -1,0 +1,120 @@
+"""Models in memory as files, in formats that carry no code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from ambry.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """What was written, and what it was made with."""
+
+    kind: str
+    framework: Mapping[str, str] = field(default_factory=dict)
+
+
+def save(model: Any, directory: Path, kind: str | None = None) -> SavedModel:
+    """Write a model into an empty directory. `kind` "pickle" is what must be asked for; nothing is pickled by itself.
+
+    Raises InvalidRequest for what cannot be written without it, ModuleNotFoundError that names what to install.
+    """
+    if kind == "pickle":
+        return _pickle(model, directory)
+    for fits, write in _WRITERS:
+        if fits(model):
+            saved = write(model, directory)
+            if kind not in (None, saved.kind):
+                raise InvalidRequest(f"a {type(model).__name__} is written as {saved.kind}, and {kind!r} was asked for")
+            return saved
+    raise InvalidRequest(
+        f"a {type(model).__name__} has no format here that carries no code; write it to files and publish those, or say "
+        "kind='pickle', which nobody loads without trust=True"
+    )
+
+
+def needed(module: str, extra: str) -> Any:
+    """A library that is not always there. Raises ModuleNotFoundError with what to install."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"this needs {module.partition('.')[0]}: pip install {extra}", name=missing.name
+        ) from None
+
+
+def _modules_of(model: Any) -> set[str]:
+    return {each.__module__.partition(".")[0] for each in type(model).__mro__}
+
+
+def _is_arrays(model: Any) -> bool:
+    return isinstance(model, Mapping) and bool(model) and all(hasattr(each, "dtype") for each in model.values())
+
+
+def _arrays(model: Any, directory: Path) -> SavedModel:
+    """A state_dict of torch, or arrays of numpy by their names."""
+    path = directory / "model.safetensors"
+    if any("torch" in _modules_of(each) for each in model.values()):
+        needed("safetensors.torch", "'ambry[torch]'").save_file(
+            {name: each.detach().cpu().contiguous() for name, each in model.items()}, path
+        )
+        return SavedModel("safetensors", _versions("torch", "safetensors"))
+    needed("safetensors.numpy", "'ambry[tensors]'").save_file(dict(model), path)
+    return SavedModel("safetensors", _versions("numpy", "safetensors"))
+
+
+def _module(model: Any, directory: Path) -> SavedModel:
+    """A module of torch: its state_dict, with tensors that are shared stored once."""
+    needed("safetensors.torch", "'ambry[torch]'").save_model(model, str(directory / "model.safetensors"))
+    return SavedModel("safetensors", _versions("torch", "safetensors"))
+
+
+def _estimator(model: Any, directory: Path) -> SavedModel:
+    needed("skops.io", "skops").dump(model, directory / "model.skops")
+    return SavedModel("sklearn", _versions("scikit-learn", "skops", "numpy"))
+
+
+def _onnx(model: Any, directory: Path) -> SavedModel:
+    needed("onnx", "onnx").save_model(model, str(directory / "model.onnx"))
+    return SavedModel("onnx", _versions("onnx"))
+
+
+def _table(model: Any, directory: Path) -> SavedModel:
+    pa = needed("pyarrow", "'ambry[features]'")
+    with pa.OSFile(str(directory / "model.arrow"), "wb") as sink, pa.ipc.new_file(sink, model.schema) as writer:
+        writer.write_table(model)
+    return SavedModel("arrow", _versions("pyarrow"))
+
+
+def _pickle(model: Any, directory: Path) -> SavedModel:
+    import pickle  # nosec B403 # asked for; loading it asks for trust
+
+    with (directory / "model.pkl").open("wb") as file:
+        pickle.dump(model, file, protocol=5)
+    return SavedModel("pickle", _versions(*sorted(_modules_of(model) - {"builtins"})))
+
+
+_WRITERS: list[tuple[Callable[[Any], bool], Callable[[Any, Path], SavedModel]]] = [
+    (_is_arrays, _arrays),
+    (lambda model: "torch" in _modules_of(model) and hasattr(model, "state_dict"), _module),
+    (lambda model: "sklearn" in _modules_of(model), _estimator),
+    (lambda model: "onnx" in _modules_of(model), _onnx),
+    (lambda model: "pyarrow" in _modules_of(model) and hasattr(model, "schema"), _table),
+]
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    told = {"python": python_version()}
+    for package in packages:
+        try:
+            told[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return told

@@ -1,0 +1,101 @@
+"""What a version of a model says: canonical, and believed only as far as it can be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ids import BlobId
+from ambry.ml.models.manifest import ModelManifest, ModelPart, parse_manifest
+
+ID = BlobId.parse("AQEAAQAAAAEAAAABAAAAAQGiHx3Y6Hfsni_riUFMNDyZsBUQ")
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+PATHS = st.from_regex(r"[a-z0-9_]{1,8}(/[a-z0-9_]{1,8}){0,2}\.[a-z]{1,4}", fullmatch=True)
+PARTS = st.builds(ModelPart, PATHS, st.just(ID), st.integers(0, 2**50), st.from_regex(r"[0-9a-f]{64}", fullmatch=True))
+MANIFESTS = st.builds(
+    ModelManifest,
+    kind=st.sampled_from(["safetensors", "files", "onnx"]),
+    parts=st.lists(PARTS, min_size=1, max_size=4, unique_by=lambda part: part.path).map(
+        lambda parts: tuple(sorted(parts, key=lambda part: part.path))
+    ),
+    framework=st.dictionaries(TEXTS, TEXTS, max_size=2),
+    features=st.lists(TEXTS, max_size=2).map(tuple),
+    metrics=st.dictionaries(TEXTS, st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9), max_size=2),
+    params=st.dictionaries(TEXTS, st.none() | st.booleans() | TEXTS, max_size=2),
+    snapshot=TEXTS,
+    parent=TEXTS,
+    code=TEXTS,
+)
+
+
+@given(MANIFESTS)
+def test_a_manifest_is_read_as_it_was_written(manifest: ModelManifest) -> None:
+    assert parse_manifest(manifest.encode()) == manifest
+    assert parse_manifest(manifest.encode()).digest == manifest.digest
+
+
+@given(MANIFESTS, st.randoms(use_true_random=False))
+def test_the_order_of_what_was_said_is_not_part_of_the_digest(manifest: ModelManifest, chance: Any) -> None:
+    said = json.loads(manifest.encode())
+    shuffled = {name: said[name] for name in chance.sample(sorted(said), len(said))}
+    chance.shuffle(shuffled["parts"])
+    assert parse_manifest(json.dumps(shuffled).encode()).digest == manifest.digest
+
+
+PART = ModelPart("m.onnx", ID, 3, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"format":1}',
+        b"[" * 100_000,
+        ModelManifest(kind="onnx", parts=(PART,)).encode().replace(b'"m.onnx"', b'"../m.onnx"'),
+        ModelManifest(kind="onnx", parts=(PART,)).encode().replace(b'"onnx"', b'"magic"'),
+        ModelManifest(kind="onnx", parts=(PART,)).encode().replace(b'"size":3', b'"size":"3"'),
+        ModelManifest(kind="onnx", parts=(PART,)).encode().replace(str(ID).encode(), b"x"),
+    ],
+)
+def test_what_is_no_manifest_is_told(data: bytes) -> None:
+    with pytest.raises(DataCorrupt, match="this is no model"):
+        parse_manifest(data)
+
+
+def test_a_later_format_is_told() -> None:
+    with pytest.raises(InvalidRequest, match="format 2"):
+        parse_manifest(b'{"format":2}')
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "magic"}, "a model is safetensors"),
+        ({"parts": ()}, "1 to 10000 parts"),
+        ({"parts": (PART, PART)}, "the same path"),
+        ({"metrics": {"auc": float("nan")}}, "the metric 'auc'"),
+        ({"metrics": {"auc": True}}, "the metric 'auc'"),
+    ],
+)
+def test_what_no_model_can_be(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        ModelManifest(**{"kind": "onnx", "parts": (PART,), **change})
+
+
+@pytest.mark.parametrize("path", ["", "/m", "../m", "a/../m", "a//m", "a\\m", "a\nm", "."])
+def test_a_part_lies_below_its_model(path: str) -> None:
+    with pytest.raises(InvalidRequest):
+        ModelPart(path, ID, 3, "0" * 64)
+
+
+def test_what_json_does_not_have_is_refused_when_it_is_written() -> None:
+    with pytest.raises(InvalidRequest, match="not JSON"):
+        ModelManifest(kind="onnx", parts=(PART,), params={"x": {1, 2}}).encode()

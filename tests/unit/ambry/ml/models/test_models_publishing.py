@@ -1,0 +1,265 @@
+"""Models published, loaded, promoted and rolled back, against a frontend."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.numpy import save_file
+
+from ambry import (
+    AlreadyExists,
+    AmbryClient,
+    BlobNotFound,
+    ChecksumMismatch,
+    DataCorrupt,
+    InvalidRequest,
+    UpdateConflict,
+)
+from ambry.ml import models
+from ambry.ml.models.publishing import kind_of
+from tests.support.named_frontend import named_frontend
+
+_numbers = count()
+WEIGHTS: dict[str, Any] = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, dtype=np.int64)}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
+        yield running
+
+
+@pytest.fixture
+def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
+    with AmbryClient([url]) as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    return f"model-{next(_numbers)}"
+
+
+def test_arrays_come_back_as_they_were(client: AmbryClient, name: str) -> None:
+    made = models.publish(client, name, WEIGHTS, metrics={"auc": 0.9}, code="git:abc", features=["urn:li:(n,a,1,0)"])
+    assert (made.version, made.manifest.kind, str(made)) == ("1.0.0", "safetensors", f"{name}@1.0.0")
+    assert set(made.manifest.framework) == {"python", "numpy", "safetensors"}
+    stored = models.open(client, name)
+    assert (stored.manifest, stored.version, stored.id) == (made.manifest, "1.0.0", made.id)
+    loaded = stored.load()
+    assert {key: (value.dtype, value.tolist()) for key, value in loaded.items()} == {
+        key: (value.dtype, value.tolist()) for key, value in WEIGHTS.items()
+    }
+    assert stored.path().read_bytes()[:8] != b""
+
+
+def test_versions_rise_by_the_part_that_is_asked_for(client: AmbryClient, name: str) -> None:
+    told = [
+        models.publish(client, name, WEIGHTS, version=asked).version
+        for asked in (None, None, "PATCH", "MAJOR", "3.1.4")
+    ]
+    assert told == ["1.0.0", "1.1.0", "1.1.1", "2.0.0", "3.1.4"]
+    with pytest.raises(AlreadyExists):
+        models.publish(client, name, WEIGHTS, version="3.1.4")
+
+
+def test_other_schemas_are_taken_as_they_are(client: AmbryClient, name: str) -> None:
+    client.create_dataset(name, "MONOTONIC")
+    assert [models.publish(client, name, WEIGHTS).version for _ in range(2)] == ["1", "2"]
+
+
+def test_the_same_from_the_same_is_the_same_document(client: AmbryClient, name: str) -> None:
+    first, second = (models.publish(client, f"{name}-{place}", WEIGHTS, note="x") for place in range(2))
+    assert [part.sha256 for part in first.manifest.parts] == [part.sha256 for part in second.manifest.parts]
+    again = models.publish(client, f"{name}-0", WEIGHTS, note="x")
+    assert again.digest == first.digest
+    pinned = models.open(client, f"{name}-0", digest=first.digest)
+    assert pinned.version == "1.1.0"
+    with pytest.raises(ChecksumMismatch, match=first.digest):
+        models.open(client, f"{name}-0", digest="0" * 64)
+
+
+def test_parts_that_are_there_are_not_stored_again(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    save_file(WEIGHTS, tmp_path / "model/weights.safetensors")
+    (tmp_path / "model/config.json").write_text("{}")
+    first = models.publish(client, name, tmp_path / "model")
+    (tmp_path / "model/config.json").write_text('{"a": 1}')
+    sent: list[str] = []
+    put_file = AmbryClient.put_file
+
+    def counted(self: AmbryClient, path: Any, **options: Any) -> Any:
+        sent.append(Path(path).name)
+        return put_file(self, path, **options)
+
+    monkeypatch.setattr(AmbryClient, "put_file", counted)
+    second = models.publish(client, name, tmp_path / "model")
+    assert sent == ["config.json"]
+    assert first.manifest.part("weights.safetensors") == second.manifest.part("weights.safetensors")
+    assert second.manifest.kind == "safetensors"
+
+
+def test_a_part_whose_name_holds_something_else_is_not_reused(client: AmbryClient, name: str) -> None:
+    made = models.publish(client, name, {"x.txt": b"what it says"})
+    part = f"{name}.parts/sha256/{made.manifest.parts[0].sha256}"
+    client.put(b"what it does", name=part)
+    with pytest.raises(DataCorrupt, match="and publish again"):
+        models.publish(client, name, {"x.txt": b"what it says"})
+    assert models.open(client, name).path().read_bytes() == b"what it says"
+
+
+def test_a_directory_comes_back_as_it_was(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    models.publish(client, name, {"a/b.txt": b"1", "c.txt": b"2"})
+    stored = models.open(client, name)
+    with stored.directory() as directory:
+        assert {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*.txt")} == {
+            "a/b.txt": b"1",
+            "c.txt": b"2",
+        }
+    assert not directory.exists()
+    assert stored.path("a/b.txt").read_bytes() == b"1"
+    with pytest.raises(InvalidRequest, match="2 parts"):
+        stored.path()
+    with pytest.raises(InvalidRequest, match="no part"):
+        stored.path("d")
+    with pytest.raises(InvalidRequest, match="files alone"):
+        stored.load()
+
+
+def test_a_link_out_of_a_directory_is_no_part(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/link").symlink_to(tmp_path / "secret")
+    with pytest.raises(InvalidRequest, match="out of the directory"):
+        models.publish(client, name, tmp_path / "model")
+    with pytest.raises(BlobNotFound):
+        client.dataset(name)
+
+
+class Harmful:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_never_loaded_without_trust(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    mark = tmp_path / "was run"
+    models.publish(client, name, {"model.pkl": pickle.dumps(Harmful(mark))})
+    models.publish(client, f"{name}-m", {"MLmodel": b"flavors: {}", "python_model.pkl": pickle.dumps(Harmful(mark))})
+    models.publish(client, f"{name}-c", {"MLmodel": b"flavors: {}", "code/x.py": b"raise SystemExit"})
+    for each in (name, f"{name}-m", f"{name}-c"):
+        with pytest.raises(InvalidRequest, match="trust=True"):
+            models.open(client, each).load()
+    assert not mark.exists()
+    models.open(client, name).load(trust=True)
+    assert mark.exists()
+
+
+def test_nothing_is_pickled_unasked(client: AmbryClient, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="kind='pickle'"):
+        models.publish(client, name, object())
+    assert models.publish(client, name, range(3), kind="pickle").manifest.kind == "pickle"
+    assert models.open(client, name).load(trust=True) == range(3)
+
+
+def test_a_table_of_arrow_is_mapped(client: AmbryClient, name: str) -> None:
+    table = pa.table({"a": [1, 2, 3]})
+    models.publish(client, name, table)
+    assert models.open(client, name).load().equals(table)
+
+
+def test_champions_are_promoted_and_rolled_back(client: AmbryClient, name: str) -> None:
+    first, second = (models.publish(client, name, {"x.txt": data}) for data in (b"1", b"2"))
+    models.promote(client, first.place, who="ann", why="the first")
+    models.promote(client, f"{name}@1.1.0", why="better on the holdout", expected="1.0.0")
+    assert models.open(client, f"{name}@champion").version == second.version
+    with pytest.raises(UpdateConflict):
+        models.promote(client, first.place, expected="1.0.0")
+    models.roll_back(client, name, why="false alarms")
+    assert models.open(client, f"{name}@champion").version == first.version
+    assert [move.why for move in client.alias_history(name, "champion")] == [
+        "false alarms",
+        "better on the holdout",
+        "the first",
+    ]
+    with pytest.raises(BlobNotFound):
+        models.promote(client, f"{name}@9.9.9")
+
+
+def test_lineage_says_what_a_model_was_made_from(client: AmbryClient, name: str) -> None:
+    client.create_dataset(f"{name}-rows", "MONOTONIC")
+    client.put_version(f"{name}-rows", b"rows")
+    first = models.publish(client, name, {"x.txt": b"1"}, snapshot=f"{name}-rows", code="git:1")
+    models.publish(client, name, {"x.txt": b"2"}, parent=first.place, snapshot=f"{name}-rows@1")
+    steps = list(models.lineage(client, name))
+    assert [step.version for step in steps] == [f"{name}@1.1.0", f"{name}@1.0.0"]
+    assert [step.model.manifest.snapshot for step in steps if step.model] == [f"{name}-rows@1"] * 2
+    client.delete(first.place)
+    gone = list(models.lineage(client, name))[-1]
+    assert (gone.version, gone.model) == (f"{name}@1.0.0", None)
+    with pytest.raises(BlobNotFound):
+        models.publish(client, name, {"x.txt": b"3"}, parent=f"{name}@7.0.0")
+
+
+def test_a_watch_follows_an_alias_and_keeps_what_is_good(client: AmbryClient, name: str) -> None:
+    for data in (b"1", b"2", b"broken"):
+        models.publish(client, name, {"x.txt": data})
+    models.promote(client, f"{name}@1.0.0")
+    loaded: list[bytes] = []
+
+    def prepare(model: models.StoredModel) -> None:
+        data = model.path().read_bytes()
+        if data == b"broken":
+            raise InvalidRequest("it cannot be loaded")
+        loaded.append(data)
+
+    with models.ModelWatch(client, name, prepare=prepare, poll_s=0.01) as watch:
+        assert (watch.current.version, loaded) == ("1.0.0", [b"1"])
+        models.promote(client, f"{name}@1.1.0")
+        assert watch.wait("1.1.0", 30)
+        models.promote(client, f"{name}@1.2.0")
+        with pytest.raises(InvalidRequest, match="cannot be loaded"):
+            watch.look()
+        assert watch.current.version == "1.1.0"
+        models.roll_back(client, name)
+        assert watch.look().version == "1.1.0"
+    assert loaded == [b"1", b"2"]
+    with pytest.raises(BlobNotFound):
+        models.ModelWatch(client, name, "challenger")
+
+
+def test_what_is_no_model_is_told(client: AmbryClient, name: str) -> None:
+    client.create_dataset(name)
+    client.put_version(name, b"weights", "1.0.0")
+    with pytest.raises(DataCorrupt, match="no model"):
+        models.open(client, name)
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["a.safetensors", "config.json"], "safetensors"),
+        (["m.onnx"], "onnx"),
+        (["m.skops"], "sklearn"),
+        (["m.joblib"], "pickle"),
+        (["MLmodel", "model.skops"], "mlflow"),
+        (["a.safetensors", "b.onnx"], "files"),
+        (["README.md"], "files"),
+    ],
+)
+def test_files_say_what_they_are(files: list[str], kind: str) -> None:
+    assert kind_of(files) == kind
