@@ -23,38 +23,47 @@ class AheadSpan(NamedTuple):
     end: int
 
 
+class HeldBytes(NamedTuple):
+    """Bytes of the blob from `start` on."""
+
+    start: int
+    data: bytes
+
+
 class ReadAhead:
     """Holds what was fetched last of a blob of `size` bytes, at most `block_size` of it beyond what was asked for."""
 
     def __init__(self, block_size: int, size: int) -> None:
         self._block_size = block_size
         self._size = size
-        self._start = 0
-        self._held = b""
+        self._here = HeldBytes(0, b"")
         self._ahead = 0
-        self._joined = b""
+        self._coming = HeldBytes(0, b"")
+        """What stands before the bytes that are being fetched."""
 
     def held(self, start: int, end: int) -> memoryview:
         """As much as is here of what stands from `start` on; nothing where `start` is not here."""
-        at = start - self._start
-        return memoryview(self._held)[at : at + end - start] if 0 <= at < len(self._held) else memoryview(b"")
+        first, data = self._here
+        at = start - first
+        return memoryview(data)[at : at + end - start] if 0 <= at < len(data) else memoryview(b"")
 
     def missing(self, start: int, end: int) -> AheadSpan:
-        """What to fetch so that `start` to `end` are here; `arrived` is told the bytes."""
-        held_end = self._start + len(self._held)
-        reads_on = self._start <= start <= held_end and (bool(held_end) or not start)
+        """What to fetch so that `start` to `end` are here; `arrived` is told the bytes. Until then nothing else is here."""
+        held_start, held = self._here
+        held_end = held_start + len(held)
+        reads_on = held_start <= start <= held_end and (bool(held_end) or not start)
         self._ahead = min(self._block_size, max(FIRST_AHEAD, 2 * self._ahead)) if reads_on else 0
         first = held_end if reads_on else start
-        self._joined = self._held[start - self._start :] if reads_on else b""
-        self._start = start
+        self._coming = HeldBytes(start, held[start - held_start :] if reads_on else b"")
         return AheadSpan(first, min(self._size, max(end + self._ahead, first + LEAST)))
 
     def arrived(self, data: bytes) -> None:
-        self._held = self._joined + data if self._joined else data
+        start, before = self._coming
+        self._here = HeldBytes(start, before + data if before else data)
 
     def went_by(self, end: int) -> None:
         """Bytes up to `end` went straight to the reader, who may read on from there."""
-        self._start, self._held = end, b""
+        self._here = HeldBytes(end, b"")
 
 
 class InOrder:

@@ -24,6 +24,7 @@ from ambry.errors import (
     PreconditionFailed,
     ProtocolViolation,
     RangeNotSatisfiable,
+    Unavailable,
 )
 from ambry.rest import names
 
@@ -236,6 +237,12 @@ class BlobDownload:
         return PeerConnectionLost(
             f"the connection broke at byte {self.position} of {self.stop} of {self.subject}; "
             "the data so far is incomplete"
+        )
+
+    def given_up(self) -> Unavailable:
+        """The error for a read behind one that never came to its end."""
+        return Unavailable(
+            f"a read of {self.subject} was given up before byte {self.position}, and what it had is lost: get the blob anew"
         )
 
     def _finish(self) -> None:

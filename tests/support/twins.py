@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 from ambry import AmbryClient, AsyncAmbryClient, RetryPolicy
@@ -65,7 +64,7 @@ class Blocking:
     def _call(self, method: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
-            if inspect.isasyncgen(result):
+            if isinstance(result, AsyncIterator) and type(result).__name__ not in WRAPPED:
                 return self._iterate(result)
             return self._wrap(self._runner.run(result) if isinstance(result, Coroutine) else result)
 

@@ -55,8 +55,10 @@ class AsyncChangesFeed:
         bears = (self._timeout or self._calls._timeout).read
         # A now is known at once, so that no change is left out where a request that waits is lost.
         wait_s = int(min(wire.WAIT_MAX_S, bears * 2 / 3)) if self._follow and self._page.token else 0
-        self._page = await self._calls._ask(self._request(wait_s), None, wire.parse_changes, self._timeout)
-        self._left.extend(self._page.changes)
+        page = await self._calls._ask(self._request(wait_s), None, wire.parse_changes, self._timeout)
+        # In this order: what is interrupted in between comes again, and is never left out.
+        self._left.extend(page.changes)
+        self._page = page
 
     def _request(self, wait_s: int) -> ApiRequest:
         calls = self._calls

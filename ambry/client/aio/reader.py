@@ -59,6 +59,8 @@ class AsyncBlobReader:
         self._pace = pace
         self._sleep = sleep
         self._failure: AmbryError | None = None
+        self._reads = False
+        """Whether a read began that did not come to its end: what it had would be missing."""
         self._response: AsyncResponse | None = response
         self._closed = False
         if not download.remaining:
@@ -89,35 +91,38 @@ class AsyncBlobReader:
     async def read(self, n: int | None = -1, /) -> bytes:
         """Exactly `n` bytes, or all that remain if those are fewer or `n` is negative; b"" at the end.
 
-        Raises ChecksumMismatch, or Unavailable when the rest cannot be had.
+        Raises ChecksumMismatch, or Unavailable when the rest cannot be had. What a read had that raised, or was given up, is
+        lost, so that all later ones raise too.
         """
-        self._check_open()
         left = self._download.remaining if n is None or n < 0 else min(n, self._download.remaining)
+        self._begin()
         pieces: list[bytes] = []
         while left:
             piece = await self._read_piece(min(left, PIECE))
             pieces.append(piece)
             left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        found = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._reads = False
+        return found
 
     async def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill `buffer`; how many bytes there were for it. Raises as `read` does."""
-        self._check_open()
         view = memoryview(buffer).cast("B")
+        self._begin()
         wanted = min(len(view), self._download.remaining)
         filled = 0
         while filled < wanted:
             piece = await self._read_piece(min(wanted - filled, PIECE))
             view[filled : filled + len(piece)] = piece
             filled += len(piece)
+        self._reads = False
         return filled
 
-    async def iter_chunks(self, size: int = 1 << 20) -> AsyncIterator[bytes]:
-        """The rest in chunks of `size` bytes; the last may be shorter."""
+    def iter_chunks(self, size: int = 1 << 20) -> AsyncIterator[bytes]:
+        """The rest in chunks of `size` bytes; the last may be shorter. Raises as `read` does, whenever it is asked on."""
         if size < 1:
             raise ValueError(f"size must be positive, not {size}")
-        while chunk := await self.read(size):
-            yield chunk
+        return _Chunks(self, size)
 
     async def close(self) -> None:
         """Stop reading. What was not read is not verified."""
@@ -140,12 +145,19 @@ class AsyncBlobReader:
                     raise self._download.cut()
             except AmbryError as error:
                 self._drop(error)
-                self._response = await self._reopen(error)
+                self._response = await self._reopened(error)
             else:
                 self._received(piece)
                 if (delay_s := self._pace.passed(len(piece))) and self._download.remaining:
                     await self._sleep(delay_s)
                 return piece
+
+    async def _reopened(self, failure: AmbryError) -> AsyncResponse:
+        try:
+            return await self._reopen(failure)
+        except AmbryError as error:
+            self._failure = error
+            raise
 
     def _received(self, piece: bytes) -> None:
         try:
@@ -171,8 +183,26 @@ class AsyncBlobReader:
             self._response.abort(failure)
             self._response = None
 
-    def _check_open(self) -> None:
+    def _begin(self) -> None:
         if self._closed:
             raise ValueError("this reader is closed")
         if self._failure is not None:
             raise self._failure
+        if self._reads:
+            self._drop()
+            raise self._download.given_up()
+        self._reads = True
+
+
+class _Chunks(AsyncIterator[bytes]):
+    """No generator, which would have ended when it raised."""
+
+    def __init__(self, reader: AsyncBlobReader, size: int) -> None:
+        self._reader = reader
+        self._size = size
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._reader.read(self._size)
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk

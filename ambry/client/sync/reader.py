@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ambry.client.model import BlobInfo
@@ -62,6 +63,8 @@ class BlobReader(io.BufferedIOBase):
         self._download = download
         self._reopen = reopen
         self._failure: AmbryError | None = None
+        self._reads = False
+        """Whether a read began that did not come to its end: what it had would be missing."""
         self._response: SyncResponse | None = response
         if not download.remaining:
             self._finish()
@@ -82,16 +85,19 @@ class BlobReader(io.BufferedIOBase):
     def read(self, n: int | None = -1, /) -> bytes:
         """Exactly `n` bytes, or all that remain if those are fewer or `n` is negative; b"" at the end.
 
-        Raises ChecksumMismatch, or Unavailable when the rest cannot be had.
+        Raises ChecksumMismatch, or Unavailable when the rest cannot be had. What a read had that raised, or was given up, is
+        lost, so that all later ones raise too.
         """
-        self._check_open()
         left = self._download.remaining if n is None or n < 0 else min(n, self._download.remaining)
+        self._begin()
         pieces: list[bytes] = []
         while left:
             piece = self._read_piece(min(left, PIECE))
             pieces.append(piece)
             left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        found = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._reads = False
+        return found
 
     def read1(self, n: int = -1, /) -> bytes:
         """As `read`, but at most one piece of 1 MiB."""
@@ -99,23 +105,23 @@ class BlobReader(io.BufferedIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill `buffer`, without a copy in between; how many bytes there were for it. Raises as `read` does."""
-        self._check_open()
         view = memoryview(buffer).cast("B")
+        self._begin()
         wanted = min(len(view), self._download.remaining)
         filled = 0
         while filled < wanted:
             filled += self._fill(view[filled : min(wanted, filled + PIECE)])
+        self._reads = False
         return filled
 
     def readinto1(self, buffer: WriteableBuffer, /) -> int:
         return self.readinto(memoryview(buffer).cast("B")[:PIECE])
 
     def iter_chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """The rest in chunks of `size` bytes; the last may be shorter."""
+        """The rest in chunks of `size` bytes; the last may be shorter. Raises as `read` does, whenever it is asked on."""
         if size < 1:
             raise ValueError(f"size must be positive, not {size}")
-        while chunk := self.read(size):
-            yield chunk
+        return iter(partial(self.read, size), b"")
 
     def close(self) -> None:
         """Stop reading. What was not read is not verified."""
@@ -152,7 +158,14 @@ class BlobReader(io.BufferedIOBase):
                 raise self._download.cut()
             except AmbryError as error:
                 self._drop(error)
-                self._response = self._reopen(error)
+                self._response = self._reopened(error)
+
+    def _reopened(self, failure: AmbryError) -> SyncResponse:
+        try:
+            return self._reopen(failure)
+        except AmbryError as error:
+            self._failure = error
+            raise
 
     def _received(self, piece: bytes | memoryview) -> None:
         try:
@@ -180,8 +193,12 @@ class BlobReader(io.BufferedIOBase):
             self._response.abort(failure)
             self._response = None
 
-    def _check_open(self) -> None:
+    def _begin(self) -> None:
         if self.closed:
             raise ValueError("this reader is closed")
         if self._failure is not None:
             raise self._failure
+        if self._reads:
+            self._drop()
+            raise self._download.given_up()
+        self._reads = True

@@ -26,6 +26,7 @@ from ambry import (
     RetryPolicy,
     Timeout,
     TooLarge,
+    TransferConfig,
     Unavailable,
 )
 from ambry.client.part_file import PartFile
@@ -137,6 +138,58 @@ def test_bytes_that_do_not_have_the_digest_are_not_handed_out(stub: StubFrontend
             pass
     with pytest.raises(ChecksumMismatch):
         reader.read()  # Not an end: a loop that goes on must not take the blob for complete.
+
+
+class _Interrupt(BaseException):
+    """As a Ctrl-C, or the cancelling of a task."""
+
+
+@pytest.mark.parametrize("way", ["read", "readinto", "chunks"])
+@pytest.mark.parametrize("asked", [None, (1, None)])
+def test_a_read_that_was_given_up_is_not_followed_by_the_rest_of_the_blob(
+    stub: StubFrontend, twins: Twins, way: str, asked: tuple[int, int | None] | None
+) -> None:
+    # What it had was gone, the next read began behind it, and even the digest was right.
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        twins.clock.now += seconds
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise _Interrupt
+
+    async def pause(seconds: float) -> None:
+        sleep(seconds)
+
+    client = twins.connect(
+        stub.url,
+        transfer=TransferConfig(max_bandwidth=1 << 20),
+        _clock=twins.clock,
+        _sleep=sleep if twins.kind == "sync" else pause,
+    )
+    reader = client.get(stub.add(DATA), range=asked)
+    chunks = reader.iter_chunks(len(DATA))
+    buffer = bytearray(len(DATA))
+    read = {"read": reader.read, "readinto": lambda: reader.readinto(buffer), "chunks": lambda: next(chunks)}[way]
+    with pytest.raises(_Interrupt):
+        read()
+    for again in (read if twins.kind == "sync" or way != "chunks" else reader.read, reader.read, reader.read):
+        with pytest.raises(Unavailable, match="get the blob anew"):
+            again()
+
+
+def test_a_read_that_failed_stays_failed(stub: StubFrontend, twins: Twins) -> None:
+    # Its bytes were lost, and the next read went on behind them as soon as there was a retry to be had again.
+    client = twins.connect(stub.url, retry=RetryPolicy(base=0.0, max_attempts=1))
+    stub.fail("GET", "cut", after=1_000_000)
+    stub.fail("GET", "status", status=503)
+    reader = client.get(stub.add(DATA))
+    with pytest.raises(Unavailable) as first:
+        reader.read()
+    for again in (reader.read, lambda: next(reader.iter_chunks(10)), lambda: reader.readinto(bytearray(10))):
+        with pytest.raises(Unavailable) as later:
+            again()
+        assert later.value is first.value
 
 
 def test_verification_can_be_relaxed(stub: StubFrontend, twins: Twins) -> None:
