@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, connecting, container_place, date_of, without_bounds
+from ambry.cli.arguments import (
+    NO_BOUND,
+    OUTPUT,
+    ChosenCluster,
+    as_quota,
+    connecting,
+    container_place,
+    date_of,
+    without_bounds,
+)
 from ambry.cli.output import show_fields, show_rows
 
 if TYPE_CHECKING:
@@ -187,11 +196,27 @@ def create_container(name: str, cluster: ChosenCluster, output: str, **options: 
     type=int,
     help="Only if it is still at this snapshot_version, as `show` tells it.",
 )
+@click.option(
+    "--unsay-private",
+    is_flag=True,
+    help="As if neither --private nor --no-private had ever been said: private, but where no keys are asked for.",
+)
 @container_settings
 @connecting
 @OUTPUT
-def set_container(name: str, cluster: ChosenCluster, output: str, snapshot_version: int | None, **options: Any) -> None:
+def set_container(
+    name: str,
+    cluster: ChosenCluster,
+    output: str,
+    snapshot_version: int | None,
+    unsay_private: bool,
+    **options: Any,
+) -> None:
     """Change what holds in a container; what is not said stays."""
+    if unsay_private:
+        if options["private"] is not None:
+            raise click.UsageError("--unsay-private, or --private or --no-private: one of them")
+        options["private"] = NO_BOUND
     with cluster.connect() as client:
         account, name = container_place(client, name)
         _show_one(client.update_container(account, name, snapshot_version=snapshot_version, **said(options)), output)

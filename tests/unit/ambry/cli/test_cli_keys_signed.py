@@ -203,6 +203,20 @@ def test_lists_show_what_keys_may_ask_for_and_a_second_key_of_a_name_is_told(she
     assert by_name.exit_code == 2 and "ambry key ls" in by_name.stderr
 
 
+def test_what_was_said_of_privacy_can_be_unsaid(shell: Shell) -> None:
+    """--private was another thing than what stood there before --no-private."""
+    shell.client().create_container("default", "c")
+
+    def told(*said: str) -> object:
+        changed = shell("container", "set", "default/c", *said, "--json")
+        assert changed.exit_code == 0, changed.output
+        with shell.client() as client:
+            return client.container("default", "c").settings.is_private
+
+    assert [told(said) for said in ("--no-private", "--private", "--unsay-private")] == [False, True, None]
+    assert shell("container", "set", "default/c", "--private", "--unsay-private").exit_code == 2
+
+
 def test_a_key_expires_on_a_day_that_is_said(shell: Shell) -> None:
     day = f"{datetime.now(UTC).year + 1}-01-31"
     for said, expires in ((day, f"{day}T00:00+00:00"), (f"{day}T12:00:00+01:00", f"{day}T11:00+00:00")):
