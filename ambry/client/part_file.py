@@ -69,7 +69,11 @@ class PartFile:
         self._found_again = handle is not None
         if handle is None:
             self.path = self.path.with_suffix(f".{unique}.part")
-            handle = LockedFile(self.path, 0o666, new=True)
+            try:
+                handle = LockedFile(self.path, 0o666, new=True)
+            except OSError as error:
+                error.filename = str(self.target.parent)  # Nobody knows the name that was tried.
+                raise
         self._handle = handle
         self.size = os.fstat(handle.fileno()).st_size
 

@@ -123,6 +123,19 @@ def test_files_of_broken_transfers_are_no_part_of_a_folder(home: str) -> None:
     assert steps("sync", "f", home) == [("copied", f"{home}/x")]
 
 
+def test_what_stands_in_the_way_and_is_no_file_is_not_written_to(home: str) -> None:
+    """A pipe below the folder was waited at, and a link to a device written through."""
+    write("f", x=b"1", y=b"2")
+    said("sync", "f", home)
+    Path("g").mkdir()
+    Path("g/x").symlink_to("/dev/null")
+    for command in (("sync", home, "g"), ("cp", "-r", f"{home}/", "g"), ("cp", f"{home}/x", "g/")):
+        done = run(*command)
+        assert done.exit_code == 2 and "g/x is a device or a pipe" in done.stderr, command
+        assert Path("g/x").is_symlink()
+    assert Path("g/y").read_bytes() == b"2", "the others are there"
+
+
 @pytest.mark.parametrize("args", [["f", "g"], ["-", "ambry://a/b/c"], ["ambry://a/b/*", "f"]])
 def test_sides_that_are_no_folders_are_refused(args: list[str]) -> None:
     assert run("sync", *args).exit_code == 2

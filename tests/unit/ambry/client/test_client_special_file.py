@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def test_links_to_what_is_open_lead_to_its_descriptor(tmp_path: Path) -> None:
     ]
     assert own_descriptor("/dev/fd/7") == own_descriptor(f"/proc/{os.getpid()}/fd/7") == 7
     assert own_descriptor("/proc/1/fd/7") is None, "that is another process's"
+
+
+def test_a_folder_that_takes_no_file_is_named_and_not_a_name_that_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was `out.ID.3cef....part: Permission denied`."""
+
+    def refused(*asked: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(asked[0]))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(PermissionError) as told:
+        PartFile(tmp_path / "out", ID, overwrite=False, unique="u")
+    assert told.value.filename == str(tmp_path)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
