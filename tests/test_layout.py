@@ -933,6 +933,7 @@ COVERED_BY = {
     "ambry/client/wire/accounts.py": (CLIENT + "test_client_accounts.py", "pure parts of accounts"),
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/aio/pacing.py": (CLIENT + "test_client_put.py", "every kind of body is sent"),
+    "ambry/client/sync/crew.py": (CLIENT + "test_client_sync_crew.py", "threads of the blocking client"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
     "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),

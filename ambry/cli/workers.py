@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-T = TypeVar("T")
+from ambry.client.sync.crew import LEAVE_S, Crew
 
-LEAVE_S = 2.0
-"""How long an interrupted command waits for its threads; what they leave is what a killed command leaves."""
+T = TypeVar("T")
 
 
 class WorkersStopped(Exception):
@@ -24,6 +23,7 @@ class Workers:
         self.lock = threading.Lock()
         """For what those who do things share."""
         self._stop = threading.Event()
+        self._crew = Crew()
         self._failure: BaseException | None = None
 
     def check(self) -> None:
@@ -40,6 +40,7 @@ class Workers:
         waiting = iter(things)
 
         def work() -> None:
+            self._crew.take_in()
             try:
                 while not self._stop.is_set():
                     with self.lock:
@@ -62,8 +63,10 @@ class Workers:
                 thread.join()
         except BaseException:
             self._stop.set()
+            self._crew.leave()
             for thread in threads:
-                thread.join(LEAVE_S / self._count)
+                if thread.ident is not None:
+                    thread.join(LEAVE_S / self._count)
             raise
         if self._failure is not None:
             raise self._failure

@@ -6,7 +6,7 @@ import threading
 
 
 class Stopped(Exception):
-    """Another part failed."""
+    """Another part failed, or whoever waits for all of them was interrupted."""
 
 
 class FileMove:

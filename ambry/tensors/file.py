@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ambry.checksum import Buffer, new_digester
 from ambry.client.model import BlobInfo
 from ambry.client.refs import Ref, found_as
+from ambry.client.sync import waiting
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import ChecksumMismatch, InvalidRequest
 from ambry.ids import BlobId
@@ -78,17 +78,17 @@ class TensorFile:
             self._into(offset, data)
         return data
 
-    def fill(self, memory: memoryview, pool: ThreadPoolExecutor) -> None:
+    def fill(self, memory: memoryview, at_once: int) -> None:
         """All bytes of the file into this memory, which has its size: several parts at a time, verified by the blob's digest.
 
         Raises ChecksumMismatch; then nobody may use what is there.
         """
         starts = range(0, self.info.size, PART_BYTES)
-        list(pool.map(lambda start: self._part(memory, start), starts))
+        waiting.at_once(lambda start: self._part(memory, start), starts, at_once, nothing)
         if self.info.checksum:
             self._verify([memory])
 
-    def fill_arrays(self, arrays: Mapping[str, memoryview], pool: ThreadPoolExecutor) -> None:
+    def fill_arrays(self, arrays: Mapping[str, memoryview], at_once: int) -> None:
         """The bytes of tensors into memory of their sizes, by their names; small ones several at a time.
 
         Where these are all tensors of the file, they are verified by the blob's digest. Raises ChecksumMismatch; nobody may use
@@ -97,7 +97,7 @@ class TensorFile:
         tensors = self.header.tensors
         fills = [Fill(tensors[name].begin, memory) for name, memory in arrays.items() if len(memory)]
         fills.sort(key=lambda each: each.offset)
-        list(pool.map(self._fill, _requests(fills)))
+        waiting.at_once(self._fill, list(_requests(fills)), at_once, nothing)
         if self.info.checksum and arrays.keys() == tensors.keys():
             self._verify([self._head, *(each.memory for each in fills)])
 
@@ -132,6 +132,10 @@ class TensorFile:
             for name in names
             for tensor in (self.header.tensors[name],)
         }
+
+
+def nothing() -> None:
+    """Of what must be done before threads that stop are waited for."""
 
 
 def _requests(fills: Sequence[Fill]) -> Iterator[list[Fill]]:

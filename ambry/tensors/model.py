@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from posixpath import dirname, join
 from types import TracebackType
 from typing import Any, Self
 
 from ambry.client.refs import SCHEME, NameRef, Ref, parse_uri
+from ambry.client.sync import waiting
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest, must_have
-from ambry.tensors.file import TensorFile
+from ambry.tensors.file import TensorFile, nothing
 from ambry.tensors.frameworks import Framework, check_framework, memory_of
 from ambry.tensors.header import TensorInfo, parse_index
 from ambry.tensors.spans import Index
@@ -98,11 +98,10 @@ class TensorModel:
 
         Raises KeyError, ChecksumMismatch.
         """
-        with ThreadPoolExecutor(at_once, thread_name_prefix="ambry-tensors") as pool:
-            if names is not None:
-                wanted = list(names)
-                return dict(zip(wanted, pool.map(self.get, wanted), strict=True))
-            return self._load_all(pool)
+        if names is not None:
+            wanted = list(names)
+            return dict(zip(wanted, waiting.at_once(self.get, wanted, at_once, nothing), strict=True))
+        return self._load_all(at_once)
 
     def load_into(self, arrays: Mapping[str, Any], *, at_once: int = AT_ONCE) -> None:
         """These tensors into memory that is there already: arrays of numpy or tensors of torch, by the names of the tensors.
@@ -117,17 +116,16 @@ class TensorModel:
             tensor = self._file(name).header.tensors[name]
             memory = memory_of(name, array, tensor.dtype, tensor.shape)
             of_files.setdefault(self._file_of[name], {})[name] = memory
-        with ThreadPoolExecutor(at_once, thread_name_prefix="ambry-tensors") as pool:
-            for file_name, memories in of_files.items():
-                self._files[file_name].fill_arrays(memories, pool)
+        for file_name, memories in of_files.items():
+            self._files[file_name].fill_arrays(memories, at_once)
 
-    def _load_all(self, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    def _load_all(self, at_once: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for file_name in dict.fromkeys(self._file_of.values()):
             of_file = [name for name, where in self._file_of.items() if where == file_name]
             file = self._file(of_file[0])
             memory = memoryview(bytearray(file.info.size))
-            file.fill(memory, pool)
+            file.fill(memory, at_once)
             found |= file.views(memory, of_file, self._framework)
         return {name: found[name] for name in self._file_of}
 

@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -59,6 +60,17 @@ class WholeHeadResponse(http.client.HTTPResponse):
                 self.fp = stream
 
 
+def plain_headers(raw: http.client.HTTPResponse) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    # As they were parsed: whatever else gives them goes through the rules of e-mail for each.
+    for name, value in raw.headers.raw_items():
+        # http.client reads Latin-1; what was sent is UTF-8.
+        text = value if value.isascii() else value.encode("latin-1", "surrogateescape").decode("utf-8", "replace")
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
 class KeptConnection:
     """One connection, and since when it has been idle."""
 
@@ -98,6 +110,13 @@ class KeptConnection:
     def answered(self) -> bool:
         """Whether there is something to read now: an early answer, or the end of the connection."""
         return _readable(self.http.sock)
+
+    def interrupt(self) -> None:
+        """Whoever sends or receives on it sees its end."""
+        if (sock := self.http.sock) is not None:
+            with suppress(OSError):
+                # Not that of an SSLSocket, which forgets its TLS while another thread is in it.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.http.close()

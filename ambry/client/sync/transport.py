@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
 from ambry.client.proxies import Proxies
-from ambry.client.sync.pool import ConnectionPool, KeptConnection
+from ambry.client.sync.crew import current, waiting_for
+from ambry.client.sync.pool import ConnectionPool, KeptConnection, plain_headers
 from ambry.client.sync.waiting import Sleep
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
@@ -45,7 +46,7 @@ class SyncResponse:
         self._connection = connection
         self._raw = raw
         self.status = raw.status
-        self.headers: Headers = _normal(raw)
+        self.headers: Headers = plain_headers(raw)
         self._cut = False
         self._watch = watch
         if watch is not None:
@@ -59,13 +60,14 @@ class SyncResponse:
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; fewer, or none, only when the connection ended. Raises Unavailable, RequestTimeout."""
         self._check_process()
-        try:
-            data = self._raw.read(size)
-        except http.client.IncompleteRead as cut:
-            self._cut = True
-            data = cut.partial
-        except (OSError, http.client.HTTPException, ValueError) as cause:
-            raise _translate(cause, self._connection.endpoint) from cause
+        with waiting_for(self._connection):
+            try:
+                data = self._raw.read(size)
+            except http.client.IncompleteRead as cut:
+                self._cut = True
+                data = cut.partial
+            except (OSError, http.client.HTTPException, ValueError) as cause:
+                raise _translate(cause, self._connection.endpoint) from cause
         if self._watch is not None:
             self._watch.received(len(data))
         return data
@@ -73,12 +75,13 @@ class SyncResponse:
     def readinto(self, buffer: memoryview) -> int:
         """As `read`, into `buffer`."""
         self._check_process()
-        try:
-            size = self._raw.readinto(buffer)
-        except http.client.IncompleteRead:
-            return 0
-        except (OSError, http.client.HTTPException, ValueError) as cause:
-            raise _translate(cause, self._connection.endpoint) from cause
+        with waiting_for(self._connection):
+            try:
+                size = self._raw.readinto(buffer)
+            except http.client.IncompleteRead:
+                return 0
+            except (OSError, http.client.HTTPException, ValueError) as cause:
+                raise _translate(cause, self._connection.endpoint) from cause
         if self._watch is not None:
             self._watch.received(size)
         return size
@@ -154,9 +157,10 @@ class SyncTransport:
         fresh = upload is not None and not upload.body.replayable
         connection = self._connect(endpoint, timeout, self._remaining(deadline), fresh=fresh)
         try:
-            whole = self._send(connection, request, headers, upload, deadline)
-            connection.set_timeout(_least(timeout.read, self._remaining(deadline)))
-            raw = connection.http.getresponse()
+            with waiting_for(connection):
+                whole = self._send(connection, request, headers, upload, deadline)
+                connection.set_timeout(_least(timeout.read, self._remaining(deadline)))
+                raw = connection.http.getresponse()
         except BaseException as cause:
             connection.close()
             if isinstance(cause, _SourceError):
@@ -182,6 +186,8 @@ class SyncTransport:
 
     def give_back(self, connection: KeptConnection) -> None:
         """Keep a connection for the next request."""
+        if (crew := current()) is not None:
+            crew.done()
         connection.idle_since = self._clock.monotonic()
         connection.used = True
         if connection.pid != os.getpid() or not self._current().put(connection):
@@ -317,17 +323,6 @@ def _passing(upload: BlobUpload, sleep: Sleep) -> Generator[memoryview, None, No
         upload.ended()
     except Exception as cause:
         raise _SourceError(cause) from cause
-
-
-def _normal(raw: http.client.HTTPResponse) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    # As they were parsed: whatever else gives them goes through the rules of e-mail for each.
-    for name, value in raw.headers.raw_items():
-        # http.client reads Latin-1; what was sent is UTF-8.
-        text = value if value.isascii() else value.encode("latin-1", "surrogateescape").decode("utf-8", "replace")
-        key = name.lower()
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
 
 
 def _least(seconds: float, remaining_s: float | None) -> float:

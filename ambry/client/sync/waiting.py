@@ -9,13 +9,23 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+from ambry.client.sync.crew import Crew, current, waiting_for
 from ambry.clock import SystemClock
 
 ASYNCHRONOUS = False
 
 Sleep = Callable[[float], None]
 
-pause: Sleep = SystemClock().sleep
+_sleep: Sleep = SystemClock().sleep
+
+
+def pause(seconds: float) -> None:
+    """Raises Stopped where the thread is of a crew that leaves."""
+    if (crew := current()) is None:
+        _sleep(seconds)
+    else:
+        crew.pause(seconds)
+
 
 FileBase = io.BufferedIOBase
 """What a file is made of here: whatever takes a binary file takes it."""
@@ -38,18 +48,12 @@ def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> 
 def at_once(call: Callable[[Item], T], items: Sequence[Item], limit: int, stop: Callable[[], None]) -> list[T]:
     """The results of `call` for all items, in their order, at most `limit` at a time, each in a thread.
 
-    The first failure is raised when none goes on any more; `stop` is called before they are waited for.
+    The first failure is raised when none goes on any more; `stop` is called before they are waited for, and what they wait for
+    is interrupted.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(limit, len(items)), thread_name_prefix="ambry") as pool:
-        futures = [pool.submit(call, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            stop()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    crew = Crew()
+    with waiting_for(crew):
+        return crew.run(call, items, limit, stop)
 
 
 class SyncMemoryGate:
@@ -71,15 +75,22 @@ class SyncMemoryGate:
             self._begin()
         size = min(size, self._limit)
         changed = self._changed
-        with changed:
-            changed.wait_for(lambda: self._free >= size)
-            self._free -= size
+        crew, taken = current(), 0
         try:
+            with waiting_for(self), changed:
+                changed.wait_for(lambda: self._free >= size or (crew is not None and crew.leaves))
+                if self._free >= size:
+                    self._free, taken = self._free - size, size
             yield
         finally:
             with changed:
-                self._free += size
+                self._free += taken
                 changed.notify_all()
+
+    def interrupt(self) -> None:
+        """Let those who were told to leave look again."""
+        with self._changed:
+            self._changed.notify_all()
 
 
 def together(calls: Iterable[T]) -> tuple[T, ...]:
