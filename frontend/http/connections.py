@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from ambry.errors import AmbryError, RequestTimeout
-from ambry.service.listener import TCP_CLOSE, bound_unsent, confirmed, state_of, unconfirmed
+from ambry.service.listener import TCP_CLOSE, state_of, unconfirmed
 from ambry.service.logs import get_logger
 from frontend.http.admission import Patience
 from frontend.http.gone import GONE
 from frontend.http.handler import Handler
 from frontend.http.short import Begun, ShortAnswer
+from frontend.http.taken import TakenSoFar
 
 if TYPE_CHECKING:
     from frontend.http.inlet import Inlet
@@ -34,8 +35,6 @@ log = get_logger()
 READ_BYTES = 16 << 10
 """Read at a time, as long as nobody has taken memory for more."""
 READ_BYTES_LARGE = 256 << 10
-UNSENT_BYTES, TAKEN_BYTES = 16 << 10, 64 << 10
-"""What the kernel takes of answers beyond what it could send already, until the client has taken so much."""
 ASK_AFTER_S = 1.0
 ASKED_MAX = 4
 """When a client that floods us is asked whether it is there, for the first time, and how often at most."""
@@ -45,9 +44,9 @@ class Connection(asyncio.BufferedProtocol):
     """What the event loop talks to."""
 
     __slots__ = (
-        "_ask_at", "_asked", "_heard", "_lingering", "_taken", "_unheard", "begun", "broken", "client", "handler",
-        "head_charged", "head_deadline", "inlet", "looked_at", "patience", "paused", "server", "short", "transport", "unsent",
-        "view",
+        "_ask_at", "_asked", "_heard", "_lingering", "_unheard", "begun", "broken", "client", "handler",
+        "head_charged", "head_deadline", "inlet", "looked_at", "patience", "paused", "server", "short", "taken", "transport",
+        "unsent", "view",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -72,8 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         """How often it was told something to find out whether anybody is there."""
         self._ask_at = 0.0
         """When to do so again, on the event loop's clock; 0 for nothing that has begun."""
-        self._taken = False
-        """Whether its client has taken enough for the kernel to be let take more."""
+        self.taken = TakenSoFar()
         self._lingering: asyncio.Future[None] | None = None
         self.head_charged = 0
         """Bytes of heads, and of trailers, that the server's account knows of."""
@@ -339,9 +337,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self.paused = False
         self.server.slow.discard(self)
-        if not self._taken and confirmed(self.transport) >= TAKEN_BYTES:
-            self._taken = True
-            bound_unsent(self.transport.get_extra_info("socket"), 0)
+        self.taken.look(self.transport)
         if self.patience is not None:
             self.patience.moved(self.unsent)
         if (short := self.short) is not None and short.handed:  # and not what TLS itself had to send before

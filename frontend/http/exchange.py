@@ -163,6 +163,17 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
             wait_s -= step_s
 
     async def _write(self, response: web.StreamResponse, data: Buffer) -> None:
+        connection = self.connection
+        if len(data) > WHOLE_BYTES and connection is not None and self._in_tls:
+            data, admission = memoryview(data), connection.server.admission
+            while (given := connection.taken.gives(connection.transport, len(data), among=admission.connections)) < len(
+                data
+            ):
+                await self._put(response, data[:given])
+                data = data[given:]
+        await self._put(response, data)
+
+    async def _put(self, response: web.StreamResponse, data: Buffer) -> None:
         await response.write(data)
         await self.http.writer.drain()
         if self.http.transport is None:

@@ -24,11 +24,12 @@ from ambry.service.tls import ReloadingTls
 from ambry.service.turned_away import TurnedAway
 from frontend import metrics
 from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
-from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, UNSENT_BYTES, Connection
+from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
 from frontend.http.handler import Handler
 from frontend.http.proxies import TrustedProxies
 from frontend.http.refusals import PARSER_LIMITS
 from frontend.http.short import Shortcut
+from frontend.http.taken import UNSENT_BYTES
 from frontend.http.turns import Portions, Turns
 from frontend.http.wire import answer_head
 

@@ -3,8 +3,9 @@
     python -m tests.bench.crowds [--count 2000] [--seconds 6] [--rounds 3] [--only WORD ...] [--clear | --tls]
 
 Starts a datacenter that asks for keys for each of both, in the clear and in TLS. The honest client puts and gets 4 KiB on a
-connection in use. The crowds are those of tests/support/standing_crowd.py. The ratio is the median of the rounds', in each of
-which both follow each other; on a machine that others use it says little, so the frontend's CPU seconds stand beside it.
+connection in use. The crowds are those of tests/support/standing_crowd.py. It is measured when the
+frontend does next to nothing by itself, if that comes. The ratio is the median of the rounds', in each of which both follow
+each other; on a machine that others use it says little, so the frontend's cores stand beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +33,8 @@ GONE_S = 60.0
 COMING_S = 4.0
 """What those who came last asked for is still being done."""
 SETTLE_S = 6.0
+QUIET_CORES, QUIET_WITHIN_S = 0.05, 40
+"""When what those who came asked for is done, and how long that is waited for."""
 
 
 def p99_ms(seen: Others) -> float:
@@ -43,6 +47,18 @@ def cpu_s(pid: int) -> float:
     """Seconds that a process had of a processor."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def settle(pid: int) -> float:
+    """Wait until a process does next to nothing, or for QUIET_WITHIN_S; how many cores it had in the last second."""
+    cores = 0.0
+    for _ in range(QUIET_WITHIN_S):
+        began, before = time.monotonic(), cpu_s(pid)
+        time.sleep(1.0)
+        cores = (cpu_s(pid) - before) / (time.monotonic() - began)
+        if cores <= QUIET_CORES:
+            break
+    return cores
 
 
 def measure(cluster: LocalCluster, arguments: argparse.Namespace, *, tls: bool) -> None:
@@ -60,13 +76,15 @@ def measure(cluster: LocalCluster, arguments: argparse.Namespace, *, tls: bool) 
         )
         if arguments.only and not any(word in kind.name for word in arguments.only):
             continue
-        quiet, coming, among, busy = [], [], [], []
+        quiet, coming, among, busy, left = [], [], [], [], []
         failures: list[str] = []
         with memory_of(front.pid) as peak:
             for _ in range(arguments.rounds):
+                settle(front.pid)
                 quiet.append(p99_ms(honest.look(arguments.seconds)))
                 with standing(kind):
                     coming.append(p99_ms(honest.look(COMING_S)))
+                    left.append(settle(front.pid))
                     began = cpu_s(front.pid)
                     seen = honest.look(arguments.seconds)
                     busy.append((cpu_s(front.pid) - began) / sum(seen.seconds))
@@ -81,7 +99,7 @@ def measure(cluster: LocalCluster, arguments: argparse.Namespace, *, tls: bool) 
             f"{kind.name}: p99 {statistics.median(quiet):.1f} -> {statistics.median(coming):.1f} (just come) -> "
             f"{statistics.median(among):.1f} ms, x {ratio:.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f}), {'held' if ratio <= BAR else 'MISSED'}; "
-            f"{statistics.median(busy):.2f} cores; "
+            f"{statistics.median(left):.2f} cores before, {statistics.median(busy):.2f} meanwhile; "
             f"memory {peak.before_mib:.0f} -> {peak.most_mib:.0f} -> {after:.0f} MiB; {len(failures)} failed {failures[:3]}",
             flush=True,
         )

@@ -17,6 +17,7 @@ from ambry.service.tls import ReloadingTls, TlsSection, front_context
 from frontend.http.body import ClientGone, body_of
 from frontend.http.exchange import APART_BYTES, WHOLE_BYTES, Exchange, StreamedAnswer
 from frontend.http.handler import Handler
+from frontend.http.taken import GIVEN_BYTES, SHARE
 from frontend.request import RequestContext
 from frontend.router.budget import MemoryBudget
 from tests.support.certificates import Authority
@@ -79,6 +80,54 @@ async def test_what_is_kept_of_a_long_answer_that_nobody_takes_is_no_copy(
         assert written == []
         await client.send(GET)
         assert (await client.answer()).body == body
+        client.abort()
+
+
+async def test_of_a_download_in_tls_little_is_encrypted_for_a_client_that_takes_nothing_and_whole_pieces_for_one_that_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 2,000 who asked for 5 MB and took nothing had up to a MiB of ciphertext."""
+    piece, count = bytes(1 << 20), 16
+    written: list[int] = []
+    write = web.StreamResponse.write
+
+    async def noted(response: web.StreamResponse, data: Any) -> None:
+        written.append(len(data))
+        await write(response, data)
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        exchange, answer = exchange_of(request), StreamedAnswer(status=200, headers={}, size=count * len(piece))
+        await exchange.send_head(answer)
+        for _ in range(count):
+            await exchange.send_piece(answer, piece)
+        await answer.write_eof()
+        return answer
+
+    monkeypatch.setattr(web.StreamResponse, "write", noted)
+    made = Authority(tmp_path)
+    issued = made.issue("front")
+    section = TlsSection(certificate=str(issued.cert), key=str(issued.key))
+    async with edge(handler, tls=section) as running:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", running.port, ssl=ssl.create_default_context(cafile=str(made.ca))
+        )
+        client = RawClient(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(GET)
+        await until(lambda: running.server.slow, "the client does not take it")
+        # Its kernel takes something all the same, and asyncio's TLS 256 KiB.
+        assert sum(written) < count * len(piece)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await client.answer()).body == piece * count
+        assert written[:4] == [WHOLE_BYTES] * 4
+        for number, size in enumerate(written):
+            # With the handshake, and what TLS adds.
+            most = 8_192 + sum(written[:number]) * 1.01
+            assert size <= max(WHOLE_BYTES, most / SHARE) or most > SHARE * GIVEN_BYTES
+        written.clear()
+        await client.send(GET)
+        assert (await client.answer()).body == piece * count
+        assert written[:count] == [len(piece)] * count, "it has read 16 MiB"
         client.abort()
 
 

@@ -15,8 +15,9 @@ from ambry.service import handshakes, heap, turned_away
 from ambry.service.metrics import registry
 from ambry.service.tls import ReloadingTls, front_context
 from frontend.http import server as http_server
-from frontend.http.connections import UNSENT_BYTES, Connection
+from frontend.http.connections import Connection
 from frontend.http.server import LOOKS_MAX, HttpServer
+from frontend.http.taken import UNSENT_BYTES
 from tests.support.captured_log import capture_log
 from tests.support.edge import Edge, edge
 from tests.support.fake_clock import SettableClock
