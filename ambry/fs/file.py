@@ -15,7 +15,7 @@ from ambry.client.ahead import InOrder
 from ambry.client.copying import said_by
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.writing import SyncWriting
-from ambry.client.unwinding import in_flight, leaves_with
+from ambry.client.unwinding import PublishedOnClose
 from ambry.fs.ahead import GrowingAhead
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ OF_UPLOADS = frozenset(("ttl", "content_type", "metadata", "filename", "durabili
 register_cache(GrowingAhead)
 
 
-class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
+class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
     """Opened for reading, it reads the blob that the name pointed to then, whatever the name points to later.
 
     Opened for writing, nothing is seen of it before it is closed; then the name points to the new blob. Where an exception
@@ -62,7 +62,7 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
         self._client: AmbryClient = fs.client
         self._found = fs.found
         self._name = None if mode == "rb" else fs.name_of(path)
-        self._before = in_flight()
+        self._note_opener()
         if details is not None:
             self._details = details
             size = details["size"]
@@ -146,7 +146,9 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
             self._writing.discard()
 
     def close(self) -> None:
-        if not self.closed and self.mode != "rb" and leaves_with(self._before):
+        if not self.closed and self.mode != "rb" and self._is_given_up():
+            if self._is_dropped:
+                self._warn()
             self.discard()
             return
         try:
@@ -167,7 +169,10 @@ class AmbryFile(AbstractBufferedFile):  # type: ignore[misc]
     def __del__(self) -> None:
         if self.closed or self.mode == "rb":
             return
-        warnings.warn(
-            f"{self.path} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=2
-        )
+        self._warn()
         self.discard()
+
+    def _warn(self) -> None:
+        warnings.warn(
+            f"{self.path} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=3
+        )

@@ -14,8 +14,8 @@ from ambry.client.aio.waiting import FileBase
 from ambry.client.model import BlobInfo, Timeout, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
-from ambry.client.unwinding import in_flight, leaves_with
-from ambry.errors import AmbryError
+from ambry.client.unwinding import PublishedOnClose
+from ambry.errors import AmbryError, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -46,19 +46,27 @@ class AsyncWriting:
         self._upload: AsyncUpload | None = None
         self._parts: list[UploadedPart] = []
         self._rest: bytes | None = None
+        self._failure: BaseException | None = None
+        """Why a part did not get there: what comes behind it makes no whole any more."""
         self.part_size = max(part_size, PART_BYTES_MIN)
         """Bytes of the next part; the last one may have less."""
 
     async def write_part(self, data: Buffer) -> None:
-        """Send what comes next. It may be used again on return."""
-        if self._upload is None:
-            self._upload = await self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
-        self._parts.append(await self._upload.write_part(len(self._parts) + 1, data))
+        """Send what comes next. It may be used again on return. Where that fails, all later calls raise the same."""
+        self.check()
+        try:
+            if self._upload is None:
+                self._upload = await self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
+            self._parts.append(await self._upload.write_part(len(self._parts) + 1, data))
+        except BaseException as error:
+            self._failure = error
+            raise
         if not len(self._parts) % PARTS_PER_SIZE:
             self.part_size *= 2
 
     async def end(self, data: Buffer) -> None:
         """The last bytes, of which there may be none. They are sent with what is published, where they are all there is."""
+        self.check()
         if self._upload is None:
             self._rest = bytes(data)
         elif len(data):
@@ -70,6 +78,7 @@ class AsyncWriting:
         None where that was done, or nothing was ended. Raises AlreadyExists, PreconditionFailed where the name may not point
         to it; what was written is gone then.
         """
+        self.check()
         info = None
         if self._upload is not None:
             info = await self._upload.complete(self._parts)
@@ -77,6 +86,15 @@ class AsyncWriting:
             info = await self._client.put(self._rest, name=self._target, timeout=self._timeout, **self._said)
         self._upload = self._rest = None
         return info
+
+    def check(self) -> None:
+        """Raises what a part failed with before."""
+        if isinstance(self._failure, AmbryError | OSError):
+            raise self._failure
+        if self._failure is not None:
+            raise Unavailable(
+                f"a part for {self._target} was given up while it was sent; nothing is kept, write all of it again"
+            ) from self._failure
 
     async def discard(self) -> None:
         """Nothing of what was written is kept."""
@@ -86,7 +104,7 @@ class AsyncWriting:
                 await upload.abort()
 
 
-class AsyncBlobWriter(FileBase):
+class AsyncBlobWriter(PublishedOnClose, FileBase):
     """A blob that is being written under a name, which is what it was until the file is closed. For one task at a time.
 
     It is closed at the end of its `async with` statement, unless an exception leaves that.
@@ -107,7 +125,7 @@ class AsyncBlobWriter(FileBase):
     def __init__(self, writing: AsyncWriting, name: str) -> None:
         self._writing = writing
         self._name = name
-        self._before = in_flight()
+        self._note_opener()
         self._buffer = bytearray()
         self._position = 0
         self._info: BlobInfo | None = None
@@ -145,8 +163,12 @@ class AsyncBlobWriter(FileBase):
         return self._position
 
     async def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of `data`. What fills a part is sent at once."""
+        """Write all of `data`. What fills a part is sent at once.
+
+        Where that fails the file is given up: every later `write` raises the same, and so does `close`, which keeps nothing.
+        """
         self._check_open()
+        self._writing.check()
         view = memoryview(data).cast("B")
         rest = view
         while len(self._buffer) + len(rest) >= self._writing.part_size:
@@ -180,7 +202,9 @@ class AsyncBlobWriter(FileBase):
         """
         if self._closed:
             return
-        if leaves_with(self._before):
+        if self._is_given_up():
+            if self._is_dropped:
+                self._warn()
             await self.discard()
             return
         self._closed = True
@@ -212,9 +236,12 @@ class AsyncBlobWriter(FileBase):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self._closed = True
-            warnings.warn(
-                f"{self._name} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=2
-            )
+            self._warn()
+
+    def _warn(self) -> None:
+        warnings.warn(
+            f"{self._name} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=3
+        )
 
     def _check_open(self) -> None:
         if self._closed:

@@ -15,8 +15,8 @@ from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
 from ambry.client.sync.uploads import SyncUploads, Upload
 from ambry.client.sync.waiting import FileBase
-from ambry.client.unwinding import in_flight, leaves_with
-from ambry.errors import AmbryError
+from ambry.client.unwinding import PublishedOnClose
+from ambry.errors import AmbryError, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -47,19 +47,27 @@ class SyncWriting:
         self._upload: Upload | None = None
         self._parts: list[UploadedPart] = []
         self._rest: bytes | None = None
+        self._failure: BaseException | None = None
+        """Why a part did not get there: what comes behind it makes no whole any more."""
         self.part_size = max(part_size, PART_BYTES_MIN)
         """Bytes of the next part; the last one may have less."""
 
     def write_part(self, data: Buffer) -> None:
-        """Send what comes next. It may be used again on return."""
-        if self._upload is None:
-            self._upload = self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
-        self._parts.append(self._upload.write_part(len(self._parts) + 1, data))
+        """Send what comes next. It may be used again on return. Where that fails, all later calls raise the same."""
+        self.check()
+        try:
+            if self._upload is None:
+                self._upload = self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
+            self._parts.append(self._upload.write_part(len(self._parts) + 1, data))
+        except BaseException as error:
+            self._failure = error
+            raise
         if not len(self._parts) % PARTS_PER_SIZE:
             self.part_size *= 2
 
     def end(self, data: Buffer) -> None:
         """The last bytes, of which there may be none. They are sent with what is published, where they are all there is."""
+        self.check()
         if self._upload is None:
             self._rest = bytes(data)
         elif len(data):
@@ -71,6 +79,7 @@ class SyncWriting:
         None where that was done, or nothing was ended. Raises AlreadyExists, PreconditionFailed where the name may not point
         to it; what was written is gone then.
         """
+        self.check()
         info = None
         if self._upload is not None:
             info = self._upload.complete(self._parts)
@@ -78,6 +87,15 @@ class SyncWriting:
             info = self._client.put(self._rest, name=self._target, timeout=self._timeout, **self._said)
         self._upload = self._rest = None
         return info
+
+    def check(self) -> None:
+        """Raises what a part failed with before."""
+        if isinstance(self._failure, AmbryError | OSError):
+            raise self._failure
+        if self._failure is not None:
+            raise Unavailable(
+                f"a part for {self._target} was given up while it was sent; nothing is kept, write all of it again"
+            ) from self._failure
 
     def discard(self) -> None:
         """Nothing of what was written is kept."""
@@ -87,7 +105,7 @@ class SyncWriting:
                 upload.abort()
 
 
-class BlobWriter(FileBase):
+class BlobWriter(PublishedOnClose, FileBase):
     """A blob that is being written under a name, which is what it was until the file is closed. For one task at a time.
 
     It is closed at the end of its `async with` statement, unless an exception leaves that.
@@ -108,7 +126,7 @@ class BlobWriter(FileBase):
     def __init__(self, writing: SyncWriting, name: str) -> None:
         self._writing = writing
         self._name = name
-        self._before = in_flight()
+        self._note_opener()
         self._buffer = bytearray()
         self._position = 0
         self._info: BlobInfo | None = None
@@ -146,8 +164,12 @@ class BlobWriter(FileBase):
         return self._position
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of `data`. What fills a part is sent at once."""
+        """Write all of `data`. What fills a part is sent at once.
+
+        Where that fails the file is given up: every later `write` raises the same, and so does `close`, which keeps nothing.
+        """
         self._check_open()
+        self._writing.check()
         view = memoryview(data).cast("B")
         rest = view
         while len(self._buffer) + len(rest) >= self._writing.part_size:
@@ -181,7 +203,9 @@ class BlobWriter(FileBase):
         """
         if self._closed:
             return
-        if leaves_with(self._before):
+        if self._is_given_up():
+            if self._is_dropped:
+                self._warn()
             self.discard()
             return
         self._closed = True
@@ -213,9 +237,12 @@ class BlobWriter(FileBase):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self._closed = True
-            warnings.warn(
-                f"{self._name} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=2
-            )
+            self._warn()
+
+    def _warn(self) -> None:
+        warnings.warn(
+            f"{self._name} was never closed: nothing of it is kept", ResourceWarning, source=self, stacklevel=3
+        )
 
     def _check_open(self) -> None:
         if self._closed:

@@ -11,10 +11,13 @@ import random
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ambry import AlreadyExists, AmbryClient, AsyncAmbryClient, ChecksumMismatch, InvalidRequest
+from ambry import AlreadyExists, AmbryClient, AsyncAmbryClient, ChecksumMismatch, InvalidRequest, Unavailable
+from ambry.client.aio.uploads import AsyncUploads
+from ambry.client.sync.uploads import SyncUploads
 from tests.support.clusters import seed_of
 from tests.support.content import content
 from tests.support.named_frontend import named_frontend
@@ -131,7 +134,10 @@ def test_what_is_no_file_is_refused(url: str, name: str, twins: Twins) -> None:
 
 
 @pytest.mark.parametrize("size", [5, len(BODY)], ids=["small", "parts"])
-@pytest.mark.parametrize("how", ["with", "text", "closing", "nobody closes it"])
+@pytest.mark.parametrize(
+    "how",
+    ["with", "text", "closing", "finally", "nobody closes it", "nobody closes the text", "nobody closes the buffer"],
+)
 def test_what_an_exception_interrupts_is_never_published(url: str, name: str, how: str, size: int) -> None:
     with AmbryClient(url) as client:
         client.put(b"before", name=name)
@@ -149,13 +155,56 @@ def test_what_an_exception_interrupts_is_never_published(url: str, name: str, ho
                     with contextlib.closing(client.open(name, "wb", block_size=MIB)) as closing:
                         closing.write(BODY[:size])
                         raise ZeroDivisionError
+                case "finally":
+                    closed = io.TextIOWrapper(client.open(name, "wb", block_size=MIB), "latin-1")
+                    try:
+                        closed.write(BODY[:size].decode("latin-1"))
+                        raise ZeroDivisionError
+                    finally:
+                        closed.close()
                 case _:
-                    left = client.open(name, "wb", block_size=MIB)
-                    left.write(BODY[:size])
+                    left: Any = client.open(name, "wb", block_size=MIB)
+                    if how.endswith("text"):
+                        left = io.TextIOWrapper(left, "latin-1")
+                    elif how.endswith("buffer"):
+                        left = io.BufferedWriter(left)
+                    left.write(BODY[:size].decode("latin-1") if how.endswith("text") else BODY[:size])
                     with pytest.warns(ResourceWarning, match="never closed"):
                         del left
                         gc.collect()
         assert client.get_bytes(name) == b"before"
+
+
+@pytest.mark.parametrize("where", ["in parts", "at its end"])
+def test_a_part_that_failed_is_not_left_out(
+    monkeypatch: pytest.MonkeyPatch, name: str, where: str, url: str, twins: Twins
+) -> None:
+    """The caller caught the error and went on, and the rest was published as the whole."""
+    client = twins.connect(url)
+    client.put(b"before", name=name)
+    file = client.open(name, "wb", block_size=MIB)
+    file.write(BODY[:MIB])
+    left = [Unavailable("one part is lost")]
+    for uploads in (AsyncUploads, SyncUploads):
+        sent = uploads._send_part
+
+        def failing(client: object, upload: object, number: int, *rest: object, sent: Any = sent) -> Any:
+            if number == 2 and left:
+                raise left.pop()
+            return sent(client, upload, number, *rest)
+
+        monkeypatch.setattr(uploads, "_send_part", failing)
+    if where == "in parts":
+        with pytest.raises(Unavailable, match="one part is lost"):
+            file.write(BODY[MIB : 2 * MIB])
+        with pytest.raises(Unavailable, match="one part is lost"):
+            file.write(BODY[2 * MIB :])
+    else:
+        file.write(BODY[MIB : MIB + 5])
+    with pytest.raises(Unavailable, match="one part is lost"):
+        file.close()
+    assert file.closed
+    assert client.get_bytes(name) == b"before"
 
 
 async def test_the_awaiting_client_publishes_at_the_end_of_its_block(url: str, name: str) -> None:
