@@ -16,7 +16,7 @@ from ambry.cli.failures import report_one
 from ambry.cli.listing import CopySource, Origin, below_folder, sources_of
 from ambry.cli.local_files import has_digest, is_folder, prune, unlink
 from ambry.cli.output import printable
-from ambry.cli.planning import CopyItem, fit_here, joined, twice
+from ambry.cli.planning import FOLDER_TOO, Blocked, CopyItem, fit_here, joined, twice
 from ambry.cli.sides import PIPE, Blob, Here, Pattern, Pipe, Side, There, side_of
 from ambry.cli.transfers import AcrossStep, DownloadStep, Mover, Step, UploadStep
 from ambry.client.model import BlobInfo
@@ -178,26 +178,25 @@ def _copied(
         clusters = Clusters(stack, source_cluster, target_cluster)
         planned = _plan(froms, to, clusters, recursive=recursive, moving=moving)
         if dry_run:
-            for step, _ in planned.steps:
+            for step in planned.steps:
                 tell(output, "move" if moving else "copy", step, None)
             return planned.code
-        moved: dict[int, Origin] = {id(step): origin for step, origin in planned.steps}
         mover = Mover(said=said, keep=no_clobber, quiet=cluster.quiet, parallel=parallel, code=planned.code)
-        if any(isinstance(step, DownloadStep | AcrossStep) for step, _ in planned.steps):
+        if any(isinstance(step, DownloadStep | AcrossStep) for step in planned.steps):
             mover.reading = clusters.reading()
-        if any(isinstance(step, UploadStep | AcrossStep) for step, _ in planned.steps):
+        if any(isinstance(step, UploadStep | AcrossStep) for step in planned.steps):
             mover.writing = clusters.writing()
 
         def after(step: Step, info: BlobInfo | None) -> None:
             if moving and not (isinstance(step, AcrossStep) and step.renamed is not None):
-                _delete(step, moved[id(step)], info, mover.reading)
+                _delete(step, info, mover.reading)
 
         def done(step: Step, info: BlobInfo | None) -> None:
             if output != "table":
                 tell(output, "moved" if moving else "copied", step, info)
 
         mover.after, mover.done = after, done
-        code = mover.run([step for step, _ in planned.steps])
+        code = mover.run(planned.steps)
         if moving:
             for side in froms:
                 if isinstance(side, Here):
@@ -220,7 +219,7 @@ def tell(output: str, action: str, step: Step, info: BlobInfo | None) -> None:
         click.echo(f"{action}  {printable(step.label)}  ->  {printable(step.target)}")
 
 
-def _delete(step: Step, origin: Origin, info: BlobInfo | None, reading: AmbryClient | None) -> None:
+def _delete(step: Step, info: BlobInfo | None, reading: AmbryClient | None) -> None:
     """What was moved, where it still is what was copied. Raises OSError, AmbryError."""
     if isinstance(step, UploadStep):
         if step.path == PIPE:
@@ -231,19 +230,16 @@ def _delete(step: Step, origin: Origin, info: BlobInfo | None, reading: AmbryCli
         return
     if reading is None:
         raise RuntimeError("what is read has a store")
-    if isinstance(origin, NameEntry):
-        if reading.resolve(origin.ref) != step.blob:
-            raise UpdateConflict("it points to another blob since it was copied; it stays, beside its copy")
-        reading.delete(origin.ref)
-        return
-    reading.delete(step.blob)
+    from ambry.client.copying import delete_copied
+
+    delete_copied(reading, step.found)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Steps, each with what it copies; `code` is of what cannot be copied, which was told."""
+    """Steps; `code` is of what cannot be copied, which was told."""
 
-    steps: Sequence[tuple[Step, Origin]]
+    steps: Sequence[Step]
     code: int
 
 
@@ -263,20 +259,24 @@ def _plan(froms: Sequence[Side], to: Side, clusters: Clusters, *, recursive: boo
     if isinstance(to, Pipe) and any(source.is_folder for source in sources) and not many:
         raise click.UsageError("a folder does not go into a pipe; put its names, or a pattern")
     code = 0
-    steps: list[tuple[Step, Origin]] = []
+    steps: list[Step] = []
+    renames = moving and clusters.are_one
     for source in sources:
         for blocked in source.blocked:
             code = report_one(InvalidRequest(blocked.why), blocked.path, code)
         items = source.items
         if isinstance(to, Here) and source.is_folder:
             fit, refused = fit_here(item.path for item in items)
+            if source.itself is not None:
+                refused.append(Blocked(source.itself.name, FOLDER_TOO))
             for blocked in refused:
                 code = report_one(InvalidRequest(f"no file here can be called so: {blocked.why}"), blocked.path, code)
             good = frozenset(fit)
             items = [item for item in items if item.path in good]
-        renames = moving and clusters.are_one
-        steps += [(_step(source, item, to, into=into, renames=renames), item.what) for item in items]
-    if (place := twice(step.target for step, _ in steps if step.target != PIPE)) is not None:
+        elif source.itself is not None:
+            steps += [_step(source.itself, item, to, into=into, renames=renames) for item in source.itself.items]
+        steps += [_step(source, item, to, into=into, renames=renames) for item in items]
+    if (place := twice(step.target for step in steps if step.target != PIPE)) is not None:
         raise click.UsageError(f"two of the sources would become {printable(place)}")
     return Planned(steps, code)
 

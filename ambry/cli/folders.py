@@ -12,12 +12,12 @@ import click
 
 from ambry.cli.arguments import ChosenCluster, as_duration, as_size, connecting, shows
 from ambry.cli.display import amount, counted
+from ambry.cli.listing import folder_of, itself
 from ambry.cli.names import as_listed, line_of
 from ambry.cli.output import begun, printable, show_rows
-from ambry.cli.planning import folders_of
+from ambry.cli.planning import folders_of, last_part
 from ambry.cli.sides import name_pattern
 from ambry.client.names import NameEntry
-from ambry.client.refs import NameRef
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -25,16 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class FolderNode:
-    """Names below a folder, by the order in which they came; `size` and `count` are of all of them."""
+    """Names below a folder, by the order in which they came; `size` and `count` are of all of them.
+
+    `itself`: the bytes of the name that the folder is, too.
+    """
 
     size: int = 0
     count: int = 0
+    itself: int | None = None
     folders: dict[str, FolderNode] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
 
-    def add(self, path: str, size: int) -> None:
-        """A name by its path below this one."""
+    def add(self, path: str | None, size: int) -> None:
+        """A name by its path below this one; None is this one itself."""
         at = self
+        if path is None:
+            self.size, self.count, self.itself = self.size + size, self.count + 1, size
+            return
         *parts, last = path.split("/")
         for part in parts:
             at.size += size
@@ -72,14 +79,17 @@ def totals_of(paths: Iterable[tuple[str, int]], depth: int) -> dict[str, tuple[i
     return {folder: (total[0], total[1]) for folder, total in sorted(found.items())}
 
 
-def listed(client: AmbryClient, prefix: str) -> Iterator[tuple[str, NameEntry]]:
-    """The names of a folder, with their paths below it. A text without a slash at its end is the folder of this name."""
+def listed(client: AmbryClient, prefix: str) -> Iterator[tuple[str | None, NameEntry]]:
+    """The names of a folder, with their paths below it. A text without a slash at its end is the folder of this name, and the
+    name itself, whose path is None."""
     from ambry.client.refs import prefix_place
 
     place = prefix_place(prefix, account=client.default_account, container=client.default_container)
-    folder = place.name if not place.name or place.name.endswith("/") else place.name + "/"
-    for entry in client.list(str(NameRef(folder, place.account, place.container))):
-        yield entry.name[len(folder) :], entry
+    folder = folder_of(place)
+    if (own := itself(client, place)) is not None:
+        yield None, own
+    for entry in client.list(str(folder)):
+        yield entry.name[len(folder.name) :], entry
 
 
 @click.command()
@@ -102,7 +112,7 @@ def tree(folder: str, cluster: ChosenCluster, depth: int | None, output: str) ->
     if output == "json":
         click.echo(json.dumps(_as_json(root, depth)))
         return
-    click.echo(printable(shown))
+    click.echo(printable(shown) + ("" if root.itself is None else f"  ({amount(root.itself)})"))
     for line in lines_of(root, depth):
         click.echo(line)
     click.echo(f"{counted(root.count, 'name')}, {amount(root.size)}")
@@ -110,6 +120,8 @@ def tree(folder: str, cluster: ChosenCluster, depth: int | None, output: str) ->
 
 def _as_json(node: FolderNode, depth: int | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"size": node.size, "names": node.count}
+    if node.itself is not None:
+        fields["itself"] = node.itself
     if depth is None or depth > 0:
         rest = None if depth is None else depth - 1
         fields["files"] = node.files
@@ -128,7 +140,7 @@ def du(folder: str, cluster: ChosenCluster, depth: int, output: str) -> None:
     A blob with two names counts twice; what has no name, and blobs of before, not at all: `ambry usage` tells of those.
     """
     with cluster.connect() as client:
-        totals = totals_of(((path, entry.size or 0) for path, entry in listed(client, folder)), depth)
+        totals = totals_of(((path or "", entry.size or 0) for path, entry in listed(client, folder)), depth)
 
     def row(found: tuple[str, tuple[int, int]]) -> list[str]:
         return [str(found[1][0]), str(found[1][1]), found[0] or "(all)"]
@@ -215,7 +227,7 @@ def find(
     )
     with cluster.connect() as client:
         for path, entry in begun(listed(client, folder)):
-            if wanted.fits(path, entry):
+            if wanted.fits(last_part(entry.name) if path is None else path, entry):
                 click.echo(
                     json.dumps(as_listed(entry)) if output == "json" else line_of(client, entry, output, long=long)
                 )

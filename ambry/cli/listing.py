@@ -14,7 +14,7 @@ from ambry.cli.planning import Blocked, CopyItem, last_part
 from ambry.cli.sides import PIPE, Blob, Here, Pattern, Pipe, Side, There
 from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef
-from ambry.errors import BlobNotFound
+from ambry.errors import AccessDenied, BlobNotFound
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Origin = str | NameEntry | BlobId
 class CopySource:
     """`items` by their paths below a folder called `name`, or one item, whose path is its own name.
 
-    `contents`: what the folder holds is meant, and not the folder.
+    `contents`: what the folder holds is meant, and not the folder. `itself`: the name that the folder is, too.
     """
 
     name: str
@@ -36,6 +36,7 @@ class CopySource:
     is_folder: bool
     contents: bool = False
     blocked: Sequence[Blocked] = ()
+    itself: CopySource | None = None
 
 
 def sources_of(side: Side, connect: Callable[[], AmbryClient], *, recursive: bool) -> list[CopySource]:
@@ -76,12 +77,33 @@ def _there(client: AmbryClient, side: There, *, recursive: bool) -> CopySource:
         if found or side.says_folder:
             if not found:
                 raise BlobNotFound(f"there is no name in {folder}")
-            return CopySource(last_part(folder.name), found, is_folder=True, contents=side.says_folder)
+            own = itself(client, place)
+            alone = None if own is None else _one(own)
+            return CopySource(last_part(folder.name), found, is_folder=True, contents=side.says_folder, itself=alone)
     if side.says_folder:
         raise click.UsageError(f"{printable(str(place))} is a folder of names; -r copies all that is in it")
+    return _one(_entry(client, place))
+
+
+def _one(entry: NameEntry) -> CopySource:
+    name = last_part(entry.name)
+    return CopySource(name, [CopyItem(name, entry.size or 0, entry)], is_folder=False)
+
+
+def _entry(client: AmbryClient, place: NameRef) -> NameEntry:
+    """Raises BlobNotFound, AccessDenied."""
     info = client.head(place)
-    entry = NameEntry(ref=place, id=info.id, size=info.size, modified=None, expires=info.expires)
-    return CopySource(last_part(place.name), [CopyItem(last_part(place.name), info.size, entry)], is_folder=False)
+    return NameEntry(ref=place, id=info.id, size=info.size, modified=info.created, expires=info.expires)
+
+
+def itself(client: AmbryClient, place: NameRef) -> NameEntry | None:
+    """The name that a folder of names is, too; None where there is none, and for a text that ends with a slash or is empty."""
+    if not place.name or place.name.endswith("/"):
+        return None
+    try:
+        return _entry(client, place)
+    except (AccessDenied, BlobNotFound):  # A key for what is below has no right to the name.
+        return None
 
 
 def folder_of(place: NameRef) -> NameRef:

@@ -6,7 +6,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import click
 from ambry.cli.failures import report_one
 from ambry.cli.output import own_name, printable, progress_bar, to_json
 from ambry.client.model import BlobInfo
-from ambry.client.refs import PinnedName, found_as
+from ambry.client.refs import PinnedName, Ref, found_as
 from ambry.errors import AmbryError, BlobNotFound
 from ambry.ids import BlobId
 
@@ -27,11 +27,12 @@ SMALL_BYTES = 64 << 10
 BATCH_BYTES = 16 << 20
 
 
-def remove(client: AmbryClient, blobs: Sequence[str], *, force: bool, done: Callable[[str], None]) -> int:
-    """Delete them, and tell `done` of each; the exit code. With `force` one that is not there is no failure."""
+def remove(client: AmbryClient, blobs: Mapping[str, Ref], *, force: bool, done: Callable[[str], None]) -> int:
+    """Delete them, by what they are called, and tell `done` of each; the exit code. With `force` one that is not there is no
+    failure."""
     code = 0
-    for some in _pages(blobs):
-        for blob, result in zip(some, client.delete_many(some), strict=True):
+    for some in _pages([*blobs]):
+        for blob, result in zip(some, client.delete_many([blobs[each] for each in some]), strict=True):
             if result.error is not None and not (force and isinstance(result.error, BlobNotFound)):
                 code = report_one(result.error, blob, code)
             elif result.error is None:

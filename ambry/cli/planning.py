@@ -106,6 +106,12 @@ def why_no_path(name: str) -> str:
     return ""
 
 
+FOLDER_TOO = "it is a folder of names too, and no file can be both; copy it alone, to another place"
+NOT_BELOW = (
+    "it is a name, too, and not below the folder that is synced: `ambry cp` copies it; with a slash the folder is meant"
+)
+
+
 def fit_here(paths: Iterable[str]) -> tuple[list[str], list[Blocked]]:
     """Those of several names that can be files of one folder, and the others: a name cannot be a file and a folder at once."""
     good: list[str] = []

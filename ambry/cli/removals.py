@@ -14,8 +14,9 @@ from ambry.cli.display import amount, counted
 from ambry.cli.listing import folder_of
 from ambry.cli.many import remove
 from ambry.cli.output import printable, tell_done
-from ambry.client.refs import SCHEME, NameRef, Place, prefix_place
+from ambry.client.refs import SCHEME, NameRef, PinnedName, Place, Ref, found_as, found_entry, prefix_place
 from ambry.errors import BlobNotFound
+from ambry.ids import BlobId
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -46,18 +47,19 @@ def rm(
     """
     with cluster.connect() as client:
         if recursive:
-            wanted: list[str] = []
+            wanted: dict[str, Ref] = {}
             size = 0
             for blob in blobs:
                 found = _below(client, blob)
                 if not found and not force:
                     raise BlobNotFound(f"there is no blob or name {blob!r}, and none below it")
-                wanted += [ref for ref, _ in found if ref not in wanted]
-                size += sum(each for _, each in found)
+                # Once each, as it is now: what others put there while the question stands is not what it asks about.
+                size += sum(each for ref, each in found if str(ref) not in wanted)
+                wanted |= {str(ref): ref for ref, _ in found}
         else:
             for blob in blobs:
                 place(client, blob)  # A typing mistake in the last one must not be noticed after deleting the first.
-            wanted, size = list(blobs), 0
+            wanted, size = {blob: blob for blob in blobs}, 0
         if dry_run:
             for ref in wanted:
                 tell_done(output, f"delete  {ref}", action="delete", blob=ref)
@@ -65,25 +67,31 @@ def rm(
         if recursive and wanted and not yes:
             _ask(f"delete {counted(len(wanted), 'blob')} ({amount(size)}), with the names below {', '.join(blobs)}?")
         if len(wanted) == 1 and not recursive:
-            client.delete(wanted[0], missing_ok=force)
-            tell_done(output, action="deleted", blob=wanted[0])
+            client.delete(blobs[0], missing_ok=force)
+            tell_done(output, action="deleted", blob=blobs[0])
             return 0
         return remove(client, wanted, force=force, done=lambda ref: tell_done(output, action="deleted", blob=ref))
 
 
-def _below(client: AmbryClient, text: str) -> list[tuple[str, int]]:
-    """A blob or a name, and the names below it, each as it can be pasted and with its size. A container alone is all names."""
+def _below(client: AmbryClient, text: str) -> list[tuple[BlobId | PinnedName, int]]:
+    """A blob or a name, and the names below it, each with what it points to and its size. A container alone is all names."""
     if text.startswith(SCHEME) or text.endswith("/"):
         what: Place = prefix_place(text, account=client.default_account, container=client.default_container)
     else:
         what = place(client, text)
     if not isinstance(what, NameRef):
-        return [(text, client.head(what).size)]
-    found: list[tuple[str, int]] = []
+        info = client.head(what)
+        return [(info.id, info.size)]
+    found: list[tuple[BlobId | PinnedName, int]] = []
     if what.name and not what.name.endswith("/"):
         with suppress(BlobNotFound):
-            found.append((str(what), client.head(what).size))
-    return found + [(str(entry.ref), entry.size or 0) for entry in client.list(str(folder_of(what)))]
+            info = client.head(what)
+            found.append((found_as(info), info.size))
+    return found + [
+        (found_entry(entry.ref, entry.id), entry.size or 0)
+        for entry in client.list(str(folder_of(what)))
+        if entry.id is not None
+    ]
 
 
 def _ask(question: str) -> None:

@@ -14,16 +14,16 @@ from ambry.cli.arguments import ChosenCluster, complete_file, connecting, shows
 from ambry.cli.copies import PARALLEL, Clusters, of_blobs, tell, two_sides
 from ambry.cli.display import amount, counted
 from ambry.cli.failures import EXIT_CHECKSUM, EXIT_NOT_FOUND, report_one
-from ambry.cli.listing import Origin, below_folder, folder_of, names_below, sources_of
+from ambry.cli.listing import Origin, below_folder, folder_of, itself, names_below, sources_of
 from ambry.cli.local_files import has_digest, is_folder, remove, same_bytes, scan
 from ambry.cli.output import printable
-from ambry.cli.planning import Blocked, CopyItem, SyncPlan, compare, fit_here, sync_plan
+from ambry.cli.planning import NOT_BELOW, Blocked, CopyItem, SyncPlan, compare, fit_here, sync_plan
 from ambry.cli.sides import Blob, Here, Side, There, name_pattern, side_of
 from ambry.cli.transfers import AcrossStep, DownloadStep, Mover, Step, UploadStep
 from ambry.cli.workers import Workers
 from ambry.client.model import BlobInfo
 from ambry.client.names import NameEntry
-from ambry.client.refs import found_as, found_entry
+from ambry.client.refs import PinnedName, found_as, found_entry
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 
 if TYPE_CHECKING:
@@ -172,9 +172,8 @@ class _Doing:
             if not isinstance(to, There):
                 raise TypeError("a file goes into a store")
             return UploadStep(item.what, item.size, below_folder(to.place, path))
-        if not isinstance(item.what, NameEntry) or item.what.id is None:
-            raise TypeError("what a folder of names lists has an id")
-        shown, found = str(item.what.ref), found_entry(item.what.ref, item.what.id)
+        found = _listed(item.what)
+        shown = str(found)
         if isinstance(to, There):
             return AcrossStep(found, shown, item.size, below_folder(to.place, path))
         return DownloadStep(found, shown, item.size, to.path, path)
@@ -192,7 +191,8 @@ class _Doing:
         if self.target.client is None:
             raise RuntimeError("a folder of names has a store")
         for some in _pages(paths):
-            places = [below_folder(self.target.side.place, path) for path in some]
+            # What others put there since it was listed is not what was to go.
+            places = [_listed(self.target.items[path].what) for path in some]
             for path, result in zip(some, self.target.client.delete_many(places), strict=True):
                 if result.error is not None and not isinstance(result.error, BlobNotFound):
                     self.code = report_one(result.error, path, self.code)
@@ -260,6 +260,13 @@ def verify(local: str, stored: str, cluster: ChosenCluster, read: bool, parallel
     return code or (EXIT_NOT_FOUND if wrong else 0)
 
 
+def _listed(what: Origin) -> PinnedName:
+    """What a folder of names was found to have."""
+    if not isinstance(what, NameEntry) or what.id is None:
+        raise TypeError("what a folder of names lists has an id")
+    return found_entry(what.ref, what.id)
+
+
 def _folder_side(text: str) -> Here | There:
     side = side_of(text)
     if not isinstance(side, Here | There):
@@ -275,7 +282,9 @@ def _look(side: Side, client: AmbryClient | None, *, must_be: bool) -> Folder:
         found = names_below(client, folder_of(side.place))
         if must_be and not found:
             raise BlobNotFound(f"there is no name in {folder_of(side.place)}")
-        return Folder(side, client, {item.path: item for item in found})
+        own = itself(client, side.place) if must_be else None
+        blocked = [] if own is None else [Blocked(str(own.ref), NOT_BELOW)]
+        return Folder(side, client, {item.path: item for item in found}, blocked)
     if not isinstance(side, Here):
         raise TypeError(f"{side} is no folder")
     if not must_be and not is_folder(side.path):

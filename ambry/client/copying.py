@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ambry.client.refs import PinnedName
 from ambry.clock import Clock, SystemClock
+from ambry.errors import PreconditionFailed, UpdateConflict
 
 if TYPE_CHECKING:
     from ambry.client.model import BlobInfo, Progress, UploadedPart
@@ -68,3 +69,11 @@ def copy_blob(
             if progress is not None:
                 progress(sent, info.size)
         return upload.complete(parts, checksum=info.checksum or None)
+
+
+def delete_copied(client: AmbryClient, blob: BlobId | PinnedName) -> None:
+    """Delete what was copied; a name while it points to that blob. Raises UpdateConflict where another one took its place."""
+    try:
+        client.delete(blob)
+    except PreconditionFailed as error:
+        raise UpdateConflict("it points to another blob since it was copied; it stays, beside its copy") from error

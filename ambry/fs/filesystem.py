@@ -12,11 +12,11 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.core import has_magic
 from fsspec.utils import isfilelike
 
-from ambry.client.copying import copy_blob
+from ambry.client.copying import copy_blob, delete_copied
 from ambry.client.model import ClientOptions
 from ambry.client.refs import NameRef, PinnedName, found_entry
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, UpdateConflict
+from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable
 from ambry.fs.directories import MadeDirectories
 from ambry.fs.entries import Info, progress_of
 from ambry.fs.file import AmbryFile
@@ -195,7 +195,7 @@ class AmbryFileSystem(Listing):
         base = target.path
         if (str(path2).endswith("/") or self.isdir(base)) and not (not one and str(path1).endswith("/")):
             base = f"{base}/{source.path.rpartition('/')[2]}"
-        for path in [source.path] if one else self.find(source.path):
+        for path in self.find(source.path) if recursive else [source.path]:
             self._move(path, base + path.removeprefix(source.path))
         if self._made.forget(source.path):
             self._made.add(base)
@@ -205,11 +205,9 @@ class AmbryFileSystem(Listing):
         if (old.account, old.container) == (new.account, new.container):
             self.client.rename(old, new, overwrite=True)
             return
-        blob = self.client.resolve(old)
-        self._copy(found_entry(old, blob), path2)
-        if self.client.resolve(old) != blob:
-            raise UpdateConflict(f"{old} points to another blob since it was copied; it stays, beside its copy")
-        self.client.delete(old)
+        found = found_entry(old, self.client.resolve(old))
+        self._copy(found, path2)
+        delete_copied(self.client, found)
 
     def rm_file(self, path: str) -> None:
         """Delete one, with its blob. Raises FileNotFoundError."""
@@ -242,9 +240,9 @@ class AmbryFileSystem(Listing):
         for each in found:
             if each["type"] == "file":
                 files.append(each["name"])
-            elif recursive:
+            if recursive and (each["type"] == "directory" or not has_magic(path)):  # A name may be both.
                 files += self.find(each["name"], maxdepth=maxdepth)
-            elif not has_magic(path):
+            elif each["type"] == "directory" and not has_magic(path):
                 raise IsADirectoryError(errno.EISDIR, "it is a directory; pass recursive=True", url_of(each["name"]))
         if not found:
             raise FileNotFoundError(errno.ENOENT, "nothing is called so", path)

@@ -97,14 +97,20 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
     def find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
     ) -> Any:
-        """All files beneath a path, in one listing where nothing else is asked for."""
+        """All files beneath a path, in one listing where nothing else is asked for; with the one that the path is itself."""
         where = self._where(path)
         if maxdepth is not None or withdirs or not where.container:
             return super().find(where.path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
         prefix = f"{where.name}/" if where.name else ""
         found = {each["name"]: each for each in self._listed(where, prefix, None)}
-        if not found and where.name and self.isfile(where.path):
-            found = {where.path: self.info(where.path)}
+        if where.name:
+            try:
+                found = {where.path: file_info(where.path, self.client.head(where.ref)), **found}
+            except FileNotFoundError:
+                pass
+            except AccessDenied:  # A key for what is beneath has no right to it.
+                if not found:
+                    raise
         return found if detail else list(found)
 
     def created(self, path: str) -> datetime:

@@ -10,7 +10,15 @@ import msgspec
 from aiohttp import web
 
 from ambry.clock import Clock
-from ambry.errors import AccessDenied, AmbryError, InternalError, InvalidRequest, NameDeleted, must_have
+from ambry.errors import (
+    AccessDenied,
+    AmbryError,
+    InternalError,
+    InvalidRequest,
+    NameDeleted,
+    PreconditionFailed,
+    must_have,
+)
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import frames
 from ambry.rest.access import Role
@@ -24,7 +32,15 @@ from frontend.http.route import Handle, Route
 from frontend.names.names import NameVersion
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import form_of
-from frontend.rest.batch_items import LIST, LIST_WITH_RANGES, BatchItem, failed_item, read_items, told_items
+from frontend.rest.batch_items import (
+    LIST,
+    LIST_OF_DELETES,
+    LIST_WITH_RANGES,
+    BatchItem,
+    failed_item,
+    read_items,
+    told_items,
+)
 from frontend.rest.batch_names import BatchNames, FoundName
 from frontend.rest.batch_parts import Unit
 from frontend.rest.batch_read import BatchRead
@@ -35,7 +51,7 @@ from frontend.rest.resource import EVERYWHERE
 from frontend.router import update
 from frontend.router.context import RouterContext
 from frontend.router.values import RangeSpec
-from frontend.who import ANY_KEY
+from frontend.who import ANY_KEY, decide, in_container
 
 log = get_logger()
 
@@ -72,7 +88,7 @@ class Batches:
         return (
             batch("get", self.get, LIST_WITH_RANGES),
             batch("head", self.head, LIST),
-            batch("delete", self.delete, LIST, changes=True),
+            batch("delete", self.delete, LIST_OF_DELETES, changes=True),
         )
 
     @staticmethod
@@ -150,7 +166,7 @@ class Batches:
 
     async def delete(self, exchange: Exchange) -> web.Response:
         """Delete many blobs, each for itself: those that cannot be deleted keep none of the others."""
-        items = await read_items(exchange, self._router, ranges=False)
+        items = await read_items(exchange, self._router, ranges=False, bound=True)
         by_name = await self._find_names(exchange, items, Role.DELETE)
         answers: list[dict[str, Any]] = [{} for _ in items]
         again = _repetitions([item if isinstance(item, str) else item.id for item in items], by_name)
@@ -190,7 +206,7 @@ class Batches:
     async def _delete_one(
         self, exchange: Exchange, index: int, text: str, by_name: Mapping[int, FoundName | AmbryError]
     ) -> dict[str, Any]:
-        """Delete a blob, or the name that an item without an id is."""
+        """Delete a blob, or the name that an item is; with an id too, while it points to that blob."""
         own = exchange.context
         context = RequestContext(
             id=own.id, timeout_s=own.timeout_s, deadline=own.deadline, who=own.who, standing=own.standing
@@ -208,7 +224,7 @@ class Batches:
             else:
                 named = _found(by_name, index)
                 context.container = named.container
-                await self._delete_name(context, named)
+                await self._delete_name(context, named, parse_id(text.removeprefix("/")) if text else None)
         except AmbryError as error:
             return failed_item(index, error, **told)
         except Exception:
@@ -216,10 +232,17 @@ class Batches:
             return failed_item(index, InternalError("a bug in this server; please report the request id"))
         return {"index": index, "status": 202, **told}
 
-    async def _delete_name(self, context: RequestContext, named: FoundName) -> None:
+    async def _delete_name(self, context: RequestContext, named: FoundName, blob: BlobId | None) -> None:
         changes = must_have(self.changes, "the metadata store of a name that was found")
-        if not isinstance(named.version, NameDeleted):
-            await changes.delete(context, named.about, _living(named), None)
+        if blob is not None:
+            # Its answer tells what the name points to.
+            decide(context.who, in_container(Role.READ), named.container, named.key.decode())
+        if isinstance(named.version, NameDeleted):
+            return
+        living = _living(named)
+        if blob is not None and living.id != blob:
+            raise PreconditionFailed(f"the name points to another blob than {blob}")
+        await changes.delete(context, named.about, living, None)
 
 
 def _audited(
@@ -243,14 +266,14 @@ def _audited(
 
 def _repetitions(texts: Sequence[str], by_name: Mapping[int, FoundName | AmbryError]) -> dict[int, int]:
     """Of items that are the name or the blob of one before, in whatever spelling: the index of the first that is."""
-    firsts: dict[BlobId | tuple[int, bytes], int] = {}
+    firsts: dict[BlobId | tuple[int, bytes, str], int] = {}
     again: dict[int, int] = {}
     for index, text in enumerate(texts):
-        what: BlobId | tuple[int, bytes]
+        what: BlobId | tuple[int, bytes, str]
         try:
             if index in by_name:
                 named = _found(by_name, index)
-                what = (named.container.scope, named.key)
+                what = (named.container.scope, named.key, text)
             else:
                 what = parse_id(text.removeprefix("/"))
         except AmbryError:

@@ -26,27 +26,31 @@ _NAME = {"type": "string", "description": "account/container/name; the name is a
 _RANGES = {"type": "array", "minItems": 1, "maxItems": 10, "items": {"type": "string"}}
 
 
-def _list(more: dict[str, Any]) -> dict[str, Any]:
-    """A batch as a JSON Schema; its objects have `more` properties beside an id or a name."""
-
-    def one(name: str, what: dict[str, str]) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "required": [name],
-            "additionalProperties": False,
-            "properties": {name: what, **more},
-        }
-
-    items = {"anyOf": [_ID, one("id", _ID), one("name", _NAME)]}
+def _list(more: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """A batch as a JSON Schema; its objects have `more` properties beside an id or a name, or are as `others`."""
+    items = {"anyOf": [_ID, _one({"id": _ID}, more), _one({"name": _NAME}, more), *others]}
     return {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": items}
 
 
+def _one(required: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [*required],
+        "additionalProperties": False,
+        "properties": {**required, **more},
+    }
+
+
 LIST = _list({})
+LIST_OF_DELETES = _list({}, _one({"id": _ID, "name": _NAME}, {}))
 LIST_WITH_RANGES = _list({"ranges": _RANGES})
 
 
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One blob by its id or its name, `account/container/name`, and ranges as a Range header has them; none for all of it."""
+    """One blob by its id or its name, `account/container/name`, and ranges as a Range header has them; none for all of it.
+
+    With both, which a delete may have, it is the name while it points to that blob.
+    """
 
     id: str = ""
     name: str = ""
@@ -59,8 +63,10 @@ _SHAPE = (
 _items = msgspec.json.Decoder(list[str | BatchItem])
 
 
-async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool) -> list[str | BatchItem]:
-    """The items of a request, an id alone as its text; with `ranges` they may have some.
+async def read_items(
+    exchange: Exchange, router: RouterContext, *, ranges: bool, bound: bool = False
+) -> list[str | BatchItem]:
+    """The items of a request, an id alone as its text; with `ranges` they may have some, where `bound` a name with an id.
 
     Raises InvalidRequest, TooLarge, MediaTypeUnsupported, and what reading a body raises.
     """
@@ -73,8 +79,9 @@ async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{_SHAPE}: {error}") from None
     check_count(len(found))
-    if any(not isinstance(item, str) and bool(item.id) == bool(item.name) for item in found):
-        raise InvalidRequest(f"{_SHAPE}: each item has an id or a name")
+    if any(not isinstance(item, str) and not _fits(item, bound=bound) for item in found):
+        both = ", or both in a delete" if bound else ""
+        raise InvalidRequest(f"{_SHAPE}: each item has an id or a name{both}")
     with_ranges = [item.ranges for item in found if not isinstance(item, str) and item.ranges is not None]
     if with_ranges and not ranges:
         raise InvalidRequest("ranges are for /batch/get alone")
@@ -83,6 +90,10 @@ async def read_items(exchange: Exchange, router: RouterContext, *, ranges: bool)
     if [] in with_ranges:
         raise InvalidRequest("an empty list of ranges asks for nothing; leave it out for all of the blob")
     return found
+
+
+def _fits(item: BatchItem, *, bound: bool) -> bool:
+    return bool(item.id or item.name) if bound else bool(item.id) != bool(item.name)
 
 
 def check_count(count: int) -> None:

@@ -54,7 +54,20 @@ def test_a_large_file_is_written_in_parts_and_seen_when_it_is_closed(fs: AmbryFi
 
 
 @pytest.mark.parametrize("size", [5, 20 * MIB], ids=["small", "parts"])
-@pytest.mark.parametrize("how", ["binary", "text", "OpenFile", "OpenFile gzip", "stack", "nobody closes it"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "binary",
+        "text",
+        "OpenFile",
+        "OpenFile gzip",
+        "stack",
+        "finally",
+        "nobody closes it",
+        "nobody closes the text",
+        "open",
+    ],
+)
 def test_what_an_exception_interrupts_is_never_published(
     fs: AmbryFileSystem, dc1: str, at: str, how: str, size: int
 ) -> None:
@@ -80,9 +93,21 @@ def test_what_an_exception_interrupts_is_never_published(
                 with contextlib.ExitStack() as stack:
                     stack.enter_context(contextlib.closing(fs.open(at, "wb"))).write(body)
                     raise ZeroDivisionError
-            case _:
+            case "finally":
                 file = fs.open(at, "wb")
-                file.write(body)
+                try:
+                    file.write(body)
+                    raise ZeroDivisionError
+                finally:
+                    file.close()
+            case _:
+                if how == "open":
+                    file = fsspec.open(f"ambry://{at}", "w", encoding="latin-1", endpoints=[dc1]).open()
+                elif "text" in how:
+                    file = fs.open(at, "w", encoding="latin-1")
+                else:
+                    file = fs.open(at, "wb")
+                file.write(body if how == "nobody closes it" else body.decode("latin-1"))
                 with pytest.warns(ResourceWarning, match="never closed"):
                     del file
                     gc.collect()
@@ -299,3 +324,15 @@ def test_a_directory_is_deleted_in_few_requests_and_nothing_beside_it(fs: AmbryF
     fs.rmdir(f"{at}/d")
     with pytest.raises(FileNotFoundError):
         fs.rm_file(f"{at}/d")
+
+
+def test_a_name_that_is_a_directory_too_goes_with_what_is_beneath(fs: AmbryFileSystem, at: str) -> None:
+    fs.pipe({f"{at}/model": b"itself", f"{at}/model/cfg": b"beneath"})
+    assert fs.find(f"{at}/model") == [f"{at}/model", f"{at}/model/cfg"]
+    fs.cp(f"{at}/model", f"{at}/copy", recursive=True)
+    fs.mv(f"{at}/model", f"{at}/old", recursive=True)
+    assert fs.find(at) == [f"{at}/copy", f"{at}/copy/cfg", f"{at}/old", f"{at}/old/cfg"]
+    fs.mv(f"{at}/copy", f"{at}/one")
+    assert fs.find(at) == [f"{at}/copy/cfg", f"{at}/old", f"{at}/old/cfg", f"{at}/one"]
+    fs.rm(f"{at}/old", recursive=True)
+    assert fs.find(at) == [f"{at}/copy/cfg", f"{at}/one"]

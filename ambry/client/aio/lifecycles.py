@@ -6,9 +6,11 @@ from datetime import timedelta
 
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import BlobInfo, Timeout
-from ambry.client.refs import NameRef, Ref, VersionRef
+from ambry.client.refs import NameRef, PinnedName, Ref, VersionRef
+from ambry.client.wire import batches as batch_wire
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import names as name_wire
+from ambry.client.wire.message import Headers
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -63,13 +65,31 @@ class AsyncLifecycles(AsyncCalls):
         """
         place = self._place(ref)
         try:
-            if isinstance(place, NameRef):
+            if isinstance(place, PinnedName):
+                await self._delete_found(place, timeout)
+            elif isinstance(place, NameRef):
                 await self._delete_name(place, timeout)
             else:
                 await self._simple(wire.blob_request("DELETE", place), timeout)
         except BlobNotFound:
             if not missing_ok:
                 raise
+
+    async def _delete_found(self, place: PinnedName, timeout: Timeout | None) -> None:
+        """A name while it points to the blob that was found there. Raises PreconditionFailed where it points to another one."""
+        (batch,) = batch_wire.list_requests("delete", [place])
+
+        def parse(headers: Headers, body: bytes) -> None:
+            (result,) = batch_wire.parse_items("", batch, headers, body, now_ms=self._clock.wall_ms())
+            if result.error is not None:
+                raise result.error
+
+        try:
+            await self._ask(batch.request, batch.body, parse, timeout)
+        except PreconditionFailed as error:
+            if not error.repeated:
+                raise
+            # An earlier try did it, or it comes right before what others did.
 
     async def _delete_name(self, place: NameRef, timeout: Timeout | None) -> None:
         """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""

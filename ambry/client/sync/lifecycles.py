@@ -6,10 +6,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ambry.client.model import BlobInfo, Timeout
-from ambry.client.refs import NameRef, Ref, VersionRef
+from ambry.client.refs import NameRef, PinnedName, Ref, VersionRef
 from ambry.client.sync.calls import SyncCalls
+from ambry.client.wire import batches as batch_wire
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import names as name_wire
+from ambry.client.wire.message import Headers
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -64,13 +66,31 @@ class SyncLifecycles(SyncCalls):
         """
         place = self._place(ref)
         try:
-            if isinstance(place, NameRef):
+            if isinstance(place, PinnedName):
+                self._delete_found(place, timeout)
+            elif isinstance(place, NameRef):
                 self._delete_name(place, timeout)
             else:
                 self._simple(wire.blob_request("DELETE", place), timeout)
         except BlobNotFound:
             if not missing_ok:
                 raise
+
+    def _delete_found(self, place: PinnedName, timeout: Timeout | None) -> None:
+        """A name while it points to the blob that was found there. Raises PreconditionFailed where it points to another one."""
+        (batch,) = batch_wire.list_requests("delete", [place])
+
+        def parse(headers: Headers, body: bytes) -> None:
+            (result,) = batch_wire.parse_items("", batch, headers, body, now_ms=self._clock.wall_ms())
+            if result.error is not None:
+                raise result.error
+
+        try:
+            self._ask(batch.request, batch.body, parse, timeout)
+        except PreconditionFailed as error:
+            if not error.repeated:
+                raise
+            # An earlier try did it, or it comes right before what others did.
 
     def _delete_name(self, place: NameRef, timeout: Timeout | None) -> None:
         """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""

@@ -88,6 +88,8 @@ def list_requests(
         item: Any = str(place)
         if isinstance(place, NameRef):
             item = {"name": f"{place.account}/{place.container}/{place.name}"}
+            if name == "delete" and isinstance(place, PinnedName):
+                item["id"] = str(place.blob)  # and no other that was put there since
         if ranges is not None:
             said = item if isinstance(item, dict) else {"id": item}
             item = {**said, "ranges": [each.header().removeprefix(_RANGE) for each in ranges[number]]}
@@ -237,6 +239,8 @@ def _parse_item(
         error: AmbryError = refusals.error_of(
             endpoint, batch.request, item["status"], headers, msgspec.json.encode(item), now_ms=now_ms
         )
+        if isinstance(subject, PinnedName):
+            blobs.reword_moved(error, subject)
         return BatchResult(id=known, error=error)
     if isinstance(subject, NameRef):
         return BatchResult(id=None)

@@ -142,7 +142,7 @@ def check_found(place: Place, info: BlobInfo) -> None:
 def reword_moved(error: AmbryError, place: PinnedName) -> AmbryError:
     """Say of a condition that does not hold what it was about."""
     if isinstance(error, PreconditionFailed):
-        error.message = f"the name {place} points to another blob since it was looked up; read it again"
+        error.message = f"the name {place} points to another blob since it was looked up; look it up again"
     return error
 
 

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 import ambry
-from ambry import AmbryClient, NameRef
+from ambry import AmbryClient, NameRef, UpdateConflict
 from ambry.cli.main import cli
+from ambry.fs import AmbryFileSystem
 from tests.support.content import content
 
 ROOT = "ambry://default/default/"
@@ -214,6 +216,67 @@ def test_mv_deletes_nothing_that_was_not_copied(home: str) -> None:
     said("cp", "a", home + "b")
     said("mv", "-n", "a", home + "b")
     assert files() == {"a": b"a"}, "what was left there was not moved"
+
+
+@pytest.mark.parametrize("how", ["mv", "fs", "sync --delete", "rm -r"])
+def test_what_another_one_put_since_it_was_looked_at_is_not_deleted(
+    home: str, urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The name was compared, and then deleted with what stood there by then."""
+    make(f__b=b"b")
+    with AmbryClient.from_env() as client:
+        client.put(b"mine", name=home + "f/a")
+
+    def late(method: Any) -> Any:
+        def delete(client: AmbryClient, *args: Any, **said: Any) -> Any:
+            with AmbryClient.from_env() as another:
+                another.put(b"theirs", name=home + "f/a")
+            return method(client, *args, **said)
+
+        return delete
+
+    for method in ("delete", "delete_many"):
+        monkeypatch.setattr(AmbryClient, method, late(getattr(AmbryClient, method)))
+    if how == "fs":
+        files = AmbryFileSystem(endpoints=[urls[0]], skip_instance_cache=True)
+        files.client.create_container("default", "elsewhere")
+        with pytest.raises(UpdateConflict, match="it stays, beside its copy"):
+            files.mv(home + "f/a", "ambry://default/elsewhere/a")
+    else:
+        args = {
+            "mv": ("mv", home + "f", home + "f", "--to-endpoint", urls[1]),
+            "sync --delete": ("sync", "f", home + "f", "--delete"),
+            "rm -r": ("rm", "-r", home + "f", "--yes"),
+        }[how]
+        done = run(*args)
+        assert done.exit_code == 1 and "points to another blob since it was" in done.stderr, done.output
+    with AmbryClient.from_env() as client:
+        assert client.get_bytes(home + "f/a") == b"theirs"
+
+
+def test_a_name_that_is_a_folder_too_goes_with_what_is_below_it(home: str) -> None:
+    """What somebody put below a name changed what `mv` of the name moved, and the name itself stayed without a word."""
+    with AmbryClient.from_env() as client:
+        client.put(b"itself", name=home + "model")
+        client.put(b"below", name=home + "model/cfg")
+    said("cp", "-r", home + "model", home + "copy")
+    said("cp", "-r", home + "model", home + "into/")
+    said("cp", "-r", home + "model/", home + "contents")
+    found = ["contents/cfg", "copy", "copy/cfg", "into/model", "into/model/cfg", "model", "model/cfg"]
+    assert names(home) == found
+    said("mv", home + "model", home + "old")
+    assert names(home) == [*found[:-2], "old", "old/cfg"]
+    with AmbryClient.from_env() as client:
+        assert client.get_bytes(home + "old") == b"itself"
+    down = run("cp", "-r", home + "old", "here")
+    assert down.exit_code != 0 and "old: no file here can be called so: it is a folder of names too" in down.stderr
+    assert files() == {"here/cfg": b"below"}
+    moved = run("mv", home + "old", "there")
+    assert moved.exit_code != 0 and names(home)[-1] == "old", "what was not copied is not deleted"
+    synced = run("sync", home + "copy", "synced")
+    assert synced.exit_code != 0 and "not below the folder that is synced" in synced.stderr
+    assert said("sync", home + "copy/", "synced") == ""
+    assert files("synced") == {"cfg": b"below"}
 
 
 def test_a_dry_run_and_json_tell_each_step(home: str) -> None:

@@ -127,6 +127,18 @@ def test_the_first_and_the_last_bytes(team: str) -> None:
     assert done.exit_code == 3 and len(done.stdout.splitlines()) == 2 and f"{team}/none" in done.stderr
 
 
+def test_a_name_that_is_a_folder_too_is_told_with_it(team: str) -> None:
+    with AmbryClient.from_env() as client:
+        client.put(b"itself", name=f"{team}/a")
+    tree = said("tree", f"{team}/a").splitlines()
+    assert tree[0] == f"{team}/a  (6 bytes)" and tree[-1] == "4 names, 1.0 kB"
+    assert json.loads(said("tree", f"{team}/a", "--json"))["itself"] == 6
+    assert said("du", f"{team}/a", "-d", "0").split()[3:] == ["1031", "4", "(all)"]
+    assert said("find", f"{team}/a", "--smaller", "7").split() == [f"{team}/a", f"{team}/a/b/short"]
+    assert said("find", f"{team}/a", "--name", "a").split() == [f"{team}/a"]
+    assert said("find", f"{team}/a/", "--smaller", "7").split() == [f"{team}/a/b/short"], "a slash means what is below"
+
+
 def left(team: str) -> list[str]:
     return [each.removeprefix(team) for each in said("ls", team).split()]
 
