@@ -934,6 +934,8 @@ COVERED_BY = {
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/aio/pacing.py": (CLIENT + "test_client_put.py", "every kind of body is sent"),
     "ambry/client/sync/crew.py": (CLIENT + "test_client_sync_crew.py", "threads of the blocking client"),
+    "ambry/client/wire/head.py": (CLIENT + "test_client_head.py", "heads as bytes"),
+    "ambry/client/sync/connection.py": (CLIENT + "test_client_sync_connection.py", "answers in pieces, over sockets"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
     "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),

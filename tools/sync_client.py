@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parents[1] / "ambry" / "client"
-BY_HAND = {"__init__.py", "crew.py", "pacing.py", "pool.py", "reader.py", "transport.py", "waiting.py"}
+BY_HAND = {"__init__.py", "connection.py", "crew.py", "pacing.py", "pool.py", "reader.py", "transport.py", "waiting.py"}
 
 NAMES = {
     "__aenter__": "__enter__",

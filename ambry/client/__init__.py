@@ -8,6 +8,6 @@ sources                             bodies and local files: the one place that t
 options                             what both clients are configured with
 profiles credentials endpoints tls  where that comes from: the environment, config.toml, files with keys and certificates
 aio/                                the awaiting twin over aiohttp, one file per resource; `pacing` is its own
-sync/                               the blocking twin: `transport`, `pool`, `reader` and `waiting` by hand over blocking
-                                    sockets, the rest generated from aio/ (`make sync-client`)
+sync/                               the blocking twin: `transport`, `connection`, `pool`, `reader` and `waiting` by hand over
+                                    blocking sockets, the rest generated from aio/ (`make sync-client`)
 """

@@ -35,6 +35,12 @@ class PeekedSocket(ssl.SSLSocket):
             self.settimeout(before)
         return True
 
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        if not self._peeked:
+            return super().recv(buflen, flags)
+        first, self._peeked = self._peeked, b""
+        return first
+
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         if not self._peeked:
             return super().recv_into(buffer, nbytes, flags)

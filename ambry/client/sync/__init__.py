@@ -1,1 +1,3 @@
-"""The blocking client, over blocking sockets: `reader`, `transport` and `waiting` by hand, the rest generated from `../aio`."""
+"""The blocking client, over blocking sockets: `transport`, `connection`, `pool`, `reader` and `waiting` by hand, the rest
+generated from `../aio`.
+"""

@@ -1,8 +1,7 @@
-"""Blocking HTTP/1.1 (`http.client`) over the kept connections of `pool`."""
+"""Blocking requests over the kept connections of `pool`, and their answers."""
 
 from __future__ import annotations
 
-import http.client
 import os
 from collections.abc import Generator
 from contextlib import closing
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING
 from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
 from ambry.client.proxies import Proxies
+from ambry.client.sync.connection import CutAnswer, KeptConnection, NoAnswer, TunnelRefused
 from ambry.client.sync.crew import current, waiting_for
-from ambry.client.sync.pool import ConnectionPool, KeptConnection, plain_headers
+from ambry.client.sync.pool import ConnectionPool
 from ambry.client.sync.waiting import Sleep
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import refusals
+from ambry.client.wire.head import AnswerHead, NotHttp
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
 from ambry.clock import Clock
 from ambry.errors import AmbryError, PeerConnectionLost, RequestTimeout
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from ambry.client.hooks import AttemptWatch
     from ambry.client.tls import ClientTls
 
-_TUNNEL = "Tunnel connection failed: "
-"""How http.client begins the error of a proxy that lets nobody through."""
 SEND_SIZE = 256 << 10
 """A socket's timeout bounds one whole sendall, so it is given little at a time."""
 
@@ -39,37 +38,34 @@ class SyncResponse:
         self,
         pool: SyncTransport,
         connection: KeptConnection,
-        raw: http.client.HTTPResponse,
+        head: AnswerHead,
         watch: AttemptWatch | None,
     ) -> None:
         self._pool = pool
         self._connection = connection
-        self._raw = raw
-        self.status = raw.status
-        self.headers: Headers = plain_headers(raw)
-        self._cut = False
+        self.status = head.status
+        self.headers: Headers = head.headers
+        self._closes = head.closes
+        self._chunked = head.chunked
+        self._first_chunk = True
+        self._left = 0 if head.chunked else head.length
+        """Bytes of the body that are still to come, or of its chunk; None until the connection ends."""
+        self.broke_off = False
+        """Whether the connection ended within the body: known when `read` gave nothing more."""
         self._watch = watch
         if watch is not None:
             watch.answered(self.status, self.headers)
 
-    @property
-    def broke_off(self) -> bool:
-        """Whether the connection ended within the body: known when `read` gave nothing more."""
-        return self._cut or bool(self._raw.length)
-
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; fewer, or none, only when the connection ended. Raises Unavailable, RequestTimeout."""
+        """Between 1 and `size` bytes; none only when the body or the connection ended. Raises Unavailable, RequestTimeout."""
         self._check_process()
         with waiting_for(self._connection):
             try:
-                data = self._raw.read(size)
-            except http.client.IncompleteRead as cut:
-                self._cut = True
-                data = cut.partial
-            except (OSError, http.client.HTTPException, ValueError) as cause:
+                room = self._room(size)
+                data = self._connection.receive(room) if room else b""
+            except (OSError, NotHttp) as cause:
                 raise _translate(cause, self._connection.endpoint) from cause
-        if self._watch is not None:
-            self._watch.received(len(data))
+        self._came(len(data), room)
         return data
 
     def readinto(self, buffer: memoryview) -> int:
@@ -77,13 +73,11 @@ class SyncResponse:
         self._check_process()
         with waiting_for(self._connection):
             try:
-                size = self._raw.readinto(buffer)
-            except http.client.IncompleteRead:
-                return 0
-            except (OSError, http.client.HTTPException, ValueError) as cause:
+                room = self._room(len(buffer))
+                size = self._connection.receive_into(buffer[:room]) if room else 0
+            except (OSError, NotHttp) as cause:
                 raise _translate(cause, self._connection.endpoint) from cause
-        if self._watch is not None:
-            self._watch.received(size)
+        self._came(size, room)
         return size
 
     def limit(self, timeout_s: float) -> None:
@@ -93,9 +87,7 @@ class SyncResponse:
     def finish(self, error: BaseException | None = None) -> None:
         """The body was read whole: keep the connection if the server does. `error` is what it means, for hooks."""
         # What is left of a body would be taken for the next answer.
-        whole = self._raw.isclosed() or self._raw.length == 0
-        reusable = whole and not self._raw.will_close
-        self._raw.close()
+        reusable = self._left == 0 and not self._chunked and not self._closes
         if reusable:
             self._pool.give_back(self._connection)
         else:
@@ -106,24 +98,41 @@ class SyncResponse:
     def done(self) -> None:
         """The head was all there was to know."""
         try:
-            whole = len(self.read(refusals.ERROR_BODY_MAX)) < refusals.ERROR_BODY_MAX
+            left = refusals.ERROR_BODY_MAX
+            while left and (data := self.read(left)):
+                left -= len(data)
         except AmbryError as error:
             self.abort(error)
         except BaseException as error:
             self.abort(error)
             raise
         else:
-            if whole:
-                self.finish()
-            else:
-                self.abort()
+            self.finish()
 
     def abort(self, error: BaseException | None = None) -> None:
         """Drop the connection; whatever is still on it is not wanted. `error` is why, for hooks."""
-        self._raw.close()
         self._connection.close()
         if self._watch is not None:
             self._watch.ended(error)
+
+    def _room(self, size: int) -> int:
+        """How many of so many bytes may be read now; 0 where the body is over."""
+        if self._chunked and not self._left:
+            try:
+                self._left = self._connection.next_chunk(first=self._first_chunk)
+            except CutAnswer:
+                self.broke_off = True
+                return 0
+            self._first_chunk = False
+            self._chunked = self._left > 0
+        return size if self._left is None else min(size, self._left)
+
+    def _came(self, size: int, room: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            self.broke_off = self.broke_off or size < min(1, room)
+        if self._watch is not None:
+            self._watch.received(size)
 
     def _check_process(self) -> None:
         if self._connection.pid != os.getpid():
@@ -160,7 +169,7 @@ class SyncTransport:
             with waiting_for(connection):
                 whole = self._send(connection, request, headers, upload, deadline)
                 connection.set_timeout(_least(timeout.read, self._remaining(deadline)))
-                raw = connection.http.getresponse()
+                head = connection.receive_head(request.method)
         except BaseException as cause:
             connection.close()
             if isinstance(cause, _SourceError):
@@ -168,18 +177,18 @@ class SyncTransport:
             if connection.used and refusals.is_hung_up(cause) and not isinstance(cause, AmbryError):
                 self._current().drop(endpoint)
                 raise refusals.closed_idle(endpoint) from cause
-            if isinstance(cause, OSError | http.client.HTTPException):
+            if isinstance(cause, (OSError, NotHttp)):
                 raise _translate(cause, endpoint) from cause
             raise
-        response = SyncResponse(self, connection, raw, watch)
-        if raw.status == 408 and connection.used:
+        response = SyncResponse(self, connection, head, watch)
+        if head.status == 408 and connection.used:
             late = refusals.timed_out_idle(endpoint)
             response.abort(late)
             raise late
-        if raw.status < 300 and whole:
+        if head.status < 300 and whole:
             return response
-        if raw.status < 300:
-            early = refusals.answered_early(endpoint, raw.status, response.headers)
+        if head.status < 300:
+            early = refusals.answered_early(endpoint, head.status, response.headers)
             response.abort(early)
             raise early
         raise self._error(endpoint, response, request, keep=whole)
@@ -211,16 +220,15 @@ class SyncTransport:
                 return kept
             kept.close()
         proxy = self._proxies.of(endpoint)
-        made = KeptConnection(endpoint, _least(timeout.connect, remaining_s), self._context_for(endpoint), proxy)
+        context = self._context_for(endpoint)
         try:
-            made.http.connect()
+            made = KeptConnection(endpoint, _least(timeout.connect, remaining_s), context, proxy)
         except OSError as cause:
-            made.close()
             if refusals.is_tls(cause):
                 raise refusals.not_trusted(endpoint, cause) from cause
-            if proxy is not None and cause.errno is None and str(cause).startswith(_TUNNEL):
-                raise refusals.proxy_refused(endpoint, proxy, str(cause).removeprefix(_TUNNEL)) from cause
             raise refusals.connect_failed(endpoint, cause, proxy) from cause
+        except (TunnelRefused, NotHttp) as cause:
+            raise refusals.proxy_refused(endpoint, proxy, str(cause)) from cause
         made.set_timeout(read_s)
         return made
 
@@ -246,14 +254,10 @@ class SyncTransport:
         deadline: float | None,
     ) -> bool:
         """Send all of it; False when an answer, surely an error, came before the whole body was sent."""
-        raw = connection.http
-        raw.putrequest(request.method, connection.prefix + request.path, skip_accept_encoding=True)
-        for name, value in (*headers.items(), *connection.headers.items()):
-            raw.putheader(name, value.encode())
         chunked = upload is not None and "content-length" not in headers
         if chunked:
-            raw.putheader("transfer-encoding", "chunked")
-        raw.endheaders()
+            headers = {**headers, "transfer-encoding": "chunked"}
+        connection.send_head(request.method, request.path, headers)
         if upload is None:
             return True
         try:
@@ -264,12 +268,12 @@ class SyncTransport:
                     if deadline is not None and self._clock.monotonic() >= deadline:
                         raise RequestTimeout("the upload did not end within the call's total timeout")
                     if chunked:
-                        raw.send(b"%x\r\n" % len(piece))
-                    raw.send(piece)
+                        connection.send(b"%x\r\n" % len(piece))
+                    connection.send(piece)
                     if chunked:
-                        raw.send(b"\r\n")
+                        connection.send(b"\r\n")
             if chunked:
-                raw.send(b"0\r\n\r\n")
+                connection.send(b"0\r\n\r\n")
         except OSError as cause:
             if isinstance(cause, AmbryError) or not refusals.is_hung_up(cause):
                 raise
@@ -289,8 +293,7 @@ class SyncTransport:
         error = refusals.error_of(
             endpoint, request, response.status, response.headers, body, now_ms=self._clock.wall_ms()
         )
-        length = response.headers.get("content-length", "")
-        if keep and (request.method == "HEAD" or length == str(len(body))):
+        if keep:
             response.finish(error)
         else:
             response.abort(error)
@@ -337,8 +340,8 @@ def _translate(cause: Exception, endpoint: str) -> AmbryError:
         return refusals.not_trusted(endpoint, cause)
     if isinstance(cause, TimeoutError):
         return refusals.not_in_time(endpoint)
-    if isinstance(cause, http.client.RemoteDisconnected):
+    if isinstance(cause, NoAnswer):
         return refusals.no_answer(endpoint)
-    if isinstance(cause, http.client.HTTPException):
+    if isinstance(cause, NotHttp):
         return refusals.not_http(endpoint, cause)
     return refusals.broken(endpoint, cause)

@@ -1,6 +1,6 @@
 """Connections that end at every byte of an answer: what a client makes of it is right, or an error of ours that says so.
 
-http.client takes a head that is cut for a whole one: `x-ambry-blob-size: 61`, cut after the 6, was a blob of 6 bytes.
+A head that was cut was taken for a whole one: `x-ambry-blob-size: 61`, cut after the 6, was a blob of 6 bytes.
 """
 
 from __future__ import annotations
