@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ambry.blob import Durability as Durability
     from ambry.client.accounts import AccountInfo as AccountInfo
     from ambry.client.accounts import ContainerInfo as ContainerInfo
     from ambry.client.aio.changes import AsyncChangesFeed as AsyncChangesFeed
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from ambry.client.sync.reader import BlobReader as BlobReader
     from ambry.client.sync.uploads import Upload as Upload
     from ambry.client.sync.writing import BlobWriter as BlobWriter
+    from ambry.durability import Durability as Durability
     from ambry.errors import AccessDenied as AccessDenied
     from ambry.errors import AccountNotFound as AccountNotFound
     from ambry.errors import AlreadyExists as AlreadyExists
@@ -136,7 +136,7 @@ _EXPORTS: dict[str, str] = {
     "ChangesFeed": "ambry.client.sync.changes",
     "ContainerInfo": "ambry.client.accounts",
     "DatasetInfo": "ambry.client.datasets",
-    "Durability": "ambry.blob",
+    "Durability": "ambry.durability",
     "FreshKey": "ambry.client.keys",
     "Grant": "ambry.rest.access",
     **dict.fromkeys(("AttemptOutcome", "Hooks", "RequestAttempt"), "ambry.client.hooks"),

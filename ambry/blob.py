@@ -6,24 +6,12 @@ idempotent, so replicas that saw the same changes in any order, any number of ti
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Annotated
 
 import msgspec
 
 NEVER_MS = (1 << 63) - 1
 """`expires_at_ms` of a permanent blob: the top of the order, so that permanence wins every join."""
-
-
-class Durability(IntEnum):
-    """What an acknowledged put survives; each includes those before it."""
-
-    MEMORY = 1
-    """In the page cache of `success_target` local replicas: survives kills, not a power cut."""
-    DISK = 2
-    """fdatasynced on `success_target` local replicas."""
-    GEO = 3
-    """DISK, and synced in at least one other datacenter."""
 
 
 class BlobState(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -7,7 +7,6 @@ its own of both. This is one of the few modules that may touch the real ones (`t
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from typing import Protocol
 
@@ -72,7 +71,7 @@ def system_random() -> random.Random:
 
 def system_secret(size: int) -> bytes:
     """So many bytes that nobody can guess, of the operating system's entropy: fit for keys."""
-    return secrets.token_bytes(size)
+    return random.SystemRandom().randbytes(size)
 
 
 def iso_utc(wall_ms: int) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ambry.blob import Durability
+from ambry.durability import Durability
 from ambry.errors import AccessDenied, RetentionLocked, Unavailable
 from ambry.rest.accounts import ANY_ORIGIN, AccountSettings, AccountStatus, ContainerSettings, origins_of
 

@@ -52,7 +52,7 @@ def within(name: str, package: str) -> bool:
 
 # From the ground up. A module imports what stands below it, and its own room; nothing beside it, nothing above.
 FLOORS = [
-    ["ambry.errors", "ambry.clock", "ambry.checksum", "ambry.buffers"],
+    ["ambry.errors", "ambry.clock", "ambry.checksum", "ambry.buffers", "ambry.durability"],
     ["ambry.blob", "ambry.ids", "ambry.address"],
     ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.rest"],
     ["ambry.protocol", "ambry.service"],
@@ -934,12 +934,14 @@ COVERED_BY = {
     "ambry/client/wire/batches.py": (CLIENT + "test_client_batches.py", "pure parts of batches"),
     "ambry/client/aio/pacing.py": (CLIENT + "test_client_put.py", "every kind of body is sent"),
     "ambry/client/sync/crew.py": (CLIENT + "test_client_sync_crew.py", "threads of the blocking client"),
+    "ambry/durability.py": ("tests/unit/ambry/rest/test_rest_values.py", "the words for it"),
     "ambry/client/wire/head.py": (CLIENT + "test_client_head.py", "heads as bytes"),
     "ambry/client/sync/connection.py": (CLIENT + "test_client_sync_connection.py", "answers in pieces, over sockets"),
     "ambry/client/sync/pool.py": (CLIENT + "test_client_sync_transport.py", "threads, forks and restarted servers"),
     "ambry/client/transfer.py": (CLIENT + "test_client_get.py", "resumed and parallel transfers"),
     "ambry/client/sources.py": (CLIENT + "test_client_put.py", "every kind of source is put"),
     "ambry/client/options.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
+    "ambry/client/given_options.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/model.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/retry.py": (CLIENT + "test_client_core.py", "pure parts of the core"),
     "ambry/client/wire/usage.py": (CLIENT + "test_client_usage.py", "its answers"),

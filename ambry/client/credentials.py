@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from ambry.errors import ConfigInvalid, InvalidRequest
-from ambry.rest.access import parse_key
 
 KEY_FILE_BYTES_MAX = 4096
 STANDARD_INPUT = "-"
@@ -31,6 +30,8 @@ def checked_key(text: str) -> SecretText:
     """A key of the API. Raises InvalidRequest, which does not show what was given instead; TypeError."""
     if not isinstance(text, str):
         raise TypeError(f"key is the text of a key, ambry_..., and not a {type(text).__name__}")
+    from ambry.rest.access import parse_key
+
     if parse_key(text.strip()) is None:
         raise InvalidRequest(
             "what was given as key is none: a key is ambry_, 16 letters or digits, _ and 43 characters; it may be cut off"

@@ -10,10 +10,9 @@ from datetime import timedelta
 from typing import Any, Self, Unpack
 
 from ambry import __version__
-from ambry.blob import Durability
-from ambry.client.cache import BlobCache, default_directory
 from ambry.client.credentials import Auth, SecretText, checked_key
 from ambry.client.endpoints import normal_endpoints
+from ambry.client.given_options import TIMEOUT, TRANSFER, options_of
 from ambry.client.hooks import Hooks, Traceparent, Tracing
 from ambry.client.model import (
     BlobSource,
@@ -22,7 +21,6 @@ from ambry.client.model import (
     ClientOptions,
     Progress,
     RetryPolicy,
-    StrPath,
     Timeout,
     TLSConfig,
     TransferConfig,
@@ -30,7 +28,6 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.pace import Bandwidth
-from ambry.client.profiles import TIMEOUT, TRANSFER, find_options, options_of
 from ambry.client.proxies import Proxies
 from ambry.client.refs import (
     NameRef,
@@ -41,7 +38,6 @@ from ambry.client.refs import (
     name_place,
     place_of,
     prefix_place,
-    subject_of,
 )
 from ambry.client.retry import Attempts, Endpoints, OnRetry, RetryBudget
 from ambry.client.sources import open_body
@@ -49,6 +45,7 @@ from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest
 from ambry.clock import Clock, SystemClock, system_random
+from ambry.durability import Durability
 from ambry.errors import AmbryError, InvalidRequest, Offline, Unauthenticated
 from ambry.rest import names
 from ambry.rest.text import plain_text
@@ -163,6 +160,8 @@ class ClientBase:
         >>> client.endpoints, client.default_account
         (('http://127.0.0.1:17100',), 'team')
         """
+        from ambry.client.profiles import find_options
+
         found = find_options(os.environ, profile, overrides)
         made = cls(**found.options)
         made._withheld = found.withheld
@@ -306,15 +305,6 @@ class ClientBase:
     def _chunk_size(self, transfer: TransferConfig | None) -> int:
         """Bytes that one call hands on at a time."""
         return self._transfer_of(transfer).chunk_size
-
-    def _cache_in(self, directory: StrPath | None) -> BlobCache:
-        """The cache of blobs on this machine, in `directory` if that is given."""
-        found = directory or self._cache.directory or default_directory(os.environ)
-        return BlobCache(found, max_bytes=self._cache.max_bytes, clock=self._clock)
-
-    def _known_as(self, place: NameRef | VersionRef) -> str:
-        """What a place is remembered by: other clusters have the same names."""
-        return f"{','.join(sorted(self.endpoints))} {place.account}/{place.container}: {subject_of(place)}"
 
     def _refuse_offline(self, what: str) -> None:
         """Raises Offline."""

@@ -15,24 +15,20 @@ are not used by themselves: whoever names another endpoint does not send it what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import msgspec
 
 from ambry.client.cache_plan import parse_size
-from ambry.client.credentials import Auth, checked_key, read_key, refuse_shared
+from ambry.client.credentials import checked_key, read_key, refuse_shared
 from ambry.client.endpoints import normal_endpoints
+from ambry.client.given_options import FoundOptions
 from ambry.client.model import (
     CacheConfig,
     ClientOptions,
-    RetryPolicy,
-    Timeout,
     TLSConfig,
-    TransferConfig,
     Verify,
-    check_type,
 )
 from ambry.client.proxies import Proxies
 from ambry.client.sources import read_toml
@@ -45,21 +41,6 @@ PROFILES = "profiles"
 _PLAIN = ("account", "container", "service_id", "verify")
 _FILES = ("key_file", "ca", "cert", "cert_key", "cache_dir")
 _CACHE = ("cache_max", "offline")
-_OF_FILE = ("AMBRY_CONFIG", "XDG_CONFIG_HOME", "HOME")
-"""What says where the file is."""
-
-TIMEOUT = "a Timeout(connect, read, total), in seconds"
-TRANSFER = "a TransferConfig(chunk_size=...)"
-_KINDS: dict[str, tuple[type, str, bool]] = {
-    "timeout": (Timeout, TIMEOUT, False),
-    "retry": (RetryPolicy, "a RetryPolicy(max_attempts=...)", False),
-    "transfer": (TransferConfig, TRANSFER, False),
-    "cache": (CacheConfig, "a CacheConfig(directory=...)", True),
-    "auth": (Auth, "a KeyFile(path), or an Auth of your own", True),
-    "tls": (TLSConfig, "a TLSConfig(ca=...)", True),
-    "proxies": (Proxies, "Proxies(http=..., https=...)", True),
-}
-"""Of an option: what it is, in words too, and whether it may be None."""
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,14 +76,6 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
             max_bytes=under.max_bytes if largest is None else largest,
             offline=under.offline if self.offline is None else self.offline in (True, "1", "true", "yes"),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundOptions:
-    """What a client is made with; `withheld` says which key was not sent along, and why."""
-
-    options: ClientOptions
-    withheld: str = ""
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -155,25 +128,6 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
             )
         options["key"] = read_key(source.key_file)
     return FoundOptions(options=options)
-
-
-def options_of(env: Mapping[str, str], profile: str | None, given: ClientOptions) -> FoundOptions:
-    """What a client has that is made with `given`, checked: that, then the profile where one is named, and no AMBRY_... .
-
-    Raises ConfigInvalid, InvalidRequest, TypeError.
-    """
-    file_named_by = {name: value for name, value in env.items() if name in _OF_FILE}
-    found = FoundOptions(options=given) if profile is None else find_options(file_named_by, profile, given)
-    options = found.options
-    verify = options.get("verify")
-    if verify is not None and verify not in get_args(Verify):
-        raise InvalidRequest(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
-    for name, (kind, wanted, optional) in _KINDS.items():
-        if not optional or options.get(name) is not None:
-            check_type(name, options.get(name), kind, wanted)
-    if options.get("key") is not None and options.get("auth") is not None:
-        raise InvalidRequest("key is the text of a key, and auth where it comes from: say one of them")
-    return found
 
 
 def find_cache(env: Mapping[str, str], profile: str | None) -> CacheConfig:

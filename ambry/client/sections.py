@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ambry.checksum import Buffer, digest, new_digester
+from ambry.client import wire
 from ambry.client.sources import Body
 from ambry.client.special_file import is_special
 from ambry.client.state_file import read_text, replace_text
-from ambry.client.wire.uploads import PARTS_MAX, parse_id
 from ambry.errors import InvalidRequest
 
 PART_BYTES_MIN = 1 << 20
@@ -79,7 +79,7 @@ def said_of(headers: Mapping[str, str]) -> str:
 
 def fitting(part_size: int, size: int) -> int:
     """The size of parts for a file of `size` bytes: at least what is wanted, and so that there are not too many."""
-    least = max(PART_BYTES_MIN, part_size, -(-size // PARTS_MAX))
+    least = max(PART_BYTES_MIN, part_size, -(-size // wire.uploads.PARTS_MAX))
     return -(-least // PART_BYTES_MIN) * PART_BYTES_MIN
 
 
@@ -112,7 +112,7 @@ class RememberedUpload:
         """None where there is none, or nothing that makes sense."""
         with suppress(OSError, ValueError, KeyError, TypeError, InvalidRequest):
             found: Any = json.loads(read_text(self.path))
-            upload, part_size = parse_id(found["upload"]), found["part_size"]
+            upload, part_size = wire.uploads.parse_id(found["upload"]), found["part_size"]
             if isinstance(part_size, int) and part_size >= PART_BYTES_MIN and found["said"] == self._said:
                 return FoundUpload(upload, part_size)
         return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import tomllib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from numbers import Integral
 from pathlib import Path
@@ -200,6 +199,8 @@ def _checked(chunk: Any) -> Buffer:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A configuration file, {} when there is none. Raises ConfigInvalid."""
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ambry.blob import Durability
 from ambry.checksum import DIGEST_SIZE
+from ambry.durability import Durability
 from ambry.errors import InvalidRequest
 from ambry.rest import names
 from ambry.rest.text import one_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ambry.blob import Durability
+from ambry.durability import Durability
 from ambry.errors import AmbryError
 from ambry.rest.access import Role
 from ambry.rest.accounts import NamedBlobMode

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ambry.blob import Durability
 from ambry.clock import Clock
+from ambry.durability import Durability
 from ambry.errors import AmbryError
 from ambry.rest.access import Role
 from frontend.access.verified import Access

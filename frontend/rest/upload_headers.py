@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import msgspec
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.blob import NEVER_MS, BlobProperties
+from ambry.durability import Durability
 from ambry.errors import InvalidRequest, MediaTypeUnsupported
 from ambry.format.properties import encode_metadata
 from ambry.rest import metadata, names, values

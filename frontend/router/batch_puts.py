@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from ambry.blob import Durability
 from ambry.checksum import Buffer, digest
+from ambry.durability import Durability
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken
 from ambry.format.properties import encode_properties
 from ambry.format.record import ENCRYPTED, RecordKind

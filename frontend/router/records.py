@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.blob import NEVER_MS, BlobProperties
 from ambry.checksum import Buffer, block_checks, digest
+from ambry.durability import Durability
 from ambry.errors import AmbryError, InsufficientStorage, InvariantBroken, QuorumNotReached
 from ambry.format.properties import encode_properties
 from ambry.format.record import ENCRYPTED, RecordKind

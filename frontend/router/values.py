@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ambry.blob import BlobProperties, BlobState, Durability
+from ambry.blob import BlobProperties, BlobState
+from ambry.durability import Durability
 from ambry.errors import RangeNotSatisfiable
 from ambry.ids import BlobId
 

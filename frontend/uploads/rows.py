@@ -35,8 +35,9 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from ambry.blob import BlobProperties, ChunkRef, Durability
+from ambry.blob import BlobProperties, ChunkRef
 from ambry.checksum import digest, new_digester
+from ambry.durability import Durability
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidBlobId
 from ambry.ids import BlobId
 from frontend.uploads.row_seal import RowSeal, WrappedBy

@@ -6,10 +6,11 @@ import asyncio
 import random
 from typing import Any, cast
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.blob import NEVER_MS, BlobProperties
 from ambry.checksum import Buffer, block_checks
 from ambry.clustermap.health import NodeHealth
 from ambry.clustermap.model import Node
+from ambry.durability import Durability
 from ambry.errors import AmbryError, PeerConnectionLost
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId

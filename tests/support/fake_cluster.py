@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.blob import NEVER_MS, BlobProperties
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
+from ambry.durability import Durability
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId, IdKind
 from ambry.rest.accounts import AccountSettings, ContainerSettings

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ambry.client.accounts import AccountChange, AccountInfo, ContainerChange, ContainerInfo
+from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import Timeout
-from ambry.client.wire import accounts as wire
 from ambry.errors import AlreadyExists, UpdateConflict
-from ambry.rest.accounts import name_of
+
+if TYPE_CHECKING:
+    from ambry.client.accounts import AccountChange, AccountInfo, ContainerChange, ContainerInfo
 
 
 class AsyncAccounts(AsyncCalls):
@@ -22,7 +23,7 @@ class AsyncAccounts(AsyncCalls):
         >>> client.default_account in [account.name for account in accounts]
         True
         """
-        return await self._ask(wire.accounts_request(), None, wire.parse_accounts, timeout)
+        return await self._ask(wire.accounts.accounts_request(), None, wire.accounts.parse_accounts, timeout)
 
     async def account(self, name: str, *, timeout: Timeout | None = None) -> AccountInfo:
         """One, with its containers. Raises BlobNotFound where there is none of that name.
@@ -31,7 +32,7 @@ class AsyncAccounts(AsyncCalls):
         >>> client.default_container in [container.name for container in account.containers]
         True
         """
-        [found] = await self._ask(wire.accounts_request(name), None, wire.parse_accounts, timeout)
+        [found] = await self._ask(wire.accounts.accounts_request(name), None, wire.accounts.parse_accounts, timeout)
         return found
 
     async def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
@@ -41,7 +42,9 @@ class AsyncAccounts(AsyncCalls):
         >>> container.settings.encrypted
         False
         """
-        [found] = await self._ask(wire.containers_request(account, name), None, wire.parse_containers, timeout)
+        [found] = await self._ask(
+            wire.accounts.containers_request(account, name), None, wire.accounts.parse_containers, timeout
+        )
         return found
 
     async def create_account(
@@ -53,12 +56,16 @@ class AsyncAccounts(AsyncCalls):
         >>> account.containers
         ()
         """
-        request, body = wire.save_account({"accountName": name_of("account", name)}, settings)
+        from ambry.rest.accounts import name_of
+
+        request, body = wire.accounts.save_account({"accountName": name_of("account", name)}, settings)
         try:
-            [made] = await self._ask(request, body, wire.parse_accounts, timeout)
+            [made] = await self._ask(request, body, wire.accounts.parse_accounts, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
-            if not error.repeated or not wire.is_made(made := await self.account(name, timeout=timeout), settings):
+            if not error.repeated or not wire.accounts.is_made(
+                made := await self.account(name, timeout=timeout), settings
+            ):
                 raise
         return made
 
@@ -72,12 +79,14 @@ class AsyncAccounts(AsyncCalls):
         >>> container.name
         'models'
         """
-        request, body = wire.save_container(account, {"containerName": name_of("container", name)}, settings)
+        from ambry.rest.accounts import name_of
+
+        request, body = wire.accounts.save_container(account, {"containerName": name_of("container", name)}, settings)
         try:
-            [made] = await self._ask(request, body, wire.parse_containers, timeout)
+            [made] = await self._ask(request, body, wire.accounts.parse_containers, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
-            if not error.repeated or not wire.is_made(
+            if not error.repeated or not wire.accounts.is_made(
                 made := await self.container(account, name, timeout=timeout), settings
             ):
                 raise
@@ -101,12 +110,12 @@ class AsyncAccounts(AsyncCalls):
         1000000
         """
         known = await self.account(name, timeout=timeout)
-        request, body = wire.save_account(_identity("accountId", known.id, snapshot_version), settings)
+        request, body = wire.accounts.save_account(_identity("accountId", known.id, snapshot_version), settings)
         try:
-            [made] = await self._ask(request, body, wire.parse_accounts, timeout)
+            [made] = await self._ask(request, body, wire.accounts.parse_accounts, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
-            if not error.repeated or not wire.is_changed(
+            if not error.repeated or not wire.accounts.is_changed(
                 made := await self.account(name, timeout=timeout), settings, snapshot_version
             ):
                 raise
@@ -132,12 +141,14 @@ class AsyncAccounts(AsyncCalls):
         True
         """
         known = await self.container(account, name, timeout=timeout)
-        request, body = wire.save_container(account, _identity("containerId", known.id, snapshot_version), settings)
+        request, body = wire.accounts.save_container(
+            account, _identity("containerId", known.id, snapshot_version), settings
+        )
         try:
-            [made] = await self._ask(request, body, wire.parse_containers, timeout)
+            [made] = await self._ask(request, body, wire.accounts.parse_containers, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
-            if not error.repeated or not wire.is_changed(
+            if not error.repeated or not wire.accounts.is_changed(
                 made := await self.container(account, name, timeout=timeout), settings, snapshot_version
             ):
                 raise

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
+from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.aio.pager import AsyncPager
-from ambry.client.datasets import AliasInfo, own_move
 from ambry.client.model import Timeout
 from ambry.client.refs import VersionRef, check_version
-from ambry.client.wire import datasets as wire
 from ambry.errors import BlobNotFound, InvalidRequest, NameNotFound, UpdateConflict
+
+if TYPE_CHECKING:
+    from ambry.client.datasets import AliasInfo
 
 AS_IT_IS = "AS_IT_IS"
 """Where an alias is expected to point: where it does when the call begins."""
@@ -32,7 +35,7 @@ class AsyncAliases(AsyncCalls):
         """
         place = self._dataset(dataset)
         return await self._ask(
-            wire.aliases_request(place, alias=alias), None, partial(wire.parse_alias, place), timeout
+            wire.datasets.aliases_request(place, alias=alias), None, partial(wire.datasets.parse_alias, place), timeout
         )
 
     async def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
@@ -46,8 +49,8 @@ class AsyncAliases(AsyncCalls):
         [('champion', '1.0.0')]
         """
         place = self._dataset(dataset)
-        request = partial(wire.aliases_request, place)
-        return await AsyncPager(self, request, partial(wire.parse_aliases, place), timeout).all()
+        request = partial(wire.datasets.aliases_request, place)
+        return await AsyncPager(self, request, partial(wire.datasets.parse_aliases, place), timeout).all()
 
     async def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All moves of one, the newest first. Raises BlobNotFound where it never was.
@@ -143,6 +146,8 @@ class AsyncAliases(AsyncCalls):
         why: str,
         timeout: Timeout | None,
     ) -> AliasInfo:
+        from ambry.client.datasets import AliasInfo, own_move
+
         place = self._dataset(dataset)
         for each in (version, expected):
             if each is not None:
@@ -156,7 +161,7 @@ class AsyncAliases(AsyncCalls):
         asked = AliasInfo(dataset=place.dataset, alias=alias, version=version, who=who or self._service_id, why=why)
         try:
             return await self._ask(
-                *wire.move_request(place, asked, expected), partial(wire.parse_alias, place), timeout
+                *wire.datasets.move_request(place, asked, expected), partial(wire.datasets.parse_alias, place), timeout
             )
         except UpdateConflict as error:
             # A repetition finds what its first try did, also where others moved it on since.
@@ -169,11 +174,11 @@ class AsyncAliases(AsyncCalls):
 
     async def _moves(self, place: VersionRef, alias: str, timeout: Timeout | None) -> list[AliasInfo]:
         """All moves, the newest first; none where it never was."""
-        request = partial(wire.aliases_request, place, alias=alias, history=True)
+        request = partial(wire.datasets.aliases_request, place, alias=alias, history=True)
         try:
-            return await AsyncPager(self, request, partial(wire.parse_moves, place, alias), timeout).all()
+            return await AsyncPager(self, request, partial(wire.datasets.parse_moves, place, alias), timeout).all()
         except BlobNotFound:
             await self._ask(
-                wire.show_request(place), None, wire.parse_dataset, timeout
+                wire.datasets.show_request(place), None, wire.datasets.parse_dataset, timeout
             )  # Says that there is no dataset.
             return []

@@ -6,20 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from numbers import Integral
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.calls import READ_BYTES, whole_answer
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import ASYNCHRONOUS, at_once
-from ambry.client.coalescing import coalesced, cut_out
 from ambry.client.model import BatchResult, ByteRange, Timeout, check_type
 from ambry.client.options import as_range
 from ambry.client.refs import NameRef, PinnedName, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body
 from ambry.client.transfer import BlobDownload, BlobUpload
-from ambry.client.wire import batches as wire
 from ambry.client.wire import blobs as blob_wire
+from ambry.durability import Durability
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
 
@@ -39,7 +38,7 @@ class AsyncBatches(AsyncBlobs):
         >>> [(each.ok, each.data) for each in found]
         [(True, b'hello world'), (False, b'')]
         """
-        places = [wire.item_of(self._place(ref)) for ref in refs]
+        places = [wire.batches.item_of(self._place(ref)) for ref in refs]
         return [part for item in await self._read("get", places, None, timeout) for part in item]
 
     async def get_ranges(
@@ -58,6 +57,8 @@ class AsyncBatches(AsyncBlobs):
         >>> await client.get_ranges(blob, [(0, 5), (6, 11)])
         [b'hello', b'world']
         """
+        from ambry.client.coalescing import coalesced, cut_out
+
         check_type("coalesce", coalesce, Integral, "a number of bytes")
         if coalesce < 0:
             raise InvalidRequest(f"coalesce must not be negative, not {coalesce}")
@@ -91,7 +92,7 @@ class AsyncBatches(AsyncBlobs):
         >>> found[0].info.size
         11
         """
-        places = [wire.item_of(self._place(ref)) for ref in refs]
+        places = [wire.batches.item_of(self._place(ref)) for ref in refs]
         return [part for item in await self._read("head", places, None, timeout) for part in item]
 
     async def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
@@ -104,9 +105,9 @@ class AsyncBatches(AsyncBlobs):
         >>> [each.ok for each in gone]
         [True, True]
         """
-        places = [wire.item_of(self._place(ref)) for ref in refs]
+        places = [wire.batches.item_of(self._place(ref)) for ref in refs]
         found: list[BatchResult] = []
-        for batch in wire.list_requests("delete", places):
+        for batch in wire.batches.list_requests("delete", places):
             found += await self._change(batch, timeout)
         return found
 
@@ -140,7 +141,7 @@ class AsyncBatches(AsyncBlobs):
         )
         headers, own = self._batch_headers(alike.headers)
         found: list[BatchResult] = []
-        for batch in wire.put_requests(blobs, headers, own):
+        for batch in wire.batches.put_requests(blobs, headers, own):
             found += await self._change(batch, timeout)
         return found
 
@@ -153,32 +154,32 @@ class AsyncBatches(AsyncBlobs):
     ) -> list[list[BatchResult]]:
         """The parts of each item, in order."""
         found: list[list[BatchResult]] = []
-        for batch in wire.list_requests(name, places, ranges):
+        for batch in wire.batches.list_requests(name, places, ranges):
             expected = [1] * len(batch.subjects)
             reader = await self._parts(batch, expected, timeout)
             found += [[reader.found[index, 0]] for index in range(len(expected))]
         moved = {
             index: place.blob
             for index, place in enumerate(places)
-            if isinstance(place, PinnedName) and wire.is_moved(place, found[index][0])
+            if isinstance(place, PinnedName) and wire.batches.is_moved(place, found[index][0])
         }
         if moved:
             again = None if ranges is None else [ranges[index] for index in moved]
             by_id = await self._read(name, list(moved.values()), again, timeout)
             for index, result in zip(moved, by_id, strict=True):
-                found[index] = [wire.told_of(places[index], found[index][0], result[0])]
+                found[index] = [wire.batches.told_of(places[index], found[index][0], result[0])]
         return found
 
     async def _parts(
-        self, batch: wire.BatchRequest, expected: Sequence[int], timeout: Timeout | None
-    ) -> wire.PartReader:
+        self, batch: wire.batches.BatchRequest, expected: Sequence[int], timeout: Timeout | None
+    ) -> wire.batches.PartReader:
         """One request, again until it is answered whole: a read does no harm."""
         attempts = self._attempts(timeout)
         while True:
             response = None
             try:
                 response = await self._begin_batch(batch, attempts, timeout)
-                reader = wire.PartReader(attempts.endpoint, batch, self._verify, self._clock.wall_ms())
+                reader = wire.batches.PartReader(attempts.endpoint, batch, self._verify, self._clock.wall_ms())
                 while data := await response.read(READ_BYTES):
                     reader.feed(data, response.headers)
                 reader.ended(expected)
@@ -193,7 +194,7 @@ class AsyncBatches(AsyncBlobs):
                 attempts.succeeded()
                 return reader
 
-    async def _change(self, batch: wire.BatchRequest, timeout: Timeout | None) -> list[BatchResult]:
+    async def _change(self, batch: wire.batches.BatchRequest, timeout: Timeout | None) -> list[BatchResult]:
         """One request that changes something, again until it is answered whole."""
         attempts = self._attempts(timeout)
         while True:
@@ -201,7 +202,9 @@ class AsyncBatches(AsyncBlobs):
             try:
                 response = await self._begin_batch(batch, attempts, timeout)
                 body = await whole_answer(response)
-                found = wire.parse_items(attempts.endpoint, batch, response.headers, body, now_ms=self._clock.wall_ms())
+                found = wire.batches.parse_items(
+                    attempts.endpoint, batch, response.headers, body, now_ms=self._clock.wall_ms()
+                )
             except BaseException as error:
                 if response is not None:
                     response.abort(error)
@@ -214,7 +217,7 @@ class AsyncBatches(AsyncBlobs):
                 return found
 
     async def _begin_batch(
-        self, batch: wire.BatchRequest, attempts: Attempts, timeout: Timeout | None
+        self, batch: wire.batches.BatchRequest, attempts: Attempts, timeout: Timeout | None
     ) -> AsyncResponse:
         endpoint = attempts.begin()
         body = open_body(batch.body, size=None, chunk_size=self._chunk_size(None), asynchronous=ASYNCHRONOUS)

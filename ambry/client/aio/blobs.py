@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from numbers import Integral
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.aio.lifecycles import AsyncLifecycles
 from ambry.client.aio.reader import AsyncBlobReader
 from ambry.client.aio.transport import AsyncResponse
@@ -25,8 +25,8 @@ from ambry.client.model import (
 from ambry.client.options import as_range
 from ambry.client.refs import NameRef, Ref, VersionRef
 from ambry.client.transfer import BlobDownload
-from ambry.client.wire import blobs as wire
-from ambry.client.wire import names as name_wire
+from ambry.client.wire import blobs as blob_wire
+from ambry.durability import Durability
 from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, TooLarge
 
 
@@ -200,7 +200,7 @@ class AsyncBlobs(AsyncLifecycles):
             headers = await self._send(upload, attempts, timeout)
         except AlreadyExists as error:
             if isinstance(place, NameRef):
-                name_wire.reword(error, place, "without if_absent (--if-absent) it would point to the new blob")
+                wire.names.reword(error, place, "without if_absent (--if-absent) it would point to the new blob")
             raise
         info = upload.made(headers)
         if (unfit := upload.unfit(info)) is not None:
@@ -209,7 +209,7 @@ class AsyncBlobs(AsyncLifecycles):
                 its_name = isinstance(place, NameRef) and await self._identify(place, timeout) == info.id
                 await self.delete(place if its_name and place is not None else info.id)
             raise unfit
-        return info if place is None else wire.placed(info, place, headers)
+        return info if place is None else blob_wire.placed(info, place, headers)
 
     async def _open(
         self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False

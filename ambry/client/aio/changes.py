@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
+from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
-from ambry.client.changes import ToldChange, ToldChanges
 from ambry.client.model import Timeout
-from ambry.client.wire import changes as wire
 from ambry.client.wire.message import ApiRequest
 
-EMPTY = ToldChanges(changes=(), token="", at_end=False)  # nosec B106 # where a follower stands
+if TYPE_CHECKING:
+    from ambry.client.changes import ToldChange, ToldChanges
 
 
 class AsyncChangesFeed:
@@ -29,7 +30,8 @@ class AsyncChangesFeed:
         self._follow = follow
         self._page_size = page_size
         self._timeout = timeout
-        self._page = EMPTY
+        self._page: ToldChanges | None = None
+        """The last one that came."""
         self._left: deque[ToldChange] = deque()
         self.token = since
         """What `changes(since=...)` takes to go on, at any frontend: behind the last page of which all changes were given out.
@@ -43,10 +45,10 @@ class AsyncChangesFeed:
 
     async def __anext__(self) -> ToldChange:
         while not self._left:
-            if self._page.token:
-                self.token = self._page.token
-            if self._page.at_end and not self._follow:
-                raise StopAsyncIteration
+            if self._page is not None:
+                self.token = self._page.token or self.token
+                if self._page.at_end and not self._follow:
+                    raise StopAsyncIteration
             await self._next_page()
         return self._left.popleft()
 
@@ -54,15 +56,17 @@ class AsyncChangesFeed:
         """The next one; waits for a change where there is none."""
         bears = (self._timeout or self._calls._timeout).read
         # A now is known at once, so that no change is left out where a request that waits is lost.
-        wait_s = int(min(wire.WAIT_MAX_S, bears * 2 / 3)) if self._follow and self._page.token else 0
-        page = await self._calls._ask(self._request(wait_s), None, wire.parse_changes, self._timeout)
+        wait_s = (
+            int(min(wire.changes.WAIT_MAX_S, bears * 2 / 3)) if self._follow and self._page and self._page.token else 0
+        )
+        page = await self._calls._ask(self._request(wait_s), None, wire.changes.parse_changes, self._timeout)
         # In this order: what is interrupted in between comes again, and is never left out.
         self._left.extend(page.changes)
         self._page = page
 
     def _request(self, wait_s: int) -> ApiRequest:
         calls = self._calls
-        return wire.changes_request(
+        return wire.changes.changes_request(
             calls.default_account, calls.default_container, self.token, page_size=self._page_size, wait_s=wait_s
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ambry.client.aio.accounts import AsyncAccounts
 from ambry.client.aio.aliases import AsyncAliases
@@ -11,12 +11,14 @@ from ambry.client.aio.batches import AsyncBatches
 from ambry.client.aio.caching import AsyncCaching
 from ambry.client.aio.changes import AsyncChanges
 from ambry.client.aio.datasets import AsyncDatasets
-from ambry.client.aio.encryption import AsyncEncryption
 from ambry.client.aio.file_uploads import AsyncFileUploads
 from ambry.client.aio.files import AsyncFiles
 from ambry.client.aio.health import AsyncHealthChecks
-from ambry.client.aio.keys import AsyncKeys
 from ambry.client.aio.signed import AsyncSignedUrls
+
+if TYPE_CHECKING:
+    from ambry.client.aio.encryption import AsyncEncryption
+    from ambry.client.aio.keys import AsyncKeys
 
 
 class AsyncAmbryClient(
@@ -41,11 +43,15 @@ class AsyncAmbryClient(
     @property
     def encryption(self) -> AsyncEncryption:
         """Keys of encryption at rest: `provider`, `show`, `rotate`, `rewrap`, `delete`."""
+        from ambry.client.aio.encryption import AsyncEncryption
+
         return AsyncEncryption(self)
 
     @property
     def keys(self) -> AsyncKeys:
         """The keys of the API: `list`, `show`, `create`, `change`, `rotate`, `revoke`."""
+        from ambry.client.aio.keys import AsyncKeys
+
         return AsyncKeys(self)
 
     async def __aenter__(self) -> Self:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.pager import AsyncPager
-from ambry.client.datasets import DatasetChange, DatasetInfo, VersionEntry, holds
 from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, TransferConfig
 from ambry.client.refs import LATEST
-from ambry.client.wire import datasets as wire
+from ambry.durability import Durability
 from ambry.errors import AlreadyExists, BlobNotFound
+
+if TYPE_CHECKING:
+    from ambry.client.datasets import DatasetChange, DatasetInfo, VersionEntry
 
 
 class AsyncDatasets(AsyncBlobs):
@@ -36,9 +38,13 @@ class AsyncDatasets(AsyncBlobs):
         >>> dataset.schema
         'SEMANTIC'
         """
+        from ambry.client.datasets import holds
+
         place = self._dataset(name)
         try:
-            return await self._ask(*wire.save_request(place, schema, settings), wire.parse_dataset, timeout)
+            return await self._ask(
+                *wire.datasets.save_request(place, schema, settings), wire.datasets.parse_dataset, timeout
+            )
         except AlreadyExists as error:
             # A repetition finds what its first try made.
             if error.repeated and holds(found := await self.dataset(name, timeout=timeout), schema, settings):
@@ -56,7 +62,9 @@ class AsyncDatasets(AsyncBlobs):
         >>> dataset.name, dataset.schema
         ('shown', 'MONOTONIC')
         """
-        return await self._ask(wire.show_request(self._dataset(name)), None, wire.parse_dataset, timeout)
+        return await self._ask(
+            wire.datasets.show_request(self._dataset(name)), None, wire.datasets.parse_dataset, timeout
+        )
 
     def datasets(self, *, timeout: Timeout | None = None) -> AsyncPager[DatasetInfo]:
         """Those of the client's container, by name.
@@ -65,7 +73,9 @@ class AsyncDatasets(AsyncBlobs):
         >>> "listed" in [dataset.name async for dataset in client.datasets()]
         True
         """
-        return AsyncPager(self, partial(wire.list_request, self._prefix("")), wire.parse_datasets, timeout)
+        return AsyncPager(
+            self, partial(wire.datasets.list_request, self._prefix("")), wire.datasets.parse_datasets, timeout
+        )
 
     async def update_dataset(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[DatasetChange]
@@ -77,8 +87,8 @@ class AsyncDatasets(AsyncBlobs):
         >>> dataset.retention_count
         3
         """
-        request = wire.save_request(self._dataset(name), None, settings)
-        return await self._ask(*request, wire.parse_dataset, timeout)
+        request = wire.datasets.save_request(self._dataset(name), None, settings)
+        return await self._ask(*request, wire.datasets.parse_dataset, timeout)
 
     async def delete_dataset(self, name: str, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
         """Delete one that has no versions (UpdateConflict). Raises BlobNotFound unless `missing_ok`.
@@ -87,7 +97,7 @@ class AsyncDatasets(AsyncBlobs):
         >>> await client.delete_dataset("deleted")
         """
         try:
-            await self._simple(wire.delete_request(self._dataset(name)), timeout)
+            await self._simple(wire.datasets.delete_request(self._dataset(name)), timeout)
         except BlobNotFound as error:
             if not missing_ok and not error.repeated:
                 raise
@@ -152,6 +162,6 @@ class AsyncDatasets(AsyncBlobs):
         ['1', '2']
         """
         place = self._dataset(dataset)
-        wire.versions_request(place, page_size, None)  # Raises now, and not at the first entry.
-        request = partial(wire.versions_request, place, page_size)
-        return AsyncPager(self, request, partial(wire.parse_versions, place), timeout)
+        wire.datasets.versions_request(place, page_size, None)  # Raises now, and not at the first entry.
+        request = partial(wire.datasets.versions_request, place, page_size)
+        return AsyncPager(self, request, partial(wire.datasets.parse_versions, place), timeout)

@@ -10,13 +10,13 @@ from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from ambry.blob import Durability
 from ambry.client.ahead import FIRST_AHEAD, InOrder, ReadAhead
 from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import FileBase, opening
 from ambry.client.aio.writing import AsyncBlobWriter, AsyncWriting
 from ambry.client.model import BlobInfo, Timeout, check_type
 from ambry.client.refs import NameRef, Ref, found_as
+from ambry.durability import Durability
 from ambry.errors import AlreadyExists, InvalidRequest
 
 if TYPE_CHECKING:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.aio.waiting import together
 from ambry.client.model import ClusterHealth, EndpointHealth, Timeout
-from ambry.client.usage import UsageReport
-from ambry.client.wire import health as wire
-from ambry.client.wire import usage as usage_wire
 from ambry.errors import AmbryError
+
+if TYPE_CHECKING:
+    from ambry.client.usage import UsageReport
 
 
 class AsyncHealthChecks(AsyncCalls):
@@ -31,13 +34,13 @@ class AsyncHealthChecks(AsyncCalls):
         >>> report.at_ms > 0
         True
         """
-        return await self._ask(usage_wire.usage_request(), None, usage_wire.parse_usage, timeout)
+        return await self._ask(wire.usage.usage_request(), None, wire.usage.parse_usage, timeout)
 
     async def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
-        request = wire.health_request()
+        request = wire.health.health_request()
         try:
             response = await self._exchange(endpoint, request, timeout, None)
         except AmbryError as error:
             return EndpointHealth(endpoint=endpoint, ok=False, detail=error.message)
         await response.done()
-        return wire.endpoint_health(endpoint, response.headers)
+        return wire.health.endpoint_health(endpoint, response.headers)

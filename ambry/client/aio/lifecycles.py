@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import BlobInfo, Timeout
 from ambry.client.refs import NameRef, PinnedName, Ref, VersionRef
-from ambry.client.wire import batches as batch_wire
-from ambry.client.wire import blobs as wire
-from ambry.client.wire import names as name_wire
+from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire.message import Headers
 from ambry.errors import (
     AccessDenied,
@@ -48,7 +47,7 @@ class AsyncLifecycles(AsyncCalls):
         False
         """
         try:
-            await self._simple(wire.blob_request("HEAD", self._place(ref)), timeout)
+            await self._simple(blob_wire.blob_request("HEAD", self._place(ref)), timeout)
         except BlobNotFound:
             return False
         return True
@@ -70,17 +69,17 @@ class AsyncLifecycles(AsyncCalls):
             elif isinstance(place, NameRef):
                 await self._delete_name(place, timeout)
             else:
-                await self._simple(wire.blob_request("DELETE", place), timeout)
+                await self._simple(blob_wire.blob_request("DELETE", place), timeout)
         except BlobNotFound:
             if not missing_ok:
                 raise
 
     async def _delete_found(self, place: PinnedName, timeout: Timeout | None) -> None:
         """A name while it points to the blob that was found there. Raises PreconditionFailed where it points to another one."""
-        (batch,) = batch_wire.list_requests("delete", [place])
+        (batch,) = wire.batches.list_requests("delete", [place])
 
         def parse(headers: Headers, body: bytes) -> None:
-            (result,) = batch_wire.parse_items("", batch, headers, body, now_ms=self._clock.wall_ms())
+            (result,) = wire.batches.parse_items("", batch, headers, body, now_ms=self._clock.wall_ms())
             if result.error is not None:
                 raise result.error
 
@@ -95,8 +94,8 @@ class AsyncLifecycles(AsyncCalls):
         """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""
         for last in range(AGAIN - 1, -1, -1):
             try:
-                headers = await self._simple(wire.blob_request("HEAD", place), timeout)
-                etag = wire.parse_info(place, headers).etag
+                headers = await self._simple(blob_wire.blob_request("HEAD", place), timeout)
+                etag = blob_wire.parse_info(place, headers).etag
             except NameDeleted:
                 return
             except AccessDenied:
@@ -104,7 +103,7 @@ class AsyncLifecycles(AsyncCalls):
             except BlobGone:
                 etag = ""  # Its blob is over, and the name still there.
             try:
-                await self._simple(wire.blob_request("DELETE", place, etag=etag), timeout)
+                await self._simple(blob_wire.blob_request("DELETE", place, etag=etag), timeout)
             except (PreconditionFailed, UpdateConflict) as error:
                 if error.repeated:
                     return  # An earlier try did it, or it comes right before what others did.
@@ -126,7 +125,7 @@ class AsyncLifecycles(AsyncCalls):
         place = self._place(ref)
         blob = await self._identify(place, timeout)
         # A key for some names has its roles by the name alone.
-        await self._simple(wire.ttl_request(place if isinstance(place, NameRef) else blob, ttl), timeout)
+        await self._simple(blob_wire.ttl_request(place if isinstance(place, NameRef) else blob, ttl), timeout)
         return await self.head(place, timeout=timeout)
 
     async def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
@@ -145,9 +144,9 @@ class AsyncLifecycles(AsyncCalls):
             raise InvalidRequest(f"{place} cannot be brought back; put its bytes as a new version")
         try:
             if isinstance(place, NameRef):
-                await self._ask(*name_wire.undelete_request(place), name_wire.parse_changed, timeout)
+                await self._ask(*wire.names.undelete_request(place), wire.names.parse_changed, timeout)
             else:
-                await self._simple(wire.undelete_request(place), timeout)
+                await self._simple(blob_wire.undelete_request(place), timeout)
         except (NotDeleted, AlreadyExists) as error:
             if not error.repeated:
                 raise

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
+from ambry.client import wire
 from ambry.client.aio.lifecycles import AsyncLifecycles
 from ambry.client.aio.pager import AsyncPager
 from ambry.client.model import BlobInfo, Timeout
-from ambry.client.names import NameChange, NameEntry
 from ambry.client.refs import NameRef, Ref
-from ambry.client.wire import names as wire
 from ambry.errors import AlreadyExists, BlobNotFound, UpdateConflict
 from ambry.ids import BlobId
+
+if TYPE_CHECKING:
+    from ambry.client.names import NameChange, NameEntry
 
 
 class AsyncNames(AsyncLifecycles):
@@ -40,11 +43,13 @@ class AsyncNames(AsyncLifecycles):
         place = self._name(name)
         bound = await self._identify(blob, timeout)
         try:
-            await self._ask(*wire.bind_request(place, bound, overwrite=not if_absent), wire.parse_changed, timeout)
+            await self._ask(
+                *wire.names.bind_request(place, bound, overwrite=not if_absent), wire.names.parse_changed, timeout
+            )
         except AlreadyExists as error:
             # A repetition finds what its first try did.
             if not error.repeated or await self._identify(place, timeout) != bound:
-                wire.reword(error, place, "if_absent=False (--overwrite) lets it point to this blob")
+                wire.names.reword(error, place, "if_absent=False (--overwrite) lets it point to this blob")
                 raise
         return await self.head(place, timeout=timeout)
 
@@ -62,20 +67,20 @@ class AsyncNames(AsyncLifecycles):
         """
         old, new = self._name(src), self._name(dst)
         try:
-            request = wire.rename_request(old, new, overwrite=overwrite)
-            await self._ask(*request, wire.parse_changed, timeout)
+            request = wire.names.rename_request(old, new, overwrite=overwrite)
+            await self._ask(*request, wire.names.parse_changed, timeout)
         except (AlreadyExists, BlobNotFound, UpdateConflict) as error:
             if not error.repeated or not await self._was_renamed(old, new, timeout):
                 if isinstance(error, AlreadyExists):
-                    wire.reword(error, new, "overwrite=True (--overwrite) lets it point to this blob")
+                    wire.names.reword(error, new, "overwrite=True (--overwrite) lets it point to this blob")
                 raise
         return await self.head(new, timeout=timeout)
 
     async def _was_renamed(self, old: NameRef, new: NameRef, timeout: Timeout | None) -> bool:
         """Whether what the one pointed to before it was deleted is what the other points to since that moment."""
         try:
-            gone = await self._ask(wire.history_request(old, None), None, wire.parse_history, timeout)
-            come = await self._ask(wire.history_request(new, None), None, wire.parse_history, timeout)
+            gone = await self._ask(wire.names.history_request(old, None), None, wire.names.parse_history, timeout)
+            come = await self._ask(wire.names.history_request(new, None), None, wire.names.parse_history, timeout)
         except BlobNotFound:
             return False
         if len(gone.entries) < 2:
@@ -105,9 +110,11 @@ class AsyncNames(AsyncLifecycles):
         ['logs/monday', 'logs/tuesday']
         """
         within = self._prefix(prefix)
-        wire.list_request(within, delimiter, start_after, page_size, None)  # Raises now, and not at the first entry.
-        request = partial(wire.list_request, within, delimiter, start_after, page_size)
-        return AsyncPager(self, request, partial(wire.parse_list, within), timeout)
+        wire.names.list_request(
+            within, delimiter, start_after, page_size, None
+        )  # Raises now, and not at the first entry.
+        request = partial(wire.names.list_request, within, delimiter, start_after, page_size)
+        return AsyncPager(self, request, partial(wire.names.parse_list, within), timeout)
 
     def history(self, name: str | NameRef, *, timeout: Timeout | None = None) -> AsyncPager[NameChange]:
         """What a name pointed to, the newest first.
@@ -117,4 +124,6 @@ class AsyncNames(AsyncLifecycles):
         >>> [change.size async for change in client.history("texts/changing")]
         [3, 3]
         """
-        return AsyncPager(self, partial(wire.history_request, self._name(name)), wire.parse_history, timeout)
+        return AsyncPager(
+            self, partial(wire.names.history_request, self._name(name)), wire.names.parse_history, timeout
+        )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import Timeout
-from ambry.client.names import Page
 from ambry.client.wire.message import ApiRequest, Headers
+
+if TYPE_CHECKING:
+    from ambry.client.names import Page
 
 T = TypeVar("T")
 

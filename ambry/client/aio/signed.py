@@ -7,11 +7,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Literal
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import Timeout
 from ambry.client.refs import NameRef, Ref, VersionRef
-from ambry.client.wire import signed as wire
+from ambry.durability import Durability
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 
@@ -53,10 +53,10 @@ class AsyncSignedUrls(AsyncCalls):
                 raise InvalidRequest("a URL to read needs the blob that it reads")
             if once or if_absent or any(each is not None for each in said):
                 raise InvalidRequest("what is said of a blob is said in the URL of its upload, and not of a read")
-            request = wire.read_request(self._place(ref), expires)
+            request = wire.signed.read_request(self._place(ref), expires)
         elif method == "PUT":
             place = None if ref is None else self._upload_place(ref)
-            request = wire.upload_request(
+            request = wire.signed.upload_request(
                 place,
                 self._target,
                 expires,
@@ -71,7 +71,7 @@ class AsyncSignedUrls(AsyncCalls):
             )
         else:
             raise InvalidRequest(f"method is GET or PUT, not {str(method)[:20]!r}")
-        return await self._ask(request, None, partial(wire.parse_url, self.endpoints), timeout)
+        return await self._ask(request, None, partial(wire.signed.parse_url, self.endpoints), timeout)
 
     def _upload_place(self, ref: Ref) -> NameRef | VersionRef:
         place = self._place(ref)

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.names import AsyncNames
 from ambry.client.aio.waiting import ASYNCHRONOUS
@@ -22,10 +22,8 @@ from ambry.client.sources import Body, open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.upload_terms import UploadTerms
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire import names as name_wire
-from ambry.client.wire import signed as signed_wire
-from ambry.client.wire import uploads as wire
 from ambry.client.wire.message import ApiRequest, Headers
+from ambry.durability import Durability
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -92,7 +90,7 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         terms = UploadTerms(size=size, part_size=part_size, checksum=whole)
         self._transfer_of(transfer)
         headers = self._of_blob(request.headers)
-        upload = await self._begin(headers | ({} if place is None else wire.naming_headers(place)), timeout)
+        upload = await self._begin(headers | ({} if place is None else wire.uploads.naming_headers(place)), timeout)
         upload.naming = None if place is None else UploadName(place, if_absent, if_match)
         upload.terms = terms
         upload.progress = None if progress is None else PartProgress(progress, size)
@@ -101,8 +99,8 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         return upload
 
     async def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> AsyncUpload:
-        told = wire.parse_session(*await self._asked(wire.begin_request(headers), b"", timeout))
-        begun = AsyncUpload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
+        told = wire.uploads.parse_session(*await self._asked(wire.uploads.begin_request(headers), b"", timeout))
+        begun = AsyncUpload(self, wire.uploads.parse_id(told.upload), BlobId.parse(told.id), timeout)
         begun.said = headers
         return begun
 
@@ -115,7 +113,7 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         []
         >>> await upload.abort()
         """
-        found = AsyncUpload(self, wire.parse_id(upload), None, timeout)
+        found = AsyncUpload(self, wire.uploads.parse_id(upload), None, timeout)
         await found.show()
         return found
 
@@ -138,10 +136,10 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
             body = open_body(data, size=None, chunk_size=chunk_size, asynchronous=ASYNCHRONOUS)
             body.pace = upload.pace
         upload.terms.check_part(number, body.size)
-        request = wire.part_request(upload.id, number, body.size, body.known_digest())
+        request = wire.uploads.part_request(upload.id, number, body.size, body.known_digest())
         sent = BlobUpload(request, body, checksum="", verify=self._verify, progress=progress)
         headers = await self._send(sent, self._attempts(timeout), timeout)
-        if (found := wire.acknowledged(headers)) != sent.digest:
+        if (found := wire.uploads.acknowledged(headers)) != sent.digest:
             raise ChecksumMismatch(
                 f"part {number} was sent with the xxh3-128 {sent.digest} and acknowledged with {found}; send it again"
             )
@@ -155,21 +153,21 @@ class AsyncUploads(AsyncBlobs, AsyncNames):
         """
         place, if_absent, if_match = name
         request = partial(
-            name_wire.bind_request, place, info.id, overwrite=not if_absent, if_match=if_match, owned=True
+            wire.names.bind_request, place, info.id, overwrite=not if_absent, if_match=if_match, owned=True
         )
         try:
             try:
-                await self._ask(*request(upload=upload), name_wire.parse_changed, timeout)
+                await self._ask(*request(upload=upload), wire.names.parse_changed, timeout)
             except UploadNotFound:
                 # It was another datacenter's, which is away: here, who may delete the blob may let it go with a name.
-                await self._ask(*request(), name_wire.parse_changed, timeout)
+                await self._ask(*request(), wire.names.parse_changed, timeout)
         except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
             # The same upload may have named it before, unheard.
             if await self._points_to(place, timeout) != info.id:
                 with suppress(AmbryError):
                     await self.delete(info.id)
                 if isinstance(error, AlreadyExists):
-                    name_wire.reword(error, place, "without if_absent it points to the new blob")
+                    wire.names.reword(error, place, "without if_absent it points to the new blob")
                 raise
         return replace(info, name=place.name)
 
@@ -241,8 +239,8 @@ class AsyncUpload:
         self, number: int, *, expires: timedelta = timedelta(hours=1), timeout: Timeout | None = None
     ) -> str:
         """A URL that takes the part of this number by a `PUT`, without a key; for whoever sends the bytes for us."""
-        request = signed_wire.part_request(wire.part_request(self.id, number, None, ""), expires)
-        parse = partial(signed_wire.parse_url, self._client.endpoints)
+        request = wire.signed.part_request(wire.uploads.part_request(self.id, number, None, ""), expires)
+        parse = partial(wire.signed.parse_url, self._client.endpoints)
         return await self._client._ask(request, None, parse, timeout or self._timeout)
 
     async def parts(self, *, timeout: Timeout | None = None) -> list[UploadedPart]:
@@ -251,14 +249,14 @@ class AsyncUpload:
         after: int | None = 0
         while after is not None:
             told = await self.show(after=after, timeout=timeout)
-            found += [wire.part_of(each) for each in told.parts]
+            found += [wire.uploads.part_of(each) for each in told.parts]
             after = told.next
         return found
 
-    async def show(self, *, after: int = 0, timeout: Timeout | None = None) -> wire.SessionAnswer:
+    async def show(self, *, after: int = 0, timeout: Timeout | None = None) -> wire.uploads.SessionAnswer:
         """What the server tells of it: its state, and up to 1,000 parts with numbers beyond `after`."""
-        request = wire.show_request(self.id, after)
-        told = wire.parse_session(*await self._client._asked(request, None, timeout or self._timeout))
+        request = wire.uploads.show_request(self.id, after)
+        told = wire.uploads.parse_session(*await self._client._asked(request, None, timeout or self._timeout))
         self.blob = BlobId.parse(told.id)
         return told
 
@@ -319,13 +317,13 @@ class AsyncUpload:
         self, parts: Sequence[UploadedPart] | None, *, checksum: str | None, timeout: Timeout | None
     ) -> BlobInfo:
         """`complete`, but for the name: what was said of the blob, and is told of it at once."""
-        body = wire.complete_body(parts)
-        request = wire.complete_request(
+        body = wire.uploads.complete_body(parts)
+        request = wire.uploads.complete_request(
             self.id, len(body), "" if checksum is None else blob_wire.checksum_text(checksum)
         )
         headers, _ = await self._client._asked(request, body, timeout or self._timeout)
         said = self.said or self._client._of_blob({}) | (
-            {} if self.naming is None else wire.naming_headers(self.naming.place)
+            {} if self.naming is None else wire.uploads.naming_headers(self.naming.place)
         )
         made = blob_wire.parse_put(replace(request, headers={**request.headers, **said}), headers)
         self.blob = made.id
@@ -333,7 +331,7 @@ class AsyncUpload:
 
     async def abort(self, *, timeout: Timeout | None = None) -> None:
         """End it; nothing of it stays."""
-        await self._client._simple(wire.abort_request(self.id), timeout or self._timeout)
+        await self._client._simple(wire.uploads.abort_request(self.id), timeout or self._timeout)
 
     async def __aenter__(self) -> Self:
         return self

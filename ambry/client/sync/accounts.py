@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ambry.client.accounts import AccountChange, AccountInfo, ContainerChange, ContainerInfo
+from ambry.client import wire
 from ambry.client.model import Timeout
 from ambry.client.sync.calls import SyncCalls
-from ambry.client.wire import accounts as wire
 from ambry.errors import AlreadyExists, UpdateConflict
-from ambry.rest.accounts import name_of
+
+if TYPE_CHECKING:
+    from ambry.client.accounts import AccountChange, AccountInfo, ContainerChange, ContainerInfo
 
 
 class SyncAccounts(SyncCalls):
@@ -23,7 +24,7 @@ class SyncAccounts(SyncCalls):
         >>> client.default_account in [account.name for account in accounts]
         True
         """
-        return self._ask(wire.accounts_request(), None, wire.parse_accounts, timeout)
+        return self._ask(wire.accounts.accounts_request(), None, wire.accounts.parse_accounts, timeout)
 
     def account(self, name: str, *, timeout: Timeout | None = None) -> AccountInfo:
         """One, with its containers. Raises BlobNotFound where there is none of that name.
@@ -32,7 +33,7 @@ class SyncAccounts(SyncCalls):
         >>> client.default_container in [container.name for container in account.containers]
         True
         """
-        [found] = self._ask(wire.accounts_request(name), None, wire.parse_accounts, timeout)
+        [found] = self._ask(wire.accounts.accounts_request(name), None, wire.accounts.parse_accounts, timeout)
         return found
 
     def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
@@ -42,7 +43,9 @@ class SyncAccounts(SyncCalls):
         >>> container.settings.encrypted
         False
         """
-        [found] = self._ask(wire.containers_request(account, name), None, wire.parse_containers, timeout)
+        [found] = self._ask(
+            wire.accounts.containers_request(account, name), None, wire.accounts.parse_containers, timeout
+        )
         return found
 
     def create_account(
@@ -54,12 +57,14 @@ class SyncAccounts(SyncCalls):
         >>> account.containers
         ()
         """
-        request, body = wire.save_account({"accountName": name_of("account", name)}, settings)
+        from ambry.rest.accounts import name_of
+
+        request, body = wire.accounts.save_account({"accountName": name_of("account", name)}, settings)
         try:
-            [made] = self._ask(request, body, wire.parse_accounts, timeout)
+            [made] = self._ask(request, body, wire.accounts.parse_accounts, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
-            if not error.repeated or not wire.is_made(made := self.account(name, timeout=timeout), settings):
+            if not error.repeated or not wire.accounts.is_made(made := self.account(name, timeout=timeout), settings):
                 raise
         return made
 
@@ -73,12 +78,16 @@ class SyncAccounts(SyncCalls):
         >>> container.name
         'models'
         """
-        request, body = wire.save_container(account, {"containerName": name_of("container", name)}, settings)
+        from ambry.rest.accounts import name_of
+
+        request, body = wire.accounts.save_container(account, {"containerName": name_of("container", name)}, settings)
         try:
-            [made] = self._ask(request, body, wire.parse_containers, timeout)
+            [made] = self._ask(request, body, wire.accounts.parse_containers, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
-            if not error.repeated or not wire.is_made(made := self.container(account, name, timeout=timeout), settings):
+            if not error.repeated or not wire.accounts.is_made(
+                made := self.container(account, name, timeout=timeout), settings
+            ):
                 raise
         return made
 
@@ -100,12 +109,12 @@ class SyncAccounts(SyncCalls):
         1000000
         """
         known = self.account(name, timeout=timeout)
-        request, body = wire.save_account(_identity("accountId", known.id, snapshot_version), settings)
+        request, body = wire.accounts.save_account(_identity("accountId", known.id, snapshot_version), settings)
         try:
-            [made] = self._ask(request, body, wire.parse_accounts, timeout)
+            [made] = self._ask(request, body, wire.accounts.parse_accounts, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
-            if not error.repeated or not wire.is_changed(
+            if not error.repeated or not wire.accounts.is_changed(
                 made := self.account(name, timeout=timeout), settings, snapshot_version
             ):
                 raise
@@ -131,12 +140,14 @@ class SyncAccounts(SyncCalls):
         True
         """
         known = self.container(account, name, timeout=timeout)
-        request, body = wire.save_container(account, _identity("containerId", known.id, snapshot_version), settings)
+        request, body = wire.accounts.save_container(
+            account, _identity("containerId", known.id, snapshot_version), settings
+        )
         try:
-            [made] = self._ask(request, body, wire.parse_containers, timeout)
+            [made] = self._ask(request, body, wire.accounts.parse_containers, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
-            if not error.repeated or not wire.is_changed(
+            if not error.repeated or not wire.accounts.is_changed(
                 made := self.container(account, name, timeout=timeout), settings, snapshot_version
             ):
                 raise

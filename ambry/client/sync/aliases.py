@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ambry.client.datasets import AliasInfo, own_move
+from ambry.client import wire
 from ambry.client.model import Timeout
 from ambry.client.refs import VersionRef, check_version
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.sync.pager import Pager
-from ambry.client.wire import datasets as wire
 from ambry.errors import BlobNotFound, InvalidRequest, NameNotFound, UpdateConflict
+
+if TYPE_CHECKING:
+    from ambry.client.datasets import AliasInfo
 
 AS_IT_IS = "AS_IT_IS"
 """Where an alias is expected to point: where it does when the call begins."""
@@ -32,7 +35,9 @@ class SyncAliases(SyncCalls):
         '1.0.0'
         """
         place = self._dataset(dataset)
-        return self._ask(wire.aliases_request(place, alias=alias), None, partial(wire.parse_alias, place), timeout)
+        return self._ask(
+            wire.datasets.aliases_request(place, alias=alias), None, partial(wire.datasets.parse_alias, place), timeout
+        )
 
     def aliases(self, dataset: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All of a dataset, by name; those that were deleted are left out.
@@ -45,8 +50,8 @@ class SyncAliases(SyncCalls):
         [('champion', '1.0.0')]
         """
         place = self._dataset(dataset)
-        request = partial(wire.aliases_request, place)
-        return Pager(self, request, partial(wire.parse_aliases, place), timeout).all()
+        request = partial(wire.datasets.aliases_request, place)
+        return Pager(self, request, partial(wire.datasets.parse_aliases, place), timeout).all()
 
     def alias_history(self, dataset: str, alias: str, *, timeout: Timeout | None = None) -> list[AliasInfo]:
         """All moves of one, the newest first. Raises BlobNotFound where it never was.
@@ -140,6 +145,8 @@ class SyncAliases(SyncCalls):
         why: str,
         timeout: Timeout | None,
     ) -> AliasInfo:
+        from ambry.client.datasets import AliasInfo, own_move
+
         place = self._dataset(dataset)
         for each in (version, expected):
             if each is not None:
@@ -152,7 +159,9 @@ class SyncAliases(SyncCalls):
             raise NameNotFound(f"the dataset {dataset!r} has no alias {alias!r}")
         asked = AliasInfo(dataset=place.dataset, alias=alias, version=version, who=who or self._service_id, why=why)
         try:
-            return self._ask(*wire.move_request(place, asked, expected), partial(wire.parse_alias, place), timeout)
+            return self._ask(
+                *wire.datasets.move_request(place, asked, expected), partial(wire.datasets.parse_alias, place), timeout
+            )
         except UpdateConflict as error:
             # A repetition finds what its first try did, also where others moved it on since.
             if (
@@ -164,9 +173,11 @@ class SyncAliases(SyncCalls):
 
     def _moves(self, place: VersionRef, alias: str, timeout: Timeout | None) -> list[AliasInfo]:
         """All moves, the newest first; none where it never was."""
-        request = partial(wire.aliases_request, place, alias=alias, history=True)
+        request = partial(wire.datasets.aliases_request, place, alias=alias, history=True)
         try:
-            return Pager(self, request, partial(wire.parse_moves, place, alias), timeout).all()
+            return Pager(self, request, partial(wire.datasets.parse_moves, place, alias), timeout).all()
         except BlobNotFound:
-            self._ask(wire.show_request(place), None, wire.parse_dataset, timeout)  # Says that there is no dataset.
+            self._ask(
+                wire.datasets.show_request(place), None, wire.datasets.parse_dataset, timeout
+            )  # Says that there is no dataset.
             return []

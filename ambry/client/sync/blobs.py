@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from numbers import Integral
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.model import (
     BlobInfo,
     BlobSource,
@@ -26,8 +26,8 @@ from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import ASYNCHRONOUS, opening
 from ambry.client.transfer import BlobDownload
-from ambry.client.wire import blobs as wire
-from ambry.client.wire import names as name_wire
+from ambry.client.wire import blobs as blob_wire
+from ambry.durability import Durability
 from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, TooLarge
 
 
@@ -197,7 +197,7 @@ class SyncBlobs(SyncLifecycles):
             headers = self._send(upload, attempts, timeout)
         except AlreadyExists as error:
             if isinstance(place, NameRef):
-                name_wire.reword(error, place, "without if_absent (--if-absent) it would point to the new blob")
+                wire.names.reword(error, place, "without if_absent (--if-absent) it would point to the new blob")
             raise
         info = upload.made(headers)
         if (unfit := upload.unfit(info)) is not None:
@@ -206,7 +206,7 @@ class SyncBlobs(SyncLifecycles):
                 its_name = isinstance(place, NameRef) and self._identify(place, timeout) == info.id
                 self.delete(place if its_name and place is not None else info.id)
             raise unfit
-        return info if place is None else wire.placed(info, place, headers)
+        return info if place is None else blob_wire.placed(info, place, headers)
 
     def _open(self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False) -> BlobReader:
         attempts = self._attempts(timeout)

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ambry.client.cache import Arrival, BlobCache
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
-from ambry.client.refs import Ref, found_as
+from ambry.client.refs import NameRef, Ref, VersionRef, found_as, subject_of
 from ambry.client.sync.downloads import SyncDownloads
 from ambry.client.sync.waiting import blocking
 from ambry.errors import Offline, RequestTimeout
 from ambry.ids import BlobId
+
+if TYPE_CHECKING:
+    from ambry.client.cache import Arrival, BlobCache
 
 LOOK_AGAIN_S = (0.005, 0.25)
 """How soon, and at the latest, one who waits for another one's download looks whether it is there."""
@@ -57,7 +61,7 @@ class SyncCaching(SyncDownloads):
                 f"{ref} is not in the cache {cache.directory}, and this client is offline: unset AMBRY_OFFLINE to fetch it"
             )
         arrival = self._turn(cache, blob, timeout)
-        if not isinstance(arrival, Arrival):
+        if isinstance(arrival, Path):
             return arrival
         try:
             if info is None:
@@ -69,6 +73,17 @@ class SyncCaching(SyncDownloads):
             return blocking(arrival.admit, info.checksum)
         finally:
             arrival.release()
+
+    def _cache_in(self, directory: StrPath | None) -> BlobCache:
+        """The cache of blobs on this machine, in `directory` if that is given."""
+        from ambry.client.cache import BlobCache, default_directory
+
+        found = directory or self._cache.directory or default_directory(os.environ)
+        return BlobCache(found, max_bytes=self._cache.max_bytes, clock=self._clock)
+
+    def _known_as(self, place: NameRef | VersionRef) -> str:
+        """What a place is remembered by: other clusters have the same names."""
+        return f"{','.join(sorted(self.endpoints))} {place.account}/{place.container}: {subject_of(place)}"
 
     def _meant(self, cache: BlobCache, ref: Ref, timeout: Timeout | None) -> tuple[BlobId, BlobInfo | None]:
         """The blob that a caller means, and what is known of it."""

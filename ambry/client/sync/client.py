@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ambry.client.sync.accounts import SyncAccounts
 from ambry.client.sync.aliases import SyncAliases
@@ -12,12 +12,14 @@ from ambry.client.sync.batches import SyncBatches
 from ambry.client.sync.caching import SyncCaching
 from ambry.client.sync.changes import SyncChanges
 from ambry.client.sync.datasets import SyncDatasets
-from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.file_uploads import SyncFileUploads
 from ambry.client.sync.files import SyncFiles
 from ambry.client.sync.health import SyncHealthChecks
-from ambry.client.sync.keys import SyncKeys
 from ambry.client.sync.signed import SyncSignedUrls
+
+if TYPE_CHECKING:
+    from ambry.client.sync.encryption import SyncEncryption
+    from ambry.client.sync.keys import SyncKeys
 
 
 class AmbryClient(
@@ -42,11 +44,15 @@ class AmbryClient(
     @property
     def encryption(self) -> SyncEncryption:
         """Keys of encryption at rest: `provider`, `show`, `rotate`, `rewrap`, `delete`."""
+        from ambry.client.sync.encryption import SyncEncryption
+
         return SyncEncryption(self)
 
     @property
     def keys(self) -> SyncKeys:
         """The keys of the API: `list`, `show`, `create`, `change`, `rotate`, `revoke`."""
+        from ambry.client.sync.keys import SyncKeys
+
         return SyncKeys(self)
 
     def __enter__(self) -> Self:

@@ -6,16 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from ambry.blob import Durability
-from ambry.client.datasets import DatasetChange, DatasetInfo, VersionEntry, holds
+from ambry.client import wire
 from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, TransferConfig
 from ambry.client.refs import LATEST
 from ambry.client.sync.blobs import SyncBlobs
 from ambry.client.sync.pager import Pager
-from ambry.client.wire import datasets as wire
+from ambry.durability import Durability
 from ambry.errors import AlreadyExists, BlobNotFound
+
+if TYPE_CHECKING:
+    from ambry.client.datasets import DatasetChange, DatasetInfo, VersionEntry
 
 
 class SyncDatasets(SyncBlobs):
@@ -37,9 +39,11 @@ class SyncDatasets(SyncBlobs):
         >>> dataset.schema
         'SEMANTIC'
         """
+        from ambry.client.datasets import holds
+
         place = self._dataset(name)
         try:
-            return self._ask(*wire.save_request(place, schema, settings), wire.parse_dataset, timeout)
+            return self._ask(*wire.datasets.save_request(place, schema, settings), wire.datasets.parse_dataset, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
             if error.repeated and holds(found := self.dataset(name, timeout=timeout), schema, settings):
@@ -57,7 +61,7 @@ class SyncDatasets(SyncBlobs):
         >>> dataset.name, dataset.schema
         ('shown', 'MONOTONIC')
         """
-        return self._ask(wire.show_request(self._dataset(name)), None, wire.parse_dataset, timeout)
+        return self._ask(wire.datasets.show_request(self._dataset(name)), None, wire.datasets.parse_dataset, timeout)
 
     def datasets(self, *, timeout: Timeout | None = None) -> Pager[DatasetInfo]:
         """Those of the client's container, by name.
@@ -66,7 +70,7 @@ class SyncDatasets(SyncBlobs):
         >>> "listed" in [dataset.name for dataset in client.datasets()]
         True
         """
-        return Pager(self, partial(wire.list_request, self._prefix("")), wire.parse_datasets, timeout)
+        return Pager(self, partial(wire.datasets.list_request, self._prefix("")), wire.datasets.parse_datasets, timeout)
 
     def update_dataset(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[DatasetChange]
@@ -78,8 +82,8 @@ class SyncDatasets(SyncBlobs):
         >>> dataset.retention_count
         3
         """
-        request = wire.save_request(self._dataset(name), None, settings)
-        return self._ask(*request, wire.parse_dataset, timeout)
+        request = wire.datasets.save_request(self._dataset(name), None, settings)
+        return self._ask(*request, wire.datasets.parse_dataset, timeout)
 
     def delete_dataset(self, name: str, *, missing_ok: bool = True, timeout: Timeout | None = None) -> None:
         """Delete one that has no versions (UpdateConflict). Raises BlobNotFound unless `missing_ok`.
@@ -88,7 +92,7 @@ class SyncDatasets(SyncBlobs):
         >>> client.delete_dataset("deleted")
         """
         try:
-            self._simple(wire.delete_request(self._dataset(name)), timeout)
+            self._simple(wire.datasets.delete_request(self._dataset(name)), timeout)
         except BlobNotFound as error:
             if not missing_ok and not error.repeated:
                 raise
@@ -151,6 +155,6 @@ class SyncDatasets(SyncBlobs):
         ['1', '2']
         """
         place = self._dataset(dataset)
-        wire.versions_request(place, page_size, None)  # Raises now, and not at the first entry.
-        request = partial(wire.versions_request, place, page_size)
-        return Pager(self, request, partial(wire.parse_versions, place), timeout)
+        wire.datasets.versions_request(place, page_size, None)  # Raises now, and not at the first entry.
+        request = partial(wire.datasets.versions_request, place, page_size)
+        return Pager(self, request, partial(wire.datasets.parse_versions, place), timeout)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
 from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
@@ -17,7 +17,7 @@ from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.sync.uploads import SyncUploads, Upload
 from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire.uploads import naming_headers
+from ambry.durability import Durability
 from ambry.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -102,7 +102,7 @@ class SyncFileUploads(SyncUploads):
         place = None if name is None else self._name(name)
         headers = self._of_blob(request.headers)
         if place is not None:
-            headers.update(naming_headers(place))
+            headers.update(wire.uploads.naming_headers(place))
             if if_absent and self._points_to(place, timeout) is not None:
                 raise AlreadyExists(f"the name {place} exists; nothing was sent")
         elif if_absent or if_match is not None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ambry.client import wire
 from ambry.client.model import BlobInfo, Timeout
 from ambry.client.refs import NameRef, PinnedName, Ref, VersionRef
 from ambry.client.sync.calls import SyncCalls
-from ambry.client.wire import batches as batch_wire
-from ambry.client.wire import blobs as wire
-from ambry.client.wire import names as name_wire
+from ambry.client.wire import blobs as blob_wire
 from ambry.client.wire.message import Headers
 from ambry.errors import (
     AccessDenied,
@@ -49,7 +48,7 @@ class SyncLifecycles(SyncCalls):
         False
         """
         try:
-            self._simple(wire.blob_request("HEAD", self._place(ref)), timeout)
+            self._simple(blob_wire.blob_request("HEAD", self._place(ref)), timeout)
         except BlobNotFound:
             return False
         return True
@@ -71,17 +70,17 @@ class SyncLifecycles(SyncCalls):
             elif isinstance(place, NameRef):
                 self._delete_name(place, timeout)
             else:
-                self._simple(wire.blob_request("DELETE", place), timeout)
+                self._simple(blob_wire.blob_request("DELETE", place), timeout)
         except BlobNotFound:
             if not missing_ok:
                 raise
 
     def _delete_found(self, place: PinnedName, timeout: Timeout | None) -> None:
         """A name while it points to the blob that was found there. Raises PreconditionFailed where it points to another one."""
-        (batch,) = batch_wire.list_requests("delete", [place])
+        (batch,) = wire.batches.list_requests("delete", [place])
 
         def parse(headers: Headers, body: bytes) -> None:
-            (result,) = batch_wire.parse_items("", batch, headers, body, now_ms=self._clock.wall_ms())
+            (result,) = wire.batches.parse_items("", batch, headers, body, now_ms=self._clock.wall_ms())
             if result.error is not None:
                 raise result.error
 
@@ -96,8 +95,8 @@ class SyncLifecycles(SyncCalls):
         """Bound to what is there now: a repetition must not delete what somebody put under the name since the first try."""
         for last in range(AGAIN - 1, -1, -1):
             try:
-                headers = self._simple(wire.blob_request("HEAD", place), timeout)
-                etag = wire.parse_info(place, headers).etag
+                headers = self._simple(blob_wire.blob_request("HEAD", place), timeout)
+                etag = blob_wire.parse_info(place, headers).etag
             except NameDeleted:
                 return
             except AccessDenied:
@@ -105,7 +104,7 @@ class SyncLifecycles(SyncCalls):
             except BlobGone:
                 etag = ""  # Its blob is over, and the name still there.
             try:
-                self._simple(wire.blob_request("DELETE", place, etag=etag), timeout)
+                self._simple(blob_wire.blob_request("DELETE", place, etag=etag), timeout)
             except (PreconditionFailed, UpdateConflict) as error:
                 if error.repeated:
                     return  # An earlier try did it, or it comes right before what others did.
@@ -127,7 +126,7 @@ class SyncLifecycles(SyncCalls):
         place = self._place(ref)
         blob = self._identify(place, timeout)
         # A key for some names has its roles by the name alone.
-        self._simple(wire.ttl_request(place if isinstance(place, NameRef) else blob, ttl), timeout)
+        self._simple(blob_wire.ttl_request(place if isinstance(place, NameRef) else blob, ttl), timeout)
         return self.head(place, timeout=timeout)
 
     def undelete(self, ref: Ref, *, timeout: Timeout | None = None) -> None:
@@ -146,9 +145,9 @@ class SyncLifecycles(SyncCalls):
             raise InvalidRequest(f"{place} cannot be brought back; put its bytes as a new version")
         try:
             if isinstance(place, NameRef):
-                self._ask(*name_wire.undelete_request(place), name_wire.parse_changed, timeout)
+                self._ask(*wire.names.undelete_request(place), wire.names.parse_changed, timeout)
             else:
-                self._simple(wire.undelete_request(place), timeout)
+                self._simple(blob_wire.undelete_request(place), timeout)
         except (NotDeleted, AlreadyExists) as error:
             if not error.repeated:
                 raise

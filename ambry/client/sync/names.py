@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
+from ambry.client import wire
 from ambry.client.model import BlobInfo, Timeout
-from ambry.client.names import NameChange, NameEntry
 from ambry.client.refs import NameRef, Ref
 from ambry.client.sync.lifecycles import SyncLifecycles
 from ambry.client.sync.pager import Pager
-from ambry.client.wire import names as wire
 from ambry.errors import AlreadyExists, BlobNotFound, UpdateConflict
 from ambry.ids import BlobId
+
+if TYPE_CHECKING:
+    from ambry.client.names import NameChange, NameEntry
 
 
 class SyncNames(SyncLifecycles):
@@ -41,11 +44,13 @@ class SyncNames(SyncLifecycles):
         place = self._name(name)
         bound = self._identify(blob, timeout)
         try:
-            self._ask(*wire.bind_request(place, bound, overwrite=not if_absent), wire.parse_changed, timeout)
+            self._ask(
+                *wire.names.bind_request(place, bound, overwrite=not if_absent), wire.names.parse_changed, timeout
+            )
         except AlreadyExists as error:
             # A repetition finds what its first try did.
             if not error.repeated or self._identify(place, timeout) != bound:
-                wire.reword(error, place, "if_absent=False (--overwrite) lets it point to this blob")
+                wire.names.reword(error, place, "if_absent=False (--overwrite) lets it point to this blob")
                 raise
         return self.head(place, timeout=timeout)
 
@@ -63,20 +68,20 @@ class SyncNames(SyncLifecycles):
         """
         old, new = self._name(src), self._name(dst)
         try:
-            request = wire.rename_request(old, new, overwrite=overwrite)
-            self._ask(*request, wire.parse_changed, timeout)
+            request = wire.names.rename_request(old, new, overwrite=overwrite)
+            self._ask(*request, wire.names.parse_changed, timeout)
         except (AlreadyExists, BlobNotFound, UpdateConflict) as error:
             if not error.repeated or not self._was_renamed(old, new, timeout):
                 if isinstance(error, AlreadyExists):
-                    wire.reword(error, new, "overwrite=True (--overwrite) lets it point to this blob")
+                    wire.names.reword(error, new, "overwrite=True (--overwrite) lets it point to this blob")
                 raise
         return self.head(new, timeout=timeout)
 
     def _was_renamed(self, old: NameRef, new: NameRef, timeout: Timeout | None) -> bool:
         """Whether what the one pointed to before it was deleted is what the other points to since that moment."""
         try:
-            gone = self._ask(wire.history_request(old, None), None, wire.parse_history, timeout)
-            come = self._ask(wire.history_request(new, None), None, wire.parse_history, timeout)
+            gone = self._ask(wire.names.history_request(old, None), None, wire.names.parse_history, timeout)
+            come = self._ask(wire.names.history_request(new, None), None, wire.names.parse_history, timeout)
         except BlobNotFound:
             return False
         if len(gone.entries) < 2:
@@ -106,9 +111,11 @@ class SyncNames(SyncLifecycles):
         ['logs/monday', 'logs/tuesday']
         """
         within = self._prefix(prefix)
-        wire.list_request(within, delimiter, start_after, page_size, None)  # Raises now, and not at the first entry.
-        request = partial(wire.list_request, within, delimiter, start_after, page_size)
-        return Pager(self, request, partial(wire.parse_list, within), timeout)
+        wire.names.list_request(
+            within, delimiter, start_after, page_size, None
+        )  # Raises now, and not at the first entry.
+        request = partial(wire.names.list_request, within, delimiter, start_after, page_size)
+        return Pager(self, request, partial(wire.names.parse_list, within), timeout)
 
     def history(self, name: str | NameRef, *, timeout: Timeout | None = None) -> Pager[NameChange]:
         """What a name pointed to, the newest first.
@@ -118,4 +125,4 @@ class SyncNames(SyncLifecycles):
         >>> [change.size for change in client.history("texts/changing")]
         [3, 3]
         """
-        return Pager(self, partial(wire.history_request, self._name(name)), wire.parse_history, timeout)
+        return Pager(self, partial(wire.names.history_request, self._name(name)), wire.names.parse_history, timeout)

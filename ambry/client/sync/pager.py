@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ambry.client.model import Timeout
-from ambry.client.names import Page
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.wire.message import ApiRequest, Headers
+
+if TYPE_CHECKING:
+    from ambry.client.names import Page
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from ambry.blob import Durability
+from ambry.client import wire
 from ambry.client.model import BlobInfo, BlobSource, Progress, Timeout, TransferConfig, UploadedPart
 from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
@@ -23,10 +23,8 @@ from ambry.client.sync.waiting import ASYNCHRONOUS
 from ambry.client.transfer import BlobUpload
 from ambry.client.upload_terms import UploadTerms
 from ambry.client.wire import blobs as blob_wire
-from ambry.client.wire import names as name_wire
-from ambry.client.wire import signed as signed_wire
-from ambry.client.wire import uploads as wire
 from ambry.client.wire.message import ApiRequest, Headers
+from ambry.durability import Durability
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -93,7 +91,7 @@ class SyncUploads(SyncBlobs, SyncNames):
         terms = UploadTerms(size=size, part_size=part_size, checksum=whole)
         self._transfer_of(transfer)
         headers = self._of_blob(request.headers)
-        upload = self._begin(headers | ({} if place is None else wire.naming_headers(place)), timeout)
+        upload = self._begin(headers | ({} if place is None else wire.uploads.naming_headers(place)), timeout)
         upload.naming = None if place is None else UploadName(place, if_absent, if_match)
         upload.terms = terms
         upload.progress = None if progress is None else PartProgress(progress, size)
@@ -102,8 +100,8 @@ class SyncUploads(SyncBlobs, SyncNames):
         return upload
 
     def _begin(self, headers: Mapping[str, str], timeout: Timeout | None) -> Upload:
-        told = wire.parse_session(*self._asked(wire.begin_request(headers), b"", timeout))
-        begun = Upload(self, wire.parse_id(told.upload), BlobId.parse(told.id), timeout)
+        told = wire.uploads.parse_session(*self._asked(wire.uploads.begin_request(headers), b"", timeout))
+        begun = Upload(self, wire.uploads.parse_id(told.upload), BlobId.parse(told.id), timeout)
         begun.said = headers
         return begun
 
@@ -116,7 +114,7 @@ class SyncUploads(SyncBlobs, SyncNames):
         []
         >>> upload.abort()
         """
-        found = Upload(self, wire.parse_id(upload), None, timeout)
+        found = Upload(self, wire.uploads.parse_id(upload), None, timeout)
         found.show()
         return found
 
@@ -139,10 +137,10 @@ class SyncUploads(SyncBlobs, SyncNames):
             body = open_body(data, size=None, chunk_size=chunk_size, asynchronous=ASYNCHRONOUS)
             body.pace = upload.pace
         upload.terms.check_part(number, body.size)
-        request = wire.part_request(upload.id, number, body.size, body.known_digest())
+        request = wire.uploads.part_request(upload.id, number, body.size, body.known_digest())
         sent = BlobUpload(request, body, checksum="", verify=self._verify, progress=progress)
         headers = self._send(sent, self._attempts(timeout), timeout)
-        if (found := wire.acknowledged(headers)) != sent.digest:
+        if (found := wire.uploads.acknowledged(headers)) != sent.digest:
             raise ChecksumMismatch(
                 f"part {number} was sent with the xxh3-128 {sent.digest} and acknowledged with {found}; send it again"
             )
@@ -156,21 +154,21 @@ class SyncUploads(SyncBlobs, SyncNames):
         """
         place, if_absent, if_match = name
         request = partial(
-            name_wire.bind_request, place, info.id, overwrite=not if_absent, if_match=if_match, owned=True
+            wire.names.bind_request, place, info.id, overwrite=not if_absent, if_match=if_match, owned=True
         )
         try:
             try:
-                self._ask(*request(upload=upload), name_wire.parse_changed, timeout)
+                self._ask(*request(upload=upload), wire.names.parse_changed, timeout)
             except UploadNotFound:
                 # It was another datacenter's, which is away: here, who may delete the blob may let it go with a name.
-                self._ask(*request(), name_wire.parse_changed, timeout)
+                self._ask(*request(), wire.names.parse_changed, timeout)
         except (AlreadyExists, PreconditionFailed, UpdateConflict) as error:
             # The same upload may have named it before, unheard.
             if self._points_to(place, timeout) != info.id:
                 with suppress(AmbryError):
                     self.delete(info.id)
                 if isinstance(error, AlreadyExists):
-                    name_wire.reword(error, place, "without if_absent it points to the new blob")
+                    wire.names.reword(error, place, "without if_absent it points to the new blob")
                 raise
         return replace(info, name=place.name)
 
@@ -242,8 +240,8 @@ class Upload:
         self, number: int, *, expires: timedelta = timedelta(hours=1), timeout: Timeout | None = None
     ) -> str:
         """A URL that takes the part of this number by a `PUT`, without a key; for whoever sends the bytes for us."""
-        request = signed_wire.part_request(wire.part_request(self.id, number, None, ""), expires)
-        parse = partial(signed_wire.parse_url, self._client.endpoints)
+        request = wire.signed.part_request(wire.uploads.part_request(self.id, number, None, ""), expires)
+        parse = partial(wire.signed.parse_url, self._client.endpoints)
         return self._client._ask(request, None, parse, timeout or self._timeout)
 
     def parts(self, *, timeout: Timeout | None = None) -> list[UploadedPart]:
@@ -252,14 +250,14 @@ class Upload:
         after: int | None = 0
         while after is not None:
             told = self.show(after=after, timeout=timeout)
-            found += [wire.part_of(each) for each in told.parts]
+            found += [wire.uploads.part_of(each) for each in told.parts]
             after = told.next
         return found
 
-    def show(self, *, after: int = 0, timeout: Timeout | None = None) -> wire.SessionAnswer:
+    def show(self, *, after: int = 0, timeout: Timeout | None = None) -> wire.uploads.SessionAnswer:
         """What the server tells of it: its state, and up to 1,000 parts with numbers beyond `after`."""
-        request = wire.show_request(self.id, after)
-        told = wire.parse_session(*self._client._asked(request, None, timeout or self._timeout))
+        request = wire.uploads.show_request(self.id, after)
+        told = wire.uploads.parse_session(*self._client._asked(request, None, timeout or self._timeout))
         self.blob = BlobId.parse(told.id)
         return told
 
@@ -318,13 +316,13 @@ class Upload:
 
     def make(self, parts: Sequence[UploadedPart] | None, *, checksum: str | None, timeout: Timeout | None) -> BlobInfo:
         """`complete`, but for the name: what was said of the blob, and is told of it at once."""
-        body = wire.complete_body(parts)
-        request = wire.complete_request(
+        body = wire.uploads.complete_body(parts)
+        request = wire.uploads.complete_request(
             self.id, len(body), "" if checksum is None else blob_wire.checksum_text(checksum)
         )
         headers, _ = self._client._asked(request, body, timeout or self._timeout)
         said = self.said or self._client._of_blob({}) | (
-            {} if self.naming is None else wire.naming_headers(self.naming.place)
+            {} if self.naming is None else wire.uploads.naming_headers(self.naming.place)
         )
         made = blob_wire.parse_put(replace(request, headers={**request.headers, **said}), headers)
         self.blob = made.id
@@ -332,7 +330,7 @@ class Upload:
 
     def abort(self, *, timeout: Timeout | None = None) -> None:
         """End it; nothing of it stays."""
-        self._client._simple(wire.abort_request(self.id), timeout or self._timeout)
+        self._client._simple(wire.uploads.abort_request(self.id), timeout or self._timeout)
 
     def __enter__(self) -> Self:
         return self

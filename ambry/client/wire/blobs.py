@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from numbers import Integral
 
-from ambry.blob import Durability
 from ambry.client.model import BlobInfo, ByteRange, Metadata, check_type
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef, headers_of, path_of, subject_of
 from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
+from ambry.durability import Durability
 from ambry.errors import AmbryError, InvalidBlobId, InvalidRequest, PreconditionFailed, ProtocolViolation
 from ambry.ids import BlobId
 from ambry.rest import metadata as metadata_rules

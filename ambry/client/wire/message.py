@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from ambry.errors import ProtocolViolation
 from ambry.rest import names
@@ -59,6 +58,8 @@ def parse_time(text: str) -> datetime | None:
             clock = int(text[17:19]), int(text[20:22]), int(text[23:25])
             return datetime(int(text[12:16]), month, int(text[5:7]), *clock, tzinfo=UTC)
         if "," in text:
+            from email.utils import parsedate_to_datetime
+
             return parsedate_to_datetime(text).astimezone(UTC)
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
     except (ValueError, OverflowError, OSError):

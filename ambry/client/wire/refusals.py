@@ -7,8 +7,6 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from ambry.client.wire.message import ApiRequest, Headers, parse_time
 from ambry.errors import (
     AccessDenied,
@@ -46,7 +44,6 @@ from ambry.rest import names
 from ambry.rest.text import sentence_of_header
 
 ERROR_BODY_MAX = 64 << 10
-_problem = msgspec.json.Decoder(dict[str, Any])
 
 _BY_STATUS: dict[int, type[AmbryError]] = {
     401: Unauthenticated,
@@ -215,9 +212,12 @@ def error_of(
 ) -> AmbryError:
     """The error that an answer stands for. `body` may be empty (HEAD: a header has the sentence) or cut off."""
     problem: dict[str, Any] = {}
-    if "json" in headers.get("content-type", ""):
+    if body and "json" in headers.get("content-type", ""):
+        import msgspec
+
         with suppress(msgspec.DecodeError):
-            problem = _problem.decode(body) if body else {}
+            said_in_body = msgspec.json.decode(body)
+            problem = said_in_body if isinstance(said_in_body, dict) else {}
     code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)

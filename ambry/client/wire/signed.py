@@ -9,11 +9,11 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from ambry.blob import Durability
 from ambry.client.model import check_type
 from ambry.client.refs import NameRef, Place, VersionRef
 from ambry.client.wire import blobs
 from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.durability import Durability
 from ambry.errors import InvalidRequest
 from ambry.rest.text import media_type
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, DatedState, Durability, join
+from ambry.blob import NEVER_MS, BlobProperties, BlobState, ChunkRef, Composite, DatedState, join
+from ambry.durability import Durability
 
 # Small numbers, so that equal life versions and equal times are common.
 states = st.builds(BlobState, st.integers(0, 3), st.booleans(), st.one_of(st.integers(0, 3), st.just(NEVER_MS)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ambry.blob import Durability
+from ambry.durability import Durability
 from ambry.errors import AccessDenied, RetentionLocked
 from ambry.rest.accounts import AccountStatus
 from frontend.container import unknown_container

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.blob import Durability
+from ambry.durability import Durability
 from ambry.errors import InvalidRequest
 from ambry.rest import values
 

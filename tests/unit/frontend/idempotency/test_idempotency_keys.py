@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.blob import NEVER_MS, BlobProperties
 from ambry.checksum import digest
 from ambry.clock import Clock
+from ambry.durability import Durability
 from ambry.errors import EncryptionKeyDeleted, KeysUnavailable, Unavailable, UpdateConflict
 from ambry.ids import BlobId, IdKind
 from frontend.container import Container

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ambry.blob import Durability
+from ambry.durability import Durability
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 from ambry.rest import names

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from ambry.blob import NEVER_MS, BlobProperties, Durability
+from ambry.blob import NEVER_MS, BlobProperties
 from ambry.clock import SystemClock
+from ambry.durability import Durability
 from ambry.errors import HeadersTooLarge, InvalidRequest
 from ambry.format.properties import decode_metadata
 from ambry.rest.text import TEXT_SIZE_MAX

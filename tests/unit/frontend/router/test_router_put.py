@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from ambry.blob import NEVER_MS, BlobProperties, BlobState, Durability
+from ambry.blob import NEVER_MS, BlobProperties, BlobState
 from ambry.checksum import digest
+from ambry.durability import Durability
 from ambry.errors import (
     AmbryError,
     ChecksumMismatch,

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ambry.blob import BlobProperties, ChunkRef, Durability
+from ambry.blob import BlobProperties, ChunkRef
+from ambry.durability import Durability
 from ambry.errors import DataCorrupt, FormatUnknown
 from ambry.ids import BlobId, IdKind
 from frontend.metadata.store import KEY_BYTES_MAX, VALUE_BYTES_MAX

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from ambry.blob import BlobProperties, ChunkRef, Durability
+from ambry.blob import BlobProperties, ChunkRef
+from ambry.durability import Durability
 from ambry.errors import EncryptionKeyDeleted, InvalidRequest, TooLarge, UpdateConflict, UploadGone, UploadNotFound
 from ambry.ids import BlobId, IdKind
 from ambry.rest.accounts import AccountSettings, ContainerSettings
