@@ -17,7 +17,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,20 +45,26 @@ PUT_DISK_FACTOR = 30
 """Of the file that is put again and again, and not collected meanwhile."""
 
 
-def ran(*words: str | Path) -> None:
+def ran(*words: str | Path, env: Mapping[str, str] | None = None) -> None:
     """Raises BenchFailed."""
-    done = subprocess.run(words, capture_output=True, check=False)
+    done = subprocess.run(words, capture_output=True, check=False, env=env)
     if done.returncode:
         raise BenchFailed(f"{words[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()}")
 
 
-def import_rows() -> list[Row]:
-    """Whole processes; of an import what it takes beyond an interpreter that does nothing."""
+def import_rows(directory: Path) -> list[Row]:
+    """Whole processes, with the bytecode kept as an installation has it; of an import what it takes beyond an interpreter that
+    does nothing.
+    """
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def times(code: str) -> Callable[[], object]:
+        ran(sys.executable, "-c", code, env=env)
+
         def call() -> None:
             for _ in range(IMPORTS):
-                ran(sys.executable, "-c", code)
+                ran(sys.executable, "-c", code, env=env)
 
         return call
 
@@ -115,11 +122,26 @@ def file_rows(client: AmbryClient, url: str, directory: Path, size: int, put_siz
         other.unlink(missing_ok=True)
         ran("curl", "-sS", "--fail", "-o", other, f"{url}/{blob}")
 
+    def curl_ranges() -> None:
+        """What the machine has for parts: as many of curl, each with a range."""
+        bounds = [size * number // PARTS for number in range(PARTS + 1)]
+        words = [
+            ("curl", "-sS", "--fail", "-r", f"{start}-{stop - 1}", "-o", f"{other}.{start}", f"{url}/{blob}")
+            for start, stop in pairwise(bounds)
+        ]
+        started = [subprocess.Popen(each) for each in words]
+        codes = [each.wait() for each in started]
+        if any(codes):
+            raise BenchFailed("a curl of a range failed")
+        for start in bounds[:-1]:
+            other.with_name(f"{other.name}.{start}").unlink()
+
     rows = [
         Row(name=f"get_file, {PARTS} parts / one stream", ours=get(PARTS), beside=get(1), most=1 / 1.3),
     ]
     if shutil.which("curl"):
         rows += [
+            Row(name=f"anchor: curl, {PARTS} ranges / one", ours=curl_ranges, beside=curl_get, most=1 / 1.3),
             Row(name="get_file / curl", ours=get(), beside=curl_get, most=1 / 0.9),
             Row(
                 name="put_file / curl -T",
@@ -140,7 +162,7 @@ def run(directory: Path, arguments: argparse.Namespace, out: Console) -> list[Co
         url = cluster.frontends()[0].url
         cache = CacheConfig(directory=directory / "cache")
         client = stack.enter_context(AmbryClient([url], cache=cache))
-        rows = [*import_rows(), small_row(client, url)]
+        rows = [*import_rows(directory), small_row(client, url)]
         rows += tensor_rows(client, directory, stack, out)
         rows += parquet_rows(client, cluster.frontends()[0].admin_url, out)
         words = arguments.only or [""]

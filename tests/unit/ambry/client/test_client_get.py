@@ -429,6 +429,18 @@ def test_a_part_that_is_another_file_each_time_gathers_under_a_name_of_its_own(
     assert part.path.name.endswith(".u.part") and (tmp_path / "out").read_bytes() == b"12345"
 
 
+def test_a_file_that_is_new_is_not_cut_to_nothing(stub: StubFrontend, tmp_path: Path) -> None:
+    """It was, and ext4 wrote all of a download to the disk before `get_file` returned. A cut leaves its time on a file."""
+    part = PartFile(tmp_path / "out", BlobId.parse(stub.add(b"")), overwrite=False, unique="u")
+    os.utime(part.path, ns=(0, 0))
+    part.restart()
+    assert part.path.stat().st_mtime_ns == 0
+    part.write(b"12345")
+    part.restart()
+    assert part.path.stat().st_size == 0 and part.size == 0
+    part.abandon(keep=False)
+
+
 def test_a_part_that_fills_the_disk_is_removed_and_the_error_says_where_and_how_much(
     stub: StubFrontend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
