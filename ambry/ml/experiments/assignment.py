@@ -1,0 +1,130 @@
+"""Who sees what: a pure function of an experiment's salt and a unit, the same in every process, datacenter and release.
+
+A unit is hashed by xxh3_64 with the salt as its seed, and lies at a place in [0, 1). An arm has a stretch of it as long as its
+share. While an experiment is ramped to a part `exposed`, each arm takes that part of its own stretch, from its beginning: so
+widening adds units, and moves nobody from one arm to another or back. Two experiments have two salts, and so places that know
+nothing of each other.
+
+Whole numbers of 64 bits are hashed as their 8 bytes (little-endian), texts as their UTF-8; the text of a whole number is that
+number, so that a service that has ids as texts sees the same. The method is the one of LinkedIn's LiX (2020-12-16): a digest of
+a fixed-width salt and the id, cut by cumulative fractions.
+
+xxh3: https://github.com/Cyan4973/xxHash/blob/v0.8.2/xxhash.h (XXH3_len_4to8_64b, XXH3_rrmxmx), done here for whole arrays too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import xxhash
+
+from ambry.errors import InvalidRequest
+
+Unit = int | str
+
+_PLACES = 1 << 53
+_LIMIT = 1 << 63
+_MASK64 = (1 << 64) - 1
+_BEGIN = frozenset(("", "-", *"0123456789"))
+"""With what the text of a number begins; the rest need not be looked at."""
+# Bytes 8 to 24 of xxh3's secret, as two numbers, and what its mixer multiplies by.
+_SECRET_8, _SECRET_16 = 0x1CAD21F72C81017C, 0xDB979083E96DD4DE
+_MULTIPLIER = 0x9FB21C651E98DF25
+
+
+def salt_of(text: str) -> int:
+    """64 bits for a name. Two names have two salts."""
+    return xxhash.xxh3_64_intdigest(text.encode())
+
+
+def place_of(salt: int, unit: Unit) -> float:
+    """Where a unit lies in [0, 1). Raises InvalidRequest for what is no unit."""
+    return (xxhash.xxh3_64_intdigest(_key(unit), salt) >> 11) / _PLACES
+
+
+def places_of(salt: int, units: Any) -> Any:
+    """`place_of` of each, as a numpy array. Of a numpy array of whole numbers without a loop. Raises InvalidRequest."""
+    import numpy as np
+
+    array = np.asarray(units)
+    if array.dtype.kind in "iu" and array.ndim == 1:
+        if array.dtype == np.uint64 and len(array) and int(array.max()) >= _LIMIT:
+            raise InvalidRequest(f"{int(array.max())} is no unit: a number has 64 bits with a sign")
+        hashes = _hashes(salt, array.astype(np.int64, copy=False))
+    else:
+        digest = xxhash.xxh3_64_intdigest
+        listed = array.tolist() if isinstance(units, np.ndarray) else units
+        hashes = np.fromiter((digest(_key(unit), salt) for unit in listed), dtype=np.uint64, count=len(listed))
+    return (hashes >> np.uint64(11)).astype(np.float64) / _PLACES
+
+
+def arm_at(place: float, shares: Sequence[float], exposed: float) -> int | None:
+    """The arm at a place; None for one that is not exposed (yet)."""
+    begin = 0.0
+    for arm, share in enumerate(shares):
+        if begin <= place < begin + share:
+            return arm if place < begin + share * exposed else None
+        begin += share
+    return None
+
+
+def arms_at(places: Any, shares: Sequence[float], exposed: float) -> Any:
+    """`arm_at` of each, as a numpy array; -1 for None."""
+    import numpy as np
+
+    begins = np.concatenate([[0.0], np.cumsum(np.asarray(shares, dtype=np.float64))])
+    # As the sums of `arm_at`, one after the other: a share more or less in the last bit would be another arm.
+    arms = np.searchsorted(begins, places, side="right") - 1
+    inside = arms < len(shares)
+    clipped = np.minimum(arms, len(shares) - 1)
+    ends = begins[clipped] + np.asarray(shares, dtype=np.float64)[clipped] * exposed
+    return np.where(inside & (places < ends), clipped, -1)
+
+
+def _key(unit: Unit) -> bytes:
+    if isinstance(unit, str):
+        number = _number(unit) if unit[:1] in _BEGIN else None
+        if number is None:
+            return unit.encode("utf-8", "surrogatepass")
+        unit = number
+    elif isinstance(unit, bool) or not isinstance(unit, int):
+        raise InvalidRequest(f"{unit!r} is no unit; a unit is a whole number or a text")
+    if not -_LIMIT <= unit < _LIMIT:
+        raise InvalidRequest(f"{unit} is no unit: a number has 64 bits with a sign")
+    return unit.to_bytes(8, "little", signed=True)
+
+
+def _number(text: str) -> int | None:
+    """The number of which this is the text; None for any other text, such as 007. Raises InvalidRequest for the empty one."""
+    if not text:
+        raise InvalidRequest("the empty text is no unit")
+    if len(text) > 20 or not (text.isdecimal() or text[:1] == "-") or not text.isascii():
+        return None
+    digits = text.removeprefix("-")
+    if not digits.isdecimal() or (digits[0] == "0" and text != "0"):
+        return None
+    number = int(text)
+    return number if -_LIMIT <= number < _LIMIT else None
+
+
+def _hashes(salt: int, units: Any) -> Any:
+    """xxh3_64 of the 8 bytes of each number, with a seed."""
+    import numpy as np
+
+    low = salt & 0xFFFFFFFF
+    seed = (salt ^ (int.from_bytes(low.to_bytes(4, "little"), "big") << 32)) & _MASK64
+    flip = np.uint64(((_SECRET_8 ^ _SECRET_16) - seed) & _MASK64)
+    words = units.view(np.uint64)
+    mixed = ((words << np.uint64(32)) | (words >> np.uint64(32))) ^ flip
+    mixed ^= _rotated(mixed, 49) ^ _rotated(mixed, 24)
+    mixed *= np.uint64(_MULTIPLIER)
+    mixed ^= (mixed >> np.uint64(35)) + np.uint64(8)
+    mixed *= np.uint64(_MULTIPLIER)
+    return mixed ^ (mixed >> np.uint64(28))
+
+
+def _rotated(words: Any, bits: int) -> Any:
+    import numpy as np
+
+    return (words << np.uint64(bits)) | (words >> np.uint64(64 - bits))

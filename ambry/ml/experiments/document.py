@@ -1,0 +1,241 @@
+"""An experiment is a JSON document that never changes: who is in it, which arms there are, and how far it is exposed.
+
+    {"format": 1, "name": "ranker-2", "salt": "9f86d081884c7d65",
+     "arms": [{"name": "control", "share": 0.5, "model": "ranker@1.4.0"},
+              {"name": "treatment", "share": 0.5, "model": "ranker@2.0.0"}],
+     "exposed": 0.1, "targeting": {"country": ["de", "at"]},
+     "layer": {"name": "feed", "from": 0.0, "to": 0.5}, "holdout": {"name": "2026", "share": 0.05}, "metrics": ["clicks"]}
+
+Ramping makes the next document, which may only widen: see `check_ramp`. A unit's arm is decided by the document and the unit
+alone. Layers: experiments of one layer have stretches of it that do not overlap, so a unit is in at most one of them. A holdout
+is a share of all units that none of the experiments naming it ever sees.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.experiments.assignment import Unit, arm_at, arms_at, place_of, places_of, salt_of
+
+FORMAT = 1
+CONTENT_TYPE = "application/vnd.ambry.experiment+json"
+ARMS_MAX = 64
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,149}", re.ASCII)
+_SALT = re.compile(r"[0-9a-f]{16}")
+_SHARES_SLACK = 1e-9
+
+Attributes = Mapping[str, Any]
+"""Of a unit, when it is looked at: texts, numbers, booleans."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What units may see. `model` is what serves them, as text that names a version."""
+
+    name: str
+    share: float
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRange:
+    """The stretch of a layer that an experiment has: from `begin` up to `end`, of [0, 1)."""
+
+    name: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """A share of all units that is kept out."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One document. The first arm is the one that others are compared with."""
+
+    name: str
+    arms: tuple[Arm, ...]
+    exposed: float = 1.0
+    """Which part of each arm sees it; 0 is nobody."""
+    salt: str = ""
+    """16 hexadecimal digits; empty is made of the name."""
+    targeting: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """A unit is in it if each of these attributes has one of these values."""
+    layer: LayerRange | None = None
+    holdout: Holdout | None = None
+    metrics: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        if not _NAME.fullmatch(self.name):
+            raise InvalidRequest(f"{self.name!r} is no name of an experiment; take letters, digits, dots, - and _")
+        if not self.salt:
+            object.__setattr__(self, "salt", f"{salt_of(self.name):016x}")
+        if not _SALT.fullmatch(self.salt):
+            raise InvalidRequest(f"{self.salt!r} is no salt; one has 16 hexadecimal digits")
+        _check_arms(self.arms)
+        _check_part("exposed", self.exposed)
+        object.__setattr__(self, "exposed", float(self.exposed))
+        if self.layer is not None and not (0 <= self.layer.begin < self.layer.end <= 1):
+            raise InvalidRequest(
+                f"a stretch of a layer lies between 0 and 1, not from {self.layer.begin} to {self.layer.end}"
+            )
+        if self.holdout is not None:
+            _check_part("the share of a holdout", self.holdout.share)
+        for attribute, values in self.targeting.items():
+            if not values or any(not isinstance(value, str | int | float | bool) for value in values):
+                raise InvalidRequest(f"targeting by {attribute!r} takes a list of texts, numbers or booleans")
+
+    # --- who sees what ---
+
+    def arm_of(self, unit: Unit, attributes: Attributes | None = None) -> Arm | None:
+        """What a unit sees; None for one that is not in it. Raises InvalidRequest for what is no unit."""
+        if not self._targets(attributes or {}):
+            return None
+        if self.holdout is not None and place_of(_part_salt("holdout", self.holdout.name), unit) < self.holdout.share:
+            return None
+        if self.layer is not None and not (
+            self.layer.begin <= place_of(_part_salt("layer", self.layer.name), unit) < self.layer.end
+        ):
+            return None
+        arm = arm_at(place_of(int(self.salt, 16), unit), self._shares(), self.exposed)
+        return None if arm is None else self.arms[arm]
+
+    def arms_of(self, units: Any) -> Any:
+        """`arm_of` of each, without targeting, as a numpy array of indices of `arms`; -1 for None."""
+        import numpy as np
+
+        found = arms_at(places_of(int(self.salt, 16), units), self._shares(), self.exposed)
+        if self.holdout is not None:
+            held = places_of(_part_salt("holdout", self.holdout.name), units) < self.holdout.share
+            found = np.where(held, -1, found)
+        if self.layer is not None:
+            places = places_of(_part_salt("layer", self.layer.name), units)
+            found = np.where((self.layer.begin <= places) & (places < self.layer.end), found, -1)
+        return found
+
+    def _targets(self, attributes: Attributes) -> bool:
+        return all(attributes.get(name) in values for name, values in self.targeting.items())
+
+    def _shares(self) -> tuple[float, ...]:
+        return tuple(arm.share for arm in self.arms)
+
+    # --- text ---
+
+    def encode(self) -> bytes:
+        """Canonical JSON: the same experiment is the same document."""
+        told: dict[str, Any] = {
+            "format": FORMAT,
+            "name": self.name,
+            "salt": self.salt,
+            "arms": [
+                {"name": arm.name, "share": arm.share, **({"model": arm.model} if arm.model else {})}
+                for arm in self.arms
+            ],
+            "exposed": self.exposed,
+            "targeting": {name: list(values) for name, values in self.targeting.items()},
+            "metrics": list(self.metrics),
+            "note": self.note,
+        }
+        if self.layer is not None:
+            told["layer"] = {"name": self.layer.name, "from": self.layer.begin, "to": self.layer.end}
+        if self.holdout is not None:
+            told["holdout"] = {"name": self.holdout.name, "share": self.holdout.share}
+        said = {name: value for name, value in told.items() if value not in ("", [], {})}
+        return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_experiment(data: bytes | str) -> Experiment:
+    """Raises DataCorrupt for what is no experiment, InvalidRequest for one that contradicts itself or is of a later format."""
+    try:
+        said = json.loads(data)
+        number = said.get("format", FORMAT)
+        layer, holdout = said.get("layer"), said.get("holdout")
+        fields: dict[str, Any] = {
+            "name": said["name"],
+            "arms": tuple(Arm(arm["name"], arm["share"], arm.get("model", "")) for arm in said["arms"]),
+            "exposed": said.get("exposed", 1.0),
+            "salt": said.get("salt", ""),
+            "targeting": {name: tuple(values) for name, values in said.get("targeting", {}).items()},
+            "layer": None if layer is None else LayerRange(layer["name"], layer["from"], layer["to"]),
+            "holdout": None if holdout is None else Holdout(holdout["name"], holdout["share"]),
+            "metrics": tuple(said.get("metrics", ())),
+            "note": said.get("note", ""),
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataCorrupt(f"this is no experiment: {error!r}") from error
+    if number != FORMAT:
+        raise InvalidRequest(f"this is an experiment of the format {number!r}, which this release does not read")
+    try:
+        return Experiment(**fields)
+    except TypeError as error:
+        raise DataCorrupt(f"this is no experiment: {error}") from error
+
+
+def check_ramp(now: Experiment, after: Experiment) -> None:
+    """Raises InvalidRequest where the next document would move a unit from one arm to another, or back.
+
+    It may be exposed further, to more values of an attribute, to a longer stretch of its layer; or to nobody (`exposed` 0),
+    which ends it. Arms, shares, salt, holdout and names stay.
+    """
+    if after.exposed == 0:
+        return
+    if (after.name, after.salt, after.holdout) != (now.name, now.salt, now.holdout):
+        raise InvalidRequest("a ramp keeps the name, the salt and the holdout; another experiment has another name")
+    if [(arm.name, arm.share) for arm in after.arms] != [(arm.name, arm.share) for arm in now.arms]:
+        raise InvalidRequest("a ramp keeps the arms and their shares; who saw one would see another")
+    if after.exposed < now.exposed:
+        raise InvalidRequest(
+            f"exposed {now.exposed} may grow, and not fall to {after.exposed}; 0 ends the experiment for all"
+        )
+    for name, values in after.targeting.items():
+        if not set(now.targeting.get(name, ())) <= set(values) or name not in now.targeting:
+            raise InvalidRequest(f"targeting by {name!r} would leave out units that are in it")
+    before, later = now.layer, after.layer
+    if (before is None) != (later is None) or (
+        before is not None
+        and later is not None
+        and (before.name != later.name or later.begin > before.begin or later.end < before.end)
+    ):
+        raise InvalidRequest("the stretch of the layer may grow, and not move")
+
+
+def ramped(now: Experiment, exposed: float) -> Experiment:
+    """The next document, exposed to this part. Raises InvalidRequest."""
+    after = replace(now, exposed=exposed)
+    check_ramp(now, after)
+    return after
+
+
+def _check_arms(arms: tuple[Arm, ...]) -> None:
+    if not 1 <= len(arms) <= ARMS_MAX:
+        raise InvalidRequest(f"an experiment has 1 to {ARMS_MAX} arms, not {len(arms)}")
+    names = [arm.name for arm in arms]
+    if len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
+        raise InvalidRequest("each arm has a name of its own")
+    for arm in arms:
+        _check_part(f"the share of {arm.name!r}", arm.share)
+    total = math.fsum(arm.share for arm in arms)
+    if abs(total - 1) > _SHARES_SLACK:
+        raise InvalidRequest(f"the shares of the arms are {total:g} together, and have to be 1")
+
+
+def _check_part(what: str, part: object) -> None:
+    if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
+        raise InvalidRequest(f"{what} is a number from 0 to 1, not {part!r}")
+
+
+def _part_salt(kind: str, name: str) -> int:
+    return salt_of(f"{kind}/{name}")
