@@ -19,7 +19,7 @@ T = TypeVar("T")
 HEADER = ["VERSION", "MODIFIED", "WHO", "ALIAS", "WHY"]
 
 
-def _somebody() -> str:
+def somebody() -> str:
     """Who runs this; empty where the system does not say."""
     try:
         return getpass.getuser()
@@ -73,7 +73,7 @@ def set_alias(
     """
     expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
     with cluster.connect() as client:
-        moved = client.set_alias(dataset, alias, version, who=_somebody() if who is None else who, why=why, **expected)
+        moved = client.set_alias(dataset, alias, version, who=somebody() if who is None else who, why=why, **expected)
     if not cluster.quiet:
         show_fields(plain(moved), output)
 
@@ -123,7 +123,7 @@ def rollback(dataset: str, alias: str, cluster: ChosenCluster, who: str | None, 
     ambry alias rollback fraud-model champion --why 'false alarms at night'
     """
     with cluster.connect() as client:
-        moved = client.roll_back_alias(dataset, alias, who=_somebody() if who is None else who, why=why)
+        moved = client.roll_back_alias(dataset, alias, who=somebody() if who is None else who, why=why)
     if not cluster.quiet:
         show_fields(plain(moved), output)
 

@@ -46,6 +46,7 @@ CLIENT_COMMANDS = {
     "dataset": "ambry.cli.datasets",
     "alias": "ambry.cli.aliases",
     "features": "ambry.cli.features",
+    "model": "ambry.cli.models",
     "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",

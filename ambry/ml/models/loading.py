@@ -66,6 +66,16 @@ class StoredModel:
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
+    def download(self, directory: Path) -> list[Path]:
+        """All parts as files of one's own below a directory, which is made. Raises FileExistsError for one that is there."""
+        paths = []
+        for part in self.manifest.parts:
+            target = directory / part.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.client.get_file(self._ref(part), target)
+            paths.append(target)
+        return paths
+
     def load(self, *, framework: str = "numpy", trust: bool = False) -> Any:
         """The model in memory: tensors by name (safetensors, as `framework` has them), a session of onnxruntime, an estimator,
         an Arrow table, records of Avro, a pyfunc of MLflow.

@@ -1,0 +1,264 @@
+"""`ambry model`: models as versions: published, looked at, fetched, promoted and rolled back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.aliases import HEADER, alias_row, moving, plain, somebody
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
+from ambry.cli.output import show_fields, show_rows, tell_done
+
+if TYPE_CHECKING:
+    from ambry.ml.models.lifecycle import LineageStep
+    from ambry.ml.models.loading import StoredModel
+
+ALIAS = click.option("--alias", default="champion", show_default=True, help="Which of the aliases of the dataset.")
+
+
+def as_metrics(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
+    """`name=number`, any number of times."""
+    numbers: dict[str, float] = {}
+    for name, text in as_pairs(ctx, param, values).items():
+        try:
+            numbers[name] = float(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a number") from None
+    return numbers
+
+
+@click.group()
+def model() -> None:
+    """Models: versions that never change, an alias that says which one serves, and what each was made from.
+
+    MODEL is NAME for the newest version, NAME@1.2.0, NAME@ALIAS, or the same as ambry://account/container/NAME.
+
+    \b
+    ambry model publish fraud model.safetensors --metric auc=0.93 --snapshot members
+    ambry model promote fraud@1.1.0 --why 'better on the holdout'
+    ambry model get fraud@champion -o serving/
+    ambry model rollback fraud --why 'false alarms at night'
+    """
+
+
+@model.command()
+@click.argument("name")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@connecting
+@click.option(
+    "--version", metavar="VERSION", help="Its number, or which part is raised: MAJOR, MINOR, PATCH.  [default: MINOR]"
+)
+@click.option(
+    "--kind", help="What the files are, where their names do not tell: safetensors, onnx, sklearn, mlflow, ..."
+)
+@click.option("--metric", "metrics", metavar="NAME=NUMBER", callback=as_metrics, multiple=True, help="May be repeated.")
+@click.option("--param", "params", metavar="K=V", callback=as_pairs, multiple=True, help="May be repeated.")
+@click.option("--feature", "features", metavar="URN", multiple=True, help="An input, in their order; may be repeated.")
+@click.option("--definitions", default="", metavar="VERSION", help="Of the features, such as features@1.2.0.")
+@click.option("--snapshot", default="", metavar="VERSION", help="What it was trained on.")
+@click.option("--parent", default="", metavar="MODEL", help="What it was made from.")
+@click.option("--code", default="", metavar="TEXT", help="What made it, such as a commit.")
+@click.option("--note", default="", metavar="TEXT")
+@shows("version", "id", "json", default="version")
+def publish(
+    name: str,
+    source: Path,
+    cluster: ChosenCluster,
+    version: str | None,
+    kind: str | None,
+    metrics: dict[str, float],
+    params: dict[str, str],
+    features: tuple[str, ...],
+    definitions: str,
+    snapshot: str,
+    parent: str,
+    code: str,
+    note: str,
+    output: str,
+) -> None:
+    """Publish SOURCE, a file or a directory, as the next version of the model NAME, and print which it is.
+
+    Files that an earlier version had are not stored again. A snapshot and a parent are written down with their numbers.
+    """
+    from ambry.ml.models.publishing import publish_model
+
+    with cluster.connect() as client:
+        made = publish_model(
+            client,
+            name,
+            source,
+            version=version,
+            kind=kind,
+            features=features,
+            definitions=definitions,
+            snapshot=snapshot,
+            parent=parent,
+            code=code,
+            metrics=metrics,
+            params=params,
+            note=note,
+        )
+    told = {"version": made.version, "id": str(made.id), "sha256": made.digest}
+    click.echo(json.dumps(told) if output == "json" else told[output])
+
+
+@model.command("ls")
+@click.argument("name")
+@connecting
+@OUTPUT
+def ls_models(name: str, cluster: ChosenCluster, output: str) -> None:
+    """List the versions of a model, with where its aliases point."""
+    with cluster.connect() as client:
+        aliases: dict[str, list[str]] = {}
+        for each in client.aliases(name):
+            aliases.setdefault(each.version or "", []).append(each.alias)
+        show_rows(
+            client.versions(name),
+            output,
+            ["VERSION", "MODIFIED", "ALIASES"],
+            lambda entry: [
+                entry.version,
+                entry.modified.isoformat(timespec="seconds"),
+                ", ".join(aliases.get(entry.version, [])),
+            ],
+            lambda entry: {
+                "version": entry.version,
+                "modified": entry.modified.isoformat(),
+                "aliases": aliases.get(entry.version, []),
+            },
+        )
+
+
+@model.command()
+@click.argument("place", metavar="MODEL")
+@connecting
+@OUTPUT
+def show(place: str, cluster: ChosenCluster, output: str) -> None:
+    """Show what a model is, of which parts, and what it was made from."""
+    from ambry.ml.models.loading import open_model
+
+    with cluster.connect() as client:
+        show_fields(_plain(open_model(client, place)), output)
+
+
+@model.command()
+@click.argument("place", metavar="MODEL")
+@connecting
+@click.option(
+    "-o", "--directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where its files go."
+)
+@shows("path", "json", default="path")
+def get(place: str, cluster: ChosenCluster, directory: Path, output: str) -> None:
+    """Download the files of a model below a directory; files that are there already stay as they are, and end it."""
+    from ambry.ml.models.loading import open_model
+
+    with cluster.connect() as client:
+        found = open_model(client, place)
+        paths = [str(path) for path in found.download(directory)]
+    if not cluster.quiet or output == "json":
+        for path in paths:
+            tell_done(output, path, path=path, version=found.version)
+
+
+@model.command()
+@click.argument("place", metavar="MODEL")
+@connecting
+@ALIAS
+@click.option("--expect", metavar="VERSION", help="Only if the alias points there now; none for one that is new.")
+@moving
+@OUTPUT
+def promote(
+    place: str, cluster: ChosenCluster, alias: str, expect: str | None, who: str | None, why: str, output: str
+) -> None:
+    """Let the alias point to a model."""
+    from ambry.ml.models import lifecycle
+
+    expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
+    with cluster.connect() as client:
+        moved = lifecycle.promote(client, place, alias, who=somebody() if who is None else who, why=why, **expected)
+    if not cluster.quiet:
+        show_fields(plain(moved), output)
+
+
+@model.command()
+@click.argument("name")
+@connecting
+@ALIAS
+@moving
+@OUTPUT
+def rollback(name: str, cluster: ChosenCluster, alias: str, who: str | None, why: str, output: str) -> None:
+    """Let the alias point to where it did before its last move."""
+    from ambry.ml.models import lifecycle
+
+    with cluster.connect() as client:
+        moved = lifecycle.roll_back(client, name, alias, who=somebody() if who is None else who, why=why)
+    if not cluster.quiet:
+        show_fields(plain(moved), output)
+
+
+@model.command()
+@click.argument("name")
+@connecting
+@ALIAS
+@OUTPUT
+def history(name: str, cluster: ChosenCluster, alias: str, output: str) -> None:
+    """Show all moves of the alias, the newest first."""
+    with cluster.connect() as client:
+        show_rows(client.alias_history(name, alias), output, HEADER, alias_row, plain)
+
+
+@model.command()
+@click.argument("place", metavar="MODEL")
+@connecting
+@OUTPUT
+def lineage(place: str, cluster: ChosenCluster, output: str) -> None:
+    """Show what a model was made from: its snapshot and code, its parent, and so on."""
+    from ambry.ml.models import lifecycle
+
+    with cluster.connect() as client:
+        steps = list(lifecycle.lineage(client, place))
+    show_rows(steps, output, ["MODEL", "SNAPSHOT", "DEFINITIONS", "CODE"], _step_row, _plain_step)
+
+
+def _plain(found: StoredModel) -> dict[str, Any]:
+    manifest = found.manifest
+    return {
+        "model": str(found),
+        "kind": manifest.kind,
+        "id": str(found.id),
+        "sha256": found.digest,
+        "parts": {part.path: part.size for part in manifest.parts},
+        "framework": dict(manifest.framework),
+        "features": list(manifest.features),
+        "definitions": manifest.definitions,
+        "snapshot": manifest.snapshot,
+        "code": manifest.code,
+        "metrics": dict(manifest.metrics),
+        "params": dict(manifest.params),
+        "parent": manifest.parent,
+        "note": manifest.note,
+    }
+
+
+def _step_row(step: LineageStep) -> list[str]:
+    if step.model is None:
+        return [step.version, "is not there any more", "", ""]
+    manifest = step.model.manifest
+    return [step.version, manifest.snapshot, manifest.definitions, manifest.code]
+
+
+def _plain_step(step: LineageStep) -> dict[str, Any]:
+    if step.model is None:
+        return {"model": step.version, "gone": True}
+    manifest = step.model.manifest
+    return {
+        "model": step.version,
+        "snapshot": manifest.snapshot,
+        "definitions": manifest.definitions,
+        "code": manifest.code,
+        "parent": manifest.parent,
+    }

@@ -1,0 +1,82 @@
+"""`ambry model`, whole commands against a frontend with a metadata store."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ambry.cli.main import cli
+
+pytestmark = pytest.mark.usefixtures("here")
+
+_numbers = count()
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(cli, args, prog_name="ambry")
+
+
+def said(*args: str) -> str:
+    done = run(*args)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def told(*args: str) -> Any:
+    return json.loads(said(*args, "--json"))
+
+
+@pytest.fixture
+def name(here: Path) -> str:
+    (here / "model").mkdir()
+    (here / "model/weights.bin").write_bytes(b"weights")
+    (here / "model/config.json").write_text("{}")
+    return f"fraud-{next(_numbers)}"
+
+
+def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name: str) -> None:
+    assert said("model", "publish", name, "model", "--metric", "auc=0.9", "--code", "git:1") == "1.0.0\n"
+    (here / "model/weights.bin").write_bytes(b"better weights")
+    second = told("model", "publish", name, "model", "--metric", "auc=0.95", "--parent", name, "--note", "größer")
+    assert second["version"] == "1.1.0" and len(second["sha256"]) == 64
+    said("model", "promote", f"{name}@1.0.0", "--expect", "none", "-q")
+    moved = told("model", "promote", f"{name}@1.1.0", "--who", "ann", "--why", "better on the holdout")
+    assert (moved["version"], moved["who"]) == ("1.1.0", "ann")
+    shown = told("model", "show", f"{name}@champion")
+    assert (shown["model"], shown["parts"]) == (f"{name}@1.1.0", {"config.json": 2, "weights.bin": 14})
+    assert (shown["metrics"], shown["parent"], shown["note"]) == ({"auc": 0.95}, f"{name}@1.0.0", "größer")
+    said("model", "get", f"{name}@champion", "-o", "serving")
+    assert (here / "serving/weights.bin").read_bytes() == b"better weights"
+    done = run("model", "get", f"{name}@1.0.0", "-o", "serving")
+    assert done.exit_code == 1 and (here / "serving/weights.bin").read_bytes() == b"better weights"
+    assert told("model", "rollback", name, "--why", "false alarms")["version"] == "1.0.0"
+    assert [line.split()[0] for line in said("model", "history", name).splitlines()[1:]] == ["1.0.0", "1.1.0", "1.0.0"]
+    assert [line.split()[2:] for line in said("model", "ls", name).splitlines()[1:]] == [["champion"], []]
+    lines = [json.loads(line) for line in said("model", "lineage", name, "--json").splitlines()]
+    assert [(line["model"], line["code"]) for line in lines] == [(f"{name}@1.1.0", ""), (f"{name}@1.0.0", "git:1")]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--metric", "auc=high"], "'high' is not a number"),
+        (["--metric", "auc=nan"], "finite number"),
+        (["--kind", "magic"], "a model is safetensors"),
+        (["--feature", "age"], "is not the URN of a feature"),
+    ],
+)
+def test_what_is_not_right_is_told_and_nothing_is_published(name: str, args: list[str], words: str) -> None:
+    done = run("model", "publish", name, "model", *args)
+    assert (done.exit_code, done.stdout) == (2, "") and words in done.stderr
+    assert run("model", "ls", name).exit_code == 3
+
+
+def test_what_is_not_there_is_told(name: str) -> None:
+    assert run("model", "show", name).exit_code == 3
+    assert run("model", "publish", name, "model", "--parent", "none").exit_code == 3
+    assert run("model", "promote", f"{name}@1.0.0").exit_code == 3
