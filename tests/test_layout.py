@@ -849,6 +849,11 @@ COVERED_BY = {
         )
         for twin in ("aio", "sync")
     },
+    "ambry/ml/experiments/statistics.py": (
+        "tests/unit/ambry/ml/experiments/test_experiments_evaluation.py",
+        "what an evaluation says of two arms",
+    ),
+    "ambry/ml/extras.py": ("tests/integration/test_packages.py", "what is not installed is told"),
     **{
         f"ambry/ml/models/{name}.py": ("tests/unit/ambry/ml/models/test_models_publishing.py", why)
         for name, why in (

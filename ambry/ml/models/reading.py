@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
 from ambry.ml.models.manifest import ModelManifest
-from ambry.ml.models.saving import needed
 
 Loader = Callable[[Path, ModelManifest, str, bool], Any]
 

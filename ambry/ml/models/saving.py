@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,6 @@ def save(model: Any, directory: Path, kind: str | None = None) -> SavedModel:
         f"a {type(model).__name__} has no format here that carries no code; write it to files and publish those, or say "
         "kind='pickle', which nobody loads without trust=True"
     )
-
-
-def needed(module: str, extra: str) -> Any:
-    """A library that is not always there. Raises ModuleNotFoundError with what to install."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"this needs {module.partition('.')[0]}: pip install {extra}", name=missing.name
-        ) from None
 
 
 def _modules_of(model: Any) -> set[str]:

@@ -1,0 +1,105 @@
+"""Exposures are stored in files, from several processes, and read back; what the store does not take is kept, within bounds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient, DataCorrupt, Unavailable
+from ambry.ml.experiments import exposures as module
+from ambry.ml.experiments.exposures import ExposureLog, first_exposures, read_exposures
+from tests.support.named_frontend import named_frontend
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
+        yield running
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[AmbryClient]:
+    with AmbryClient([url]) as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    return f"ranker-{next(_numbers)}"
+
+
+def test_exposures_are_read_as_they_were_taken(client: AmbryClient, name: str) -> None:
+    with ExposureLog(client, name) as log:
+        log.record(1, "control", at=NOON)
+        log.record("zoë", "treatment", {"country": "de", "age": 30}, at=NOON + timedelta(seconds=1))
+    found = list(read_exposures(client, name))
+    assert [(each.unit, each.arm, each.at, dict(each.attributes)) for each in found] == [
+        (1, "control", NOON, {}),
+        ("zoë", "treatment", NOON + timedelta(seconds=1), {"country": "de", "age": 30}),
+    ]
+
+
+def test_files_fill_up_and_threads_share_a_log(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINES_MAX", 10)
+    with ExposureLog(client, name) as log:
+
+        def take(first: int) -> None:
+            for step in range(25):
+                log.record(first + step, "control")
+
+        threads = [threading.Thread(target=take, args=(first,)) for first in (0, 100, 200)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(int(each.unit) for each in read_exposures(client, name)) == [
+        first + step for first in (0, 100, 200) for step in range(25)
+    ]
+    assert len(client.list(f"{name}.exposures/").all()) >= 7
+
+
+def test_what_the_store_does_not_take_is_kept_within_bounds(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINES_MAX", 2)
+    monkeypatch.setattr(module, "KEPT_MAX", 6)
+    put = AmbryClient.put
+    away = True
+
+    def refusing(self: AmbryClient, *arguments: Any, **options: Any) -> Any:
+        if away:
+            raise Unavailable("nobody is there")
+        return put(self, *arguments, **options)
+
+    monkeypatch.setattr(AmbryClient, "put", refusing)
+    log = ExposureLog(client, name)
+    for unit in range(10):
+        log.record(unit, "control")
+    with pytest.raises(Unavailable):
+        log.flush()
+    away = False
+    log.close()
+    assert [each.unit for each in read_exposures(client, name)] == [4, 5, 6, 7, 8, 9]
+    assert log.dropped == 4
+
+
+def test_the_first_exposure_of_a_unit_counts(client: AmbryClient, name: str) -> None:
+    with ExposureLog(client, name) as log:
+        for seconds, arm in ((5, "treatment"), (1, "control"), (9, "treatment")):
+            log.record(7, arm, at=NOON + timedelta(seconds=seconds))
+    assert {unit: each.arm for unit, each in first_exposures(read_exposures(client, name)).items()} == {7: "control"}
+
+
+def test_a_line_that_is_none_is_told(client: AmbryClient, name: str) -> None:
+    client.put(b'{"unit": 1, "arm": "a", "at": 0}\nnonsense\n', name=f"{name}.exposures/2026-11-27/x.jsonl")
+    with pytest.raises(DataCorrupt, match=r"x\.jsonl: line 2 is no exposure"):
+        list(read_exposures(client, name))
+    assert list(read_exposures(client, f"{name}-none")) == []
