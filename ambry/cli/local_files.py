@@ -11,11 +11,11 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ambry.checksum import Buffer, digest, new_digester
+from ambry.checksum import Buffer
 from ambry.cli.planning import Blocked, CopyItem, joined
 from ambry.client.special_file import own_descriptor
 from ambry.errors import AmbryError
@@ -137,57 +137,22 @@ def has_digest(path: str, size: int, checksum: str, etag: str) -> bool | None:
 
     A blob that came in parts has a digest of their digests: the file's are made for the sizes of parts that it can have had.
     """
-    if checksum:
-        return digest_of(path) == checksum
     # Not before it is needed, so that `ambry --help` is quick.
-    from ambry.rest.values import is_of_parts
+    from ambry.client.whole_digest import WholeDigest
 
-    written = etag.strip('"')
-    if not written or not is_of_parts(written):
+    seen = WholeDigest(size, checksum, etag)
+    if not checksum and not seen.can_tell:
         return None
-    count = int(written.rpartition("-")[2])
-    sizes = part_sizes(size, count)
-    return True if written in [_of_parts(path, each) for each in sizes] else None
-
-
-def part_sizes(size: int, count: int) -> Sequence[int]:
-    """At most 4 sizes of parts, in whole MiB, that `put_file` may have cut a file into so many of; the likely ones first."""
-    mib = 1 << 20
-    fitting = [each * mib for each in range(1, -(-size // mib) + 1) if -(-size // (each * mib)) == count]
-    return sorted(fitting, key=lambda each: (each != 8 * mib, each & (each - 1) != 0, each))[:4]
-
-
-def digest_of(path: str) -> str:
-    """xxh3-128 of a file, in hexadecimal. Raises OSError."""
-    digester = new_digester()
     with Path(path).open("rb", buffering=0) as handle:
         while chunk := handle.read(CHUNK_BYTES):
-            digester.update(chunk)
-    return digester.hexdigest()
+            seen.update(chunk)
+    return seen.is_right
 
 
 def same_bytes(path: str, chunks: Iterable[Buffer]) -> bool:
     """Whether a file holds these bytes, and no more. Raises OSError."""
     with Path(path).open("rb") as handle:
         return all(handle.read(len(chunk)) == chunk for chunk in chunks) and not handle.read(1)
-
-
-def _of_parts(path: str, part_size: int) -> str:
-    from ambry.rest.values import digest_text  # as above
-
-    digests: list[bytes] = []
-    with Path(path).open("rb", buffering=0) as handle:
-        while True:
-            digester, left = new_digester(), part_size
-            while left and (chunk := handle.read(min(left, CHUNK_BYTES))):
-                digester.update(chunk)
-                left -= len(chunk)
-            if left == part_size:
-                break
-            digests.append(digester.digest())
-            if left:
-                break
-    return digest_text(digest(b"".join(digests)), len(digests))
 
 
 def picture_file(data: bytes, suffix: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ambry.checksum import Buffer, new_digester
-from ambry.errors import ChecksumMismatch
+from ambry.checksum import Buffer
+from ambry.client.whole_digest import WholeDigest
 
 LEAST = 32 << 10
 """Bytes that are fetched at least: they cost no more than one."""
@@ -69,24 +69,25 @@ class ReadAhead:
 class InOrder:
     """The digest of a blob whose bytes are fetched from the first to the last; of one that is read otherwise none is known."""
 
-    def __init__(self, size: int, checksum: str) -> None:
-        """`checksum` is empty where there is none, or none is wanted."""
+    def __init__(self, size: int, checksum: str, etag: str = "") -> None:
+        """As BlobInfo has them; both are empty where no digest is wanted."""
         self._size = size
-        self._checksum = checksum
-        self._digester = new_digester() if checksum else None
+        self._digest: WholeDigest | None = WholeDigest(size, checksum, etag) if checksum or etag else None
         self._next = 0
 
-    def passed(self, start: int, data: Buffer) -> None:
-        """Raises ChecksumMismatch with the last bytes, which must not be used then, nor what came before."""
-        if self._digester is None or start + len(data) <= self._next:
-            return
+    def passed(self, start: int, data: Buffer) -> str:
+        """Raises ChecksumMismatch with the last bytes, which must not be used then, nor what came before.
+
+        Gives the xxh3-128 of all bytes, where only another read of the blob can tell whether they are right; else nothing.
+        """
+        if self._digest is None or start + len(data) <= self._next:
+            return ""
         if start != self._next:
-            self._digester = None
-            return
-        self._digester.update(data)
+            self._digest = None
+            return ""
+        self._digest.update(data)
         self._next += len(data)
-        if self._next == self._size and (found := self._digester.hexdigest()) != self._checksum:
-            raise ChecksumMismatch(
-                f"the bytes of the blob have the xxh3-128 {found}, but it was stored with {self._checksum}; "
-                "do not use them, read it again"
-            )
+        if self._next < self._size:
+            return ""
+        self._digest.check("the blob")
+        return self._digest.unsettled

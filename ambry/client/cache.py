@@ -28,12 +28,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ambry.checksum import new_digester
 from ambry.client.cache_names import RememberedNames
 from ambry.client.cache_plan import CachedBlob, check_fits, to_evict
 from ambry.client.locked_file import LockedFile, listed, try_lock
 from ambry.client.model import StrPath
 from ambry.client.state_file import replace_text
+from ambry.client.whole_digest import WholeDigest
 from ambry.clock import Clock
 from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest
 from ambry.ids import BlobId
@@ -171,15 +171,16 @@ class BlobCache:
 
     # --- within ---
 
-    def admit(self, blob: BlobId, file: Path, expected: str) -> Path:
-        """Give a whole file its place; `expected` is its digest, if that is known. Raises ChecksumMismatch."""
+    def admit(self, blob: BlobId, file: Path, checksum: str, etag: str) -> Path:
+        """Give a whole file its place. Raises ChecksumMismatch where it is not what its blob has, as BlobInfo says it."""
         file.chmod(0o444)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-        said = _sum_of(file)
-        if expected and said.digest != expected:
+        seen = WholeDigest(file.stat().st_size, checksum, etag)
+        said = _sum_of(file, seen)
+        if seen.is_right is False:
             raise ChecksumMismatch(
-                f"{file} was read back with the xxh3-128 {said.digest}, but blob {blob} has {expected}; the disk or the memory "
+                f"{file} was read back with the xxh3-128 {said.digest}, but blob {blob} has {checksum}; the disk or the memory "
                 "of this machine is at fault"
             )
         path = self._blobs / str(blob)
@@ -286,10 +287,10 @@ class Arrival:
         self.target = cache.arriving_at(blob)
         """Where the blob is to be written; what gathers beside it begins with this and a dot."""
 
-    def admit(self, expected: str) -> Path:
-        """`target` is whole: it enters. Raises ChecksumMismatch where its bytes do not have the digest that is `expected`."""
+    def admit(self, checksum: str, etag: str = "") -> Path:
+        """`target` is whole: it enters. Raises ChecksumMismatch where its bytes are not those of the blob, as BlobInfo says."""
         try:
-            return self._cache.admit(self._blob, self.target, expected)
+            return self._cache.admit(self._blob, self.target, checksum, etag)
         except ChecksumMismatch:
             self.target.unlink(missing_ok=True)
             raise
@@ -309,14 +310,14 @@ class Arrival:
             self._held.close()
 
 
-def _sum_of(path: Path) -> _Sum:
-    digester, size = new_digester(), 0
+def _sum_of(path: Path, digest: WholeDigest | None = None) -> _Sum:
+    seen, size = digest or WholeDigest(0, "", ""), 0
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with path.open("rb", buffering=0) as handle:
         while count := handle.readinto(buffer):
-            digester.update(buffer[:count])
+            seen.update(buffer[:count])
             size += count
-    return _Sum(digester.hexdigest(), size)
+    return _Sum(seen.hexdigest(), size)
 
 
 def _is_trusted(found: os.stat_result) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from ambry.checksum import DIGEST_SIZE, digest, new_digester
+from ambry.checksum import DIGEST_SIZE, Buffer, digest
 from ambry.client.model import BlobInfo, Progress, Verify
 from ambry.client.part_file import PartFile
 from ambry.client.pieces import FOOTER_BYTES, Pieces, PieceSpan, cut, parse_footer, said_digests, sections
 from ambry.client.stopping import FileMove
-from ambry.errors import ChecksumMismatch
+from ambry.client.whole_digest import WholeDigest
+from ambry.errors import ChecksumMismatch, must_have
 
 NOTHING = PieceSpan(0, 0)
 
@@ -29,7 +30,7 @@ class Gathering(FileMove):
         self._progress = progress
         self._hashing = threading.Lock()
         self._there: set[int] = set()
-        self._digester = new_digester()
+        self._digest: WholeDigest | None = None
         self._hashed = 0
         """Pieces that the digest of the whole has seen."""
         self._zeros = b""
@@ -70,13 +71,14 @@ class Gathering(FileMove):
                 self._part.cut_to(info.size + self.pieces.table_size)
                 self._part.write_at(info.size + self.pieces.table_size - FOOTER_BYTES, self.pieces.footer())
             self._zeros = bytes(self.pieces.piece_size)
+        self._digest = self._digest or WholeDigest(info.size, info.checksum, info.etag)
         self._report()
 
     def restart(self) -> None:
         """Throw away all that is there."""
         self._part.restart()
         self._there.clear()
-        self._digester, self._hashed, self._done = new_digester(), 0, 0
+        self._digest, self._hashed, self._done = None, 0, 0
         self.pieces = Pieces(0, self._wanted)
         self.resumed = False
 
@@ -119,7 +121,7 @@ class Gathering(FileMove):
             if index == self._hashed and self._hashing.acquire(blocking=False):
                 try:
                     if index == self._hashed:
-                        self._digester.update(data)
+                        self._see(data)
                         self._hashed += 1
                 finally:
                     self._hashing.release()
@@ -129,19 +131,27 @@ class Gathering(FileMove):
             self._report_locked()
         self._hash_on(wait=False)
 
-    def finish(self, info: BlobInfo, verify: Verify) -> None:
-        """All has come. Raises ChecksumMismatch where it is not what the server has."""
+    def judge(self, info: BlobInfo, verify: Verify) -> str:
+        """All has come. Raises ChecksumMismatch where it is not what the server has.
+
+        Gives the xxh3-128 of all bytes, where only another read of the blob can tell whether they are right; else nothing.
+        """
+        self._digest = self._digest or WholeDigest(info.size, info.checksum, info.etag)
         self._hash_on(wait=True)
         if self._hashed != self.pieces.count or self.pieces.size != info.size:
             raise ChecksumMismatch(f"blob {info.id} has {info.size} bytes, and not all of them came; read it again")
-        found = self._digester.hexdigest()
-        if verify != "never" and info.checksum and found != info.checksum:
-            raise ChecksumMismatch(
-                f"the bytes of blob {info.id} have the xxh3-128 {found}, but it was stored with {info.checksum}; "
-                "nothing of them is kept, read it again"
-            )
-        self._part.cut_to(info.size)
-        self._finished = True  # What says which pieces are there is cut off.
+        if verify == "never":
+            return ""
+        self._digest.check(f"blob {info.id}")
+        return self._digest.unsettled
+
+    def finish(self) -> None:
+        """It is right: what says which pieces are there is cut off."""
+        self._part.cut_to(self.pieces.size)
+        self._finished = True
+
+    def _see(self, data: Buffer) -> None:
+        must_have(self._digest, "what a blob is comes before its pieces").update(data)
 
     def _hash_on(self, *, wait: bool) -> None:
         """Go on with the digest of the whole over the pieces that others brought; one at a time does."""
@@ -151,7 +161,7 @@ class Gathering(FileMove):
             try:
                 if self._hashed in self._there:
                     span = self.pieces.span(self._hashed)
-                    self._digester.update(self._part.read_at(span.start, span.stop - span.start))
+                    self._see(self._part.read_at(span.start, span.stop - span.start))
                     self._hashed += 1
             finally:
                 self._hashing.release()

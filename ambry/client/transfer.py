@@ -12,6 +12,7 @@ from ambry.client.model import BlobInfo, ByteRange, Progress, Verify
 from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef, PinnedName, Place, found_as, subject_of
 from ambry.client.sources import Body
+from ambry.client.whole_digest import WholeDigest
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest, Headers, header_int
 from ambry.errors import (
@@ -149,12 +150,14 @@ class BlobDownload:
         self._place = place
         self._range = byte_range
         self._verify = verify
-        self._digester = new_digester()
+        self._digest: WholeDigest | None = None
         self._hashed_elsewhere = hashed_elsewhere
         self._whole = byte_range is None or hashed_elsewhere
         self._info: BlobInfo | None = None
         self._moved: AmbryError | None = None
         """What the name said when it no longer pointed to the blob."""
+        self.unsettled = ""
+        """The xxh3-128 of all that came, where only another read can tell whether it is right, since nobody knows the parts."""
         self.position = 0
         self.stop = 0
         self.pace: Bandwidth | None = None
@@ -164,6 +167,11 @@ class BlobDownload:
     def subject(self) -> str:
         """What messages call it."""
         return subject_of(self._place)
+
+    @property
+    def place(self) -> Place:
+        """Where the next request goes: after the first answer it is one blob."""
+        return self._place
 
     @property
     def info(self) -> BlobInfo:
@@ -218,6 +226,8 @@ class BlobDownload:
             self._info = info
             if not isinstance(self._place, PinnedName):
                 self._place = found_as(info) if isinstance(self._place, NameRef) else info.id
+            if self._whole and not self._hashed_elsewhere and self._verify != "never":
+                self._digest = WholeDigest(info.size, info.checksum, info.etag)
             self.position, self.stop = wanted.start, wanted.stop
             if not self.remaining:
                 self._finish()
@@ -227,8 +237,8 @@ class BlobDownload:
         if len(chunk) > self.remaining:
             raise ProtocolViolation(f"more bytes than announced came for {self.subject}")
         self.position += len(chunk)
-        if self._whole and not self._hashed_elsewhere and self._verify != "never":
-            self._digester.update(chunk)
+        if self._digest is not None:
+            self._digest.update(chunk)
         if not self.remaining:
             self._finish()
 
@@ -246,11 +256,7 @@ class BlobDownload:
         )
 
     def _finish(self) -> None:
-        if not self._whole or self._hashed_elsewhere or self._verify == "never" or not self.info.checksum:
+        if self._digest is None:
             return
-        found = self._digester.hexdigest()
-        if found != self.info.checksum:
-            raise ChecksumMismatch(
-                f"the bytes of {self.subject} have the xxh3-128 {found}, but it was stored with "
-                f"{self.info.checksum}; do not use them, read it again"
-            )
+        self._digest.check(self.subject)
+        self.unsettled = self._digest.unsettled

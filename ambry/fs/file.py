@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
@@ -67,9 +68,11 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
             self._details = details
             size = details["size"]
         self._writing: SyncWriting | None = None
-        self._order = InOrder(*((0, "") if details is None else (details["size"], details.get("checksum", ""))))
+        seen = details or {}
+        self._order = InOrder(seen.get("size", 0), seen.get("checksum", ""), seen.get("ETag", ""))
         self._if_match: str | None = None
         self.kwargs: dict[str, Any]
+        self.buffer: io.BytesIO
         super().__init__(
             fs,
             path,
@@ -88,7 +91,8 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         data = self._client.get_bytes(self._found(self.details), range=(start, end))
-        self._order.passed(start, data)
+        if unsettled := self._order.passed(start, data):
+            self._client._read_again(self._found(self.details), unsettled, None)
         return data
 
     # --- writing ---
@@ -119,13 +123,24 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
         )
 
     def _upload_chunk(self, final: bool = False) -> bool:
+        """Send what fills parts, which have one size so that readers can tell whether all is right, and at the end all."""
         if self._writing is not None:
+            sent = 0
             with self.buffer.getbuffer() as data:
-                if final:
-                    self._writing.end(data)
-                else:
-                    self._writing.write_part(data)
+                while len(data) - sent >= self._writing.part_size:
+                    with data[sent : sent + self._writing.part_size] as part:
+                        self._writing.write_part(part)
+                        sent += len(part)
+                with data[sent:] as rest:
+                    if final:
+                        self._writing.end(rest)
+                    left = b"" if final else bytes(rest)
             self.blocksize = self._writing.part_size
+            if not final:
+                self.offset += sent
+                self.buffer = io.BytesIO()
+                self.buffer.write(left)
+                return False  # What is left stays in the buffer.
         if final and self.autocommit:
             self.commit()
         return True

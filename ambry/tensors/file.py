@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ambry.checksum import Buffer, new_digester
+from ambry.checksum import Buffer
 from ambry.client.model import BlobInfo
 from ambry.client.refs import Ref, found_as
 from ambry.client.sync import waiting
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import ChecksumMismatch, InvalidRequest
+from ambry.client.whole_digest import WholeDigest
+from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
-from ambry.rest.values import digest_text
 from ambry.tensors.frameworks import Framework, array_of
 from ambry.tensors.header import ELEMENT_BYTES, TensorHeader, TensorInfo, header_end, parse_header
 from ambry.tensors.spans import Index, run_of
@@ -85,8 +85,7 @@ class TensorFile:
         """
         starts = range(0, self.info.size, PART_BYTES)
         waiting.at_once(lambda start: self._part(memory, start), starts, at_once, nothing)
-        if self.info.checksum:
-            self._verify([memory])
+        self._verify([memory])
 
     def fill_arrays(self, arrays: Mapping[str, memoryview], at_once: int) -> None:
         """The bytes of tensors into memory of their sizes, by their names; small ones several at a time.
@@ -98,7 +97,7 @@ class TensorFile:
         fills = [Fill(tensors[name].begin, memory) for name, memory in arrays.items() if len(memory)]
         fills.sort(key=lambda each: each.offset)
         waiting.at_once(self._fill, list(_requests(fills)), at_once, nothing)
-        if self.info.checksum and arrays.keys() == tensors.keys():
+        if arrays.keys() == tensors.keys():
             self._verify([self._head, *(each.memory for each in fills)])
 
     def _fill(self, fills: Sequence[Fill]) -> None:
@@ -112,11 +111,12 @@ class TensorFile:
             each.memory[:] = data
 
     def _verify(self, pieces: Sequence[Buffer]) -> None:
-        running = new_digester()
+        seen = WholeDigest(self.info.size, self.info.checksum, self.info.etag)
         for each in pieces:
-            running.update(each)
-        if digest_text(running.digest()) != self.info.checksum:
-            raise ChecksumMismatch(f"the bytes of blob {self.blob} are not those of its digest; nothing was kept")
+            seen.update(each)
+        seen.check(f"blob {self.blob}")
+        if seen.unsettled:
+            self._client._read_again(self._found, seen.unsettled, None)
 
     def _part(self, memory: memoryview, start: int) -> None:
         self._into(start, memory[start : start + PART_BYTES])

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from numbers import Integral
 
+from ambry.checksum import new_digester
 from ambry.client import wire
 from ambry.client.aio.lifecycles import AsyncLifecycles
 from ambry.client.aio.reader import AsyncBlobReader
@@ -23,11 +24,11 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.options import as_range
-from ambry.client.refs import NameRef, Ref, VersionRef
+from ambry.client.refs import NameRef, Place, Ref, VersionRef
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
-from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, TooLarge
+from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
 
 
 class AsyncBlobs(AsyncLifecycles):
@@ -232,4 +233,21 @@ class AsyncBlobs(AsyncLifecycles):
 
         response = await reopen(None)
         silence_s = (timeout or self._timeout).read
-        return AsyncBlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep)
+
+        async def again(place: Place, digest: str) -> None:
+            await self._read_again(place, digest, timeout)
+
+        return AsyncBlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep, again)
+
+    async def _read_again(self, place: Place, digest: str, timeout: Timeout | None) -> None:
+        """Read a blob of which nobody knows the parts once more. Raises ChecksumMismatch where its bytes are others."""
+        digester = new_digester()
+        download = BlobDownload(place, None, verify=self._verify, hashed_elsewhere=True)
+        async with await self._open(download, timeout, streaming=True) as reader:
+            async for chunk in reader.iter_chunks():
+                digester.update(chunk)
+        if digester.hexdigest() != digest:
+            raise ChecksumMismatch(
+                f"two reads of {download.subject} gave different bytes, of the xxh3-128 {digest} and {digester.hexdigest()}; "
+                "do not use them, read it again"
+            )

@@ -69,7 +69,7 @@ class AsyncCaching(AsyncDownloads):
             await self.get_file(
                 found_by, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
             )
-            return await blocking(arrival.admit, info.checksum)
+            return await blocking(arrival.admit, info.checksum, info.etag)
         finally:
             arrival.release()
 

@@ -55,15 +55,14 @@ class AsyncDownloads(AsyncBlobs):
         gathering = Gathering(part, asked.transfer.chunk_size, progress)
         try:
             await blocking(gathering.resume)
-            info = await self._gather(asked, gathering)
             try:
-                await blocking(gathering.finish, info, self._verify)
+                info = await self._gathered(asked, gathering)
             except ChecksumMismatch:
                 if not gathering.resumed:
                     raise
                 await blocking(gathering.restart)
-                info = await self._gather(asked, gathering)
-                await blocking(gathering.finish, info, self._verify)
+                info = await self._gathered(asked, gathering)
+            await blocking(gathering.finish)
             await blocking(part.commit)
         except BaseException as error:
             keep = resume and gathering.worth_keeping and not isinstance(error, ChecksumMismatch)
@@ -71,6 +70,13 @@ class AsyncDownloads(AsyncBlobs):
                 tell_kept(error, part.path, gathering.bytes_there)
             raise
         return known or info
+
+    async def _gathered(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
+        """Fetch what is missing, and look whether all of it is right. Raises ChecksumMismatch."""
+        info = await self._gather(asked, gathering)
+        if unsettled := await blocking(gathering.judge, info, self._verify):
+            await self._read_again(asked.found, unsettled, self._left(asked.timeout, asked.due))
+        return info
 
     async def _gather(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
         """Fetch what is missing. The first request tells how large the blob is, and goes on as one of the sections."""

@@ -10,6 +10,7 @@ from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from ambry.checksum import Buffer
 from ambry.client.ahead import FIRST_AHEAD, InOrder, ReadAhead
 from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import FileBase, opening
@@ -145,7 +146,7 @@ class AsyncBlobFile(FileBase):
         self._block_size = block_size
         self._timeout = timeout
         self._ahead = ReadAhead(block_size, info.size)
-        self._order = InOrder(info.size, info.checksum if client._verify != "never" else "")
+        self._order = InOrder(info.size, *(("", "") if client._verify == "never" else (info.checksum, info.etag)))
         self._position = 0
         self._closed = False
 
@@ -233,7 +234,7 @@ class AsyncBlobFile(FileBase):
             start = self._position + len(held)
             if left - len(held) >= self._block_size:
                 await self._client.get_into(self._found, view[len(held) : left], offset=start, timeout=self._timeout)
-                self._order.passed(start, view[len(held) : left])
+                await self._passed(start, view[len(held) : left])
                 self._ahead.went_by(self._position + left)
             else:
                 view[:left] = await self._fetched(left)
@@ -273,7 +274,7 @@ class AsyncBlobFile(FileBase):
         if len(held := self._ahead.held(self._position, end)) < size:
             fetch = self._ahead.missing(self._position, end)
             data = await self._client.get_bytes(self._found, range=fetch, timeout=self._timeout)
-            self._order.passed(fetch.start, data)
+            await self._passed(fetch.start, data)
             self._ahead.arrived(data)
             held = self._ahead.held(self._position, end)
         return held
@@ -281,9 +282,14 @@ class AsyncBlobFile(FileBase):
     async def _straight(self, start: int, end: int) -> bytes:
         """Many bytes at once, which are not kept here beside."""
         data = await self._client.get_bytes(self._found, range=(start, end), timeout=self._timeout)
-        self._order.passed(start, data)
+        await self._passed(start, data)
         self._ahead.went_by(end)
         return data
+
+    async def _passed(self, start: int, data: Buffer) -> None:
+        """Bytes came; the last ones of all show whether they are right. Raises ChecksumMismatch."""
+        if unsettled := self._order.passed(start, data):
+            await self._client._read_again(self._found, unsettled, self._timeout)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,6 +10,7 @@ from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import Sleep
 from ambry.client.model import BlobInfo
 from ambry.client.pace import Bandwidth
+from ambry.client.refs import Place
 from ambry.client.retry import Attempts
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import refusals
@@ -50,12 +51,17 @@ class AsyncBlobReader:
         silence_s: float,
         pace: Bandwidth,
         sleep: Sleep,
+        again: Callable[[Place, str], Awaitable[None]],
     ) -> None:
-        """`reopen` makes the next request of `download`, after the given failure, or raises."""
+        """`reopen` makes the next request of `download`, after the given failure, or raises.
+
+        `again` reads a blob anew and raises ChecksumMismatch where its bytes have another digest.
+        """
         self._download = download
         self._reopen = reopen
         self._attempts = attempts
         self._silence_s = silence_s
+        self._again = again
         self._pace = pace
         self._sleep = sleep
         self._failure: AmbryError | None = None
@@ -148,6 +154,8 @@ class AsyncBlobReader:
                 self._response = await self._reopened(error)
             else:
                 self._received(piece)
+                if self._download.unsettled:
+                    await self._settle()
                 if (delay_s := self._pace.passed(len(piece))) and self._download.remaining:
                     await self._sleep(delay_s)
                 return piece
@@ -170,6 +178,15 @@ class AsyncBlobReader:
             raise
         if not self._download.remaining:
             self._finish()
+
+    async def _settle(self) -> None:
+        """All came, and nothing but another read can tell whether it is right."""
+        unsettled, self._download.unsettled = self._download.unsettled, ""
+        try:
+            await self._again(self._download.place, unsettled)
+        except AmbryError as error:
+            self._failure = error
+            raise
 
     def _finish(self) -> None:
         if self._response is not None:

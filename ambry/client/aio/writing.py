@@ -15,13 +15,11 @@ from ambry.client.model import BlobInfo, Timeout, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
 from ambry.client.unwinding import PublishedOnClose
+from ambry.client.whole_digest import PARTS_PER_SIZE
 from ambry.errors import AmbryError, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-PARTS_PER_SIZE = 2_000
-"""Parts get twice as large after so many: 10,000 of them hold 31 times as much as those at the beginning would."""
 
 
 class AsyncWriting:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from numbers import Integral
 
+from ambry.checksum import new_digester
 from ambry.client import wire
 from ambry.client.model import (
     BlobInfo,
@@ -20,7 +21,7 @@ from ambry.client.model import (
     check_type,
 )
 from ambry.client.options import as_range
-from ambry.client.refs import NameRef, Ref, VersionRef
+from ambry.client.refs import NameRef, Place, Ref, VersionRef
 from ambry.client.sync.lifecycles import SyncLifecycles
 from ambry.client.sync.reader import BlobReader
 from ambry.client.sync.transport import SyncResponse
@@ -28,7 +29,7 @@ from ambry.client.sync.waiting import ASYNCHRONOUS, opening
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
-from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable, TooLarge
+from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
 
 
 class SyncBlobs(SyncLifecycles):
@@ -227,4 +228,21 @@ class SyncBlobs(SyncLifecycles):
 
         response = reopen(None)
         silence_s = (timeout or self._timeout).read
-        return BlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep)
+
+        def again(place: Place, digest: str) -> None:
+            self._read_again(place, digest, timeout)
+
+        return BlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep, again)
+
+    def _read_again(self, place: Place, digest: str, timeout: Timeout | None) -> None:
+        """Read a blob of which nobody knows the parts once more. Raises ChecksumMismatch where its bytes are others."""
+        digester = new_digester()
+        download = BlobDownload(place, None, verify=self._verify, hashed_elsewhere=True)
+        with self._open(download, timeout, streaming=True) as reader:
+            for chunk in reader.iter_chunks():
+                digester.update(chunk)
+        if digester.hexdigest() != digest:
+            raise ChecksumMismatch(
+                f"two reads of {download.subject} gave different bytes, of the xxh3-128 {digest} and {digester.hexdigest()}; "
+                "do not use them, read it again"
+            )

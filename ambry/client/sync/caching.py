@@ -70,7 +70,7 @@ class SyncCaching(SyncDownloads):
             self.get_file(
                 found_by, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
             )
-            return blocking(arrival.admit, info.checksum)
+            return blocking(arrival.admit, info.checksum, info.etag)
         finally:
             arrival.release()
 

@@ -56,15 +56,14 @@ class SyncDownloads(SyncBlobs):
         gathering = Gathering(part, asked.transfer.chunk_size, progress)
         try:
             blocking(gathering.resume)
-            info = self._gather(asked, gathering)
             try:
-                blocking(gathering.finish, info, self._verify)
+                info = self._gathered(asked, gathering)
             except ChecksumMismatch:
                 if not gathering.resumed:
                     raise
                 blocking(gathering.restart)
-                info = self._gather(asked, gathering)
-                blocking(gathering.finish, info, self._verify)
+                info = self._gathered(asked, gathering)
+            blocking(gathering.finish)
             blocking(part.commit)
         except BaseException as error:
             keep = resume and gathering.worth_keeping and not isinstance(error, ChecksumMismatch)
@@ -72,6 +71,13 @@ class SyncDownloads(SyncBlobs):
                 tell_kept(error, part.path, gathering.bytes_there)
             raise
         return known or info
+
+    def _gathered(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
+        """Fetch what is missing, and look whether all of it is right. Raises ChecksumMismatch."""
+        info = self._gather(asked, gathering)
+        if unsettled := blocking(gathering.judge, info, self._verify):
+            self._read_again(asked.found, unsettled, self._left(asked.timeout, asked.due))
+        return info
 
     def _gather(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
         """Fetch what is missing. The first request tells how large the blob is, and goes on as one of the sections."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ambry.client.model import BlobInfo
 from ambry.client.pace import Bandwidth
+from ambry.client.refs import Place
 from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import Sleep
@@ -53,11 +54,16 @@ class BlobReader(io.BufferedIOBase):
         silence_s: float,
         pace: Bandwidth,
         sleep: Sleep,
+        again: Callable[[Place, str], None],
     ) -> None:
-        """`reopen` makes the next request of `download`, after the given failure, or raises."""
+        """`reopen` makes the next request of `download`, after the given failure, or raises.
+
+        `again` reads a blob anew and raises ChecksumMismatch where its bytes have another digest.
+        """
         super().__init__()
         self._attempts = attempts
         self._silence_s = silence_s
+        self._again = again
         self._pace = pace
         self._sleep = sleep
         self._download = download
@@ -178,8 +184,19 @@ class BlobReader(io.BufferedIOBase):
             raise
         if not self._download.remaining:
             self._finish()
+        if self._download.unsettled:
+            self._settle()
         if (delay_s := self._pace.passed(len(piece))) and self._download.remaining:
             self._sleep(delay_s)
+
+    def _settle(self) -> None:
+        """All came, and nothing but another read can tell whether it is right."""
+        unsettled, self._download.unsettled = self._download.unsettled, ""
+        try:
+            self._again(self._download.place, unsettled)
+        except AmbryError as error:
+            self._failure = error
+            raise
 
     def _finish(self) -> None:
         if self._response is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ambry.checksum import digest
-from ambry.cli.local_files import has_digest, make_room, matching, part_sizes, prune, remove, scan
+from ambry.cli.local_files import has_digest, make_room, matching, prune, remove, scan
 from ambry.rest.values import digest_text
 from tests.support.content import content
 
@@ -68,12 +68,6 @@ def test_the_digest_of_parts_is_made_again_for_the_sizes_that_they_can_have_had(
     assert has_digest(str(tmp_path / "f"), len(data), "", etag) is None, "it may have had other parts: nobody knows"
     assert has_digest(str(tmp_path / "f"), len(data), digest(data).hex(), "") is False
     assert has_digest(str(tmp_path / "f"), len(data), "", "") is None
-
-
-def test_the_usual_size_of_parts_is_tried_first() -> None:
-    assert part_sizes(17_000_001, 3)[0] == 8 << 20
-    assert part_sizes(40 << 20, 2) == [32 << 20, 20 << 20, 21 << 20, 22 << 20]
-    assert part_sizes(100, 7) == []
 
 
 def test_a_pattern_of_a_shell_that_does_not_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
