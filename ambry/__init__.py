@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ambry.client.aio.files import AsyncBlobFile as AsyncBlobFile
     from ambry.client.aio.pager import AsyncPager as AsyncPager
     from ambry.client.aio.reader import AsyncBlobReader as AsyncBlobReader
-    from ambry.client.aio.uploads import AsyncUpload as AsyncUpload
+    from ambry.client.aio.upload_session import AsyncUpload as AsyncUpload
     from ambry.client.aio.writing import AsyncBlobWriter as AsyncBlobWriter
     from ambry.client.changes import ToldChange as ToldChange
     from ambry.client.credentials import Auth as Auth
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from ambry.client.sync.files import BlobFile as BlobFile
     from ambry.client.sync.pager import Pager as Pager
     from ambry.client.sync.reader import BlobReader as BlobReader
-    from ambry.client.sync.uploads import Upload as Upload
+    from ambry.client.sync.upload_session import Upload as Upload
     from ambry.client.sync.writing import BlobWriter as BlobWriter
     from ambry.durability import Durability as Durability
     from ambry.errors import AccessDenied as AccessDenied
@@ -126,7 +126,7 @@ _EXPORTS: dict[str, str] = {
     "AsyncBlobWriter": "ambry.client.aio.writing",
     "AsyncChangesFeed": "ambry.client.aio.changes",
     "AsyncPager": "ambry.client.aio.pager",
-    "AsyncUpload": "ambry.client.aio.uploads",
+    "AsyncUpload": "ambry.client.aio.upload_session",
     **dict.fromkeys(("Auth", "KeyFile"), "ambry.client.credentials"),
     "BlobId": "ambry.ids",
     "BlobFile": "ambry.client.sync.files",
@@ -146,7 +146,7 @@ _EXPORTS: dict[str, str] = {
     **dict.fromkeys(("NameRef", "Ref", "VersionRef"), "ambry.client.refs"),
     "Pager": "ambry.client.sync.pager",
     "Proxies": "ambry.client.proxies",
-    "Upload": "ambry.client.sync.uploads",
+    "Upload": "ambry.client.sync.upload_session",
     "VersionEntry": "ambry.client.datasets",
     **dict.fromkeys(
         (

@@ -896,6 +896,8 @@ COVERED_BY = {
         for name in (
             "client/aio/uploads",
             "client/sync/uploads",
+            "client/aio/upload_session",
+            "client/sync/upload_session",
             "client/wire/uploads",
             "client/aio/file_uploads",
             "client/sync/file_uploads",

@@ -36,6 +36,7 @@ PLAIN = shows("table", "json")
 
 @upload.command()
 @connecting
+@click.option("--name", metavar="NAME", help="What to call the blob once it is complete.")
 @_of_blob
 @PLAIN
 def begin(cluster: ChosenCluster, ttl: int | None, meta: dict[str, str], output: str, **said: Any) -> None:
@@ -79,11 +80,13 @@ def show(upload_id: str, cluster: ChosenCluster, output: str) -> None:
 @upload.command()
 @click.argument("upload_id", metavar="UPLOAD")
 @connecting
+@click.option("--if-absent", is_flag=True, help="Only where there is no such name; else it points to the new blob.")
+@click.option("--if-match", metavar="ETAG", help="Only where the name points to the blob with this ETag.")
 @OUTPUT
-def complete(upload_id: str, cluster: ChosenCluster, output: str) -> None:
-    """Make the blob of an upload, of all parts that arrived."""
+def complete(upload_id: str, cluster: ChosenCluster, if_absent: bool, if_match: str | None, output: str) -> None:
+    """Make the blob of an upload, of all parts that arrived, under the name that it began with."""
     with cluster.connect() as client:
-        _shown(client.resume_upload(upload_id).complete(), output, "")
+        _shown(client.resume_upload(upload_id, if_absent=if_absent, if_match=if_match).complete(), output, "")
 
 
 @upload.command()

@@ -29,7 +29,7 @@ from mlflow.store.artifact.artifact_repo import (
 from ambry.client.refs import NameRef, prefix_place
 from ambry.client.sending import UploadName
 from ambry.client.sync.client import AmbryClient
-from ambry.client.sync.uploads import Upload
+from ambry.client.sync.upload_session import Upload
 from ambry.errors import InvalidRequest, NotSupported
 
 URL_LIFE = timedelta(hours=12)

@@ -18,6 +18,7 @@ from ambry.rest import names, values
 from ambry.rest import text as rules
 from ambry.rest.access import Role
 from frontend.config import FrontendConfig
+from frontend.container import Container
 from frontend.containers.quota import Hold, Quotas
 from frontend.http.digests import DIGEST_HEADERS
 from frontend.http.exchange import Exchange
@@ -165,7 +166,7 @@ class UploadSessions:
         new = await new_session(self._router, container, spec, ttl_s=ttl_s, now_ms=now_ms, name=exchange.name or "")
         await self._sessions.begin(new, container, exchange.context.who.id)
         exchange.noted["upload"] = new.id.hex()
-        return json_page(self._shown(new), 201, Location=f"/uploads/{new.id.hex()}")
+        return json_page(self._shown(new, container), 201, Location=f"/uploads/{new.id.hex()}")
 
     async def part(self, exchange: Exchange) -> web.Response:
         """`PUT /uploads/<u>/<n>`: a part, durable when it is answered. Again is the same; other bytes take its place."""
@@ -208,7 +209,7 @@ class UploadSessions:
                 more = shown[-1]["part"]
                 break
             shown.append(_part_shown(part))
-        return json_page({**self._shown(found), "parts": shown, "next": more})
+        return json_page({**self._shown(found, container_of(exchange)), "parts": shown, "next": more})
 
     async def complete(self, exchange: Exchange) -> web.Response:
         """`POST /uploads/<u>/complete`: the blob. Again is the same."""
@@ -256,7 +257,7 @@ class UploadSessions:
         exchange.noted["upload"] = found.id.hex()
         return web.Response(status=202)
 
-    def _shown(self, found: OpenSession) -> dict[str, Any]:
+    def _shown(self, found: OpenSession, container: Container) -> dict[str, Any]:
         session = found.session
         return {
             "upload": found.id.hex(),
@@ -266,6 +267,8 @@ class UploadSessions:
             "idle_s": self._uploads.session_idle_s,
             "ends_at_ms": session.created_at_ms + 1000 * self._uploads.session_max_s,
             "durability": session.durability.name.lower(),
+            "account": container.account_name,
+            "container": container.container_name,
             **({"name": session.name} if session.name else {}),
         }
 

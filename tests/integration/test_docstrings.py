@@ -20,10 +20,10 @@ import ambry
 from ambry import AmbryClient, AsyncAmbryClient, CacheConfig
 from ambry.client.aio.encryption import AsyncEncryption
 from ambry.client.aio.keys import AsyncKeys
-from ambry.client.aio.uploads import AsyncUpload
+from ambry.client.aio.upload_session import AsyncUpload
 from ambry.client.sync.encryption import SyncEncryption
 from ambry.client.sync.keys import SyncKeys
-from ambry.client.sync.uploads import Upload
+from ambry.client.sync.upload_session import Upload
 from tests.support.clusters import shared_cluster
 
 CALLS: list[tuple[str, type]] = [

@@ -16,7 +16,7 @@ from ambry import AmbryClient, AsyncAmbryClient
 from ambry.checksum import digest
 from ambry.client.model import TransferConfig
 from ambry.client.sections import fitting, state_path
-from ambry.client.sync.uploads import Upload
+from ambry.client.sync.upload_session import Upload
 from ambry.errors import (
     AlreadyExists,
     ChecksumMismatch,

@@ -16,6 +16,7 @@ WRAPPED = (
     "AsyncChangesFeed",
     "AsyncKeys",
     "AsyncEncryption",
+    "AsyncUpload",
 )
 QUICK = RetryPolicy(base=0.0)
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from ambry.client import wire
-from ambry.client.aio.uploads import AsyncUpload, AsyncUploads
+from ambry.client.aio.upload_session import AsyncUpload
+from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import at_once, blocking
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
 from ambry.client.pace import Bandwidth

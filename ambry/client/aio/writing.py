@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ambry.checksum import Buffer
-from ambry.client.aio.uploads import AsyncUpload, AsyncUploads
+from ambry.client.aio.upload_session import AsyncUpload
+from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import FileBase
 from ambry.client.model import BlobInfo, Timeout, UploadedPart
 from ambry.client.refs import NameRef

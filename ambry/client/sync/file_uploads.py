@@ -14,7 +14,8 @@ from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
 from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
-from ambry.client.sync.uploads import SyncUploads, Upload
+from ambry.client.sync.upload_session import Upload
+from ambry.client.sync.uploads import SyncUploads
 from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability

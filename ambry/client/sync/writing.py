@@ -13,7 +13,8 @@ from ambry.checksum import Buffer
 from ambry.client.model import BlobInfo, Timeout, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
-from ambry.client.sync.uploads import SyncUploads, Upload
+from ambry.client.sync.upload_session import Upload
+from ambry.client.sync.uploads import SyncUploads
 from ambry.client.sync.waiting import FileBase
 from ambry.client.unwinding import PublishedOnClose
 from ambry.client.whole_digest import PARTS_PER_SIZE

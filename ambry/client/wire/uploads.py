@@ -28,12 +28,21 @@ class SessionAnswer(msgspec.Struct, frozen=True):
     state: str = "open"
     parts: list[PartAnswer] = []
     next: int | None = None
+    name: str = ""
+    """What it is for; empty for nothing. `account` and `container` are where."""
+    account: str = ""
+    container: str = ""
 
 
 class PartAnswer(msgspec.Struct, frozen=True):
     part: int
     size: int
     digest: str
+
+
+def name_of(told: SessionAnswer) -> NameRef | None:
+    """The name that the blob of an upload is for."""
+    return NameRef(told.name, told.account, told.container) if told.name else None
 
 
 def begin_request(headers: Mapping[str, str]) -> ApiRequest:
