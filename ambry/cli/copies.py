@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, complete_file, connecting, shows
-from ambry.cli.failures import report_one
+from ambry.cli.failures import report_left_out
 from ambry.cli.listing import CopySource, Origin, below_folder, sources_of
 from ambry.cli.local_files import has_digest, is_folder, prune, unlink
 from ambry.cli.output import printable
@@ -263,14 +263,14 @@ def _plan(froms: Sequence[Side], to: Side, clusters: Clusters, *, recursive: boo
     renames = moving and clusters.are_one
     for source in sources:
         for blocked in source.blocked:
-            code = report_one(InvalidRequest(blocked.why), blocked.path, code)
+            code = report_left_out(blocked.path, blocked.why, code, failed=not blocked.is_ours)
         items = source.items
         if isinstance(to, Here) and source.is_folder:
             fit, refused = fit_here(item.path for item in items)
             if source.itself is not None:
                 refused.append(Blocked(source.itself.name, FOLDER_TOO))
             for blocked in refused:
-                code = report_one(InvalidRequest(f"no file here can be called so: {blocked.why}"), blocked.path, code)
+                code = report_left_out(blocked.path, f"no file here can be called so: {blocked.why}", code)
             good = frozenset(fit)
             items = [item for item in items if item.path in good]
         elif source.itself is not None:

@@ -148,3 +148,9 @@ def report_one(error: Exception, subject: str, code: int) -> int:
     """Report the failure of one of several, named `subject` if that is not empty; the first one's exit code counts."""
     found = report(error, subject)
     return code or found
+
+
+def report_left_out(path: str, why: str, code: int, *, failed: bool = True) -> int:
+    """Tell what is not copied, or not compared, of all that is there; one that `failed` counts as a failure."""
+    found = report(OSError(why), path)
+    return (code or found) if failed else code

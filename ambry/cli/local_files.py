@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -16,13 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ambry.checksum import Buffer
-from ambry.cli.planning import Blocked, CopyItem, joined
+from ambry.cli.planning import OURS, Blocked, CopyItem, is_ours, joined
 from ambry.client.special_file import own_descriptor
 from ambry.errors import AmbryError
 
 CHUNK_BYTES = 1 << 20
-_OURS = re.compile(r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload(\.[0-9a-f]{32}\.new)?", re.DOTALL)
-"""What downloads and uploads keep beside files, to go on from."""
 
 
 def is_folder(path: str) -> bool:
@@ -50,7 +47,10 @@ def size_of(path: str) -> int:
 
 
 def scan(root: str) -> tuple[list[CopyItem[str]], list[Blocked]]:
-    """All files below a folder, by the order of their paths, and what is there that cannot be copied. Raises OSError."""
+    """All files below a folder, by the order of their paths, and what is there that is not copied, by whole paths.
+
+    Raises OSError.
+    """
     found: list[CopyItem[str]] = []
     blocked: list[Blocked] = []
     waiting: list[str] = [""]
@@ -62,11 +62,12 @@ def scan(root: str) -> tuple[list[CopyItem[str]], list[Blocked]]:
         except OSError as error:
             if not under:
                 raise
-            blocked.append(Blocked(under, error.strerror or str(error)))
+            blocked.append(Blocked(joined(root, under), error.strerror or str(error)))
             continue
         for entry in inside:
             path = joined(under, entry.name)
-            if _OURS.fullmatch(entry.name):
+            if is_ours(entry.name) and not entry.is_dir(follow_symlinks=False):
+                blocked.append(Blocked(joined(root, path), OURS))
                 continue
             try:
                 if entry.is_dir(follow_symlinks=False):
@@ -74,14 +75,16 @@ def scan(root: str) -> tuple[list[CopyItem[str]], list[Blocked]]:
                     continue
                 mode = entry.stat()
             except OSError as error:
-                blocked.append(Blocked(path, error.strerror or str(error)))
+                blocked.append(Blocked(joined(root, path), error.strerror or str(error)))
                 continue
             if stat.S_ISDIR(mode.st_mode):
-                blocked.append(Blocked(path, "a link to a folder, which is not followed"))
+                blocked.append(Blocked(joined(root, path), "a link to a folder, which is not followed"))
             elif not stat.S_ISREG(mode.st_mode):
-                blocked.append(Blocked(path, "no file, but a pipe, a device or a socket"))
+                blocked.append(Blocked(joined(root, path), "no file, but a pipe, a device or a socket"))
             elif not _is_text(path):
-                blocked.append(Blocked(path, "its name is not UTF-8, which every name of a store is; rename it"))
+                blocked.append(
+                    Blocked(joined(root, path), "its name is not UTF-8, which every name of a store is; rename it")
+                )
             else:
                 found.append(CopyItem(path, mode.st_size, joined(root, path)))
     return sorted(found, key=lambda each: each.path), blocked

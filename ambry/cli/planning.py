@@ -6,11 +6,18 @@ what is the same on both sides is left alone; only what a plan lists is deleted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 S = TypeVar("S")
+
+_OURS = re.compile(
+    r"(.*/)?[^/]*(\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|\.ambry-upload(\.[0-9a-f]{32}\.new)?)", re.DOTALL
+)
+OURS = "it is called as what downloads and uploads keep beside files, and is left out"
+"""Of a file here: if it is somebody's own, it must be copied alone, or be called something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,11 @@ class Blocked:
 
     path: str
     why: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether nothing went wrong: most likely it is not the user's."""
+        return self.why == OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,11 @@ def why_no_path(name: str) -> str:
     return ""
 
 
+def is_ours(path: str) -> bool:
+    """Whether a file is called as those that downloads and uploads keep beside others, to go on from."""
+    return _OURS.fullmatch(path) is not None
+
+
 FOLDER_TOO = "it is a folder of names too, and no file can be both; copy it alone, to another place"
 NOT_BELOW = (
     "it is a name, too, and not below the folder that is synced: `ambry cp` copies it; with a slash the folder is meant"
@@ -122,6 +139,8 @@ def fit_here(paths: Iterable[str]) -> tuple[list[str], list[Blocked]]:
         why = why_no_path(path)
         if not why and (folder := next((each for each in folders_of(path) if each in files), None)) is not None:
             why = f"{folder!r} is a name too, and cannot be a file and a folder at once"
+        if not why and is_ours(path):
+            why = "downloads and uploads keep files of this kind beside others; copy it alone, to a name of its own"
         if why:
             blocked.append(Blocked(path, why))
         else:

@@ -13,7 +13,7 @@ import click
 from ambry.cli.arguments import ChosenCluster, complete_file, connecting, shows
 from ambry.cli.copies import PARALLEL, Clusters, of_blobs, tell, two_sides
 from ambry.cli.display import amount, counted
-from ambry.cli.failures import EXIT_CHECKSUM, EXIT_NOT_FOUND, report_one
+from ambry.cli.failures import EXIT_CHECKSUM, EXIT_NOT_FOUND, report_left_out, report_one
 from ambry.cli.listing import Origin, below_folder, folder_of, itself, names_below, sources_of
 from ambry.cli.local_files import has_digest, is_folder, remove, same_bytes, scan
 from ambry.cli.output import printable
@@ -24,7 +24,7 @@ from ambry.cli.workers import Workers
 from ambry.client.model import BlobInfo
 from ambry.client.names import NameEntry
 from ambry.client.refs import PinnedName, found_as, found_entry
-from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
+from ambry.errors import AmbryError, BlobNotFound
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -101,9 +101,9 @@ def sync(
             fit, refused = fit_here(items)
             items = {path: items[path] for path in fit}
             for blocked in refused:
-                code = report_one(InvalidRequest(f"no file here can be called so: {blocked.why}"), blocked.path, code)
+                code = report_left_out(blocked.path, f"no file here can be called so: {blocked.why}", code)
         for blocked in one.blocked:
-            code = report_one(InvalidRequest(blocked.why), blocked.path, code)
+            code = report_left_out(blocked.path, blocked.why, code, failed=not blocked.is_ours)
         there = {path: item for path, item in other.items.items() if wanted(path)}
         one, other = Folder(left, one.client, items), Folder(right, other.client, there)
         compared = compare(one.sizes, other.sizes)
@@ -240,7 +240,7 @@ def verify(local: str, stored: str, cluster: ChosenCluster, read: bool, parallel
             )
         code = 0
         for blocked in one.blocked:
-            code = report_one(InvalidRequest(blocked.why), blocked.path, code)
+            code = report_left_out(blocked.path, blocked.why, code, failed=not blocked.is_ours)
         compared = compare(one.sizes, other.sizes)
         same = frozenset(_same(one, other, compared.asked, parallel, read=read, sure=True))
         wrong = {**dict.fromkeys(compared.new, "missing"), **dict.fromkeys(compared.changed, "differs")}

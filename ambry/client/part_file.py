@@ -12,7 +12,7 @@ from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.model import StrPath
 from ambry.client.special_file import is_special
 from ambry.clock import system_random
-from ambry.errors import AlreadyExists, AmbryError, InvalidRequest
+from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 
 
@@ -127,7 +127,11 @@ class PartFile:
         return OSError(error.errno, said, str(self.path))
 
     def commit(self) -> None:
-        """Put the part in the target's place, at once. The page cache has it; it is not synced to disk."""
+        """Put the part in the target's place, at once. The page cache has it; it is not synced to disk.
+
+        Raises UpdateConflict where something else lies in the part's own place: it stays there, and the target is left alone.
+        """
+        self._hold()
         if self._overwrite:
             self.path.replace(self.target)
         else:
@@ -144,10 +148,31 @@ class PartFile:
         if self._committed or self._handle.closed:
             return False
         kept = keep and self._found_again and self.size > 0 and not self._disk_full
-        if not kept:
+        if not kept and self._is_at(self.path):
             self.path.unlink(missing_ok=True)
         self._handle.close()
         return kept
+
+    def _hold(self) -> None:
+        """Give what was written a name that nobody knows: under the one before, others may have put a file of theirs."""
+        if not self._found_again:
+            return
+        fresh = self.path.with_suffix(f".{system_random().randbytes(16).hex()}.part")
+        try:
+            self.path.rename(fresh)
+        except FileNotFoundError:
+            raise UpdateConflict(f"{self.path}, where {self.target} gathered, was removed; read it again") from None
+        if not self._is_at(fresh):
+            fresh.rename(self.path)
+            raise UpdateConflict(f"{self.path}, where {self.target} gathered, is another file by now; read it again")
+        self.path, self._found_again = fresh, False
+
+    def _is_at(self, path: Path) -> bool:
+        """Whether what was written is there, and not something else."""
+        try:
+            return os.path.samestat(os.fstat(self._handle.fileno()), path.lstat())
+        except OSError:
+            return False
 
     def _link(self) -> None:
         try:

@@ -14,6 +14,7 @@ from ambry.cli.planning import (
     compare,
     fit_here,
     folders_of,
+    is_ours,
     joined,
     sync_plan,
     twice,
@@ -94,6 +95,16 @@ def test_names_that_no_file_can_have(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a/b", "...", ".hidden", "-rf", "é", "a\nb", "x" * 255, "a\\..\\b"])
 def test_names_that_a_file_can_have(name: str) -> None:
     assert why_no_path(name) == ""
+
+
+@pytest.mark.parametrize("name", ["m.bin", "deep/m.bin"])
+def test_what_is_called_as_our_own_files_comes_down_alone_only(name: str) -> None:
+    blob = "A" * 48
+    ours = [f"{name}.{blob}.part", f"{name}.{blob}.{'0' * 32}.part", f"{name}.ambry-upload", ".ambry-upload"]
+    assert all(is_ours(each) for each in ours)
+    assert not any(is_ours(each) for each in (name, f"{name}.part", "x.ambry-upload/y", f"{blob}.part/x"))
+    good, blocked = fit_here([name, *ours])
+    assert good == [name] and {each.path for each in blocked} == {*ours}
 
 
 def test_where_a_folder_goes() -> None:

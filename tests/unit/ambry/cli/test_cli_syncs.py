@@ -123,6 +123,20 @@ def test_files_of_broken_transfers_are_no_part_of_a_folder(home: str) -> None:
     assert steps("sync", "f", home) == [("copied", f"{home}/x")]
 
 
+def test_what_is_left_out_for_its_name_is_told_both_ways(home: str) -> None:
+    """A file that was called so was left out without a word, and `verify` said that all was the same."""
+    write("f", x=b"1")
+    Path("f", "notes.ambry-upload").write_bytes(b"mine")
+    for command in (("cp", "-r", "f/", home + "/"), ("sync", "f", home), ("verify", "f", home)):
+        done = run(*command)
+        assert done.exit_code == 0 and "f/notes.ambry-upload: it is called as what downloads" in done.stderr, command
+    said("cp", "f/notes.ambry-upload", home + "/")
+    for command in (("cp", "-r", home + "/", "g"), ("sync", home, "g")):
+        done = run(*command)
+        assert done.exit_code == 1 and "notes.ambry-upload: no file here can be called so" in done.stderr, command
+    assert files("g") == {"x": b"1"}
+
+
 def test_what_stands_in_the_way_and_is_no_file_is_not_written_to(home: str) -> None:
     """A pipe below the folder was waited at, and a link to a device written through."""
     write("f", x=b"1", y=b"2")

@@ -18,6 +18,7 @@ from ambry import (
     Timeout,
     TransferConfig,
     Unavailable,
+    UpdateConflict,
 )
 from ambry.client.part_file import PartFile
 from tests.support.clusters import seed_of
@@ -251,6 +252,27 @@ def test_a_whole_download_that_may_not_have_its_name_is_not_kept(
         twins.connect(stub.url, transfer=CUT).get_file(blob, tmp_path / "out", progress=appears)
     assert "kept" not in str(told.value) and (tmp_path / "out").read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_takes_the_place_of_a_part_is_never_taken_for_the_blob(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, there: bool
+) -> None:
+    """A blob that was called `out.<id>.part` came down beside `out`, and had its name in the end, past every digest."""
+    blob = stub.add(DATA)
+    (tmp_path / "out").write_bytes(b"before")
+
+    def progress(done: int, total: int | None) -> None:
+        if done == len(DATA):
+            part_of(tmp_path / "out", blob).unlink(missing_ok=True)
+            if there:
+                part_of(tmp_path / "out", blob).write_bytes(b"of another blob")
+
+    with pytest.raises(UpdateConflict, match="read it again"):
+        twins.connect(stub.url, transfer=CUT).get_file(blob, tmp_path / "out", overwrite=True, progress=progress)
+    assert (tmp_path / "out").read_bytes() == b"before"
+    left = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.name != "out"}
+    assert left == ({part_of(tmp_path / "out", blob).name: b"of another blob"} if there else {})
 
 
 def test_a_failing_section_stops_the_others(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
