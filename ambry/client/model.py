@@ -134,6 +134,9 @@ class ByteRange:
 class Timeout:
     """Seconds. `read` bounds each silence of the server, not the whole answer; `total` bounds a call with its retries.
 
+    What drips is silence, too: in the time of `read` the head of an answer must be whole, and waiting for its body must bring
+    1 KiB per second on average.
+
     For `get`, `total` ends when the reader is returned: how long the caller takes to read is the caller's business.
     """
 

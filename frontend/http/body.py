@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from ambry.errors import InvalidRequest, RequestTimeout
-from frontend.http.admission import Patience
+from ambry.patience import Patience
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
 from frontend.http.digests import ExpectedDigests
 from frontend.http.exchange import WAIT_STEP_S, Exchange

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from ambry.errors import AmbryError, RequestTimeout
+from ambry.patience import Patience
 from ambry.service.listener import TCP_CLOSE, state_of, unconfirmed
 from ambry.service.logs import get_logger
-from frontend.http.admission import Patience
 from frontend.http.gone import GONE
 from frontend.http.handler import Handler
 from frontend.http.short import Begun, ShortAnswer

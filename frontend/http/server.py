@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError, InvalidRequest, Overloaded, Unavailable, must_have
+from ambry.patience import Patience
 from ambry.service import heap
 from ambry.service.handshakes import IN_THE_CLEAR, Handshakes
 from ambry.service.listener import Farewells, Listener, Socket, bound_unsent, unconfirmed
@@ -23,7 +24,7 @@ from ambry.service.logs import get_logger
 from ambry.service.tls import ReloadingTls
 from ambry.service.turned_away import TurnedAway
 from frontend import metrics
-from frontend.http.admission import LINGERING_MAX, Admission, Limits, Patience
+from frontend.http.admission import LINGERING_MAX, Admission, Limits
 from frontend.http.connections import READ_BYTES, READ_BYTES_LARGE, Connection
 from frontend.http.handler import Handler
 from frontend.http.proxies import TrustedProxies

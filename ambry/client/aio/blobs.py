@@ -229,15 +229,15 @@ class AsyncBlobs(AsyncLifecycles):
             position = download.position
             if streaming:
                 attempts.without_deadline()
+                response.without_deadline()
             return response
 
         response = await reopen(None)
-        silence_s = (timeout or self._timeout).read
 
         async def again(place: Place, digest: str) -> None:
             await self._read_again(place, digest, timeout)
 
-        return AsyncBlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep, again)
+        return AsyncBlobReader(download, response, reopen, attempts, pace, self._sleep, again)
 
     async def _read_again(self, place: Place, digest: str, timeout: Timeout | None) -> None:
         """Read a blob of which nobody knows the parts once more. Raises ChecksumMismatch where its bytes are others."""

@@ -176,7 +176,7 @@ class AsyncCalls(ClientBase):
                 self._headers(request),
                 upload=upload,
                 timeout=timeout or self._timeout,
-                deadline=None if attempts is None else attempts.deadline,
+                deadline=self._due(timeout) if attempts is None else attempts.deadline,
                 watch=watch,
             )
         except BaseException as error:

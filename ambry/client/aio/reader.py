@@ -48,7 +48,6 @@ class AsyncBlobReader:
         response: AsyncResponse,
         reopen: Callable[[AmbryError], Awaitable[AsyncResponse]],
         attempts: Attempts,
-        silence_s: float,
         pace: Bandwidth,
         sleep: Sleep,
         again: Callable[[Place, str], Awaitable[None]],
@@ -60,7 +59,6 @@ class AsyncBlobReader:
         self._download = download
         self._reopen = reopen
         self._attempts = attempts
-        self._silence_s = silence_s
         self._again = again
         self._pace = pace
         self._sleep = sleep
@@ -142,10 +140,8 @@ class AsyncBlobReader:
             try:
                 if self._response is None:
                     raise self._download.cut()
-                if (left := self._attempts.remaining()) is not None:
-                    if not left:
-                        raise RequestTimeout(f"{self._download.subject} was not read within the call's total timeout")
-                    self._response.limit(min(left, self._silence_s))
+                if self._attempts.remaining() == 0:
+                    raise RequestTimeout(f"{self._download.subject} was not read within the call's total timeout")
                 piece = await self._response.read(size)
                 if not piece:
                     raise self._download.cut()

@@ -16,6 +16,7 @@ from ambry.client.endpoints import is_secure
 from ambry.client.model import Timeout, TLSConfig
 from ambry.client.proxies import Proxies
 from ambry.client.transfer import BlobUpload
+from ambry.client.waits import Waits
 from ambry.client.wire import refusals
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
 from ambry.clock import Clock
@@ -33,12 +34,10 @@ if TYPE_CHECKING:
 class AsyncResponse:
     """One answer. Read it to the end and `finish`, or `abort`; until then it owns its connection."""
 
-    def __init__(
-        self, raw: aiohttp.ClientResponse, endpoint: str, silence_s: float, watch: AttemptWatch | None
-    ) -> None:
+    def __init__(self, raw: aiohttp.ClientResponse, endpoint: str, waits: Waits, watch: AttemptWatch | None) -> None:
         self._raw = raw
         self._endpoint = endpoint
-        self._silence_s = silence_s
+        self._waits = waits
         self.status = raw.status
         self.headers: Headers = _normal(raw)
         self.broke_off = False
@@ -52,8 +51,10 @@ class AsyncResponse:
         import aiohttp
 
         try:
-            async with asyncio.timeout(self._silence_s):
+            since = self._waits.now()
+            async with asyncio.timeout(self._waits.next_s()):
                 data = await self._raw.content.read(size)
+            self._waits.came(len(data), since)
         except aiohttp.ClientPayloadError:
             self.broke_off = True
             return b""
@@ -63,9 +64,9 @@ class AsyncResponse:
             self._watch.received(len(data))
         return data
 
-    def limit(self, timeout_s: float) -> None:
-        """How long the next reads may wait."""
-        self._silence_s = timeout_s
+    def without_deadline(self) -> None:
+        """Its reader now sets the pace."""
+        self._waits.without_deadline()
 
     def finish(self, error: BaseException | None = None) -> None:
         """The body was read whole: keep the connection if the server does. `error` is what it means, for hooks."""
@@ -161,7 +162,8 @@ class AsyncTransport:
             raise
         finally:
             pace.closed = True
-        response = AsyncResponse(raw, endpoint, timeout.read, watch)
+        waits = Waits(self._clock.monotonic, timeout.read, deadline)
+        response = AsyncResponse(raw, endpoint, waits, watch)
         if raw.status == 408 and pace.reused:
             late = refusals.timed_out_idle(endpoint)
             response.abort(late)

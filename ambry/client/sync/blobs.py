@@ -224,15 +224,15 @@ class SyncBlobs(SyncLifecycles):
             position = download.position
             if streaming:
                 attempts.without_deadline()
+                response.without_deadline()
             return response
 
         response = reopen(None)
-        silence_s = (timeout or self._timeout).read
 
         def again(place: Place, digest: str) -> None:
             self._read_again(place, digest, timeout)
 
-        return BlobReader(download, response, reopen, attempts, silence_s, pace, self._sleep, again)
+        return BlobReader(download, response, reopen, attempts, pace, self._sleep, again)
 
     def _read_again(self, place: Place, digest: str, timeout: Timeout | None) -> None:
         """Read a blob of which nobody knows the parts once more. Raises ChecksumMismatch where its bytes are others."""

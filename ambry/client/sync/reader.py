@@ -51,7 +51,6 @@ class BlobReader(io.BufferedIOBase):
         response: SyncResponse,
         reopen: Callable[[AmbryError], SyncResponse],
         attempts: Attempts,
-        silence_s: float,
         pace: Bandwidth,
         sleep: Sleep,
         again: Callable[[Place, str], None],
@@ -62,7 +61,6 @@ class BlobReader(io.BufferedIOBase):
         """
         super().__init__()
         self._attempts = attempts
-        self._silence_s = silence_s
         self._again = again
         self._pace = pace
         self._sleep = sleep
@@ -154,10 +152,8 @@ class BlobReader(io.BufferedIOBase):
             try:
                 if self._response is None:
                     raise self._download.cut()
-                if (left := self._attempts.remaining()) is not None:
-                    if not left:
-                        raise RequestTimeout(f"{self._download.subject} was not read within the call's total timeout")
-                    self._response.limit(min(left, self._silence_s))
+                if self._attempts.remaining() == 0:
+                    raise RequestTimeout(f"{self._download.subject} was not read within the call's total timeout")
                 got = read(self._response)
                 if got:
                     return got

@@ -15,6 +15,7 @@ from ambry.client.sync.crew import current, waiting_for
 from ambry.client.sync.pool import ConnectionPool
 from ambry.client.sync.waiting import Sleep
 from ambry.client.transfer import BlobUpload
+from ambry.client.waits import Waits
 from ambry.client.wire import refusals
 from ambry.client.wire.head import AnswerHead, NotHttp
 from ambry.client.wire.message import IDLE_S, ApiRequest, Headers
@@ -80,9 +81,9 @@ class SyncResponse:
         self._came(size, room)
         return size
 
-    def limit(self, timeout_s: float) -> None:
-        """How long the next reads may wait."""
-        self._connection.set_timeout(timeout_s)
+    def without_deadline(self) -> None:
+        """Its reader now sets the pace."""
+        self._connection.waits.without_deadline()
 
     def finish(self, error: BaseException | None = None) -> None:
         """The body was read whole: keep the connection if the server does. `error` is what it means, for hooks."""
@@ -164,11 +165,11 @@ class SyncTransport:
         """Send one request, with the body of `upload`, and read the head of its answer; 300 and more is raised."""
         # A body that cannot be had a second time must not be lost on a kept connection that turns out dead.
         fresh = upload is not None and not upload.body.replayable
-        connection = self._connect(endpoint, timeout, self._remaining(deadline), fresh=fresh)
+        connection = self._connect(endpoint, timeout, deadline, fresh=fresh)
+        connection.expect(Waits(self._clock.monotonic, timeout.read, deadline))
         try:
             with waiting_for(connection):
                 whole = self._send(connection, request, headers, upload, deadline)
-                connection.set_timeout(_least(timeout.read, self._remaining(deadline)))
                 head = connection.receive_head(request.method)
         except BaseException as cause:
             connection.close()
@@ -212,24 +213,22 @@ class SyncTransport:
             self._pool = ConnectionPool()
         return self._pool
 
-    def _connect(self, endpoint: str, timeout: Timeout, remaining_s: float | None, *, fresh: bool) -> KeptConnection:
-        read_s = _least(timeout.read, remaining_s)
+    def _connect(self, endpoint: str, timeout: Timeout, deadline: float | None, *, fresh: bool) -> KeptConnection:
         while not fresh and (kept := self._current().take(endpoint)) is not None:
             if self._clock.monotonic() - kept.idle_since < IDLE_S and not kept.answered():
-                kept.set_timeout(read_s)
                 return kept
             kept.close()
         proxy = self._proxies.of(endpoint)
         context = self._context_for(endpoint)
         try:
-            made = KeptConnection(endpoint, _least(timeout.connect, remaining_s), context, proxy)
+            waits = Waits(self._clock.monotonic, timeout.connect, deadline)
+            made = KeptConnection(endpoint, waits, context, proxy)
         except OSError as cause:
             if refusals.is_tls(cause):
                 raise refusals.not_trusted(endpoint, cause) from cause
             raise refusals.connect_failed(endpoint, cause, proxy) from cause
         except (TunnelRefused, NotHttp) as cause:
             raise refusals.proxy_refused(endpoint, proxy, str(cause)) from cause
-        made.set_timeout(read_s)
         return made
 
     def _context_for(self, endpoint: str) -> ssl.SSLContext | None:
@@ -241,9 +240,6 @@ class SyncTransport:
 
             self._context = ClientTls(self._tls, self._clock)
         return self._context.context()
-
-    def _remaining(self, deadline: float | None) -> float | None:
-        return None if deadline is None else deadline - self._clock.monotonic()
 
     def _send(
         self,
@@ -326,11 +322,6 @@ def _passing(upload: BlobUpload, sleep: Sleep) -> Generator[memoryview, None, No
         upload.ended()
     except Exception as cause:
         raise _SourceError(cause) from cause
-
-
-def _least(seconds: float, remaining_s: float | None) -> float:
-    # Zero would mean non-blocking.
-    return max(0.001, seconds if remaining_s is None else min(seconds, remaining_s))
 
 
 def _translate(cause: Exception, endpoint: str) -> AmbryError:

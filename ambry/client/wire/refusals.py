@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -86,6 +87,11 @@ def connect_failed(endpoint: str, cause: OSError | None, proxy: object = None) -
     else:
         # asyncio says "Connect call failed" and an address for whatever it was.
         number = cause.errno or 0
+        if number in (errno.EMFILE, errno.ENFILE):
+            return ConnectFailed(
+                f"cannot connect to {endpoint}: no file descriptor is left here ({os.strerror(number)}); close files and "
+                "connections, or raise the limit (ulimit -n)"
+            )
         reason = os.strerror(number) if number > 0 else cause.strerror or str(cause)
     if proxy is not None:
         return ConnectFailed(

@@ -12,7 +12,9 @@ import pytest
 
 from ambry import AmbryClient, ProtocolViolation, RetryPolicy, Timeout
 from ambry.client.sync.connection import CutAnswer, KeptConnection
+from ambry.client.waits import Waits
 from ambry.client.wire.head import CHUNK_LINE_MAX, HEAD_BYTES_MAX, NotHttp
+from ambry.clock import SystemClock
 from tests.support.scripted_frontend import BLOB, DATA, Answer, Asked, ScriptedFrontend
 
 NEVER = RetryPolicy(max_attempts=1)
@@ -34,7 +36,11 @@ def spoken(said: bytes, size: int = 1 << 20) -> Iterator[KeptConnection]:
         thread = threading.Thread(target=speak)
         thread.start()
         try:
-            with closing(KeptConnection(f"http://127.0.0.1:{listener.getsockname()[1]}", 60)) as connection:
+            with closing(
+                KeptConnection(
+                    f"http://127.0.0.1:{listener.getsockname()[1]}", Waits(SystemClock().monotonic, 60, None)
+                )
+            ) as connection:
                 yield connection
         finally:
             thread.join()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from ambry import BlobId, BlobInfo, Durability, InvalidRequest, ProtocolViolation
 from ambry.client.wire import blobs as wire
+from ambry.client.wire import refusals
 from ambry.errors import HeadersTooLarge
 from ambry.format.properties import decode_metadata
 from ambry.ids import IdKind
@@ -144,3 +147,9 @@ def test_text_that_a_header_cannot_carry_travels_in_a_form_that_every_library_re
         names.TTL: "-1",
         "x-ambry-enc-um-k": text.percent_encoded("it", value),
     }
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_process_without_descriptors_is_not_told_to_look_at_the_frontend(number: int) -> None:
+    told = refusals.connect_failed("http://a:1", OSError(number, os.strerror(number))).message
+    assert "ulimit -n" in told and "frontend" not in told

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from frontend.config import FrontendSection
-from frontend.http.admission import Admission, Patience, connections_that_fit, limits_of
+from frontend.http.admission import Admission, connections_that_fit, limits_of
 from frontend.http.proxies import TrustedProxies
 
 
@@ -56,14 +56,3 @@ def test_heads_hold_what_they_cost_and_no_more_than_all_may() -> None:
     admission.release_head(60_000)
     admission.release_head(40_000)
     assert admission.head_bytes == 0
-
-
-def test_patience_is_used_by_waiting_and_comes_back_with_bytes_but_is_not_saved_up() -> None:
-    patience = Patience(30, 1000)
-    patience.moved(1 << 30)
-    assert patience.left_s == 30
-    patience.waited(25)
-    patience.moved(2000)
-    assert patience.left_s == 7
-    patience.waited(25)
-    assert patience.left_s == 0

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import TransferEncodingError
 from aiohttp.web_protocol import RequestPayloadError
 
 from ambry.errors import InvalidRequest, Overloaded, RequestTimeout
-from frontend.http.admission import Patience
+from ambry.patience import Patience
 from frontend.http.body import RECEIVED_AHEAD, RECEIVED_AHEAD_LARGE, BodyReader, ClientGone
 from frontend.http.connections import Connection
 from frontend.http.digests import ExpectedDigests
