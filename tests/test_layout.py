@@ -855,6 +855,13 @@ COVERED_BY = {
     ),
     "ambry/ml/extras.py": ("tests/integration/test_packages.py", "what is not installed is told"),
     **{
+        f"ambry/ml/serving/{name}.py": (
+            "tests/unit/ambry/ml/serving/test_serving_app.py",
+            "a service over HTTP, with models in a store",
+        )
+        for name in ("drift", "metrics", "predictors", "service")
+    },
+    **{
         f"ambry/ml/models/{name}.py": ("tests/unit/ambry/ml/models/test_models_publishing.py", why)
         for name, why in (
             ("lifecycle", "promoted, rolled back, followed"),

@@ -47,6 +47,7 @@ CLIENT_COMMANDS = {
     "alias": "ambry.cli.aliases",
     "features": "ambry.cli.features",
     "model": "ambry.cli.models",
+    "serve": "ambry.cli.serve",
     "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",
