@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from ambry.checksum import Buffer
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, TooLarge
 
 CONTENT_TYPE = "application/x-ambry-frames"
 PREFIX_SIZE = 12
@@ -59,7 +59,10 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: Buffer) -> Iterator[ApiFrame]:
-        """The frames that are whole now; take them all before feeding more. Raises InvalidRequest for what is no frame."""
+        """The frames that are whole now; take them all before feeding more.
+
+        Raises InvalidRequest for what is no frame, TooLarge for a body that is not to be held.
+        """
         buffer = self._buffer
         buffer += data
         taken = 0
@@ -67,7 +70,8 @@ class FrameReader:
             while len(buffer) - taken >= PREFIX_SIZE:
                 header_size, body_size = _PREFIX.unpack_from(buffer, taken)
                 if header_size > HEADER_SIZE_MAX or body_size > self._body_size_max:
-                    raise InvalidRequest(
+                    error = InvalidRequest if header_size > HEADER_SIZE_MAX else TooLarge
+                    raise error(
                         f"a frame has at most {HEADER_SIZE_MAX} bytes of headers and {self._body_size_max} of body, and not "
                         f"{header_size} and {body_size}; is this {CONTENT_TYPE}?"
                     )

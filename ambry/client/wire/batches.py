@@ -23,6 +23,7 @@ from ambry.errors import (
     PreconditionFailed,
     ProtocolViolation,
     RangeNotSatisfiable,
+    TooLarge,
 )
 from ambry.ids import BlobId
 from ambry.rest import frames, names
@@ -34,7 +35,10 @@ BYTES_MAX = 16 << 20
 BLOB_BYTES_MAX = 1 << 20
 BODY_MAX = (1 << 20) - 2
 """Of the list in one request; names may be long."""
-_PART_BYTES_MAX = 1 << 40
+WHOLE_BYTES_MAX = 64 << 20
+"""Of one whole blob in an answer: it is held before anything is known of it."""
+ANSWER_WHOLE_MAX = 1 << 30
+"""Of all whole blobs of one answer, which are held together. Of ranges there are as many bytes as were asked for."""
 _RANGE = "bytes="
 
 
@@ -154,21 +158,40 @@ class PartReader:
     now_ms: int
     found: dict[tuple[int, int], BatchResult] = field(default_factory=dict[tuple[int, int], BatchResult])
     """By item, and range of it."""
-    _frames: frames.FrameReader = field(default_factory=lambda: frames.FrameReader(body_size_max=_PART_BYTES_MAX))
+    _held: int = 0
+    """Bytes of whole blobs that were found."""
+    _frames: frames.FrameReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._frames = frames.FrameReader(body_size_max=_part_bytes_max(self.batch))
 
     def feed(self, data: bytes, headers: Headers) -> None:
-        """Raises ProtocolViolation."""
+        """Raises ProtocolViolation, TooLarge."""
         try:
             for frame in self._frames.feed(data):
                 self._take(frame)
+        except TooLarge as cause:
+            if not self.batch.with_bytes or self.batch.ranges is not None:
+                raise violation(headers, f"a part of a batch is more than what was asked for: {cause}") from cause
+            raise TooLarge(
+                f"a blob of a batch has at most {WHOLE_BYTES_MAX} bytes, and those of one request {ANSWER_WHOLE_MAX}; get what "
+                "is larger by itself, or ask for fewer at a time",
+                request_id=headers.get(names.REQUEST_ID, ""),
+            ) from cause
         except (InvalidRequest, ValueError, LookupError) as cause:
             raise violation(headers, f"a part of a batch cannot be read: {cause}") from cause
 
     def _take(self, frame: frames.ApiFrame) -> None:
         headers = frame.headers
         index, status = int(headers[names.BATCH_INDEX]), int(headers[names.BATCH_STATUS])
-        blob = self.batch.subjects[index]
         place = (index, int(headers.get(names.BATCH_RANGE, 0)))
+        if place in self.found or min(place) < 0 or place[1] >= self._parts_of(index):
+            raise ValueError(f"part {place[1]} of item {index} was not asked for, or comes again")
+        blob = self.batch.subjects[index]
+        if self.batch.ranges is None:
+            self._held += len(frame.body)
+            if self._held > ANSWER_WHOLE_MAX:
+                raise TooLarge(f"{self._held} bytes")
         if status >= 300:
             error = refusals.error_of(
                 self.endpoint, self.batch.request, status, headers, frame.body, now_ms=self.now_ms
@@ -182,6 +205,9 @@ class PartReader:
             if wrong is None
             else BatchResult(id=info.id, error=wrong)
         )
+
+    def _parts_of(self, index: int) -> int:
+        return 1 if self.batch.ranges is None else len(self.batch.ranges[index])
 
     def _judged(
         self, place: tuple[int, int], status: int, info: BlobInfo, frame: frames.ApiFrame
@@ -213,6 +239,20 @@ class PartReader:
         )
         if not whole:
             raise PeerConnectionLost("the answer to a batch broke off; what came of it is incomplete")
+
+
+def _part_bytes_max(batch: BatchRequest) -> int:
+    """How much one part of an answer may have that fits the request."""
+    if not batch.with_bytes:
+        return refusals.ERROR_BODY_MAX
+    if batch.ranges is None:
+        return WHOLE_BYTES_MAX
+    sizes = [
+        WHOLE_BYTES_MAX if each.start >= 0 and each.stop is None else (each.stop or 0) - each.start
+        for ranges in batch.ranges
+        for each in ranges
+    ]
+    return max(refusals.ERROR_BODY_MAX, *sizes)
 
 
 def parse_items(endpoint: str, batch: BatchRequest, headers: Headers, body: bytes, *, now_ms: int) -> list[BatchResult]:

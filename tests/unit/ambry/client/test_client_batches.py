@@ -19,6 +19,7 @@ from ambry.errors import (
     InvalidRequest,
     PeerConnectionLost,
     ProtocolViolation,
+    TooLarge,
 )
 from ambry.ids import BlobId, IdKind
 from ambry.rest import frames, names
@@ -99,6 +100,41 @@ def test_bytes_that_are_not_those_of_their_digest_are_not_given_out() -> None:
 def test_what_is_no_batch_of_ours_is_a_violation(raw: bytes) -> None:
     with pytest.raises(ProtocolViolation):
         reader(blob(1)).feed(raw, HEADERS)
+
+
+def announced(size: int) -> bytes:
+    """The beginning of a part of so many bytes."""
+    return frames.frame_head(f"{names.BATCH_INDEX}: 0\r\n{names.BATCH_STATUS}: 200\r\n", size)
+
+
+def test_a_part_that_is_more_than_what_was_asked_for_is_not_waited_for() -> None:
+    # A frame might have 1 TiB: an answer to two ranges of ten bytes filled the memory.
+    (batch,) = wire.list_requests("get", [blob(1), blob(2)], [[ByteRange(0, 10)], [ByteRange(-100_000)]])
+    ranged = wire.PartReader("http://f", batch, "always", 0)
+    with pytest.raises(ProtocolViolation, match="asked for"):
+        ranged.feed(announced(100_001), HEADERS)
+    wire.PartReader("http://f", batch, "always", 0).feed(announced(100_000), HEADERS)
+    (heads,) = wire.list_requests("head", [blob(1)])
+    with pytest.raises(ProtocolViolation, match="asked for"):
+        wire.PartReader("http://f", heads, "always", 0).feed(announced(100_001), HEADERS)
+    with pytest.raises(TooLarge, match="get what is larger by itself"):
+        reader(blob(1)).feed(announced(wire.WHOLE_BYTES_MAX + 1), HEADERS)
+
+
+def test_all_blobs_of_an_answer_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "ANSWER_WHOLE_MAX", 5)
+    found = reader(blob(1), blob(2))
+    found.feed(part(0, b"abc"), HEADERS)
+    with pytest.raises(TooLarge, match="ask for fewer at a time"):
+        found.feed(part(1, b"abc"), HEADERS)
+
+
+@pytest.mark.parametrize("again", [part(0, b"abc"), part(0, b"abc", 200, {names.BATCH_RANGE: "1"}), part(-1, b"abc")])
+def test_each_part_comes_once_and_no_other_does(again: bytes) -> None:
+    found = reader(blob(1), blob(2))
+    found.feed(part(0, b"abc"), HEADERS)
+    with pytest.raises(ProtocolViolation, match="comes again"):
+        found.feed(again, HEADERS)
 
 
 def test_items_of_a_put_are_held_against_what_was_sent() -> None:

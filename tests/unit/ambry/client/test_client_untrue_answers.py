@@ -202,7 +202,7 @@ def with_body(bend: Callable[[bytes], bytes]) -> Callable[[Frames], Frames]:
 
 UNTRUE_PARTS: dict[str, tuple[Callable[[Frames], Frames], type[AmbryError]]] = {
     "a part is missing": (lambda parts: parts[:-1], PeerConnectionLost),
-    "one part comes twice and the other not": (lambda parts: [parts[0], parts[0]], PeerConnectionLost),
+    "one part comes twice and the other not": (lambda parts: [parts[0], parts[0]], ProtocolViolation),
     "no part": (lambda parts: [], PeerConnectionLost),
     "bytes are missing": (with_body(lambda body: body[:-1]), ProtocolViolation),
     "no bytes": (with_body(lambda body: b""), ProtocolViolation),
