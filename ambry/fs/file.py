@@ -14,6 +14,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from ambry.client.ahead import InOrder
 from ambry.client.copying import said_by
+from ambry.client.model import Timeout
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.writing import SyncWriting
 from ambry.client.unwinding import PublishedOnClose
@@ -52,7 +53,8 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
         size: int | None = None,
         **said: Any,
     ) -> None:
-        """`details`: what `fs.info` says of one that is read. `said`: of one that is written, see OF_UPLOADS.
+        """`details`: what `fs.info` says of one that is read. `said`: of one that is written, see OF_UPLOADS; the `timeout` is
+        of one that is read, too.
 
         Raises TypeError for what is not among them, and not when all is written.
         """
@@ -68,7 +70,8 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
             self._details = details
             size = details["size"]
         self._writing: SyncWriting | None = None
-        seen = details or {}
+        seen = {} if details is None or self._client._verify == "never" else details
+        self._timeout: Timeout | None = said.get("timeout")
         self._order = InOrder(seen.get("size", 0), seen.get("checksum", ""), seen.get("ETag", ""))
         self._if_match: str | None = None
         self.kwargs: dict[str, Any]
@@ -90,9 +93,9 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
     # --- reading ---
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        data = self._client.get_bytes(self._found(self.details), range=(start, end))
+        data = self._client.get_bytes(self._found(self.details), range=(start, end), timeout=self._timeout)
         if unsettled := self._order.passed(start, data):
-            self._client._read_again(self._found(self.details), unsettled, None)
+            self._client._read_again(self._found(self.details), unsettled, self._timeout)
         return data
 
     # --- writing ---
@@ -118,7 +121,7 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
             self.blocksize,
             if_absent=self.mode == "xb",
             if_match=self._if_match,
-            timeout=self.kwargs.get("timeout"),
+            timeout=self._timeout,
             said={name: value for name, value in self.kwargs.items() if name != "timeout"},
         )
 

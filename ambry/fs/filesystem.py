@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections import defaultdict
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +14,8 @@ from fsspec.core import has_magic
 from fsspec.utils import isfilelike
 
 from ambry.client.copying import copy_blob, delete_copied
-from ambry.client.model import ClientOptions
+from ambry.client.credentials import KeyFile
+from ambry.client.model import ClientOptions, StrPath
 from ambry.client.refs import NameRef, PinnedName, found_entry
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, AmbryError, RangeNotSatisfiable
@@ -25,6 +27,13 @@ from ambry.fs.paths import url_of, where_of
 from ambry.ids import BlobId
 
 _OPTIONS = frozenset(ClientOptions.__annotations__)
+_OF_FSSPEC = frozenset(
+    (
+        *("asynchronous", "loop", "batch_size", "use_listings_cache", "listings_expiry_time", "max_paths"),
+        *("block_size", "cache_type", "cache_options", "auto_mkdir", "add_docs", "add_aliases"),
+    )
+)
+"""What fsspec itself, and who passes what is meant for files, says to every file system."""
 _OF_TEXT = ("encoding", "errors", "newline")
 """What callers such as TensorBoard pass for bytes too, where it means nothing."""
 
@@ -32,8 +41,9 @@ _OF_TEXT = ("encoding", "errors", "newline")
 class AmbryFileSystem(Listing):
     """Blobs by their names, and by their ids.
 
-    Storage options are the arguments of `AmbryClient.from_env`: `profile`, `endpoints`, `key`, ... Without any it is the
-    cluster that the command line speaks to. Usable by threads; a process that was forked makes one of its own.
+    Storage options are the arguments of `AmbryClient.from_env`: `profile`, `endpoints`, `key`, ..., and `key_file`, whose path
+    is all that goes to other processes. Without any it is the cluster that the command line speaks to. What is none of them is
+    refused: another cluster would be read and written. Usable by threads; a process that was forked makes one of its own.
 
     A file that is written over is another blob: the name points to it from then on, and whoever reads the one before goes on in
     it. Nothing is ever changed in place.
@@ -42,8 +52,18 @@ class AmbryFileSystem(Listing):
     protocol = ("ambry", "ambry+id")
     root_marker = ""
 
-    def __init__(self, profile: str | None = None, **options: Any) -> None:
+    def __init__(self, profile: str | None = None, *, key_file: StrPath | None = None, **options: Any) -> None:
+        """Raises TypeError for what is no storage option, ConfigInvalid."""
         own = {name: options.pop(name) for name in list(options) if name in _OPTIONS}
+        for name in options.keys() - _OF_FSSPEC:
+            known = sorted(_OPTIONS | {"profile", "key_file"})
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"ambry:// has no storage option {name!r}: {hint}")
+        if key_file is not None:
+            if own.get("key") is not None or own.get("auth") is not None:
+                raise TypeError("key, key_file and auth each say what opens the cluster: say one of them")
+            own["auth"] = KeyFile(key_file)
         super().__init__(profile=profile, **options)
         self.client = AmbryClient.from_env(profile, **own)
         self._made = MadeDirectories()
@@ -260,12 +280,16 @@ class AmbryFileSystem(Listing):
             self.client.create_container(where.account, where.container, **settings)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """As `mkdir`: a container is made where the path is one, and not on the way to what is in it."""
-        try:
+        """As `mkdir`, but that with `exist_ok` no container is made: whoever opens a file to write to it has this called with
+        where it is to go (pandas, `fsspec.open`), and a container that was misspelt would be there then.
+
+        Raises FileNotFoundError for a container that is not there.
+        """
+        where = self._where(path)
+        if exist_ok and where.container and not where.name:
+            self._check_container(where)
+        else:
             self.mkdir(path)
-        except AlreadyExists:
-            if not exist_ok:
-                raise
 
     def rmdir(self, path: str) -> None:
         """Forget a directory that was made. Raises OSError for one that is not empty, and for a container."""

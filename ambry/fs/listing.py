@@ -151,7 +151,9 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
             self.client.container(where.account, where.container)
         except FileNotFoundError:
             raise FileNotFoundError(
-                errno.ENOENT, "there is no such container", f"{where.account}/{where.container}"
+                errno.ENOENT,
+                "there is no such container (fs.mkdir and `ambry container create` make one)",
+                f"{where.account}/{where.container}",
             ) from None
         except AmbryError:
             return

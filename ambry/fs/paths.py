@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ambry.client.refs import ID_SCHEME, SCHEME, NameRef, decoded
+from ambry.client.refs import ID_SCHEME, SCHEME, NameRef, decoded, id_of
 from ambry.errors import InvalidBlobId
 from ambry.ids import ID_TEXT_SIZE, BlobId
 
@@ -44,9 +44,10 @@ class Where:
 
 
 def path_of(text: str) -> str:
-    """The path of a URL, and of a path itself. Raises InvalidRequest for an escape that is none."""
+    """The path of a URL, and of a path itself. Raises InvalidRequest for an escape or an id that is none."""
     if text.startswith(ID_SCHEME):
-        return text.removeprefix(ID_SCHEME).strip("/")
+        written = text.removeprefix(ID_SCHEME).strip("/")
+        return str(id_of(written)) if written else ""
     if text.startswith(SCHEME):
         text = decoded(text, text.removeprefix(SCHEME))
     return text.strip("/")

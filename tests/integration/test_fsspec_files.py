@@ -14,8 +14,8 @@ import fsspec
 import pytest
 from fsspec.callbacks import Callback
 
-from ambry import AmbryClient, RetryPolicy
-from ambry.errors import PreconditionFailed
+from ambry import AmbryClient, RetryPolicy, Timeout
+from ambry.errors import ChecksumMismatch, PreconditionFailed
 from ambry.fs import AmbryFileSystem
 from tests.support.content import content
 
@@ -275,6 +275,8 @@ def test_above_all_names_are_containers_and_accounts(fs: AmbryFileSystem, at: st
     with pytest.raises(FileExistsError):
         fs.makedirs(made)
     fs.makedirs(made, exist_ok=True)
+    with pytest.raises(FileExistsError):
+        fs.mkdir(made)
     for whole in ("default", ""):
         with pytest.raises(PermissionError):
             fs.rm(whole, recursive=True)
@@ -282,6 +284,76 @@ def test_above_all_names_are_containers_and_accounts(fs: AmbryFileSystem, at: st
         fs.rmdir(made)
     with pytest.raises(FileNotFoundError, match="is a directory"):
         fs.pipe_file("default/default", b"x")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"endpoint": "http://127.0.0.1:9"}, "did you mean endpoints"),
+        ({"profil": "x"}, "did you mean profile"),
+        ({"acount": "y"}, "did you mean account"),
+        ({"anon": True}, "there are account, auth"),
+    ],
+)
+def test_an_option_that_is_none_is_refused(options: dict[str, Any], said: str) -> None:
+    """Such options were passed over: what was to go to one cluster was read from and written to another one."""
+    for asked in (fsspec.filesystem, fsspec.open):
+        with pytest.raises(TypeError, match=f"no storage option '{next(iter(options))}': {said}"):
+            asked("ambry" if asked is fsspec.filesystem else "ambry://default/default/x", **options)
+
+
+def test_what_fsspec_says_to_all_file_systems_is_no_misspelt_option(dc1: str) -> None:
+    for said in ({"use_listings_cache": False}, {"asynchronous": True}, {"block_size": 1 << 20}, {"auto_mkdir": False}):
+        AmbryFileSystem(endpoints=[dc1], skip_instance_cache=True, **said)
+
+
+def test_a_key_file_is_a_storage_option_of_which_only_the_path_goes_elsewhere(tmp_path: Path, dc1: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"ambry_{'a' * 16}_{'b' * 43}\n")
+    file.chmod(0o600)
+    files = AmbryFileSystem(endpoints=[dc1], key_file=str(file), skip_instance_cache=True)
+    assert files.client._auth is not None and "b" * 43 in files.client._auth.key()
+    again = pickle.loads(pickle.dumps(files))
+    assert "b" * 43 in again.client._auth.key() and b"b" * 43 not in pickle.dumps(files)
+    with pytest.raises(TypeError, match="say one of them"):
+        AmbryFileSystem(endpoints=[dc1], key_file=str(file), key="ambry_x", skip_instance_cache=True)
+
+
+def test_writing_to_a_container_that_was_misspelt_makes_none(fs: AmbryFileSystem, dc1: str) -> None:
+    """`to_csv` and `fsspec.open(url, "wb")` have the parent made of what they write: it was the container."""
+    typo = f"default/typo-{uuid.uuid4().hex[:8]}"
+    for mode in ("wb", "w"):
+        with pytest.raises(FileNotFoundError, match="no such container"):
+            fsspec.open(f"ambry://{typo}/a.csv", mode, endpoints=[dc1]).open()
+    with pytest.raises(FileNotFoundError, match="no such container"):
+        fs.makedirs(typo, exist_ok=True)
+    assert not fs.exists(typo) and typo not in fs.ls("default", detail=False)
+
+
+def test_a_whole_read_in_pieces_is_held_against_the_digest_unless_that_is_not_wanted(
+    fs: AmbryFileSystem, dc1: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs.pipe_file(at, BODY)
+    right = AmbryClient.get_bytes
+
+    def wrong(self: AmbryClient, *args: Any, **kwargs: Any) -> bytes:
+        data = bytearray(right(self, *args, **kwargs))
+        data[-1] ^= 1
+        return bytes(data)
+
+    monkeypatch.setattr(AmbryClient, "get_bytes", wrong)
+    with fs.open(at, block_size=8 * MIB) as file, pytest.raises(ChecksumMismatch):
+        while file.read(3 * MIB):
+            pass
+    careless = AmbryFileSystem(endpoints=[dc1], verify="never", skip_instance_cache=True)
+    with careless.open(at, block_size=8 * MIB) as file:
+        assert sum(len(piece) for piece in iter(lambda: file.read(3 * MIB), b"")) == len(BODY)
+
+
+def test_a_timeout_is_that_of_a_file_that_is_read_too(fs: AmbryFileSystem, at: str) -> None:
+    fs.pipe_file(at, b"x")
+    with fs.open(at, timeout=Timeout(total=1e-9)) as file, pytest.raises(TimeoutError):
+        file.read()
 
 
 def test_a_directory_that_was_made_is_there_for_who_made_it(fs: AmbryFileSystem, dc1: str, at: str) -> None:

@@ -59,3 +59,10 @@ def test_what_is_no_file_has_no_reference() -> None:
             where_of(path).ref  # noqa: B018
     with pytest.raises(InvalidRequest):
         path_of("ambry://team/models/100%")
+
+
+@pytest.mark.parametrize("text", ["ambry+id://abc", "ambry+id://team/models/x", f"ambry+id://{BLOB}x"])
+def test_only_an_id_stands_behind_the_scheme_of_ids(text: str) -> None:
+    """It was taken for an account."""
+    with pytest.raises(InvalidRequest):
+        path_of(text)
