@@ -34,7 +34,7 @@ SCHEME = "ambry://"
 ID_SCHEME = "ambry+id://"
 LATEST = "LATEST"
 
-_NEARLY_AN_ID = re.compile(r"/?[A-Za-z0-9_-]{45,51}")
+_NEARLY_AN_ID = re.compile(r"\s*/?[A-Za-z0-9_-]{45,51}(?:/|[?#].*)?\s*", re.DOTALL)
 _WRITTEN_ID = re.compile(r"(?:ambry\+id://|/)?([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?")
 _ID_URL = re.compile(r"https?://[^\s?#]*/([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?/?(?:[?#].*)?")
 _NAME_URL = re.compile(r"https?://[^\s?#]+?/named/([^/?#]+)/([^/?#]+)/([^?#]+)(?:[?#].*)?")
@@ -105,7 +105,7 @@ def place_of(ref: Ref | object, *, account: str, container: str) -> Place:
         )
     if ref.startswith(SCHEME):
         return parse_uri(ref)
-    if _NEARLY_AN_ID.fullmatch(ref):
+    if _NEARLY_AN_ID.fullmatch(ref) or ref.startswith(ID_SCHEME):
         return id_of(ref)
     return written_place(ref) or name_place(ref, account=account, container=container)
 
@@ -135,6 +135,8 @@ def name_place(name: str | NameRef, *, account: str, container: str) -> NameRef:
         raise TypeError(f"a name is text or a NameRef, not {type(name).__name__}")
     if name.startswith(SCHEME):
         return parse_uri(name)
+    if name.startswith(ID_SCHEME):
+        raise InvalidRequest(f"{name!r} is the blob of an id, and here stands a name; a NameRef means even such a text")
     return _filled(NameRef(name), account, container)
 
 
@@ -163,7 +165,10 @@ def id_of(ref: Ref | object) -> BlobId:
             f"{ref!r} is not a blob id: an id has {ID_TEXT_SIZE} characters; if it is a name, write it as "
             f"{SCHEME}<account>/<container>/<name>"
         )
-    return BlobId.parse(written)
+    try:
+        return BlobId.parse(written)
+    except InvalidBlobId as cause:
+        raise InvalidBlobId(f"{ref!r} is not a blob id: {cause.message}") from None
 
 
 def written_place(text: str) -> BlobId | NameRef | None:
@@ -175,13 +180,18 @@ def written_place(text: str) -> BlobId | NameRef | None:
 
 
 def _written_id(text: str) -> BlobId | None:
-    """The id in `ID.ext`, or in the URL of a blob; None where no id stands there, whose check says so."""
+    """The id in `ID.ext`, or in the URL of a blob; None where no id stands there, whose check says so.
+
+    Raises InvalidBlobId for a URL where one should stand.
+    """
     found = _WRITTEN_ID.fullmatch(text) or _ID_URL.fullmatch(text)
     if found is None:
         return None
     try:
         return BlobId.parse(found[1])
-    except InvalidBlobId:
+    except InvalidBlobId as cause:
+        if text.startswith(("http://", "https://", ID_SCHEME)):
+            raise InvalidBlobId(f"{text.partition('?')[0]!r} has no blob id in it: {cause.message}") from None
         return None
 
 

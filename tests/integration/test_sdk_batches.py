@@ -10,7 +10,7 @@ import pytest
 
 from ambry import AmbryClient, AsyncAmbryClient
 from ambry.client.refs import NameRef, Ref, VersionRef
-from ambry.errors import BlobDeleted, BlobNotFound, InvalidRequest, NameNotFound, RangeNotSatisfiable
+from ambry.errors import BlobDeleted, BlobNotFound, InvalidBlobId, InvalidRequest, NameNotFound, RangeNotSatisfiable
 from tests.support.content import content
 
 BODIES = [content(number, 4096) for number in range(1200)]
@@ -38,11 +38,26 @@ def test_many_blobs_go_in_and_come_out(dc1: str) -> None:
             client.get_ranges(ids[0], [(0, 1)])
         with pytest.raises(RangeNotSatisfiable):
             client.get_ranges(ids[1150], [(0, 1), (5000, 5001)])
-        with pytest.raises(InvalidRequest):
-            client.put_many([bytes((1 << 20) + 1)])
-        with pytest.raises(InvalidRequest, match="resolve"):
-            client.get_many([VersionRef("fraud", "LATEST")])
+        with pytest.raises(TypeError, match="not None"):
+            client.get_ranges(ids[1150], [None, (0, 1)])  # type: ignore[list-item]
         assert (client.get_many([]), client.put_many([]), client.delete_many([])) == ([], [], [])
+
+
+def test_one_that_cannot_be_asked_for_keeps_none_of_the_others(dc1: str) -> None:
+    """One mistyped id failed the whole batch, and nobody said which."""
+    with AmbryClient(endpoints=[dc1]) as client:
+        kept, lost, good = client.put_many([b"kept", bytes((1 << 20) + 1), b"good"])
+        assert kept.id is not None and good.id is not None and isinstance(lost.error, InvalidRequest)
+        bad = str(good.id)[:-1] + ("A" if str(good.id)[-1] != "A" else "B")
+        for call in (client.get_many, client.head_many):
+            wrong, there, version = call([bad, good.id, VersionRef("fraud", "LATEST")])
+            assert isinstance(wrong.error, InvalidBlobId) and bad in wrong.error.message
+            assert there.ok and there.info is not None and there.info.size == 4
+            assert isinstance(version.error, InvalidRequest) and "resolve" in version.error.message
+        assert [each.ok for each in client.delete_many([good.id, bad])] == [True, False]
+        assert not client.exists(good.id) and client.exists(kept.id)
+        with pytest.raises(TypeError):
+            client.get_many([kept.id, None])  # type: ignore[list-item]
 
 
 async def test_the_awaiting_client_does_the_same(dc1: str) -> None:

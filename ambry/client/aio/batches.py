@@ -38,8 +38,9 @@ class AsyncBatches(AsyncBlobs):
         >>> [(each.ok, each.data) for each in found]
         [(True, b'hello world'), (False, b'')]
         """
-        places = [wire.batches.item_of(self._place(ref)) for ref in refs]
-        return [part for item in await self._read("get", places, None, timeout) for part in item]
+        places, wrong = self._understood(refs)
+        found = await self._read("get", places, None, timeout)
+        return wire.batches.left_in([part for item in found for part in item], wrong)
 
     async def get_ranges(
         self,
@@ -62,8 +63,9 @@ class AsyncBatches(AsyncBlobs):
         check_type("coalesce", coalesce, Integral, "a number of bytes")
         if coalesce < 0:
             raise InvalidRequest(f"coalesce must not be negative, not {coalesce}")
+        asked = [_range_of(each) for each in ranges]
         found_by = await self._find(ref, timeout)
-        plan = coalesced([asked for each in ranges if (asked := as_range(each)) is not None], coalesce)
+        plan = coalesced(asked, coalesce)
         large = [place for place, span in enumerate(plan.spans) if _size_of(span) >= LARGE_BYTES]
         small = [place for place in range(len(plan.spans)) if place not in set(large)]
         spans = [[plan.spans[place]] for place in small]
@@ -92,8 +94,9 @@ class AsyncBatches(AsyncBlobs):
         >>> found[0].info.size
         11
         """
-        places = [wire.batches.item_of(self._place(ref)) for ref in refs]
-        return [part for item in await self._read("head", places, None, timeout) for part in item]
+        places, wrong = self._understood(refs)
+        found = await self._read("head", places, None, timeout)
+        return wire.batches.left_in([part for item in found for part in item], wrong)
 
     async def delete_many(self, refs: Iterable[Ref], *, timeout: Timeout | None = None) -> list[BatchResult]:
         """Delete many, a name with the blob that was put under it; again is fine.
@@ -105,11 +108,11 @@ class AsyncBatches(AsyncBlobs):
         >>> [each.ok for each in gone]
         [True, True]
         """
-        places = [wire.batches.item_of(self._place(ref)) for ref in refs]
+        places, wrong = self._understood(refs)
         found: list[BatchResult] = []
         for batch in wire.batches.list_requests("delete", places):
             found += await self._change(batch, timeout)
-        return found
+        return wire.batches.left_in(found, wrong)
 
     async def put_many(
         self,
@@ -141,9 +144,21 @@ class AsyncBatches(AsyncBlobs):
         )
         headers, own = self._batch_headers(alike.headers)
         found: list[BatchResult] = []
-        for batch in wire.batches.put_requests(blobs, headers, own):
+        wrong: dict[int, BatchResult] = {}
+        for batch in wire.batches.put_requests(wire.batches.small_enough(blobs, wrong), headers, own):
             found += await self._change(batch, timeout)
-        return found
+        return wire.batches.left_in(found, wrong)
+
+    def _understood(self, refs: Iterable[Ref]) -> tuple[list[BlobId | NameRef], dict[int, BatchResult]]:
+        """What can be asked for, and the results of the others by their places. Raises TypeError for what is no Ref at all."""
+        places: list[BlobId | NameRef] = []
+        wrong: dict[int, BatchResult] = {}
+        for index, ref in enumerate(refs):
+            try:
+                places.append(wire.batches.item_of(self._place(ref)))
+            except AmbryError as error:
+                wrong[index] = BatchResult(id=None, error=error)
+        return places, wrong
 
     async def _read(
         self,
@@ -224,6 +239,14 @@ class AsyncBatches(AsyncBlobs):
         batch.request.headers["content-length"] = str(len(batch.body))
         upload = BlobUpload(batch.request, body, checksum="", verify="never", progress=None)
         return await self._exchange(endpoint, batch.request, timeout, attempts, upload)
+
+
+def _range_of(given: ByteRange | tuple[int, int | None]) -> ByteRange:
+    """Raises TypeError for None, which is no range: (0, None) is all."""
+    found = as_range(given)
+    if found is None:
+        raise TypeError("each of the ranges is (start, stop), or (0, None) for all, and not None")
+    return found
 
 
 def _size_of(span: ByteRange) -> int:

@@ -62,6 +62,29 @@ def item_of(place: Place) -> BlobId | NameRef:
     return place
 
 
+def left_in(results: Iterable[BatchResult], wrong: Mapping[int, BatchResult]) -> list[BatchResult]:
+    """The results of all that was given: of what was asked for, and of what was `wrong`, by its place in the whole."""
+    asked = iter(results)
+    found: list[BatchResult] = []
+    for result in asked:
+        while (other := wrong.get(len(found))) is not None:
+            found.append(other)
+        found.append(result)
+    while (other := wrong.get(len(found))) is not None:
+        found.append(other)
+    return found
+
+
+def small_enough(blobs_of: Iterable[bytes], wrong: dict[int, BatchResult]) -> Iterator[bytes]:
+    """Those that a batch may store; the others get their results in `wrong`."""
+    for index, data in enumerate(blobs_of):
+        if len(data) <= BLOB_BYTES_MAX:
+            yield data
+            continue
+        told = f"blob {index} of the batch has {len(data)} bytes, and it may have {BLOB_BYTES_MAX}; use put"
+        wrong[index] = BatchResult(id=None, error=InvalidRequest(told))
+
+
 def is_moved(place: PinnedName, result: BatchResult) -> bool:
     """Whether a result is not of the blob that the name pointed to when it was looked up."""
     return isinstance(result.error, BlobNotFound | RangeNotSatisfiable) or (
@@ -121,12 +144,10 @@ def _list_request(
 def put_requests(
     blobs_of: Iterable[bytes], headers: Mapping[str, str], own: Mapping[str, str]
 ) -> Iterator[BatchRequest]:
-    """Requests that store these. `headers` are those of the requests, `own` those of each blob. Raises InvalidRequest."""
+    """Requests that store these. `headers` are those of the requests, `own` those of each blob."""
     some: list[bytes] = []
     held = 0
     for data in blobs_of:
-        if len(data) > BLOB_BYTES_MAX:
-            raise InvalidRequest(f"a blob of a batch has at most {BLOB_BYTES_MAX} bytes, not {len(data)}; use put")
         if some and (len(some) == ITEMS_MAX or held + len(data) > BYTES_MAX):
             yield _put_request(some, headers, own)
             some, held = [], 0

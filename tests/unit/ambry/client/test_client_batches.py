@@ -64,8 +64,24 @@ def test_puts_are_cut_by_count_and_by_bytes() -> None:
     (frame,) = frames.FrameReader(body_size_max=100).feed(batch.body)
     assert frame.body == b"abc" and frame.headers == {"x-ambry-um-n": "1", names.DIGEST: digest(b"abc").hex()}
     assert (batch.request.headers["a"], batch.request.headers["content-type"]) == ("b", frames.CONTENT_TYPE)
-    with pytest.raises(InvalidRequest, match="use put"):
-        list(wire.put_requests([bytes((1 << 20) + 1)], {}, {}))
+
+
+def test_what_cannot_be_asked_for_has_a_result_of_its_own_in_its_place() -> None:
+    large, wrong = bytes((1 << 20) + 1), dict[int, BatchResult]()
+    given = [large, b"a", large, large, b"b", large]
+    assert list(wire.small_enough(given, wrong)) == [b"a", b"b"] and sorted(wrong) == [0, 2, 3, 5]
+    assert isinstance(wrong[3].error, InvalidRequest) and "blob 3 of the batch" in wrong[3].error.message
+    asked = [BatchResult(id=None, data=b"a"), BatchResult(id=None, data=b"b")]
+    found = wire.left_in(asked, wrong)
+    assert [each.data or each.error for each in found] == [
+        wrong[0].error,
+        b"a",
+        wrong[2].error,
+        wrong[3].error,
+        b"b",
+        wrong[5].error,
+    ]
+    assert wire.left_in([], {0: wrong[0]}) == [wrong[0]] and wire.left_in(asked, {}) == asked
 
 
 def test_parts_are_found_in_any_order_and_an_error_is_the_item_s_own() -> None:

@@ -51,6 +51,7 @@ def named(name: str) -> NameRef:
         ("team/fraud", named("team/fraud")),
         ("a%2Fb+c?d#e", named("a%2Fb+c?d#e")),
         (" ", named(" ")),
+        (f"a {ID}", named(f"a {ID}")),
         ("/", named("/")),
         ("x" * 44, named("x" * 44)),
         ("x" * 52, named("x" * 52)),
@@ -75,7 +76,14 @@ def test_what_is_meant(ref: Any, place: Any) -> None:
     [
         (str(ID)[:-1], InvalidRequest, "write it as ambry://"),
         (f"/{ID}x", InvalidRequest, "an id has 48 characters"),
-        (str(ID)[:-1] + "A", InvalidBlobId, "checksum"),
+        (str(ID)[:-1] + "A", InvalidBlobId, f"{str(ID)[:-1]}A.*checksum"),
+        (f"{ID}\n", InvalidRequest, "is not a blob id"),
+        (f" {ID}", InvalidRequest, "is not a blob id"),
+        (f"{ID}/", InvalidRequest, "is not a blob id"),
+        (f"{ID}?verb=GET", InvalidRequest, "is not a blob id"),
+        (f"ambry+id://{str(ID)[:-1]}A", InvalidBlobId, "checksum"),
+        ("ambry+id://abc", InvalidRequest, "is not a blob id"),
+        (f"http://store/{str(ID)[:-1]}A?secret", InvalidBlobId, f"'http://store/{str(ID)[:-1]}A' has no blob id"),
         ("", InvalidRequest, "empty"),
         (NameRef(""), InvalidRequest, "empty"),
         (VersionRef(""), InvalidRequest, "empty"),
@@ -103,6 +111,8 @@ def test_what_is_meant_by_nobody(ref: Any, kind: type[Exception], says: str) -> 
 def test_an_id_is_a_name_where_only_a_name_can_stand() -> None:
     assert name_place(str(ID), **HOME) == named(str(ID))
     assert name_place("ambry://a/c/n", **HOME) == NameRef("n", "a", "c")
+    with pytest.raises(InvalidRequest, match="here stands a name"):
+        name_place(f"ambry+id://{ID}", **HOME)
     assert dataset_place("ambry://a/c/fraud", "1", **HOME) == VersionRef("fraud", "1", "a", "c")
 
 
