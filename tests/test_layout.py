@@ -263,7 +263,6 @@ SEAM = {
     "ambry/ml/*": "runs in the user's process: definitions, snapshots and models as files",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
     "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
-    "ambry/cli/workers.py": "threads of the user's process, which wait for the network",
     "deploy/*": "starts processes and writes their files",
 }
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import AS_JSON, OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
-from ambry.cli.failures import notes_of
 from ambry.cli.local_files import write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
@@ -146,13 +145,8 @@ def save(
     resume: bool,
     progress: Progress | None,
 ) -> int:
-    """A blob into a file; its size. When it is interrupted, says what is kept and how to go on: errors say it themselves."""
-    try:
-        return client.get_file(found, path, overwrite=overwrite, resume=resume, progress=progress).size
-    except KeyboardInterrupt as interrupt:
-        for note in notes_of(interrupt):
-            click.echo(f"ambry: {printable(note)}", err=True)
-        raise
+    """A blob into a file; its size."""
+    return client.get_file(found, path, overwrite=overwrite, resume=resume, progress=progress).size
 
 
 def save_range(

@@ -76,6 +76,12 @@ def notes_of(error: BaseException) -> list[str]:
     return [in_options(note) for note in getattr(error, "__notes__", ())]
 
 
+def tell_notes(error: BaseException) -> None:
+    """Of an interruption: what it left. An error is told with its notes."""
+    for note in notes_of(error):
+        click.echo(f"ambry: {printable(note)}", err=True)
+
+
 def exit_code(error: Exception) -> int:
     """The documented exit code of an error."""
     if isinstance(error, BlobGone | UploadGone):

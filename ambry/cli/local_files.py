@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ambry.checksum import Buffer
-from ambry.cli.planning import OURS, Blocked, CopyItem, is_ours, joined
+from ambry.cli.planning import OURS, Blocked, CopyItem, joined
+from ambry.client.beside import is_ours
 from ambry.client.special_file import own_descriptor
 from ambry.errors import AmbryError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry import __version__
-from ambry.cli.failures import EXIT_CODES, EXIT_FAILURE, EXIT_INTERRUPTED, fail, report_usage, speak_json
+from ambry.cli.failures import EXIT_CODES, EXIT_FAILURE, EXIT_INTERRUPTED, fail, report_usage, speak_json, tell_notes
 from ambry.cli.streams import OutputLost, let_go, take_streams
 from ambry.errors import AmbryError
 
@@ -117,7 +117,8 @@ class LazyGroup(click.Group):
             if not error.is_seen_enough:
                 fail(error)
             sys.exit(EXIT_FAILURE)
-        except (click.Abort, KeyboardInterrupt):
+        except (click.Abort, KeyboardInterrupt) as stop:
+            tell_notes(stop.__cause__ or stop)
             sys.exit(EXIT_INTERRUPTED)
         except click.ClickException as error:
             sys.exit(report_usage(error))

@@ -6,16 +6,14 @@ what is the same on both sides is left alone; only what a plan lists is deleted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ambry.client.beside import is_ours
+
 S = TypeVar("S")
 
-_OURS = re.compile(
-    r"(.*/)?[^/]*(\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|\.ambry-upload(\.[0-9a-f]{32}\.new)?)", re.DOTALL
-)
 OURS = "it is called as what downloads and uploads keep beside files, and is left out"
 """Of a file here: if it is somebody's own, it must be copied alone, or be called something else."""
 
@@ -116,11 +114,6 @@ def why_no_path(name: str) -> str:
     if any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in parts):
         return "a part of it is longer than 255 bytes"
     return ""
-
-
-def is_ours(path: str) -> bool:
-    """Whether a file is called as those that downloads and uploads keep beside others, to go on from."""
-    return _OURS.fullmatch(path) is not None
 
 
 FOLDER_TOO = "it is a folder of names too, and no file can be both; copy it alone, to another place"

@@ -126,9 +126,8 @@ def put(
 def put_one(
     client: AmbryClient, file: Path, said: dict[str, Any], part_size: int, parallel: int, *, resume: bool, quiet: bool
 ) -> BlobInfo:
-    """One file; a large one in parts, of which it says what is there already, and what is kept when it breaks off."""
+    """One file; a large one in parts, of which it says what is there already."""
     from ambry.client.model import TransferConfig
-    from ambry.client.sections import is_remembered
 
     def resuming(there: int, size: int | None) -> None:
         if not quiet and size is not None:
@@ -136,12 +135,7 @@ def put_one(
 
     transfer = TransferConfig(part_size=part_size, threshold=2 * part_size, max_concurrency=parallel)
     with progress_bar(str(file), quiet) as progress:
-        try:
-            return client.put_file(file, resume=resume, transfer=transfer, progress=progress, resuming=resuming, **said)
-        except BaseException:
-            if not quiet and is_remembered(file):
-                click.echo("ambry: what arrived is kept; the same command goes on from there", err=True)
-            raise
+        return client.put_file(file, resume=resume, transfer=transfer, progress=progress, resuming=resuming, **said)
 
 
 def names_of(files: Sequence[str], name: str | None) -> list[str | None]:

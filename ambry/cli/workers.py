@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ambry.client.sync.crew import LEAVE_S, Crew
+from ambry.client.sync.crew import Crew, run_threads
 
 T = TypeVar("T")
 
@@ -24,7 +24,6 @@ class Workers:
         """For what those who do things share."""
         self._stop = threading.Event()
         self._crew = Crew()
-        self._failure: BaseException | None = None
 
     def check(self) -> None:
         """Raises WorkersStopped when the command is about to end."""
@@ -36,8 +35,12 @@ class Workers:
         self._stop.set()
 
     def run(self, things: Iterable[T], do: Callable[[T], None]) -> None:
-        """`do` all of them; it answers for what fails. What it raises all the same ends everything, and is raised here."""
+        """`do` all of them; it answers for what fails. What it raises all the same ends everything, and is raised here.
+
+        An interruption has the notes of those that it ended, as what a download keeps.
+        """
         waiting = iter(things)
+        ended: list[BaseException] = []
 
         def work() -> None:
             self._crew.take_in()
@@ -48,25 +51,21 @@ class Workers:
                     if thing is None:
                         return
                     do(thing)
-            except WorkersStopped:
-                pass
             except BaseException as error:
                 with self.lock:
-                    self._failure = self._failure or error
+                    ended.append(error)
                 self._stop.set()
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(self._count)]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException:
+        def leave() -> None:
             self._stop.set()
             self._crew.leave()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join(LEAVE_S / self._count)
+
+        try:
+            run_threads(work, self._count, leave)
+        except BaseException as interrupt:
+            for note in (note for each in ended for note in getattr(each, "__notes__", ())):
+                interrupt.add_note(note)
             raise
-        if self._failure is not None:
-            raise self._failure
+        for error in ended:
+            if not isinstance(error, WorkersStopped):
+                raise error

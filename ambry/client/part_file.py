@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 
 from ambry.checksum import Buffer
+from ambry.client.beside import is_own
 from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.model import StrPath
 from ambry.client.special_file import is_special
 from ambry.clock import system_random
-from ambry.errors import AlreadyExists, AmbryError, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 
 
 def part_path(target: Path, blob: BlobId) -> Path:
     """Where the bytes of a download gather that can go on later."""
     return target.with_name(f"{target.name[:120]}.{blob}.part")
-
-
-def tell_kept(error: BaseException, path: Path, size: int) -> None:
-    """Let an error of a download say what it left, and what becomes of that."""
-    told = f"{size} bytes are kept in {path}; the same call goes on from there, or remove it"
-    if isinstance(error, AmbryError):
-        error.message = f"{error.message}; {told}" if error.message else told
-    else:
-        error.add_note(told)
 
 
 def write_file(target: Path, blob: BlobId, data: bytes, *, overwrite: bool) -> None:
@@ -198,12 +189,7 @@ def _open_locked(path: Path) -> LockedFile | None:
         file = try_lock(path, 0o666)
     except OSError:
         return None
-    if file is not None and not _is_own(os.fstat(file.fileno())):
+    if file is not None and not is_own(os.fstat(file.fileno())):
         file.close()
         return None
     return file
-
-
-def _is_own(found: os.stat_result) -> bool:
-    """Whether it is a file that this user made, which nobody can reach by another name."""
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1

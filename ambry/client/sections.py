@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ambry.checksum import Buffer, digest, new_digester
 from ambry.client import wire
+from ambry.client.beside import tell_kept
 from ambry.client.sources import Body
 from ambry.client.special_file import is_special
 from ambry.client.state_file import read_text, replace_text
@@ -88,11 +89,6 @@ def state_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.ambry-upload")
 
 
-def is_remembered(file: Path) -> bool:
-    """Whether a file is on its way in some upload; `.` and `/` are none."""
-    return bool(file.name) and state_path(file).exists()
-
-
 class FoundUpload(NamedTuple):
     """What was remembered: the id of the upload, and the size of its parts."""
 
@@ -121,6 +117,11 @@ class RememberedUpload:
         """At once, whole or not at all. Where nothing can be written an upload goes on all the same, and cannot be resumed."""
         with suppress(OSError):
             replace_text(self.path, json.dumps({"upload": upload, "part_size": part_size, "said": self._said}) + "\n")
+
+    def tell(self, error: BaseException) -> None:
+        """Let an error say what is kept, if something is."""
+        if self.load() is not None:
+            tell_kept(error, f"what arrived is kept by the server, as {self.path} says")
 
     def forget(self) -> None:
         with suppress(OSError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import io
 import os
-import stat
 from pathlib import Path
 
+from ambry.client.beside import is_own
 from ambry.clock import system_random
 
 TEXT_BYTES_MAX = 64 << 10
@@ -24,7 +24,8 @@ def replace_text(path: Path, text: str) -> None:
     """
     fresh = path.with_name(f"{path.name}.{system_random().randbytes(16).hex()}.new")
     try:
-        with fresh.open("x", encoding="utf-8") as file:
+        # Who may read it learns of an upload that is under way.
+        with open(fresh, "x", encoding="utf-8", opener=_private) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -40,10 +41,16 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """What it holds. Raises OSError, also for a link and what is no file; UnicodeDecodeError."""
+    """What it holds. Raises OSError, also for a link, what is no file and what another user may have laid there;
+    UnicodeDecodeError.
+    """
     # Without O_NONBLOCK a pipe that was laid there would be waited at.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with io.FileIO(os.open(path, flags), "r") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+        if not is_own(os.fstat(file.fileno())):
+            raise OSError(errno.EINVAL, "it is no file of this user", str(path))
         return file.read(TEXT_BYTES_MAX).decode()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -13,6 +13,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.core import has_magic
 from fsspec.utils import isfilelike
 
+from ambry.client.beside import is_ours
 from ambry.client.copying import copy_blob, delete_copied
 from ambry.client.credentials import KeyFile
 from ambry.client.model import ClientOptions, StrPath
@@ -169,10 +170,21 @@ class AmbryFileSystem(Listing):
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **said: Any) -> None:
         self.client.put(value, name=self.name_of(path), if_absent=mode == "create", **said)
 
+    def put(self, lpath: Any, rpath: Any, recursive: bool = False, **how: Any) -> None:
+        """Store files, or with `recursive` folders, without what downloads and uploads keep there to go on from."""
+        super().put(lpath, rpath, recursive=recursive, of_folder=recursive, **how)
+
     def put_file(
-        self, lpath: str, rpath: str, callback: Callback = DEFAULT_CALLBACK, mode: str = "overwrite", **said: Any
+        self,
+        lpath: str,
+        rpath: str,
+        callback: Callback = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        *,
+        of_folder: bool = False,
+        **said: Any,
     ) -> None:
-        if Path(lpath).is_dir():
+        if Path(lpath).is_dir() or (of_folder and is_ours(Path(lpath).name)):
             return
         self.client.put_file(
             lpath, name=self.name_of(rpath), if_absent=mode == "create", progress=progress_of(callback), **said

@@ -26,6 +26,7 @@ from mlflow.store.artifact.artifact_repo import (
     PresignedUploadMixin,
 )
 
+from ambry.client.beside import is_ours
 from ambry.client.refs import NameRef, prefix_place
 from ambry.client.sending import UploadName
 from ambry.client.sync.client import AmbryClient
@@ -52,9 +53,9 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
         self.client.put_file(file, name=self._name(artifact_path, file.name))
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        """Store all files beneath a directory, several at a time."""
+        """Store all files beneath a directory, several at a time; not what uploads and downloads keep to go on from."""
         root = Path(local_dir)
-        files = sorted(each for each in root.rglob("*") if each.is_file())
+        files = sorted(each for each in root.rglob("*") if each.is_file() and not is_ours(each.name))
 
         def log(file: Path) -> None:
             self.client.put_file(file, name=self._name(artifact_path, file.relative_to(root).as_posix()))

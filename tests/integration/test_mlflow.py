@@ -45,6 +45,7 @@ def test_files_are_logged_listed_downloaded_and_deleted(at: str, tmp_path: Path)
     for name, body in tree.items():
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / name).write_bytes(body)
+    (tmp_path / "tree/deep/er/large.bin.ambry-upload").write_text("what an upload that broke off keeps is no artifact")
     with run_in(at) as run:
         mlflow.log_artifacts(str(tmp_path / "tree"), "data")
         mlflow.log_text("hello", "notes.txt")
@@ -59,6 +60,7 @@ def test_files_are_logged_listed_downloaded_and_deleted(at: str, tmp_path: Path)
         "data/100%.txt",
         "data/settings.json",
     }
+    assert [each.path for each in client.list_artifacts(id, "data/deep/er")] == ["data/deep/er/large.bin"]
     assert client.list_artifacts(id, "notes.txt") == []
     local = Path(mlflow.artifacts.download_artifacts(run_id=id, artifact_path="data", dst_path=str(tmp_path / "back")))
     assert {name: (local / name).read_bytes() for name in tree} == tree

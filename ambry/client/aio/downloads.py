@@ -7,10 +7,11 @@ from typing import NamedTuple
 from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.reader import AsyncBlobReader
 from ambry.client.aio.waiting import at_once, blocking
+from ambry.client.beside import tell_kept
 from ambry.client.gathering import Gathering
 from ambry.client.model import BlobInfo, ByteRange, Progress, StrPath, Timeout, TransferConfig
 from ambry.client.pace import Bandwidth
-from ambry.client.part_file import PartFile, tell_kept
+from ambry.client.part_file import PartFile
 from ambry.client.pieces import PieceSpan, cut
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.client.transfer import BlobDownload
@@ -67,7 +68,7 @@ class AsyncDownloads(AsyncBlobs):
         except BaseException as error:
             keep = resume and gathering.worth_keeping and not isinstance(error, ChecksumMismatch)
             if part.abandon(keep=keep):
-                tell_kept(error, part.path, gathering.bytes_there)
+                tell_kept(error, f"{gathering.bytes_there} bytes are kept in {part.path}")
             raise
         return known or info
 

@@ -126,7 +126,12 @@ class AsyncFileUploads(AsyncUploads):
             except (MetadataUnavailable, MethodNotAllowed):
                 # Blobs go on without a metadata store; uploads in parts do not.
                 return await whole()
-        info, upload = await self._in_parts(sent, begun)
+        try:
+            info, upload = await self._in_parts(sent, begun)
+        except BaseException as error:
+            if resume:
+                sent.remembered.tell(error)
+            raise
         if place is not None:
             try:
                 info = await self._name_it(upload.id, info, UploadName(place, if_absent, if_match), timeout)

@@ -16,7 +16,7 @@ from ambry.client.stopping import Stopped
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-LEAVE_S = 2.0
+LEAVE_S = 5.0
 """How long one who was interrupted waits for the threads: who looks for an address is not interrupted."""
 
 _of_thread = threading.local()
@@ -94,29 +94,56 @@ class Crew:
                     results[taken[0]] = call(taken[1])
             except BaseException as error:
                 failures.append(error)
-                stop()
-                self.leave()
+                leave()
 
-        # Daemons: the interpreter does not wait for them when it ends.
-        threads = [
-            threading.Thread(target=work, name=f"ambry-{number}", daemon=True)
-            for number in range(min(max(1, limit), len(items)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException:
+        def leave() -> None:
             stop()
             self.leave()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join(LEAVE_S / len(threads))
-            raise
+
+        if items:
+            run_threads(work, min(max(1, limit), len(items)), leave)
         if failures:
             raise next((each for each in failures if not isinstance(each, Stopped)), failures[0])
         return [results[number] for number in range(len(items))]
+
+
+def run_threads(work: Callable[[], None], count: int, leave: Callable[[], None]) -> None:
+    """Let so many threads do `work`, which answers for what it raises, and wait for them.
+
+    Whoever is interrupted meanwhile calls `leave`, and waits for LEAVE_S at most. Thread.join says of a thread for which
+    somebody was interrupted once that it has ended (CPython before 3.13), so they are counted.
+    """
+    changed = threading.Condition()
+    running = 0
+
+    def do() -> None:
+        nonlocal running
+        try:
+            work()
+        finally:
+            with changed:
+                running -= 1
+                changed.notify()
+
+    try:
+        for _ in range(count):
+            # Daemons: the interpreter does not wait for them when it ends.
+            thread = threading.Thread(target=do, name="ambry", daemon=True)
+            with changed:
+                running += 1
+            try:
+                thread.start()
+            except BaseException:
+                with changed:
+                    running -= thread.ident is None
+                raise
+        with changed:
+            changed.wait_for(lambda: not running)
+    except BaseException:
+        leave()
+        with changed:
+            changed.wait_for(lambda: not running, LEAVE_S)
+        raise
 
 
 def current() -> Crew | None:

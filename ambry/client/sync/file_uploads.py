@@ -127,7 +127,12 @@ class SyncFileUploads(SyncUploads):
             except (MetadataUnavailable, MethodNotAllowed):
                 # Blobs go on without a metadata store; uploads in parts do not.
                 return whole()
-        info, upload = self._in_parts(sent, begun)
+        try:
+            info, upload = self._in_parts(sent, begun)
+        except BaseException as error:
+            if resume:
+                sent.remembered.tell(error)
+            raise
         if place is not None:
             try:
                 info = self._name_it(upload.id, info, UploadName(place, if_absent, if_match), timeout)

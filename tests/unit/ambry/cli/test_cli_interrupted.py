@@ -82,4 +82,5 @@ def test_an_interrupted_command_ends_while_the_server_is_silent(
             command.kill()
             link.over.set()
         assert command.returncode == 130 and b"Traceback" not in errors and b"retrying" not in errors
+        assert b"the same command goes on from there" in errors
         assert not (here / "out").exists()

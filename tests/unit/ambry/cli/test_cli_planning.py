@@ -14,12 +14,12 @@ from ambry.cli.planning import (
     compare,
     fit_here,
     folders_of,
-    is_ours,
     joined,
     sync_plan,
     twice,
     why_no_path,
 )
+from ambry.client.beside import is_ours
 
 PATHS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("/".join)
 FOLDERS = st.dictionaries(PATHS, st.binary(max_size=1), max_size=8)

@@ -59,7 +59,7 @@ MESSAGES = {
     ),
     "give 1 to 9 seconds, or None for ever": ("ambry/client/wire/blobs.py", "seconds, or None for ever"),
     "5 bytes are kept in out.part; the same call goes on from there": (
-        "ambry/client/part_file.py",
+        "ambry/client/beside.py",
         "the same call goes on from there",
     ),
     "check the endpoint, or pass verify='if-present'": ("ambry/client/transfer.py", "or pass verify='if-present'"),

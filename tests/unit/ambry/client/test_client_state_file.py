@@ -78,3 +78,18 @@ def test_what_could_not_be_remembered_leaves_nothing_behind(tmp_path: Path, monk
     monkeypatch.setattr(os, "fsync", full)
     RememberedUpload(tmp_path / "film", "said").save("00" * 16, 8 << 20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_user_laid_beside_a_file_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload of somebody else, with what that one said of its blob, would have become that of the file."""
+    state = RememberedUpload(tmp_path / "film", "said")
+    state.save("00" * 16, 8 << 20)
+    assert state.load() is not None and state.path.stat().st_mode & 0o777 == 0o600
+    owner = state.path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert state.load() is None
+    monkeypatch.undo()
+    os.link(state.path, tmp_path / "other")
+    assert state.load() is None
