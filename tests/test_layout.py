@@ -960,7 +960,7 @@ COVERED_BY = {
     "ambry/client/wire/usage.py": (CLIENT + "test_client_usage.py", "its answers"),
     **{
         f"ambry/client/wire/{name}.py": (CLIENT + "test_client_core.py", "pure parts of the core")
-        for name in ("blobs", "health", "json_request", "message", "refusals")
+        for name in ("blobs", "health", "json_answer", "json_request", "message", "refusals")
     },
 }
 """Module -> the test that covers it under another name, and why."""

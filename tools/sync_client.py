@@ -28,6 +28,7 @@ NAMES = {
     "__aexit__": "__exit__",
     "__aiter__": "__iter__",
     "__anext__": "__next__",
+    "anext": "next",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncAmbryClient": "AmbryClient",

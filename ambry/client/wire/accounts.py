@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ambry.client.accounts import AccountInfo, ContainerInfo
+from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import InvalidRequest
@@ -74,7 +75,7 @@ def parse_accounts(headers: Headers, body: bytes) -> list[AccountInfo]:
     """The accounts that an answer tells. Raises ProtocolViolation."""
     try:
         return [_account(each) for each in _object(body)["accounts"]]
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError) as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no accounts ({type(cause).__name__}: {cause})") from cause
 
 
@@ -82,7 +83,7 @@ def parse_containers(headers: Headers, body: bytes) -> list[ContainerInfo]:
     """The containers that an answer tells. Raises ProtocolViolation."""
     try:
         return [_container(each) for each in _object(body)["containers"]]
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError) as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no containers ({type(cause).__name__}: {cause})") from cause
 
 

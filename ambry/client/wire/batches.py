@@ -12,6 +12,7 @@ from ambry.checksum import digest
 from ambry.client.model import BatchResult, BlobInfo, ByteRange, Verify
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef
 from ambry.client.wire import blobs, refusals
+from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.errors import (
     AccessDenied,
@@ -286,7 +287,7 @@ def parse_items(endpoint: str, batch: BatchRequest, headers: Headers, body: byte
             raise ValueError("its items are not in the order of the request")
         durability = headers.get(names.DURABILITY, "").lower()
         return [_parse_item(endpoint, batch, item, durability, now_ms) for item in items]
-    except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as cause:
+    except UNREADABLE as cause:
         raise PeerConnectionLost(f"the answer to a batch cannot be read: {cause}") from cause
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
 from ambry.client.model import check_type
+from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.client.wire.names import query_of, time_of
 from ambry.errors import InvalidRequest
@@ -69,7 +70,7 @@ def parse_changes(headers: Headers, body: bytes) -> ToldChanges:
         first = (ToldChange(type=RESTARTED),) if told.restarted else ()
         changes = (*first, *map(_change, told.changes))
         return ToldChanges(changes=changes, token=told.token, at_end=told.at_end, delayed=told.delayed)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no changes ({type(cause).__name__}: {cause})") from cause
 
 

@@ -12,6 +12,7 @@ from ambry.client.datasets import AliasInfo, DatasetChange, DatasetInfo, Version
 from ambry.client.model import Metadata, check_type
 from ambry.client.names import Page
 from ambry.client.refs import NameRef, VersionRef, headers_of, versions_path
+from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.client.wire.names import page_limit, query_of, time_of
@@ -72,7 +73,7 @@ def parse_dataset(headers: Headers, body: bytes) -> DatasetInfo:
     """Raises ProtocolViolation."""
     try:
         return _dataset(_object(body))
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise _unreadable(headers, "tells no dataset", cause) from cause
 
 
@@ -81,7 +82,7 @@ def parse_datasets(headers: Headers, body: bytes) -> Page[DatasetInfo]:
     try:
         told = _object(body)
         return Page(entries=tuple(map(_dataset, told["datasets"])), next_token=told["nextPageToken"])
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise _unreadable(headers, "lists no datasets", cause) from cause
 
 
@@ -107,7 +108,7 @@ def parse_versions(place: VersionRef, headers: Headers, body: bytes) -> Page[Ver
             for each in told["versions"]
         )
         return Page(entries=entries, next_token=told["nextPageToken"])
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise _unreadable(headers, "lists no versions", cause) from cause
 
 
@@ -140,7 +141,7 @@ def parse_alias(place: VersionRef, headers: Headers, body: bytes) -> AliasInfo:
     """Raises ProtocolViolation."""
     try:
         return _move(place, _object(body))
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise _unreadable(headers, "tells no alias", cause) from cause
 
 
@@ -150,7 +151,7 @@ def parse_aliases(place: VersionRef, headers: Headers, body: bytes) -> Page[Alia
         told = _object(body)
         entries = tuple(_move(place, each) for each in told["aliases"])
         return Page(entries=entries, next_token=told["nextPageToken"])
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise _unreadable(headers, "lists no aliases", cause) from cause
 
 
@@ -160,14 +161,11 @@ def parse_moves(place: VersionRef, alias: str, headers: Headers, body: bytes) ->
         told = _object(body)
         entries = tuple(_move(place, {"alias": alias, **each}) for each in told["moves"])
         return Page(entries=entries, next_token=told["nextPageToken"])
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise _unreadable(headers, "tells no moves of an alias", cause) from cause
 
 
 # --- pieces ---
-
-
-_UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError)
 
 
 def _unreadable(headers: Headers, what: str, cause: Exception) -> Exception:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from ambry.client.encryption import ContainerKeyInfo, ContainerKeysInfo, ProviderInfo, RewrapResult
+from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.rest.accounts import name_of
@@ -18,7 +19,6 @@ from ambry.rest.accounts import name_of
 ENCRYPTION = "/encryption"
 quote_part = partial(quote, safe="")
 _object = msgspec.json.Decoder(dict[str, Any]).decode
-_UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError)
 
 
 def provider_request() -> ApiRequest:
@@ -60,7 +60,7 @@ def parse_provider(headers: Headers, body: bytes) -> ProviderInfo:
             away=told["away"],
             open_keys=int(told["openKeys"]),
         )
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no provider ({type(cause).__name__}: {cause})") from cause
 
 
@@ -73,7 +73,7 @@ def parse_keys(headers: Headers, body: bytes) -> ContainerKeysInfo:
             encrypted=bool(told["encrypted"]),
             keys=tuple(_key(each) for each in told["keys"]),
         )
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no keys ({type(cause).__name__}: {cause})") from cause
 
 
@@ -88,7 +88,7 @@ def parse_rewrap(headers: Headers, body: bytes) -> RewrapResult:
             failed=tuple(str(each) for each in told["failed"]),
             next=None if next is None else int(next),
         )
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no step ({type(cause).__name__}: {cause})") from cause
 
 

@@ -12,9 +12,10 @@ import msgspec
 from ambry.client.model import check_type
 from ambry.client.names import NameChange, NameEntry, Page
 from ambry.client.refs import NameRef, list_path, path_of, subject_of
+from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.errors import AlreadyExists, InvalidBlobId, InvalidRequest
+from ambry.errors import AlreadyExists, InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names
 from ambry.rest.text import plain_text
@@ -145,7 +146,7 @@ def parse_list(within: NameRef, headers: Headers, body: bytes) -> Page[NameEntry
     try:
         told = _list.decode(body)
         return Page(entries=tuple(_entry(within, each) for each in told.entries), next_token=told.next_page_token)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer lists no names ({type(cause).__name__}: {cause})") from cause
 
 
@@ -154,7 +155,7 @@ def parse_history(headers: Headers, body: bytes) -> Page[NameChange]:
     try:
         told = _history.decode(body)
         return Page(entries=tuple(map(_version, told.versions)), next_token=told.next_page_token)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no history ({type(cause).__name__}: {cause})") from cause
 
 
@@ -162,7 +163,7 @@ def parse_changed(headers: Headers, body: bytes) -> BlobId:
     """The blob that the name points to now. Raises ProtocolViolation."""
     try:
         return BlobId.parse(_changed.decode(body).id)
-    except (msgspec.MsgspecError, InvalidBlobId) as cause:
+    except UNREADABLE as cause:
         raise violation(headers, f"the answer says no blob ({type(cause).__name__}: {cause})") from cause
 
 
