@@ -883,6 +883,13 @@ COVERED_BY = {
         )
     },
     **{
+        f"ambry/ml/vocab/{name}.py": ("tests/unit/ambry/ml/vocab/test_vocab_proposals.py", why)
+        for name, why in (
+            ("document", "what is proposed and decided is read again"),
+            ("review", "what was proposed is accepted and rejected"),
+        )
+    },
+    **{
         f"ambry/ml/features/{name}.py": (f"tests/unit/ambry/ml/features/test_features_{test}.py", why)
         for name, test, why in (
             ("compatibility", "publishing", "what may be published is what it decides"),

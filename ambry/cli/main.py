@@ -48,6 +48,7 @@ CLIENT_COMMANDS = {
     "features": "ambry.cli.features",
     "model": "ambry.cli.models",
     "serve": "ambry.cli.serve",
+    "vocab": "ambry.cli.vocab",
     "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",

@@ -24,7 +24,7 @@ from ambry.ml.features.definitions import (
 )
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.package import digest
-from ambry.ml.features.publishing import ChangeRefused, LoadedFeatures, PublishedFeatures, load, publish
+from ambry.ml.features.publishing import ChangeRefused, LoadedFeatures, PublishedFeatures, load, publish, publish_change
 from ambry.ml.features.reading import check_references, parse_definitions, with_vocabularies
 from ambry.ml.features.text import DefinitionInvalid, TextPlace
 from ambry.ml.features.tree import check_tree, read_tree
@@ -72,6 +72,7 @@ __all__ = [
     "parse_definitions",
     "parse_vocabulary",
     "publish",
+    "publish_change",
     "read_tree",
     "with_vocabularies",
     "write_wheel",

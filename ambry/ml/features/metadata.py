@@ -13,6 +13,7 @@ from ambry.ml.features.definitions import Categorical, Definitions, Dimension, F
 from ambry.ml.features.reading import check_references
 from ambry.ml.features.text import DefinitionInvalid
 from ambry.ml.features.urn import FeatureUrn, Reference
+from ambry.ml.features.vocabulary import Vocabulary
 
 
 class FeatureNotDefined(InvalidRequest, LookupError):
@@ -77,20 +78,44 @@ class FeatureMetadata:
         axes = tuple(self._axis(dim, urn.namespace) for dim in feature.dims)
         return TensorType(urn, feature.value_type, axes, feature.availability, feature.default)
 
+    def vocabulary(self, reference: Reference) -> Vocabulary:
+        """That of a categorical dimension, named with its namespace. Raises FeatureNotDefined, InvalidRequest for another."""
+        return self._vocabulary(reference)[2]
+
+    def with_names(self, reference: Reference, names: Iterable[str]) -> FeatureMetadata:
+        """These, with names added to the vocabulary of a categorical dimension. Raises as `vocabulary`, and for names there."""
+        definitions, file, vocabulary = self._vocabulary(reference)
+        vocabularies = {**definitions.vocabularies, file: vocabulary.with_names(names)}
+        changed = Definitions(definitions.namespace, definitions.features, definitions.dimensions, vocabularies)
+        return FeatureMetadata({**self.namespaces, definitions.namespace: changed})
+
+    def _vocabulary(self, reference: Reference) -> tuple[Definitions, str, Vocabulary]:
+        """With the definitions that it stands in, and its file."""
+        definitions, found = self._dimension(reference)
+        if not isinstance(found.kind, Categorical):
+            raise InvalidRequest(f"the dimension {reference} is not categorical, so it has no vocabulary")
+        file = found.kind.id_mapping_file
+        return definitions, file, definitions.vocabularies[file]
+
     def axis(self, reference: Reference) -> Axis:
         """A dimension, named with its namespace, as an axis of its own. Raises FeatureNotDefined."""
         return self._axis(FeatureDim(reference), reference.namespace or "")
 
     def _axis(self, dim: FeatureDim, namespace: str) -> Axis:
         reference = dim.dimension.within(namespace)
-        definitions = self.namespaces.get(reference.namespace or "")
-        found = None if definitions is None else definitions.dimension(reference.name, reference.version)
-        if definitions is None or found is None:
-            raise FeatureNotDefined(f"the dimension {reference} is not defined")
+        definitions, found = self._dimension(reference)
         vocabulary = None
         if isinstance(found.kind, Categorical):
             vocabulary = definitions.vocabularies[found.kind.id_mapping_file]
         return Axis(dim.name, reference, found.kind, vocabulary)
+
+    def _dimension(self, reference: Reference) -> tuple[Definitions, Dimension]:
+        """With the definitions that it stands in. Raises FeatureNotDefined."""
+        definitions = self.namespaces.get(reference.namespace or "")
+        found = None if definitions is None else definitions.dimension(reference.name, reference.version)
+        if definitions is None or found is None:
+            raise FeatureNotDefined(f"the dimension {reference} is not defined")
+        return definitions, found
 
 
 def _merged(one: Definitions, other: Definitions) -> Definitions:

@@ -7,7 +7,7 @@ A version is the package (package.py). Its number tells readers what to expect, 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ambry.client.refs import VersionRef
@@ -23,7 +23,8 @@ FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
 DIGEST_KEY = "features-sha256"
 """In the metadata of a version."""
-_TRIES_MAX = 5
+_TRIES_MAX = 20
+"""Each that fails is a version that somebody else made."""
 _NUMBER = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 
@@ -58,16 +59,53 @@ class LoadedFeatures:
 
 
 def publish(
-    client: AmbryClient, dataset: str, metadata: FeatureMetadata, *, version: str | None = None
+    client: AmbryClient,
+    dataset: str,
+    metadata: FeatureMetadata,
+    *,
+    version: str | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> PublishedFeatures:
     """Make the next version of the definitions, of which the dataset is made if there is none; durable on return.
 
-    Without `version` the part rises that the changes ask for. Raises ChangeRefused where the change breaks readers whatever
-    its number, or where `version` rises less than it has to; UpdateConflict where others publish all the time.
+    Without `version` the part rises that the changes ask for. `notes` are kept as user metadata of the version. Raises
+    ChangeRefused where the change breaks readers whatever its number, or where `version` rises less than it has to;
+    UpdateConflict where others publish all the time.
     """
-    packed, name = pack(metadata), package_digest(metadata)
+    return _publish(client, dataset, lambda latest: metadata, version, notes or {})
+
+
+def publish_change(
+    client: AmbryClient,
+    dataset: str,
+    change: Callable[[FeatureMetadata], FeatureMetadata],
+    *,
+    notes: Mapping[str, str] | None = None,
+) -> PublishedFeatures:
+    """Make of the newest version the next one by `change`, which is asked again where somebody else published meanwhile.
+
+    So no two changes undo each other. Raises BlobNotFound where nothing was published, and what `publish` raises.
+    """
+
+    def changed(latest: FeatureMetadata | None) -> FeatureMetadata:
+        if latest is None:
+            raise BlobNotFound(f"the dataset {dataset!r} has no definitions; publish them first")
+        return change(latest)
+
+    return _publish(client, dataset, changed, None, notes or {})
+
+
+def _publish(
+    client: AmbryClient,
+    dataset: str,
+    make: Callable[[FeatureMetadata | None], FeatureMetadata],
+    version: str | None,
+    notes: Mapping[str, str],
+) -> PublishedFeatures:
     for _ in range(_TRIES_MAX):
         latest = _latest(client, dataset)
+        metadata = make(None if latest is None else latest.metadata)
+        packed, name = pack(metadata), package_digest(metadata)
         if latest is None:
             changes: list[DefinitionChange] = []
             number = version or FIRST_VERSION
@@ -77,10 +115,11 @@ def publish(
             if not changes and version in (None, latest.version):
                 return PublishedFeatures(dataset=dataset, version=latest.version, digest=latest.digest, is_new=False)
             number = next_version(latest.version, changes, version)
+        told = {**notes, DIGEST_KEY: name}
         try:
             # The number and not `MINOR`: what others publish meanwhile was not compared with.
             client.put_version(
-                dataset, packed, number, content_type=CONTENT_TYPE, metadata={DIGEST_KEY: name}, filename="features.zip"
+                dataset, packed, number, content_type=CONTENT_TYPE, metadata=told, filename="features.zip"
             )
         except (AlreadyExists, UpdateConflict):
             if version is not None:

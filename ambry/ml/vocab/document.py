@@ -1,0 +1,158 @@
+"""What is proposed for a vocabulary, and what was said of it: two small JSON documents that never change.
+
+    {"format": 1, "dimension": "flagship/feedActions-1-0", "names": ["Repost"], "author": "ann", "reason": "new in spring",
+     "created_ms": 1795000000000}
+    {"format": 1, "proposal": "5c0f7d2a91be", "verdict": "accepted", "names": ["Repost"], "author": "bob", "reason": "...",
+     "created_ms": 1795000060000}
+
+Canonical (names sorted, no white space), so that a proposal is called by the beginning of its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.features.urn import Reference
+from ambry.ml.features.vocabulary import Vocabulary
+
+FORMAT = 1
+CONTENT_TYPE = "application/json"
+DOCUMENT_SIZE_MAX = 4 << 20
+"""Bytes."""
+NAMES_MAX = 10_000
+"""Of one proposal."""
+AUTHOR_CHARACTERS_MAX = 100
+REASON_CHARACTERS_MAX = 500
+"""They stand in the metadata of the version, which has 8 KiB."""
+ID_SIZE = 12
+ACCEPTED = "accepted"
+REJECTED = "rejected"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocabProposal:
+    """Names for the vocabulary of a dimension, in the order in which they are to get their ids."""
+
+    dimension: Reference
+    names: tuple[str, ...]
+    author: str
+    reason: str
+    created_ms: int
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        if self.dimension.namespace is None:
+            raise InvalidRequest(f"write the dimension with its namespace, such as flagship/{self.dimension}")
+        if not 1 <= len(self.names) <= NAMES_MAX:
+            raise InvalidRequest(f"a proposal has 1 to {NAMES_MAX} names, and not {len(self.names)}")
+        Vocabulary.of(self.names)
+        check_signature(self.author, self.reason)
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(self.encode()).hexdigest()[:ID_SIZE]
+
+    def encode(self) -> bytes:
+        return _canonical(
+            dimension=str(self.dimension),
+            names=list(self.names),
+            author=self.author,
+            reason=self.reason,
+            created_ms=self.created_ms,
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> VocabProposal:
+        """Raises DataCorrupt."""
+
+        def read(said: Mapping[str, Any]) -> VocabProposal:
+            return cls(
+                dimension=Reference.parse(said["dimension"]),
+                names=tuple(said["names"]),
+                author=said["author"],
+                reason=said["reason"],
+                created_ms=int(said["created_ms"]),
+            )
+
+        return _parsed(data, read, "proposal for a vocabulary")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocabReview:
+    """What was decided of a proposal, once and for all. `names` are those that were accepted."""
+
+    proposal: str
+    verdict: str
+    names: tuple[str, ...]
+    author: str
+    reason: str
+    created_ms: int
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        if self.verdict not in (ACCEPTED, REJECTED) or (self.verdict == ACCEPTED) != bool(self.names):
+            raise InvalidRequest(f"a review is {ACCEPTED} with names or {REJECTED} without, and not {self.verdict!r}")
+        check_signature(self.author, self.reason)
+
+    def encode(self) -> bytes:
+        return _canonical(
+            proposal=self.proposal,
+            verdict=self.verdict,
+            names=list(self.names),
+            author=self.author,
+            reason=self.reason,
+            created_ms=self.created_ms,
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> VocabReview:
+        """Raises DataCorrupt."""
+
+        def read(said: Mapping[str, Any]) -> VocabReview:
+            return cls(
+                proposal=said["proposal"],
+                verdict=said["verdict"],
+                names=tuple(said["names"]),
+                author=said["author"],
+                reason=said["reason"],
+                created_ms=int(said["created_ms"]),
+            )
+
+        return _parsed(data, read, "review of a proposal")
+
+
+def check_signature(author: str, reason: str) -> None:
+    """Raises InvalidRequest: who changes a vocabulary says who they are and why."""
+    for what, text, most in (
+        ("who", author, AUTHOR_CHARACTERS_MAX),
+        ("why", reason, REASON_CHARACTERS_MAX),
+    ):
+        if not text.strip() or len(text) > most or not text.isprintable():
+            raise InvalidRequest(f"say {what}, in one line of 1 to {most} characters; {text[:most]!r} was said")
+
+
+def _canonical(**said: Any) -> bytes:
+    """Raises InvalidRequest for text that is no Unicode."""
+    try:
+        return json.dumps(
+            {"format": FORMAT, **said}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"a text is not Unicode: {error}") from None
+
+
+def _parsed(data: bytes, read: Callable[[Mapping[str, Any]], T], what: str) -> T:
+    try:
+        said = json.loads(data)
+        if said["format"] != FORMAT:
+            raise DataCorrupt(f"this is a {what} of the format {said['format']!r}, which this release does not read")
+        return read(said)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataCorrupt(f"this is no {what}: {error}") from error
