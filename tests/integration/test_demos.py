@@ -1,0 +1,44 @@
+"""The demonstrations, as they run for people: each with a cluster of its own, and every check held."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from click.testing import CliRunner
+
+from ambry.cli.main import cli
+from deploy.demos.stage import DemonstrationFailed, Stage
+
+
+def shown(name: str) -> str:
+    done = CliRunner().invoke(cli, ["demo", name], prog_name="ambry")
+    assert done.exit_code == 0, done.output
+    assert "FAILED" not in done.stdout and "Everything that was checked holds." in done.stdout
+    return done.stdout
+
+
+def test_features() -> None:
+    told = shown("features")
+    assert '"Reshare", which the vocabulary does not have, is 0' in told and "at most 40 % of the bytes" in told
+
+
+def test_ab() -> None:
+    assert "the challenger is better" in shown("ab")
+
+
+@pytest.mark.slow
+def test_models() -> None:
+    told = shown("models")
+    assert "the same manifest" in told
+    for module, what in (("skops", "scikit-learn"), ("torch", "state_dict of torch")):
+        assert (f"ok      a {what}" in told or "ok      a pipeline" in told) or find_spec(module) is None
+
+
+def test_a_check_that_does_not_hold_fails_the_demonstration(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Stage(None, None, None, None)  # type: ignore[arg-type]
+    stage.check("the sky is blue", True)
+    stage.check("two is three", 2 == 3, 2)
+    with pytest.raises(DemonstrationFailed, match="1 of the checks failed: two is three"):
+        stage.end()
+    assert "ok      the sky is blue\n   FAILED  two is three: 2\n" in capsys.readouterr().out
