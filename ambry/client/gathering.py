@@ -34,6 +34,7 @@ class Gathering(FileMove):
         self._hashed = 0
         """Pieces that the digest of the whole has seen."""
         self._zeros = b""
+        """A piece that need not be written. Of what an earlier download left there is none: other bytes may stand in it."""
         self._reported = -1
         self._done = 0
         self.pieces = Pieces(0, piece_size)

@@ -41,7 +41,9 @@ class SyncDownloads(SyncBlobs):
         From `transfer.threshold` bytes on it comes in sections, `max_concurrency` at a time. The bytes gather in
         `<path>.<id>.part`; with `resume` an interrupted download goes on from there the next time, also after a kill. Nothing
         that is found there is believed: pieces count whose bytes have their digests, and the digest of the blob decides at the
-        end; where it says no, all is read anew, once. What is zero in the blob is a hole in the file.
+        end; where it says no, all is read anew, once. What is zero in the blob is a hole in the file,
+        but for what comes when a download goes on: other bytes may stand there. With `overwrite` it has the owner and the mode
+        of the file whose place it takes; a link there is replaced, not followed.
         The file is not synced to disk. Raises AlreadyExists unless `overwrite`. An error says which bytes are kept, and where.
 
         >>> info = client.get_file(blob, "greeting.txt")

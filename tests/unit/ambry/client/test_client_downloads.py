@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,48 @@ def test_wrong_bytes_from_the_server_are_an_error_and_nothing_is_left(
     with pytest.raises(ChecksumMismatch, match=blob):
         twins.connect(stub.url, transfer=CUT).get_file(blob, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o755, 0o400, 0o664])
+def test_a_file_that_is_written_over_keeps_its_mode(
+    stub: StubFrontend, twins: Twins, tmp_path: Path, mode: int
+) -> None:
+    """It was 0644 from then on, whoever was not to read it before; and so was what gathered."""
+    target = tmp_path / "out"
+    target.touch()
+    target.chmod(mode)
+    blob = stub.add(DATA)
+    gathers: set[int] = set()
+
+    def progress(done: int, total: int | None) -> None:
+        gathers.update(stat.S_IMODE(each.stat().st_mode) for each in tmp_path.glob("*.part"))
+
+    twins.connect(stub.url, transfer=CUT).get_file(blob, target, overwrite=True, progress=progress)
+    assert target.read_bytes() == DATA and stat.S_IMODE(target.stat().st_mode) == mode
+    assert gathers == {mode | 0o600}
+
+
+def test_a_link_that_is_written_over_is_replaced_and_not_followed(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    precious, target = tmp_path / "precious", tmp_path / "out"
+    precious.write_bytes(b"precious")
+    target.symlink_to(precious)
+    twins.connect(stub.url).get_file(stub.add(DATA), target, overwrite=True)
+    assert precious.read_bytes() == b"precious" and not target.is_symlink() and target.read_bytes() == DATA
+
+
+def test_what_comes_when_a_download_goes_on_is_written_also_where_it_is_zero(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    data = b"x" * PIECE + bytes(30 * PIECE)
+    blob, target = stub.add(data), tmp_path / "out"
+    break_off(twins.connect(stub.url, transfer=ALONE), blob, target, PIECE)
+    with part_of(target, blob).open("r+b") as file:
+        file.seek(20 * PIECE)
+        file.write(b"other bytes")
+    twins.connect(stub.url, transfer=CUT).get_file(blob, target)
+    assert target.read_bytes() == data
 
 
 def test_zeros_become_holes(stub: StubFrontend, twins: Twins, tmp_path: Path) -> None:
