@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -13,27 +11,8 @@ import pytest
 from ambry import AmbryClient, DataCorrupt, Unavailable
 from ambry.ml.experiments import exposures as module
 from ambry.ml.experiments.exposures import ExposureLog, first_exposures, read_exposures
-from tests.support.named_frontend import named_frontend
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
-_numbers = count()
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[AmbryClient]:
-    with AmbryClient([url]) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    return f"ranker-{next(_numbers)}"
 
 
 def test_exposures_are_read_as_they_were_taken(client: AmbryClient, name: str) -> None:

@@ -1,0 +1,169 @@
+"""Experiments are versions of a dataset: the first starts one, each further one exposes it to more units, the last ends it.
+
+The number of the next version is said when it is put, so of two who ramp at the same time one is told that the other was there
+before. A version never changes: what a unit saw last month can be asked next year.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ambry.client.refs import LATEST, VersionRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.ids import BlobId
+from ambry.ml.experiments.document import CONTENT_TYPE, Experiment, check_ramp, parse_experiment, ramped
+from ambry.ml.experiments.layers import StretchTaken, let_go, take_stretch
+from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
+
+SCHEMA = "MONOTONIC"
+KIND_TAG = ("kind", "experiment")
+"""Of the dataset, so that experiments can be listed."""
+DOCUMENT_SIZE_MAX = 1 << 20
+FIRST_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExperiment:
+    """A version of an experiment."""
+
+    place: VersionRef
+    """With its number, whatever it was asked for by."""
+    id: BlobId
+    experiment: Experiment
+
+    @property
+    def version(self) -> str:
+        return self.place.version
+
+    @property
+    def dataset(self) -> str:
+        return dataset_text(self.place)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anybody is exposed to it."""
+        return self.experiment.exposed > 0
+
+    def __str__(self) -> str:
+        return shown_version(self.place)
+
+
+def start_experiment(client: AmbryClient, experiment: Experiment, dataset: str = "") -> StoredExperiment:
+    """Store an experiment as the first version of a dataset of its own, which has its name unless said; durable on return.
+
+    Raises AlreadyExists where that dataset has versions, StretchTaken where another one has its part of a layer, and
+    InvalidRequest.
+    """
+    place = in_dataset(dataset or experiment.name)
+    if experiment.exposed == 0:
+        raise InvalidRequest(f"{experiment.name!r} is exposed to nobody, which ends an experiment; start it above 0")
+    if len(document := experiment.encode()) > DOCUMENT_SIZE_MAX:
+        raise InvalidRequest(f"an experiment has at most {DOCUMENT_SIZE_MAX} bytes, and this one {len(document)}")
+    _ready(client, place)
+    return _put(client, place, experiment, FIRST_VERSION)
+
+
+def ramp_experiment(client: AmbryClient, dataset: str, after: Experiment | float) -> StoredExperiment:
+    """Expose an experiment to this part of each arm, or make this the next document of it, which may only widen it.
+
+    Raises InvalidRequest for what would move a unit back, and for one that has ended; UpdateConflict where another one ramps it
+    in this moment.
+    """
+    now = load_experiment(client, dataset)
+    if not now.is_running:
+        raise InvalidRequest(f"{now} has ended; who goes on starts another experiment, with a name of its own")
+    experiment = after if isinstance(after, Experiment) else ramped(now.experiment, after)
+    check_ramp(now.experiment, experiment)
+    if experiment == now.experiment:
+        return now
+    if experiment.exposed == 0:
+        return stop_experiment(client, dataset)
+    return _put(client, now.place, experiment, str(int(now.version) + 1))
+
+
+def stop_experiment(client: AmbryClient, dataset: str) -> StoredExperiment:
+    """End an experiment: the next version exposes it to nobody, and others may have its layer. Done again it does nothing.
+
+    Raises UpdateConflict where another one ramps it in this moment.
+    """
+    now = load_experiment(client, dataset)
+    if now.is_running:
+        now = _put(client, now.place, ramped(now.experiment, 0), str(int(now.version) + 1))
+    if now.experiment.layer is not None:
+        let_go(client, now.place, now.experiment.layer.name)
+    return now
+
+
+def load_experiment(client: AmbryClient, place: VersionRef | str) -> StoredExperiment:
+    """An experiment as `NAME`, its newest version, or `NAME@3`. Raises BlobNotFound, DataCorrupt for what is none."""
+    place = version_of(place)
+    with client.get(place) as reader:
+        info = reader.info
+        place = replace(place, version=info.version)
+        if info.size > DOCUMENT_SIZE_MAX:
+            raise DataCorrupt(f"{shown_version(place)} is no experiment: it has {info.size} bytes")
+        data = reader.read()
+    try:
+        experiment = parse_experiment(data)
+    except DataCorrupt as error:
+        raise DataCorrupt(f"{shown_version(place)}: {error}") from error
+    return StoredExperiment(place=place, id=info.id, experiment=experiment)
+
+
+def list_experiments(client: AmbryClient) -> Iterator[StoredExperiment]:
+    """The newest version of each experiment of the client's container, those that have ended too."""
+    for dataset in client.datasets():
+        if dataset.tags.get(KIND_TAG[0]) == KIND_TAG[1]:
+            # Without a version where whoever started it was killed before it was there.
+            with suppress(BlobNotFound):
+                yield load_experiment(client, dataset.name)
+
+
+def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number: str) -> StoredExperiment:
+    """The version of this number, with the stretch of its layer. Raises AlreadyExists, UpdateConflict, StretchTaken."""
+    if experiment.layer is not None and experiment.exposed:
+        try:
+            take_stretch(client, place, experiment.layer)
+        except StretchTaken as error:
+            _free_if_ended(client, replace(place, dataset=error.holder, version=LATEST), experiment.layer.name)
+            take_stretch(client, place, experiment.layer)
+    dataset = dataset_text(place)
+    try:
+        info = client.put_version(
+            dataset, experiment.encode(), number, content_type=CONTENT_TYPE, filename="experiment.json"
+        )
+    except (AlreadyExists, UpdateConflict) as error:
+        if number == FIRST_VERSION:
+            raise AlreadyExists(f"{dataset} was started in this moment by somebody else; ramp it") from error
+        raise UpdateConflict(
+            f"{dataset} has a version {number} by now: somebody else changed it; look again"
+        ) from error
+    return StoredExperiment(place=replace(place, version=info.version), id=info.id, experiment=experiment)
+
+
+def _free_if_ended(client: AmbryClient, holder: VersionRef, layer: str) -> None:
+    """Let go the stretch of an experiment that was stopped by somebody who did not come to that."""
+    with suppress(BlobNotFound):
+        other = load_experiment(client, holder)
+        if not other.is_running:
+            let_go(client, other.place, layer)
+
+
+def _ready(client: AmbryClient, place: VersionRef) -> None:
+    """The dataset is there, and has no version. Raises AlreadyExists, InvalidRequest."""
+    dataset = dataset_text(place)
+    try:
+        found = client.create_dataset(dataset, SCHEMA, tags=dict([KIND_TAG]))
+    except AlreadyExists:
+        found = client.dataset(dataset)
+    if found.schema != SCHEMA or found.tags.get(KIND_TAG[0]) != KIND_TAG[1]:
+        raise InvalidRequest(
+            f"{dataset} is another dataset, not one of an experiment; give the experiment another name"
+        )
+    if next(iter(client.versions(dataset, page_size=1)), None) is not None:
+        raise AlreadyExists(
+            f"{dataset} was started before; `ramp` exposes it further, and another experiment has another name"
+        )

@@ -1,0 +1,148 @@
+"""Experiments started, ramped and stopped, by several at the same time, against a frontend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ambry import AlreadyExists, AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.ml.experiments import store
+from ambry.ml.experiments.document import Arm, Experiment, LayerRange
+from ambry.ml.experiments.store import (
+    list_experiments,
+    load_experiment,
+    ramp_experiment,
+    start_experiment,
+    stop_experiment,
+)
+
+ARMS = (Arm("control", 0.5), Arm("treatment", 0.5))
+
+
+def experiment(name: str, **fields: Any) -> Experiment:
+    return Experiment(**{"name": name, "arms": ARMS, "exposed": 0.1, **fields})
+
+
+def in_layer(name: str, layer: str, begin: float, end: float) -> Experiment:
+    return experiment(name, layer=LayerRange(layer, begin, end))
+
+
+def test_an_experiment_is_started_ramped_and_stopped(client: AmbryClient, name: str) -> None:
+    started = start_experiment(client, experiment(name))
+    assert (started.version, str(started), started.is_running) == ("1", f"{name}@1", True)
+    assert ramp_experiment(client, name, 0.5).version == "2"
+    wider = replace(load_experiment(client, name).experiment, exposed=0.7, note="wider")
+    assert ramp_experiment(client, name, wider).experiment.note == "wider"
+    assert ramp_experiment(client, name, 0.7).version == "3"
+    stopped = stop_experiment(client, name)
+    assert (stopped.version, stopped.is_running, stop_experiment(client, name)) == ("4", False, stopped)
+    assert [load_experiment(client, f"{name}@{number}").experiment.exposed for number in (1, 2, 3, 4)] == [
+        0.1,
+        0.5,
+        0.7,
+        0.0,
+    ]
+    with pytest.raises(InvalidRequest, match="has ended"):
+        ramp_experiment(client, name, 0.9)
+
+
+def test_what_would_move_somebody_back_is_not_stored(client: AmbryClient, name: str) -> None:
+    start_experiment(client, experiment(name, exposed=0.5))
+    with pytest.raises(InvalidRequest, match=r"not fall to 0\.2"):
+        ramp_experiment(client, name, 0.2)
+    with pytest.raises(InvalidRequest, match="keeps the arms"):
+        ramp_experiment(client, name, experiment(name, arms=(Arm("control", 0.4), Arm("treatment", 0.6)), exposed=0.5))
+    assert load_experiment(client, name).version == "1"
+    assert ramp_experiment(client, name, 0).is_running is False
+
+
+def test_an_experiment_is_started_once(client: AmbryClient, name: str) -> None:
+    start_experiment(client, experiment(name))
+    with pytest.raises(AlreadyExists, match="started before"):
+        start_experiment(client, experiment(name, exposed=0.9))
+    with pytest.raises(InvalidRequest, match="exposed to nobody"):
+        start_experiment(client, experiment(f"{name}-b", exposed=0))
+    client.create_dataset(f"{name}-c", "MONOTONIC")
+    with pytest.raises(InvalidRequest, match="another dataset"):
+        start_experiment(client, experiment(f"{name}-c"))
+    with pytest.raises(BlobNotFound):
+        load_experiment(client, f"{name}-b")
+
+
+def test_of_two_who_ramp_at_once_one_is_told(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_experiment(client, experiment(name))
+    put = store._put
+
+    def after_another(*arguments: Any) -> Any:
+        monkeypatch.setattr(store, "_put", put)
+        ramp_experiment(client, name, 0.8)
+        return put(*arguments)
+
+    monkeypatch.setattr(store, "_put", after_another)
+    with pytest.raises(UpdateConflict, match="somebody else changed it"):
+        ramp_experiment(client, name, 0.5)
+    assert load_experiment(client, name).experiment.exposed == 0.8
+
+
+def test_of_two_who_start_at_once_one_is_told(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = store._put
+
+    def after_another(*arguments: Any) -> Any:
+        monkeypatch.setattr(store, "_put", put)
+        start_experiment(client, experiment(name, exposed=0.2))
+        return put(*arguments)
+
+    monkeypatch.setattr(store, "_put", after_another)
+    with pytest.raises(AlreadyExists, match="in this moment"):
+        start_experiment(client, experiment(name, exposed=0.9))
+    assert load_experiment(client, name).experiment.exposed == 0.2
+
+
+def test_a_part_of_a_layer_is_of_one_running_experiment(client: AmbryClient, name: str) -> None:
+    first, second, third = (f"{name}-{each}" for each in "abc")
+    start_experiment(client, in_layer(first, name, 0.0, 0.5))
+    with pytest.raises(UpdateConflict, match=f"{first} has the layer '{name}' from 0 to 0.5.*stop {first}"):
+        start_experiment(client, in_layer(second, name, 0.4, 0.8))
+    start_experiment(client, in_layer(second, name, 0.5, 0.8))
+    start_experiment(client, in_layer(f"{name}-other", f"{name}-other", 0.0, 1.0))
+    with pytest.raises(UpdateConflict, match=second):
+        ramp_experiment(client, first, in_layer(first, name, 0.0, 0.6))
+    stop_experiment(client, second)
+    assert ramp_experiment(client, first, in_layer(first, name, 0.0, 0.6)).version == "2"
+    with pytest.raises(UpdateConflict, match=first):
+        start_experiment(client, in_layer(third, name, 0.5, 1.0))
+    assert start_experiment(client, in_layer(third, name, 0.6, 1.0)).is_running
+
+
+def test_the_layer_of_one_that_ended_is_free_though_nobody_let_it_go(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_experiment(client, in_layer(f"{name}-a", name, 0.0, 1.0))
+    with monkeypatch.context() as killed:
+        killed.setattr(store, "let_go", lambda *arguments: None)
+        stop_experiment(client, f"{name}-a")
+    assert start_experiment(client, in_layer(f"{name}-b", name, 0.0, 1.0)).is_running
+
+
+def test_experiments_are_listed(client: AmbryClient, name: str) -> None:
+    client.create_dataset(f"{name}-model")
+    client.create_dataset(f"{name}-empty", "MONOTONIC", tags={"kind": "experiment"})
+    start_experiment(client, experiment(f"{name}-a"))
+    start_experiment(client, experiment(f"{name}-b"), f"{name}-d")
+    ramp_experiment(client, f"{name}-a", 0.4)
+    assert [str(each) for each in list_experiments(client) if name in str(each)] == [
+        f"{name}-a@2",
+        f"{name}-d@1",
+    ]
+
+
+def test_what_is_no_experiment_is_told(client: AmbryClient, name: str) -> None:
+    client.create_dataset(name, "MONOTONIC")
+    client.put_version(name, b"weights")
+    with pytest.raises(DataCorrupt, match=f"{name}@1: this is no experiment"):
+        load_experiment(client, name)
+    client.put(b"nonsense", name=f"layers/{name}.json")
+    with pytest.raises(DataCorrupt, match="says nothing of a layer"):
+        start_experiment(client, in_layer(f"{name}-b", name, 0.0, 1.0))
