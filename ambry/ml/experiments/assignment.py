@@ -38,6 +38,14 @@ def salt_of(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode())
 
 
+def unit_of(unit: Unit) -> Unit:
+    """A unit as it is counted: the number of which a text is the text, and any other as it is. Raises InvalidRequest."""
+    if isinstance(unit, str) and unit[:1] in _BEGIN:
+        number = _number(unit)
+        return unit if number is None else number
+    return unit
+
+
 def place_of(salt: int, unit: Unit) -> float:
     """Where a unit lies in [0, 1). Raises InvalidRequest for what is no unit."""
     return (xxhash.xxh3_64_intdigest(_key(unit), salt) >> 11) / _PLACES

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,7 +21,7 @@ from typing import Any, Self
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, DataCorrupt
-from ambry.ml.experiments.assignment import Unit
+from ambry.ml.experiments.assignment import Unit, unit_of
 from ambry.ml.places import in_dataset
 
 LINES_MAX = 10_000
@@ -115,13 +115,14 @@ def read_exposures(client: AmbryClient, experiment: str) -> Iterator[Exposure]:
                 yield _parsed(line, entry.name, number)
 
 
-def first_exposures(exposures: Iterator[Exposure]) -> dict[Unit, Exposure]:
+def first_exposures(exposures: Iterable[Exposure]) -> dict[Unit, Exposure]:
     """The first of each unit, by its time: what a unit is counted for."""
     first: dict[Unit, Exposure] = {}
     for each in exposures:
-        known = first.get(each.unit)
+        unit = unit_of(each.unit)
+        known = first.get(unit)
         if known is None or each.at < known.at:
-            first[each.unit] = each
+            first[unit] = each
     return first
 
 

@@ -72,8 +72,8 @@ def test_what_the_store_does_not_take_is_kept_within_bounds(
 
 def test_the_first_exposure_of_a_unit_counts(client: AmbryClient, name: str) -> None:
     with ExposureLog(client, name) as log:
-        for seconds, arm in ((5, "treatment"), (1, "control"), (9, "treatment")):
-            log.record(7, arm, at=NOON + timedelta(seconds=seconds))
+        for seconds, unit, arm in ((5, 7, "treatment"), (1, "7", "control"), (9, 7, "treatment")):
+            log.record(unit, arm, at=NOON + timedelta(seconds=seconds))
     assert {unit: each.arm for unit, each in first_exposures(read_exposures(client, name)).items()} == {7: "control"}
 
 

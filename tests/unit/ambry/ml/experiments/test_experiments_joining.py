@@ -1,0 +1,84 @@
+"""Exposures beside outcomes, and evaluated: the arm is the first that a unit saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.experiments.document import Arm, Experiment
+from ambry.ml.experiments.evaluation import evaluate
+from ambry.ml.experiments.exposures import Exposure
+from ambry.ml.experiments.joining import joined
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+TWO = Experiment(name="ranker-2", arms=(Arm("control", 0.5), Arm("treatment", 0.5)))
+
+
+def exposure(unit: int | str, arm: str, seconds: int = 0, **attributes: Any) -> Exposure:
+    return Exposure(unit=unit, arm=arm, at=NOON + timedelta(seconds=seconds), attributes=attributes)
+
+
+SEEN = [
+    exposure(1, "control", 5, country="fr"),
+    exposure("1", "treatment", 2, country="de"),
+    exposure("zoë", "control"),
+    exposure(3, "treatment"),
+]
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, pa.table, dict])
+def test_a_row_is_a_unit_that_saw_an_arm(form: Any) -> None:
+    outcomes = form({"unit": ["zoë", "1", "9"], "clicks": [4, 2, 7], "device": ["phone", "desk", "desk"]})
+    rows = joined(SEEN, outcomes, metrics=["clicks"], segments=["country", "device"])
+    assert rows["unit"] == [1, "zoë", 3]
+    assert rows["arm"] == ["treatment", "control", "treatment"]
+    assert rows["clicks"][:2] == [2, 4] and math.isnan(rows["clicks"][2])
+    assert (rows["country"], rows["device"]) == (["de", "", ""], ["desk", "phone", ""])
+
+
+def test_who_did_nothing_may_count_as_nothing() -> None:
+    rows = joined(SEEN, {"unit": [1], "clicks": [2]}, metrics=["clicks"], absent=0)
+    assert rows["clicks"] == [2, 0, 0]
+    assert joined([], {"unit": [1], "clicks": [2]}, metrics=["clicks"]) == {"unit": [], "arm": [], "clicks": []}
+
+
+def test_what_is_joined_is_evaluated_by_segments() -> None:
+    chance = np.random.default_rng(7)
+
+    def seen() -> Iterator[Exposure]:
+        for unit in range(2_000):
+            arm = TWO.arm_of(unit)
+            assert arm is not None
+            yield exposure(unit, arm.name, country="de" if unit % 3 else "at")
+
+    arms = TWO.arms_of(np.arange(2_000))
+    outcomes = {"unit": np.arange(2_000), "clicks": chance.normal(10 + (arms == 1), 2)}
+    rows = joined(seen(), outcomes, metrics=["clicks"], segments=["country"])
+    found = evaluate(TWO, rows, arm="arm", metrics=["clicks"], segments=["country"])
+    assert (
+        found.of("clicks", "treatment").effect
+        == evaluate(TWO, outcomes, metrics=["clicks"]).of("clicks", "treatment").effect
+    )
+    german, austrian = (found.of("clicks", "treatment", f"country={each}") for each in ("de", "at"))
+    assert german.units + austrian.units == found.counts["treatment"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        ({"unit": [1]}, "no column 'clicks'"),
+        ({"member": [1], "clicks": [1]}, "no column 'unit'"),
+        ({"unit": [1, "1"], "clicks": [1, 2]}, "'1' stands twice"),
+    ],
+)
+def test_what_cannot_be_joined_is_told(outcomes: Any, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        joined(SEEN, outcomes, metrics=["clicks"])
