@@ -940,6 +940,10 @@ COVERED_BY = {
         )
         if part != "wire" or name in ("datasets", "names")
     },
+    "ambry/cli/outcomes.py": (
+        "tests/unit/ambry/cli/test_cli_experiments.py",
+        "outcomes of every command that takes them",
+    ),
     "ambry/cli/aliases.py": (
         "tests/unit/ambry/cli/test_cli_datasets.py",
         "a model is published, promoted and rolled back",

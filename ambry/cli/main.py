@@ -49,6 +49,7 @@ CLIENT_COMMANDS = {
     "model": "ambry.cli.models",
     "serve": "ambry.cli.serve",
     "vocab": "ambry.cli.vocab",
+    "experiment": "ambry.cli.experiments",
     "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",

@@ -27,4 +27,4 @@ def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def name() -> str:
-    return f"ranker-{next(_numbers)}"
+    return f"made-{next(_numbers)}"

@@ -1,0 +1,91 @@
+"""Tables by what a user calls them: a file, by its suffix, or a version of a snapshot. In batches, whatever their size.
+
+.csv .tsv           the types are guessed; an empty field is null
+.jsonl .ndjson      an object in each line
+.parquet
+.arrow .feather     Arrow's IPC file
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.places import shown_version, version_of
+from ambry.ml.snapshots.reading import open_snapshot
+from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTable:
+    """A table, to be read once. `name` says which it is, a version with its number."""
+
+    name: str
+    schema: Any
+    batches: Iterator[Any]
+
+
+def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
+    """A file where there is one, or else a snapshot as `NAME`, `NAME@1764280000000` or `NAME@alias`.
+
+    Raises InvalidRequest for a file of another kind, FileNotFoundError, BlobNotFound, DataCorrupt.
+    """
+    path = Path(said)
+    if isinstance(said, Path) or path.suffix.lower() in SUFFIXES or path.is_file():
+        return read_file(path)
+    place = version_of(str(said))
+    info = client.head(place)
+    place = replace(place, version=info.version)
+    if INDEX_KEY in info.metadata:
+        snapshot = open_snapshot(client, place)
+        return NamedTable(shown_version(place), snapshot.schema, snapshot.batches())
+    if FORMAT_KEY in info.metadata:
+        return _parquet(client.cached_path(place), shown_version(place))
+    raise InvalidRequest(f"{shown_version(place)} is no snapshot of features, and there is no file {said!r}")
+
+
+def read_file(path: Path) -> NamedTable:
+    """Raises InvalidRequest for a suffix that says nothing, FileNotFoundError, DataCorrupt for what is no such file."""
+    suffix = path.suffix.lower()
+    try:
+        match suffix:
+            case ".csv" | ".tsv":
+                return _of_reader(path, _csv(path, "\t" if suffix == ".tsv" else ","))
+            case ".jsonl" | ".ndjson":
+                table = needed("pyarrow.json", "'ambry[features]'").read_json(path)
+                return NamedTable(path.name, table.schema, iter(table.to_batches()))
+            case ".parquet":
+                return _parquet(path, path.name)
+            case ".arrow" | ".feather":
+                file = pa.ipc.open_file(pa.memory_map(str(path)))
+                return NamedTable(path.name, file.schema, map(file.get_batch, range(file.num_record_batches)))
+    except pa.ArrowInvalid as error:
+        raise DataCorrupt(f"{path} cannot be read as {suffix}: {error}") from error
+    raise InvalidRequest(f"{path} is no table that is read here; those end in {', '.join(SUFFIXES)}")
+
+
+def _csv(path: Path, delimiter: str) -> Any:
+    csv = needed("pyarrow.csv", "'ambry[features]'")
+    return csv.open_csv(
+        path,
+        parse_options=csv.ParseOptions(delimiter=delimiter),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
+    )
+
+
+def _of_reader(path: Path, reader: Any) -> NamedTable:
+    return NamedTable(path.name, reader.schema, iter(reader))
+
+
+def _parquet(path: Path, name: str) -> NamedTable:
+    file = needed("pyarrow.parquet", "'ambry[features]'").ParquetFile(path, memory_map=True)
+    return NamedTable(name, file.schema_arrow, file.iter_batches())
