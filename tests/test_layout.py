@@ -861,6 +861,13 @@ COVERED_BY = {
         for name in ("drift", "metrics", "predictors", "service")
     },
     **{
+        f"ambry/ml/health/{name}.py": (f"tests/unit/ambry/ml/health/test_health_{test}.py", why)
+        for name, test, why in (
+            ("cells", "summaries", "every kind of column is summarised"),
+            ("report", "comparison", "what a comparison found is drawn"),
+        )
+    },
+    **{
         f"ambry/ml/models/{name}.py": ("tests/unit/ambry/ml/models/test_models_publishing.py", why)
         for name, why in (
             ("lifecycle", "promoted, rolled back, followed"),

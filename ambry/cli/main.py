@@ -50,6 +50,7 @@ CLIENT_COMMANDS = {
     "serve": "ambry.cli.serve",
     "vocab": "ambry.cli.vocab",
     "experiment": "ambry.cli.experiments",
+    "health": "ambry.cli.health",
     "changes": "ambry.cli.changes",
     "upload": "ambry.cli.uploads",
     "account": "ambry.cli.accounts",

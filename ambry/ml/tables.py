@@ -34,6 +34,16 @@ class NamedTable:
     batches: Iterator[Any]
 
 
+def table_of(rows: Any, name: str = "") -> NamedTable:
+    """A frame of pandas, polars or pyarrow, whatever it is called."""
+    if hasattr(rows, "iloc"):
+        rows = pa.Table.from_pandas(rows, preserve_index=False)
+    reader = (
+        pa.RecordBatchReader.from_stream(rows) if hasattr(rows, "__arrow_c_stream__") else pa.table(rows).to_reader()
+    )
+    return NamedTable(name, reader.schema, iter(reader))
+
+
 def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
     """A file where there is one, or else a snapshot as `NAME`, `NAME@1764280000000` or `NAME@alias`.
 

@@ -1,0 +1,178 @@
+"""`ambry health`: what columns hold, whether they moved, and promotions that are held back where they did."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.aliases import moving, plain, somebody
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.failures import EXIT_FAILURE
+from ambry.cli.output import printable, show_fields, show_rows
+
+if TYPE_CHECKING:
+    from ambry.ml.health.comparison import ColumnComparison
+    from ambry.ml.health.summaries import ColumnSummary
+    from ambry.ml.health.thresholds import Thresholds
+
+COLUMNS = click.option("--column", "columns", multiple=True, help="By name or URN; may be repeated.  [default: all]")
+THRESHOLDS = click.option(
+    "--thresholds",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of TOML: from when on a column counts as moved.",
+)
+
+
+@click.group()
+def health() -> None:
+    """Health of features: training beside serving, yesterday beside today.
+
+    TABLE, REFERENCE and CURRENT are a file (.csv, .jsonl, .parquet, .arrow), or a snapshot: NAME, NAME@1764280000000 or
+    NAME@ALIAS.
+
+    \b
+    ambry health summary members
+    ambry health compare members@1764280000000 members --thresholds thresholds.toml
+    ambry health gate fraud@1.2.0 members --why 'as planned'
+    """
+
+
+@health.command()
+@click.argument("table")
+@connecting
+@COLUMNS
+@OUTPUT
+def summary(table: str, cluster: ChosenCluster, columns: tuple[str, ...], output: str) -> None:
+    """Say what each column of TABLE holds."""
+    from ambry.ml.health.summaries import summarise
+    from ambry.ml.tables import open_table
+
+    with cluster.connect() as client:
+        found = summarise(open_table(client, table), columns or None)
+    header = ["COLUMN", "VALUES", "MISSING", "MEAN", "DEVIATION", "MINIMUM", "MEDIAN", "MAXIMUM", "UNKNOWN", "MOST"]
+    show_rows(found.columns, output, header, _summary_row, lambda column: column.plain())
+
+
+@health.command()
+@click.argument("reference")
+@click.argument("current")
+@connecting
+@COLUMNS
+@THRESHOLDS
+@click.option("-o", "--file", type=click.File("wb", lazy=True), help="Write a page of HTML there.")
+@click.option("--keep", metavar="DATASET", help="Store the report beside it, as JSON and HTML.")
+@OUTPUT
+def compare(
+    reference: str,
+    current: str,
+    cluster: ChosenCluster,
+    columns: tuple[str, ...],
+    thresholds: Path | None,
+    file: IO[bytes] | None,
+    keep: str | None,
+    output: str,
+) -> None:
+    """Say which columns of CURRENT are not what they are in REFERENCE; the exit code is 1 if any is beyond its thresholds."""
+    from ambry.ml.health import comparison, report
+    from ambry.ml.health.summaries import summarise
+    from ambry.ml.tables import open_table
+
+    bounds = _thresholds(thresholds)
+    with cluster.connect() as client:
+        before, after = (summarise(open_table(client, said), columns or None) for said in (reference, current))
+        found = comparison.compare(before, after, bounds)
+        if keep is not None:
+            kept = report.keep_health(client, keep, found)
+            if not cluster.quiet:
+                click.echo(printable(f"ambry: the report is {kept if kept.account else kept.name}"), err=True)
+    if file is not None:
+        file.write(report.render_health(found))
+    if output == "json":
+        click.echo(found.encode().decode())
+    else:
+        header = ["COLUMN", "DISTANCE", "P", "STABILITY", "MISSING", "UNKNOWN", "VERDICT"]
+        show_rows(found.comparisons, output, header, _comparison_row, lambda column: column)
+        for fault in found.faults if not cluster.quiet else []:
+            click.echo(printable(f"ambry: {fault}"), err=True)
+    if not found.healthy:
+        sys.exit(EXIT_FAILURE)
+
+
+@health.command()
+@click.argument("place", metavar="MODEL")
+@click.argument("current")
+@connecting
+@click.option("--reference", default="", metavar="TABLE", help="[default: the snapshot that the model was trained on]")
+@THRESHOLDS
+@click.option("--alias", default="champion", show_default=True, help="Which of the aliases of the model.")
+@click.option("--expect", metavar="VERSION", help="Only if the alias points there now; none for one that is new.")
+@click.option("--force", default="", metavar="REASON", help="Do it, whatever was found; stands in the history.")
+@moving
+@OUTPUT
+def gate(
+    place: str,
+    current: str,
+    cluster: ChosenCluster,
+    reference: str,
+    thresholds: Path | None,
+    alias: str,
+    expect: str | None,
+    force: str,
+    who: str | None,
+    why: str,
+    output: str,
+) -> None:
+    """Let the alias point to MODEL, unless CURRENT is not what it was trained on.
+
+    What is held back says why, and has the exit code 2. The report is stored beside the model in any case.
+    """
+    from ambry.ml.health.gate import promote_checked
+
+    bounds = _thresholds(thresholds)
+    expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
+    with cluster.connect() as client:
+        made = promote_checked(
+            client,
+            place,
+            current,
+            reference=reference,
+            thresholds=bounds,
+            alias=alias,
+            who=somebody() if who is None else who,
+            why=why,
+            force=force,
+            **expected,
+        )
+    if not cluster.quiet:
+        fields = {**plain(made.moved), "healthy": made.report.healthy, "report": made.page.name}
+        show_fields({**fields, "faults": made.report.faults}, output)
+
+
+def _thresholds(path: Path | None) -> Thresholds | None:
+    from ambry.ml.health.thresholds import read_thresholds
+
+    return None if path is None else read_thresholds(path)
+
+
+def _summary_row(column: ColumnSummary) -> list[str]:
+    from ambry.ml.health.summaries import summary_rows
+
+    return [_cell(cell) for cell in summary_rows([column])[0]]
+
+
+def _comparison_row(column: ColumnComparison) -> list[str]:
+    unknown = "-" if column.out_of_vocabulary_rate is None else f"{column.out_of_vocabulary_rate:.1%}"
+    return [
+        column.name,
+        *("-" if value is None else f"{value:.3g}" for value in (column.distance, column.p, column.psi)),
+        f"{column.missing_rate:.1%}",
+        unknown,
+        "moved" if column.faults else "",
+    ]
+
+
+def _cell(cell: object) -> str:
+    return f"{cell:.6g}" if isinstance(cell, int | float) else str(cell) or "-"

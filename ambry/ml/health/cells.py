@@ -1,0 +1,121 @@
+"""What stands in a column, whatever its form: numbers or texts, and how much is missing or out of the vocabulary.
+
+a number, boolean, time          numbers; a time is its milliseconds
+a text                           texts
+a dense tensor, a list           the numbers or texts of all its cells
+a sparse tensor                  its values; and, as a column of its own, how many cells each row has
+
+NaN and infinities are missing. Bytes are only counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ambry.ml.snapshots.schema import TYPE_KEY, VALUE
+
+CELLS = " (cells)"
+"""Follows the name of a sparse column: how many cells a row has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """What stands in a piece of a column."""
+
+    name: str
+    numbers: Any = None
+    """A numpy array of float64, all of them finite; None for what has no numbers."""
+    texts: Any = None
+    """An Arrow array of strings without nulls."""
+    missing: int = 0
+    vocabulary_cells: int = 0
+    """How many lie on an axis with a vocabulary."""
+    out_of_vocabulary: int = 0
+
+
+def cells_of(field: Any, column: Any) -> Iterator[Cells]:
+    """Of a column of a record batch; a sparse one gives two."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    kind = field.type
+    if isinstance(kind, pa.FixedShapeTensorType):
+        yield _dense(field, column)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        values = column.flatten()
+        if pa.types.is_struct(values.type) and values.type.get_field_index(VALUE) >= 0:
+            yield _sparse(field, column, values)
+            lengths = column.value_lengths().drop_null()
+            yield Cells(name=f"{field.name}{CELLS}", numbers=lengths.to_numpy().astype(np.float64))
+        else:
+            yield _plain(field.name, values, column.null_count)
+    else:
+        yield _plain(field.name, column)
+
+
+def _plain(name: str, column: Any, missing: int = 0) -> Cells:
+    missing += column.null_count
+    column = column.drop_null()
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return Cells(name=name, texts=column, missing=missing)
+    if pa.types.is_temporal(kind):
+        column = (
+            column.cast(pa.timestamp("ms")).cast(pa.int64()) if not pa.types.is_time(kind) else column.cast(pa.int64())
+        )
+    elif pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    elif pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return Cells(name=name, missing=missing)
+    numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    finite = np.isfinite(numbers)
+    return Cells(name=name, numbers=numbers[finite], missing=missing + int((~finite).sum()))
+
+
+def _dense(field: Any, column: Any) -> Cells:
+    storage, shape = column.storage, tuple(field.type.shape)
+    found = _plain(field.name, storage.flatten(), column.null_count * int(np.prod(shape)))
+    axes = [place for place, axis in enumerate(_axes(field)) if axis.get("kind") == "categorical"]
+    if not axes:
+        return found
+    there = storage.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape) != 0
+    known = there[(slice(None), *(slice(1, None) if place in axes else slice(None) for place in range(len(shape))))]
+    total = int(there.sum())
+    return Cells(
+        name=found.name,
+        numbers=found.numbers,
+        missing=found.missing,
+        vocabulary_cells=total,
+        out_of_vocabulary=total - int(known.sum()),
+    )
+
+
+def _sparse(field: Any, column: Any, cells: Any) -> Cells:
+    found = _plain(field.name, cells.field(VALUE), column.null_count)
+    names = [axis["name"] for axis in _axes(field) if axis.get("kind") == "categorical"]
+    outside = np.zeros(len(cells), dtype=bool)
+    for name in names:
+        outside |= cells.field(name).to_numpy(zero_copy_only=False) == 0
+    return Cells(
+        name=found.name,
+        numbers=found.numbers,
+        texts=found.texts,
+        missing=found.missing,
+        vocabulary_cells=len(cells) if names else 0,
+        out_of_vocabulary=int(outside.sum()),
+    )
+
+
+def _axes(field: Any) -> list[dict[str, Any]]:
+    """Of a typed feature; none of any other column."""
+    told = (field.metadata or {}).get(TYPE_KEY)
+    return list(json.loads(told).get("axes", [])) if told else []

@@ -1,0 +1,232 @@
+"""A table in a few numbers for each column, and a sample of it: whatever its size, in one reading and bounded memory.
+
+The sample of a column is drawn by a hash of the places of its values, so that the same table gives the same report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ambry.errors import InvalidRequest
+from ambry.ml.experiments.assignment import places_of, salt_of
+from ambry.ml.health.cells import CELLS, Cells, cells_of
+from ambry.ml.snapshots.schema import ENTITY_KEY, URN_KEY
+from ambry.ml.tables import NamedTable
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+SAMPLE_MAX = 100_000
+"""Numbers of a column that are kept to compare distributions."""
+TEXTS_MAX = 10_000
+"""Different texts of a column that are told apart."""
+TOP = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSummary:
+    """What a column holds. What has no numbers has no mean and so on; what has no texts has no `texts`."""
+
+    name: str
+    urn: str = ""
+    """Of a typed feature."""
+    count: int
+    missing: int
+    mean: float | None = None
+    variance: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    nonzero: int | None = None
+    quantiles: tuple[float, ...] = ()
+    """At QUANTILES, of the sample."""
+    texts: Counter[str] | None = None
+    other_texts: int = 0
+    """Of texts beyond TEXTS_MAX different ones."""
+    vocabulary_cells: int = 0
+    out_of_vocabulary: int = 0
+    sample: Any = None
+    """A numpy array of some of the numbers, sorted."""
+
+    @property
+    def missing_rate(self) -> float:
+        return self.missing / (self.missing + self.count) if self.missing else 0.0
+
+    @property
+    def out_of_vocabulary_rate(self) -> float | None:
+        """Of the cells on an axis with a vocabulary; None where there are none."""
+        return self.out_of_vocabulary / self.vocabulary_cells if self.vocabulary_cells else None
+
+    @property
+    def top(self) -> list[tuple[str, int]]:
+        """The most frequent texts."""
+        return sorted((self.texts or Counter()).items(), key=lambda each: (-each[1], each[0]))[:TOP]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it, without the sample."""
+        told = {
+            "column": self.name,
+            "urn": self.urn,
+            "count": self.count,
+            "missing": self.missing,
+            "mean": self.mean,
+            "variance": self.variance,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "nonzero": self.nonzero,
+            "quantiles": {f"{part:g}": value for part, value in zip(QUANTILES, self.quantiles, strict=False)},
+            "top": [{"text": text, "count": count} for text, count in self.top],
+            "out_of_vocabulary_rate": self.out_of_vocabulary_rate,
+        }
+        return {name: value for name, value in told.items() if value not in (None, "", [], {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSummary:
+    """A table, by its columns."""
+
+    name: str
+    rows: int
+    columns: tuple[ColumnSummary, ...]
+
+    def of(self, column: str) -> ColumnSummary | None:
+        return next((each for each in self.columns if each.name == column), None)
+
+
+def summarise(table: NamedTable, columns: Collection[str] | None = None) -> TableSummary:
+    """Read a table once. All columns but the key of a snapshot, or those that are named, by name or URN.
+
+    Raises InvalidRequest for one that is not there.
+    """
+    entity = (table.schema.metadata or {}).get(ENTITY_KEY, b"").decode()
+    urns = {field.name: (field.metadata or {}).get(URN_KEY, b"").decode() for field in table.schema}
+    if columns is not None and (lacking := sorted(set(columns) - set(urns) - set(urns.values()))):
+        raise InvalidRequest(f"{table.name} has no column {lacking[0]!r}; it has {', '.join(urns)}")
+    wanted = [
+        field
+        for field in table.schema
+        if (field.name != entity if columns is None else field.name in columns or urns[field.name] in columns)
+    ]
+    sketches: dict[str, _Sketch] = {}
+    rows = 0
+    for batch in table.batches:
+        rows += batch.num_rows
+        for field in wanted:
+            for cells in cells_of(field, batch.column(field.name)):
+                sketches.setdefault(cells.name, _Sketch(cells.name, urns[field.name])).add(cells)
+    for field in wanted:
+        sketches.setdefault(field.name, _Sketch(field.name, urns[field.name]))
+    order = {field.name: place for place, field in enumerate(wanted)}
+    found = sorted(sketches.values(), key=lambda sketch: (order[sketch.name.removesuffix(CELLS)], sketch.name))
+    return TableSummary(name=table.name, rows=rows, columns=tuple(sketch.summary() for sketch in found))
+
+
+class _Sketch:
+    """What was seen of a column so far."""
+
+    def __init__(self, name: str, urn: str) -> None:
+        self.name = name
+        self._urn = urn
+        self._salt = salt_of(name)
+        self._count = self._missing = self._nonzero = 0
+        self._vocabulary_cells = self._out_of_vocabulary = self._other_texts = 0
+        self._mean = self._squares = 0.0
+        self._minimum, self._maximum = math.inf, -math.inf
+        self._texts: Counter[str] | None = None
+        self._has_numbers = False
+        self._sample = self._places = np.empty(0)
+
+    def add(self, cells: Cells) -> None:
+        self._missing += cells.missing
+        self._vocabulary_cells += cells.vocabulary_cells
+        self._out_of_vocabulary += cells.out_of_vocabulary
+        if cells.texts is not None:
+            self._add_texts(cells.texts)
+        elif cells.numbers is not None:
+            self._has_numbers = True
+            if len(cells.numbers):
+                self._add_numbers(cells.numbers)
+
+    def _add_texts(self, texts: Any) -> None:
+        self._texts = Counter() if self._texts is None else self._texts
+        self._count += len(texts)
+        for each in texts.value_counts().to_pylist():
+            if each["values"] in self._texts or len(self._texts) < TEXTS_MAX:
+                self._texts[each["values"]] += each["counts"]
+            else:
+                self._other_texts += each["counts"]
+
+    def _add_numbers(self, numbers: Any) -> None:
+        # Chan, Golub and LeVeque (1979): means and squares of pieces add up without a loss.
+        count, mean = len(numbers), float(numbers.mean())
+        total = self._count + count
+        apart = mean - self._mean
+        self._squares += float(((numbers - mean) ** 2).sum()) + apart**2 * self._count * count / total
+        self._mean += apart * count / total
+        self._nonzero += int(np.count_nonzero(numbers))
+        self._minimum, self._maximum = (
+            min(self._minimum, float(numbers.min())),
+            max(self._maximum, float(numbers.max())),
+        )
+        places = places_of(self._salt, np.arange(self._count, total))
+        self._count = total
+        self._sample, self._places = np.concatenate([self._sample, numbers]), np.concatenate([self._places, places])
+        if len(self._sample) > 2 * SAMPLE_MAX:
+            self._thin()
+
+    def _thin(self) -> None:
+        if len(self._sample) > SAMPLE_MAX:
+            kept = np.argpartition(self._places, SAMPLE_MAX)[:SAMPLE_MAX]
+            self._sample, self._places = self._sample[kept], self._places[kept]
+
+    def summary(self) -> ColumnSummary:
+        told: dict[str, Any] = {}
+        if self._has_numbers:
+            self._thin()
+            sample = np.sort(self._sample)
+            told = {"sample": sample, "nonzero": self._nonzero}
+            if self._count:
+                told |= {
+                    "mean": self._mean,
+                    "variance": self._squares / (self._count - 1) if self._count > 1 else 0.0,
+                    "minimum": self._minimum,
+                    "maximum": self._maximum,
+                    "quantiles": tuple(float(value) for value in np.quantile(sample, QUANTILES)),
+                }
+        return ColumnSummary(
+            name=self.name,
+            urn=self._urn,
+            count=self._count,
+            missing=self._missing,
+            texts=self._texts,
+            other_texts=self._other_texts,
+            vocabulary_cells=self._vocabulary_cells,
+            out_of_vocabulary=self._out_of_vocabulary,
+            **told,
+        )
+
+
+def summary_rows(found: Iterable[ColumnSummary]) -> list[list[object]]:
+    """For tables: column, values, missing, mean, deviation, minimum, median, maximum, out of vocabulary, most frequent."""
+    rows: list[list[object]] = []
+    for each in found:
+        median = each.quantiles[QUANTILES.index(0.5)] if each.quantiles else None
+        deviation = None if each.variance is None else math.sqrt(each.variance)
+        outside = each.out_of_vocabulary_rate
+        rows.append(
+            [
+                each.name,
+                each.count,
+                f"{each.missing_rate:.2%}",
+                *(
+                    "" if value is None else value
+                    for value in (each.mean, deviation, each.minimum, median, each.maximum)
+                ),
+                "" if outside is None else f"{outside:.2%}",
+                ", ".join(text for text, _ in each.top[:3]),
+            ]
+        )
+    return rows

@@ -1,0 +1,120 @@
+"""Columns in a few numbers, against numpy's own, whatever their form and however the table is cut."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ambry import AmbryClient, InvalidRequest
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.health import summaries
+from ambry.ml.health.summaries import TableSummary, summarise, summary_rows
+from ambry.ml.snapshots.writing import write_snapshot
+from ambry.ml.tables import NamedTable, open_table, table_of
+
+CHANCE = np.random.default_rng(5)
+TEXT = """\
+age: {valType: INT}
+actions: {valType: INT, dims: [kinds-1-0, seen-1-0]}
+week: {valType: FLOAT, dims: [kinds-1-0, days-1-0]}
+days: {type: discrete : {size: 7}}
+seen: {type: discrete}
+kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
+// (kinds.csv)
+0, OUT_OF_VOCAB
+1, Comment
+2, Click
+"""
+
+
+def summarised(rows: Any) -> TableSummary:
+    return summarise(table_of(rows))
+
+
+def test_numbers_are_those_of_numpy_however_the_table_is_cut() -> None:
+    values = np.concatenate([CHANCE.normal(1e6, 3, 5_000), [np.nan, np.inf]])
+    table = pa.table({"x": values})
+    whole = summarise(table_of(table)).columns[0]
+    cut = summarise(NamedTable("t", table.schema, iter(table.to_batches(max_chunksize=37)))).columns[0]
+    finite = values[:5_000]
+    for found in (whole, cut):
+        assert (found.count, found.missing, found.nonzero) == (5_000, 2, 5_000)
+        assert (found.mean, found.variance) == pytest.approx((finite.mean(), finite.var(ddof=1)), rel=1e-9)
+        assert (found.minimum, found.maximum) == (finite.min(), finite.max())
+        assert found.quantiles == pytest.approx(np.quantile(finite, summaries.QUANTILES))
+        assert found.missing_rate == pytest.approx(2 / 5_002)
+
+
+def test_of_many_numbers_a_sample_is_kept_that_is_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "SAMPLE_MAX", 2_000)
+    table = pa.table({"x": np.arange(50_000)})
+    found = [
+        summarise(NamedTable("t", table.schema, iter(table.to_batches(max_chunksize=size)))).columns[0]
+        for size in (500, 50_000)
+    ]
+    assert len(found[0].sample) == 2_000 and bool(np.array_equal(found[0].sample, found[1].sample))
+    assert abs(float(found[0].sample.mean()) - 25_000) < 2_000
+
+
+def test_every_kind_of_column() -> None:
+    found = summarised(
+        pa.table(
+            {
+                "flag": pa.array([True, False, None]),
+                "day": pa.array([datetime(2026, 1, 1), datetime(2026, 1, 2), None]),
+                "price": pa.array([Decimal("1.5"), Decimal("2.5"), None]),
+                "country": pa.array(["de", "at", "de"]).dictionary_encode(),
+                "raw": pa.array([b"x", None, b""]),
+                "tags": pa.array([["a", "b"], [], None]),
+                "none": pa.nulls(3),
+            }
+        )
+    )
+    told = {each.name: each for each in found.columns}
+    assert (told["flag"].mean, told["price"].mean, told["day"].count) == (0.5, 2.0, 2)
+    assert told["country"].top == [("de", 2), ("at", 1)]
+    assert (told["tags"].top, told["tags"].missing) == ([("a", 1), ("b", 1)], 1)
+    assert (told["raw"].count, told["raw"].mean, told["raw"].missing) == (0, None, 1)
+    assert (told["none"].count, told["none"].missing_rate) == (0, 1.0)
+    assert found.rows == 3 and len(summary_rows(found.columns)) == len(told)
+    assert all(each.plain()["column"] == each.name for each in found.columns)
+
+
+def test_texts_beyond_a_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "TEXTS_MAX", 3)
+    found = summarised(pd.DataFrame({"name": list("abcdeab")})).columns[0]
+    assert (found.count, len(found.texts or ()), found.other_texts) == (7, 3, 2)
+
+
+def test_a_snapshot_has_its_cells_counted_and_what_its_vocabulary_lacks(client: AmbryClient, name: str) -> None:
+    metadata = FeatureMetadata.of([parse_definitions(TEXT, "n")])
+    week = np.zeros((3, 3, 7), dtype=np.float32)
+    week[0, 0, 0] = week[0, 1, 0] = week[1, 2, 6] = 1.0
+    frame = {
+        "member": [1, 2, 3],
+        "age": [30, None, 40],
+        "actions": [[(0, 1, 5), (1, 1, 7)], [(2, 9, 1)], []],
+        "week": list(week),
+    }
+    urns = [f"urn:li:(n,{each},1,0)" for each in ("age", "actions", "week")]
+    write_snapshot(
+        client, name, frame, urns, metadata=metadata, entity="member", as_of=datetime(2026, 11, 27, tzinfo=UTC)
+    )
+    found = {each.name: each for each in summarise(open_table(client, name)).columns}
+    assert list(found) == ["age", "actions", "actions (cells)", "week"]
+    assert (found["actions"].count, found["actions"].out_of_vocabulary) == (3, 1)
+    assert found["actions"].out_of_vocabulary_rate == pytest.approx(1 / 3)
+    assert (found["actions (cells)"].mean, found["actions (cells)"].maximum) == (1.0, 2.0)
+    assert (found["week"].count, found["week"].nonzero, found["week"].out_of_vocabulary) == (63, 3, 1)
+    assert (found["age"].missing, found["age"].urn) == (1, urns[0])
+    only = summarise(open_table(client, name), [urns[0]])
+    assert [each.name for each in only.columns] == ["age"]
+    with pytest.raises(InvalidRequest, match="no column 'pay'"):
+        summarise(open_table(client, name), ["pay"])
