@@ -328,10 +328,15 @@ class LocalCluster:
         held = processes.taken(list(names))
         if held:
             listed = ", ".join(f"{port} of {names[port]}" for port in held[:4])
+            listed += " and more" if len(held) > 4 else ""
+            other = "" if self._files.exists else ", or choose other ports with --port-base"
+            if not any(map(processes.has_listener, held)):
+                raise LocalClusterError(
+                    f"a connection of this machine has port {listed}, or had it a minute ago, and nobody listens there: the "
+                    f"system takes such ports for clients (net.ipv4.ip_local_port_range); wait{other or ' and try again'}"
+                )
             raise LocalClusterError(
-                f"something else listens on port {listed}{' and more' if len(held) > 4 else ''}; see who with "
-                f"`ss -ltnp 'sport = :{held[0]}'`"
-                + ("" if self._files.exists else ", or choose other ports with --port-base")
+                f"something else listens on port {listed}; see who with `ss -ltnp 'sport = :{held[0]}'`{other}"
             )
 
 

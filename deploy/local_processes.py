@@ -168,8 +168,12 @@ def spawn(
     return _spawner.submit(start).result()
 
 
+_LISTENING = "0A"
+"""The state of a socket in /proc/net/tcp (proc(5))."""
+
+
 def taken(ports: Sequence[int]) -> list[int]:
-    """Those of the ports on which this machine already listens, or that cannot be bound for another reason."""
+    """Those of the ports that cannot be bound: somebody listens there, or a connection begins at one, or ended a moment ago."""
     found = []
     for port in ports:
         with socket.socket() as probe:
@@ -183,6 +187,17 @@ def taken(ports: Sequence[int]) -> list[int]:
                     raise
                 found.append(port)
     return found
+
+
+def has_listener(port: int) -> bool:
+    """Whether somebody listens on a port, at any address; also where nobody can tell, for its own connections hold one, too."""
+    try:
+        lines = [
+            line.split() for name in ("tcp", "tcp6") for line in (PROC / "net" / name).read_text().splitlines()[1:]
+        ]
+    except OSError:
+        return True
+    return any(line[3] == _LISTENING and int(line[1].rpartition(":")[2], 16) == port for line in lines)
 
 
 def free_port_base(ports_of: Callable[[int], Sequence[int]]) -> int:

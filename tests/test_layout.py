@@ -731,6 +731,8 @@ COVERED_BY = {
         for twin in ("aio", "sync")
         for name, test in (
             ("client", "test_client_twins.py"),
+            ("file_uploads", "test_client_file_uploads.py"),
+            ("upload_session", "test_client_upload_session.py"),
             ("blobs", "test_client_get.py"),
             ("calls", "test_client_get.py"),
             ("health", "test_client_get.py"),
@@ -787,7 +789,6 @@ COVERED_BY = {
         for twin in ("aio", "sync")
         for name in ("files", "writing")
     },
-    "ambry/client/copying.py": ("tests/integration/test_fsspec_files.py", "a copy between real containers"),
     "ambry/client/part_file.py": ("tests/unit/ambry/client/test_client_get.py", "files that downloads make"),
     **{
         f"ambry/fs/{name}.py": (
@@ -916,11 +917,7 @@ COVERED_BY = {
         for name in (
             "client/aio/uploads",
             "client/sync/uploads",
-            "client/aio/upload_session",
-            "client/sync/upload_session",
             "client/wire/uploads",
-            "client/aio/file_uploads",
-            "client/sync/file_uploads",
             "client/sections",
             "client/sending",
             "client/stopping",

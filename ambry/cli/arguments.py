@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ambry.cli.output import printable
+from ambry.cli.output import complain, printable
 from ambry.client.model import ByteRange
 from ambry.errors import InvalidRequest
 
@@ -212,7 +212,8 @@ class RetryNotice:
         if self.verbose or (not self.quiet and waited_s + delay_s >= SLOW_S):
             from ambry.cli.failures import describe  # not before it is needed
 
-            click.echo(f"ambry: retrying in {delay_s:.1f} s: {describe(error)}", err=True)
+            when = f"in {delay_s:.1f} s" if delay_s >= 0.05 else "at once"
+            complain(f"ambry: retrying {when}: {describe(error)}")
 
 
 def complete_file(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import AS_JSON, OUTPUT, RANGE, ChosenCluster, as_duration, connecting, place
-from ambry.cli.local_files import write_special
+from ambry.cli.local_files import is_folder, write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
 from ambry.client.model import ByteRange, Progress
@@ -55,6 +55,8 @@ def get(
         raise click.UsageError("-o is one file for one blob; --output-dir takes several")
     if byte_range is not None and (output_dir is not None or len(blobs) > 1):
         raise click.UsageError("a range is of one blob, into one file: give -o FILE")
+    if path is not None and (path.endswith("/") or is_folder(path)):
+        raise click.UsageError(f"{printable(path)} is a folder; --output-dir {printable(path)} writes into it")
     with cluster.connect() as client:
         if output_dir is not None or len(blobs) > 1:
             for each in blobs:

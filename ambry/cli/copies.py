@@ -278,6 +278,8 @@ def _plan(froms: Sequence[Side], to: Side, clusters: Clusters, *, recursive: boo
         steps += [_step(source, item, to, into=into, renames=renames) for item in items]
     if (place := twice(step.target for step in steps if step.target != PIPE)) is not None:
         raise click.UsageError(f"two of the sources would become {printable(place)}")
+    if clusters.are_one and (same := next(filter(_is_in_place, steps), None)) is not None:
+        raise click.UsageError(f"{printable(same.target)} is the source and the target")
     return Planned(steps, code)
 
 
@@ -303,6 +305,14 @@ def _step(source: CopySource, item: CopyItem[Origin], to: Side, *, into: bool, r
             fit_one(item.path)
         return DownloadStep(blob, shown, item.size, to.path, path)
     return DownloadStep(blob, shown, item.size, "", to.path)
+
+
+def _is_in_place(step: Step) -> bool:
+    """Whether a name would be copied to itself, in one store."""
+    if not isinstance(step, AcrossStep) or not isinstance(step.found, PinnedName):
+        return False
+    place, found = step.place, step.found
+    return (place.account, place.container, place.name) == (found.account, found.container, found.name)
 
 
 def fit_one(path: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from ambry.cli.output import drawing
 from ambry.client.model import Progress
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class Display:
                 *(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
                 TextColumn("{task.fields[more]}", markup=False),
             )
-            self._bar = self._stack.enter_context(Bar(*columns, console=Console(stderr=True), transient=True))
+            bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._bar = self._stack.enter_context(drawing(bar))
             self._task = self._bar.add_task("", total=self.tally.total_bytes, files=self._files(), more="")
         return self
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 from click import ClickException
 
-from ambry.cli.output import printable
+from ambry.cli.output import complain, printable
 from ambry.cli.wording import in_options
 from ambry.errors import (
     AccessDenied,
@@ -139,10 +139,10 @@ def as_fields(error: Exception, subject: str = "") -> dict[str, Any]:
 def report(error: Exception, subject: str = "") -> int:
     """Print an error on stderr, with what it is about if that is not empty and not said already; its exit code."""
     if _in_json.get():
-        click.echo(json.dumps(as_fields(error, subject)), err=True)
+        complain(json.dumps(as_fields(error, subject)))
         return exit_code(error)
     text, about = describe(error), f"{printable(subject)}: "
-    click.echo(f"ambry: {about if subject and not text.startswith(about) else ''}{text}", err=True)
+    complain(f"ambry: {about if subject and not text.startswith(about) else ''}{text}")
     return exit_code(error)
 
 

@@ -182,6 +182,29 @@ def copy(reader: BlobReader, out: IO[bytes]) -> None:
     out.flush()
 
 
+_drawn: list[Any] = []
+"""The bars that are on the terminal now."""
+
+
+def complain(text: str) -> None:
+    """A line on stderr; above the bar, where one is drawn there."""
+    if _drawn:
+        _drawn[-1].console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    else:
+        click.echo(text, err=True)
+
+
+@contextmanager
+def drawing(bar: Any) -> Generator[Any]:
+    """While one of rich's bars is on the terminal."""
+    with bar:
+        _drawn.append(bar)
+        try:
+            yield bar
+        finally:
+            _drawn.remove(bar)
+
+
 @contextmanager
 def progress_bar(name: str, quiet: bool) -> Generator[Progress | None]:
     """A bar with bytes, rate and remaining time on stderr, when somebody is looking."""
@@ -194,6 +217,7 @@ def progress_bar(name: str, quiet: bool) -> Generator[Progress | None]:
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Bar(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True) as bar:
+    made = Bar(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
+    with drawing(made) as bar:
         task = bar.add_task(printable(name), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

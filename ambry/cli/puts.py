@@ -12,9 +12,9 @@ import click
 from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, complete_file, connecting, shows
 from ambry.cli.content_types import guessed
 from ambry.cli.failures import report_one
-from ambry.cli.output import expiry, of_size, printable, progress_bar, show_table, standard_input, to_json
+from ambry.cli.output import complain, expiry, of_size, printable, progress_bar, show_table, standard_input, to_json
 from ambry.client.model import BlobInfo
-from ambry.client.refs import SCHEME, NameRef, shown, uri_part
+from ambry.client.refs import SCHEME, NameRef, name_place, shown, uri_part
 from ambry.errors import AmbryError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def put(
                 said["content_type"] = guessed(filename or file)
             try:
                 if file == "-":
-                    info = client.put(standard_input(), **said)
+                    info = put_pipe(client, said)
                 else:
                     info = put_one(
                         client, Path(file), said, part_size, parallel, resume=not no_resume, quiet=cluster.quiet
@@ -123,6 +123,18 @@ def put(
     return code
 
 
+def put_pipe(client: AmbryClient, said: dict[str, Any]) -> BlobInfo:
+    """The standard input. Under a name it goes part by part, each of which can be sent again."""
+    name, key = said["name"], said["idempotency_key"]
+    if name is None or key is not None:
+        return client.put(standard_input(), **said)
+    from ambry.client.copying import put_stream
+
+    more = {word: value for word, value in said.items() if word not in ("name", "idempotency_key")}
+    place = name_place(name, account=client.default_account, container=client.default_container)
+    return put_stream(client, standard_input(), place, **more)
+
+
 def put_one(
     client: AmbryClient, file: Path, said: dict[str, Any], part_size: int, parallel: int, *, resume: bool, quiet: bool
 ) -> BlobInfo:
@@ -131,7 +143,7 @@ def put_one(
 
     def resuming(there: int, size: int | None) -> None:
         if not quiet and size is not None:
-            click.echo(f"ambry: resuming {printable(file.name)}: {of_size(there, size)} is there", err=True)
+            complain(f"ambry: resuming {printable(file.name)}: {of_size(there, size)} is there")
 
     transfer = TransferConfig(part_size=part_size, threshold=2 * part_size, max_concurrency=parallel)
     with progress_bar(str(file), quiet) as progress:

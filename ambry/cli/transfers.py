@@ -161,7 +161,10 @@ class Mover:
         client = _needed(self.writing)
         said = {"content_type": guessed(last_part(step.path) if step.path != PIPE else step.place.name), **self.said}
         if step.path == PIPE:
-            return client.put(standard_input(), name=step.place, if_absent=self.keep, progress=progress, **said)
+            # Not before it is needed, as below.
+            from ambry.client.copying import put_stream
+
+            return put_stream(client, standard_input(), step.place, if_absent=self.keep, progress=progress, **said)
         return client.put_file(step.path, name=step.place, if_absent=self.keep, progress=progress, **said)
 
     def _download(self, step: DownloadStep, progress: Progress | None) -> BlobInfo | None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ambry.client.refs import PinnedName
+from ambry.client.sections import fitting
+from ambry.client.stopping import FileMove
+from ambry.client.sync.waiting import at_once
+from ambry.client.sync.writing import SyncWriting
 from ambry.clock import Clock, SystemClock
-from ambry.errors import PreconditionFailed, UpdateConflict
+from ambry.errors import InvariantBroken, PreconditionFailed, UpdateConflict
 
 if TYPE_CHECKING:
     from ambry.client.model import BlobInfo, Progress, UploadedPart
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 PART_BYTES = 8 << 20
 WHOLE_BYTES = 16 << 20
 """Up to here a blob is held in memory; a larger one goes part by part."""
+PARTS_AT_ONCE = 2
+"""One is read while the other one is written."""
 
 
 def said_by(info: BlobInfo, clock: Clock | None = None) -> dict[str, Any]:
@@ -59,16 +65,64 @@ def copy_blob(
     told = {**said_by(info), **(said or {})}
     if info.size <= WHOLE_BYTES:
         return writing.put(reading.get_bytes(blob), name=place, if_absent=if_absent, progress=progress, **told)
+    part_size = fitting(PART_BYTES, info.size)
+    moving = FileMove()
+    with writing.start_upload(name=place, if_absent=if_absent, size=info.size, progress=progress, **told) as upload:
+
+        def one(number: int) -> UploadedPart:
+            start = (number - 1) * part_size
+            try:
+                moving.check()
+                with reading._memory.hold(min(part_size, info.size - start)):
+                    piece = reading.get_bytes(blob, range=(start, min(start + part_size, info.size)))
+                    return upload.write_part(number, piece)
+            except BaseException as error:
+                moving.failed(error)
+                raise
+
+        try:
+            parts = at_once(one, range(1, -(-info.size // part_size) + 1), PARTS_AT_ONCE, moving.stop)
+        except Exception:
+            if moving.failure is not None:
+                raise moving.failure from None
+            raise
+        return upload.complete(parts, checksum=info.checksum or None)
+
+
+def put_stream(
+    client: AmbryClient,
+    stream: IO[bytes],
+    place: NameRef,
+    *,
+    if_absent: bool = False,
+    if_match: str | None = None,
+    progress: Progress | None = None,
+    **said: Any,
+) -> BlobInfo:
+    """What comes out of a pipe, to a name: part by part, each of which is sent again where it breaks off.
+
+    `said` is said of the blob, as `put` takes it. Raises what `put` raises.
+    """
+    writing = SyncWriting(
+        client, place, PART_BYTES, if_absent=if_absent, if_match=if_match, timeout=None, said={"filename": None, **said}
+    )
     sent = 0
-    parts: list[UploadedPart] = []
-    with writing.start_upload(name=place, if_absent=if_absent, **told) as upload:
-        for number, start in enumerate(range(0, info.size, PART_BYTES), start=1):
-            piece = reading.get_bytes(blob, range=(start, min(start + PART_BYTES, info.size)))
-            parts.append(upload.write_part(number, piece))
+    try:
+        while len(piece := stream.read(writing.part_size)) == writing.part_size:
+            writing.write_part(piece)
             sent += len(piece)
             if progress is not None:
-                progress(sent, info.size)
-        return upload.complete(parts, checksum=info.checksum or None)
+                progress(sent, None)
+        writing.end(piece)
+        info = writing.publish()
+    except BaseException:
+        writing.discard()
+        raise
+    if info is None:
+        raise InvariantBroken("what was ended a moment ago is published once")
+    if progress is not None:
+        progress(info.size, info.size)
+    return info
 
 
 def delete_copied(client: AmbryClient, blob: BlobId | PinnedName) -> None:

@@ -132,7 +132,7 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """Seconds. `read` bounds each silence of the server, not the whole answer; `total` bounds a call with its retries.
+    """Seconds. `read` bounds each silence of the server, not the whole answer; `total` a call with all its requests.
 
     What drips is silence, too: in the time of `read` the head of an answer must be whole, and waiting for its body must bring
     1 KiB per second on average.
@@ -143,6 +143,14 @@ class Timeout:
     connect: float = 3.0
     read: float = 30.0
     total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimeout(Timeout):
+    """That of one call, which all its requests share."""
+
+    due: float = 0.0
+    """When it must have ended, by the client's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

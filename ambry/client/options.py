@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Self, Unpack
 
@@ -18,6 +17,7 @@ from ambry.client.model import (
     BlobSource,
     ByteRange,
     CacheConfig,
+    CallTimeout,
     ClientOptions,
     Progress,
     RetryPolicy,
@@ -214,22 +214,26 @@ class ClientBase:
             endpoints=self._endpoints,
             clock=self._clock,
             source=self._random,
-            total_s=(timeout or self._timeout).total,
+            deadline=self._due(timeout),
             on_retry=self.on_retry,
         )
 
     def _due(self, timeout: Timeout | None) -> float | None:
-        """When a call that begins now, and takes several requests, must have ended; None for never."""
+        """When a call that begins now must have ended; None for never."""
         if timeout is not None:
             check_type("timeout", timeout, Timeout, TIMEOUT)
+        if isinstance(timeout, CallTimeout):
+            return timeout.due
         total_s = (timeout or self._timeout).total
         return None if total_s is None else self._clock.monotonic() + total_s
 
-    def _left(self, timeout: Timeout | None, due: float | None) -> Timeout | None:
-        """The timeout of one of its requests."""
-        if due is None:
+    def _whole(self, timeout: Timeout | None) -> Timeout | None:
+        """The timeout of a call that begins now, for all requests that it takes: together they have the `total`."""
+        due = self._due(timeout)
+        if due is None or isinstance(timeout, CallTimeout):
             return timeout
-        return replace(timeout or self._timeout, total=max(0.0, due - self._clock.monotonic()))
+        said = timeout or self._timeout
+        return CallTimeout(said.connect, said.read, said.total, due)
 
     def _begin_put(
         self,

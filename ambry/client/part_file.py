@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.client.beside import is_own
-from ambry.client.locked_file import LockedFile, try_lock
+from ambry.client.locked_file import LockedFile, listed, try_lock
 from ambry.client.model import StrPath
 from ambry.client.special_file import is_special
 from ambry.clock import system_random
 from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
-from ambry.ids import BlobId
+from ambry.ids import ID_TEXT_SIZE, BlobId
+
+NAME_SIZE_MAX = 120
+"""Characters of a target's name that stand in a part's."""
 
 
 def part_path(target: Path, blob: BlobId) -> Path:
     """Where the bytes of a download gather that can go on later."""
-    return target.with_name(f"{target.name[:120]}.{blob}.part")
+    return target.with_name(f"{target.name[:NAME_SIZE_MAX]}.{blob}.part")
 
 
 def write_file(target: Path, blob: BlobId, data: bytes, *, overwrite: bool) -> None:
@@ -138,6 +142,20 @@ class PartFile:
             self._link()
         self._committed = True
         self._handle.close()
+
+    def drop_older(self) -> None:
+        """Remove what broken downloads of other blobs to this target left to go on from: a name has another blob by now.
+
+        What somebody holds or somebody else made stays, and so does what may be of a target with a longer name.
+        """
+        ours = re.compile(rf"{re.escape(self.target.name)}\.[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}\.part")
+        if len(self.target.name) > NAME_SIZE_MAX:
+            return
+        for name in listed(self.target.parent):
+            path = self.target.with_name(name)
+            if ours.fullmatch(name) and (held := _open_locked(path)) is not None:
+                path.unlink(missing_ok=True)
+                held.close()
 
     def abandon(self, *, keep: bool) -> bool:
         """Stop; `keep` leaves the part for a later resume, and says whether it is there.

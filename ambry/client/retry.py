@@ -80,7 +80,7 @@ class Attempts:
         endpoints: Endpoints,
         clock: Clock,
         source: random.Random,
-        total_s: float | None,
+        deadline: float | None,
         on_retry: OnRetry | None = None,
     ) -> None:
         self._policy = policy
@@ -96,7 +96,7 @@ class Attempts:
         self._began = clock.monotonic()
         self.count = 0
         self.endpoint = ""
-        self.deadline = None if total_s is None else clock.monotonic() + total_s
+        self.deadline = deadline
         budget.call()
 
     def begin(self) -> str:

@@ -7,6 +7,7 @@ those of the file is decided by their sizes and digests.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +15,18 @@ from typing import Any, NamedTuple
 
 from ambry.checksum import Buffer, digest, new_digester
 from ambry.client import wire
-from ambry.client.beside import tell_kept
+from ambry.client.beside import is_own, tell_kept
+from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.sources import Body
 from ambry.client.special_file import is_special
-from ambry.client.state_file import read_text, replace_text
+from ambry.client.state_file import sync_directory
 from ambry.errors import InvalidRequest
 
 PART_BYTES_MIN = 1 << 20
 CHUNK_BYTES = 1 << 20
 """Read at a time."""
+STATE_BYTES_MAX = 4 << 10
+"""Of what is remembered; it has some hundred."""
 
 
 class FileSection(Body):
@@ -46,6 +50,8 @@ class FileSection(Body):
                 self._check()
                 left -= len(chunk)
                 yield chunk
+        if left:
+            raise InvalidRequest(f"{self._path} got shorter while it was sent; nothing is stored, send it again")
 
     def digest(self) -> str:
         """xxh3-128 of its bytes, in hexadecimal."""
@@ -64,13 +70,39 @@ def sections_of(path: Path, size: int, part_size: int, check: Callable[[], None]
     ]
 
 
-def large_size(path: Path, threshold: int) -> int | None:
-    """The size of a file that has at least so many bytes; None of a smaller one, and of what is no file. Raises OSError.
+class FileState(NamedTuple):
+    """What tells that a file was written to: nothing of it is the same as before, or it was not."""
+
+    size: int
+    modified_ns: int
+    inode: int
+
+
+def state_of(path: Path) -> FileState:
+    """Raises OSError."""
+    found = path.stat()
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def large_state(path: Path, threshold: int) -> FileState | None:
+    """A file that has at least so many bytes, as it is now; None of a smaller one, and of what is no file. Raises OSError.
 
     /dev/stdin is no file, whatever was put into it: nothing can be remembered beside it.
     """
-    size = path.stat().st_size
-    return size if size >= max(1, threshold) and path.is_file() and not is_special(path) else None
+    state = state_of(path)
+    return state if state.size >= max(1, threshold) and path.is_file() and not is_special(path) else None
+
+
+def check_unchanged(path: Path, state: FileState) -> None:
+    """Raises InvalidRequest where a file was written to since it was in this state; OSError."""
+    now = state_of(path)
+    if now != state:
+        sizes = (
+            f"it has {now.size} bytes by now, and had {state.size}"
+            if now.size != state.size
+            else "its size is the same"
+        )
+        raise InvalidRequest(f"{path} was written to while it was sent: {sizes}; nothing is stored, send it again")
 
 
 def said_of(headers: Mapping[str, str]) -> str:
@@ -97,26 +129,54 @@ class FoundUpload(NamedTuple):
 
 
 class RememberedUpload:
-    """`<file>.ambry-upload`: which upload a file is on its way in, by which size of parts, and what was said of its blob."""
+    """`<file>.ambry-upload`: which upload a file is on its way in, by which size of parts, and what was said of its blob.
+
+    Of several uploads of one file at a time that one is remembered which holds it; the others go on without.
+    """
 
     def __init__(self, file: Path, said: str) -> None:
         """`said` is what `said_of` gives: an upload of which something else was said is another one."""
         self.path = state_path(file)
         self._said = said
+        self._held: LockedFile | None = None
+
+    def hold(self) -> None:
+        """Until `release`, if nobody else does, and it can be written, and is a file of this user alone."""
+        with suppress(OSError):
+            held = try_lock(self.path)
+            if held is not None and is_own(os.fstat(held.fileno())):
+                self._held = held
+            elif held is not None:
+                held.close()
 
     def load(self) -> FoundUpload | None:
         """None where there is none, or nothing that makes sense."""
+        if self._held is None:
+            return None
         with suppress(OSError, ValueError, KeyError, TypeError, InvalidRequest):
-            found: Any = json.loads(read_text(self.path))
+            self._held.seek(0)
+            found: Any = json.loads(self._held.read(STATE_BYTES_MAX))
             upload, part_size = wire.uploads.parse_id(found["upload"]), found["part_size"]
             if isinstance(part_size, int) and part_size >= PART_BYTES_MIN and found["said"] == self._said:
                 return FoundUpload(upload, part_size)
         return None
 
     def save(self, upload: str, part_size: int) -> None:
-        """At once, whole or not at all. Where nothing can be written an upload goes on all the same, and cannot be resumed."""
-        with suppress(OSError):
-            replace_text(self.path, json.dumps({"upload": upload, "part_size": part_size, "said": self._said}) + "\n")
+        """Durable on return. Where nothing can be written an upload goes on all the same, and cannot be resumed.
+
+        One that is killed on the way leaves nothing that makes sense, which is as good as nothing.
+        """
+        if self._held is None:
+            return
+        text = json.dumps({"upload": upload, "part_size": part_size, "said": self._said}) + "\n"
+        try:
+            self._held.seek(0)
+            self._held.truncate()
+            self._held.write(text.encode())
+            os.fsync(self._held.fileno())
+            sync_directory(self.path.parent)
+        except OSError:
+            self.forget()
 
     def tell(self, error: BaseException) -> None:
         """Let an error say what is kept, if something is."""
@@ -124,5 +184,16 @@ class RememberedUpload:
             tell_kept(error, f"what arrived is kept by the server, as {self.path} says")
 
     def forget(self) -> None:
-        with suppress(OSError):
-            self.path.unlink()
+        """There is nothing to go on with."""
+        if self._held is not None:
+            with suppress(OSError):
+                self._held.truncate(0)
+
+    def release(self) -> None:
+        """Let others hold it. What remembers nothing does not stay."""
+        if self._held is not None:
+            with suppress(OSError):
+                if not os.fstat(self._held.fileno()).st_size:
+                    self.path.unlink()
+            self._held.close()
+            self._held = None

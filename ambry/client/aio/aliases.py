@@ -48,6 +48,7 @@ class AsyncAliases(AsyncCalls):
         >>> [(alias.alias, alias.version) for alias in await client.aliases("labelled")]
         [('champion', '1.0.0')]
         """
+        timeout = self._whole(timeout)
         place = self._dataset(dataset)
         request = partial(wire.datasets.aliases_request, place)
         return await AsyncPager(self, request, partial(wire.datasets.parse_aliases, place), timeout).all()
@@ -63,6 +64,7 @@ class AsyncAliases(AsyncCalls):
         >>> [alias.version for alias in await client.alias_history("remembered", "champion")]
         ['2.0.0', '1.0.0']
         """
+        timeout = self._whole(timeout)
         moves = await self._moves(self._dataset(dataset), alias, timeout)
         if not moves:
             raise NameNotFound(f"the dataset {dataset!r} never had an alias {alias!r}; `aliases` lists those it has")
@@ -128,6 +130,7 @@ class AsyncAliases(AsyncCalls):
         >>> alias.version
         '1.0.0'
         """
+        timeout = self._whole(timeout)
         moves = await self.alias_history(dataset, alias, timeout=timeout)
         before = next((each.version for each in moves[1:] if each.version not in (None, moves[0].version)), None)
         if before is None:
@@ -146,6 +149,7 @@ class AsyncAliases(AsyncCalls):
         why: str,
         timeout: Timeout | None,
     ) -> AliasInfo:
+        timeout = self._whole(timeout)
         from ambry.client.datasets import AliasInfo, own_move
 
         place = self._dataset(dataset)

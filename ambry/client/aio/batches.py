@@ -38,6 +38,7 @@ class AsyncBatches(AsyncBlobs):
         >>> [(each.ok, each.data) for each in found]
         [(True, b'hello world'), (False, b'')]
         """
+        timeout = self._whole(timeout)
         places, wrong = self._understood(refs)
         found = await self._read("get", places, None, timeout)
         return wire.batches.left_in([part for item in found for part in item], wrong)
@@ -58,6 +59,7 @@ class AsyncBatches(AsyncBlobs):
         >>> await client.get_ranges(blob, [(0, 5), (6, 11)])
         [b'hello', b'world']
         """
+        timeout = self._whole(timeout)
         from ambry.client.coalescing import coalesced, cut_out
 
         check_type("coalesce", coalesce, Integral, "a number of bytes")
@@ -94,6 +96,7 @@ class AsyncBatches(AsyncBlobs):
         >>> found[0].info.size
         11
         """
+        timeout = self._whole(timeout)
         places, wrong = self._understood(refs)
         found = await self._read("head", places, None, timeout)
         return wire.batches.left_in([part for item in found for part in item], wrong)
@@ -108,6 +111,7 @@ class AsyncBatches(AsyncBlobs):
         >>> [each.ok for each in gone]
         [True, True]
         """
+        timeout = self._whole(timeout)
         places, wrong = self._understood(refs)
         found: list[BatchResult] = []
         for batch in wire.batches.list_requests("delete", places):
@@ -133,6 +137,7 @@ class AsyncBatches(AsyncBlobs):
         >>> [await client.get_bytes(each.id) for each in made]
         [b'one', b'two']
         """
+        timeout = self._whole(timeout)
         alike = blob_wire.upload_request(
             size=None,
             digest="",

@@ -28,7 +28,7 @@ from ambry.client.refs import NameRef, Place, Ref, VersionRef
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
-from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
+from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, InvalidRequest, RangeNotSatisfiable, TooLarge
 
 
 class AsyncBlobs(AsyncLifecycles):
@@ -149,6 +149,8 @@ class AsyncBlobs(AsyncLifecycles):
         if view.readonly or not view.c_contiguous:
             raise TypeError("get_into needs a writable, C-contiguous buffer")
         check_type("offset", offset, Integral, "a number of bytes")
+        if offset < 0:
+            raise InvalidRequest(f"offset is a byte of the blob, from 0 on, and not {offset}")
         if not view.nbytes:
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
@@ -179,6 +181,7 @@ class AsyncBlobs(AsyncLifecycles):
         transfer: TransferConfig | None,
         timeout: Timeout | None,
     ) -> BlobInfo:
+        timeout = self._whole(timeout)
         upload = self._begin_put(
             data,
             place,

@@ -50,6 +50,7 @@ class AsyncCaching(AsyncDownloads):
         >>> path.read_bytes()
         b'hello world'
         """
+        timeout = self._whole(timeout)
         cache = self._cache_in(cache_dir)
         blob, info = await self._meant(cache, ref, timeout)
         found_by = blob if info is None else found_as(info)
@@ -103,8 +104,7 @@ class AsyncCaching(AsyncDownloads):
 
     async def _turn(self, cache: BlobCache, blob: BlobId, timeout: Timeout | None) -> Arrival | Path:
         """The right to fetch a blob, or its file when another one has fetched it."""
-        total_s = (timeout or self._timeout).total
-        deadline = None if total_s is None else self._clock.monotonic() + total_s
+        deadline = self._due(timeout)
         wait_s, longest_s = LOOK_AGAIN_S
         while True:
             arrival = await blocking(cache.claim, blob)

@@ -62,6 +62,7 @@ class AsyncLifecycles(AsyncCalls):
         >>> await client.exists(old.id)
         False
         """
+        timeout = self._whole(timeout)
         place = self._place(ref)
         try:
             if isinstance(place, PinnedName):
@@ -122,6 +123,7 @@ class AsyncLifecycles(AsyncCalls):
         >>> kept.expires is None
         True
         """
+        timeout = self._whole(timeout)
         place = self._place(ref)
         blob = await self._identify(place, timeout)
         # A key for some names has its roles by the name alone.

@@ -40,6 +40,7 @@ class AsyncNames(AsyncLifecycles):
         >>> bound.id == blob
         True
         """
+        timeout = self._whole(timeout)
         place = self._name(name)
         bound = await self._identify(blob, timeout)
         try:
@@ -65,6 +66,7 @@ class AsyncNames(AsyncLifecycles):
         >>> moved.id == draft.id
         True
         """
+        timeout = self._whole(timeout)
         old, new = self._name(src), self._name(dst)
         try:
             request = wire.names.rename_request(old, new, overwrite=overwrite)

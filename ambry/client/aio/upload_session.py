@@ -83,6 +83,7 @@ class AsyncUpload:
 
     async def parts(self, *, timeout: Timeout | None = None) -> list[UploadedPart]:
         """All that arrived, by number."""
+        timeout = self._client._whole(timeout or self._timeout)
         found: list[UploadedPart] = []
         after: int | None = 0
         while after is not None:
@@ -138,6 +139,7 @@ class AsyncUpload:
         where it may not: then the blob is deleted. Raises InvalidRequest where the `size` or the `part_size` of the upload says
         that parts are missing; they may be sent then.
         """
+        timeout = self._client._whole(timeout or self._timeout)
         if self.terms.is_counted:
             if parts is None and (await self.show(timeout=timeout)).state == "open":
                 parts = await self.parts(timeout=timeout)

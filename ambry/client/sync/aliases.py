@@ -49,6 +49,7 @@ class SyncAliases(SyncCalls):
         >>> [(alias.alias, alias.version) for alias in client.aliases("labelled")]
         [('champion', '1.0.0')]
         """
+        timeout = self._whole(timeout)
         place = self._dataset(dataset)
         request = partial(wire.datasets.aliases_request, place)
         return Pager(self, request, partial(wire.datasets.parse_aliases, place), timeout).all()
@@ -64,6 +65,7 @@ class SyncAliases(SyncCalls):
         >>> [alias.version for alias in client.alias_history("remembered", "champion")]
         ['2.0.0', '1.0.0']
         """
+        timeout = self._whole(timeout)
         moves = self._moves(self._dataset(dataset), alias, timeout)
         if not moves:
             raise NameNotFound(f"the dataset {dataset!r} never had an alias {alias!r}; `aliases` lists those it has")
@@ -129,6 +131,7 @@ class SyncAliases(SyncCalls):
         >>> alias.version
         '1.0.0'
         """
+        timeout = self._whole(timeout)
         moves = self.alias_history(dataset, alias, timeout=timeout)
         before = next((each.version for each in moves[1:] if each.version not in (None, moves[0].version)), None)
         if before is None:
@@ -145,6 +148,7 @@ class SyncAliases(SyncCalls):
         why: str,
         timeout: Timeout | None,
     ) -> AliasInfo:
+        timeout = self._whole(timeout)
         from ambry.client.datasets import AliasInfo, own_move
 
         place = self._dataset(dataset)

@@ -39,6 +39,7 @@ class SyncBatches(SyncBlobs):
         >>> [(each.ok, each.data) for each in found]
         [(True, b'hello world'), (False, b'')]
         """
+        timeout = self._whole(timeout)
         places, wrong = self._understood(refs)
         found = self._read("get", places, None, timeout)
         return wire.batches.left_in([part for item in found for part in item], wrong)
@@ -59,6 +60,7 @@ class SyncBatches(SyncBlobs):
         >>> client.get_ranges(blob, [(0, 5), (6, 11)])
         [b'hello', b'world']
         """
+        timeout = self._whole(timeout)
         from ambry.client.coalescing import coalesced, cut_out
 
         check_type("coalesce", coalesce, Integral, "a number of bytes")
@@ -93,6 +95,7 @@ class SyncBatches(SyncBlobs):
         >>> found[0].info.size
         11
         """
+        timeout = self._whole(timeout)
         places, wrong = self._understood(refs)
         found = self._read("head", places, None, timeout)
         return wire.batches.left_in([part for item in found for part in item], wrong)
@@ -107,6 +110,7 @@ class SyncBatches(SyncBlobs):
         >>> [each.ok for each in gone]
         [True, True]
         """
+        timeout = self._whole(timeout)
         places, wrong = self._understood(refs)
         found: list[BatchResult] = []
         for batch in wire.batches.list_requests("delete", places):
@@ -132,6 +136,7 @@ class SyncBatches(SyncBlobs):
         >>> [client.get_bytes(each.id) for each in made]
         [b'one', b'two']
         """
+        timeout = self._whole(timeout)
         alike = blob_wire.upload_request(
             size=None,
             digest="",

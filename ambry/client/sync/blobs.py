@@ -29,7 +29,7 @@ from ambry.client.sync.waiting import ASYNCHRONOUS, opening
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
-from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, RangeNotSatisfiable, TooLarge
+from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, InvalidRequest, RangeNotSatisfiable, TooLarge
 
 
 class SyncBlobs(SyncLifecycles):
@@ -146,6 +146,8 @@ class SyncBlobs(SyncLifecycles):
         if view.readonly or not view.c_contiguous:
             raise TypeError("get_into needs a writable, C-contiguous buffer")
         check_type("offset", offset, Integral, "a number of bytes")
+        if offset < 0:
+            raise InvalidRequest(f"offset is a byte of the blob, from 0 on, and not {offset}")
         if not view.nbytes:
             return 0
         wanted = ByteRange(offset, offset + view.nbytes)
@@ -176,6 +178,7 @@ class SyncBlobs(SyncLifecycles):
         transfer: TransferConfig | None,
         timeout: Timeout | None,
     ) -> BlobInfo:
+        timeout = self._whole(timeout)
         upload = self._begin_put(
             data,
             place,

@@ -51,6 +51,7 @@ class SyncCaching(SyncDownloads):
         >>> path.read_bytes()
         b'hello world'
         """
+        timeout = self._whole(timeout)
         cache = self._cache_in(cache_dir)
         blob, info = self._meant(cache, ref, timeout)
         found_by = blob if info is None else found_as(info)
@@ -104,8 +105,7 @@ class SyncCaching(SyncDownloads):
 
     def _turn(self, cache: BlobCache, blob: BlobId, timeout: Timeout | None) -> Arrival | Path:
         """The right to fetch a blob, or its file when another one has fetched it."""
-        total_s = (timeout or self._timeout).total
-        deadline = None if total_s is None else self._clock.monotonic() + total_s
+        deadline = self._due(timeout)
         wait_s, longest_s = LOOK_AGAIN_S
         while True:
             arrival = blocking(cache.claim, blob)

@@ -50,11 +50,12 @@ class SyncDownloads(SyncBlobs):
         >>> open("greeting.txt").read()
         'hello world'
         """
+        timeout = self._whole(timeout)
         place = self._place(ref)
         known = None if isinstance(place, (BlobId, PinnedName)) else self.head(place, timeout=timeout)
         found = self._find(ref, timeout) if known is None else found_as(known)
         blob = id_in(found)
-        asked = _Asked(found, self._transfer_of(transfer), self._pace_of(transfer), timeout, self._due(timeout))
+        asked = _Asked(found, self._transfer_of(transfer), self._pace_of(transfer), timeout)
         part = PartFile(path, blob, overwrite=overwrite, unique=self._random.randbytes(16).hex(), resume=resume)
         gathering = Gathering(part, asked.transfer.chunk_size, progress)
         try:
@@ -73,13 +74,15 @@ class SyncDownloads(SyncBlobs):
             if part.abandon(keep=keep):
                 tell_kept(error, f"{gathering.bytes_there} bytes are kept in {part.path}")
             raise
+        if gathering.pieces.count > 1:  # Smaller ones leave nothing, and would look into their directory each.
+            blocking(part.drop_older)
         return known or info
 
     def _gathered(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
         """Fetch what is missing, and look whether all of it is right. Raises ChecksumMismatch."""
         info = self._gather(asked, gathering)
         if unsettled := blocking(gathering.judge, info, self._verify):
-            self._read_again(asked.found, unsettled, self._left(asked.timeout, asked.due))
+            self._read_again(asked.found, unsettled, asked.timeout)
         return info
 
     def _gather(self, asked: _Asked, gathering: Gathering) -> BlobInfo:
@@ -88,7 +91,7 @@ class SyncDownloads(SyncBlobs):
         section_size = moved.part_size if moved.max_concurrency > 1 else ALL_BYTES
         missing = gathering.missing(section_size)
         if gathering.pieces.size and not missing:
-            info = self.head(asked.found, timeout=self._left(asked.timeout, asked.due))
+            info = self.head(asked.found, timeout=asked.timeout)
             if info.size == gathering.pieces.size:
                 return info
             blocking(gathering.restart)
@@ -160,17 +163,16 @@ class SyncDownloads(SyncBlobs):
         whole = None if wanted == ByteRange(0) else wanted
         download = BlobDownload(asked.found, whole, verify=self._verify, hashed_elsewhere=True)
         download.pace = asked.pace
-        return self._open(download, self._left(asked.timeout, asked.due))
+        return self._open(download, asked.timeout)
 
 
 class _Asked(NamedTuple):
-    """One call. `due` is when it must have ended."""
+    """One call."""
 
     found: BlobId | PinnedName
     transfer: TransferConfig
     pace: Bandwidth | None
     timeout: Timeout | None
-    due: float | None
 
 
 class _Section(NamedTuple):

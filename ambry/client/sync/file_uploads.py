@@ -12,7 +12,17 @@ from ambry.client import wire
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, UploadedPart
 from ambry.client.pace import Bandwidth
 from ambry.client.refs import NameRef
-from ambry.client.sections import CHUNK_BYTES, FileSection, RememberedUpload, fitting, large_size, said_of, sections_of
+from ambry.client.sections import (
+    CHUNK_BYTES,
+    FileSection,
+    FileState,
+    RememberedUpload,
+    check_unchanged,
+    fitting,
+    large_state,
+    said_of,
+    sections_of,
+)
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
 from ambry.client.sync.upload_session import Upload
 from ambry.client.sync.uploads import SyncUploads
@@ -20,7 +30,9 @@ from ambry.client.sync.waiting import at_once, blocking
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
 from ambry.errors import (
+    AccessDenied,
     AlreadyExists,
+    BlobNotFound,
     InvalidRequest,
     MetadataUnavailable,
     MethodNotAllowed,
@@ -67,9 +79,10 @@ class SyncFileUploads(SyncUploads):
         >>> info.size, info.filename
         (1000, 'model.bin')
         """
+        timeout = self._whole(timeout)
         file = Path(path)
         moved = self._transfer_of(transfer)
-        size = None if idempotency_key is not None else blocking(large_size, file, moved.threshold)
+        state = None if idempotency_key is not None else blocking(large_state, file, moved.threshold)
 
         def whole() -> BlobInfo:
             return self.put(
@@ -89,7 +102,7 @@ class SyncFileUploads(SyncUploads):
                 timeout=timeout,
             )
 
-        if size is None:
+        if state is None:
             return whole()
         request = blob_wire.upload_request(
             size=None,
@@ -104,13 +117,12 @@ class SyncFileUploads(SyncUploads):
         headers = self._of_blob(request.headers)
         if place is not None:
             headers.update(wire.uploads.naming_headers(place))
-            if if_absent and self._points_to(place, timeout) is not None:
-                raise AlreadyExists(f"the name {place} exists; nothing was sent")
+            self._look_at(UploadName(place, if_absent, if_match), timeout)
         elif if_absent or if_match is not None:
             raise InvalidRequest("if_absent and if_match are about a name; a blob without one is always new")
         sent = _FilePut(
             file=file,
-            size=size,
+            state=state,
             headers=headers,
             remembered=RememberedUpload(file, said_of(headers)),
             transfer=moved,
@@ -120,22 +132,50 @@ class SyncFileUploads(SyncUploads):
             resuming=resuming,
             timeout=timeout,
         )
-        begun = self._gone_on_with(sent) if resume else None
-        if begun is None:
-            try:
-                begun = self._anew(sent)
-            except (MetadataUnavailable, MethodNotAllowed):
-                # Blobs go on without a metadata store; uploads in parts do not.
-                return whole()
+        blocking(sent.remembered.hold)
+        try:
+            begun = self._gone_on_with(sent) if resume else None
+            if begun is None:
+                try:
+                    begun = self._anew(sent)
+                except (MetadataUnavailable, MethodNotAllowed):
+                    # Blobs go on without a metadata store; uploads in parts do not.
+                    return whole()
+            return self._stored(sent, begun, None if place is None else UploadName(place, if_absent, if_match), resume)
+        finally:
+            blocking(sent.remembered.release)
+
+    def _look_at(self, name: UploadName, timeout: Timeout | None) -> None:
+        """Whether a name may point to a blob that was not sent yet, as far as it can be seen.
+
+        Raises AlreadyExists, PreconditionFailed.
+        """
+        place, if_absent, if_match = name
+        if not if_absent and if_match is None:
+            return
+        try:
+            info = self._head(place, timeout)
+        except AccessDenied:
+            return
+        except BlobNotFound:
+            if if_match is not None:
+                raise PreconditionFailed(f"the name {place} points to nothing; nothing was sent") from None
+            return
+        if if_absent:
+            raise AlreadyExists(f"the name {place} exists; nothing was sent")
+        if if_match not in ("*", info.etag):
+            raise PreconditionFailed(f"the name {place} points to a blob with the etag {info.etag}; nothing was sent")
+
+    def _stored(self, sent: _FilePut, begun: _Begun, name: UploadName | None, resume: bool) -> BlobInfo:
         try:
             info, upload = self._in_parts(sent, begun)
         except BaseException as error:
             if resume:
                 sent.remembered.tell(error)
             raise
-        if place is not None:
+        if name is not None:
             try:
-                info = self._name_it(upload.id, info, UploadName(place, if_absent, if_match), timeout)
+                info = self._name_it(upload.id, info, name, sent.timeout)
             except (AlreadyExists, PreconditionFailed, UpdateConflict):
                 blocking(sent.remembered.forget)
                 raise
@@ -147,9 +187,9 @@ class SyncFileUploads(SyncUploads):
         try:
             return self._finish(put, begun), begun.upload
         except UpdateConflict:
-            if begun.arrived.parts is not None:
+            if begun.arrived.parts is not None and (begun.upload.show()).state == "open":
                 raise
-        # It was completed, and the file is another one since: that is another blob.
+        # It was completed, and the file is another one since, or others completed it: that is another blob.
         begun = self._anew(put)
         return self._finish(put, begun), begun.upload
 
@@ -203,6 +243,7 @@ class SyncFileUploads(SyncUploads):
             if sending.failure is not None:
                 raise sending.failure from None
             raise
+        blocking(check_unchanged, put.file, put.state)
         info = begun.upload.make(parts, checksum=put.checksum or None, timeout=put.timeout)
         check_made(info, put.size, parts, put.checksum)
         return info
@@ -210,10 +251,10 @@ class SyncFileUploads(SyncUploads):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FilePut:
-    """A file of `size` bytes, and what is said of its blob. `checksum` is empty where none is known."""
+    """A file as it was when it began, and what is said of its blob. `checksum` is empty where none is known."""
 
     file: Path
-    size: int
+    state: FileState
     headers: dict[str, str]
     remembered: RememberedUpload
     transfer: TransferConfig
@@ -222,6 +263,10 @@ class _FilePut:
     progress: Progress | None
     resuming: Progress | None
     timeout: Timeout | None
+
+    @property
+    def size(self) -> int:
+        return self.state.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class SyncLifecycles(SyncCalls):
         >>> client.exists(old.id)
         False
         """
+        timeout = self._whole(timeout)
         place = self._place(ref)
         try:
             if isinstance(place, PinnedName):
@@ -123,6 +124,7 @@ class SyncLifecycles(SyncCalls):
         >>> kept.expires is None
         True
         """
+        timeout = self._whole(timeout)
         place = self._place(ref)
         blob = self._identify(place, timeout)
         # A key for some names has its roles by the name alone.

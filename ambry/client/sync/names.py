@@ -41,6 +41,7 @@ class SyncNames(SyncLifecycles):
         >>> bound.id == blob
         True
         """
+        timeout = self._whole(timeout)
         place = self._name(name)
         bound = self._identify(blob, timeout)
         try:
@@ -66,6 +67,7 @@ class SyncNames(SyncLifecycles):
         >>> moved.id == draft.id
         True
         """
+        timeout = self._whole(timeout)
         old, new = self._name(src), self._name(dst)
         try:
             request = wire.names.rename_request(old, new, overwrite=overwrite)

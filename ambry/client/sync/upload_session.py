@@ -84,6 +84,7 @@ class Upload:
 
     def parts(self, *, timeout: Timeout | None = None) -> list[UploadedPart]:
         """All that arrived, by number."""
+        timeout = self._client._whole(timeout or self._timeout)
         found: list[UploadedPart] = []
         after: int | None = 0
         while after is not None:
@@ -139,6 +140,7 @@ class Upload:
         where it may not: then the blob is deleted. Raises InvalidRequest where the `size` or the `part_size` of the upload says
         that parts are missing; they may be sent then.
         """
+        timeout = self._client._whole(timeout or self._timeout)
         if self.terms.is_counted:
             if parts is None and (self.show(timeout=timeout)).state == "open":
                 parts = self.parts(timeout=timeout)

@@ -19,7 +19,17 @@ import pytest
 import deploy
 from deploy import local_processes
 from deploy.local_layout import LocalClusterError
-from deploy.local_processes import Process, find, how_it_ended, readiness, running, tail, taken, wait_until
+from deploy.local_processes import (
+    Process,
+    find,
+    has_listener,
+    how_it_ended,
+    readiness,
+    running,
+    tail,
+    taken,
+    wait_until,
+)
 from tests.support.ports import free_ports
 
 SLEEP = "import time; time.sleep(60)"
@@ -144,6 +154,14 @@ def test_a_port_with_a_listener_is_taken_and_free_again_afterwards() -> None:
         assert taken([port]) == [port]
     assert taken([port]) == []
     assert readiness([f"http://127.0.0.1:{port}/readyz"]).detail.startswith(f"http://127.0.0.1:{port}/readyz: ")
+
+
+def test_a_port_of_a_connection_is_taken_and_nobody_listens_there() -> None:
+    """`cluster up` said that something else listened there, and `ss -ltnp` showed nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        own, there = client.getsockname()[1], listener.getsockname()[1]
+        assert taken([own]) == [own] and not has_listener(own)
+        assert has_listener(there)
 
 
 def test_to_look_at_a_port_keeps_nobody_from_starting_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 import threading
@@ -254,6 +256,26 @@ def test_what_another_one_put_since_it_was_looked_at_is_not_deleted(
         assert client.get_bytes(home + "f/a") == b"theirs"
 
 
+@pytest.mark.parametrize("size", [0, 5, 16 << 20, (16 << 20) + 5])
+def test_a_pipe_goes_in_parts_which_can_be_sent_again(home: str, size: int) -> None:
+    """It was one request, which nobody could repeat: what broke after hours had to begin anew."""
+    body = content(5, size)
+    told = json.loads(said("cp", "-", home + "x", "--meta", "a=b", "--output", "json", stdin=body))
+    with AmbryClient.from_env() as client:
+        assert told["id"] == str(client.resolve(home + "x")) and client.get_bytes(home + "x") == body
+        info = client.head(home + "x")
+        assert info.etag.rstrip('"').endswith("-2" if size == 16 << 20 else "-3") == (size > 8 << 20)
+        assert dict(info.metadata) == {"a": "b"}
+    assert run("put", "-", "--name", home + "x", "--if-match", '"other"', stdin=body).exit_code == 1
+    assert run("put", "-", "--name", home + "x", "--if-absent", stdin=body).exit_code == 1
+    assert run("cp", "-n", "-", home + "x", stdin=b"other").exit_code == 0
+    with AmbryClient.from_env() as client:
+        assert client.resolve(home + "x") == info.id
+    put = said("put", "-", "--name", home + "x", "--if-match", info.etag, "--output", "id", stdin=body).strip()
+    with AmbryClient.from_env() as client:
+        assert str(client.resolve(home + "x")) == put != str(info.id)
+
+
 def test_a_name_that_is_a_folder_too_goes_with_what_is_below_it(home: str) -> None:
     """What somebody put below a name changed what `mv` of the name moved, and the name itself stayed without a word."""
     with AmbryClient.from_env() as client:
@@ -279,6 +301,21 @@ def test_a_name_that_is_a_folder_too_goes_with_what_is_below_it(home: str) -> No
     assert files("synced") == {"cfg": b"below"}
 
 
+def test_errors_are_lines_above_the_bar_on_a_terminal(home: str, urls: tuple[str, str]) -> None:
+    """They were written into the line of the bar, which was drawn again below it."""
+    make(f__a=b"a" * 10, f__b=b"b" * 10)
+    with AmbryClient.from_env() as client:
+        client.create_container("default", "small", quota_bytes=5)
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "ambry.cli.main", "cp", "-r", "f", "ambry://default/small/", "--parallel", "1"]
+    done = subprocess.run(command, stderr=slave, timeout=120, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    told = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert done.returncode != 0 and "0 of 2 files" in told
+    assert told.count("ambry: f/") == 2 and len(re.findall(r"(?:\n|\r|\x1b\[2K)ambry: f/", told)) == 2, told
+
+
 def test_a_dry_run_and_json_tell_each_step(home: str) -> None:
     make(a=b"abc")
     assert said("cp", "a", home, "--dry-run") == f"copy  a  ->  {home}a\n" and names(home) == []
@@ -293,6 +330,18 @@ def test_what_cannot_be_meant_is_a_usage_error(home: str, args: list[str]) -> No
     make(a=b"a")
     blob = said("put", "a").strip()
     assert run("cp", *(blob if arg == "ID" else arg for arg in args)).exit_code == 2
+
+
+def test_a_name_is_not_copied_to_itself(home: str, urls: tuple[str, str]) -> None:
+    """It became another blob, which lived two seconds less."""
+    make(a=b"a")
+    said("cp", "a", home + "a")
+    blob = said("name", "resolve", home + "a")
+    for command in (["cp", home + "a", home + "a"], ["cp", home + "*", home], ["mv", home + "a", home]):
+        done = run(*command)
+        assert done.exit_code == 2 and f"{home}a is the source and the target" in done.stderr
+    assert said("name", "resolve", home + "a") == blob
+    said("cp", home + "a", home + "a", "--to-endpoint", urls[1])
 
 
 def test_a_file_that_is_not_there_says_how_a_name_is_written(home: str) -> None:

@@ -167,7 +167,7 @@ def test_a_slow_cluster_is_told_of_and_with_v_every_try(stub: StubFrontend) -> N
     assert shell(f"ambry head {blob} -q").stderr == b""
     stub.fail("HEAD", "status")
     told = shell(f"ambry head {blob} -v").stderr.decode()
-    assert f"asking {stub.url} as default/default" in told and "retrying in 0." in told
+    assert f"asking {stub.url} as default/default" in told and "retrying " in told
 
 
 def test_how_often_and_how_long_is_said_by_options(stub: StubFrontend) -> None:

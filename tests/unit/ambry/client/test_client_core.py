@@ -40,7 +40,7 @@ def attempts(clock: FakeClock, *urls: str, policy: RetryPolicy | None = None, to
         endpoints=Endpoints(urls or ("http://a",)),
         clock=clock,
         source=random.Random(7),
-        total_s=total,
+        deadline=None if total is None else clock.monotonic() + total,
     )
 
 

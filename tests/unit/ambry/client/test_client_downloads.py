@@ -21,6 +21,7 @@ from ambry import (
     Unavailable,
     UpdateConflict,
 )
+from ambry.client.locked_file import try_lock
 from ambry.client.part_file import PartFile
 from tests.support.clusters import seed_of
 from tests.support.content import content
@@ -350,3 +351,26 @@ def test_all_transfers_of_a_client_share_its_memory(stub: StubFrontend, tmp_path
         thread.join()
     assert all((tmp_path / f"out{number}").read_bytes() == DATA for number in range(2))
     client.close()
+
+
+def test_what_was_left_of_another_blob_goes_when_the_target_is_whole(
+    stub: StubFrontend, twins: Twins, tmp_path: Path
+) -> None:
+    """Each broken download of a name that moved on afterwards left a part for ever."""
+    target = tmp_path / "model"
+    old = broken_off(stub, twins, target, CUT)
+    assert part_of(target, old).exists()
+    others = [tmp_path / f"model-2.{old}.part", tmp_path / f"model.{old}.part.txt", tmp_path / "model.part"]
+    for each in others:
+        each.write_bytes(b"")
+    held = old[:-1] + ("A" if old[-1] != "A" else "B")
+    path = part_of(target, held)
+    lock = try_lock(path)
+    assert lock is not None
+    data = content(12, 6 * PIECE)
+    new = stub.add(data, x_ambry_digest=hexdigest(data))
+    client = twins.connect(stub.url, transfer=CUT)
+    client.get_file(new, target)
+    lock.close()
+    assert sorted(tmp_path.iterdir()) == sorted([target, path, *others])
+    assert target.read_bytes() == data

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ambry.client.changes import TokenFile
-from ambry.client.sections import RememberedUpload
+from ambry.client.sections import FoundUpload, RememberedUpload
 
 
 class SyncedFiles:
@@ -46,27 +46,45 @@ def test_a_token_is_on_the_disk_before_it_replaces_the_one_before(
     assert [each.name for each in tmp_path.iterdir()] == ["token"]
 
 
-def test_an_upload_is_remembered_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def held(file: Path) -> RememberedUpload:
+    state = RememberedUpload(file, "said")
+    state.hold()
+    return state
+
+
+def test_an_upload_is_remembered_by_the_one_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SyncedFiles(monkeypatch)
-    state = RememberedUpload(tmp_path / "film", "said")
+    state, other = held(tmp_path / "film"), held(tmp_path / "film")
     state.save("00" * 16, 8 << 20)
-    assert [name for name, _ in disk.synced] == ["film.ambry-upload.new", tmp_path.name]
-    assert state.path.exists()
+    assert [name for name, _ in disk.synced] == ["film.ambry-upload", tmp_path.name]
+    other.save("11" * 16, 8 << 20)
+    other.forget()
+    assert other.load() is None and state.load() == FoundUpload("00" * 16, 8 << 20)
+    other.release()
+    state.release()
+    again = held(tmp_path / "film")
+    assert again.load() == FoundUpload("00" * 16, 8 << 20)
+    again.forget()
+    again.release()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_that_somebody_laid_beside_a_file_is_written_through_or_waited_at(tmp_path: Path) -> None:
+@pytest.mark.parametrize("laid", ["link", "second name", "pipe"])
+def test_nothing_that_somebody_laid_beside_a_file_is_written_through_or_waited_at(tmp_path: Path, laid: str) -> None:
     """`film.ambry-upload.new` could be known before, and was followed."""
-    precious = tmp_path / "precious"
+    precious, path = tmp_path / "precious", tmp_path / "film.ambry-upload"
     precious.write_text("precious")
-    for laid in ("film.ambry-upload.new", "film.ambry-upload"):
-        (tmp_path / laid).symlink_to(precious)
-    state = RememberedUpload(tmp_path / "film", "said")
+    if laid == "link":
+        path.symlink_to(precious)
+    elif laid == "second name":
+        path.hardlink_to(precious)
+    else:
+        os.mkfifo(path)
+    state = held(tmp_path / "film")
     assert state.load() is None
     state.save("00" * 16, 8 << 20)
-    assert precious.read_text() == "precious" and not state.path.is_symlink() and state.load() is not None
-    state.forget()
-    os.mkfifo(state.path)
-    assert state.load() is None, "a pipe that nobody writes to"
+    state.release()
+    assert precious.read_text() == "precious" and os.path.lexists(path)
 
 
 def test_what_could_not_be_remembered_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +94,9 @@ def test_what_could_not_be_remembered_leaves_nothing_behind(tmp_path: Path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    RememberedUpload(tmp_path / "film", "said").save("00" * 16, 8 << 20)
+    state = held(tmp_path / "film")
+    state.save("00" * 16, 8 << 20)
+    state.release()
     assert list(tmp_path.iterdir()) == []
 
 
