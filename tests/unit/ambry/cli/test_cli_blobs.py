@@ -157,8 +157,8 @@ def test_parts_that_are_too_small_are_refused(stub: StubFrontend, tmp_path: Path
 def test_a_directory_is_no_file_to_download_to(stub: StubFrontend, directory: str) -> None:
     """Was a traceback where the directory has no name."""
     refused = run("get", stub.add(b"x"), "-o", directory)
-    assert refused.exit_code == 1
-    assert refused.stderr == f"ambry: {directory} is a directory; name the file to write\n"
+    assert refused.exit_code == 2
+    assert f"{directory} is a folder; --output-dir {directory} writes into it" in refused.stderr
 
 
 def test_pipes_from_end_to_end(stub: StubFrontend) -> None:

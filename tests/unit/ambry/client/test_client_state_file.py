@@ -104,12 +104,13 @@ def test_what_another_user_laid_beside_a_file_is_not_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload of somebody else, with what that one said of its blob, would have become that of the file."""
-    state = RememberedUpload(tmp_path / "film", "said")
+    state = held(tmp_path / "film")
     state.save("00" * 16, 8 << 20)
     assert state.load() is not None and state.path.stat().st_mode & 0o777 == 0o600
+    state.release()
     owner = state.path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    assert state.load() is None
+    assert held(tmp_path / "film").load() is None
     monkeypatch.undo()
     os.link(state.path, tmp_path / "other")
-    assert state.load() is None
+    assert held(tmp_path / "film").load() is None
