@@ -891,6 +891,13 @@ COVERED_BY = {
         )
     },
     **{
+        f"ambry/ml/tracking/{name}.py": (
+            "tests/integration/test_mlflow_registry.py",
+            "MLflow's own client and ours, against real processes",
+        )
+        for name in ("catalogue", "entities", "model_artifacts", "publishing", "registry")
+    },
+    **{
         f"ambry/ml/vocab/{name}.py": ("tests/unit/ambry/ml/vocab/test_vocab_proposals.py", why)
         for name, why in (
             ("document", "what is proposed and decided is read again"),

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,12 +58,16 @@ def run(block: Block, names: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def beside(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def beside(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A directory of its own, and the cluster as a profile would name it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMBRY_ENDPOINTS", dc1)
     monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "")  # Which MLflow writes, and nobody takes back.
+    yield
+    if (mlflow := sys.modules.get("mlflow")) is not None:
+        mlflow.set_registry_uri("")
 
 
 def check(page: str, blocks: list[Block]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,11 @@ def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: boo
         if part.path.endswith(".skops"):
             # MLflow trusts the types that the model itself names.
             _known_types(directory / part.path, trust)
-    return needed("mlflow.pyfunc", "mlflow").load_model(str(directory))
+    pyfunc = needed("mlflow.pyfunc", "mlflow")
+    with tempfile.TemporaryDirectory(prefix="ambry-mlflow-") as own:
+        # Files of its own: MLflow refuses links that lead out of the directory, as those into the cache do.
+        shutil.copytree(directory, own, dirs_exist_ok=True)
+        return pyfunc.load_model(own)
 
 
 def _pickle(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
