@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check coverage audit audit-code sync-client format bench bench-client test-slow test-faults clean
+.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,11 @@ coverage: $(READY) ## Fail where a branch of the formats, the log, its recovery 
 	$(BIN)/python -m coverage run --branch --include=$(COVERED) -m pytest tests/unit/ambry/format tests/unit/ambry/test_blob.py \
 		tests/unit/datanode/store -k "not sweep and not model" -m "not slow and not fault and not hypothesis"
 	$(BIN)/python -m coverage report --include=$(COVERED) --show-missing --fail-under=100
+
+# Not part of check: it brings a node of its own, 280 MB. The slow tests run it where it is installed.
+pyright: $(READY) ## Types of what users import, as pyright in strict mode sees them
+	@[ -x $(BIN)/basedpyright ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check basedpyright
+	$(BIN)/basedpyright --project pyproject.toml --pythonpath $(BIN)/python
 
 audit: $(READY) ## What is known to be dangerous in our code and in what is installed (exit code 3 where that is not known; TOLERANT=1 exits 0 then)
 	$(BIN)/python -m tools.audit all $(if $(TOLERANT),--tolerant)

@@ -226,7 +226,8 @@ _EXPORTS: dict[str, str] = {
 }
 
 
-__all__ = [*_EXPORTS]  # For `from ambry import *` in a notebook.
+# For `from ambry import *` in a notebook; type checkers have the names above.
+__all__ = [*_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

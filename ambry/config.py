@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -105,4 +105,4 @@ def _refuse_unknown(
             raise ConfigInvalid(f"{who}: unknown key {full}{hint}")
         nested = fields[key]
         if isinstance(value, dict) and isinstance(nested, type) and issubclass(nested, msgspec.Struct):
-            _refuse_unknown(nested, value, source, f"{where}{key}.", told)
+            _refuse_unknown(nested, cast(dict[str, Any], value), source, f"{where}{key}.", told)

@@ -36,7 +36,7 @@ class BenchRow:
 
     call: str
     size: int
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list[float])
     errors: int = 0
     took_s: float = 0.0
     processor_s: float = 0.0
@@ -136,7 +136,7 @@ class _Bench:
             if client.get_bytes(blob) != data:
                 raise AmbryError("other bytes came back than were put")
 
-        rows = []
+        rows: list[BenchRow] = []
         try:
             rows.append(self._row("put", put, (n for n in range(BLOBS_MAX) if self._clock.monotonic() < until)))
             rows.append(self._row("get", get, list(self._blobs)))

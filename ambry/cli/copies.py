@@ -19,7 +19,7 @@ from ambry.cli.output import printable
 from ambry.cli.planning import FOLDER_TOO, Blocked, CopyItem, fit_here, joined, twice
 from ambry.cli.sides import PIPE, Blob, Here, Pattern, Pipe, Side, There, side_of
 from ambry.cli.transfers import AcrossStep, DownloadStep, Mover, Step, UploadStep
-from ambry.client.model import BlobInfo
+from ambry.client.model import BlobInfo, SaidOfBlob
 from ambry.client.names import NameEntry
 from ambry.client.refs import PinnedName, found_entry
 from ambry.errors import InvalidRequest, UpdateConflict
@@ -91,14 +91,15 @@ def of_blobs(command: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(command)
     def run(**arguments: Any) -> T:
-        said: dict[str, Any] = {}
+        said: SaidOfBlob = {}
         if (ttl := arguments.pop("ttl")) is not None:
             said["ttl"] = as_duration(click.get_current_context(), click.Option(["--ttl"]), ttl)
         if meta := arguments.pop("meta"):
             said["metadata"] = meta
-        for name in ("content_type", "durability"):
-            if (value := arguments.pop(name)) is not None:
-                said[name] = value
+        if (content_type := arguments.pop("content_type")) is not None:
+            said["content_type"] = content_type
+        if (durability := arguments.pop("durability")) is not None:
+            said["durability"] = durability
         return command(said=said, **arguments)
 
     for option in (
@@ -165,7 +166,7 @@ def _copied(
     target_cluster: ChosenCluster,
     recursive: bool,
     no_clobber: bool,
-    said: dict[str, Any],
+    said: SaidOfBlob,
     parallel: int,
     dry_run: bool,
     output: str,

@@ -33,8 +33,8 @@ class FolderNode:
     size: int = 0
     count: int = 0
     itself: int | None = None
-    folders: dict[str, FolderNode] = field(default_factory=dict)
-    files: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, FolderNode] = field(default_factory=dict[str, "FolderNode"])
+    files: dict[str, int] = field(default_factory=dict[str, int])
 
     def add(self, path: str | None, size: int) -> None:
         """A name by its path below this one; None is this one itself."""

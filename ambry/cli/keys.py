@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -245,7 +245,7 @@ def new(name: str, out: Path | None) -> None:
 
 
 @contextmanager
-def _kept(path: Path | None) -> Iterator[NewSecretFile | None]:
+def _kept(path: Path | None) -> Generator[NewSecretFile | None]:
     """Where the key goes, there before it is made."""
     from ambry.client.secret_file import NewSecretFile
 

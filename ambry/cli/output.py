@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -135,8 +135,8 @@ def show_fields(fields: Mapping[str, Any], output: str) -> None:
     rows = [(name, value) for name, value in fields.items() if value not in ("", None, {}, [])]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            value = " ".join(value)
+        if isinstance(value, list) and all(isinstance(each, str) for each in cast(list[object], value)):
+            value = " ".join(cast(list[str], value))
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         click.echo(f"{printable(name).ljust(width)}  {printable(text)}")
 

@@ -46,9 +46,9 @@ def rm(
     ambry rm -r ambry://team/models/old
     """
     with cluster.connect() as client:
+        wanted: dict[str, Ref] = {}
+        size = 0
         if recursive:
-            wanted: dict[str, Ref] = {}
-            size = 0
             for blob in blobs:
                 found = _below(client, blob)
                 if not found and not force:
@@ -59,7 +59,7 @@ def rm(
         else:
             for blob in blobs:
                 place(client, blob)  # A typing mistake in the last one must not be noticed after deleting the first.
-            wanted, size = {blob: blob for blob in blobs}, 0
+            wanted = {blob: blob for blob in blobs}
         if dry_run:
             for ref in wanted:
                 tell_done(output, f"delete  {ref}", action="delete", blob=ref)

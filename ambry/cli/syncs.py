@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +21,7 @@ from ambry.cli.planning import NOT_BELOW, Blocked, CopyItem, SyncPlan, compare, 
 from ambry.cli.sides import Blob, Here, Side, There, name_pattern, side_of
 from ambry.cli.transfers import AcrossStep, DownloadStep, Mover, Step, UploadStep
 from ambry.cli.workers import Workers
-from ambry.client.model import BlobInfo
+from ambry.client.model import BlobInfo, SaidOfBlob
 from ambry.client.names import NameEntry
 from ambry.client.refs import PinnedName, found_as, found_entry
 from ambry.errors import AmbryError, BlobNotFound
@@ -39,7 +39,7 @@ class Folder:
     side: Here | There
     client: AmbryClient | None
     items: dict[str, CopyItem[Origin]]
-    blocked: list[Blocked] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list[Blocked])
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -65,7 +65,7 @@ def sync(
     target_cluster: ChosenCluster,
     delete: bool,
     exclude: Sequence[str],
-    said: dict[str, Any],
+    said: SaidOfBlob,
     parallel: int,
     dry_run: bool,
     yes: bool,
@@ -124,7 +124,7 @@ class _Doing:
     plan: SyncPlan
     source: Folder
     target: Folder
-    said: dict[str, Any]
+    said: SaidOfBlob
     parallel: int
     quiet: bool
     output: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ambry.cli.content_types import guessed
 from ambry.cli.display import Display
@@ -17,7 +17,7 @@ from ambry.cli.output import copy, standard_input, standard_output
 from ambry.cli.planning import last_part
 from ambry.cli.sides import PIPE
 from ambry.cli.workers import Workers
-from ambry.client.model import BlobInfo, Progress
+from ambry.client.model import BlobInfo, Progress, SaidOfBlob
 from ambry.client.refs import NameRef, PinnedName, id_in
 from ambry.client.special_file import is_special
 from ambry.errors import AlreadyExists, AmbryError, Unauthenticated
@@ -102,7 +102,7 @@ class Mover:
 
     reading: AmbryClient | None = None
     writing: AmbryClient | None = None
-    said: dict[str, Any] = field(default_factory=dict)
+    said: SaidOfBlob = field(default_factory=SaidOfBlob)
     keep: bool = False
     quiet: bool = False
     parallel: int = 4
@@ -159,7 +159,10 @@ class Mover:
 
     def _upload(self, step: UploadStep, progress: Progress | None) -> BlobInfo:
         client = _needed(self.writing)
-        said = {"content_type": guessed(last_part(step.path) if step.path != PIPE else step.place.name), **self.said}
+        said: SaidOfBlob = {
+            "content_type": guessed(last_part(step.path) if step.path != PIPE else step.place.name),
+            **self.said,
+        }
         if step.path == PIPE:
             # Not before it is needed, as below.
             from ambry.client.copying import put_stream

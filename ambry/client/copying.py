@@ -6,9 +6,8 @@ system copy by this alone, so that none of them forgets what the others keep.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Unpack
 
 from ambry.client.refs import PinnedName
 from ambry.client.sections import fitting
@@ -19,7 +18,7 @@ from ambry.clock import Clock, SystemClock
 from ambry.errors import InvariantBroken, PreconditionFailed, UpdateConflict
 
 if TYPE_CHECKING:
-    from ambry.client.model import BlobInfo, Progress, UploadedPart
+    from ambry.client.model import BlobInfo, Progress, SaidOfBlob, UploadedPart
     from ambry.client.refs import NameRef
     from ambry.client.sync.client import AmbryClient
     from ambry.ids import BlobId
@@ -31,7 +30,7 @@ PARTS_AT_ONCE = 2
 """One is read while the other one is written."""
 
 
-def said_by(info: BlobInfo, clock: Clock | None = None) -> dict[str, Any]:
+def said_by(info: BlobInfo, clock: Clock | None = None) -> SaidOfBlob:
     """What a copy says of itself, as `put` takes it. It lives as long as what it is of."""
     left = None
     if info.expires is not None:
@@ -51,7 +50,7 @@ def copy_blob(
     place: NameRef,
     *,
     if_absent: bool = False,
-    said: Mapping[str, Any] | None = None,
+    said: SaidOfBlob | None = None,
     progress: Progress | None = None,
 ) -> BlobInfo:
     """Copy a blob of `reading`, as it was found there, to a name of `writing`.
@@ -62,7 +61,7 @@ def copy_blob(
     info = reading.head(blob)
     if isinstance(blob, PinnedName):
         blob = replace(blob, etag=info.etag)
-    told = {**said_by(info), **(said or {})}
+    told: SaidOfBlob = {**said_by(info), **(said or {})}
     if info.size <= WHOLE_BYTES:
         return writing.put(reading.get_bytes(blob), name=place, if_absent=if_absent, progress=progress, **told)
     part_size = fitting(PART_BYTES, info.size)
@@ -97,7 +96,7 @@ def put_stream(
     if_absent: bool = False,
     if_match: str | None = None,
     progress: Progress | None = None,
-    **said: Any,
+    **said: Unpack[SaidOfBlob],
 ) -> BlobInfo:
     """What comes out of a pipe, to a name: part by part, each of which is sent again where it breaks off.
 

@@ -26,7 +26,7 @@ class SecretText(str):
         return "'(secret)'"
 
 
-def checked_key(text: str) -> SecretText:
+def checked_key(text: object) -> SecretText:
     """A key of the API. Raises InvalidRequest, which does not show what was given instead; TypeError."""
     if not isinstance(text, str):
         raise TypeError(f"key is the text of a key, ambry_..., and not a {type(text).__name__}")

@@ -39,6 +39,8 @@ class Gathering(FileMove):
         self._done = 0
         self.pieces = Pieces(0, piece_size)
         self._finished = False
+        self.request_id = ""
+        """Of the request that brought something last."""
         self.resumed = False
         """Whether some of it came before this call."""
 
@@ -81,6 +83,7 @@ class Gathering(FileMove):
         self._there.clear()
         self._digest, self._hashed, self._done = None, 0, 0
         self.pieces = Pieces(0, self._wanted)
+        self.request_id = ""
         self.resumed = False
 
     # --- what is missing ---
@@ -115,7 +118,8 @@ class Gathering(FileMove):
         index = start // self.pieces.piece_size
         with memoryview(buffer) as whole, whole[:size] as data:
             said = digest(data)
-            if not (size == len(self._zeros) and buffer == self._zeros):  # A hole of the blob stays one of the file.
+            is_hole = size == len(self._zeros) and buffer.startswith(self._zeros)
+            if not is_hole:  # A hole of the blob stays one of the file.
                 self._part.write_at(start, data)
             if self.pieces.count > 1:
                 self._part.write_at(self.pieces.entry_offset(index), said)
@@ -140,10 +144,13 @@ class Gathering(FileMove):
         self._digest = self._digest or WholeDigest(info.size, info.checksum, info.etag)
         self._hash_on(wait=True)
         if self._hashed != self.pieces.count or self.pieces.size != info.size:
-            raise ChecksumMismatch(f"blob {info.id} has {info.size} bytes, and not all of them came; read it again")
+            raise ChecksumMismatch(
+                f"blob {info.id} has {info.size} bytes, and not all of them came; read it again",
+                request_id=self.request_id,
+            )
         if verify == "never":
             return ""
-        self._digest.check(f"blob {info.id}")
+        self._digest.check(f"blob {info.id}", request_id=self.request_id)
         return self._digest.unsettled
 
     def finish(self) -> None:

@@ -67,8 +67,10 @@ class FreshKey:
 
 def as_grants(grants: Grant | Iterable[Grant]) -> list[Grant]:
     """Raises TypeError."""
-    found = [grants] if isinstance(grants, Grant) else list(grants)
-    for each in found:
-        if not isinstance(each, Grant):
-            raise TypeError(f"grants are Grant(roles=..., account=...), and not {repr(each)[:60]}")
-    return found
+    return [_grant(each) for each in ([grants] if isinstance(grants, Grant) else grants)]
+
+
+def _grant(value: object) -> Grant:
+    if not isinstance(value, Grant):
+        raise TypeError(f"grants are Grant(roles=..., account=...), and not {repr(value)[:60]}")
+    return value

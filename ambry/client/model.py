@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, cast, get_args
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ids import BlobId
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ambry.client.credentials import Auth
     from ambry.client.hooks import Hooks, Traceparent
     from ambry.client.proxies import Proxies
+    from ambry.durability import Durability
 
 SyncSource = bytes | bytearray | memoryview | PathLike[str] | BinaryIO | Iterable[bytes]
 BlobSource = SyncSource | AsyncIterable[bytes]
@@ -35,6 +36,13 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted:
     """Raises TypeError that names the argument, in place of one that comes from deep inside."""
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"{name} is {wanted}, not {repr(value)[:60]}")
+
+
+def check_error_class(value: object) -> None:
+    """Raises TypeError for what is no class of errors."""
+    shown = repr(value)[:60]
+    if not isinstance(value, type) or not issubclass(value, BaseException):
+        raise TypeError(f"retry_on has classes of errors, such as Unavailable, and not {shown}")
 
 
 class Metadata(Mapping[str, str]):
@@ -130,6 +138,19 @@ class ByteRange:
         return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
 
 
+def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | None:
+    """A tuple (start, stop) as a ByteRange. Raises InvalidRequest, TypeError."""
+    if given is None or isinstance(given, ByteRange):
+        return given
+    if not _is_pair(given):
+        raise TypeError(f"range is (start, stop) as in a slice, stop not included, not {repr(given)[:60]}")
+    return ByteRange(*given)
+
+
+def _is_pair(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(cast(Sequence[object], given)) in (1, 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Timeout:
     """Seconds. `read` bounds each silence of the server, not the whole answer; `total` a call with all its requests.
@@ -181,8 +202,7 @@ class RetryPolicy:
         if self.retry_on is not None:
             check_type("retry_on", self.retry_on, tuple, "a tuple of classes of errors, or None")
             for each in self.retry_on:
-                if not isinstance(each, type) or not issubclass(each, BaseException):
-                    raise TypeError(f"retry_on has classes of errors, such as Unavailable, and not {repr(each)[:60]}")
+                check_error_class(each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +260,16 @@ class TLSConfig:
     def __post_init__(self) -> None:
         if self.key is not None and self.cert is None:
             raise InvalidRequest("a key of TLS belongs to a certificate: TLSConfig(cert=..., key=...)")
+
+
+class SaidOfBlob(TypedDict, total=False):
+    """What is said of a blob that is made, as `put` and `start_upload` take it."""
+
+    ttl: timedelta | int | None
+    content_type: str | None
+    metadata: Mapping[str, str] | None
+    filename: str | None
+    durability: Durability | str | None
 
 
 class ClientOptions(TypedDict, total=False):

@@ -15,7 +15,6 @@ from ambry.client.given_options import TIMEOUT, TRANSFER, options_of
 from ambry.client.hooks import Hooks, Traceparent, Tracing
 from ambry.client.model import (
     BlobSource,
-    ByteRange,
     CacheConfig,
     CallTimeout,
     ClientOptions,
@@ -331,12 +330,3 @@ class ClientBase:
 
 def _rebuild(cls: type[ClientBase], options: ClientOptions) -> ClientBase:
     return cls(**options)
-
-
-def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | None:
-    """A tuple (start, stop) as a ByteRange. Raises InvalidRequest, TypeError."""
-    if given is None or isinstance(given, ByteRange):
-        return given
-    if not isinstance(given, tuple | list) or len(given) not in (1, 2):
-        raise TypeError(f"range is (start, stop) as in a slice, stop not included, not {repr(given)[:60]}")
-    return ByteRange(*given)

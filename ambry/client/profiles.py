@@ -158,9 +158,10 @@ def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, P
     tree = read_toml(path)
     if env.get("AMBRY_CONFIG") and not path.exists():
         raise ConfigInvalid(f"AMBRY_CONFIG names {path}, and there is no such file")
-    profiles = tree.pop(PROFILES, {})
-    if not isinstance(profiles, dict) or not all(isinstance(each, dict) for each in profiles.values()):
-        raise ConfigInvalid(f"{path}: profiles are tables, [{PROFILES}.NAME]")
+    try:
+        profiles = msgspec.convert(tree.pop(PROFILES, {}), dict[str, dict[str, Any]])
+    except msgspec.ValidationError:
+        raise ConfigInvalid(f"{path}: profiles are tables, [{PROFILES}.NAME]") from None
     name = wanted or (LOCAL if not tree and LOCAL in profiles else "")
     if name and name not in profiles:
         there = f"it has {', '.join(sorted(profiles))}" if profiles else "it has none"

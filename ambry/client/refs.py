@@ -127,7 +127,7 @@ def id_in(found: BlobId | PinnedName) -> BlobId:
     return found.blob if isinstance(found, PinnedName) else found
 
 
-def name_place(name: str | NameRef, *, account: str, container: str) -> NameRef:
+def name_place(name: object, *, account: str, container: str) -> NameRef:
     """The name that a caller means where nothing but a name can stand: an id is one here. Raises InvalidRequest, TypeError."""
     if isinstance(name, NameRef):
         return _filled(name, account, container)
@@ -140,7 +140,7 @@ def name_place(name: str | NameRef, *, account: str, container: str) -> NameRef:
     return _filled(NameRef(name), account, container)
 
 
-def dataset_place(name: str, version: str, *, account: str, container: str) -> VersionRef:
+def dataset_place(name: object, version: str, *, account: str, container: str) -> VersionRef:
     """The dataset that a caller means. Raises InvalidRequest, TypeError."""
     if not isinstance(name, str):
         raise TypeError(f"a dataset is named by text, not by {type(name).__name__}")
@@ -203,7 +203,7 @@ def parse_uri(text: str) -> NameRef:
     return place
 
 
-def prefix_place(prefix: str, *, account: str, container: str) -> NameRef:
+def prefix_place(prefix: object, *, account: str, container: str) -> NameRef:
     """What names begin with: a `name` that may be empty. Raises InvalidRequest, TypeError."""
     if not isinstance(prefix, str):
         raise TypeError(f"a prefix is text, not {type(prefix).__name__}")

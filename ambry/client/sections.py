@@ -38,12 +38,12 @@ class FileSection(Body):
     def __init__(self, path: Path, number: int, start: int, size: int, check: Callable[[], None]) -> None:
         self.number = number
         self.start = start
-        self.size: int = size
+        self.size = self.section_size = size
         self._path = path
         self._check = check
 
     def chunks(self) -> Iterator[Buffer]:
-        left = self.size
+        left = self.section_size
         with self._path.open("rb", buffering=0) as handle:
             handle.seek(self.start)
             while left and (chunk := handle.read(min(left, CHUNK_BYTES))):

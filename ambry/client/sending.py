@@ -12,7 +12,9 @@ from ambry.client.model import BlobInfo, Progress, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import FileSection
 from ambry.client.stopping import FileMove
+from ambry.client.wire.message import Headers
 from ambry.errors import ChecksumMismatch
+from ambry.rest import names
 from ambry.rest.values import digest_text
 
 
@@ -81,9 +83,13 @@ class Sending(FileMove):
             self._progress.note(number, done)
 
 
-def check_made(info: BlobInfo, size: int, parts: Sequence[UploadedPart], checksum: str) -> None:
-    """Raises ChecksumMismatch where the blob is not that of these parts, or not of the digest that was said."""
+def check_made(info: BlobInfo, size: int, parts: Sequence[UploadedPart], checksum: str, answer: Headers) -> None:
+    """`answer` said what was made. Raises ChecksumMismatch where that is not the blob of these parts, or not of the digest that
+    was said."""
     whole = parts[0].checksum if len(parts) == 1 else checksum
     expected = whole or digest_text(digest(b"".join(bytes.fromhex(each.checksum) for each in parts)), len(parts))
     if info.size != size or info.etag.strip('"') != expected:
-        raise ChecksumMismatch(f"blob {info.id} is not what was sent; do not use it, and put the file again")
+        raise ChecksumMismatch(
+            f"blob {info.id} is not what was sent; do not use it, and put the file again",
+            request_id=answer.get(names.REQUEST_ID, ""),
+        )

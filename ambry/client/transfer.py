@@ -154,6 +154,8 @@ class BlobDownload:
         self._hashed_elsewhere = hashed_elsewhere
         self._whole = byte_range is None or hashed_elsewhere
         self._info: BlobInfo | None = None
+        self.request_id = ""
+        """Of the request whose answer was taken last."""
         self._moved: AmbryError | None = None
         """What the name said when it no longer pointed to the blob."""
         self.unsettled = ""
@@ -204,6 +206,7 @@ class BlobDownload:
         """Judge the head of an answer. Raises ProtocolViolation, ChecksumMismatch if it is of other content, or
         PreconditionFailed if it is of another blob than the one that the name pointed to.
         """
+        self.request_id = headers.get(names.REQUEST_ID, "")
         info = wire.parse_info(self._place, headers)
         wire.check_found(self._place, info)
         if self._info is not None:

@@ -56,7 +56,7 @@ def leaves_block(before: int) -> bool:
     if in_flight() in (0, before):
         return False
     nearest = True
-    for frame in _callers(sys._getframe(1)):
+    for frame in _callers(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
         if _leaves_with(frame) or (nearest and _leaves_try(frame)):
             return True
         nearest = nearest and _is_between(frame)
@@ -65,7 +65,8 @@ def leaves_block(before: int) -> bool:
 
 def is_collecting() -> bool:
     """Whether this happens because something is collected that nobody closed."""
-    return any(frame.f_code.co_name == "__del__" for frame in _callers(sys._getframe(1)))
+    callers = _callers(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+    return any(frame.f_code.co_name == "__del__" for frame in callers)
 
 
 def _is_between(frame: FrameType) -> bool:

@@ -87,12 +87,13 @@ class WholeDigest:
             return self.hexdigest() == self._checksum
         return True if self._of_parts in [each.text() for each in self._cut] else None
 
-    def check(self, subject: str) -> None:
-        """Raises ChecksumMismatch where the bytes are wrong."""
+    def check(self, subject: str, *, request_id: str = "") -> None:
+        """Raises ChecksumMismatch where the bytes are wrong; the request with this id brought them."""
         if self.is_right is False:
             raise ChecksumMismatch(
                 f"the bytes of {subject} have the xxh3-128 {self.hexdigest()}, but it was stored with {self._checksum}; "
-                "do not use them, read it again"
+                "do not use them, read it again",
+                request_id=request_id,
             )
 
     @property

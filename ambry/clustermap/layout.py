@@ -36,7 +36,7 @@ class DatacenterEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     id: int
     nodes: list[NodeEntry]
-    frontends: list[NodeEntry] = msgspec.field(default_factory=list)
+    frontends: list[NodeEntry] = msgspec.field(default_factory=list[NodeEntry])
 
 
 class PartitionEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,14 +7,14 @@ import io
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fsspec.caching import register_cache
 from fsspec.spec import AbstractBufferedFile
 
 from ambry.client.ahead import InOrder
 from ambry.client.copying import said_by
-from ambry.client.model import Timeout
+from ambry.client.model import SaidOfBlob, Timeout
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.writing import SyncWriting
 from ambry.client.unwinding import PublishedOnClose
@@ -95,7 +95,8 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
     def _fetch_range(self, start: int, end: int) -> bytes:
         data = self._client.get_bytes(self._found(self.details), range=(start, end), timeout=self._timeout)
         if unsettled := self._order.passed(start, data):
-            self._client._read_again(self._found(self.details), unsettled, self._timeout)
+            found = self._found(self.details)
+            self._client._read_again(found, unsettled, self._timeout)  # pyright: ignore[reportPrivateUsage]
         return data
 
     # --- writing ---
@@ -122,7 +123,7 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
             if_absent=self.mode == "xb",
             if_match=self._if_match,
             timeout=self._timeout,
-            said={name: value for name, value in self.kwargs.items() if name != "timeout"},
+            said=cast(SaidOfBlob, {name: value for name, value in self.kwargs.items() if name != "timeout"}),
         )
 
     def _upload_chunk(self, final: bool = False) -> bool:

@@ -113,8 +113,8 @@ class AmbryFileSystem(Listing):
     def cat_ranges(
         self,
         paths: list[str],
-        starts: int | list[int],
-        ends: int | list[int],
+        starts: int | list[int | None] | None,
+        ends: int | list[int | None] | None,
         max_gap: int | None = None,
         on_error: str = "return",
         **kwargs: Any,
@@ -134,11 +134,11 @@ class AmbryFileSystem(Listing):
                 found[index] = piece
         return found
 
-    def _pieces(self, path: str, spans: list[tuple[int, int]], on_error: str) -> list[Any]:
-        plain = all(first is not None and stop is not None and 0 <= first < stop for first, stop in spans)
-        if plain and len(spans) > 1:
+    def _pieces(self, path: str, spans: list[tuple[int | None, int | None]], on_error: str) -> list[Any]:
+        plain = [(first, stop) for first, stop in spans if first is not None and stop is not None and 0 <= first < stop]
+        if len(plain) == len(spans) > 1:
             try:
-                return list(self.client.get_ranges(self._where(path).ref, spans))
+                return list(self.client.get_ranges(self._where(path).ref, plain))
             except AmbryError:
                 pass  # One of them; each is asked for by itself.
         firsts, stops = map(list, zip(*spans, strict=True))

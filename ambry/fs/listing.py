@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from os import PathLike
 from typing import Any
 
 from fsspec.spec import AbstractFileSystem
@@ -30,7 +31,7 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
     _made: MadeDirectories
 
     @classmethod
-    def _strip_protocol(cls, path: Any) -> Any:
+    def _strip_protocol(cls, path: str | PathLike[str] | list[str]) -> Any:
         if isinstance(path, list):
             return [cls._strip_protocol(each) for each in path]
         return path_of(stringify_path(path))

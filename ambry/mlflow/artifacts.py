@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from mlflow.entities.multipart_upload import (
 )
 from mlflow.entities.presigned_download import PresignedDownloadUrlResponse
 from mlflow.entities.presigned_upload import CreatePresignedUploadResponse
-from mlflow.exceptions import MlflowException, _UnsupportedMultipartUploadException
+from mlflow.exceptions import MlflowException, _UnsupportedMultipartUploadException  # pyright: ignore[reportPrivateUsage]
 from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
 from mlflow.store.artifact.artifact_repo import (
     ArtifactRepository,
@@ -163,7 +163,7 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
 
 
 @contextmanager
-def _where_urls_are_signed() -> Iterator[None]:
+def _where_urls_are_signed() -> Generator[None]:
     """MLflow sends the bytes itself where it hears that there are no URLs: as in a cluster that asks for no keys."""
     try:
         yield

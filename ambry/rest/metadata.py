@@ -37,12 +37,7 @@ def encode(pairs: Mapping[str, str]) -> dict[str, str]:
 def check(pairs: Mapping[str, str]) -> dict[str, str]:
     """Metadata as headers, every rule enforced. Raises InvalidRequest, HeadersTooLarge."""
     for key, text in pairs.items():
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise InvalidRequest(
-                f"the metadata key {key!r} travels in a header's name: use the characters a-z, 0-9, '-', '_' and '.'"
-            )
-        if not isinstance(text, str):
-            raise InvalidRequest(f"the metadata value of {key!r} must be text, not {type(text).__name__}")
+        _check_pair(key, text)
     headers = encode(pairs)
     size = sum(len(name) + len(value) for name, value in headers.items())
     if size > SIZE_MAX or len(headers) > KEYS_MAX:
@@ -51,6 +46,15 @@ def check(pairs: Mapping[str, str]) -> dict[str, str]:
             f"{size}; put larger things into a blob"
         )
     return headers
+
+
+def _check_pair(key: object, text: object) -> None:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InvalidRequest(
+            f"the metadata key {key!r} travels in a header's name: use the characters a-z, 0-9, '-', '_' and '.'"
+        )
+    if not isinstance(text, str):
+        raise InvalidRequest(f"the metadata value of {key!r} must be text, not {type(text).__name__}")
 
 
 def decode(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -83,8 +83,7 @@ class TensorFile:
 
         Raises ChecksumMismatch; then nobody may use what is there.
         """
-        starts = range(0, self.info.size, PART_BYTES)
-        waiting.at_once(lambda start: self._part(memory, start), starts, at_once, nothing)
+        waiting.at_once(self._fill, list(_requests([Fill(0, memory)])), at_once, nothing)
         self._verify([memory])
 
     def fill_arrays(self, arrays: Mapping[str, memoryview], at_once: int) -> None:
@@ -116,10 +115,7 @@ class TensorFile:
             seen.update(each)
         seen.check(f"blob {self.blob}")
         if seen.unsettled:
-            self._client._read_again(self._found, seen.unsettled, None)
-
-    def _part(self, memory: memoryview, start: int) -> None:
-        self._into(start, memory[start : start + PART_BYTES])
+            self._client._read_again(self._found, seen.unsettled, None)  # pyright: ignore[reportPrivateUsage]
 
     def _into(self, offset: int, memory: bytearray | memoryview) -> None:
         if self._client.get_into(self._found, memory, offset=offset) != len(memory):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -61,6 +60,11 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+_indices = msgspec.json.Decoder(_Index)
 _headers = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entries = msgspec.json.Decoder(_Entry)
 _metadata = msgspec.json.Decoder(dict[str, str])
@@ -115,13 +119,10 @@ def _tensor(name: str, entry: _Entry, data_begin: int) -> TensorInfo:
 def parse_index(index: bytes) -> dict[str, str]:
     """Which file each tensor of a sharded model is in, from its index. Raises InvalidRequest."""
     try:
-        told = msgspec.json.decode(index)
+        weights = _indices.decode(index).weight_map
     except (msgspec.DecodeError, UnicodeDecodeError) as cause:
         raise InvalidRequest(f"it is no index of a sharded model: {cause}") from cause
-    weights: Any = told.get("weight_map") if isinstance(told, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(each, str) for each in weights.values()):
-        raise InvalidRequest('it is no index of a sharded model: it has no "weight_map"')
     for file in set(weights.values()):
         if not file or file.startswith("/") or ".." in file.split("/"):
             raise InvalidRequest(f"the index names the file {file!r}, which is not beside it")
-    return dict(weights)
+    return weights

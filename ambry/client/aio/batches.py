@@ -11,8 +11,7 @@ from ambry.client.aio.blobs import AsyncBlobs
 from ambry.client.aio.calls import READ_BYTES, whole_answer
 from ambry.client.aio.transport import AsyncResponse
 from ambry.client.aio.waiting import ASYNCHRONOUS, at_once
-from ambry.client.model import BatchResult, ByteRange, Timeout, check_type
-from ambry.client.options import as_range
+from ambry.client.model import BatchResult, ByteRange, Timeout, as_range, check_type
 from ambry.client.refs import NameRef, PinnedName, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body

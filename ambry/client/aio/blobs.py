@@ -21,9 +21,9 @@ from ambry.client.model import (
     Timeout,
     TransferConfig,
     WritableBuffer,
+    as_range,
     check_type,
 )
-from ambry.client.options import as_range
 from ambry.client.refs import NameRef, Place, Ref, VersionRef
 from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as blob_wire
@@ -128,7 +128,10 @@ class AsyncBlobs(AsyncLifecycles):
         download = BlobDownload(self._place(ref), as_range(range), verify=self._verify)
         async with await self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
-                raise TooLarge(f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
+                raise TooLarge(
+                    f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it",
+                    request_id=reader.request_id,
+                )
             return await reader.read()
 
     async def get_into(
@@ -252,5 +255,6 @@ class AsyncBlobs(AsyncLifecycles):
         if digester.hexdigest() != digest:
             raise ChecksumMismatch(
                 f"two reads of {download.subject} gave different bytes, of the xxh3-128 {digest} and {digester.hexdigest()}; "
-                "do not use them, read it again"
+                "do not use them, read it again",
+                request_id=download.request_id,
             )

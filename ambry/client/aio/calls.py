@@ -130,7 +130,6 @@ class AsyncCalls(ClientBase):
                     download.accept(response.status, response.headers)
             except AmbryError as error:
                 if response is not None:
-                    refusals.note_request(error, response.headers)
                     response.abort(error)
                 if download is not None:
                     if download.goes_by_id(error):

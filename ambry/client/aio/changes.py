@@ -1,5 +1,8 @@
 """Following what changes in a container."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections import deque

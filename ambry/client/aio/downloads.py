@@ -126,7 +126,8 @@ class AsyncDownloads(AsyncBlobs):
                 async with opened as reading:
                     if (reading.info.size, reading.info.checksum) != (info.size, info.checksum):
                         raise ChecksumMismatch(
-                            f"blob {id_in(asked.found)} changed while it was read, which must never be; report this"
+                            f"blob {id_in(asked.found)} changed while it was read, which must never be; report this",
+                            request_id=reading.request_id,
                         )
                     await self._fill(gathering, reading, section.span)
             except BaseException as error:
@@ -157,6 +158,7 @@ class AsyncDownloads(AsyncBlobs):
                     await reader.readinto(view)
                 await blocking(gathering.take, position, buffer, size)
                 position += size
+            gathering.request_id = reader.request_id
 
     async def _section(self, asked: _Asked, wanted: ByteRange) -> AsyncBlobReader:
         whole = None if wanted == ByteRange(0) else wanted

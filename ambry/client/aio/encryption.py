@@ -1,5 +1,8 @@
 """Keys of encryption at rest, for administrators."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from ambry.client.aio.calls import AsyncCalls

@@ -225,9 +225,9 @@ class AsyncFileUploads(AsyncUploads):
                 sending.check()
                 if sending.may_be_there(section):
                     digest = await blocking(section.digest)
-                    own = UploadedPart(part=section.number, size=section.size, checksum=digest)
+                    own = UploadedPart(part=section.number, size=section.section_size, checksum=digest)
                     if sending.is_there(own):
-                        sending.note(section.number, section.size)
+                        sending.note(section.number, section.section_size)
                         return own
                 number = section.number
                 section.pace = put.pace
@@ -248,7 +248,7 @@ class AsyncFileUploads(AsyncUploads):
             raise
         await blocking(check_unchanged, put.file, put.state)
         info = await begun.upload.make(parts, checksum=put.checksum or None, timeout=put.timeout)
-        check_made(info, put.size, parts, put.checksum)
+        check_made(info, put.size, parts, put.checksum, begun.upload.completed)
         return info
 
 

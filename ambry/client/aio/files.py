@@ -1,5 +1,8 @@
 """Blobs as files: reading asks for ranges of one blob, writing makes another one when the file is closed."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import io
@@ -8,14 +11,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from numbers import Integral
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from ambry.checksum import Buffer
 from ambry.client.ahead import FIRST_AHEAD, InOrder, ReadAhead
 from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import FileBase, opening
 from ambry.client.aio.writing import AsyncBlobWriter, AsyncWriting
-from ambry.client.model import BlobInfo, Timeout, check_type
+from ambry.client.model import BlobInfo, SaidOfBlob, Timeout, check_type
 from ambry.client.refs import NameRef, Ref, found_as
 from ambry.durability import Durability
 from ambry.errors import AlreadyExists, InvalidRequest
@@ -44,12 +47,8 @@ class AsyncFiles(AsyncUploads):
         mode: Literal["wb", "xb"],
         *,
         block_size: int = ...,
-        ttl: timedelta | int | None = None,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        filename: str | None = None,
-        durability: Durability | str | None = None,
         timeout: Timeout | None = None,
+        **said: Unpack[SaidOfBlob],
     ) -> AsyncBlobWriter: ...
 
     @opening
@@ -87,9 +86,15 @@ class AsyncFiles(AsyncUploads):
         check_type("block_size", block_size, Integral, "a number of bytes")
         if block_size < 1:
             raise InvalidRequest(f"block_size must be positive, not {block_size}")
+        said: SaidOfBlob = {
+            "ttl": ttl,
+            "content_type": content_type,
+            "metadata": metadata,
+            "filename": filename,
+            "durability": durability,
+        }
         if mode == "rb":
-            said = (ttl, content_type, metadata, filename, durability)
-            if any(each is not None for each in said):
+            if any(each is not None for each in said.values()):
                 raise InvalidRequest(
                     "what is said of a blob (ttl, metadata, ...) is said when it is written, not when it is read"
                 )
@@ -110,13 +115,7 @@ class AsyncFiles(AsyncUploads):
             if_absent=mode == "xb",
             if_match=None,
             timeout=timeout,
-            said={
-                "ttl": ttl,
-                "content_type": content_type,
-                "metadata": metadata,
-                "filename": filename,
-                "durability": durability,
-            },
+            said=said,
         )
         return AsyncBlobWriter(writing, str(target))
 

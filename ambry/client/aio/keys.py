@@ -1,5 +1,8 @@
 """Keys of the API: who may do what, and where."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

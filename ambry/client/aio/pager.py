@@ -1,5 +1,8 @@
 """A list that comes in pages, as it is asked for."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections import deque

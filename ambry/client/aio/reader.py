@@ -13,7 +13,6 @@ from ambry.client.pace import Bandwidth
 from ambry.client.refs import Place
 from ambry.client.retry import Attempts
 from ambry.client.transfer import BlobDownload
-from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -87,6 +86,11 @@ class AsyncBlobReader:
     def remaining(self) -> int:
         """Bytes still to come."""
         return self._download.remaining
+
+    @property
+    def request_id(self) -> str:
+        """Of the request whose answer is read: the server's logs have it. Another one after a connection that broke."""
+        return self._download.request_id
 
     @property
     def closed(self) -> bool:
@@ -191,8 +195,6 @@ class AsyncBlobReader:
 
     def _drop(self, failure: AmbryError | None = None) -> None:
         if self._response is not None:
-            if failure is not None:
-                refusals.note_request(failure, self._response.headers)
             self._response.abort(failure)
             self._response = None
 

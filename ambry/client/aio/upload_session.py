@@ -1,5 +1,8 @@
 """One upload in parts: its parts, and its end."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +21,7 @@ from ambry.client.sending import PartProgress, UploadName
 from ambry.client.sources import Body
 from ambry.client.upload_terms import UploadTerms
 from ambry.client.wire import blobs as blob_wire
+from ambry.client.wire.message import Headers
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
@@ -53,6 +57,8 @@ class AsyncUpload:
         """The id that its blob will have, once it was told."""
         self.said: Mapping[str, str] | None = None
         """The headers that it began with, where they are known here."""
+        self.completed: Headers = {}
+        """Those of the answer that it was completed with."""
         self.naming: UploadName | None = None
         """The name that will point to it."""
         self.terms = UploadTerms()
@@ -167,6 +173,7 @@ class AsyncUpload:
         )
         made = blob_wire.parse_put(replace(request, headers={**request.headers, **said}), headers)
         self.blob = made.id
+        self.completed = headers
         return made
 
     async def abort(self, *, timeout: Timeout | None = None) -> None:

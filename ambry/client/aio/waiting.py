@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -80,7 +80,11 @@ async def blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwarg
 
     Whoever is cancelled here goes on when the call is over: what it uses, such as a file, may be closed then.
     """
-    within = partial(copy_context().run, function, *args, **kwargs)
+    context = copy_context()
+
+    def within() -> T:
+        return context.run(function, *args, **kwargs)
+
     call = asyncio.get_running_loop().run_in_executor(None, within)
     try:
         return await asyncio.shield(call)

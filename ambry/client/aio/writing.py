@@ -6,13 +6,13 @@ import io
 import warnings
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ambry.checksum import Buffer
 from ambry.client.aio.upload_session import AsyncUpload
 from ambry.client.aio.uploads import AsyncUploads
 from ambry.client.aio.waiting import FileBase
-from ambry.client.model import BlobInfo, Timeout, UploadedPart
+from ambry.client.model import BlobInfo, SaidOfBlob, Timeout, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
 from ambry.client.unwinding import PublishedOnClose
@@ -35,13 +35,15 @@ class AsyncWriting:
         if_absent: bool,
         if_match: str | None,
         timeout: Timeout | None,
-        said: dict[str, Any],
+        said: SaidOfBlob,
     ) -> None:
         """`said` is what is said of the blob, as `start_upload` takes it."""
         self._client = client
         self._target = target
         self._timeout = timeout
-        self._said = {"if_absent": if_absent, "if_match": if_match, **said}
+        self._if_absent = if_absent
+        self._if_match = if_match
+        self._said = said
         self._upload: AsyncUpload | None = None
         self._parts: list[UploadedPart] = []
         self._rest: bytes | None = None
@@ -55,7 +57,13 @@ class AsyncWriting:
         self.check()
         try:
             if self._upload is None:
-                self._upload = await self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
+                self._upload = await self._client.start_upload(
+                    name=self._target,
+                    if_absent=self._if_absent,
+                    if_match=self._if_match,
+                    timeout=self._timeout,
+                    **self._said,
+                )
             self._parts.append(await self._upload.write_part(len(self._parts) + 1, data))
         except BaseException as error:
             self._failure = error
@@ -82,7 +90,14 @@ class AsyncWriting:
         if self._upload is not None:
             info = await self._upload.complete(self._parts)
         elif self._rest is not None:
-            info = await self._client.put(self._rest, name=self._target, timeout=self._timeout, **self._said)
+            info = await self._client.put(
+                self._rest,
+                name=self._target,
+                if_absent=self._if_absent,
+                if_match=self._if_match,
+                timeout=self._timeout,
+                **self._said,
+            )
         self._upload = self._rest = None
         return info
 

@@ -8,8 +8,7 @@ from datetime import timedelta
 from numbers import Integral
 
 from ambry.client import wire
-from ambry.client.model import BatchResult, ByteRange, Timeout, check_type
-from ambry.client.options import as_range
+from ambry.client.model import BatchResult, ByteRange, Timeout, as_range, check_type
 from ambry.client.refs import NameRef, PinnedName, Ref
 from ambry.client.retry import Attempts
 from ambry.client.sources import open_body

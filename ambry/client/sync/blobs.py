@@ -18,9 +18,9 @@ from ambry.client.model import (
     Timeout,
     TransferConfig,
     WritableBuffer,
+    as_range,
     check_type,
 )
-from ambry.client.options import as_range
 from ambry.client.refs import NameRef, Place, Ref, VersionRef
 from ambry.client.sync.lifecycles import SyncLifecycles
 from ambry.client.sync.reader import BlobReader
@@ -127,7 +127,10 @@ class SyncBlobs(SyncLifecycles):
         download = BlobDownload(self._place(ref), as_range(range), verify=self._verify)
         with self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
-                raise TooLarge(f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it")
+                raise TooLarge(
+                    f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it",
+                    request_id=reader.request_id,
+                )
             return reader.read()
 
     def get_into(self, ref: Ref, buffer: WritableBuffer, *, offset: int = 0, timeout: Timeout | None = None) -> int:
@@ -247,5 +250,6 @@ class SyncBlobs(SyncLifecycles):
         if digester.hexdigest() != digest:
             raise ChecksumMismatch(
                 f"two reads of {download.subject} gave different bytes, of the xxh3-128 {digest} and {digester.hexdigest()}; "
-                "do not use them, read it again"
+                "do not use them, read it again",
+                request_id=download.request_id,
             )

@@ -1,6 +1,9 @@
 # Generated from ambry/client/aio/changes.py by `make sync-client`; change that file, not this one.
 """Following what changes in a container."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections import deque

@@ -127,7 +127,8 @@ class SyncDownloads(SyncBlobs):
                 with opened as reading:
                     if (reading.info.size, reading.info.checksum) != (info.size, info.checksum):
                         raise ChecksumMismatch(
-                            f"blob {id_in(asked.found)} changed while it was read, which must never be; report this"
+                            f"blob {id_in(asked.found)} changed while it was read, which must never be; report this",
+                            request_id=reading.request_id,
                         )
                     self._fill(gathering, reading, section.span)
             except BaseException as error:
@@ -158,6 +159,7 @@ class SyncDownloads(SyncBlobs):
                     reader.readinto(view)
                 blocking(gathering.take, position, buffer, size)
                 position += size
+            gathering.request_id = reader.request_id
 
     def _section(self, asked: _Asked, wanted: ByteRange) -> BlobReader:
         whole = None if wanted == ByteRange(0) else wanted

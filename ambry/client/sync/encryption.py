@@ -1,6 +1,9 @@
 # Generated from ambry/client/aio/encryption.py by `make sync-client`; change that file, not this one.
 """Keys of encryption at rest, for administrators."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from ambry.client.encryption import ContainerKeysInfo, ProviderInfo, RewrapResult

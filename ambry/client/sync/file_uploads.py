@@ -224,9 +224,9 @@ class SyncFileUploads(SyncUploads):
                 sending.check()
                 if sending.may_be_there(section):
                     digest = blocking(section.digest)
-                    own = UploadedPart(part=section.number, size=section.size, checksum=digest)
+                    own = UploadedPart(part=section.number, size=section.section_size, checksum=digest)
                     if sending.is_there(own):
-                        sending.note(section.number, section.size)
+                        sending.note(section.number, section.section_size)
                         return own
                 number = section.number
                 section.pace = put.pace
@@ -245,7 +245,7 @@ class SyncFileUploads(SyncUploads):
             raise
         blocking(check_unchanged, put.file, put.state)
         info = begun.upload.make(parts, checksum=put.checksum or None, timeout=put.timeout)
-        check_made(info, put.size, parts, put.checksum)
+        check_made(info, put.size, parts, put.checksum, begun.upload.completed)
         return info
 
 

@@ -1,6 +1,9 @@
 # Generated from ambry/client/aio/keys.py by `make sync-client`; change that file, not this one.
 """Keys of the API: who may do what, and where."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,6 +1,9 @@
 # Generated from ambry/client/aio/pager.py by `make sync-client`; change that file, not this one.
 """A list that comes in pages, as it is asked for."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections import deque

@@ -14,7 +14,6 @@ from ambry.client.retry import Attempts
 from ambry.client.sync.transport import SyncResponse
 from ambry.client.sync.waiting import Sleep
 from ambry.client.transfer import BlobDownload
-from ambry.client.wire import refusals
 from ambry.errors import AmbryError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -77,6 +76,11 @@ class BlobReader(io.BufferedIOBase):
     def info(self) -> BlobInfo:
         """What is read."""
         return self._download.info
+
+    @property
+    def request_id(self) -> str:
+        """Of the request whose answer is read: the server's logs have it. Another one after a connection that broke."""
+        return self._download.request_id
 
     @property
     def remaining(self) -> int:
@@ -201,8 +205,6 @@ class BlobReader(io.BufferedIOBase):
 
     def _drop(self, failure: AmbryError | None = None) -> None:
         if self._response is not None:
-            if failure is not None:
-                refusals.note_request(failure, self._response.headers)
             self._response.abort(failure)
             self._response = None
 

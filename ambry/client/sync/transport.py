@@ -111,7 +111,8 @@ class SyncResponse:
             self.finish()
 
     def abort(self, error: BaseException | None = None) -> None:
-        """Drop the connection; whatever is still on it is not wanted. `error` is why, for hooks."""
+        """Drop the connection; what is still on it is not wanted. `error` is why, for hooks, and gets the request's id."""
+        refusals.note_request(error, self.headers)
         self._connection.close()
         if self._watch is not None:
             self._watch.ended(error)

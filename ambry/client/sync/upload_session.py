@@ -1,6 +1,9 @@
 # Generated from ambry/client/aio/upload_session.py by `make sync-client`; change that file, not this one.
 """One upload in parts: its parts, and its end."""
 
+# A part of the client, which calls what users do not.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +22,7 @@ from ambry.client.sending import PartProgress, UploadName
 from ambry.client.sources import Body
 from ambry.client.upload_terms import UploadTerms
 from ambry.client.wire import blobs as blob_wire
+from ambry.client.wire.message import Headers
 from ambry.errors import AmbryError
 from ambry.ids import BlobId
 
@@ -54,6 +58,8 @@ class Upload:
         """The id that its blob will have, once it was told."""
         self.said: Mapping[str, str] | None = None
         """The headers that it began with, where they are known here."""
+        self.completed: Headers = {}
+        """Those of the answer that it was completed with."""
         self.naming: UploadName | None = None
         """The name that will point to it."""
         self.terms = UploadTerms()
@@ -166,6 +172,7 @@ class Upload:
         )
         made = blob_wire.parse_put(replace(request, headers={**request.headers, **said}), headers)
         self.blob = made.id
+        self.completed = headers
         return made
 
     def abort(self, *, timeout: Timeout | None = None) -> None:

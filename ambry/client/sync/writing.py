@@ -7,10 +7,10 @@ import io
 import warnings
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ambry.checksum import Buffer
-from ambry.client.model import BlobInfo, Timeout, UploadedPart
+from ambry.client.model import BlobInfo, SaidOfBlob, Timeout, UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.sections import PART_BYTES_MIN
 from ambry.client.sync.upload_session import Upload
@@ -36,13 +36,15 @@ class SyncWriting:
         if_absent: bool,
         if_match: str | None,
         timeout: Timeout | None,
-        said: dict[str, Any],
+        said: SaidOfBlob,
     ) -> None:
         """`said` is what is said of the blob, as `start_upload` takes it."""
         self._client = client
         self._target = target
         self._timeout = timeout
-        self._said = {"if_absent": if_absent, "if_match": if_match, **said}
+        self._if_absent = if_absent
+        self._if_match = if_match
+        self._said = said
         self._upload: Upload | None = None
         self._parts: list[UploadedPart] = []
         self._rest: bytes | None = None
@@ -56,7 +58,13 @@ class SyncWriting:
         self.check()
         try:
             if self._upload is None:
-                self._upload = self._client.start_upload(name=self._target, timeout=self._timeout, **self._said)
+                self._upload = self._client.start_upload(
+                    name=self._target,
+                    if_absent=self._if_absent,
+                    if_match=self._if_match,
+                    timeout=self._timeout,
+                    **self._said,
+                )
             self._parts.append(self._upload.write_part(len(self._parts) + 1, data))
         except BaseException as error:
             self._failure = error
@@ -83,7 +91,14 @@ class SyncWriting:
         if self._upload is not None:
             info = self._upload.complete(self._parts)
         elif self._rest is not None:
-            info = self._client.put(self._rest, name=self._target, timeout=self._timeout, **self._said)
+            info = self._client.put(
+                self._rest,
+                name=self._target,
+                if_absent=self._if_absent,
+                if_match=self._if_match,
+                timeout=self._timeout,
+                **self._said,
+            )
         self._upload = self._rest = None
         return info
 

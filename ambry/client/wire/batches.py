@@ -113,15 +113,14 @@ def list_requests(
     items: list[bytes] = []
     held = first = 0
     for number, place in enumerate(places):
-        item: Any = str(place)
+        item: dict[str, object] = {"id": str(place)}
         if isinstance(place, NameRef):
             item = {"name": f"{place.account}/{place.container}/{place.name}"}
             if name == "delete" and isinstance(place, PinnedName):
                 item["id"] = str(place.blob)  # and no other that was put there since
         if ranges is not None:
-            said = item if isinstance(item, dict) else {"id": item}
-            item = {**said, "ranges": [each.header().removeprefix(_RANGE) for each in ranges[number]]}
-        raw = msgspec.json.encode(item)
+            item["ranges"] = [each.header().removeprefix(_RANGE) for each in ranges[number]]
+        raw = msgspec.json.encode(item if len(item) > 1 or "name" in item else item["id"])
         if some and (len(some) == ITEMS_MAX or held + len(raw) + 1 > BODY_MAX):
             yield _list_request(name, some, items, None if ranges is None else ranges[first:number])
             some, items, held, first = [], [], 0, number
@@ -191,7 +190,7 @@ class PartReader:
         """Raises ProtocolViolation, TooLarge."""
         try:
             for frame in self._frames.feed(data):
-                self._take(frame)
+                self._take(frame, headers)
         except TooLarge as cause:
             if not self.batch.with_bytes or self.batch.ranges is not None:
                 raise violation(headers, f"a part of a batch is more than what was asked for: {cause}") from cause
@@ -203,7 +202,7 @@ class PartReader:
         except (InvalidRequest, ValueError, LookupError) as cause:
             raise violation(headers, f"a part of a batch cannot be read: {cause}") from cause
 
-    def _take(self, frame: frames.ApiFrame) -> None:
+    def _take(self, frame: frames.ApiFrame, answer: Headers) -> None:
         headers = frame.headers
         index, status = int(headers[names.BATCH_INDEX]), int(headers[names.BATCH_STATUS])
         place = (index, int(headers.get(names.BATCH_RANGE, 0)))
@@ -218,10 +217,12 @@ class PartReader:
             error = refusals.error_of(
                 self.endpoint, self.batch.request, status, headers, frame.body, now_ms=self.now_ms
             )
+            refusals.note_request(error, answer)
             self.found[place] = BatchResult(id=blob if isinstance(blob, BlobId) else None, error=error)
             return
         info = blobs.parse_info(blob, headers)
         wrong = self._judged(place, status, info, frame) if self.batch.with_bytes else None
+        refusals.note_request(wrong, answer)
         self.found[place] = (
             BatchResult(id=info.id, info=info, data=frame.body)
             if wrong is None
@@ -286,9 +287,13 @@ def parse_items(endpoint: str, batch: BatchRequest, headers: Headers, body: byte
         if [item["index"] for item in items] != list(range(len(items))):
             raise ValueError("its items are not in the order of the request")
         durability = headers.get(names.DURABILITY, "").lower()
-        return [_parse_item(endpoint, batch, item, durability, now_ms) for item in items]
+        found = [_parse_item(endpoint, batch, item, durability, now_ms) for item in items]
     except UNREADABLE as cause:
         raise PeerConnectionLost(f"the answer to a batch cannot be read: {cause}") from cause
+    for each in found:
+        if each.error is not None:
+            refusals.note_request(each.error, headers)
+    return found
 
 
 def _parse_item(
@@ -306,9 +311,9 @@ def _parse_item(
         return BatchResult(id=known, error=error)
     if isinstance(subject, NameRef):
         return BatchResult(id=None)
-    blob = known or BlobId.parse(item["id"])
-    if known is not None:
-        return BatchResult(id=blob)
+    if isinstance(subject, BlobId):
+        return BatchResult(id=subject)
+    blob = BlobId.parse(item["id"])
     checksum = digest(subject).hex()
     if item["size"] != len(subject) or item["digest"] != checksum:
         return BatchResult(id=blob, error=ChecksumMismatch(f"blob {blob} was acknowledged with other bytes; delete it"))

@@ -34,7 +34,7 @@ _object = msgspec.json.Decoder(dict[str, Any]).decode
 def save_request(place: VersionRef, schema: str | None, change: DatasetChange) -> tuple[ApiRequest, bytes]:
     """Make one of a schema, or, without, change what holds for it. Raises InvalidRequest, TypeError."""
     fields: dict[str, Any] = _identity(place)
-    headers = {}
+    headers: dict[str, str] = {}
     if schema is None:
         headers[names.DATASET_UPDATE] = "true"
     else:

@@ -117,7 +117,7 @@ def parse_nothing(headers: Headers, body: bytes) -> None:
     return None
 
 
-def expires_ms(expires: Expiry, now_ms: int) -> int | None:
+def expires_ms(expires: object, now_ms: int) -> int | None:
     """Milliseconds since 1970. Raises TypeError."""
     if expires is None:
         return None
@@ -167,7 +167,7 @@ def _limits(limits: KeyLimits) -> Any:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _checked(id: str) -> str:
+def _checked(id: object) -> str:
     if not isinstance(id, str):
         raise TypeError(f"a key is named by its id, and not by {repr(id)[:60]}")
     if id != SELF and not is_key_id(id):

@@ -165,7 +165,12 @@ def not_in_time(endpoint: str) -> RequestTimeout:
 
 
 def not_http(endpoint: str, cause: Exception) -> ProtocolViolation:
-    return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({type(cause).__name__}: {cause})")
+    """What came in place of HTTP is not shown: it may be the bytes of a blob."""
+    told = type(cause).__name__
+    if not hasattr(cause, "line"):  # http.client's BadStatusLine says nothing but what came.
+        reason = str(getattr(cause, "message", None) or cause).partition("\n")[0].rstrip(":")
+        told = f"{told}: {reason[:100]}"
+    return ProtocolViolation(f"{endpoint} does not speak HTTP as expected ({told})")
 
 
 def broken(endpoint: str, cause: Exception) -> PeerConnectionLost:
@@ -199,9 +204,10 @@ def foreign(endpoint: str, request: ApiRequest, status: int, request_id: str = "
     )
 
 
-def note_request(error: AmbryError, headers: Headers) -> None:
+def note_request(error: BaseException | None, headers: Headers) -> None:
     """Give an error of ours the id of the request whose answer it is about, by which the server's logs tell more."""
-    error.request_id = error.request_id or headers.get(names.REQUEST_ID, "")
+    if isinstance(error, AmbryError):
+        error.request_id = error.request_id or headers.get(names.REQUEST_ID, "")
 
 
 def retry_after(headers: Headers, now_ms: int) -> float | None:
@@ -222,8 +228,7 @@ def error_of(
         import msgspec
 
         with suppress(msgspec.DecodeError):
-            said_in_body = msgspec.json.decode(body)
-            problem = said_in_body if isinstance(said_in_body, dict) else {}
+            problem = msgspec.json.decode(body, type=dict[str, Any])
     code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)

@@ -11,7 +11,7 @@ from ambry.client.model import UploadedPart
 from ambry.client.refs import NameRef
 from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.client.wire.names import container_headers
-from ambry.errors import InvalidBlobId, InvalidRequest
+from ambry.errors import ChecksumMismatch, InvalidBlobId, InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names, values
 from ambry.rest.text import percent_encoded
@@ -111,13 +111,19 @@ def parse_id(text: Any) -> str:
     return text.lower()
 
 
-def acknowledged(headers: Headers) -> str:
-    """The digest of a part that was stored. Raises ProtocolViolation."""
+def check_acknowledged(headers: Headers, number: int, digest: str) -> None:
+    """Raises ChecksumMismatch for a part that was stored with another digest than it was sent with, ProtocolViolation without
+    one."""
     written = headers.get(names.DIGEST, "")
     try:
-        return values.digest(written).hex()
+        found = values.digest(written).hex()
     except InvalidRequest as cause:
         raise violation(headers, f"a part was acknowledged with the {names.DIGEST} {written!r}") from cause
+    if found != digest:
+        raise ChecksumMismatch(
+            f"part {number} was sent with the xxh3-128 {digest} and acknowledged with {found}; send it again",
+            request_id=headers.get(names.REQUEST_ID, ""),
+        )
 
 
 _session = msgspec.json.Decoder(SessionAnswer)

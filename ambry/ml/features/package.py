@@ -17,6 +17,7 @@ import zlib
 from urllib.parse import quote, unquote
 
 from ambry.errors import InvalidRequest
+from ambry.ml.features.definitions import Definitions
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions, with_vocabularies
 from ambry.ml.features.vocabulary import format_vocabulary
@@ -55,7 +56,7 @@ def digest(metadata: FeatureMetadata) -> str:
 def unpack(packed: bytes) -> FeatureMetadata:
     """Raises InvalidRequest for what is no package."""
     texts = _texts(packed)
-    found = []
+    found: list[Definitions] = []
     for name in sorted(texts):
         place, _, file = name.partition("/")
         if file != DEFINITIONS_FILE:

@@ -113,7 +113,7 @@ class _Parser:
         self._file = file
         self._at = 0
         self._line = 1
-        self._line_start = 0
+        self._line_start: int = 0
         self._rows: dict[str, TextRows] = {}
         self._rows_of: str | None = None
 

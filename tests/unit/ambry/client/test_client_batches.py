@@ -106,8 +106,10 @@ def test_an_answer_that_is_cut_off_is_no_answer() -> None:
 
 def test_bytes_that_are_not_those_of_their_digest_are_not_given_out() -> None:
     found = reader(blob(1))
-    found.feed(part(0, b"abc", 200, {names.DIGEST: digest(b"abd").hex()}), HEADERS)
-    assert isinstance(found.found[0, 0].error, ChecksumMismatch) and found.found[0, 0].data == b""
+    found.feed(part(0, b"abc", 200, {names.DIGEST: digest(b"abd").hex()}), {**HEADERS, names.REQUEST_ID: "r-1"})
+    error = found.found[0, 0].error
+    assert isinstance(error, ChecksumMismatch) and found.found[0, 0].data == b""
+    assert error.request_id == "r-1"
 
 
 @pytest.mark.parametrize(
@@ -162,12 +164,13 @@ def test_items_of_a_put_are_held_against_what_was_sent() -> None:
 
     full = {"index": 2, "status": 507, "code": "InsufficientStorage", "detail": "no room"}
     body = msgspec.json.encode({"items": [item(0, b"a"), item(1, b"x"), full]})
-    told = {**HEADERS, "x-ambry-durability": "disk"}
+    told = {**HEADERS, "x-ambry-durability": "disk", names.REQUEST_ID: "r-2"}
     one, two, three = wire.parse_items("http://f", batch, told, body, now_ms=0)
     assert one.ok and one.info is not None and one.info.checksum == digest(b"a").hex()
     assert one.info.durability == "disk"
     assert isinstance(two.error, ChecksumMismatch) and two.id == blob(1)
     assert isinstance(three.error, InsufficientStorage) and three.id is None
+    assert two.error.request_id == three.error.request_id == "r-2"
     for bad in (body[:-1], b"{}", b'{"items": [1, 2, 3]}', b'{"items": []}', b"\xff"):
         with pytest.raises(PeerConnectionLost):
             wire.parse_items("http://f", batch, HEADERS, bad, now_ms=0)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,33 @@ def test_the_program_that_is_checked_runs(tmp_path: Path) -> None:
         asyncio.run(awaiting(url))
 
 
+def test_pyright_is_told_to_be_strict_and_no_file_turns_that_off() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pyright"]
+    assert told["typeCheckingMode"] == "strict" and told["include"] == ["ambry"]
+    assert told["exclude"] == ["ambry/ml", "ambry/network", "ambry/protocol", "ambry/service"]
+    lines = [
+        (path.relative_to(ROOT).as_posix(), line)
+        for path in (ROOT / "ambry").rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if "pyright: " in line
+    ]
+    assert all("ignore[" in line or line == "# pyright: reportPrivateUsage=false" for _, line in lines), lines
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not PYRIGHT.exists(), reason="basedpyright is not installed; `make libraries` does it")
+@pytest.mark.skipif(not PYRIGHT.exists(), reason="basedpyright is not installed; `make pyright` does it")
+def test_pyright_finds_nothing_in_what_users_import() -> None:
+    command = [PYRIGHT, "--project", ROOT / "pyproject.toml", "--pythonpath", sys.executable, "--outputjson"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, timeout=900)
+    told = json.loads(done.stdout)
+    assert told["summary"]["filesAnalyzed"] > 150, done.stdout
+    assert [
+        (each["file"], each["range"]["start"]["line"] + 1, each["message"]) for each in told["generalDiagnostics"]
+    ] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PYRIGHT.exists(), reason="basedpyright is not installed; `make pyright` does it")
 def test_pyright_finds_nothing_in_a_program_of_a_user(tmp_path: Path) -> None:
     settings = {
         "include": [typed_user.__file__],

@@ -17,12 +17,14 @@ from ambry import (
     ProtocolViolation,
     RetryPolicy,
     Timeout,
+    TooLarge,
     Unavailable,
 )
+from ambry.client.wire import uploads
 from ambry.rest import frames
 from tests.support.content import content
 from tests.support.reads import BATCHES, READS, WHOLE, reads_of
-from tests.support.scripted_frontend import DATA, Answer, Asked, Bend, ScriptedFrontend
+from tests.support.scripted_frontend import BLOB, DATA, Answer, Asked, Bend, ScriptedFrontend
 from tests.support.stub_frontend import hexdigest
 from tests.support.twins import Twins
 
@@ -165,8 +167,27 @@ def test_an_answer_that_is_not_true_is_told_and_nothing_of_it_is_kept(
         with pytest.raises(UNTRUE[lie]) as caught:
             assert read(client, tmp_path / name), name
         assert str(caught.value) != "", name
+        if "does not speak HTTP" not in str(caught.value):
+            assert caught.value.request_id == "scripted", name
+        assert "\\x" not in str(caught.value), "bytes of a blob are in a message"
         server.bend = true
         assert read(client, tmp_path / name), name
+
+
+def test_what_is_wrong_with_an_answer_names_its_request(server: ScriptedFrontend, twins: Twins) -> None:
+    """A cut list, a part that was stored as another one and a blob that is too large were told without it."""
+    client = twins.connect(server.url, retry=NEVER, timeout=PATIENT)
+    server.bend = lambda asked, answer: answer.cut(len(answer.raw) - 1, "close")
+    with pytest.raises(PeerConnectionLost, match=r"broke .* \(request scripted\)"):
+        list(client.list("a/"))
+    server.bend = true
+    with pytest.raises(TooLarge, match=r"\(request scripted\)"):
+        client.get_bytes(BLOB, max_size=SIZE - 1)
+    reader = client.get(BLOB)
+    assert reader.request_id == "scripted"
+    reader.close()
+    with pytest.raises(ChecksumMismatch, match=r"part 3 was sent .* send it again \(request r-3\)"):
+        uploads.check_acknowledged({"x-ambry-digest": "ab" * 16, "x-ambry-request-id": "r-3"}, 3, "cd" * 16)
 
 
 # --- batches ---

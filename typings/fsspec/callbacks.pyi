@@ -1,0 +1,6 @@
+class Callback:
+    size: int | None
+    def set_size(self, size: int) -> None: ...
+    def absolute_update(self, value: int) -> None: ...
+
+DEFAULT_CALLBACK: Callback
