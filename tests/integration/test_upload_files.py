@@ -188,7 +188,9 @@ def test_a_large_file_goes_on_where_it_stopped_and_only_as_the_blob_that_was_mea
             progress=lambda done, _: seen.append(done),
         )
         assert (info.id, info.size, info.filename) == (upload.blob, len(BODY), "big.bin")
-        assert told == [(there, len(BODY))] and MIB <= there < len(BODY)
+        [(resumed, total)] = told
+        # A part that was under way when it broke off may have arrived since.
+        assert total == len(BODY) and MIB <= there <= resumed < len(BODY)
         assert seen == sorted(seen) and seen[-1] == len(BODY)
         assert client.get_bytes(info.id) == BODY
         assert not state_path(file).exists()

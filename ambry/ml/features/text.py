@@ -81,7 +81,7 @@ class TextRows:
 
     file: str
     place: TextPlace
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list[str])
     """From the line of `place` on; empty where no row stands."""
 
 
