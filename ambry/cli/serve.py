@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -60,6 +59,8 @@ def serve(
     curl -s localhost:8080/v2/models/fraud/infer -d '{"inputs": [
       {"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [0.5, 1.5]}]}'
     """
+    import asyncio
+
     from ambry.ml.places import dataset_text, version_of
 
     wanted = version_of(place)
@@ -97,6 +98,8 @@ def _experiment(client: AmbryClient, document: str) -> Experiment | None:
 
 async def _run(app: Any, host: str, port: int, name: str, quiet: bool) -> None:
     """Until SIGINT or SIGTERM. Raises OSError where the port is taken."""
+    import asyncio
+
     from aiohttp import web
 
     ended = asyncio.Event()
