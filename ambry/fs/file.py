@@ -70,7 +70,8 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
             self._details = details
             size = details["size"]
         self._writing: SyncWriting | None = None
-        seen = {} if details is None or self._client._verify == "never" else details
+        is_compared = self._client._verify != "never"  # pyright: ignore[reportPrivateUsage]
+        seen: Mapping[str, Any] = details if details is not None and is_compared else {}
         self._timeout: Timeout | None = said.get("timeout")
         self._order = InOrder(seen.get("size", 0), seen.get("checksum", ""), seen.get("ETag", ""))
         self._if_match: str | None = None

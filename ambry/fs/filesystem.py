@@ -170,9 +170,17 @@ class AmbryFileSystem(Listing):
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **said: Any) -> None:
         self.client.put(value, name=self.name_of(path), if_absent=mode == "create", **said)
 
-    def put(self, lpath: Any, rpath: Any, recursive: bool = False, **how: Any) -> None:
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Callback = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **how: Any,
+    ) -> None:
         """Store files, or with `recursive` folders, without what downloads and uploads keep there to go on from."""
-        super().put(lpath, rpath, recursive=recursive, of_folder=recursive, **how)
+        super().put(lpath, rpath, recursive, callback, maxdepth, of_folder=recursive, **how)
 
     def put_file(
         self,

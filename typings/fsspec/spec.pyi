@@ -32,6 +32,15 @@ class AbstractFileSystem:
         outfile: BinaryIO | None = None,
         **kwargs: Any,
     ) -> None: ...
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Callback = ...,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None: ...
 
 class AbstractBufferedFile(io.IOBase):
     path: str
