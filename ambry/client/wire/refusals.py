@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from ambry.client.wire.message import ApiRequest, Headers, parse_time
 from ambry.errors import (
@@ -228,7 +228,8 @@ def error_of(
         import msgspec
 
         with suppress(msgspec.DecodeError):
-            problem = msgspec.json.decode(body, type=dict[str, Any])
+            said_in_body: object = msgspec.json.decode(body)
+            problem = cast(dict[str, Any], said_in_body) if isinstance(said_in_body, dict) else {}
     code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
     request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
     cls = error_class(code)
