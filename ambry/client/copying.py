@@ -72,7 +72,7 @@ def copy_blob(
             start = (number - 1) * part_size
             try:
                 moving.check()
-                with reading._memory.hold(min(part_size, info.size - start)):
+                with reading._memory.hold(min(part_size, info.size - start)):  # pyright: ignore[reportPrivateUsage]
                     piece = reading.get_bytes(blob, range=(start, min(start + part_size, info.size)))
                     return upload.write_part(number, piece)
             except BaseException as error:
