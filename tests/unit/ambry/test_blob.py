@@ -88,6 +88,7 @@ def test_what_was_not_said_about_a_blob_takes_no_bytes_and_is_read_as_ever() -> 
         "chunk_index": 0,
         "keep_s": 0,
         "parts": 0,
+        "bound_until_ms": 0,
     }
 
 
