@@ -905,6 +905,13 @@ COVERED_BY = {
         )
     },
     **{
+        f"ambry/{path}.py": (
+            "tests/integration/test_vocab_suggestions.py",
+            "trained, published and asked by the command",
+        )
+        for path in ("cli/relations", "ml/vocab/encoder", "ml/vocab/suggestions")
+    },
+    **{
         f"ambry/ml/features/{name}.py": (f"tests/unit/ambry/ml/features/test_features_{test}.py", why)
         for name, test, why in (
             ("compatibility", "publishing", "what may be published is what it decides"),

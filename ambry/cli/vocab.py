@@ -12,6 +12,7 @@ import click
 from ambry.cli.aliases import somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.output import show_fields, show_rows, tell_done, when
+from ambry.cli.relations import ls_relations, relate, suggest, train
 
 if TYPE_CHECKING:
     from ambry.ml.vocab.proposals import ReviewedProposal
@@ -45,6 +46,10 @@ def vocab() -> None:
     ambry vocab review features 5c0f7d2a91be
     ambry vocab accept features 5c0f7d2a91be --why 'seen in the logs'
     """
+
+
+for each in (relate, ls_relations, train, suggest):
+    vocab.add_command(each)
 
 
 @vocab.command()

@@ -1,0 +1,23 @@
+"""What was written with a newer vocabulary, for a model that was made with an older one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ambry.errors import InvalidRequest
+from ambry.ml.features.vocabulary import OUT_OF_VOCAB_ID, Vocabulary
+
+
+def as_older(vocabulary: Vocabulary, ids: npt.ArrayLike) -> npt.NDArray[Any]:
+    """The ids that `vocabulary` has as they are, all others as 0, in the shape and type that they came in.
+
+    Raises InvalidRequest for what are no whole numbers.
+    """
+    given = np.asarray(ids)
+    if not np.issubdtype(given.dtype, np.integer):
+        raise InvalidRequest(f"ids are whole numbers, and not {given.dtype}")
+    known = np.asarray(vocabulary.ids, dtype=np.int64)
+    return np.where(np.isin(given, known), given, OUT_OF_VOCAB_ID).astype(given.dtype)

@@ -1,0 +1,131 @@
+"""Relations between titles as versions of a dataset, which anything reads that reads Arrow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import polars
+import pytest
+
+from ambry import AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.client.refs import VersionRef
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.publishing import publish
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.vocab.relations import TitleRelation, add_relations, relations_of
+from tests.support.named_frontend import named_frontend
+
+_numbers = count()
+TEXT = """\
+a: {valType: INT, dims: [titles-1-0]}
+titles: {type: categorical : {idMappingFile: "titles.csv"}}
+// (titles.csv)
+0, OUT_OF_VOCAB
+1, Software Engineer
+2, Nurse
+"""
+SWE = TitleRelation("swe", "Software Engineer")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
+        yield running
+
+
+@pytest.fixture
+def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path))
+    with AmbryClient([url]) as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    return f"relations-{next(_numbers)}"
+
+
+def test_edges_are_added_version_by_version_and_the_later_weight_counts(client: AmbryClient, name: str) -> None:
+    first = add_relations(client, name, [TitleRelation("RN", "Nurse", weight=0.5), SWE])
+    assert (str(first), first.edges) == (f"{name}@1", (TitleRelation("RN", "Nurse", weight=0.5), SWE))
+    related = TitleRelation("Nurse", "Midwife", "related", 0.25)
+    second = add_relations(client, name, [TitleRelation("RN", "Nurse"), related])
+    assert relations_of(client, name) == second and second.place.version == "2"
+    assert second.edges == (related, TitleRelation("RN", "Nurse"), SWE)
+    assert (second.pairs(), second.pairs("related")) == (
+        [("RN", "Nurse"), ("swe", "Software Engineer")],
+        [("Nurse", "Midwife")],
+    )
+    assert relations_of(client, f"{name}@1") == first
+    assert add_relations(client, name, [SWE]) == second
+
+
+def test_polars_reads_the_file_as_it_is(client: AmbryClient, name: str) -> None:
+    add_relations(client, name, [TitleRelation("größer", "Nurse", weight=0.5), SWE])
+    table = polars.read_ipc(client.get_bytes(VersionRef(name)))
+    assert table.rows(named=True) == [
+        {"from": "größer", "to": "Nurse", "relation": "alias", "weight": 0.5},
+        {"from": "swe", "to": "Software Engineer", "relation": "alias", "weight": 1.0},
+    ]
+
+
+def test_those_who_add_at_once_lose_nothing(client: AmbryClient, url: str, name: str) -> None:
+    start = threading.Barrier(4)
+
+    def add(number: int) -> None:
+        with AmbryClient([url]) as own:
+            start.wait()
+            add_relations(own, name, [TitleRelation(f"nurse {number}", "Nurse")])
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [edge.source for edge in relations_of(client, name).edges] == [f"nurse {number}" for number in range(4)]
+    assert [entry.version for entry in client.versions(name)] == ["1", "2", "3", "4"]
+
+
+def test_targets_are_titles_of_the_vocabulary(client: AmbryClient, name: str) -> None:
+    publish(client, f"{name}-features", FeatureMetadata.of([parse_definitions(TEXT, "jobs")]))
+    add_relations(client, name, [SWE], definitions=f"{name}-features", dimension="titles")
+    with pytest.raises(InvalidRequest, match="the vocabulary does not have 'Pilot'; propose it"):
+        add_relations(
+            client,
+            name,
+            [TitleRelation("captain", "Pilot")],
+            definitions=f"{name}-features",
+            dimension="jobs/titles-1-0",
+        )
+    assert relations_of(client, name).edges == (SWE,)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "relation", "weight"),
+    [
+        ("", "Nurse", "alias", 1.0),
+        ("RN", " Nurse", "alias", 1.0),
+        ("RN", "Nurse", "", 1.0),
+        ("a\nb", "Nurse", "alias", 1.0),
+        ("RN", "Nurse", "alias", 0.0),
+        ("RN", "Nurse", "alias", float("nan")),
+        ("RN", "Nurse", "alias", float("inf")),
+    ],
+)
+def test_what_is_no_relation_is_refused(source: str, target: str, relation: str, weight: float) -> None:
+    with pytest.raises(InvalidRequest):
+        TitleRelation(source, target, relation, weight)
+
+
+def test_what_are_no_relations_is_told(client: AmbryClient, name: str) -> None:
+    with pytest.raises(BlobNotFound):
+        relations_of(client, name)
+    client.create_dataset(name)
+    with pytest.raises(InvalidRequest, match="MONOTONIC"):
+        add_relations(client, name, [SWE])
+    client.put_version(name, b"not Arrow", "1.0.0")
+    with pytest.raises(DataCorrupt, match="are no relations"):
+        relations_of(client, name)
