@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md") if path.name != "README.md")
 HEAVY = ("dask", "mlflow", "torch", "zarr")
 """Libraries that `make libraries` installs; their blocks run in the slow tests."""
-HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "vocabulary.md")
+HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "suggestions.md")
 
 
 @dataclass(frozen=True, slots=True)
