@@ -163,21 +163,21 @@ def test_the_command_trains_suggests_and_relates(
     assert trained == "1.0.0\n"
     rows = [
         json.loads(line)
-        for line in said("vocab", "suggest", name, "programming developer", "-n", "2", "--json").splitlines()
+        for line in said("vocab", "suggest", name, "programming Engineer", "-n", "2", "--json").splitlines()
     ]
-    assert [row["text"] for row in rows] == ["programming developer"] * 2 and rows[0]["title"] == "Software Engineer"
+    assert [row["text"] for row in rows] == ["programming Engineer"] * 2 and rows[0]["title"] == "Software Engineer"
     accepted = said(
         "vocab",
         "relate",
         f"{name}-relations",
-        "programming developer",
+        "programming Engineer",
         rows[0]["title"],
         "--definitions",
         f"{name}-features",
     )
     assert accepted == "2\n"
     listed = [json.loads(line) for line in said("vocab", "relations", f"{name}-relations", "--json").splitlines()]
-    assert {"from": "programming developer", "to": "Software Engineer", "relation": "alias", "weight": 1.0} in listed
+    assert {"from": "programming Engineer", "to": "Software Engineer", "relation": "alias", "weight": 1.0} in listed
 
 
 def test_what_cannot_be_learnt_or_opened_is_told(client: AmbryClient, name: str) -> None:
