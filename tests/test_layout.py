@@ -879,12 +879,24 @@ COVERED_BY = {
         )
     },
     **{
+        f"ambry/ml/sources/{name}.py": (f"tests/unit/ambry/ml/sources/test_sources_{test}.py", why)
+        for name, test, why in (
+            ("answers", "reading", "what all sources answer alike"),
+            ("avro", "reading", "the same answer as from the others"),
+            ("lmdb", "reading", "the same answer as from the others"),
+            ("parquet", "reading", "the same answer as from the others"),
+            ("snapshot", "reading", "the same answer as from the others"),
+            ("sql", "reading", "the same answer as from the others"),
+        )
+    },
+    **{
         f"ambry/ml/snapshots/{name}.py": (f"tests/unit/ambry/ml/snapshots/test_snapshots_{test}.py", why)
         for name, test, why in (
             ("cells", "columns", "what is dense and what is sparse, there and back"),
             ("defaults", "reading", "entities that are not there"),
             ("frames", "reading", "frames of every kind make the same snapshot"),
             ("index", "reading", "entities are read by key"),
+            ("rows", "reading", "frames of every kind make the same snapshot"),
             ("runs", "reading", "rows of any order come out sorted"),
             ("schema", "columns", "every type and layout"),
             ("writing", "reading", "what was written is read"),

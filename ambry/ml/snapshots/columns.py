@@ -104,8 +104,8 @@ def _arrow(values: Any, what: str) -> Any:
 # --- dense tensors ---
 
 
-def _dense(values: Any, kind: TensorType) -> Any:
-    tensors, missing = _tensors(values, kind, shape_of(kind))
+def dense_column(tensors: Any, missing: Any | None, kind: TensorType) -> Any:
+    """The column of a numpy array of (rows, *shape) in the type of the feature; null where the mask `missing` says so."""
     if kind.value_type is ValueType.BOOLEAN:
         tensors = tensors.view(np.uint8)
     field = feature_field(kind, "x", "dense")
@@ -113,6 +113,11 @@ def _dense(values: Any, kind: TensorType) -> Any:
     mask = pa.array(missing) if missing is not None and missing.any() else None
     storage = pa.FixedSizeListArray.from_arrays(flat, prod(shape_of(kind)), mask=mask)
     return pa.ExtensionArray.from_storage(field.type, storage.cast(field.type.storage_type))
+
+
+def _dense(values: Any, kind: TensorType) -> Any:
+    tensors, missing = _tensors(values, kind, shape_of(kind))
+    return dense_column(tensors, missing, kind)
 
 
 def _tensors(values: Any, kind: TensorType, shape: tuple[int, ...]) -> tuple[Any, Any | None]:
@@ -140,8 +145,11 @@ def _arrow_tensors(values: Any, kind: TensorType, shape: tuple[int, ...]) -> tup
         array = array.storage
     missing = pc.is_null(array).to_numpy(zero_copy_only=False)
     if missing.any():
-        # What lies under a null is nobody's: such rows are taken apart one by one.
-        return _tensors(array.to_pylist(), kind, shape)
+        # What lies under a null is nobody's: the rows that are there are taken by themselves.
+        there, _ = _arrow_tensors(array.drop_null(), kind, shape)
+        tensors = np.zeros((len(array), *shape), dtype=there.dtype)
+        tensors[~missing] = there
+        return tensors, missing
     count, lengths = len(array), []
     while pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
         lengths.append(pc.unique(pc.list_value_length(array)).to_pylist())

@@ -21,11 +21,10 @@ from ambry.ml.features.package import digest
 from ambry.ml.features.publishing import LoadedFeatures
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.places import in_dataset
-from ambry.ml.snapshots.columns import conform, conform_keys
-from ambry.ml.snapshots.frames import Piece, pieces_of
 from ambry.ml.snapshots.index import CONTENT_TYPE, BatchPlace, IndexBuilder
+from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.runs import MEMORY_MAX, SortedRows
-from ambry.ml.snapshots.schema import Layout, SnapshotAbout, column_names, snapshot_schema
+from ambry.ml.snapshots.schema import Layout, SnapshotAbout, snapshot_schema
 
 FileFormat = Literal["arrow", "parquet"]
 
@@ -131,36 +130,17 @@ def _collect(
     directory: Path,
     memory_max: int,
 ) -> SortedRows:
-    """All rows, in their types. The type of the key is that of the first piece."""
-    names = {**column_names([kind.urn for kind in kinds]), **columns}
+    """All rows, in their types."""
+
+    def schema_of(key: Any) -> Any:
+        return snapshot_schema(kinds, about, key, layouts, columns)
+
     found: SortedRows | None = None
-    for piece in pieces_of(rows):
-        keys = conform_keys(_column(piece, about.entity), about.entity)
+    for batch in conformed(rows, kinds, about.entity, schema_of, columns, layouts):
         if found is None:
-            found = SortedRows(
-                snapshot_schema(kinds, about, keys.type, layouts, columns), about.entity, directory, memory_max
-            )
-        arrays = [keys]
-        for kind in kinds:
-            urn = str(kind.urn)
-            arrays.append(conform(_column(piece, names[urn]), kind, layouts.get(urn)))
-        if keys.type != found.schema.field(about.entity).type:
-            raise InvalidRequest(
-                f"the column {about.entity!r} is {keys.type} here, and was {found.schema.field(0).type} before"
-            )
-        found.add(pa.RecordBatch.from_arrays(arrays, schema=found.schema))
-    if found is None:
-        return SortedRows(
-            snapshot_schema(kinds, about, pa.int64(), layouts, columns), about.entity, directory, memory_max
-        )
-    return found
-
-
-def _column(piece: Piece, name: str) -> Any:
-    """Raises InvalidRequest."""
-    if name not in piece:
-        raise InvalidRequest(f"the rows have no column {name!r}; they have {', '.join(sorted(piece))}")
-    return piece[name]
+            found = SortedRows(batch.schema, about.entity, directory, memory_max)
+        found.add(batch)
+    return found or SortedRows(schema_of(pa.int64()), about.entity, directory, memory_max)
 
 
 def _arrow_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int) -> tuple[int, bytes | None]:

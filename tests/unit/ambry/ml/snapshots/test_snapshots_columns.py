@@ -98,6 +98,14 @@ def test_sparse_cells_of_every_type(data: st.DataObject, value_type: ValueType) 
     assert conform([None if row is None else {cell[:-1]: cell[-1] for cell in row} for row in rows], kind).equals(array)
 
 
+def test_rows_without_a_tensor_are_written_again_from_arrow() -> None:
+    """Over several axes they were refused: what Arrow keeps of a tensor is one flat list."""
+    kind = kind_of("INT", "kinds", "week")
+    column = conform([np.arange(21).reshape(3, 7), None, np.zeros((3, 7), int)], kind)
+    assert conform(column, kind).equals(column)
+    assert conform(column.slice(1), kind).to_pylist() == [None, [0] * 21]
+
+
 def test_names_are_encoded_and_strange_ones_are_0() -> None:
     kind = kind_of("INT", "kinds", "days")
     rows = [[("Click", 3, 5), ("Reshare", 1, 7)], [(1, 0, 1)]]

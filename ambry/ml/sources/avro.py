@@ -1,0 +1,215 @@
+"""Features out of Avro files of names, terms and values: the first version of LinkedIn's features, and Photon ML's.
+
+    {"member": 42, "features": [{"name": "clicks", "term": "Share,7", "value": 3.0}, ...]}
+
+A record is an entity. What stands for what is name_term_value.py. Such a file has no index, so each read goes through all of
+it; `batches` turns it into typed columns, which a snapshot is written from.
+
+Needs fastavro: pip install 'ambry[sources]'.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.features.axes import TensorType
+from ambry.ml.features.definitions import Availability
+from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.snapshots.rows import conformed
+from ambry.ml.snapshots.schema import Layout, column_names
+from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
+from ambry.ml.sources.name_term_value import column_from, triples_of
+
+EXTRA = "'ambry[sources]'"
+BAG = "features"
+NAMES_KEY = "ambry.features"
+"""In the metadata of a file: the URN of each name, as JSON."""
+RECORDS_PER_BATCH = 4_096
+
+
+def write_avro(
+    place: str | Path,
+    rows: Any,
+    features: Urns,
+    *,
+    metadata: FeatureMetadata,
+    entity: str,
+    columns: Mapping[str, str] | None = None,
+    bag: str = BAG,
+) -> int:
+    """Write the features of entities to a file or URL, as names, terms and values. Returns how many records.
+
+    Raises InvalidRequest for what does not fit, and for what names, terms and values do not hold exactly.
+    """
+    fastavro = needed("fastavro", EXTRA)
+    typed = TypedColumns(metadata, entity, dict(columns or {}))
+    kinds = typed.kinds(features)
+    told = column_names([kind.urn for kind in kinds])
+    names = [typed.columns.get(str(kind.urn), told[str(kind.urn)]) for kind in kinds]
+    count = 0
+
+    def records(first: Any, rest: Iterator[Any]) -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for batch in _and(first, rest):
+            columns = [triples_of(*each) for each in zip(batch.columns[1:], kinds, names, strict=True)]
+            for key, *triples in zip(batch.column(0).to_pylist(), *columns, strict=True):
+                count += 1
+                yield {
+                    entity: key,
+                    bag: [
+                        {"name": name, "term": term, "value": value} for each in triples for name, term, value in each
+                    ],
+                }
+
+    batches = conformed(rows, kinds, entity, lambda key: typed.schema(kinds, key), typed.columns, {})
+    first = next(batches, None)
+    key_type = "long" if first is None or first.schema.field(0).type == pa.int64() else "string"
+    said = {NAMES_KEY: json.dumps({name: str(kind.urn) for name, kind in zip(names, kinds, strict=True)})}
+    with _written(place) as file:
+        fastavro.writer(file, _schema(entity, key_type, bag), records(first, batches), codec="deflate", metadata=said)
+    return count
+
+
+class AvroSource:
+    """`place` is a file or a URL; `bag` the field with the features. A name is that of the feature, or as `columns` says."""
+
+    def __init__(
+        self,
+        place: str | Path,
+        metadata: FeatureMetadata,
+        *,
+        entity: str,
+        columns: Mapping[str, str] | None = None,
+        layouts: Mapping[str, Layout] | None = None,
+        bag: str = BAG,
+        availability: Availability = Availability.OFFLINE,
+    ) -> None:
+        """Raises InvalidRequest for what is no such file."""
+        fastavro = needed("fastavro", EXTRA)
+        self.availability = availability
+        self._place, self._bag = place, bag
+        try:
+            with _opened(place) as file:
+                reader = fastavro.reader(file)
+                said, schema = reader.metadata, reader.writer_schema
+        except ValueError as error:
+            raise InvalidRequest(f"{place} is no Avro file: {error}") from None
+        fields = {field["name"]: field["type"] for field in schema.get("fields", ())}
+        for name in (entity, bag):
+            if name not in fields:
+                raise InvalidRequest(f"the records of {place} have no field {name!r}; they have {', '.join(fields)}")
+        stored = {urn: name for name, urn in json.loads(said.get(NAMES_KEY, "{}")).items()}
+        self._key_type = _key_type(fields[entity], entity)
+        self._typed = TypedColumns(metadata, entity, {**stored, **(columns or {})}, dict(layouts or {}))
+        told = column_names(metadata.urns)
+        every = {str(urn): self._typed.columns.get(str(urn), told[str(urn)]) for urn in metadata.urns}
+        self._names = {urn: name for urn, name in every.items() if not stored or urn in self._typed.columns}
+
+    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+        """A file that others wrote does not say what is in it: there it has whatever is defined. Raises FeatureNotDefined."""
+        kind = self._typed.metadata.tensor_type(urn)
+        if str(kind.urn) not in self._names:
+            raise FeatureNotDefined(f"{kind.urn} is not in {self._place}; it has {', '.join(self._names)}")
+        return kind
+
+    def read(self, urns: Urns, keys: Keys) -> Any:
+        """Raises FeatureNotDefined, InvalidRequest."""
+        kinds = [self.resolve(urn) for urn in urns]
+        asked = asked_keys(keys, self._typed.entity, self._key_type)
+        wanted = set(asked.to_pylist())
+        found = [record for record in self._records() if record[self._typed.entity] in wanted]
+        keys_found, *columns = self._columns(found, kinds)
+        return answer(kinds, self._typed.schema(kinds, asked.type), asked, keys_found, columns)
+
+    def batches(self, urns: Urns) -> Iterator[Any]:
+        """All entities, as record batches of an answer. Raises FeatureNotDefined, InvalidRequest."""
+        kinds = [self.resolve(urn) for urn in urns]
+        schema = self._typed.schema(kinds, self._key_type)
+        records = self._records()
+        while piece := list(islice(records, RECORDS_PER_BATCH)):
+            yield pa.RecordBatch.from_arrays(self._columns(piece, kinds), schema=schema)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        with _opened(self._place) as file:
+            yield from needed("fastavro", EXTRA).reader(file)
+
+    def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
+        """The keys, and a column for each kind."""
+        bags: dict[str, list[list[tuple[str, float]]]] = {
+            self._names[str(kind.urn)]: [[] for _ in records] for kind in kinds
+        }
+        for row, record in enumerate(records):
+            for each in record[self._bag] or ():
+                if (bag := bags.get(each["name"])) is not None:
+                    bag[row].append((each["term"] or "", each["value"]))
+        layouts = self._typed.layouts
+        columns = [column_from(bags[self._names[str(kind.urn)]], kind, layouts.get(str(kind.urn))) for kind in kinds]
+        return [pa.array([record[self._typed.entity] for record in records], self._key_type), *columns]
+
+
+def _opened(place: str | Path) -> AbstractContextManager[Any]:
+    if "://" in str(place):
+        opened: AbstractContextManager[Any] = needed("fsspec", "'ambry[fsspec]'").open(str(place), "rb")
+        return opened
+    return Path(place).open("rb")
+
+
+@contextmanager
+def _written(place: str | Path) -> Iterator[Any]:
+    """A file that is there whole or not at all."""
+    if "://" in str(place):
+        with needed("fsspec", "'ambry[fsspec]'").open(str(place), "wb") as file:
+            yield file
+        return
+    path = Path(place)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _schema(entity: str, key_type: str, bag: str) -> dict[str, Any]:
+    """Photon ML's, with one key. Raises InvalidRequest for a name that Avro does not have."""
+    for name in (entity, bag):
+        if not (name.isascii() and name.isidentifier()):
+            raise InvalidRequest(f"{name!r} is no name of a field in Avro; take letters, digits and _")
+    triple = {
+        "type": "record",
+        "name": "NameTermValue",
+        "fields": [
+            {"name": "name", "type": "string"},
+            {"name": "term", "type": "string"},
+            {"name": "value", "type": "double"},
+        ],
+    }
+    fields = [{"name": entity, "type": key_type}, {"name": bag, "type": {"type": "array", "items": triple}}]
+    return {"type": "record", "name": "Entity", "namespace": "ambry", "fields": fields}
+
+
+def _key_type(there: Any, entity: str) -> Any:
+    """Raises InvalidRequest."""
+    kind = there["type"] if isinstance(there, dict) else there
+    if kind in ("long", "int"):
+        return pa.int64()
+    if kind == "string":
+        return pa.string()
+    raise InvalidRequest(f"the field {entity!r} is {there}; a key is a long, an int or a string")
+
+
+def _and(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
+    if first is not None:
+        yield first
+    yield from rest

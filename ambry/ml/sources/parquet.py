@@ -1,0 +1,85 @@
+"""Features out of any Parquet table: a file, a directory of files, or a URL that fsspec opens.
+
+Columns are called as their features, or as `columns` says; one that a snapshot in Parquet brought along says its URN itself.
+Only the columns that are asked for are read, and of these the row groups in which a key may lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.features.axes import TensorType
+from ambry.ml.features.definitions import Availability
+from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.snapshots.columns import conform, conform_keys
+from ambry.ml.snapshots.schema import Layout, columns_of
+from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys, key_type_of
+
+
+class ParquetSource:
+    """`place` is a path or a URL; `storage_options` go to the file system of fsspec."""
+
+    def __init__(
+        self,
+        place: str,
+        metadata: FeatureMetadata,
+        *,
+        entity: str,
+        columns: Mapping[str, str] | None = None,
+        layouts: Mapping[str, Layout] | None = None,
+        availability: Availability = Availability.OFFLINE,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises InvalidRequest for a table without the column of the entities, and OSError where there is none."""
+        from pyarrow import dataset
+
+        filesystem, path = None, str(place)
+        if "://" in path:
+            filesystem, path = needed("fsspec.core", "'ambry[fsspec]'").url_to_fs(path, **(storage_options or {}))
+        self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem)
+        self.availability = availability
+        schema = self._dataset.schema
+        if entity not in schema.names:
+            raise InvalidRequest(f"{place} has no column {entity!r}; it has {', '.join(schema.names)}")
+        self._place = place
+        self._typed = TypedColumns(metadata, entity, {**columns_of(schema), **(columns or {})}, dict(layouts or {}))
+        self._names = self._typed.found_among(schema.names)
+        self._key_type = key_type_of(schema.field(entity).type, entity)
+
+    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+        """Raises FeatureNotDefined."""
+        kind = self._typed.metadata.tensor_type(urn)
+        if str(kind.urn) not in self._names:
+            raise FeatureNotDefined(
+                f"{self._place} has no column for {kind.urn}; say `columns` if it is called otherwise"
+            )
+        return kind
+
+    def read(self, urns: Urns, keys: Keys) -> Any:
+        """Raises FeatureNotDefined, InvalidRequest."""
+        kinds = [self.resolve(urn) for urn in urns]
+        entity = self._typed.entity
+        asked = asked_keys(keys, entity, self._key_type)
+        names = [self._names[str(kind.urn)] for kind in kinds]
+        table = self._dataset.to_table(columns=[entity, *names], filter=self._among(pc.unique(asked)))
+        layouts = self._typed.layouts
+        arrays = [
+            conform(table.column(place + 1), kind, layouts.get(str(kind.urn))) for place, kind in enumerate(kinds)
+        ]
+        found = conform_keys(table.column(0), entity)
+        return answer(kinds, self._typed.schema(kinds, asked.type), asked, found, arrays)
+
+    def _among(self, keys: Any) -> Any:
+        """Whether a row is of one of them. In the type of the column, so that row groups are passed by."""
+        column, there = pc.field(self._typed.entity), self._dataset.schema.field(self._typed.entity).type
+        if pa.types.is_dictionary(there):
+            return column.cast(keys.type).isin(keys)
+        # A key that is too large for the column becomes another one, whose row nobody asked for.
+        return column.isin(keys.cast(there, safe=False))

@@ -1,0 +1,239 @@
+"""Features out of a table of a SQL database, through SQLAlchemy: SQLite, PostgreSQL, MySQL and whatever else it speaks to.
+
+A row is an entity. A scalar is a column of the database's own type, so that any program can write it. A tensor is JSON in a
+column of texts: nested lists where it is dense, a list of cells [key, ..., value] where it is sparse (bytes in base64).
+
+Needs SQLAlchemy: pip install 'ambry[sources]'.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.features.axes import TensorType
+from ambry.ml.features.definitions import Availability, ValueType
+from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.snapshots.cells import tensor_view
+from ambry.ml.snapshots.columns import conform, conform_keys
+from ambry.ml.snapshots.rows import conformed
+from ambry.ml.snapshots.schema import Layout
+from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
+
+EXTRA = "'ambry[sources]'"
+KEYS_PER_QUERY = 500
+"""Parameters of one statement; SQLite took 999 for a long time."""
+
+
+def write_sql(
+    database: Any,
+    table: str,
+    rows: Any,
+    features: Urns,
+    *,
+    metadata: FeatureMetadata,
+    entity: str,
+    columns: Mapping[str, str] | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+) -> int:
+    """Make a table with the features of entities, all rows in one transaction. Returns how many.
+
+    `database` is a URL of SQLAlchemy or an Engine. Raises InvalidRequest for what does not fit, for a table that is there, for
+    an entity that stands twice, and for NaN, which databases keep as null or not at all; no table is left then.
+    """
+    alchemy = needed("sqlalchemy", EXTRA)
+    engine = _engine(database)
+    typed = TypedColumns(metadata, entity, dict(columns or {}), dict(layouts or {}))
+    kinds = typed.kinds(features)
+    if alchemy.inspect(engine).has_table(table):
+        raise InvalidRequest(f"there is a table {table!r}; features are written to one of their own")
+    made: Any = None
+    try:
+        with engine.begin() as connection:
+            count = 0
+            for batch in conformed(
+                rows, kinds, entity, lambda key: typed.schema(kinds, key), typed.columns, typed.layouts
+            ):
+                if made is None:
+                    made = _table(alchemy, table, batch.schema, kinds, typed)
+                    made.create(connection)
+                columns_of_rows = [batch.column(0).to_pylist()]
+                columns_of_rows += [_plain(column, kind) for kind, column in zip(kinds, batch.columns[1:], strict=True)]
+                names = [column.name for column in made.columns]
+                found = [dict(zip(names, row, strict=True)) for row in zip(*columns_of_rows, strict=True)]
+                if found:
+                    connection.execute(alchemy.insert(made), found)
+                count += len(found)
+            if made is None:
+                _table(alchemy, table, typed.schema(kinds, pa.int64()), kinds, typed).create(connection)
+    except BaseException as error:
+        if made is not None:
+            # Not every database takes a table back with its transaction.
+            made.drop(engine, checkfirst=True)
+        if isinstance(error, alchemy.exc.IntegrityError):
+            raise InvalidRequest(f"an entity stands twice in the rows for {table!r}: {error.orig}") from None
+        raise
+    finally:
+        if engine is not database:
+            engine.dispose()
+    return count
+
+
+class SqlSource:
+    """`database` is a URL of SQLAlchemy or an Engine; `table` may be a view. Columns are called as their features, or as
+    `columns` says.
+    """
+
+    def __init__(
+        self,
+        database: Any,
+        table: str,
+        metadata: FeatureMetadata,
+        *,
+        entity: str,
+        columns: Mapping[str, str] | None = None,
+        layouts: Mapping[str, Layout] | None = None,
+        availability: Availability = Availability.BOTH,
+    ) -> None:
+        """Raises InvalidRequest for a table that is not there, or has no column of the entities."""
+        alchemy = needed("sqlalchemy", EXTRA)
+        self.availability = availability
+        self._engine = _engine(database)
+        self._typed = TypedColumns(metadata, entity, dict(columns or {}), dict(layouts or {}))
+        try:
+            self._table = alchemy.Table(table, alchemy.MetaData(), autoload_with=self._engine)
+        except alchemy.exc.NoSuchTableError:
+            raise InvalidRequest(f"there is no table {table!r} in {self._engine.url!r}") from None
+        names = [column.name for column in self._table.columns]
+        if entity not in names:
+            raise InvalidRequest(f"the table {table!r} has no column {entity!r}; it has {', '.join(names)}")
+        self._names = self._typed.found_among(names)
+        self._key_type = _key_type(self._table.columns[entity])
+
+    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+        """Raises FeatureNotDefined."""
+        kind = self._typed.metadata.tensor_type(urn)
+        if str(kind.urn) not in self._names:
+            raise FeatureNotDefined(
+                f"the table {self._table.name!r} has no column for {kind.urn}; say `columns` if it is called otherwise"
+            )
+        return kind
+
+    def read(self, urns: Urns, keys: Keys) -> Any:
+        """Raises FeatureNotDefined, InvalidRequest."""
+        kinds = [self.resolve(urn) for urn in urns]
+        asked = asked_keys(keys, self._typed.entity, self._key_type)
+        rows = self._rows(asked.unique().to_pylist(), [self._names[str(kind.urn)] for kind in kinds])
+        found = conform_keys(pa.array([row[0] for row in rows], asked.type), self._typed.entity)
+        columns = [
+            conform(_values([row[place] for row in rows], kind), kind, self._typed.layouts.get(str(kind.urn)))
+            for place, kind in enumerate(kinds, start=1)
+        ]
+        return answer(kinds, self._typed.schema(kinds, asked.type), asked, found, columns)
+
+    def _rows(self, keys: list[Any], names: list[str]) -> list[Any]:
+        """All of one moment, as far as the database gives that to a transaction."""
+        alchemy = needed("sqlalchemy", EXTRA)
+        entity = self._table.columns[self._typed.entity]
+        chosen = alchemy.select(entity, *(self._table.columns[name] for name in names))
+        found: list[Any] = []
+        with self._engine.connect() as connection:
+            for piece in _pieces(keys):
+                found += connection.execute(chosen.where(entity.in_(piece))).fetchall()
+        return found
+
+
+def _engine(database: Any) -> Any:
+    return needed("sqlalchemy", EXTRA).create_engine(database) if isinstance(database, str) else database
+
+
+def _pieces(keys: list[Any]) -> Iterator[list[Any]]:
+    rest = iter(keys)
+    while piece := list(islice(rest, KEYS_PER_QUERY)):
+        yield piece
+
+
+def _key_type(column: Any) -> Any:
+    """Raises InvalidRequest."""
+    kind = column.type.python_type
+    if kind is int:
+        return pa.int64()
+    if kind is str:
+        return pa.string()
+    raise InvalidRequest(f"the column {column.name!r} is {column.type}; a key is a whole number or a text")
+
+
+def _table(alchemy: Any, table: str, schema: Any, kinds: list[TensorType], typed: TypedColumns) -> Any:
+    types = {
+        ValueType.INT: alchemy.Integer(),
+        ValueType.LONG: alchemy.BigInteger(),
+        ValueType.FLOAT: alchemy.Double(),
+        ValueType.DOUBLE: alchemy.Double(),
+        ValueType.STRING: alchemy.Text(),
+        ValueType.BOOLEAN: alchemy.Boolean(),
+        ValueType.BYTES: alchemy.LargeBinary(),
+    }
+    key_type = alchemy.BigInteger() if schema.field(0).type == pa.int64() else alchemy.String(255)
+    columns = [alchemy.Column(typed.entity, key_type, primary_key=True, autoincrement=False)]
+    for kind, field in zip(kinds, list(schema)[1:], strict=True):
+        name = typed.columns.get(str(kind.urn), field.name)
+        columns.append(alchemy.Column(name, alchemy.Text() if kind.axes else types[kind.value_type]))
+    return alchemy.Table(table, alchemy.MetaData(), *columns)
+
+
+def _plain(column: Any, kind: TensorType) -> list[Any]:
+    """What the database is given for each row. Raises InvalidRequest."""
+    if not kind.axes:
+        values = column.to_pylist()
+        for row, value in enumerate(values):
+            if isinstance(value, float) and math.isnan(value):
+                raise InvalidRequest(
+                    f"{kind.urn}: the value in row {row} is NaN, which databases do not keep; leave it null"
+                )
+        return list(values)
+    if isinstance(column, pa.ExtensionArray):
+        there = column.is_valid().to_pylist()
+        return [
+            json.dumps(row.tolist()) if is_there else None
+            for row, is_there in zip(tensor_view(column, kind), there, strict=True)
+        ]
+    return [
+        None if row is None else json.dumps([[_as_json(each) for each in cell.values()] for cell in row])
+        for row in column.to_pylist()
+    ]
+
+
+def _as_json(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _values(values: list[Any], kind: TensorType) -> Any:
+    """What was read, for `conform`. Raises InvalidRequest for what is no JSON."""
+    if kind.axes:
+        return [None if value is None else _tensor(value, kind) for value in values]
+    if kind.value_type is ValueType.BOOLEAN:
+        values = [bool(value) if value in (0, 1) else value for value in values]
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return values
+
+
+def _tensor(value: Any, kind: TensorType) -> Any:
+    if isinstance(value, str | bytes):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InvalidRequest(f"{kind.urn}: {value[:40]!r} is no tensor as JSON: {error}") from None
+    if kind.value_type is ValueType.BYTES:
+        return [[*cell[:-1], base64.b64decode(cell[-1])] for cell in value]
+    return value

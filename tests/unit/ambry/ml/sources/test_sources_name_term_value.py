@@ -1,0 +1,105 @@
+"""Typed columns as names, terms and values, there and back; and what is refused because it would not come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.snapshots.columns import conform
+from ambry.ml.sources.name_term_value import column_from, triples_of
+
+TEXT = """\
+age: {valType: LONG}
+flag: {valType: BOOLEAN}
+title: {valType: STRING}
+raw: {valType: BYTES}
+actions: {valType: INT, dims: [kinds-1-0, seen-1-0]}
+weeks: {valType: FLOAT, dims: [kinds-1-0]}
+words: {valType: DOUBLE, dims: [words-1-0]}
+notes: {valType: STRING, dims: [kinds-1-0]}
+gaps: {valType: INT, dims: [gaps-1-0]}
+kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
+gaps: {type: categorical : {idMappingFile: "gaps.csv"}}
+seen: {type: discrete}
+words: {type: hashed : {buckets: 100}}
+// (kinds.csv)
+0, OUT_OF_VOCAB
+1, Comment
+2, "50% off, now"
+// (gaps.csv)
+0, OUT_OF_VOCAB
+5, Five
+"""
+METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
+
+
+def kind(name: str) -> Any:
+    return METADATA.tensor_type(f"urn:li:(n,{name},1,0)")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "triples"),
+    [
+        ("age", [7, None], [[("age", "", 7.0)], []]),
+        ("flag", [True, False], [[("flag", "", 1.0)], [("flag", "", 0.0)]]),
+        ("title", ["a,b%", ""], [[("title", "a,b%", 1.0)], [("title", "", 1.0)]]),
+        ("raw", [b"\x00\xff"], [[("raw", "AP8=", 1.0)]]),
+        (
+            "actions",
+            [[(2, 7, 3), ("Comment", 0, 0)], [], None],
+            [[("actions", "Comment,0", 0.0), ("actions", "50%25 off%2C now,7", 3.0)], [("actions", "", 0.0)], []],
+        ),
+        (
+            "weeks",
+            [np.array([0, 0.5, 2]), np.zeros(3), None],
+            [[("weeks", "Comment", 0.5), ("weeks", "50% off, now", 2.0)], [("weeks", "", 0.0)], []],
+        ),
+        ("words", [np.eye(100)[7]], [[("words", "#7", 1.0)]]),
+        ("notes", [[(1, "a,b")]], [[("notes", "Comment,a%2Cb", 1.0)]]),
+    ],
+)
+def test_there_and_back(name: str, values: list[Any], triples: list[Any]) -> None:
+    column = conform(values, kind(name))
+    assert triples_of(column, kind(name), name) == triples
+    bags = [[(term, value) for _, term, value in row] for row in triples]
+    assert column_from(bags, kind(name)).equals(column)
+
+
+def test_names_become_ids_and_texts_become_buckets() -> None:
+    cells = column_from([[("Reshare,1", 2.0)]], kind("actions"))
+    assert cells.to_pylist() == [[{"kinds": 0, "seen": 1, "value": 2}]]
+    words = column_from([[("hello", 2.0)]], kind("words"), "sparse")
+    assert words.to_pylist() == [[{"words": 89, "value": 2.0}]]
+
+
+@pytest.mark.parametrize(
+    ("name", "bag", "words"),
+    [
+        ("age", [("", 0.5)], "0.5 in row 0 is not int64"),
+        ("age", [("", 1.0), ("", 2.0)], "stands 2 times in row 0"),
+        ("age", [("x", 1.0)], "has the term 'x' in row 0"),
+        ("flag", [("", 2.0)], "is neither 0 nor 1"),
+        ("title", [("a", 0.5)], "a text has none but 1"),
+        ("raw", [("?", 1.0)], "is no base64"),
+        ("actions", [("Comment", 1.0)], "the term 'Comment' in row 0 is not kinds,seen"),
+        ("actions", [("Comment,x", 1.0)], "'x' is no number on the axis 'seen'"),
+        ("actions", [("Comment,1", 1.0), ("Comment,1", 2.0)], "stands twice in row 0"),
+        ("weeks", [("", 1.0)], "the term '' in row 0 is not kinds"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, bag: list[tuple[str, float]], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        column_from([bag], kind(name))
+
+
+def test_what_would_not_come_back_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="no float is 9007199254740993"):
+        triples_of(pa.array([(1 << 53) + 1]), kind("age"), "age")
+    with pytest.raises(InvalidRequest, match="the id 3 has no name on the axis 'gaps'"):
+        triples_of(conform([[(3, 1)]], kind("gaps"), "sparse"), kind("gaps"), "gaps")
