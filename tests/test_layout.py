@@ -890,6 +890,13 @@ COVERED_BY = {
         )
     },
     **{
+        f"ambry/ml/snapshots/{name}.py": (
+            "tests/unit/ambry/cli/test_cli_snapshots.py",
+            "whole commands read and write files of every kind",
+        )
+        for name in ("files", "json_cells")
+    },
+    **{
         f"ambry/ml/snapshots/{name}.py": (f"tests/unit/ambry/ml/snapshots/test_snapshots_{test}.py", why)
         for name, test, why in (
             ("cells", "columns", "what is dense and what is sparse, there and back"),

@@ -46,6 +46,7 @@ CLIENT_COMMANDS = {
     "dataset": "ambry.cli.datasets",
     "alias": "ambry.cli.aliases",
     "features": "ambry.cli.features",
+    "snapshot": "ambry.cli.snapshots",
     "model": "ambry.cli.models",
     "serve": "ambry.cli.serve",
     "vocab": "ambry.cli.vocab",

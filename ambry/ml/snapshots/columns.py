@@ -242,6 +242,9 @@ def _cells(row: Any, kind: TensorType, place: int) -> Sequence[tuple[Any, ...]]:
     items: Iterable[Any] = row
     if isinstance(row, Mapping):
         items = [(*(key if isinstance(key, tuple) else (key,)), value) for key, value in row.items()]
+    elif isinstance(row, np.ndarray) and row.dtype != object and row.ndim == len(kind.axes):
+        places = np.nonzero(row)
+        items = list(zip(*(each.tolist() for each in (*places, row[places])), strict=True))
     found = []
     for cell in items:
         if isinstance(cell, Mapping):

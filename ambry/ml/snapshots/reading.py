@@ -49,7 +49,7 @@ def open_snapshot(
     """
     place = version_of(place)
     if as_of is not None:
-        place = _before(client, place, as_of)
+        place = version_as_of(client, place, as_of)
     info = client.head(place)
     if INDEX_KEY not in info.metadata:
         told = info.metadata.get(FORMAT_KEY)
@@ -210,8 +210,8 @@ def _places(entities: Any, wanted: Any) -> Any:
     return pa.array(places, pa.int64(), mask=np.asarray(keys[places] != wanted, dtype=bool))
 
 
-def _before(client: AmbryClient, place: VersionRef, time: datetime) -> VersionRef:
-    """The newest version of `time` or before. Raises BlobNotFound."""
+def version_as_of(client: AmbryClient, place: VersionRef, time: datetime) -> VersionRef:
+    """The newest snapshot of `time` or before, of the dataset of `place`. Raises BlobNotFound."""
     limit = int(version_at(time))
     dataset = dataset_text(place)
     numbers = [number for entry in client.versions(dataset) if (number := int(entry.version)) <= limit]

@@ -20,7 +20,7 @@ from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
 from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.snapshot import SnapshotSource
 from ambry.ml.sources.sql import SqlSource, write_sql
-from ambry.ml.sources.store import FeatureReader, FeatureStore
+from ambry.ml.sources.store import FeatureReader, FeatureStore, WrongSource
 
 __all__ = [
     "AvroSource",
@@ -31,6 +31,7 @@ __all__ = [
     "ParquetSource",
     "SnapshotSource",
     "SqlSource",
+    "WrongSource",
     "write_avro",
     "write_lmdb",
     "write_sql",

@@ -1,14 +1,13 @@
 """Features out of a table of a SQL database, through SQLAlchemy: SQLite, PostgreSQL, MySQL and whatever else it speaks to.
 
 A row is an entity. A scalar is a column of the database's own type, so that any program can write it. A tensor is JSON in a
-column of texts: nested lists where it is dense, a list of cells [key, ..., value] where it is sparse (bytes in base64).
+column of texts (snapshots/json_cells.py).
 
 Needs SQLAlchemy: pip install 'ambry[sources]'.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,8 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability, ValueType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.snapshots.cells import tensor_view
 from ambry.ml.snapshots.columns import conform, conform_keys
+from ambry.ml.snapshots.json_cells import plain_values, value_of
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
@@ -67,7 +66,9 @@ def write_sql(
                     made = _table(alchemy, table, batch.schema, kinds, typed)
                     made.create(connection)
                 columns_of_rows = [batch.column(0).to_pylist()]
-                columns_of_rows += [_plain(column, kind) for kind, column in zip(kinds, batch.columns[1:], strict=True)]
+                columns_of_rows += [
+                    _plain(*each) for each in zip(batch.columns[1:], kinds, list(batch.schema)[1:], strict=True)
+                ]
                 names = [column.name for column in made.columns]
                 found = [dict(zip(names, row, strict=True)) for row in zip(*columns_of_rows, strict=True)]
                 if found:
@@ -190,50 +191,26 @@ def _table(alchemy: Any, table: str, schema: Any, kinds: list[TensorType], typed
     return alchemy.Table(table, alchemy.MetaData(), *columns)
 
 
-def _plain(column: Any, kind: TensorType) -> list[Any]:
+def _plain(column: Any, kind: TensorType, field: Any) -> list[Any]:
     """What the database is given for each row. Raises InvalidRequest."""
-    if not kind.axes:
-        values = column.to_pylist()
-        for row, value in enumerate(values):
-            if isinstance(value, float) and math.isnan(value):
-                raise InvalidRequest(
-                    f"{kind.urn}: the value in row {row} is NaN, which databases do not keep; leave it null"
-                )
-        return list(values)
-    if isinstance(column, pa.ExtensionArray):
-        there = column.is_valid().to_pylist()
-        return [
-            json.dumps(row.tolist()) if is_there else None
-            for row, is_there in zip(tensor_view(column, kind), there, strict=True)
-        ]
-    return [
-        None if row is None else json.dumps([[_as_json(each) for each in cell.values()] for cell in row])
-        for row in column.to_pylist()
-    ]
-
-
-def _as_json(value: Any) -> Any:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+    if kind.axes:
+        return [None if row is None else json.dumps(row) for row in plain_values(column, field)]
+    values = column.to_pylist()
+    for row, value in enumerate(values):
+        if isinstance(value, float) and math.isnan(value):
+            raise InvalidRequest(
+                f"{kind.urn}: the value in row {row} is NaN, which databases do not keep; leave it null"
+            )
+    return list(values)
 
 
 def _values(values: list[Any], kind: TensorType) -> Any:
     """What was read, for `conform`. Raises InvalidRequest for what is no JSON."""
     if kind.axes:
-        return [None if value is None else _tensor(value, kind) for value in values]
+        return [value_of(value, kind) for value in values]
     if kind.value_type is ValueType.BOOLEAN:
         values = [bool(value) if value in (0, 1) else value for value in values]
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return values
-
-
-def _tensor(value: Any, kind: TensorType) -> Any:
-    if isinstance(value, str | bytes):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise InvalidRequest(f"{kind.urn}: {value[:40]!r} is no tensor as JSON: {error}") from None
-    if kind.value_type is ValueType.BYTES:
-        return [[*cell[:-1], base64.b64decode(cell[-1])] for cell in value]
-    return value

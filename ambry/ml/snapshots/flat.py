@@ -1,0 +1,85 @@
+"""Tensors as one column per cell, for frames that know numbers alone: `actionShare[Click]`, `week[3]`, `grid[Click, 3]`."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.features.definitions import ValueType
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.snapshots.cells import dense_of
+from ambry.ml.snapshots.columns import dense_column
+from ambry.ml.snapshots.schema import DENSE_CELLS_MAX, TYPE_KEY, URN_KEY, feature_field
+
+COLUMNS_MAX = 100_000
+Frames = Literal["pandas", "polars"]
+
+
+def flat_table(table: Any, metadata: FeatureMetadata | None = None) -> Any:
+    """A pyarrow Table of scalars alone, of one that was read from a snapshot or a source.
+
+    With the definitions, the cells of a vocabulary are called by its names, and sparse tensors whose axes all have a length
+    become columns too, zero where there is no cell. Other sparse ones stay as they are: how many cells there could be, nobody
+    knows. Raises InvalidRequest for more than COLUMNS_MAX columns.
+    """
+    fields: list[Any] = []
+    columns: list[Any] = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        kind = None
+        if metadata is not None and URN_KEY in (field.metadata or {}):
+            kind = metadata.tensor_type(field.metadata[URN_KEY].decode())
+        column = column.combine_chunks()
+        if kind is not None and pa.types.is_list(field.type) and kind.is_dense and _fits(kind):
+            column = dense_column(dense_of(column, kind), column.is_null().to_numpy(zero_copy_only=False), kind)
+            field = feature_field(kind, field.name, "dense")
+        if not isinstance(field.type, pa.FixedShapeTensorType):
+            fields.append(field)
+            columns.append(column)
+            continue
+        names = [range(length) for length in field.type.shape] if kind is None else [_names(axis) for axis in kind.axes]
+        cells = _cells(column, field)
+        for place, keys in enumerate(product(*names)):
+            fields.append(pa.field(f"{field.name}[{', '.join(map(str, keys))}]", cells[place].type))
+            columns.append(cells[place])
+        if len(fields) > COLUMNS_MAX:
+            raise InvalidRequest(f"more than {COLUMNS_MAX} columns; read fewer features, or the tensors as they are")
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def to_frame(table: Any, library: Frames = "pandas", metadata: FeatureMetadata | None = None) -> Any:
+    """`flat_table` as a DataFrame of pandas, whose index is the entity, or of polars. Raises InvalidRequest."""
+    flat = flat_table(table, metadata)
+    if library == "pandas":
+        needed("pandas", "pandas")
+        return flat.to_pandas().set_index(flat.schema.names[0])
+    if library == "polars":
+        return needed("polars", "polars").from_arrow(flat)
+    raise InvalidRequest(f"library is 'pandas' or 'polars', not {library!r}")
+
+
+def _fits(kind: Any) -> bool:
+    return kind.value_type not in (ValueType.STRING, ValueType.BYTES) and int(np.prod(kind.shape)) <= DENSE_CELLS_MAX
+
+
+def _names(axis: Any) -> list[Any]:
+    if axis.vocabulary is None:
+        return list(range(axis.size))
+    return [axis.vocabulary.name_of.get(index, index) for index in range(axis.size)]
+
+
+def _cells(column: Any, field: Any) -> list[Any]:
+    """Each cell as a column; null where the tensor is."""
+    width = int(np.prod(field.type.shape))
+    storage = column.storage
+    values = storage.values.slice(storage.offset * width, len(storage) * width).to_numpy(zero_copy_only=False)
+    cells = values.reshape(len(storage), width)
+    if json.loads(field.metadata[TYPE_KEY])["valType"] == ValueType.BOOLEAN.value:
+        cells = cells.view(np.dtype("bool"))
+    missing = storage.is_null().to_numpy(zero_copy_only=False)
+    return [pa.array(np.ascontiguousarray(cells[:, place]), mask=missing) for place in range(width)]

@@ -1,0 +1,73 @@
+"""Typed values as JSON and back, where nothing has types: columns of texts, lines of JSON, CSV.
+
+scalar    itself; bytes in base64
+dense     nested lists
+sparse    a list of cells [key, ..., value]; cells that are objects, {"axis": key, ..., "value": value}, are read too
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ambry.errors import InvalidRequest
+from ambry.ml.features.axes import TensorType
+from ambry.ml.features.definitions import ValueType
+from ambry.ml.snapshots.schema import TYPE_KEY, VALUE
+
+
+def plain_values(column: Any, field: Any) -> list[Any]:
+    """What JSON can hold of each row of a column of a snapshot, whose field it is; None for null."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(field.type, pa.FixedShapeTensorType):
+        is_boolean = json.loads(field.metadata[TYPE_KEY])["valType"] == ValueType.BOOLEAN.value
+        dtype = np.dtype("bool") if is_boolean else field.type.value_type.to_pandas_dtype()
+        rows = column.storage.to_pylist()
+        return [None if row is None else np.array(row, dtype).reshape(field.type.shape).tolist() for row in rows]
+    if pa.types.is_list(field.type):
+        return [
+            None if row is None else [[_plain(each) for each in cell.values()] for cell in row]
+            for row in column.to_pylist()
+        ]
+    return [_plain(value) for value in column.to_pylist()]
+
+
+def value_of(value: Any, kind: TensorType) -> Any:
+    """What was read of one row, for `conform`. Raises InvalidRequest for what is no JSON of a tensor, or no base64."""
+    if value is None:
+        return None
+    if kind.axes and isinstance(value, str | bytes):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InvalidRequest(f"{kind.urn}: {value[:40]!r} is no tensor as JSON: {error}") from None
+    if kind.value_type is not ValueType.BYTES:
+        return value
+    if not kind.axes:
+        return _bytes(value, kind)
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{kind.urn}: {str(value)[:40]!r} is no list of cells")
+    return [
+        {**cell, VALUE: _bytes(cell.get(VALUE), kind)}
+        if isinstance(cell, dict)
+        else [*cell[:-1], _bytes(cell[-1], kind)]
+        for cell in value
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _bytes(value: Any, kind: TensorType) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise InvalidRequest(f"{kind.urn}: {str(value)[:40]!r} is no base64") from None
