@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client test-slow test-faults clean
+.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ endif
 
 bench-client: $(READY) ## Measure the client beside curl, http.client, safetensors, and obstore with nginx where they are installed
 	$(BIN)/python -m tests.bench.client
+
+bench-features: $(READY) ## Measure typed features beside name-term-value Avro, and Feast where FEAST=PYTHON names an interpreter that has it
+	$(BIN)/python -m tests.bench.features $(if $(FEAST),--feast $(FEAST))
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow

@@ -122,9 +122,9 @@ def show(out: Console, found: Sequence[Cost]) -> None:
             *(f"{1_000 * each:,.3f}" for each in (ours.wall_s, beside.wall_s, ours.cpu_s, beside.cpu_s)),
             f"{item.cpu_ratio:.2f}",
             item.judged,
-            f"{item.value:.2f}",
-            f"{min(item.of_rounds):.2f} to {max(item.of_rounds):.2f}",
-            f"{item.most:.2f}",
+            f"{item.value:.3f}",
+            f"{min(item.of_rounds):.3f} to {max(item.of_rounds):.3f}",
+            f"{item.most:.3f}",
             "held" if item.held else "MISSED",
         )
     out.print(table)

@@ -20,11 +20,13 @@ from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ml.extras import needed
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.places import dataset_text, shown_version, version_of
+from ambry.ml.snapshots.arrays import RowReader, check_width, private_batches, view_of
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.defaults import filled
 from ambry.ml.snapshots.index import SnapshotIndex
@@ -158,6 +160,38 @@ class Snapshot:
         mapped = self._mapped
         for place in range(mapped.num_record_batches):
             yield mapped.get_batch(place).select(names)
+
+    # --- as arrays ---
+
+    def numpy(self, urn: FeatureUrn | str) -> list[Any]:
+        """A feature as numpy arrays of (rows, *shape), one for each batch, over the mapped file: not to be written.
+
+        Frameworks that speak dlpack take them as they are. Rows without a value hold anything; booleans that are scalars are
+        copied, of which eight are one byte. Raises InvalidRequest for a feature whose rows are not all of the same width.
+        """
+        kind, name = self._of_one_width(urn)
+        return [view_of(batch.column(name), kind) for batch in self.batches([urn])]
+
+    def torch(self, urn: FeatureUrn | str) -> list[Any]:
+        """The same as tensors of torch, without a copy too: over a mapping of their own, so that writing changes them alone."""
+        torch = needed("torch", "'ambry[torch]'")
+        kind, name = self._of_one_width(urn)
+        mapped, batches = private_batches(self._client.cached_path(self.place))
+        return [torch.from_numpy(view_of(batch.column(name), kind, mapped)) for batch in batches]
+
+    def reader(self, urns: Iterable[FeatureUrn | str]) -> RowReader:
+        """What reads these features of fetched entities by key, as numpy arrays, a hundred times faster than `read`.
+
+        Raises InvalidRequest for a feature whose rows are not all of the same width.
+        """
+        known = [self._of_one_width(urn) for urn in urns]
+        kinds, names = [kind for kind, _ in known], [name for _, name in known]
+        return RowReader(kinds, names, self.about.entity, self.batches([kind.urn for kind in kinds]))
+
+    def _of_one_width(self, urn: FeatureUrn | str) -> tuple[TensorType, str]:
+        name, kind = self.column(urn), self.resolve(urn)
+        check_width(kind, self.schema.field(name).type)
+        return kind, name
 
     # --- by key ---
 
