@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ambry.checksum import Buffer
-from ambry.cli.planning import OURS, Blocked, CopyItem, joined
-from ambry.client.beside import is_ours
+from ambry.cli.planning import Blocked, CopyItem, joined
+from ambry.client.beside import LEFT_OUT, is_ours
 from ambry.client.special_file import own_descriptor
 from ambry.errors import AmbryError
 
@@ -68,7 +68,7 @@ def scan(root: str) -> tuple[list[CopyItem[str]], list[Blocked]]:
         for entry in inside:
             path = joined(under, entry.name)
             if is_ours(entry.name) and not entry.is_dir(follow_symlinks=False):
-                blocked.append(Blocked(joined(root, path), OURS))
+                blocked.append(Blocked(joined(root, path), LEFT_OUT))
                 continue
             try:
                 if entry.is_dir(follow_symlinks=False):

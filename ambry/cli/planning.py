@@ -10,12 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ambry.client.beside import is_ours
+from ambry.client.beside import LEFT_OUT, is_ours
 
 S = TypeVar("S")
-
-OURS = "it is called as what downloads and uploads keep beside files, and is left out"
-"""Of a file here: if it is somebody's own, it must be copied alone, or be called something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Blocked:
     @property
     def is_ours(self) -> bool:
         """Whether nothing went wrong: most likely it is not the user's."""
-        return self.why == OURS
+        return self.why == LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)

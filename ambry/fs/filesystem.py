@@ -106,7 +106,7 @@ class AmbryFileSystem(Listing):
                 return self.client.get_bytes(ref, range=(start or 0, end)) if end is None or end > (start or 0) else b""
             info = self._file(path)
             first, stop, _step = slice(start, end).indices(info["size"])
-            return self.client.get_bytes(info["id"], range=(first, stop)) if first < stop else b""
+            return self.client.get_bytes(self.found(info), range=(first, stop)) if first < stop else b""
         except RangeNotSatisfiable:
             return b""
 

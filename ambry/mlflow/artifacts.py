@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,13 +27,14 @@ from mlflow.store.artifact.artifact_repo import (
     PresignedUploadMixin,
 )
 
-from ambry.client.beside import is_ours
+from ambry.client.beside import LEFT_OUT, is_ours
 from ambry.client.refs import NameRef, prefix_place
-from ambry.client.sending import UploadName
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.upload_session import Upload
-from ambry.errors import InvalidRequest, NotSupported
+from ambry.client.wire.uploads import PARTS_MAX
+from ambry.errors import InvalidRequest, NotSupported, UploadNotFound
 
+_NO_PATHS = ("", ".", "..")
 URL_LIFE = timedelta(hours=12)
 """Of what the parts of an upload are sent to: MLflow asks for all of them at once."""
 
@@ -53,9 +55,12 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
         self.client.put_file(file, name=self._name(artifact_path, file.name))
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        """Store all files beneath a directory, several at a time; not what uploads and downloads keep to go on from."""
+        """Store all files beneath a directory, several at a time, but for what transfers keep beside files."""
         root = Path(local_dir)
-        files = sorted(each for each in root.rglob("*") if each.is_file() and not is_ours(each.name))
+        files = sorted(each for each in root.rglob("*") if each.is_file())
+        for file in [each for each in files if is_ours(each.name)]:
+            files.remove(file)
+            warnings.warn(f"{file}: {LEFT_OUT}", stacklevel=2)
 
         def log(file: Path) -> None:
             self.client.put_file(file, name=self._name(artifact_path, file.relative_to(root).as_posix()))
@@ -66,14 +71,22 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
     # --- what there is ---
 
     def list_artifacts(self, path: str | None = None) -> list[Any]:
-        """What lies directly beneath a path; nothing beneath a file."""
+        """What lies directly beneath a path; nothing beneath a file.
+
+        A name with a part that is empty, `.` or `..` has no artifact path: it is left out, with a warning.
+        """
         root = self._name(path).name
         prefix = f"{root}/" if root else ""
-        return [
-            FileInfo(self._path(entry.name.rstrip("/")), entry.is_prefix, entry.size)
-            for entry in self.client.list(str(self._at(prefix)), delimiter="/")
-            if entry.name != prefix
-        ]
+        found: list[Any] = []
+        for entry in self.client.list(str(self._at(prefix)), delimiter="/"):
+            if entry.name == prefix:
+                continue
+            name = entry.name.removesuffix("/") if entry.is_prefix else entry.name
+            if name.removeprefix(prefix) in _NO_PATHS:
+                warnings.warn(f"{entry.ref} is left out: no artifact path leads there", stacklevel=2)
+            else:
+                found.append(FileInfo(self._path(name), entry.is_prefix, entry.size))
+        return found
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         self.client.get_file(self._name(remote_file_path), local_path, overwrite=True)
@@ -98,13 +111,16 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
         self, local_file: str, num_parts: int = 1, artifact_path: str | None = None
     ) -> CreateMultipartUploadResponse:
         """Begin an upload whose parts a client sends to the store itself, by URLs that need no key."""
+        if not 1 <= num_parts <= PARTS_MAX:
+            raise InvalidRequest(f"an upload has 1 to {PARTS_MAX} parts, not {num_parts}")
         with (
             _where_urls_are_signed(),
             self.client.start_upload(name=self._name(artifact_path, Path(local_file).name)) as upload,
         ):
+            numbers = range(1, num_parts + 1)
+            urls = self.thread_pool.map(lambda number: upload.presign_part(number, expires=URL_LIFE), numbers)
             credentials = [
-                MultipartUploadCredential(upload.presign_part(number, expires=URL_LIFE), number, {})
-                for number in range(1, num_parts + 1)
+                MultipartUploadCredential(url, number, {}) for number, url in zip(numbers, urls, strict=True)
             ]
         return CreateMultipartUploadResponse(upload_id=upload.id, credentials=credentials)
 
@@ -125,9 +141,11 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
         self._upload(local_file, upload_id, artifact_path).abort()
 
     def _upload(self, local_file: str, upload_id: str, artifact_path: str | None) -> Upload:
+        """Raises UploadNotFound for one that did not begin for this artifact: it is somebody else's."""
         name = self._name(artifact_path, Path(local_file).name)
         upload = self.client.resume_upload(upload_id)
-        upload.naming = UploadName(name, if_absent=False, if_match=None)
+        if upload.naming is None or upload.naming.place != name:
+            raise UploadNotFound(f"{name} has no upload {upload_id}")
         return upload
 
     def get_download_presigned_url(self, artifact_path: str, expiration: int = 300) -> PresignedDownloadUrlResponse:

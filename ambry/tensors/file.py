@@ -11,7 +11,7 @@ from ambry.client.refs import Ref, found_as
 from ambry.client.sync import waiting
 from ambry.client.sync.client import AmbryClient
 from ambry.client.whole_digest import WholeDigest
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, RangeNotSatisfiable
 from ambry.ids import BlobId
 from ambry.tensors.frameworks import Framework, array_of
 from ambry.tensors.header import ELEMENT_BYTES, TensorHeader, TensorInfo, header_end, parse_header
@@ -43,6 +43,8 @@ class TensorFile:
                 self._found = found_as(self.info)
                 begin = reader.read()
             self.header: TensorHeader = self._header(begin)
+        except RangeNotSatisfiable as empty:
+            raise InvalidRequest(f"{ref}: it is no safetensors file: it is empty") from empty
         except InvalidRequest as error:
             error.message = f"{ref}: {error.message}"
             raise
@@ -110,6 +112,8 @@ class TensorFile:
             each.memory[:] = data
 
     def _verify(self, pieces: Sequence[Buffer]) -> None:
+        if self._client._verify == "never":
+            return
         seen = WholeDigest(self.info.size, self.info.checksum, self.info.etag)
         for each in pieces:
             seen.update(each)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from ambry.errors import InvalidRequest
 
 Framework = Literal["numpy", "torch"]
+_SHORT: dict[str, Framework] = {"np": "numpy", "pt": "torch"}
+"""As safetensors calls them."""
 
 _NUMPY = {
     "BOOL": "bool", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4", "I32": "<i4", "F32": "<f4",
@@ -22,14 +24,16 @@ _TORCH = {
 }  # fmt: skip
 
 
-def check_framework(framework: str) -> None:
-    """Raises InvalidRequest for one that is none, ModuleNotFoundError for one that is not installed."""
+def framework_of(said: str) -> Framework:
+    """What a caller means. Raises InvalidRequest for one that is none, ModuleNotFoundError for one that is not installed."""
+    framework = _SHORT.get(said, said)
     if framework == "numpy":
         _numpy()
-    elif framework == "torch":
+        return "numpy"
+    if framework == "torch":
         _torch()
-    else:
-        raise InvalidRequest(f"framework is 'numpy' or 'torch', not {framework!r}")
+        return "torch"
+    raise InvalidRequest(f"framework is 'numpy' (or 'np') or 'torch' (or 'pt'), not {said!r}")
 
 
 def array_of(framework: Framework, data: bytearray | memoryview, dtype: str, shape: Sequence[int]) -> Any:

@@ -21,6 +21,12 @@ SIZE_BYTES = 8
 HEADER_BYTES_MAX = 100_000_000
 """As safetensors itself has it."""
 METADATA = "__metadata__"
+DIMENSIONS_MAX = 64
+"""As numpy has it, and torch."""
+ELEMENTS_MAX = 1 << 59
+"""Of a tensor, counted without its empty dimensions: of 16 bytes each they are what an array can have at most."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What JSON gives that is none, or is nested too deep to be read."""
 
 ELEMENT_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
@@ -94,7 +100,7 @@ def parse_header(header: Buffer, size: int) -> TensorHeader:
         told = _headers.decode(bytes(header[SIZE_BYTES:]).rstrip(b" "))
         metadata = _metadata.decode(told.pop(METADATA, msgspec.Raw(b"{}")))
         tensors = {name: _tensor(name, _entries.decode(raw), data_begin) for name, raw in told.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+    except UNREADABLE as cause:
         raise InvalidRequest(f"it is no safetensors file: its header cannot be read: {cause}") from cause
     end = data_begin
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
@@ -110,6 +116,8 @@ def _tensor(name: str, entry: _Entry, data_begin: int) -> TensorInfo:
     begin, end = entry.data_offsets
     if not 0 <= begin <= end or any(extent < 0 for extent in entry.shape):
         raise InvalidRequest(f"the tensor {name!r} has a shape or a place that none can have")
+    if len(entry.shape) > DIMENSIONS_MAX or math.prod(max(1, each) for each in entry.shape) >= ELEMENTS_MAX:
+        raise InvalidRequest(f"the tensor {name!r} has a shape that no array can have")
     element = ELEMENT_BYTES.get(entry.dtype)
     if element is not None and math.prod(entry.shape) * element != end - begin:
         raise InvalidRequest(f"the tensor {name!r} of {entry.dtype} {entry.shape} has {end - begin} bytes")
@@ -120,7 +128,7 @@ def parse_index(index: bytes) -> dict[str, str]:
     """Which file each tensor of a sharded model is in, from its index. Raises InvalidRequest."""
     try:
         weights = _indices.decode(index).weight_map
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+    except UNREADABLE as cause:
         raise InvalidRequest(f"it is no index of a sharded model: {cause}") from cause
     for file in set(weights.values()):
         if not file or file.startswith("/") or ".." in file.split("/"):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from posixpath import dirname, join
 from types import TracebackType
 from typing import Any, Self
 
-from ambry.client.refs import SCHEME, NameRef, Ref, parse_uri
+from ambry.client.model import BatchResult, check_type
+from ambry.client.refs import SCHEME, NameRef, Ref, found_as, parse_uri
 from ambry.client.sync import waiting
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest, must_have
 from ambry.tensors.file import TensorFile, nothing
-from ambry.tensors.frameworks import Framework, check_framework, memory_of
-from ambry.tensors.header import TensorInfo, parse_index
+from ambry.tensors.frameworks import Framework, framework_of, memory_of
+from ambry.tensors.header import SIZE_BYTES, TensorInfo, header_end, parse_index
 from ambry.tensors.spans import Index
 
 INDEX_SUFFIX = ".index.json"
@@ -45,24 +48,27 @@ class TensorSlice:
 
 
 class TensorModel:
-    """The tensors of a model in the store, by name. What a name pointed to when it was opened is read from then on.
+    """The tensors of a model in the store, by name. What a name pointed to when it was opened is read from then on; so it is
+    with the names of all files of a sharded model.
 
     Usable by threads. Close it, or use it in a `with`; a client that was passed stays open.
     """
 
-    def __init__(self, client: AmbryClient, ref: Ref, framework: Framework, *, owned: bool) -> None:
+    def __init__(self, client: AmbryClient, ref: Ref, framework: str, *, owned: bool) -> None:
         """Raises InvalidRequest for what is no safetensors file and no index; what a get of the blob raises."""
-        check_framework(framework)
+        self._framework: Framework = framework_of(framework)
         self._client = client
         self._owned = owned
-        self._framework: Framework = framework
         self._files: dict[str, TensorFile] = {}
         self._opening: Callable[[str], TensorFile] | None = None
         self._file_of: Mapping[str, str]
         index = _index_of(ref)
         if index is not None:
             self._file_of = parse_index(client.get_bytes(index, max_size=INDEX_BYTES_MAX))
-            self._opening = lambda file: TensorFile(client, _beside(index, file))
+            files = list(dict.fromkeys(self._file_of.values()))
+            places = [_beside(index, file) for file in files]
+            found = dict(zip(files, zip(places, client.head_many(places), strict=True), strict=True))
+            self._opening = lambda file: TensorFile(client, _as_found(*found[file]))
         else:
             self._files[""] = whole = TensorFile(client, ref)
             self._file_of = dict.fromkeys(whole.header.tensors, "")
@@ -153,12 +159,13 @@ class TensorModel:
         self.close()
 
 
-def open_model(ref: Ref, *, client: AmbryClient | None = None, framework: Framework = "numpy") -> TensorModel:
+def open_model(ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy") -> TensorModel:
     """Open a safetensors file, or the index of a sharded model, by its id or its name.
 
-    `client`: `AmbryClient.from_env()` where none is passed. `framework` is "numpy" or "torch".
+    `client`: `AmbryClient.from_env()` where none is passed. `framework` is "numpy" or "torch", or as safetensors has it "np" or
+    "pt".
     """
-    own = client or AmbryClient.from_env()
+    own = _client_of(client)
     try:
         return TensorModel(own, ref, framework, owned=client is None)
     except BaseException:
@@ -168,7 +175,7 @@ def open_model(ref: Ref, *, client: AmbryClient | None = None, framework: Framew
 
 
 def load_model(
-    ref: Ref, *, client: AmbryClient | None = None, framework: Framework = "numpy", at_once: int = AT_ONCE
+    ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy", at_once: int = AT_ONCE
 ) -> dict[str, Any]:
     """All tensors of a model, as `TensorModel.load` has them."""
     with open_model(ref, client=client, framework=framework) as model:
@@ -186,19 +193,34 @@ def load_model_into(
 def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy", device: str = "cpu") -> Any:
     """What `safetensors.safe_open` makes of a blob's file in the local cache: mapped, and not downloaded again.
 
-    `client`: `AmbryClient.from_env()` where none is passed. Raises ModuleNotFoundError without safetensors; what `cached_path`
-    raises.
+    `client`: `AmbryClient.from_env()` where none is passed. Raises ModuleNotFoundError without safetensors; InvalidRequest for
+    what is no safetensors file, and for the index of a sharded model; what `cached_path` raises.
     """
     try:
         from safetensors import safe_open as opened
     except ModuleNotFoundError:
         raise ModuleNotFoundError("this takes safetensors: pip install 'ambry[tensors]'", name="safetensors") from None
-    own = client or AmbryClient.from_env()
+    if _index_of(ref) is not None:
+        raise InvalidRequest(f"{ref}: it is the index of a sharded model, whose tensors `ambry.tensors.open` reads")
+    own = _client_of(client)
     try:
-        return opened(own.cached_path(ref), framework=framework, device=device)
+        path = own.cached_path(ref)
+        with Path(path).open("rb") as file:
+            header_end(file.read(SIZE_BYTES + 1), os.fstat(file.fileno()).st_size)
+        return opened(path, framework=framework, device=device)
+    except InvalidRequest as error:
+        error.message = f"{ref}: {error.message}"
+        raise
     finally:
         if client is None:
             own.close()
+
+
+def _client_of(client: AmbryClient | None) -> AmbryClient:
+    """Raises TypeError for one that is awaited."""
+    if client is not None:
+        check_type("client", client, AmbryClient, "an AmbryClient, which blocks: tensors have no calls to be awaited")
+    return client or AmbryClient.from_env()
 
 
 def _index_of(ref: Ref) -> NameRef | None:
@@ -212,3 +234,10 @@ def _index_of(ref: Ref) -> NameRef | None:
 
 def _beside(index: NameRef, file: str) -> NameRef:
     return NameRef(join(dirname(index.name), file), index.account, index.container)
+
+
+def _as_found(place: NameRef, result: BatchResult) -> Ref:
+    """What a file of a sharded model is read by. Raises what looking it up gave."""
+    if result.error is not None:
+        raise result.error
+    return place if result.info is None else found_as(result.info)

@@ -40,7 +40,7 @@ def run_of(shape: Sequence[int], index: Index | tuple[Index, ...]) -> ElementRun
     if wanted and isinstance(wanted[0], slice):
         extent, row = left[0], math.prod(left[1:])
         rows = range(extent)[wanted[0]]
-        low, high = (min(rows), max(rows) + 1) if rows else (0, 0)
+        low, high = (min(rows[0], rows[-1]), max(rows[0], rows[-1]) + 1) if rows else (0, 0)
         first += low * row
         left[0] = high - low
         step = wanted[0].step or 1

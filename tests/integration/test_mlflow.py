@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, UploadNotFound
 from tests.support.clusters import shared_cluster
 from tests.support.content import content
 from tests.support.ports import free_ports
@@ -65,15 +65,70 @@ def test_files_are_logged_listed_downloaded_and_deleted(at: str, tmp_path: Path)
     local = Path(mlflow.artifacts.download_artifacts(run_id=id, artifact_path="data", dst_path=str(tmp_path / "back")))
     assert {name: (local / name).read_bytes() for name in tree} == tree
     assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/notes.txt") == "hello"
-    repository = mlflow.store.artifact.artifact_repository_registry.get_artifact_repository(run.info.artifact_uri)
+    repository = repository_of(run.info.artifact_uri)
     repository.delete_artifacts("data")
     assert [each.path for each in client.list_artifacts(id)] == ["notes.txt"]
     repository.delete_artifacts()
     assert client.list_artifacts(id) == []
 
 
+def repository_of(uri: str) -> Any:
+    return mlflow.store.artifact.artifact_repository_registry.get_artifact_repository(uri)
+
+
+def test_names_that_are_no_artifact_paths_are_left_out_and_keep_none_of_the_others(
+    at: str, dc1: str, tmp_path: Path
+) -> None:
+    """A name such as `run/../x` made every download of `run` fail, and `run/a/../x` one that never ended."""
+    with AmbryClient(dc1) as client:
+        odd = ["../x", "a/../x", "/x", "./x", "a//x", "a/.", "a/..", "..", "."]
+        for name in ["fine", "a/fine", *odd]:
+            client.put(name.encode(), name=f"{at}/run/{name}")
+    repository = repository_of(f"{at}/run")
+    with pytest.warns(UserWarning, match="is left out: no artifact path leads there"):
+        assert sorted(each.path for each in repository.list_artifacts()) == ["a", "fine"]
+    with pytest.warns(UserWarning):
+        assert [each.path for each in repository.list_artifacts("a")] == ["a/fine"]
+    with pytest.warns(UserWarning):
+        there = Path(repository.download_artifacts("", str(tmp_path)))
+    assert sorted(str(each.relative_to(there)) for each in there.rglob("*") if each.is_file()) == ["a/fine", "fine"]
+    repository.delete_artifacts()
+    with AmbryClient(dc1) as client:
+        assert [each.name for each in client.list(f"{at}/run/")] == []
+
+
+def test_what_transfers_keep_beside_files_is_not_logged_without_a_word(at: str, tmp_path: Path) -> None:
+    for name in ("m.bin", "m.bin.ambry-upload", f"x.{'A' * 48}.part"):
+        (tmp_path / name).write_bytes(b"x")
+    repository = repository_of(at)
+    with pytest.warns(UserWarning, match="it is called as what downloads and uploads keep"):
+        repository.log_artifacts(str(tmp_path))
+    assert [each.path for each in repository.list_artifacts()] == ["m.bin"]
+
+
+def test_an_upload_of_another_artifact_is_neither_completed_nor_aborted(at: str, dc1: str) -> None:
+    repository = repository_of(at)
+    with AmbryClient(dc1) as client:
+        for other in (client.start_upload(name=f"{at}/other"), client.start_upload()):
+            other.write_part(1, b"theirs")
+            for call in (
+                lambda upload: repository.complete_multipart_upload("mine", upload.id, []),
+                lambda upload: repository.abort_multipart_upload("mine", upload.id),
+            ):
+                with pytest.raises(UploadNotFound, match="has no upload"):
+                    call(other)
+            assert other.show().state == "open"
+            other.abort()
+
+
+@pytest.mark.parametrize("count", [0, -1, 10_001, 10**9])
+def test_an_upload_has_as_many_parts_as_it_can_have(at: str, count: int) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 10000 parts"):
+        repository_of(at).create_multipart_upload("x", count)
+
+
 def test_paths_that_lead_out_of_the_location_are_refused(at: str, tmp_path: Path) -> None:
-    repository = mlflow.store.artifact.artifact_repository_registry.get_artifact_repository(f"{at}/inside")
+    repository = repository_of(f"{at}/inside")
     (tmp_path / "x").write_bytes(b"x")
     for path in ("..", "../outside", "a/../../outside"):
         with pytest.raises(InvalidRequest, match="not beneath"):
@@ -153,7 +208,7 @@ def test_artifacts_go_through_the_server_or_past_it(
 
 
 def test_without_signed_urls_its_clients_hear_that_the_bytes_go_through_the_server(at: str) -> None:
-    repository = mlflow.store.artifact.artifact_repository_registry.get_artifact_repository(at)
+    repository = repository_of(at)
     repository.client.put(b"x", name=repository._name("x"))
     calls: list[Callable[[], Any]] = [
         lambda: repository.get_download_presigned_url("x"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from ambry import AmbryClient, tensors
+from ambry import AmbryClient, AsyncAmbryClient, tensors
 from ambry.errors import BlobNotFound, ChecksumMismatch, InvalidRequest
 from ambry.tensors.file import BEGIN_BYTES
 from deploy.local_cluster import LocalCluster
@@ -207,8 +207,31 @@ def test_what_a_name_pointed_to_is_read_whatever_it_points_to_later(client: Ambr
         assert np.array_equal(opened.get("a"), np.arange(3))
 
 
+def test_the_files_of_a_sharded_model_are_those_of_the_moment_when_it_was_opened(client: AmbryClient) -> None:
+    at = f"tensors/{uuid.uuid4().hex}"
+    client.put(save({"a": np.arange(3)}), name=f"{at}/1.safetensors")
+    client.put(json.dumps({"weight_map": {"a": "1.safetensors"}}).encode(), name=f"{at}/m.index.json")
+    with tensors.open(f"{at}/m.index.json", client=client) as opened:
+        client.put(save({"a": np.arange(3, 6)}), name=f"{at}/1.safetensors")
+        assert opened.get("a").tolist() == [0, 1, 2]
+
+
+def test_what_safetensors_cannot_open_is_said_with_its_name(
+    client: AmbryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
+    at = f"tensors/{uuid.uuid4().hex}"
+    for name, data, why in (("p.bin", b"\x80\x04.", "pickle"), ("e.safetensors", b"", "no safetensors file")):
+        client.put(data, name=f"{at}/{name}")
+        for call in (tensors.safe_open, tensors.open, tensors.load):
+            with pytest.raises(InvalidRequest, match=f"{at}/{name}: .*{why}"):
+                call(f"{at}/{name}", client=client)
+    with pytest.raises(InvalidRequest, match="the index of a sharded model"):
+        tensors.safe_open(f"{at}/m.safetensors.index.json", client=client)
+
+
 def test_bytes_that_are_not_those_of_the_digest_are_never_handed_out(
-    client: AmbryClient, monkeypatch: pytest.MonkeyPatch
+    client: AmbryClient, dc1: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blob = client.put(save({"a": np.arange(3)})).id
     get_into = AmbryClient.get_into
@@ -223,6 +246,8 @@ def test_bytes_that_are_not_those_of_the_digest_are_never_handed_out(
         tensors.load(blob, client=client)
     with pytest.raises(ChecksumMismatch):
         tensors.load_into(blob, {"a": np.zeros(3, int)}, client=client)
+    with AmbryClient([dc1], verify="never") as careless:
+        assert tensors.load(blob, client=careless)["a"].tolist() != [0, 1, 2]
 
 
 def test_many_threads_share_a_model(client: AmbryClient, model: str) -> None:
@@ -243,8 +268,12 @@ def test_many_threads_share_a_model(client: AmbryClient, model: str) -> None:
 
 
 def test_frameworks_that_are_not_there_are_named(client: AmbryClient, model: str) -> None:
-    with pytest.raises(InvalidRequest, match="numpy' or 'torch'"):
-        tensors.open(model, client=client, framework="jax")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match=r"'numpy' \(or 'np'\) or 'torch' \(or 'pt'\), not 'jax'"):
+        tensors.open(model, client=client, framework="jax")
+    with tensors.open(model, client=client, framework="np") as opened:
+        assert isinstance(opened.get("embeddings.LayerNorm.weight"), np.ndarray)
+    with pytest.raises(TypeError, match="an AmbryClient, which blocks"):
+        tensors.open(model, client=AsyncAmbryClient())  # type: ignore[arg-type]
     if find_spec("torch") is None:
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'ambry\[torch\]'"):
             tensors.open(model, client=client, framework="torch")

@@ -89,6 +89,9 @@ def test_a_header_whose_size_looks_like_the_beginning_of_a_pickle_is_a_header() 
         (file_of({"a": {"dtype": "F32", "shape": [-2, -1], "data_offsets": [0, 8]}}, b"1" * 8), "none can have"),
         (file_of({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}, b"1" * 8), "none can have"),
         (file_of({"a": {"dtype": "F32"}}), "cannot be read"),
+        (file_of(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "cannot be read"),
+        (file_of({"a": {"dtype": "F32", "shape": [1 << 32, 1 << 32, 0], "data_offsets": [0, 0]}}), "no array can have"),
+        (file_of({"a": {"dtype": "U8", "shape": [1] * 65, "data_offsets": [0, 1]}}, b"1"), "no array can have"),
     ],
 )
 def test_why_it_is_refused_is_said(file: bytes, why: str) -> None:
@@ -106,7 +109,7 @@ def test_a_zip_file_of_pickles_is_called_one() -> None:
 
 def test_an_index_names_files_beside_it() -> None:
     assert parse_index(b'{"metadata": {}, "weight_map": {"a": "m-1.safetensors"}}') == {"a": "m-1.safetensors"}
-    for index in (b"", b"[]", b"{}", b'{"weight_map": {"a": 1}}'):
+    for index in (b"", b"[]", b"{}", b'{"weight_map": {"a": 1}}', b"[" * 100_000 + b"]" * 100_000):
         with pytest.raises(InvalidRequest, match="no index"):
             parse_index(index)
     for file in ("/etc/passwd", "../x", "a/../../x", ""):

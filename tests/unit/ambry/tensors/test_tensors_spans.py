@@ -41,6 +41,16 @@ def test_rows_are_asked_for_alone() -> None:
     assert (run.first, run.end, run.shape) == ((2000 + 7) * 384, (2000 + 8) * 384, (384,))
 
 
+@pytest.mark.parametrize("rows", [1 << 40, 1 << 70])
+def test_a_slice_costs_no_time_by_the_number_of_its_rows(rows: int) -> None:
+    """A file of 80 bytes said so many rows of nothing, and a slice of them went through each."""
+    for index in ((slice(None),), (...,), (slice(None, None, -3),)):
+        run = run_of((rows, 0), index)
+        assert (run.first, run.end) == (0, 0)
+    run = run_of((rows, 1), (slice(rows - 1, 5, -1),))
+    assert (run.first, run.end, run.shape) == (6, rows, (rows - 6, 1))
+
+
 @pytest.mark.parametrize("index", [5, -6, (0, 0, 0), (slice(None), 4), (..., ...)])
 def test_what_lies_outside_is_an_index_error(index: Index | tuple[Index, ...]) -> None:
     if index == (slice(None), 4):
