@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.core import has_magic
 from fsspec.utils import isfilelike
 
-from ambry.client.beside import is_ours
+from ambry.client.beside import LEFT_OUT, is_ours
 from ambry.client.copying import copy_blob, delete_copied
 from ambry.client.credentials import KeyFile
 from ambry.client.model import ClientOptions, StrPath
@@ -192,7 +193,10 @@ class AmbryFileSystem(Listing):
         of_folder: bool = False,
         **said: Any,
     ) -> None:
-        if Path(lpath).is_dir() or (of_folder and is_ours(Path(lpath).name)):
+        if Path(lpath).is_dir():
+            return
+        if of_folder and is_ours(Path(lpath).name):
+            warnings.warn(f"{lpath}: {LEFT_OUT}", stacklevel=3)
             return
         self.client.put_file(
             lpath, name=self.name_of(rpath), if_absent=mode == "create", progress=progress_of(callback), **said

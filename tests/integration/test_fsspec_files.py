@@ -15,7 +15,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 from ambry import AmbryClient, RetryPolicy, Timeout
-from ambry.errors import ChecksumMismatch, PreconditionFailed
+from ambry.errors import ChecksumMismatch, InvalidBlobId, PreconditionFailed
 from ambry.fs import AmbryFileSystem
 from tests.support.content import content
 
@@ -213,7 +213,7 @@ def test_blobs_are_read_by_their_ids_and_never_written(fs: AmbryFileSystem, dc1:
     assert fs.unstrip_protocol(str(blob)) == url
     with pytest.raises(PermissionError, match="never changes"):
         fs.open(url, "wb")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InvalidBlobId):
         fs.cat_file("ambry+id://" + str(blob)[:-1] + ("A" if str(blob)[-1] != "A" else "B"))
 
 

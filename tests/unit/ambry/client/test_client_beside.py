@@ -65,7 +65,9 @@ def test_a_folder_is_stored_by_url_without_what_is_kept_there(tmp_path: Path) ->
         (folder / name).write_bytes(b"x")
     with named_frontend(tmp_path / "metadata") as url:
         fs = AmbryFileSystem(endpoints=url, skip_instance_cache=True)
-        fs.put(f"{folder}/", "default/default/p/", recursive=True)
+        with pytest.warns(UserWarning, match="it is called as what downloads and uploads keep") as told:
+            fs.put(f"{folder}/", "default/default/p/", recursive=True)
+        assert len(told) == 3
         assert fs.find("default/default/p") == ["default/default/p/a.bin", "default/default/p/below/c"]
         fs.put(str(folder / "a.bin.ambry-upload"), "default/default/q")
         assert fs.cat_file("default/default/q") == b"x", "what was named is stored"
