@@ -85,12 +85,15 @@ class Display:
             from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
             from rich.progress import Progress as Bar
 
+            console = Console(stderr=True)
+            # Without colours what is done of a bar, and what is not, look alike.
+            drawn = BarColumn() if not console.no_color else TextColumn("{task.percentage:>3.0f}%", markup=False)
             columns = (
                 TextColumn("{task.fields[files]}", markup=False),
-                *(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
+                *(drawn, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
                 TextColumn("{task.fields[more]}", markup=False),
             )
-            bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            bar = Bar(*columns, console=console, transient=True)
             self._bar = self._stack.enter_context(drawing(bar))
             self._task = self._bar.add_task("", total=self.tally.total_bytes, files=self._files(), more="")
         return self

@@ -18,6 +18,7 @@ from ambry.cli.output import begun, printable, show_rows
 from ambry.cli.planning import folders_of, last_part
 from ambry.cli.sides import name_pattern
 from ambry.client.names import NameEntry
+from ambry.errors import BlobNotFound
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -81,15 +82,20 @@ def totals_of(paths: Iterable[tuple[str, int]], depth: int) -> dict[str, tuple[i
 
 def listed(client: AmbryClient, prefix: str) -> Iterator[tuple[str | None, NameEntry]]:
     """The names of a folder, with their paths below it. A text without a slash at its end is the folder of this name, and the
-    name itself, whose path is None."""
+    name itself, whose path is None. Raises BlobNotFound where there is none, but for a whole container."""
     from ambry.client.refs import prefix_place
 
     place = prefix_place(prefix, account=client.default_account, container=client.default_container)
     folder = folder_of(place)
+    found = False
     if (own := itself(client, place)) is not None:
+        found = True
         yield None, own
     for entry in client.list(str(folder)):
+        found = True
         yield entry.name[len(folder.name) :], entry
+    if folder.name and not found:
+        raise BlobNotFound(f"there is no name {place}, and none below it")
 
 
 @click.command()

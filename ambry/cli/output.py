@@ -215,8 +215,10 @@ def progress_bar(name: str, quiet: bool) -> Generator[Progress | None]:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
+    # Without colours what is done of a bar, and what is not, look alike.
+    drawn = BarColumn() if not console.no_color else TextColumn("{task.percentage:>3.0f}%", markup=False)
+    columns = (drawn, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     made = Bar(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
     with drawing(made) as bar:
         task = bar.add_task(printable(name), total=None)

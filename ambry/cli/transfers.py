@@ -5,7 +5,8 @@ What is read and what was written are compared by digests in each of them; a ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -116,10 +117,10 @@ class Mover:
         """Take all steps, some at a time; what fails keeps none of the others. The exit code."""
         workers = Workers(min(self.parallel, max(1, len(steps))))
         told = _InOrder(self.done)
-        with Display(len(steps), sum(step.size for step in steps), quiet=self.quiet) as display:
-            for client in (self.reading, self.writing):
-                if client is not None:
-                    watch_retries(client, display)
+        with ExitStack() as stack:
+            display = stack.enter_context(Display(len(steps), sum(step.size for step in steps), quiet=self.quiet))
+            for client in {id(each): each for each in (self.reading, self.writing) if each is not None}.values():
+                stack.enter_context(watching_retries(client, display))
 
             def take(numbered: tuple[int, Step]) -> None:
                 number, step = numbered
@@ -212,7 +213,8 @@ class _InOrder:
             self._next += 1
 
 
-def watch_retries(client: AmbryClient, display: Display) -> None:
+@contextmanager
+def watching_retries(client: AmbryClient, display: Display) -> Iterator[None]:
     """Let a display count what is tried again."""
     said = client.on_retry
 
@@ -222,6 +224,10 @@ def watch_retries(client: AmbryClient, display: Display) -> None:
             said(error, delay_s, waited_s)
 
     client.on_retry = on_retry
+    try:
+        yield
+    finally:
+        client.on_retry = said
 
 
 def _needed(client: AmbryClient | None) -> AmbryClient:

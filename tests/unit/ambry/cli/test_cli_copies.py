@@ -16,8 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ambry
-from ambry import AmbryClient, NameRef, UpdateConflict
+from ambry import AmbryClient, AmbryError, NameRef, Unavailable, UpdateConflict
+from ambry.cli.display import Display
 from ambry.cli.main import cli
+from ambry.cli.transfers import AcrossStep, Mover
 from ambry.fs import AmbryFileSystem
 from tests.support.content import content
 
@@ -361,3 +363,22 @@ def test_an_interrupt_ends_it_and_leaves_no_half_file(home: str) -> None:
         command.send_signal(2)
         _, errors = command.communicate(timeout=60)
     assert command.returncode == 130 and b"Traceback" not in errors
+
+
+def test_what_is_tried_again_counts_once_where_both_sides_are_one_client(home: str) -> None:
+    with AmbryClient.from_env() as client:
+        told: list[AmbryError] = []
+        client.on_retry = said_before = lambda error, delay_s, waited_s: told.append(error)
+        counted: list[int] = []
+
+        def during(step: Any, info: Any) -> None:
+            if client.on_retry is not None:
+                client.on_retry(Unavailable("busy"), 0.1, 0.1)
+
+        client.put(b"x", name=f"{home}x")
+        step = AcrossStep(client.resolve(f"{home}x"), "x", 1, NameRef(f"{home.removeprefix(ROOT)}y"))
+        mover = Mover(reading=client, writing=client, quiet=True, after=during)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Display, "retried", lambda self: counted.append(1))
+            assert mover.run([step]) == 0
+        assert len(counted) == len(told) == 1 and client.on_retry is said_before

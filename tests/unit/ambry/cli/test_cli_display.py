@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
 from ambry.cli.display import Display, amount, counted
+from ambry.cli.failures import EXIT_UNAVAILABLE, report
+from ambry.errors import Unavailable
 from tests.support.fake_clock import SettableClock
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_tally_counts_files_bytes_failures_and_retries() -> None:
@@ -31,10 +39,6 @@ def test_it_is_quiet_when_piped_and_shows_all_of_it_on_a_terminal(
         display.ended(0, 5)
     assert capsys.readouterr().err == ""
 
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("NO_COLOR", "1")
@@ -48,6 +52,23 @@ def test_it_is_quiet_when_piped_and_shows_all_of_it_on_a_terminal(
     assert "2 of 2 files" in shown and "1 failed, 1 retry" in shown
     assert "ambry: 1 file, 5 bytes" in shown
     assert "\x1b[3" not in shown, "NO_COLOR"
+    assert "50%" in shown, "a bar without colours says nothing"
+
+
+def test_an_error_stands_on_a_line_of_its_own_above_the_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was printed into the line of the bar, which was drawn again behind it."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    why = "of a very long name [bold]that is no markup[/] " * 3
+    with Display(2, 10, quiet=False) as display:
+        display.ended(0, 5, failed=True)
+        assert report(Unavailable(why), "a/b") == EXIT_UNAVAILABLE
+    lines = terminal.getvalue().replace("\r", "\n").split("\n")
+    assert f"ambry: a/b: {why.strip()}" in [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", each) for each in lines]
+    report(Unavailable("later"))
+    assert terminal.getvalue().endswith("ambry: later\n"), "the display is gone"
 
 
 def test_words_for_numbers() -> None:

@@ -69,6 +69,14 @@ def said(*args: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("command", ["tree", "du", "find"])
+def test_a_folder_that_is_not_there_is_no_empty_one(team: str, command: str) -> None:
+    """A folder that was misspelt was one with nothing in it, exit code 0."""
+    for folder in (f"{team}-typo", f"{team}-typo/", f"ambry://default/default/{team}/a/typo"):
+        done = run(command, folder)
+        assert done.exit_code == 3 and "there is no name" in done.stderr, folder
+
+
 def test_a_tree(team: str) -> None:
     assert said("tree", team).splitlines() == [
         team,
@@ -123,6 +131,12 @@ def test_the_first_and_the_last_bytes(team: str) -> None:
     assert said("cat", f"{team}/z.bin", f"{team}/a/b/short") == "zzzzzzzz"
     assert "1000" in said("head", f"{team}/a/x.bin"), "without -c it shows what the blob is, as stat does"
     assert run("tail", f"{team}/z.bin").exit_code == 2
+    assert said("head", "-c", "0", f"{team}/z.bin") == said("tail", "-c", "0", f"{team}/z.bin") == ""
+    assert run("head", "-c", "0", f"{team}/none").exit_code == 3
+    for command in (["cat"], ["head", "-c", "3"], ["tail", "-c", "3"]):
+        done = run(*command, f"{team}/none", f"{team}/z.bin")
+        assert (done.exit_code, done.stdout[:3]) == (3, "zzz"), "what fails keeps none of the others"
+        assert done.stderr.startswith(f"ambry: {team}/none: ")
     done = run("stat", f"{team}/z.bin", f"{team}/none", f"{team}/a/x.bin", "--json")
     assert done.exit_code == 3 and len(done.stdout.splitlines()) == 2 and f"{team}/none" in done.stderr
 
