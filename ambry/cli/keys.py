@@ -45,17 +45,20 @@ class EndType(click.ParamType):  # type: ignore[type-arg]  # not generic before 
 
 
 class AgeType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
-    """`30d`, `12h`; `never`."""
+    """`30d`, `12h`; `never`, where that can be."""
 
     name = "time"
 
+    def __init__(self, *, ends: bool = False) -> None:
+        self._ends = ends
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
         text = str(value)
-        if text == "never":
+        if text == "never" and not self._ends:
             return None
         if text[:-1].isdigit() and text[-1:] in _UNITS and len(text) <= 9:
             return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
-        self.fail(f"{text!r} is no time: say 12h, 30d, 8w, or never", param, ctx)
+        self.fail(f"{text!r} is no time: say 10m, 12h, 7d, 1w" + ("" if self._ends else ", or never"), param, ctx)
 
 
 def _limits(command: Callable[..., T]) -> Callable[..., T]:

@@ -14,7 +14,7 @@ from ambry.cli.output import tell_done
 @click.command()
 @click.argument("method", type=click.Choice(["GET", "PUT"], case_sensitive=False))
 @click.argument("ref", required=False)
-@click.option("--expires", type=AgeType(), default="1h", show_default=True, metavar="AGE", help="At most 7d.")
+@click.option("--expires", type=AgeType(ends=True), default="1h", show_default=True, metavar="AGE", help="At most 7d.")
 @click.option("--max-size", callback=as_size_max, metavar="SIZE", help="The most that an upload may have.")
 @click.option("--content-type", help="What an upload says to be.")
 @click.option("--once", is_flag=True, help="Good for one upload.")
@@ -24,7 +24,7 @@ from ambry.cli.output import tell_done
 def sign(
     method: str,
     ref: str | None,
-    expires: timedelta | None,
+    expires: timedelta,
     max_size: int | None,
     content_type: str | None,
     once: bool,
@@ -37,8 +37,6 @@ def sign(
 
     Whoever has it needs no key: a browser or curl will do. It may do what your key may when it is used, and dies with that.
     """
-    if expires is None:
-        raise click.UsageError("a signed URL ends: --expires of at most 7d")
     with cluster.connect() as client:
         url = client.presign(
             "GET" if method.upper() == "GET" else "PUT",
@@ -51,5 +49,6 @@ def sign(
         )
     if output == "table" and not cluster.quiet and method.upper() == "PUT":
         # It says no Content-Type, so that of the URL holds; --data-binary would say one of its own.
-        click.echo(f"curl -T FILE '{url}'", err=True)
+        # Not the URL again, which is a password: standard error goes into logs.
+        click.echo("ambry: curl -T FILE 'URL' uploads to it", err=True)
     tell_done(output, url, method=method.upper(), url=url, seconds=int(expires.total_seconds()))

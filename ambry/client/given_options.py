@@ -39,10 +39,12 @@ _KINDS: dict[str, tuple[type, str, bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundOptions:
-    """What a client is made with; `withheld` says which key was not sent along, and why."""
+    """What a client is made with; `withheld` says which key was not sent along, and why, `unchosen` which profiles there are
+    where none was named and nothing else says whom to ask."""
 
     options: ClientOptions
     withheld: str = ""
+    unchosen: str = ""
 
 
 def options_of(env: Mapping[str, str], profile: str | None, given: ClientOptions) -> FoundOptions:

@@ -10,7 +10,7 @@ from typing import TypedDict
 from ambry.client.credentials import SecretText
 from ambry.rest.access import Grant
 
-Expiry = datetime | timedelta | None
+Expiry = datetime | timedelta | int | None
 """When a key expires: a time (local where it has no zone), a time from now on, or never."""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from numbers import Integral
+from numbers import Integral, Real
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, cast, get_args
 
@@ -23,13 +24,22 @@ BlobSource = SyncSource | AsyncIterable[bytes]
 """What can be put. A `str` is never a body: it could mean a path as well as a text."""
 
 StrPath = str | PathLike[str]
-WritableBuffer = bytearray | memoryview
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    WritableBuffer = WriteableBuffer
+else:
+    WritableBuffer = bytearray | memoryview  # or anything else that has the buffer protocol, as an array of numpy
 Progress = Callable[[int, int | None], None]
 """Called with (bytes so far, total or None); never goes back, never from two threads at a time."""
 
 Verify = Literal["always", "if-present", "never"]
 Jitter = Literal["full", "equal", "none"]
 CONCURRENCY_MAX = 32
+SECONDS_MAX = 1_000_000
+"""Of what is waited for: more than eleven days."""
+SECONDS_MIN = 0.001
+"""Of a wait for the network."""
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
@@ -43,6 +53,13 @@ def check_error_class(value: object) -> None:
     shown = repr(value)[:60]
     if not isinstance(value, type) or not issubclass(value, BaseException):
         raise TypeError(f"retry_on has classes of errors, such as Unavailable, and not {shown}")
+
+
+def check_seconds(name: str, value: object, *, least: float = 0.0) -> None:
+    """Raises TypeError, InvalidRequest for a number that no clock can count to; `least` may be had."""
+    check_type(name, value, Real, "a number of seconds")
+    if not (isinstance(value, Real) and least <= float(value) <= SECONDS_MAX):
+        raise InvalidRequest(f"{name} is {least:g} to {SECONDS_MAX:,} seconds, not {value}")
 
 
 class Metadata(Mapping[str, str]):
@@ -165,6 +182,12 @@ class Timeout:
     read: float = 30.0
     total: float | None = None
 
+    def __post_init__(self) -> None:
+        check_seconds("the connect of a Timeout", self.connect, least=SECONDS_MIN)
+        check_seconds("the read of a Timeout", self.read, least=SECONDS_MIN)
+        if self.total is not None:
+            check_seconds("the total of a Timeout", self.total)
+
 
 @dataclass(frozen=True, slots=True)
 class CallTimeout(Timeout):
@@ -197,6 +220,14 @@ class RetryPolicy:
     retry_after_max: float = 30.0
 
     def __post_init__(self) -> None:
+        check_type("max_attempts", self.max_attempts, Integral, "a whole number")
+        if self.max_attempts < 1:
+            raise InvalidRequest(f"max_attempts counts the first attempt too: it is 1 or more, not {self.max_attempts}")
+        for name in ("base", "cap", "retry_after_max"):
+            check_seconds(name, getattr(self, name))
+        check_type("budget", self.budget, Real, "a share, such as 0.1")
+        if not 0 <= self.budget < math.inf:
+            raise InvalidRequest(f"budget is a share of the requests, 0 or more, not {self.budget}")
         if self.jitter not in get_args(Jitter):
             raise InvalidRequest(f"jitter is one of {', '.join(get_args(Jitter))}, not {self.jitter!r}")
         if self.retry_on is not None:
@@ -225,8 +256,12 @@ class TransferConfig:
     def __post_init__(self) -> None:
         for name in ("chunk_size", "part_size", "threshold", "max_memory", "max_bandwidth"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is None and name == "max_bandwidth":
+                continue
+            check_type(name, value, Integral, "a number of bytes")
+            if value < 1:
                 raise InvalidRequest(f"{name} must be positive, not {value}")
+        check_type("max_concurrency", self.max_concurrency, Integral, "a whole number")
         if not 1 <= self.max_concurrency <= CONCURRENCY_MAX:
             raise InvalidRequest(f"max_concurrency is 1 to {CONCURRENCY_MAX}, not {self.max_concurrency}")
 

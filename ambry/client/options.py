@@ -43,6 +43,7 @@ from ambry.client.sources import open_body
 from ambry.client.transfer import BlobUpload
 from ambry.client.wire import blobs as wire
 from ambry.client.wire.message import ApiRequest
+from ambry.client.wire.refusals import ConnectFailed
 from ambry.clock import Clock, SystemClock, system_random
 from ambry.durability import Durability
 from ambry.errors import AmbryError, InvalidRequest, Offline, Unauthenticated
@@ -124,7 +125,7 @@ class ClientBase:
         self._auth = auth
         self._tls = said.get("tls")
         self._proxies = said.get("proxies") or Proxies()
-        self._withheld = found.withheld
+        self._withheld, self._unchosen = found.withheld, found.unchosen
         self._start(_sleep)
         self._budget = RetryBudget(retry.budget)
         self.on_retry: OnRetry | None = None
@@ -163,7 +164,7 @@ class ClientBase:
 
         found = find_options(os.environ, profile, overrides)
         made = cls(**found.options)
-        made._withheld = found.withheld
+        made._withheld, made._unchosen = found.withheld, found.unchosen
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -323,9 +324,11 @@ class ClientBase:
         return {**self._common, **own, **request.headers}
 
     def _advise(self, error: AmbryError) -> None:
-        """Tell whoever is refused why this client sent no key."""
+        """Tell whoever is refused why this client sent no key, and whoever reaches nobody which profiles there are."""
         if self._withheld and isinstance(error, Unauthenticated):
             error.message = f"{error.message}; {self._withheld}"
+        if self._unchosen and isinstance(error, ConnectFailed):
+            error.message = f"{error.message}; {self._unchosen}"
 
 
 def _rebuild(cls: type[ClientBase], options: ClientOptions) -> ClientBase:

@@ -89,16 +89,21 @@ def config_path(env: Mapping[str, str]) -> Path:
 def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptions) -> FoundOptions:
     """What a client has that is asked for with `given`: that, then AMBRY_*, then the profile. Raises ConfigInvalid."""
     said = _of_environment(env)
-    chosen, name, path = _chosen(env, profile or env.get("AMBRY_PROFILE") or None)
+    chosen, name, path, there = _chosen(env, profile or env.get("AMBRY_PROFILE") or None)
     options = cast(ClientOptions, {key: value for key, value in given.items() if value is not None})
     for key in _PLAIN:
         value = getattr(said, key) if getattr(said, key) is not None else getattr(chosen, key)
         if value is not None:
             options.setdefault(key, value)  # type: ignore[misc]
     own = (*normal_endpoints(chosen.endpoints), *(normal_endpoints(chosen.trusted) if chosen.trusted else ()))
-    endpoints = options.get("endpoints") or said.endpoints or chosen.endpoints
+    endpoints = next(
+        (each for each in (options.get("endpoints"), said.endpoints, chosen.endpoints) if each is not None), None
+    )
+    unchosen = ""
     if endpoints is not None:
         options["endpoints"] = endpoints
+    elif not name and there:
+        unchosen = f"{path} has {', '.join(there)}: --profile NAME, AMBRY_PROFILE or from_env(NAME) says which"
     trusted = set(normal_endpoints(endpoints)) <= set(own)
     tls = said.tls() or (chosen.tls() if trusted else None)
     if tls is not None:
@@ -110,13 +115,14 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
     if cache != CacheConfig():
         options.setdefault("cache", cache)
     if "key" in options or "auth" in options:
-        return FoundOptions(options=options)
+        return FoundOptions(options=options, unchosen=unchosen)
     source = next((each for each in (said, chosen) if each.key is not None or each.key_file is not None), None)
     if source is chosen and not trusted:
         which = f"the profile {name}" if name else "the top level"
         return FoundOptions(
             options=options,
             withheld=f"the key of {which} of {path} goes to its own endpoints alone, {', '.join(own)}",
+            unchosen=unchosen,
         )
     if source is not None and source.key is not None:
         options["key"] = _key_of(source.key, "AMBRY_KEY" if source is said else str(path))
@@ -127,7 +133,7 @@ def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptio
                 "writes another one; remove it, or name another with AMBRY_PROFILE"
             )
         options["key"] = read_key(source.key_file)
-    return FoundOptions(options=options)
+    return FoundOptions(options=options, unchosen=unchosen)
 
 
 def find_cache(env: Mapping[str, str], profile: str | None) -> CacheConfig:
@@ -152,8 +158,8 @@ def _of_environment(env: Mapping[str, str]) -> Profile:
     return _profile(said, "the environment (AMBRY_...)", None)
 
 
-def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, Path]:
-    """The profile, its name (empty: the top level, or none at all), and the file."""
+def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, Path, list[str]]:
+    """The profile, its name (empty: the top level, or none at all), the file, and the names of all that it has."""
     path = config_path(env)
     tree = read_toml(path)
     if env.get("AMBRY_CONFIG") and not path.exists():
@@ -162,6 +168,8 @@ def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, P
         profiles = msgspec.convert(tree.pop(PROFILES, {}), dict[str, dict[str, Any]])
     except msgspec.ValidationError:
         raise ConfigInvalid(f"{path}: profiles are tables, [{PROFILES}.NAME]") from None
+    if isinstance(tree.get("profile"), dict):
+        raise ConfigInvalid(f"{path}: a profile is a table [{PROFILES}.NAME], not [profile.NAME]")
     name = wanted or (LOCAL if not tree and LOCAL in profiles else "")
     if name and name not in profiles:
         there = f"it has {', '.join(sorted(profiles))}" if profiles else "it has none"
@@ -170,7 +178,7 @@ def _chosen(env: Mapping[str, str], wanted: str | None) -> tuple[Profile, str, P
     found = _profile(profiles[name] if name else tree, source, path.parent)
     if found.key is not None:
         refuse_shared(path, path.stat())
-    return found, name, path
+    return found, name, path, sorted(profiles)
 
 
 def _profile(tree: dict[str, Any], source: str, base: Path | None) -> Profile:

@@ -5,6 +5,7 @@ mypy --strict reads it with the rest (`make check`), pyright in strict mode in t
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +66,7 @@ def blocking(endpoint: str, directory: Path) -> BlobInfo:
         assert_type(client.get_bytes(str(info.id), range=(0, 3), timeout=TIMEOUT), bytes)
         assert_type(client.get_bytes(info.id, range=ByteRange(-3)), bytes)
         assert_type(client.get_into(info.id, bytearray(6)), int)
+        assert_type(client.get_into(info.id, array("B", bytes(6))), int)
         assert_type(client.get_file(info.id, directory / "blocking", overwrite=True, progress=told), BlobInfo)
         assert_type(client.put_file(directory / "blocking", ttl=60), BlobInfo)
         assert_type(client.cached_path(info.id), Path)

@@ -180,6 +180,7 @@ class AsyncCalls(ClientBase):
             )
         except BaseException as error:
             if isinstance(error, AmbryError):
+                refusals.reword_read(error, request)
                 self._advise(error)
             if watch is not None:
                 watch.ended(error)

@@ -26,7 +26,7 @@ class AsyncSignedUrls(AsyncCalls):
         method: Literal["GET", "PUT"],
         ref: Ref | None = None,
         *,
-        expires: timedelta = HOUR,
+        expires: timedelta | int = HOUR,
         max_size: int | None = None,
         content_type: str | None = None,
         once: bool = False,
@@ -37,7 +37,7 @@ class AsyncSignedUrls(AsyncCalls):
         if_absent: bool = False,
         timeout: Timeout | None = None,
     ) -> str:
-        """A URL that is good for one call for so long, a week at most, and never longer than the key.
+        """A URL that is good for one call for so long (seconds, or a timedelta), a week at most, and never longer than the key.
 
         "GET" reads what `ref` means. "PUT" takes a blob with what is said of it here: under a name or a version, or, without
         `ref`, one that has none. `max_size` bytes is the most it may have, `once` makes the URL good for one upload.

@@ -181,6 +181,7 @@ class SyncCalls(ClientBase):
             )
         except BaseException as error:
             if isinstance(error, AmbryError):
+                refusals.reword_read(error, request)
                 self._advise(error)
             if watch is not None:
                 watch.ended(error)

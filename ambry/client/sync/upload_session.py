@@ -81,7 +81,7 @@ class Upload:
         return self._client._send_part(self, number, data, progress, timeout or self._timeout)
 
     def presign_part(
-        self, number: int, *, expires: timedelta = timedelta(hours=1), timeout: Timeout | None = None
+        self, number: int, *, expires: timedelta | int = timedelta(hours=1), timeout: Timeout | None = None
     ) -> str:
         """A URL that takes the part of this number by a `PUT`, without a key; for whoever sends the bytes for us."""
         request = wire.signed.part_request(wire.uploads.part_request(self.id, number, None, ""), expires)

@@ -160,8 +160,17 @@ def timed_out_idle(endpoint: str) -> StaleConnection:
     return StaleConnection(f"{endpoint} gave a kept connection up, with status 408")
 
 
+_UNKNOWN = "; a change may or may not have happened"
+
+
 def not_in_time(endpoint: str) -> RequestTimeout:
-    return RequestTimeout(f"{endpoint} did not answer in time; a change may or may not have happened")
+    return RequestTimeout(f"{endpoint} did not answer in time{_UNKNOWN}")
+
+
+def reword_read(error: AmbryError, request: ApiRequest) -> None:
+    """Of a request that changes nothing, nothing is said of changes."""
+    if request.method in ("GET", "HEAD") or request.path in ("/batch/get", "/batch/head"):
+        error.message = error.message.removesuffix(_UNKNOWN)
 
 
 def not_http(endpoint: str, cause: Exception) -> ProtocolViolation:

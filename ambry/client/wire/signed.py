@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from numbers import Integral
 from typing import Literal
 from urllib.parse import urlencode, urlsplit
 
@@ -29,7 +30,7 @@ class _Signed(msgspec.Struct):
 _signed = msgspec.json.Decoder(_Signed)
 
 
-def read_request(place: Place, expires: timedelta) -> ApiRequest:
+def read_request(place: Place, expires: timedelta | int) -> ApiRequest:
     """For a URL that reads a blob."""
     return _sign("GET", blobs.blob_request("GET", place), {}, expires)
 
@@ -37,7 +38,7 @@ def read_request(place: Place, expires: timedelta) -> ApiRequest:
 def upload_request(
     place: NameRef | VersionRef | None,
     target: Mapping[str, str],
-    expires: timedelta,
+    expires: timedelta | int,
     *,
     max_size: int | None,
     content_type: str | None,
@@ -69,7 +70,7 @@ def upload_request(
     return _sign("PUT", request, said, expires)
 
 
-def part_request(part: ApiRequest, expires: timedelta) -> ApiRequest:
+def part_request(part: ApiRequest, expires: timedelta | int) -> ApiRequest:
     """For a URL that takes one part of an upload, of which this is the request."""
     return _sign("PUT", ApiRequest("PUT", part.path, {}, part.subject), {}, expires)
 
@@ -85,11 +86,12 @@ def parse_url(endpoints: Sequence[str], headers: Headers, body: bytes) -> str:
     return base + found.target
 
 
-def _sign(verb: Verb, request: ApiRequest, said: Mapping[str, str], expires: timedelta) -> ApiRequest:
-    check_type("expires", expires, timedelta, "a timedelta, of at most a week")
+def _sign(verb: Verb, request: ApiRequest, said: Mapping[str, str], expires: timedelta | int) -> ApiRequest:
+    check_type("expires", expires, (Integral, timedelta), "whole seconds or a timedelta, of at most a week")
+    seconds = int(expires.total_seconds()) if isinstance(expires, timedelta) else expires
     path, _, query = request.path.partition("?")
     if query:
         raise InvalidRequest(f"no URL is signed for {request.path}")
-    asked = {"verb": verb, "path": path, "expires-in": str(int(expires.total_seconds())), **said}
+    asked = {"verb": verb, "path": path, "expires-in": str(seconds), **said}
     headers = {name: value for name, value in request.headers.items() if name not in ("content-type", "content-length")}
     return ApiRequest("GET", f"{SIGNED_URL}?{urlencode(asked)}", headers, f"a URL for {request.subject}")

@@ -5,6 +5,7 @@ They once failed deep inside ("'<=' not supported between instances of 'int' and
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, InvalidRequest, Unavailable
+from ambry import AmbryClient, InvalidRequest, RequestTimeout, RetryPolicy, Timeout, TransferConfig, Unavailable
 from tests.support.stub_frontend import StubFrontend
 from tests.support.twins import QUICK, Twins
 
@@ -124,3 +125,48 @@ def test_a_port_that_hangs_up_is_named_as_one_that_may_be_no_frontends(twins: Tw
 def some_blob() -> str:
     with StubFrontend() as stub:
         return stub.add(b"x")
+
+
+def any_of(**said: Any) -> dict[str, Any]:
+    return said
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "says"),
+    [
+        (lambda: Timeout(total=-1), InvalidRequest, "the total of a Timeout is 0 to 1,000,000 seconds, not -1"),
+        (lambda: Timeout(read=-1), InvalidRequest, "the read of a Timeout"),
+        (lambda: Timeout(read=float("inf")), InvalidRequest, "not inf"),
+        (lambda: Timeout(connect=float("nan")), InvalidRequest, "not nan"),
+        (lambda: Timeout(**any_of(read="5")), TypeError, "the read of a Timeout is a number of seconds, not '5'"),
+        (lambda: RetryPolicy(max_attempts=0), InvalidRequest, "counts the first attempt too"),
+        (lambda: RetryPolicy(**any_of(max_attempts=1.5)), TypeError, "max_attempts is a whole number"),
+        (lambda: RetryPolicy(**any_of(max_attempts=float("inf"))), TypeError, "max_attempts is a whole number"),
+        (lambda: RetryPolicy(base=-1), InvalidRequest, "base is 0 to"),
+        (lambda: RetryPolicy(cap=float("nan")), InvalidRequest, "cap is 0 to"),
+        (lambda: RetryPolicy(budget=-0.1), InvalidRequest, "budget is a share"),
+        (lambda: TransferConfig(**any_of(max_concurrency=2.5)), TypeError, "max_concurrency is a whole number"),
+        (lambda: TransferConfig(**any_of(part_size="8M")), TypeError, "part_size is a number of bytes, not '8M'"),
+        (lambda: TransferConfig(**any_of(max_bandwidth=float("nan"))), TypeError, "max_bandwidth is a number of bytes"),
+        (lambda: TransferConfig(chunk_size=0), InvalidRequest, "chunk_size must be positive"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_where_they_are_said(
+    make: Callable[[], object], kind: type[Exception], says: str
+) -> None:
+    """They were taken, and failed in the middle of the first call, or never ended."""
+    with pytest.raises(kind, match=re.escape(says)):
+        make()
+    Timeout(total=0)
+    TransferConfig(max_bandwidth=None)
+
+
+def test_a_read_that_was_not_answered_in_time_says_nothing_of_changes(stub: StubFrontend, twins: Twins) -> None:
+    blob = stub.add(b"x")
+    client = twins.connect(stub.url, retry=RetryPolicy(max_attempts=1), timeout=Timeout(read=0.05))
+    for call, changes in ((lambda: client.head(blob), False), (lambda: client.delete(blob), True)):
+        stub.fail("HEAD", "hold")
+        stub.fail("DELETE", "hold")
+        with pytest.raises(RequestTimeout) as caught:
+            call()
+        assert ("a change may or may not have happened" in caught.value.message) is changes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry import AmbryClient, ConfigInvalid, TLSConfig, Unauthenticated
+from ambry import AmbryClient, ConfigInvalid, InvalidRequest, RetryPolicy, TLSConfig, Unauthenticated, Unavailable
 from ambry.client.profiles import find_options
 from ambry.rest.access import KeyText, key_text
 from tests.support.stub_frontend import StubFrontend
@@ -191,3 +191,27 @@ def test_a_profile_of_the_constructor_keeps_its_key_from_other_endpoints(
     with AmbryClient(stub.url, profile="far") as client:
         client.health()
     assert "authorization" not in stub.requests[-1].headers
+
+
+def test_whoever_reaches_nobody_is_told_which_profiles_there_are(home: Home) -> None:
+    home.write('[profiles.eu]\nendpoints = "http://a:1"\n[profiles.us]\nendpoints = "http://b:1"\n')
+    found = find_options(home.env, None, {})
+    assert found.options == {} and found.unchosen.startswith(f"{home.path} has eu, us: --profile NAME")
+    for given in ({"endpoints": "http://c:1"}, {"endpoints": ["http://c:1"]}):
+        assert find_options(home.env, None, given).unchosen == ""  # type: ignore[arg-type]
+    assert find_options(home.env, "eu", {}).unchosen == ""
+    client = AmbryClient("http://127.0.0.1:9", retry=RetryPolicy(max_attempts=1))
+    client._unchosen = found.unchosen
+    with pytest.raises(Unavailable, match=r"config\.toml has eu, us"):
+        client.head("x")
+
+
+def test_no_endpoints_are_not_those_of_whoever_says_nothing(home: Home) -> None:
+    with pytest.raises((ConfigInvalid, InvalidRequest)):
+        AmbryClient.from_env(endpoints=[])
+
+
+def test_a_table_that_is_called_profile_is_told_from_one_of_profiles(home: Home) -> None:
+    home.write('[profile.eu]\nendpoints = "http://a:1"\n')
+    with pytest.raises(ConfigInvalid, match=r"a table \[profiles.NAME\], not \[profile.NAME\]"):
+        find_options(home.env, None, {})
