@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
+from io import SEEK_END
 from pathlib import Path
 from posixpath import dirname, join
 from types import TracebackType
@@ -206,7 +206,7 @@ def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "
     try:
         path = own.cached_path(ref)
         with Path(path).open("rb") as file:
-            header_end(file.read(SIZE_BYTES + 1), os.fstat(file.fileno()).st_size)
+            header_end(file.read(SIZE_BYTES + 1), file.seek(0, SEEK_END))
         return opened(path, framework=framework, device=device)
     except InvalidRequest as error:
         error.message = f"{ref}: {error.message}"

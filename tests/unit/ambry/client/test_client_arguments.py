@@ -164,9 +164,8 @@ def test_settings_that_cannot_be_are_refused_where_they_are_said(
 def test_a_read_that_was_not_answered_in_time_says_nothing_of_changes(stub: StubFrontend, twins: Twins) -> None:
     blob = stub.add(b"x")
     client = twins.connect(stub.url, retry=RetryPolicy(max_attempts=1), timeout=Timeout(read=0.05))
-    for call, changes in ((lambda: client.head(blob), False), (lambda: client.delete(blob), True)):
-        stub.fail("HEAD", "hold")
-        stub.fail("DELETE", "hold")
+    for name, changes in (("head", False), ("delete", True)):
+        stub.fail(name.upper(), "hold")
         with pytest.raises(RequestTimeout) as caught:
-            call()
+            getattr(client, name)(blob)
         assert ("a change may or may not have happened" in caught.value.message) is changes
