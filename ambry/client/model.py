@@ -270,7 +270,7 @@ class TransferConfig:
 class CacheConfig:
     """Where `cached_path` keeps blobs, and how many bytes at most. No `directory` is $XDG_CACHE_HOME/ambry, ~/.cache/ambry.
 
-    A client that is `offline` asks nothing of any server: what is in the cache can be had, and all else raises Offline.
+    A client that is `offline` asks nothing of any server: `cached_path` gives what the cache has, and all else raises Offline.
     """
 
     directory: StrPath | None = None

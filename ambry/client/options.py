@@ -314,7 +314,8 @@ class ClientBase:
         """Raises Offline."""
         if self._cache.offline:
             raise Offline(
-                f"{what} was not asked for: this client is offline (AMBRY_OFFLINE, CacheConfig(offline=True))"
+                f"nobody is asked about {what}: this client is offline (AMBRY_OFFLINE, CacheConfig(offline=True)), where "
+                "cached_path and tensors.safe_open give what the cache has"
             )
 
     def _headers(self, request: ApiRequest) -> dict[str, str]:
