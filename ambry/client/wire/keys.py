@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from numbers import Integral
 from typing import Any, TypeVar
 
 import msgspec
@@ -126,9 +125,10 @@ def expires_ms(expires: object, now_ms: int) -> int | None:
         return now_ms + int(expires.total_seconds() * 1000)
     if isinstance(expires, datetime):
         return int(expires.timestamp() * 1000)
+    if isinstance(expires, int) and not isinstance(expires, bool):
+        return now_ms + expires * 1000
     wanted = "a datetime, a timedelta or whole seconds from now on, or None for never"
-    check_type("expires", expires, Integral, wanted)
-    return now_ms + expires * 1000
+    raise TypeError(f"expires is {wanted}, not {repr(expires)[:60]}")
 
 
 def _decoded(headers: Headers, body: bytes, decode: Callable[[bytes], T]) -> T:
