@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,10 +35,7 @@ Progress = Callable[[int, int | None], None]
 Verify = Literal["always", "if-present", "never"]
 Jitter = Literal["full", "equal", "none"]
 CONCURRENCY_MAX = 32
-SECONDS_MAX = 1_000_000
-"""Of what is waited for: more than eleven days."""
-SECONDS_MIN = 0.001
-"""Of a wait for the network."""
+NUMBER_MAX = 1_000_000
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
@@ -55,11 +51,11 @@ def check_error_class(value: object) -> None:
         raise TypeError(f"retry_on has classes of errors, such as Unavailable, and not {shown}")
 
 
-def check_seconds(name: str, value: object, *, least: float = 0.0) -> None:
+def check_number(name: str, value: object, *, least: float = 0.0) -> None:
     """Raises TypeError, InvalidRequest for a number that no clock can count to; `least` may be had."""
-    check_type(name, value, Real, "a number of seconds")
-    if not (isinstance(value, Real) and least <= float(value) <= SECONDS_MAX):
-        raise InvalidRequest(f"{name} is {least:g} to {SECONDS_MAX:,} seconds, not {value}")
+    check_type(name, value, Real, "a number")
+    if not (isinstance(value, Real) and least <= float(value) <= NUMBER_MAX):
+        raise InvalidRequest(f"{name} is {least:g} to {NUMBER_MAX:,}, not {value}")
 
 
 class Metadata(Mapping[str, str]):
@@ -183,10 +179,9 @@ class Timeout:
     total: float | None = None
 
     def __post_init__(self) -> None:
-        check_seconds("the connect of a Timeout", self.connect, least=SECONDS_MIN)
-        check_seconds("the read of a Timeout", self.read, least=SECONDS_MIN)
-        if self.total is not None:
-            check_seconds("the total of a Timeout", self.total)
+        check_number("the connect of a Timeout", self.connect, least=0.001)
+        check_number("the read of a Timeout", self.read, least=0.001)
+        check_number("the total of a Timeout", 0 if self.total is None else self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +218,8 @@ class RetryPolicy:
         check_type("max_attempts", self.max_attempts, Integral, "a whole number")
         if self.max_attempts < 1:
             raise InvalidRequest(f"max_attempts counts the first attempt too: it is 1 or more, not {self.max_attempts}")
-        for name in ("base", "cap", "retry_after_max"):
-            check_seconds(name, getattr(self, name))
-        check_type("budget", self.budget, Real, "a share, such as 0.1")
-        if not 0 <= self.budget < math.inf:
-            raise InvalidRequest(f"budget is a share of the requests, 0 or more, not {self.budget}")
+        for name in ("base", "cap", "retry_after_max", "budget"):
+            check_number(name, getattr(self, name))
         if self.jitter not in get_args(Jitter):
             raise InvalidRequest(f"jitter is one of {', '.join(get_args(Jitter))}, not {self.jitter!r}")
         if self.retry_on is not None:
@@ -255,9 +247,7 @@ class TransferConfig:
 
     def __post_init__(self) -> None:
         for name in ("chunk_size", "part_size", "threshold", "max_memory", "max_bandwidth"):
-            value = getattr(self, name)
-            if value is None and name == "max_bandwidth":
-                continue
+            value = 1 if name == "max_bandwidth" and self.max_bandwidth is None else getattr(self, name)
             check_type(name, value, Integral, "a number of bytes")
             if value < 1:
                 raise InvalidRequest(f"{name} must be positive, not {value}")
