@@ -48,22 +48,40 @@ def unit_of(unit: Unit) -> Unit:
 
 def place_of(salt: int, unit: Unit) -> float:
     """Where a unit lies in [0, 1). Raises InvalidRequest for what is no unit."""
-    return (xxhash.xxh3_64_intdigest(_key(unit), salt) >> 11) / _PLACES
+    return place_at(salt, key_of(unit))
+
+
+def place_at(salt: int, key: bytes) -> float:
+    """Where the unit of a key lies (`key_of`)."""
+    return (xxhash.xxh3_64_intdigest(key, salt) >> 11) / _PLACES
 
 
 def places_of(salt: int, units: Any) -> Any:
     """`place_of` of each, as a numpy array. Of a numpy array of whole numbers without a loop. Raises InvalidRequest."""
+    return places_at(salt, keys_of(units))
+
+
+def keys_of(units: Any) -> Any:
+    """What units are hashed as: a numpy array of numbers with 64 bits, or a list of keys. Raises InvalidRequest."""
     import numpy as np
 
     array = np.asarray(units)
     if array.dtype.kind in "iu" and array.ndim == 1:
         if array.dtype == np.uint64 and len(array) and int(array.max()) >= _LIMIT:
             raise InvalidRequest(f"{int(array.max())} is no unit: a number has 64 bits with a sign")
-        hashes = _hashes(salt, array.astype(np.int64, copy=False))
+        return array.astype(np.int64, copy=False)
+    return [key_of(unit) for unit in (array.tolist() if isinstance(units, np.ndarray) else units)]
+
+
+def places_at(salt: int, keys: Any) -> Any:
+    """Where the units of keys lie (`keys_of`), as a numpy array."""
+    import numpy as np
+
+    if isinstance(keys, np.ndarray):
+        hashes = _hashes(salt, keys)
     else:
         digest = xxhash.xxh3_64_intdigest
-        listed = array.tolist() if isinstance(units, np.ndarray) else units
-        hashes = np.fromiter((digest(_key(unit), salt) for unit in listed), dtype=np.uint64, count=len(listed))
+        hashes = np.fromiter((digest(key, salt) for key in keys), dtype=np.uint64, count=len(keys))
     return (hashes >> np.uint64(11)).astype(np.float64) / _PLACES
 
 
@@ -90,7 +108,8 @@ def arms_at(places: Any, shares: Sequence[float], exposed: float) -> Any:
     return np.where(inside & (places < ends), clipped, -1)
 
 
-def _key(unit: Unit) -> bytes:
+def key_of(unit: Unit) -> bytes:
+    """What a unit is hashed as. Raises InvalidRequest for what is no unit."""
     if isinstance(unit, str):
         number = _number(unit) if unit[:1] in _BEGIN else None
         if number is None:

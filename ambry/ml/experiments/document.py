@@ -18,10 +18,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ambry.errors import DataCorrupt, InvalidRequest
-from ambry.ml.experiments.assignment import Unit, arm_at, arms_at, place_of, places_of, salt_of
+from ambry.ml.experiments.assignment import Unit, arm_at, arms_at, key_of, keys_of, place_at, places_at, salt_of
 
 FORMAT = 1
 CONTENT_TYPE = "application/vnd.ambry.experiment+json"
@@ -58,6 +59,15 @@ class Holdout:
 
     name: str
     share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seeds:
+    """By what units are hashed: for their arm, for a holdout and for a layer."""
+
+    arm: int
+    holdout: int
+    layer: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,35 +112,44 @@ class Experiment:
 
     def arm_of(self, unit: Unit, attributes: Attributes | None = None) -> Arm | None:
         """What a unit sees; None for one that is not in it. Raises InvalidRequest for what is no unit."""
-        if not self._targets(attributes or {}):
+        if self.targeting and not self._targets(attributes or {}):
             return None
-        if self.holdout is not None and place_of(_part_salt("holdout", self.holdout.name), unit) < self.holdout.share:
+        seeds, key = self._seeds, key_of(unit)
+        if self.holdout is not None and place_at(seeds.holdout, key) < self.holdout.share:
             return None
-        if self.layer is not None and not (
-            self.layer.begin <= place_of(_part_salt("layer", self.layer.name), unit) < self.layer.end
-        ):
+        if self.layer is not None and not self.layer.begin <= place_at(seeds.layer, key) < self.layer.end:
             return None
-        arm = arm_at(place_of(int(self.salt, 16), unit), self._shares(), self.exposed)
+        arm = arm_at(place_at(seeds.arm, key), self._shares, self.exposed)
         return None if arm is None else self.arms[arm]
 
     def arms_of(self, units: Any) -> Any:
         """`arm_of` of each, without targeting, as a numpy array of indices of `arms`; -1 for None."""
         import numpy as np
 
-        found = arms_at(places_of(int(self.salt, 16), units), self._shares(), self.exposed)
+        seeds, keys = self._seeds, keys_of(units)
+        found = arms_at(places_at(seeds.arm, keys), self._shares, self.exposed)
         if self.holdout is not None:
-            held = places_of(_part_salt("holdout", self.holdout.name), units) < self.holdout.share
+            held = places_at(seeds.holdout, keys) < self.holdout.share
             found = np.where(held, -1, found)
         if self.layer is not None:
-            places = places_of(_part_salt("layer", self.layer.name), units)
+            places = places_at(seeds.layer, keys)
             found = np.where((self.layer.begin <= places) & (places < self.layer.end), found, -1)
         return found
 
     def _targets(self, attributes: Attributes) -> bool:
         return all(attributes.get(name) in values for name, values in self.targeting.items())
 
+    @cached_property
     def _shares(self) -> tuple[float, ...]:
         return tuple(arm.share for arm in self.arms)
+
+    @cached_property
+    def _seeds(self) -> _Seeds:
+        return _Seeds(
+            arm=int(self.salt, 16),
+            holdout=0 if self.holdout is None else salt_of(f"holdout/{self.holdout.name}"),
+            layer=0 if self.layer is None else salt_of(f"layer/{self.layer.name}"),
+        )
 
     # --- text ---
 
@@ -235,7 +254,3 @@ def _check_arms(arms: tuple[Arm, ...]) -> None:
 def _check_part(what: str, part: object) -> None:
     if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
         raise InvalidRequest(f"{what} is a number from 0 to 1, not {part!r}")
-
-
-def _part_salt(kind: str, name: str) -> int:
-    return salt_of(f"{kind}/{name}")
