@@ -66,6 +66,8 @@ CLIENT_COMMANDS = {
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"
+EXTRAS = {"numpy": "features", "pyarrow": "features", "scipy": "experiments", "statsmodels": "experiments"}
+"""What brings a library that a command does without as long as it can."""
 
 
 class LazyGroup(click.Group):
@@ -186,7 +188,10 @@ def _hint(cause: ImportError) -> str:
     missing = (cause.name or "").split(".")[0]
     if missing in ("ambry", "datanode", "frontend", "deploy"):
         return f"is not part of this installation ({cause})"
-    return f"needs {missing or 'more libraries'}: pip install 'ambry[server]'"
+    said = str(cause)
+    if ": pip install " in said:
+        return said.removeprefix("this ")
+    return f"needs {missing or 'more libraries'}: pip install 'ambry[{EXTRAS.get(missing, 'server')}]'"
 
 
 def _missing(name: str, cause: ImportError) -> click.Command:

@@ -1,6 +1,6 @@
 """Tables by what a user calls them: a file, by its suffix, or a version of a snapshot. In batches, whatever their size.
 
-.csv .tsv           the types are guessed; an empty field is null
+.csv .tsv           the types are guessed by the first 16 MiB; an empty field is null
 .jsonl .ndjson      an object in each line
 .parquet
 .arrow .feather     Arrow's IPC file
@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
+TYPES_SIZE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,15 @@ class NamedTable:
 
 
 def table_of(rows: Any, name: str = "") -> NamedTable:
-    """A frame of pandas, polars or pyarrow, whatever it is called."""
-    if hasattr(rows, "iloc"):
-        rows = pa.Table.from_pandas(rows, preserve_index=False)
-    reader = (
-        pa.RecordBatchReader.from_stream(rows) if hasattr(rows, "__arrow_c_stream__") else pa.table(rows).to_reader()
-    )
+    """A frame of pandas, polars or pyarrow, or columns by name. Raises InvalidRequest for a column of mixed kinds."""
+    try:
+        if hasattr(rows, "iloc"):
+            rows = pa.Table.from_pandas(rows, preserve_index=False)
+        elif not hasattr(rows, "__arrow_c_stream__"):
+            rows = pa.table(rows)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InvalidRequest(f"the table {name!r} has a column that is no column of Arrow: {error}") from error
+    reader = pa.RecordBatchReader.from_stream(rows)
     return NamedTable(name, reader.schema, iter(reader))
 
 
@@ -64,12 +68,16 @@ def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
 
 
 def read_file(path: Path) -> NamedTable:
-    """Raises InvalidRequest for a suffix that says nothing, FileNotFoundError, DataCorrupt for what is no such file."""
+    """Raises InvalidRequest for a suffix that says nothing, FileNotFoundError, DataCorrupt for what is no such file.
+
+    What is wrong further on in it is told by its batches, which raise DataCorrupt.
+    """
     suffix = path.suffix.lower()
     try:
         match suffix:
             case ".csv" | ".tsv":
-                return _of_reader(path, _csv(path, "\t" if suffix == ".tsv" else ","))
+                reader = _csv(path, "\t" if suffix == ".tsv" else ",")
+                return NamedTable(path.name, reader.schema, _told(path, reader))
             case ".jsonl" | ".ndjson":
                 table = needed("pyarrow.json", "'ambry[features]'").read_json(path)
                 return NamedTable(path.name, table.schema, iter(table.to_batches()))
@@ -77,7 +85,8 @@ def read_file(path: Path) -> NamedTable:
                 return _parquet(path, path.name)
             case ".arrow" | ".feather":
                 file = pa.ipc.open_file(pa.memory_map(str(path)))
-                return NamedTable(path.name, file.schema, map(file.get_batch, range(file.num_record_batches)))
+                batches = map(file.get_batch, range(file.num_record_batches))
+                return NamedTable(path.name, file.schema, _told(path, batches))
     except pa.ArrowInvalid as error:
         raise DataCorrupt(f"{path} cannot be read as {suffix}: {error}") from error
     raise InvalidRequest(f"{path} is no table that is read here; those end in {', '.join(SUFFIXES)}")
@@ -87,15 +96,20 @@ def _csv(path: Path, delimiter: str) -> Any:
     csv = needed("pyarrow.csv", "'ambry[features]'")
     return csv.open_csv(
         path,
+        read_options=csv.ReadOptions(block_size=TYPES_SIZE),
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
     )
 
 
-def _of_reader(path: Path, reader: Any) -> NamedTable:
-    return NamedTable(path.name, reader.schema, iter(reader))
+def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    """Raises DataCorrupt."""
+    try:
+        yield from batches
+    except pa.ArrowInvalid as error:
+        raise DataCorrupt(f"{path} cannot be read to its end: {error}") from error
 
 
 def _parquet(path: Path, name: str) -> NamedTable:
     file = needed("pyarrow.parquet", "'ambry[features]'").ParquetFile(path, memory_map=True)
-    return NamedTable(name, file.schema_arrow, file.iter_batches())
+    return NamedTable(name, file.schema_arrow, _told(path, file.iter_batches()))

@@ -1,6 +1,6 @@
 """What stands in a column, whatever its form: numbers or texts, and how much is missing or out of the vocabulary.
 
-a number, boolean, time          numbers; a time is its milliseconds
+a number, boolean, time          numbers; a point in time is its milliseconds
 a text                           texts
 a dense tensor, a list           the numbers or texts of all its cells
 a sparse tensor                  its values; and, as a column of its own, how many cells each row has
@@ -67,9 +67,7 @@ def _plain(name: str, column: Any, missing: int = 0) -> Cells:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return Cells(name=name, texts=column, missing=missing)
     if pa.types.is_temporal(kind):
-        column = (
-            column.cast(pa.timestamp("ms")).cast(pa.int64()) if not pa.types.is_time(kind) else column.cast(pa.int64())
-        )
+        column = column.cast(_whole_type(kind)).cast(pa.int64())
     elif pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
     elif pa.types.is_decimal(kind):
@@ -79,6 +77,13 @@ def _plain(name: str, column: Any, missing: int = 0) -> Cells:
     numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
     finite = np.isfinite(numbers)
     return Cells(name=name, numbers=numbers[finite], missing=missing + int((~finite).sum()))
+
+
+def _whole_type(kind: Any) -> Any:
+    """What a time is cast to before it is a number: points in time are of one unit, whatever theirs."""
+    if pa.types.is_time32(kind):
+        return pa.int32()
+    return pa.int64() if pa.types.is_time64(kind) or pa.types.is_duration(kind) else pa.timestamp("ms")
 
 
 def _dense(field: Any, column: Any) -> Cells:

@@ -58,6 +58,20 @@ def test_a_library_that_a_command_lacks_is_named_with_the_extra_that_brings_it(t
     assert done.stderr == "Error: `ambry store` needs lmdb: pip install 'ambry[server]'\n"
 
 
+@pytest.mark.parametrize(("library", "extra"), [("pyarrow", "features"), ("scipy", "experiments")])
+def test_a_library_of_an_extra_is_named_with_that_one(tmp_path: Path, library: str, extra: str) -> None:
+    """It was told to install the server."""
+    for name in ("before", "after"):
+        (tmp_path / f"{name}.csv").write_text("a\n" + "1\n2\n" * 60)
+    tables = [str(tmp_path / f"{name}.csv") for name in ("before", "after")]
+    modules = [library, f"{library}.stats"] if library == "scipy" else [library]
+    code = (
+        f"import sys\nfor name in {modules!r}: sys.modules[name] = None\nfrom ambry.cli.main import cli\n"
+        f"cli.main(['health', 'compare', *{tables!r}])"
+    )
+    assert f"`ambry health` needs {library}: pip install 'ambry[{extra}]'" in process(code).stderr
+
+
 def test_a_command_that_nobody_has_is_a_usage_error() -> None:
     done = CliRunner().invoke(cli, ["cluser"], prog_name="ambry")
     assert done.exit_code == 2 and "No such command 'cluser'. Did you mean 'cluster'?" in done.output

@@ -7,16 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ml import tables as module
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots.writing import write_snapshot
-from ambry.ml.tables import NamedTable, open_table, read_file
+from ambry.ml.tables import NamedTable, open_table, read_file, table_of
 
 ROWS: dict[str, list[Any]] = {"unit": [1, 2, 3], "clicks": [0.5, None, 2.5], "country": ["de", None, "at"]}
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -62,6 +65,20 @@ def test_what_is_no_such_file_is_told(tmp_path: Path) -> None:
         read_file(tmp_path / "rows.xlsx")
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "none.csv")
+
+
+def test_what_breaks_further_on_is_told_by_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TYPES_SIZE", 64)
+    (tmp_path / "rows.csv").write_text("unit,clicks\n" + "1,2\n" * 100 + "1,many\n")
+    with pytest.raises(DataCorrupt, match=r"rows\.csv cannot be read to its end: .*many"):
+        list(read_file(tmp_path / "rows.csv").batches)
+
+
+def test_frames_are_tables() -> None:
+    for frame in (pd.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [1, 2]}), pa.table({"a": [1, 2]}), {"a": [1, 2]}):
+        assert rows(table_of(frame)) == {"a": [1, 2]}
+    with pytest.raises(InvalidRequest, match="no column of Arrow"):
+        table_of(pd.DataFrame({"a": [1, "x"]}))
 
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -74,6 +74,8 @@ def test_every_kind_of_column() -> None:
                 "raw": pa.array([b"x", None, b""]),
                 "tags": pa.array([["a", "b"], [], None]),
                 "none": pa.nulls(3),
+                "time": pa.array([time(0, 0, 1), time(0, 0, 3), None], pa.time32("s")),
+                "lasted": pa.array([timedelta(seconds=1), None, None], pa.duration("s")),
             }
         )
     )
@@ -81,6 +83,7 @@ def test_every_kind_of_column() -> None:
     assert (told["flag"].mean, told["price"].mean, told["day"].count) == (0.5, 2.0, 2)
     assert told["country"].top == [("de", 2), ("at", 1)]
     assert (told["tags"].top, told["tags"].missing) == ([("a", 1), ("b", 1)], 1)
+    assert (told["time"].mean, told["lasted"].mean) == (2.0, 1.0)
     assert (told["raw"].count, told["raw"].mean, told["raw"].missing) == (0, None, 1)
     assert (told["none"].count, told["none"].missing_rate) == (0, 1.0)
     assert found.rows == 3 and len(summary_rows(found.columns)) == len(told)
