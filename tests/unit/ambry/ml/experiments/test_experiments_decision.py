@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, InvalidRequest
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml import models
+from ambry.ml.experiments import decision
 from ambry.ml.experiments.decision import DecisionRefused, ModelMove, decide
 from ambry.ml.experiments.document import Arm, Experiment
 from ambry.ml.experiments.evaluation import Evaluation, evaluate
@@ -95,6 +96,26 @@ def test_what_is_not_shown_moves_nothing_but_by_force(
     made = decide(client, stored, found, arm="treatment", force="the old one is switched off today")
     assert (serving(client, stored), bool(made.forced)) == ("1.1.0", True)
     assert "forced: the old one is switched off today; " in made.moved.why
+
+
+@pytest.mark.parametrize("move", list(ModelMove))
+def test_who_moves_the_alias_meanwhile_is_not_overruled(
+    client: AmbryClient, stored: StoredExperiment, move: ModelMove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.publish(client, f"{stored.dataset}-model", {"x.txt": b"3"})
+    found = evaluated(stored.experiment, 1.0 if move is ModelMove.PROMOTE else -1.0)
+    if move is ModelMove.ROLL_BACK:
+        models.promote(client, f"{stored.dataset}-model@1.1.0")
+    kept = decision.keep_report
+
+    def after_another(*arguments: Any) -> Any:
+        models.promote(client, f"{stored.dataset}-model@1.2.0", why="an emergency")
+        return kept(*arguments)
+
+    monkeypatch.setattr(decision, "keep_report", after_another)
+    with pytest.raises(UpdateConflict):
+        decide(client, stored, found, arm="treatment", move=move)
+    assert serving(client, stored) == "1.2.0"
 
 
 def test_a_reason_is_not_written_down_as_force_where_nothing_speaks_against_it(

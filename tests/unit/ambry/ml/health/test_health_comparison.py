@@ -53,6 +53,16 @@ def test_halves_by_chance_are_seldom_apart() -> None:
     assert moved <= 6
 
 
+def test_small_tables_are_apart_by_chance_and_not_moved() -> None:
+    """In ten bins, a hundred values of the same are often beyond an index of 0.2."""
+    found = []
+    for seed in range(60):
+        before, after = np.random.default_rng(seed).normal(size=(2, 100))
+        found.append(one(list(before), list(after)))
+    assert sum((each.psi or 0) > 0.2 for each in found) > 10
+    assert sum(bool(each.faults) for each in found) <= 2
+
+
 def test_the_distance_is_the_one_of_scipy() -> None:
     chance = np.random.default_rng(3)
     before, after = chance.normal(0, 1, 900), chance.normal(0.4, 1, 700)
