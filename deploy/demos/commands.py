@@ -31,3 +31,4 @@ def _shows(name: str, help: str) -> None:
 _shows("features", "Typed features: the article's text, a snapshot, and columns that any reader opens.")
 _shows("models", "Models: a real one outlives its datacenter, and loads from the cache.")
 _shows("ab", "An A/B test of two models: assignment, ramp, evaluation, promotion and back.")
+_shows("proml", "The life of a model: trained, registered, promoted, watched, held back, rolled back.")
