@@ -6,8 +6,6 @@ import importlib
 
 import click
 
-from deploy.demos.stage import on_stage
-
 
 @click.group()
 def demo() -> None:
@@ -22,6 +20,8 @@ def _shows(name: str, help: str) -> None:
 
     @demo.command(name, help=help)
     def run() -> None:
+        from deploy.demos.stage import on_stage
+
         module = importlib.import_module(f"deploy.demos.{name}")
         with on_stage() as stage:
             module.run(stage)
