@@ -27,6 +27,11 @@ def test_ab() -> None:
     assert "the challenger is better" in shown("ab")
 
 
+def test_proml() -> None:
+    told = shown("proml")
+    assert "a column that has shifted is flagged" in told and "the promotion is held back" in told
+
+
 @pytest.mark.slow
 def test_models() -> None:
     told = shown("models")
