@@ -7,6 +7,7 @@ comes first, and a decision asks it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,9 +73,9 @@ class Evaluation:
             "sample_ratio_p": self.sample_ratio_p,
             "trustworthy": self.trustworthy,
             "alpha": self.alpha,
-            "comparisons": [asdict(each) for each in self.comparisons],
+            "comparisons": [{**asdict(each), "effect": _finite(asdict(each.effect))} for each in self.comparisons],
         }
-        return json.dumps(told, sort_keys=True, ensure_ascii=False).encode()
+        return json.dumps(told, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
 
 
 def evaluate(
@@ -100,7 +101,10 @@ def evaluate(
     units = _column(rows, unit)
     if len(set(units.tolist())) != len(units):
         raise InvalidRequest(f"a unit stands twice in the column {unit!r}; put the rows of a unit together first")
-    arms = experiment.arms_of(units.tolist()) if arm is None else _arms(_column(rows, arm), names)
+    if arm is None:
+        arms = np.where(_targeted(rows, experiment, len(units)), experiment.arms_of(units.tolist()), -1)
+    else:
+        arms = _arms(_column(rows, arm), names)
     counts = {name: int((arms == place).sum()) for place, name in enumerate(names)}
     found = []
     for metric in metrics or experiment.metrics:
@@ -115,6 +119,11 @@ def evaluate(
         alpha=alpha,
         comparisons=tuple(found),
     )
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """As JSON has them: null where there is no interval."""
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
 
 def _compare(
@@ -149,6 +158,18 @@ def _segments(rows: Mapping[str, Any], segments: Sequence[str], count: int) -> l
         told = np.array([str(each) for each in _column(rows, name).tolist()])
         found.extend((f"{name}={value}", told == value) for value in sorted(set(told.tolist())))
     return found
+
+
+def _targeted(rows: Mapping[str, Any], experiment: Experiment, count: int) -> Any:
+    """Which units the experiment is for, by the columns of the attributes that it asks for."""
+    inside = np.ones(count, dtype=bool)
+    for name, values in experiment.targeting.items():
+        if name not in rows:
+            raise InvalidRequest(
+                f"{experiment.name!r} is for some values of {name!r}, and the rows have no such column; add it, or say `arm`"
+            )
+        inside &= np.array([each in values for each in rows[name].tolist()], dtype=bool)
+    return inside
 
 
 def _arms(column: Any, names: list[str]) -> Any:

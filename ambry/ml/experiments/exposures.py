@@ -62,7 +62,7 @@ class ExposureLog:
         told: dict[str, Any] = {"unit": unit, "arm": arm, "at": _ms(at or datetime.now(UTC))}
         if attributes:
             told["attributes"] = dict(attributes)
-        line = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps(told, separators=(",", ":"))  # In ASCII, which holds any text.
         with self._lock:
             self._lines.append(line)
             over = len(self._lines) - KEPT_MAX

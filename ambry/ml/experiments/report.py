@@ -46,13 +46,20 @@ def sentence_of(found: ArmComparison, alpha: float) -> str:
 
 def forest(found: Sequence[ArmComparison]) -> str:
     """The effects below each other, around nothing, as SVG."""
-    low = min(0.0, *(min(each.effect.always_low, each.effect.low) for each in found))
-    high = max(0.0, *(max(each.effect.always_high, each.effect.high) for each in found))
+    bounds = [
+        bound
+        for each in found
+        for bound in (each.effect.always_low, each.effect.low, each.effect.high, each.effect.always_high)
+        if math.isfinite(bound)
+    ]
+    low, high = min(0.0, *bounds), max(0.0, *bounds)
     ticks = _ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
     height = _ROW * len(found) + 40
 
     def x(value: float) -> str:
+        """Where a value lies; at the edge of what is drawn for one beyond it."""
+        value = min(max(value, low), high)
         return f"{_LABELS + (value - low) / (high - low) * (_WIDTH - _LABELS - 30):.1f}"
 
     lines = [f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img">']

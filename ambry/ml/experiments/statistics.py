@@ -16,6 +16,8 @@ from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 
 EXTRA = "'ambry[experiments]'"
+UNITS_MIN = 100
+"""Of each arm. With fewer, the variance is not known well enough for an interval that holds at every look: there is none."""
 EFFECT_SCALE = 0.1
 """The standard deviation of the prior, in standard deviations of the metric: effects of some hundredths to some tenths."""
 
@@ -32,6 +34,7 @@ class Effect:
     p: float
     always_low: float
     always_high: float
+    """Infinite where too few units were seen."""
     always_p: float
 
     @property
@@ -70,7 +73,14 @@ def effect_of(control: Any, treatment: Any, alpha: float = 0.05) -> Effect:
         _binary(control, treatment, alpha) if _is_binary(control, treatment) else _welch(control, treatment, alpha)
     )
     pooled = math.sqrt(float(np.concatenate([control - control.mean(), treatment - treatment.mean()]).var()))
-    always_p, width = always_valid(difference, variance, EFFECT_SCALE * pooled, alpha)
+    always_p, width = 1.0, math.inf
+    if min(len(control), len(treatment)) >= UNITS_MIN:
+        always_p, width = always_valid(
+            difference,
+            _known(control, treatment, variance),
+            EFFECT_SCALE * (pooled or float(np.concatenate([control, treatment]).std())),
+            alpha,
+        )
     return Effect(
         control_mean=float(control.mean()),
         mean=float(treatment.mean()),
@@ -87,10 +97,10 @@ def effect_of(control: Any, treatment: Any, alpha: float = 0.05) -> Effect:
 def always_valid(difference: float, variance: float, scale: float, alpha: float) -> tuple[float, float]:
     """The always-valid p of a difference with this variance, and half the width of its interval at 1 - alpha.
 
-    `scale` is the standard deviation of the prior for the effect.
+    `scale` is the standard deviation of the prior for the effect. Without a variance nothing is known: (1, infinity).
     """
-    if variance <= 0:
-        return 0.0 if difference else 1.0, 0.0
+    if variance <= 0 or scale <= 0:
+        return 1.0, math.inf
     prior = scale * scale
     log_ratio = 0.5 * math.log(variance / (variance + prior)) + prior * difference**2 / (
         2 * variance * (variance + prior)
@@ -103,6 +113,23 @@ def always_valid(difference: float, variance: float, scale: float, alpha: float)
         * (math.log(1 / alpha) + 0.5 * math.log((variance + prior) / variance))
     )
     return min(1.0, math.exp(-log_ratio)) if log_ratio > -700 else 1.0, width
+
+
+def _known(control: Any, treatment: Any, variance: float) -> float:
+    """The variance of the difference, as large as it may well be where an arm has shown next to none.
+
+    Of 0 and 1: with one success and one failure more in each arm (Agresti and Caffo, 2000). Else, where an arm never varied,
+    that of both together.
+    """
+    if _is_binary(control, treatment):
+        parts = [(values.sum() + 1) / (len(values) + 2) for values in (control, treatment)]
+        told = sum(
+            part * (1 - part) / (len(values) + 2) for part, values in zip(parts, (control, treatment), strict=True)
+        )
+        return max(variance, float(told))
+    if control.var() > 0 and treatment.var() > 0:
+        return variance
+    return max(variance, max(float(control.var()), float(treatment.var())) * (1 / len(control) + 1 / len(treatment)))
 
 
 def _is_binary(*arms: Any) -> bool:

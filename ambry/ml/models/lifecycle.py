@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ambry.client.datasets import AliasInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import dataset_text, in_dataset, version_of
 
@@ -129,5 +129,6 @@ class ModelWatch:
             try:
                 self.look()
                 self.error = None
-            except (AmbryError, OSError, ImportError, ValueError, RuntimeError) as error:
+            except Exception as error:
+                # Of whatever kind: `prepare` runs what others wrote, and the thread has to look again.
                 self.error = error

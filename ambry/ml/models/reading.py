@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,21 +77,42 @@ def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool)
 
 
 def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
-    code = [part.path for part in manifest.parts if part.path != "MLmodel" and not part.path.endswith(_HARMLESS)]
-    if code and not trust:
-        raise InvalidRequest(
-            f"this model of MLflow has files that may run code when they are read ({', '.join(code[:3])}); "
-            "say trust=True if you trust who made it"
-        )
+    """MLflow decides by MLmodel which of its flavours reads the files, and that file is its maker's too."""
+    if not trust:
+        unsafe = _unsafe_flavour(directory / "MLmodel")
+        strange = [part.path for part in manifest.parts if part.path != "MLmodel" and not part.path.endswith(_HARMLESS)]
+        if unsafe or strange:
+            why = unsafe or f"the files {', '.join(strange[:3])}"
+            raise InvalidRequest(
+                f"this model of MLflow may run code when it is read ({why}); say trust=True if you trust who made it"
+            )
     for part in manifest.parts:
         if part.path.endswith(".skops"):
             # MLflow trusts the types that the model itself names.
             _known_types(directory / part.path, trust)
-    pyfunc = needed("mlflow.pyfunc", "mlflow")
-    with tempfile.TemporaryDirectory(prefix="ambry-mlflow-") as own:
-        # Files of its own: MLflow refuses links that lead out of the directory, as those into the cache do.
-        shutil.copytree(directory, own, dirs_exist_ok=True)
-        return pyfunc.load_model(own)
+    return needed("mlflow.pyfunc", "mlflow").load_model(str(directory))
+
+
+def _unsafe_flavour(path: Path) -> str:
+    """What of an MLmodel may run code; empty where it is known that nothing does."""
+    try:
+        said = needed("yaml", "mlflow").safe_load(path.read_bytes())
+        flavours = said["flavors"]
+        loader = flavours["python_function"]["loader_module"]
+        if loader == "mlflow.onnx" and "code" not in flavours["python_function"]:
+            return ""
+        if loader == "mlflow.sklearn" and "code" not in flavours["python_function"]:
+            read_as = flavours["sklearn"]["serialization_format"]
+            files = {
+                flavours["python_function"].get("model_path", ""),
+                flavours["sklearn"].get("pickled_model", ""),
+            } - {""}
+            if read_as == "skops" and all(file.endswith(".skops") for file in files):
+                return ""
+            return f"scikit-learn as {read_as}"
+        return f"the loader {loader}"
+    except Exception as error:
+        return f"an MLmodel that cannot be read: {type(error).__name__}"
 
 
 def _pickle(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:

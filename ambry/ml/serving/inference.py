@@ -108,15 +108,31 @@ def _input(said: Any) -> tuple[str, Any]:
         raise InvalidRequest(f"input {name!r}: a datatype is {', '.join(DATATYPES)}, not {datatype!r}")
     if not isinstance(data := said.get("data"), list):
         raise InvalidRequest(f'input {name!r}: "data" is a list')
-    try:
-        array = np.array(data, dtype=DATATYPES[datatype])
-    except (ValueError, TypeError, OverflowError):
-        raise InvalidRequest(f"input {name!r}: its data are not all {datatype}") from None
+    array = _array(name, data, datatype)
     if array.size != prod(shape):
         raise InvalidRequest(f"input {name!r}: the shape {shape} has {prod(shape)} numbers, and data {array.size}")
     if datatype == "BYTES" and not all(isinstance(each, str) for each in array.flat):
         raise InvalidRequest(f"input {name!r}: BYTES are texts in JSON")
     return name, array.reshape(shape)
+
+
+def _array(name: str, data: list[Any], datatype: str) -> Any:
+    """Numbers as they were sent: none is rounded, cut, wrapped or made of a text. Raises InvalidRequest."""
+    wanted = DATATYPES[datatype]
+    try:
+        array = np.array(data, dtype=object if wanted.kind == "O" else None) if data else np.zeros(0, wanted)
+        kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf", "O": "O"}[wanted.kind]
+        if array.size and array.dtype.kind not in kinds:
+            raise ValueError
+        with np.errstate(over="ignore"):
+            typed = array.astype(wanted)
+        whole = wanted.kind in "iu" and not np.array_equal(typed, array)
+        too_large = wanted.kind == "f" and not np.isfinite(typed).all()
+        if whole or too_large:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise InvalidRequest(f"input {name!r}: its data are not all {datatype}") from None
+    return typed
 
 
 def _output(name: str, array: Any) -> dict[str, Any]:

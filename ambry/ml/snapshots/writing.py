@@ -13,7 +13,15 @@ import pyarrow as pa
 
 from ambry.client.model import BlobInfo
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, InvariantBroken
+from ambry.errors import (
+    AccessDenied,
+    AlreadyExists,
+    BlobNotFound,
+    InvalidRequest,
+    InvariantBroken,
+    QuotaExceeded,
+    UpdateConflict,
+)
 from ambry.ids import BlobId
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata
@@ -211,7 +219,16 @@ def _put(
             metadata=told,
             filename=f"{in_dataset(dataset).dataset}-{version}.{file_format}",
         )
-    except BaseException:
-        if index is not None:
+    except (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded):
+        # It was refused, so no version names the index. After any other error one may: the answer can have been lost.
+        if index is not None and not _names(client, dataset, version, index):
             client.delete(index)
         raise
+
+
+def _names(client: AmbryClient, dataset: str, version: str, index: BlobId) -> bool:
+    """Whether the version that is there names this index: an earlier try of the same put may have made it."""
+    try:
+        return client.head(in_dataset(dataset, version)).metadata.get(INDEX_KEY) == str(index)
+    except BlobNotFound:
+        return False

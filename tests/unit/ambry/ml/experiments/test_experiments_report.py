@@ -93,7 +93,7 @@ def test_each_comparison_is_drawn_within_the_picture() -> None:
 
 def test_effects_of_nothing_at_all_are_drawn() -> None:
     units = np.arange(100)
-    found = evaluate(EXPERIMENT, {"unit": units, "clicks": np.ones(100)})
+    found = evaluate(EXPERIMENT, {"unit": units, "clicks": np.ones(100), "country": np.full(100, "de")})
     assert "nan" not in forest(found.comparisons)
 
 

@@ -10,7 +10,9 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.urn import URN_CHARACTERS_MAX, FeatureUrn, FeatureVersion, Reference
 
 ARTICLE = "urn:li:(flagship,historicalActionsInFeed,1,0)"
-NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=8)
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=8).filter(
+    lambda name: name not in (".", "..")
+)
 VERSIONS = st.builds(FeatureVersion, st.integers(0, 999), st.integers(0, 999))
 
 
