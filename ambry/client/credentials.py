@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ambry.client.small_file import read_small
 from ambry.errors import ConfigInvalid, InvalidRequest
 
 KEY_FILE_BYTES_MAX = 4096
@@ -103,14 +104,9 @@ def read_key(path: str | os.PathLike[str]) -> SecretText:
 def read_private(path: Path, size_max: int) -> str:
     """The text of a file with a secret. Raises ConfigInvalid, also where others than its owner may read or change it."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            refuse_shared(path, found)
-            data = file.read(size_max + 1)
+        data = read_small(path, size_max, lambda found: refuse_shared(path, found))
     except OSError as cause:
         raise ConfigInvalid(f"cannot read {path}: {cause.strerror}") from cause
-    if len(data) > size_max:
-        raise ConfigInvalid(f"{path} has more than {size_max} bytes, so it is no file with a key")
     return data.decode("utf-8", "replace")
 
 

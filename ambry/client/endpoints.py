@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ambry.client.model import check_type
 from ambry.errors import InvalidRequest
@@ -26,18 +26,27 @@ def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
             continue
         if not text.isprintable() or " " in text:
             raise InvalidRequest(f"endpoint {text!r} is not of the form http://host:port or https://host:port")
-        url = urlsplit(text if "//" in text else f"http://{text}")
-        try:
-            named = bool(url.hostname) and url.port != 0
-        except ValueError:
-            named = False
-        if url.scheme not in ("http", "https") or not named or url.query or url.fragment or url.username:
+        url = _split(text if "//" in text else f"http://{text}")
+        if url is None or url.scheme not in ("http", "https") or url.query or url.fragment or url.username:
             shown = text if "@" not in text else "..."
             raise InvalidRequest(f"endpoint {shown!r} is not of the form http://host:port or https://host:port")
         urls.append(f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}")
     if not urls:
         raise InvalidRequest("at least one endpoint is needed, as http://host:port or https://host:port")
     return tuple(dict.fromkeys(urls))
+
+
+def _split(text: str) -> SplitResult | None:
+    """None for what nobody can be connected to by: hosts and paths have only ASCII, parts of a host's name 1 to 63 of it."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+        if not text.isascii() or not host or port == 0:
+            return None
+        host.encode("idna")
+    except ValueError:
+        return None
+    return url
 
 
 def is_secure(endpoint: str) -> bool:

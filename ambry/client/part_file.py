@@ -13,6 +13,7 @@ from ambry.checksum import Buffer
 from ambry.client.beside import is_own
 from ambry.client.locked_file import LockedFile, listed, try_lock
 from ambry.client.model import StrPath
+from ambry.client.small_file import local_path
 from ambry.client.special_file import is_special
 from ambry.clock import system_random
 from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
@@ -47,7 +48,7 @@ class PartFile:
 
     def __init__(self, target: StrPath, blob: BlobId, *, overwrite: bool, unique: str, resume: bool = True) -> None:
         """Raises AlreadyExists, InvalidRequest for what is no file, and OSError where the directory cannot be written."""
-        self.target = Path(target)
+        self.target = Path(local_path(target))
         self._overwrite = overwrite
         self._committed = False
         self._disk_full = False

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 from ambry.checksum import Buffer, digest
 from ambry.client.model import BlobSource, check_type
 from ambry.client.pace import Bandwidth
+from ambry.client.small_file import read_small
 from ambry.errors import ConfigInvalid, InvalidRequest
 
 
@@ -197,12 +198,15 @@ def _checked(chunk: Any) -> Buffer:
     raise TypeError(f"a body gives bytes, this one gave {type(chunk).__name__}{hint}")
 
 
+CONFIG_BYTES_MAX = 1 << 20
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A configuration file, {} when there is none. Raises ConfigInvalid."""
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_small(path, CONFIG_BYTES_MAX).decode())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as cause:

@@ -26,6 +26,7 @@ from ambry.client.sections import (
     sections_of,
 )
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
+from ambry.client.small_file import local_path
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
 from ambry.errors import (
@@ -79,7 +80,7 @@ class AsyncFileUploads(AsyncUploads):
         (1000, 'model.bin')
         """
         timeout = self._whole(timeout)
-        file = Path(path)
+        file = Path(local_path(path))
         moved = self._transfer_of(transfer)
         state = None if idempotency_key is not None else await blocking(large_state, file, moved.threshold)
 

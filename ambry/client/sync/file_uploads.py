@@ -24,6 +24,7 @@ from ambry.client.sections import (
     sections_of,
 )
 from ambry.client.sending import Arrived, Sending, UploadName, check_made
+from ambry.client.small_file import local_path
 from ambry.client.sync.upload_session import Upload
 from ambry.client.sync.uploads import SyncUploads
 from ambry.client.sync.waiting import at_once, blocking
@@ -80,7 +81,7 @@ class SyncFileUploads(SyncUploads):
         (1000, 'model.bin')
         """
         timeout = self._whole(timeout)
-        file = Path(path)
+        file = Path(local_path(path))
         moved = self._transfer_of(transfer)
         state = None if idempotency_key is not None else blocking(large_state, file, moved.threshold)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, ByteRange, InvalidRequest, RetryPolicy
+from ambry import AmbryClient, ByteRange, InvalidRequest, RetryPolicy, Timeout, TransferConfig
 from ambry.client.model import Jitter
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.wire import blobs as wire
@@ -301,3 +305,31 @@ def test_arguments_win_over_environment_over_file_over_default(tmp_path, monkeyp
     (home / "config.toml").write_text('endpoint = "http://file:1"\n')
     with pytest.raises(ConfigInvalid, match="did you mean endpoints"):
         AmbryClient.from_env()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -1, 1e300, 10**400])
+def test_numbers_that_no_clock_has_are_refused_where_they_are_said(number: Any) -> None:
+    # They overflowed deep inside, or made retries that never ended.
+    made: list[Callable[[], object]] = [
+        *(partial(Timeout, **{name: number}) for name in ("connect", "read", "total")),
+        *(partial(RetryPolicy, **{name: number}) for name in ("base", "cap", "budget", "retry_after_max")),
+    ]
+    for make in made:
+        with pytest.raises(InvalidRequest, match="a number from"):
+            make()
+    with pytest.raises((InvalidRequest, TypeError)):
+        RetryPolicy(max_attempts=number)
+    for name in ("chunk_size", "part_size", "threshold", "max_memory", "max_bandwidth", "max_concurrency"):
+        if isinstance(number, float) or number < 1:
+            with pytest.raises((InvalidRequest, TypeError)):
+                TransferConfig(**{name: number})
+
+
+def test_a_policy_makes_one_attempt_at_least_and_numbers_are_numbers() -> None:
+    with pytest.raises(InvalidRequest, match="max_attempts"):
+        RetryPolicy(max_attempts=0)
+    with pytest.raises(TypeError):
+        Timeout(read="5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        Timeout(read=True)
+    assert Timeout(connect=1, read=0.5, total=0).total == 0

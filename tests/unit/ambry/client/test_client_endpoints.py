@@ -24,6 +24,24 @@ def test_endpoints(given: str | list[str] | None, expected: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize(
     "given",
+    [
+        f"http://a{'b' * 70}",
+        "http://a..b",
+        "http://.",
+        "http://[::1",
+        "http://127.0.0.1:1/é",
+        "http://é:1",
+        "http://a:x",
+    ],
+)
+def test_what_nobody_can_be_connected_to_by_is_no_endpoint(given: str) -> None:
+    # A traceback of whoever was asked to connect to it.
+    with pytest.raises(InvalidRequest, match="http://"):
+        normal_endpoints(given)
+
+
+@pytest.mark.parametrize(
+    "given",
     ["", [], "ftp://a", "http://", "http://a:99999", "http://u:p@a", "http://a?b", "http://a\r\nb", "http://a b"],
 )
 def test_what_is_no_endpoint_is_refused(given: str | list[str]) -> None:
