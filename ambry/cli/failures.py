@@ -68,7 +68,7 @@ def describe(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error) or type(error).__name__
-    return " ".join("; ".join((text, *notes_of(error))).split())
+    return printable(" ".join("; ".join((text, *notes_of(error))).split()))
 
 
 def notes_of(error: BaseException) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,17 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from ambry.client.model import BlobInfo, Progress
+from ambry.rest.text import without_controls
 
 if TYPE_CHECKING:
     from ambry.client.sync.reader import BlobReader
 
 T = TypeVar("T")
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
-
 
 def safe_name(info: BlobInfo) -> str:
     """A file name in the current directory, whatever the one who put the blob called it."""
-    name = _UNSAFE.sub("", info.filename or info.name).replace("\\", "/").rpartition("/")[2].strip()
+    name = without_controls(info.filename or info.name, "").replace("\\", "/").rpartition("/")[2].strip()
     too_long = len(name.encode("utf-8", "replace")) > 180
     return str(info.id) if name in ("", ".", "..") or name.startswith((".", "-")) or too_long else name
 
@@ -42,7 +40,7 @@ def own_name(info: BlobInfo, quiet: bool) -> str:
 
 def printable(text: str) -> str:
     """Text of a stranger without what could control a terminal."""
-    return _UNSAFE.sub("?", text)
+    return without_controls(text)
 
 
 def of_size(part: int, size: int) -> str:

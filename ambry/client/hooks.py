@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ambry.client.transfer import BlobUpload
-from ambry.client.wire.message import ApiRequest, Headers
+from ambry.client.wire.message import ApiRequest, Headers, request_id_of
 from ambry.clock import Clock
-from ambry.rest import names
 
 _TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """Version 00 of W3C Trace Context, section 3.2."""
@@ -83,7 +82,7 @@ class AttemptWatch:
 
     def answered(self, status: int, headers: Headers) -> None:
         self._status = status
-        self._request_id = headers.get(names.REQUEST_ID, "")
+        self._request_id = request_id_of(headers)
 
     def received(self, size: int) -> None:
         self._received += size

@@ -26,6 +26,10 @@ _NONE = bytes(DIGEST_SIZE)
 FOOTER_BYTES = _FOOTER.size
 PIECE_BYTES_MIN = 64 << 10
 PIECE_BYTES_MAX = 64 << 20
+PIECES_MAX = 1 << 24
+"""Of what is gone on with; their digests are held."""
+SECTIONS_MAX = 1 << 17
+"""Of one blob, which has larger ones where these would be more."""
 
 
 class PieceSpan(NamedTuple):
@@ -73,9 +77,10 @@ def parse_footer(footer: bytes, file_size: int) -> Pieces | None:
     if len(footer) != FOOTER_BYTES:
         return None
     magic, piece_size, zero, size = _FOOTER.unpack(footer)
+    if magic != _MAGIC or zero or not size or not PIECE_BYTES_MIN <= piece_size <= PIECE_BYTES_MAX:
+        return None
     pieces = Pieces(size, piece_size)
-    right = magic == _MAGIC and not zero and size and PIECE_BYTES_MIN <= piece_size <= PIECE_BYTES_MAX
-    return pieces if right and file_size == size + pieces.table_size else None
+    return pieces if pieces.count <= PIECES_MAX and file_size == size + pieces.table_size else None
 
 
 def said_digests(table: bytes) -> dict[int, bytes]:
@@ -85,15 +90,15 @@ def said_digests(table: bytes) -> dict[int, bytes]:
 
 
 def sections(pieces: Pieces, there: Iterable[int], section_size: int) -> Sequence[PieceSpan]:
-    """What is not there, in spans of at most `section_size` bytes, or one piece."""
-    have = set(there)
-    most = max(1, section_size // pieces.piece_size)
+    """What is not there, in spans of at most `section_size` bytes, or one piece, or what makes SECTIONS_MAX of a whole blob."""
+    count, size = pieces.count, pieces.piece_size
+    most = max(1, section_size // size, -(-count // SECTIONS_MAX))
     found: list[PieceSpan] = []
-    run: list[int] = []
-    for index in range(pieces.count + 1):
-        if run and (index in have or index == pieces.count or len(run) == most):
-            found.append(PieceSpan(run[0] * pieces.piece_size, pieces.span(run[-1]).stop))
-            run = []
-        if index < pieces.count and index not in have:
-            run.append(index)
+    start = 0
+    for there_too in (*sorted(index for index in set(there) if index < count), count):
+        found += [
+            PieceSpan(first * size, pieces.span(min(first + most, there_too) - 1).stop)
+            for first in range(start, there_too, most)
+        ]
+        start = there_too + 1
     return found

@@ -14,7 +14,7 @@ from ambry.client.refs import NameRef, PinnedName, Place, found_as, subject_of
 from ambry.client.sources import Body
 from ambry.client.whole_digest import WholeDigest
 from ambry.client.wire import blobs as wire
-from ambry.client.wire.message import ApiRequest, Headers, header_int
+from ambry.client.wire.message import ApiRequest, Headers, header_int, request_id_of
 from ambry.errors import (
     AccessDenied,
     AmbryError,
@@ -98,7 +98,7 @@ class BlobUpload:
 
     def made(self, headers: Headers) -> BlobInfo:
         """What an acknowledgement says was made. Raises ProtocolViolation when there is no telling."""
-        self._request_id = headers.get(names.REQUEST_ID, "")
+        self._request_id = request_id_of(headers)
         return wire.parse_put(self.request, {names.BLOB_SIZE: str(self._sent), **headers})
 
     def unfit(self, info: BlobInfo) -> ChecksumMismatch | ProtocolViolation | None:

@@ -75,6 +75,14 @@ def sentence_in_header(text: str) -> str:
     return encoded.strip(" ")
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def without_controls(text: str, instead: str = "?") -> str:
+    """Text of a stranger without what could control a terminal or turn its direction."""
+    return _CONTROLS.sub(instead, text)
+
+
 def sentence_of_header(value: str) -> str:
     """What `sentence_in_header` made of a sentence; whatever else is sent is read as far as it can be."""
     return unquote_to_bytes(value).decode(errors="replace")

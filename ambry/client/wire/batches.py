@@ -13,7 +13,7 @@ from ambry.client.model import BatchResult, BlobInfo, ByteRange, Verify
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef
 from ambry.client.wire import blobs, refusals
 from ambry.client.wire.json_answer import UNREADABLE
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers, request_id_of, violation
 from ambry.errors import (
     AccessDenied,
     AmbryError,
@@ -197,7 +197,7 @@ class PartReader:
             raise TooLarge(
                 f"a blob of a batch has at most {WHOLE_BYTES_MAX} bytes, and those of one request {ANSWER_WHOLE_MAX}; get what "
                 "is larger by itself, or ask for fewer at a time",
-                request_id=headers.get(names.REQUEST_ID, ""),
+                request_id=request_id_of(headers),
             ) from cause
         except (InvalidRequest, ValueError, LookupError) as cause:
             raise violation(headers, f"a part of a batch cannot be read: {cause}") from cause

@@ -163,6 +163,19 @@ def _told_id(place: Place, headers: Headers) -> BlobId:
         raise violation(headers, f"the answer on {what} has no valid id in Content-Location ({told!r})") from cause
 
 
+BLOB_BYTES_MAX = 1 << 44
+"""More than any frontend takes: 8.9 TiB with its largest chunks."""
+
+
+def _size_of(headers: Headers) -> int:
+    size = header_int(headers, names.BLOB_SIZE)
+    if size > BLOB_BYTES_MAX:
+        raise violation(
+            headers, f"the answer has {names.BLOB_SIZE} {size}, and no blob has more than {BLOB_BYTES_MAX} bytes"
+        )
+    return size
+
+
 def _parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
     created = parse_time(headers.get(names.CREATION_TIME, "")) or created_at(blob)
     try:
@@ -175,7 +188,7 @@ def _parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
         raise violation(headers, f"the answer's headers on blob {blob}: {cause.message}") from cause
     return BlobInfo(
         id=blob,
-        size=header_int(headers, names.BLOB_SIZE),
+        size=_size_of(headers),
         created=created,
         expires=_expires(created, headers),
         content_type=headers.get(names.CONTENT_TYPE) or headers.get("content-type") or DEFAULT_CONTENT_TYPE,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from ambry.errors import ProtocolViolation
 from ambry.rest import names
+from ambry.rest.text import without_controls
 
 Headers = Mapping[str, str]
 
@@ -36,9 +37,14 @@ class ApiRequest:
     subject: str = ""
 
 
+def request_id_of(headers: Headers) -> str:
+    """By which the server's logs tell more of the request that these answer; empty where they say none."""
+    return without_controls(headers.get(names.REQUEST_ID, ""))
+
+
 def violation(headers: Headers, what: str) -> ProtocolViolation:
     """For an answer that no frontend of ours gives."""
-    return ProtocolViolation(f"{what}; check the endpoint", request_id=headers.get(names.REQUEST_ID, ""))
+    return ProtocolViolation(f"{what}; check the endpoint", request_id=request_id_of(headers))
 
 
 def header_int(headers: Headers, name: str) -> int:

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any, cast
 
-from ambry.client.wire.message import ApiRequest, Headers, parse_time
+from ambry.client.wire.message import ApiRequest, Headers, parse_time, request_id_of
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -42,7 +42,7 @@ from ambry.errors import (
     error_class,
 )
 from ambry.rest import names
-from ambry.rest.text import sentence_of_header
+from ambry.rest.text import sentence_of_header, without_controls
 
 ERROR_BODY_MAX = 64 << 10
 
@@ -195,7 +195,7 @@ def no_answer(endpoint: str) -> PeerConnectionLost:
 def answered_early(endpoint: str, status: int, headers: Headers) -> ProtocolViolation:
     """For a success that came before the request was whole: it cannot speak of what we meant to send."""
     return ProtocolViolation(
-        f"{endpoint} answered {status} before it had the whole body", request_id=headers.get(names.REQUEST_ID, "")
+        f"{endpoint} answered {status} before it had the whole body", request_id=request_id_of(headers)
     )
 
 
@@ -240,14 +240,14 @@ def error_of(
             said_in_body: object = msgspec.json.decode(body)
             problem = cast(dict[str, Any], said_in_body) if isinstance(said_in_body, dict) else {}
     code = str(problem.get("code") or headers.get(names.ERROR_CODE) or "")
-    request_id = str(problem.get("request_id") or headers.get(names.REQUEST_ID) or "")
+    request_id = without_controls(str(problem.get("request_id") or "")) or request_id_of(headers)
     cls = error_class(code)
     if cls is None and 300 <= status < 500 and not code and status not in (400, 408, 413, 414, 429, 431):
         return foreign(endpoint, request, status, request_id)
     if cls is None:
         cls = _BY_STATUS.get(status) or (Unavailable if status >= 500 else InvalidRequest)
     said = str(problem.get("detail") or "") or sentence_of_header(headers.get(names.ERROR_DETAIL, ""))
-    detail = said or _describe(cls, request, status)
+    detail = without_controls(said) or _describe(cls, request, status)
     error = cls(detail, request_id=request_id)
     error.retry_after_s = retry_after(headers, now_ms)
     if isinstance(error, RangeNotSatisfiable):

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 from click.testing import CliRunner, Result
 
+from ambry import Unavailable
+from ambry.cli.failures import describe
 from ambry.cli.main import cli
 from tests.support.stub_frontend import StubFrontend
 from tools.man_page import commands_of
@@ -73,3 +75,8 @@ def test_json_and_output_json_are_one(stub: StubFrontend) -> None:
     """`ambry doctor --json` was no option."""
     said = [run("doctor", *how, "--dir", "nowhere") for how in (["--json"], ["--output", "json"])]
     assert said[0].output == said[1].output
+
+
+def test_nothing_that_an_error_says_controls_the_terminal() -> None:
+    for error in (Unavailable("a\x1b]0;x\x07\u202eb"), OSError(5, "a\u009b31mb"), ValueError("a\x1b[31mb")):
+        assert describe(error).isprintable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -11,6 +12,8 @@ from ambry.checksum import digest
 from ambry.client.pieces import (
     PIECE_BYTES_MAX,
     PIECE_BYTES_MIN,
+    PIECES_MAX,
+    SECTIONS_MAX,
     Pieces,
     PieceSpan,
     cut,
@@ -53,6 +56,8 @@ def test_the_footer_is_as_it_is_written_down() -> None:
         (Pieces(204800, 1).footer(), 204800 + 204800 * 16 + 24),
         (Pieces(0, 65536).footer(), 24),
         (b"AmbryPt1" + struct.pack(">IIQ", 65536, 1, 204800), 204800 + 88),
+        # A sparse file that says so cost nothing, and its table filled the memory.
+        (Pieces((PIECES_MAX + 1) << 20, 1 << 20).footer(), ((PIECES_MAX + 1) << 20) + 16 * (PIECES_MAX + 1) + 24),
         (b"AmbryPt1" + struct.pack(">IIQ", 1 << 31, 0, 1 << 62), (1 << 62) + 24 + (1 << 35)),
     ],
 )
@@ -96,3 +101,12 @@ def test_sections_are_what_is_missing_and_nothing_else() -> None:
         ]
         assert bytes_of == [index for index in range(pieces.count) if index not in there]
         assert all(span.stop - span.start <= max(65536, most) for span in sections(pieces, there, most))
+
+
+def test_a_blob_of_any_size_has_a_bounded_number_of_sections() -> None:
+    # Its pieces were walked through one by one.
+    huge = cut(1 << 44, 1 << 20)
+    found = sections(huge, {5}, 8 << 20)
+    assert len(found) <= SECTIONS_MAX + 1
+    assert found[0] == PieceSpan(0, 5 << 20) and found[1].start == 6 << 20 and found[-1].stop == 1 << 44
+    assert all(before.stop == after.start for before, after in pairwise(found[1:]))

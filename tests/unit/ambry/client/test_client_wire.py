@@ -7,6 +7,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ambry import BlobId, BlobInfo, Durability, InvalidRequest, ProtocolViolation
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
+from ambry.client.wire.message import ApiRequest, violation
 from ambry.errors import HeadersTooLarge
 from ambry.format.properties import decode_metadata
 from ambry.ids import IdKind
@@ -153,3 +155,24 @@ def test_text_that_a_header_cannot_carry_travels_in_a_form_that_every_library_re
 def test_a_process_without_descriptors_is_not_told_to_look_at_the_frontend(number: int) -> None:
     told = refusals.connect_failed("http://a:1", OSError(number, os.strerror(number))).message
     assert "ulimit -n" in told and "frontend" not in told
+
+
+def test_what_a_server_says_in_an_error_controls_no_terminal() -> None:
+    # It reached the terminal as it was: titles, colours, text that runs the other way.
+    evil = "\x1b]0;x\x07\u009b31m\u202e"
+    body = msgspec.json.encode({"code": "InvalidRequest", "detail": f"no{evil}", "request_id": f"r{evil}"})
+    headers = {"content-type": "application/problem+json", names.REQUEST_ID: f"h{evil}"}
+    request = ApiRequest("GET", "/x", {}, "x")
+    for told in (
+        refusals.error_of("http://a", request, 400, headers, body, now_ms=0),
+        refusals.error_of("http://a", request, 400, headers, b"", now_ms=0),
+        violation(headers, "x"),
+    ):
+        assert (told.message + told.request_id).isprintable()
+
+
+@pytest.mark.parametrize("size", [(1 << 44) + 1, 1 << 62, 9_999_999_999_999_999_999])
+def test_a_size_that_no_blob_has_is_not_believed(size: int) -> None:
+    with pytest.raises(ProtocolViolation, match="no blob has more"):
+        wire.parse_info(BLOB, {names.BLOB_SIZE: str(size)})
+    assert wire.parse_info(BLOB, {names.BLOB_SIZE: str(1 << 44)}).size == 1 << 44
