@@ -32,8 +32,7 @@ class AsyncAccounts(AsyncCalls):
         >>> client.default_container in [container.name for container in account.containers]
         True
         """
-        [found] = await self._ask(wire.accounts.accounts_request(name), None, wire.accounts.parse_accounts, timeout)
-        return found
+        return await self._ask(wire.accounts.accounts_request(name), None, wire.accounts.parse_account, timeout)
 
     async def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
         """One of an account. Raises BlobNotFound where there is none of that name.
@@ -42,10 +41,9 @@ class AsyncAccounts(AsyncCalls):
         >>> container.settings.encrypted
         False
         """
-        [found] = await self._ask(
-            wire.accounts.containers_request(account, name), None, wire.accounts.parse_containers, timeout
+        return await self._ask(
+            wire.accounts.containers_request(account, name), None, wire.accounts.parse_container, timeout
         )
-        return found
 
     async def create_account(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[AccountChange]
@@ -60,7 +58,7 @@ class AsyncAccounts(AsyncCalls):
 
         request, body = wire.accounts.save_account({"accountName": name_of("account", name)}, settings)
         try:
-            [made] = await self._ask(request, body, wire.accounts.parse_accounts, timeout)
+            made = await self._ask(request, body, wire.accounts.parse_account, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
             if not error.repeated or not wire.accounts.is_made(
@@ -83,7 +81,7 @@ class AsyncAccounts(AsyncCalls):
 
         request, body = wire.accounts.save_container(account, {"containerName": name_of("container", name)}, settings)
         try:
-            [made] = await self._ask(request, body, wire.accounts.parse_containers, timeout)
+            made = await self._ask(request, body, wire.accounts.parse_container, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
             if not error.repeated or not wire.accounts.is_made(
@@ -112,7 +110,7 @@ class AsyncAccounts(AsyncCalls):
         known = await self.account(name, timeout=timeout)
         request, body = wire.accounts.save_account(_identity("accountId", known.id, snapshot_version), settings)
         try:
-            [made] = await self._ask(request, body, wire.accounts.parse_accounts, timeout)
+            made = await self._ask(request, body, wire.accounts.parse_account, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
             if not error.repeated or not wire.accounts.is_changed(
@@ -145,7 +143,7 @@ class AsyncAccounts(AsyncCalls):
             account, _identity("containerId", known.id, snapshot_version), settings
         )
         try:
-            [made] = await self._ask(request, body, wire.accounts.parse_containers, timeout)
+            made = await self._ask(request, body, wire.accounts.parse_container, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
             if not error.repeated or not wire.accounts.is_changed(

@@ -33,8 +33,7 @@ class SyncAccounts(SyncCalls):
         >>> client.default_container in [container.name for container in account.containers]
         True
         """
-        [found] = self._ask(wire.accounts.accounts_request(name), None, wire.accounts.parse_accounts, timeout)
-        return found
+        return self._ask(wire.accounts.accounts_request(name), None, wire.accounts.parse_account, timeout)
 
     def container(self, account: str, name: str, *, timeout: Timeout | None = None) -> ContainerInfo:
         """One of an account. Raises BlobNotFound where there is none of that name.
@@ -43,10 +42,7 @@ class SyncAccounts(SyncCalls):
         >>> container.settings.encrypted
         False
         """
-        [found] = self._ask(
-            wire.accounts.containers_request(account, name), None, wire.accounts.parse_containers, timeout
-        )
-        return found
+        return self._ask(wire.accounts.containers_request(account, name), None, wire.accounts.parse_container, timeout)
 
     def create_account(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[AccountChange]
@@ -61,7 +57,7 @@ class SyncAccounts(SyncCalls):
 
         request, body = wire.accounts.save_account({"accountName": name_of("account", name)}, settings)
         try:
-            [made] = self._ask(request, body, wire.accounts.parse_accounts, timeout)
+            made = self._ask(request, body, wire.accounts.parse_account, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
             if not error.repeated or not wire.accounts.is_made(made := self.account(name, timeout=timeout), settings):
@@ -82,7 +78,7 @@ class SyncAccounts(SyncCalls):
 
         request, body = wire.accounts.save_container(account, {"containerName": name_of("container", name)}, settings)
         try:
-            [made] = self._ask(request, body, wire.accounts.parse_containers, timeout)
+            made = self._ask(request, body, wire.accounts.parse_container, timeout)
         except AlreadyExists as error:
             # A repetition finds what its first try made.
             if not error.repeated or not wire.accounts.is_made(
@@ -111,7 +107,7 @@ class SyncAccounts(SyncCalls):
         known = self.account(name, timeout=timeout)
         request, body = wire.accounts.save_account(_identity("accountId", known.id, snapshot_version), settings)
         try:
-            [made] = self._ask(request, body, wire.accounts.parse_accounts, timeout)
+            made = self._ask(request, body, wire.accounts.parse_account, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
             if not error.repeated or not wire.accounts.is_changed(
@@ -144,7 +140,7 @@ class SyncAccounts(SyncCalls):
             account, _identity("containerId", known.id, snapshot_version), settings
         )
         try:
-            [made] = self._ask(request, body, wire.accounts.parse_containers, timeout)
+            made = self._ask(request, body, wire.accounts.parse_container, timeout)
         except UpdateConflict as error:
             # A repetition finds what its first try did.
             if not error.repeated or not wire.accounts.is_changed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ from ambry.rest.accounts import AccountSettings, ContainerSettings, account_chan
 ACCOUNTS = "/accounts"
 CONTAINERS = "/accounts/containers"
 _object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+T = TypeVar("T")
 
 
 def accounts_request(account: str | None = None, *, containers: bool = True) -> ApiRequest:
@@ -85,6 +88,22 @@ def parse_containers(headers: Headers, body: bytes) -> list[ContainerInfo]:
         return [_container(each) for each in _object(body)["containers"]]
     except UNREADABLE as cause:
         raise violation(headers, f"the answer tells no containers ({type(cause).__name__}: {cause})") from cause
+
+
+def parse_account(headers: Headers, body: bytes) -> AccountInfo:
+    """The one account that was asked for. Raises ProtocolViolation."""
+    return _only(headers, parse_accounts(headers, body))
+
+
+def parse_container(headers: Headers, body: bytes) -> ContainerInfo:
+    """The one container that was asked for. Raises ProtocolViolation."""
+    return _only(headers, parse_containers(headers, body))
+
+
+def _only(headers: Headers, found: list[T]) -> T:
+    if len(found) != 1:
+        raise violation(headers, f"one was asked for, and the answer tells {len(found)}")
+    return found[0]
 
 
 def _account(told: Mapping[str, Any]) -> AccountInfo:

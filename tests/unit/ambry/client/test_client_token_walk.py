@@ -116,3 +116,15 @@ def test_an_entry_that_is_none_is_told_as_that(twins: Twins, name: str, entry: o
         client = twins.connect(server.url, timeout=PATIENT, retry=NEVER)
         with pytest.raises(ProtocolViolation):
             LISTS[name](client)
+
+
+@pytest.mark.parametrize("entries", [[], [None], [-1]])
+@pytest.mark.parametrize("name", ["accounts", "containers"])
+def test_an_answer_about_one_tells_one(twins: Twins, name: str, entries: list[object]) -> None:
+    # "not enough values to unpack", with a traceback.
+    with ScriptedFrontend() as server:
+        body = msgspec.json.encode({name: entries})
+        server.bend = lambda asked, answer: answer.having(body, content_length=str(len(body)))
+        client = twins.connect(server.url, timeout=PATIENT, retry=NEVER)
+        with pytest.raises(ProtocolViolation):
+            client.account("a") if name == "accounts" else client.container("a", "c")
