@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from numbers import Integral, Real
+from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, cast, get_args
 
@@ -53,9 +53,9 @@ def check_error_class(value: object) -> None:
 
 def check_number(name: str, value: object, *, least: float = 0.0) -> None:
     """Raises TypeError, InvalidRequest for a number that no clock can count to; `least` may be had."""
-    check_type(name, value, Real, "a number")
-    if not (isinstance(value, Real) and least <= float(value) <= NUMBER_MAX):
-        raise InvalidRequest(f"{name} is {least:g} to {NUMBER_MAX:,}, not {value}")
+    check_type(name, value, (int, float), "a number")
+    if not (isinstance(value, int | float) and least <= value <= NUMBER_MAX):
+        raise InvalidRequest(f"{name} is a number from {least:g} to {NUMBER_MAX:,}, not {repr(value)[:60]}")
 
 
 class Metadata(Mapping[str, str]):
@@ -218,6 +218,7 @@ class RetryPolicy:
         check_type("max_attempts", self.max_attempts, Integral, "a whole number")
         if self.max_attempts < 1:
             raise InvalidRequest(f"max_attempts counts the first attempt too: it is 1 or more, not {self.max_attempts}")
+        check_number("max_attempts", self.max_attempts)
         for name in ("base", "cap", "retry_after_max", "budget"):
             check_number(name, getattr(self, name))
         if self.jitter not in get_args(Jitter):

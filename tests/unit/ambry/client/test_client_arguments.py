@@ -134,7 +134,7 @@ def any_of(**said: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("make", "kind", "says"),
     [
-        (lambda: Timeout(total=-1), InvalidRequest, "the total of a Timeout is 0 to 1,000,000, not -1"),
+        (lambda: Timeout(total=-1), InvalidRequest, "the total of a Timeout is a number from 0 to 1,000,000, not -1"),
         (lambda: Timeout(read=-1), InvalidRequest, "the read of a Timeout"),
         (lambda: Timeout(read=float("inf")), InvalidRequest, "not inf"),
         (lambda: Timeout(connect=float("nan")), InvalidRequest, "not nan"),
@@ -142,9 +142,9 @@ def any_of(**said: Any) -> dict[str, Any]:
         (lambda: RetryPolicy(max_attempts=0), InvalidRequest, "counts the first attempt too"),
         (lambda: RetryPolicy(**any_of(max_attempts=1.5)), TypeError, "max_attempts is a whole number"),
         (lambda: RetryPolicy(**any_of(max_attempts=float("inf"))), TypeError, "max_attempts is a whole number"),
-        (lambda: RetryPolicy(base=-1), InvalidRequest, "base is 0 to"),
-        (lambda: RetryPolicy(cap=float("nan")), InvalidRequest, "cap is 0 to"),
-        (lambda: RetryPolicy(budget=-0.1), InvalidRequest, "budget is 0 to"),
+        (lambda: RetryPolicy(base=-1), InvalidRequest, "base is a number from 0 to"),
+        (lambda: RetryPolicy(cap=float("nan")), InvalidRequest, "cap is a number from 0 to"),
+        (lambda: RetryPolicy(budget=-0.1), InvalidRequest, "budget is a number from 0 to"),
         (lambda: TransferConfig(**any_of(max_concurrency=2.5)), TypeError, "max_concurrency is a whole number"),
         (lambda: TransferConfig(**any_of(part_size="8M")), TypeError, "part_size is a number of bytes, not '8M'"),
         (lambda: TransferConfig(**any_of(max_bandwidth=float("nan"))), TypeError, "max_bandwidth is a number of bytes"),
