@@ -17,7 +17,7 @@ from ambry.ml.features.compatibility import DefinitionChange, Level, compare, le
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
-from ambry.ml.places import shown_version, version_of
+from ambry.ml.places import in_dataset, shown_version, version_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -125,8 +125,35 @@ def _publish(
             if version is not None:
                 raise
             continue
+        if _contradicts(client, dataset, latest, number, metadata):
+            # Somebody published another level in this moment, which was not compared with. Now it is.
+            client.delete(in_dataset(dataset, number))
+            continue
         return PublishedFeatures(dataset=dataset, version=number, digest=name, changes=tuple(changes))
     raise UpdateConflict(f"others publish to {dataset!r} all the time; try again")
+
+
+def _contradicts(
+    client: AmbryClient, dataset: str, latest: LoadedFeatures | None, number: str, metadata: FeatureMetadata
+) -> bool:
+    """Whether a version that came since `latest` was read breaks with this one, or this one with it.
+
+    Each publisher asks it once its own version is there, so of two that contradict each other at least one does, and goes.
+    """
+    mine = _parts(number)
+    known = (0, 0, 0) if latest is None else _parts(latest.version)
+    for entry in client.versions(dataset):
+        other = _parts(entry.version)
+        if other <= known or other == mine:
+            continue
+        try:
+            theirs = load(client, in_dataset(dataset, entry.version)).metadata
+        except BlobNotFound:
+            continue
+        changes = compare(metadata, theirs) if other > mine else compare(theirs, metadata)
+        if level_of(changes) is Level.REFUSED:
+            return True
+    return False
 
 
 def load(client: AmbryClient, place: VersionRef | str, *, digest: str | None = None) -> LoadedFeatures:

@@ -156,6 +156,28 @@ def test_who_was_overtaken_compares_with_what_is_new(
     assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
 
 
+def test_of_two_levels_at_once_that_contradict_each_other_one_goes(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One published 2.0.0 and the other 1.1.0, each compared with 1.0.0 alone; an id meant two things."""
+    publish(client, name, metadata(BEFORE))
+    put = AmbryClient.put_version
+    overtaken = False
+
+    def overtake(self: AmbryClient, *arguments: object, **options: object) -> object:
+        nonlocal overtaken
+        if not overtaken:
+            overtaken = True
+            publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Share\n")))
+        return put(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AmbryClient, "put_version", overtake)
+    major = BEFORE.replace("b: {valType: FLOAT}", "").replace("2, Click\n", "2, Click\n3, Like\n")
+    with pytest.raises(ChangeRefused, match="id 3 was 'Share' and is 'Like' now"):
+        publish(client, name, metadata(major))
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
+
+
 def test_a_dataset_of_another_schema_takes_none(client: AmbryClient, name: str) -> None:
     client.create_dataset(name, "MONOTONIC")
     with pytest.raises(InvalidRequest, match="SEMANTIC"):
