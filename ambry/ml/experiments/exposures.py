@@ -51,46 +51,72 @@ class ExposureLog:
         self._process = secrets.token_hex(6)
         self._files = 0
         self._lines: list[str] = []
+        self._since_try = 0
         self._lock = threading.Lock()
+        self._storing = threading.Lock()
         self.dropped = 0
         """Exposures that were not stored, since the store took nothing for too long."""
 
     def record(
         self, unit: Unit, arm: str, attributes: Mapping[str, Any] | None = None, *, at: datetime | None = None
     ) -> None:
-        """Take one. The file that this fills is stored before it returns; where the store takes nothing, lines are kept."""
+        """Take one. Who fills a file stores it before this returns, unless another thread does; nobody else waits for that.
+
+        Where the store takes nothing, lines are kept, and it is tried again after as many as a file has.
+        """
         told: dict[str, Any] = {"unit": unit, "arm": arm, "at": _ms(at or datetime.now(UTC))}
         if attributes:
             told["attributes"] = dict(attributes)
         line = json.dumps(told, separators=(",", ":"))  # In ASCII, which holds any text.
         with self._lock:
             self._lines.append(line)
-            over = len(self._lines) - KEPT_MAX
-            if over > 0:
-                del self._lines[:over]
-                self.dropped += over
-            full = len(self._lines) % LINES_MAX == 0
-        if full:
+            self._bound()
+            self._since_try += 1
+            full = self._since_try >= LINES_MAX
+            if full:
+                self._since_try = 0
+        if full and self._storing.acquire(blocking=False):
             try:
-                self.flush()
+                self._store()
             except AmbryError:
                 return  # Kept; the next full file, flush or close tries again.
+            finally:
+                self._storing.release()
 
     def flush(self) -> None:
         """Store what was taken; durable on return. Raises what a put raises; nothing is lost then."""
-        with self._lock:
-            while self._lines:
-                part = self._lines[:LINES_MAX]
-                data = "".join(f"{line}\n" for line in part).encode()
-                name = f"{self._place.dataset}.exposures/{_day(part[0])}/{self._process}-{self._files:06}.jsonl"
+        with self._storing:
+            self._store()
+
+    def _store(self) -> None:
+        """By one thread at a time; the others go on taking."""
+        while True:
+            with self._lock:
+                part, self._lines = self._lines[:LINES_MAX], self._lines[LINES_MAX:]
+            if not part:
+                return
+            data = "".join(f"{line}\n" for line in part).encode()
+            name = f"{self._place.dataset}.exposures/{_day(part[0])}/{self._process}-{self._files:06}.jsonl"
+            try:
                 self._client.put(
                     data,
                     name=NameRef(name, self._place.account, self._place.container),
                     content_type="application/jsonl",
                     ttl=self._ttl_s,
                 )
-                self._files += 1
-                del self._lines[: len(part)]
+            except BaseException:
+                with self._lock:
+                    self._lines[:0] = part
+                    self._bound()
+                raise
+            self._files += 1
+
+    def _bound(self) -> None:
+        """Under the lock: the oldest lines go, and are counted."""
+        over = len(self._lines) - KEPT_MAX
+        if over > 0:
+            del self._lines[:over]
+            self.dropped += over
 
     def close(self) -> None:
         """Flush. Raises what a put raises."""
