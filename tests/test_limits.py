@@ -25,7 +25,7 @@ ROWS = [
 def spellings(value: float) -> set[str]:
     """How a document may write a number."""
     found = {f"{value:,}", f"{value:g}"}
-    for size, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+    for size, unit in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if value >= size and value % size == 0:
             found.add(f"{int(value) // size:,} {unit}")
     return found

@@ -113,7 +113,7 @@ async def test_what_is_no_batch_is_refused_and_stores_nothing() -> None:
             (b"", 400),
             (one + one[:-1], 400),
             (one * 1001, 400),
-            (body_of(*[({}, content(1, 300_000))] * 10) + large, 400),
+            (body_of(*[({}, content(1, 300_000))] * 10) + large, 413),
         ):
             refused = await put(frontend, body)
             assert refused.status == status, refused.body
