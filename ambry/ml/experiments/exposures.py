@@ -22,7 +22,7 @@ from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, DataCorrupt
 from ambry.ml.experiments.assignment import Unit, unit_of
-from ambry.ml.places import in_dataset
+from ambry.ml.places import version_of
 
 LINES_MAX = 10_000
 """A file has at most so many."""
@@ -46,7 +46,7 @@ class ExposureLog:
     def __init__(self, client: AmbryClient, experiment: str, *, ttl_s: int | None = None) -> None:
         """`ttl_s`: how long the files are kept; None for ever."""
         self._client = client
-        self._place = in_dataset(experiment)
+        self._place = version_of(experiment)
         self._ttl_s = ttl_s
         self._process = secrets.token_hex(6)
         self._files = 0
@@ -133,7 +133,7 @@ class ExposureLog:
 
 def read_exposures(client: AmbryClient, experiment: str) -> Iterator[Exposure]:
     """All of an experiment, by day. Raises DataCorrupt for a line that is none."""
-    place = in_dataset(experiment)
+    place = version_of(experiment)
     prefix = NameRef(f"{place.dataset}.exposures/", place.account, place.container)
     for entry in client.list(str(prefix) if place.account else prefix.name):
         with client.get(entry.ref) as reader:

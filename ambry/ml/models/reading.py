@@ -42,7 +42,6 @@ def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust
 
 def _onnx(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     onnxruntime = needed("onnxruntime", "onnxruntime")
-    # Resolved, for external data lies beside the model under its own name.
     return onnxruntime.InferenceSession(str(directory / _one(manifest, ".onnx")), providers=["CPUExecutionProvider"])
 
 
@@ -118,7 +117,7 @@ def _unsafe_flavour(path: Path) -> str:
 def _pickle(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     if not trust:
         raise InvalidRequest("a pickle runs code when it is read; say trust=True if you trust who made it")
-    path = directory / manifest.parts[0].path
+    path = directory / _one_of(manifest, (".joblib", ".pickle", ".pkl"))
     if path.suffix == ".joblib":
         return needed("joblib", "joblib").load(path)
     import pickle  # nosec B403 # with trust alone
@@ -144,6 +143,18 @@ def _ending(manifest: ModelManifest, suffix: str) -> list[str]:
     if not found:
         raise InvalidRequest(f"the model has no part that ends in {suffix}")
     return found
+
+
+def _one_of(manifest: ModelManifest, suffixes: tuple[str, ...]) -> str:
+    """The part that ends in one of these; the only part, where it ends in none. Raises InvalidRequest."""
+    found = [part.path for part in manifest.parts if part.path.endswith(suffixes)]
+    if not found and len(manifest.parts) == 1:
+        return manifest.parts[0].path
+    if len(found) != 1:
+        raise InvalidRequest(
+            f"the model has {len(found)} parts that end in {', '.join(suffixes)}; directory() gives them all"
+        )
+    return found[0]
 
 
 def _one(manifest: ModelManifest, suffix: str) -> str:

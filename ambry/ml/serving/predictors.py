@@ -23,7 +23,7 @@ def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "")
     Raises InvalidRequest for a kind that cannot score by itself, and what loading the model raises.
     """
     if function:
-        return _function(function)(model)
+        return _made(function, model)
     match model.manifest.kind:
         case "onnx":
             return _onnx(model.load())
@@ -83,6 +83,18 @@ def _pyfunc(model: Any) -> Predict:
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"predict": np.asarray(model.predict(columns_of(inputs)))}
 
+    return predict
+
+
+def _made(function: str, model: StoredModel) -> Predict:
+    """Raises InvalidRequest for what makes no function."""
+    make = _function(function)
+    try:
+        predict = make(model)
+    except TypeError as error:
+        raise InvalidRequest(f"{function!r} does not take a model: {error}") from error
+    if not callable(predict):
+        raise InvalidRequest(f"{function!r} makes {type(predict).__name__} of a model, and no function that scores")
     return predict
 
 

@@ -77,6 +77,13 @@ def test_the_first_exposure_of_a_unit_counts(client: AmbryClient, name: str) -> 
     assert {unit: each.arm for unit, each in first_exposures(read_exposures(client, name)).items()} == {7: "control"}
 
 
+def test_any_text_is_a_unit_and_a_version_names_its_experiment(client: AmbryClient, name: str) -> None:
+    """One unit that UTF-8 does not hold blocked every flush; NAME@3 had exposures of its own."""
+    with ExposureLog(client, f"{name}@3") as log:
+        log.record("\ud800", "control")
+    assert [each.unit for each in read_exposures(client, name)] == ["\ud800"]
+
+
 def test_a_line_that_is_none_is_told(client: AmbryClient, name: str) -> None:
     client.put(b'{"unit": 1, "arm": "a", "at": 0}\nnonsense\n', name=f"{name}.exposures/2026-11-27/x.jsonl")
     with pytest.raises(DataCorrupt, match=r"x\.jsonl: line 2 is no exposure"):

@@ -169,6 +169,11 @@ def test_a_pickle_is_never_loaded_without_trust(client: AmbryClient, name: str, 
     assert mark.exists()
 
 
+def test_a_pickle_beside_other_files_is_found(client: AmbryClient, name: str) -> None:
+    models.publish(client, name, {"config.json": b"{}", "model.pkl": pickle.dumps(range(3))}, kind="pickle")
+    assert models.open(client, name).load(trust=True) == range(3)
+
+
 def test_nothing_is_pickled_unasked(client: AmbryClient, name: str) -> None:
     with pytest.raises(InvalidRequest, match="kind='pickle'"):
         models.publish(client, name, object())

@@ -193,8 +193,9 @@ def test_an_experiment_assigns_who_says_a_unit(client: AmbryClient, name: str) -
 def test_a_model_that_cannot_score_is_told(client: AmbryClient, name: str) -> None:
     with pytest.raises(InvalidRequest, match="module:name"):
         ScoringService(client, name)
-    with pytest.raises(InvalidRequest, match="no function"):
-        ScoringService(client, name, function="nobody.knows:this")
+    for function in ("nobody.knows:this", "os:system", "json:dumps", "os:sep"):
+        with pytest.raises(InvalidRequest, match=r"function|model"):
+            ScoringService(client, name, function=function)
     with pytest.raises(BlobNotFound):
         ScoringService(client, name, alias="nobody")
 
