@@ -32,12 +32,20 @@ DENSE_BYTES_MAX = 1 << 31
 
 
 def sparse_column(
-    kind: TensorType, rows: Any, axes: Sequence[Any], values: Any, count: int, missing: Any | None = None
+    kind: TensorType,
+    rows: Any,
+    axes: Sequence[Any],
+    values: Any,
+    count: int,
+    missing: Any | None = None,
+    *,
+    add: bool = False,
 ) -> Any:
     """The pyarrow column of cells: cell i is of row `rows[i]`, at `axes[a][i]` of each axis, and is `values[i]`.
 
-    `count` rows; `missing` is a mask of those that have no value at all. Indices were looked at before (`check_indices`).
-    Raises InvalidRequest where a cell stands twice.
+    `count` rows; `missing` is a mask of those that have no value at all. The indices lie on their axes.
+    Raises InvalidRequest where a cell stands twice; with `add`, such numbers are added up (of booleans one is enough), and only
+    what is no number is refused.
     """
     rows = np.asarray(rows, dtype=np.int64)
     columns = [np.asarray(axis) for axis in axes]
@@ -47,20 +55,40 @@ def sparse_column(
     same = rows[1:] == rows[:-1]
     for column in columns:
         same &= column[1:] == column[:-1]
+    value = values.take(pa.array(order)) if isinstance(values, pa.Array) else pa.array(np.asarray(values)[order])
     if same.any():
-        place = int(np.argmax(same))
-        cell = ", ".join(str(column[place]) for column in columns)
-        raise InvalidRequest(f"{kind.urn}: the cell ({cell}) stands twice in row {int(rows[place])}")
+        if not add or kind.value_type not in NUMPY_TYPES:
+            place = int(np.argmax(same))
+            cell = ", ".join(str(column[place]) for column in columns)
+            raise InvalidRequest(f"{kind.urn}: the cell ({cell}) stands twice in row {int(rows[place])}")
+        first = np.flatnonzero(np.concatenate([[True], ~same]))
+        value = _added(value, first, kind)
+        rows, columns = rows[first], [column[first] for column in columns]
     field = feature_field(kind, "x", "sparse")
     struct = field.type.value_type
     arrays = [pa.array(column, struct.field(place).type) for place, column in enumerate(columns)]
-    value = values.take(pa.array(order)) if isinstance(values, pa.Array) else pa.array(np.asarray(values)[order])
     arrays.append(value.cast(struct.field(VALUE).type))
     cells = pa.StructArray.from_arrays(arrays, fields=list(struct))
     offsets = np.zeros(count + 1, dtype=np.int32)
     np.cumsum(np.bincount(rows, minlength=count), out=offsets[1:])
     mask = None if missing is None or not missing.any() else pa.array(missing)
     return pa.ListArray.from_arrays(pa.array(offsets), cells, type=field.type, mask=mask)
+
+
+def _added(values: Any, first: Any, kind: TensorType) -> Any:
+    """The numbers from each of `first` up to the next one, added up. Raises InvalidRequest for a sum that the type has not."""
+    numbers = values.to_numpy(zero_copy_only=False)
+    if kind.value_type is ValueType.BOOLEAN:
+        return pa.array(np.logical_or.reduceat(numbers, first))
+    sums = np.add.reduceat(numbers.astype(np.int64) if numbers.dtype.kind in "iu" else numbers, first)
+    about = np.add.reduceat(numbers.astype(np.float64), first)
+    if numbers.dtype.kind in "iu":
+        bits = 8 * NUMPY_TYPES[kind.value_type].itemsize - 1
+        if np.abs(about).max() >= 2.0**bits:
+            raise InvalidRequest(
+                f"{kind.urn}: numbers of one cell are more than {kind.value_type.value} holds together"
+            )
+    return pa.array(sums)
 
 
 def parts_of(column: Any) -> tuple[Any, list[Any], Any]:

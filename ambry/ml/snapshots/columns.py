@@ -5,7 +5,8 @@
     sparse    cells: lists of (key, ..., value), lists of structs with the names of the axes, {key: value} or
               {(key, ...): value}; or anything dense, of which what is not zero is kept
 
-A key is an index, or the name that it stands for: of a vocabulary (0 where it is strange to it), or a text that is hashed.
+A key is an index, or the name that it stands for: of a vocabulary (0 where it is strange to it), or a text that is hashed. The
+numbers of different names that lie in one cell, as strange to the vocabulary or in one bucket, are added up.
 What does not fit is refused with its row, never rounded, cut or dropped.
 """
 
@@ -219,7 +220,12 @@ def _structs(array: Any, kind: TensorType) -> Any:
     values = _scalar(cells.field(VALUE), kind)
     _no_nulls(values, kind)
     missing = pc.is_null(array).to_numpy(zero_copy_only=False)
-    return sparse_column(kind, rows, axes, values, len(array), missing)
+    said = {f"axis {axis.name}": _arrow(cells.field(axis.name), str(kind.urn)) for axis in kind.axes}
+    keys = pa.table({"row": rows, **said})
+    if keys.group_by(keys.column_names).aggregate([]).num_rows < len(cells):
+        # A cell stands twice, and not only after names have become indices.
+        return sparse_column(kind, rows, axes, values, len(array), missing)
+    return sparse_column(kind, rows, axes, values, len(array), missing, add=True)
 
 
 def _rows(rows: list[Any], kind: TensorType) -> Any:
@@ -233,7 +239,8 @@ def _rows(rows: list[Any], kind: TensorType) -> Any:
     axes = [axis.encode_all(cell[place] for cell in flat) for place, axis in enumerate(kind.axes)]
     values = _scalar(pa.array([cell[-1] for cell in flat], None if flat else arrow_type(kind.value_type)), kind)
     _no_nulls(values, kind)
-    return sparse_column(kind, owners, axes, values, len(rows), missing)
+    add = all(len({cell[:-1] for cell in row}) == len(row) for row in cells)
+    return sparse_column(kind, owners, axes, values, len(rows), missing, add=add)
 
 
 def _cells(row: Any, kind: TensorType, place: int) -> Sequence[tuple[Any, ...]]:

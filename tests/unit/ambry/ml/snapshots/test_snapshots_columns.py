@@ -123,6 +123,23 @@ def test_names_are_encoded_and_strange_ones_are_0() -> None:
     assert conform(structs, kind).equals(array)
 
 
+def test_numbers_of_names_in_one_cell_are_added_up() -> None:
+    """Two names that a vocabulary did not have, or two texts in one bucket, refused the whole snapshot."""
+    rows = [[("a", 1), ("b", 2), ("Click", 5)], [("Click", 1)]]
+    expected = [[{"kinds": 0, "value": 3}, {"kinds": 2, "value": 5}], [{"kinds": 2, "value": 1}]]
+    assert conform(rows, kind_of("INT", "kinds"), "sparse").to_pylist() == expected
+    structs = pa.array([[{"kinds": name, "value": value} for name, value in row] for row in rows])
+    assert conform(structs, kind_of("INT", "kinds"), "sparse").to_pylist() == expected
+    flags = conform([[("a", False), ("b", True)]], kind_of("BOOLEAN", "kinds"), "sparse")
+    assert flags.to_pylist() == [[{"kinds": 0, "value": True}]]
+    texts = {f"text {number}": 1.0 for number in range(2_000)}
+    [hashed] = conform([texts], kind_of("FLOAT", "words"), "sparse").to_pylist()
+    assert sum(cell["value"] for cell in hashed) == 2_000 and len(hashed) <= 1_000
+    for wrong, kind in (([("a", 2**31 - 1), ("b", 1)], "INT"), ([("a", "x"), ("b", "y")], "STRING")):
+        with pytest.raises(InvalidRequest, match=r"together|stands twice"):
+            conform([wrong], kind_of(kind, "kinds"), "sparse")
+
+
 def test_texts_are_hashed() -> None:
     kind = kind_of("FLOAT", "words")
     told = conform([{"dog": 1.0}, {b"dog": 1.0}], kind, "sparse")
@@ -178,7 +195,7 @@ def test_frames_of_pandas_and_polars() -> None:
         ([[(-1, 1)]], kind_of("INT", "days"), None, "-1 does not lie on the axis 'days'"),
         (pa.array([[{"days": -1, "value": 1}]]), kind_of("INT", "days"), None, "-1 does not lie on the axis 'days'"),
         ([[(1, 1), (1, 2)]], kind_of("INT", "days"), None, "the cell (1) stands twice in row 0"),
-        ([[], [("a", 1), ("b", 2)]], kind_of("INT", "kinds"), "sparse", "the cell (0) stands twice in row 1"),
+        ([[], [("a", 1), ("a", 2)]], kind_of("INT", "kinds"), "sparse", "the cell (0) stands twice in row 1"),
         ([[(1, 2, 3)]], kind_of("INT", "days"), None, "is no cell"),
         ([[(1, None)]], kind_of("INT", "days"), None, "leave the cell out"),
         ([[(None, 1)]], kind_of("INT", "days"), None, "axis 'days'"),
