@@ -121,6 +121,13 @@ def _array(name: str, data: list[Any], datatype: str) -> Any:
     wanted = DATATYPES[datatype]
     try:
         array = np.array(data, dtype=object if wanted.kind == "O" else None) if data else np.zeros(0, wanted)
+        if (
+            wanted.kind in "iu"
+            and array.dtype.kind in "fO"
+            and all(type(each) is int for each in np.array(data, object).flat)
+        ):
+            # Whole numbers beyond 63 bits beside smaller ones, which numpy takes for floats.
+            return np.array(data, dtype=wanted)
         kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf", "O": "O"}[wanted.kind]
         if array.size and array.dtype.kind not in kinds:
             raise ValueError

@@ -37,6 +37,14 @@ def test_arrays_of_every_type_come_back(data: st.DataObject, datatype: str) -> N
     assert np.array_equal(np.array(output["data"], dtype=array.dtype).reshape(array.shape), array)
 
 
+def test_whole_numbers_of_64_bits_beside_small_ones_are_not_rounded() -> None:
+    found = parse_request(body(datatype="UINT64", data=[2**63 + 1, 0])).inputs["x"]
+    assert found.tolist() == [[2**63 + 1, 0]]
+    for wrong in ([2**64, 0], [2**63, -1], [2**63, 0.5]):
+        with pytest.raises(InvalidRequest, match="not all UINT64"):
+            parse_request(body(datatype="UINT64", data=wrong))
+
+
 def test_what_is_said_with_a_request_goes_along() -> None:
     said = json.loads(body()) | {"id": "r1", "parameters": {"unit": 7}}
     request = parse_request(json.dumps(said).encode())
