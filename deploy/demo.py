@@ -6,7 +6,6 @@ every process of dc1 is killed (-9); the file is read in dc2 and compared. Any o
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import importlib.metadata
 import json
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 
 from ambry import AmbryClient
 from ambry.errors import AmbryError
+from deploy.demos.stage import sha256_of
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import LocalClusterError
 from deploy.local_processes import wait_until
@@ -71,7 +71,7 @@ def run(source: Path, directory: Path) -> None:
         url1, url2 = cluster.frontends("dc1")[0].url, cluster.frontends("dc2")[0].url
 
         step(f"Upload {source.name} ({size:,} bytes) at dc1, {url1}")
-        digest = _sha256(source)
+        digest = sha256_of(source)
         say(f"sha256 {digest}")
         started = time.monotonic()
         with AmbryClient(endpoints=[url1], key=key) as client:
@@ -95,7 +95,7 @@ def run(source: Path, directory: Path) -> None:
         with AmbryClient(endpoints=[url2], key=key) as client:
             client.get_file(blob.id, copy)
         say(f"read in {_rate(size, started)}, verified on the way")
-        found = _sha256(copy)
+        found = sha256_of(copy)
         say(f"sha256 {found}")
         if found != digest or copy.stat().st_size != size:
             raise DemoFailed(f"the bytes read are not the bytes written: {copy} differs from {source}")
@@ -152,11 +152,6 @@ def _require_room(directory: Path, size: int) -> None:
         raise DemoFailed(
             f"{directory} has {free / 1e9:.1f} GB left and the demo needs {needed / 1e9:.1f}; set TMPDIR to a larger disk"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _seconds(started: float) -> str:

@@ -853,6 +853,10 @@ COVERED_BY = {
         "tests/unit/ambry/ml/experiments/test_experiments_evaluation.py",
         "what an evaluation says of two arms",
     ),
+    "ambry/ml/datasets.py": (
+        "tests/unit/ambry/ml/models/test_models_publishing.py",
+        "datasets that are there, that are not, and of another schema",
+    ),
     "ambry/ml/extras.py": ("tests/integration/test_packages.py", "what is not installed is told"),
     **{
         f"ambry/ml/serving/{name}.py": (

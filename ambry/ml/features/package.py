@@ -14,6 +14,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from ambry.errors import InvalidRequest
@@ -27,7 +28,7 @@ DEFINITIONS_FILE = "features.conf"
 CONTENT_TYPE = "application/zip"
 PACKAGE_SIZE_MAX = 256 << 20
 """Bytes; the whole is in memory when it is read."""
-EARLIEST = (1980, 1, 1, 0, 0, 0)
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(metadata: FeatureMetadata) -> bytes:
@@ -38,13 +39,18 @@ def pack(metadata: FeatureMetadata) -> bytes:
         files[f"{place}/{DEFINITIONS_FILE}"] = format_definitions(definitions)
         for name, vocabulary in definitions.vocabularies.items():
             files[f"{place}/{name}"] = format_vocabulary(vocabulary)
+    return stored_zip({name: files[name].encode() for name in sorted(files)})
+
+
+def stored_zip(members: Mapping[str, bytes]) -> bytes:
+    """A zip of these files, in their order: the same byte for byte wherever and whenever it is made."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name in sorted(files):
-            member = zipfile.ZipInfo(name, EARLIEST)
+        for name, data in members.items():
+            member = zipfile.ZipInfo(name, _EARLIEST)
             member.create_system = 3  # Of Unix, wherever it is made.
             member.external_attr = 0o100644 << 16
-            archive.writestr(member, files[name].encode())
+            archive.writestr(member, data)
     return packed.getvalue()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, InvalidRequest, UpdateConflict
+from ambry.ml.datasets import check_schema, dataset_for
 from ambry.ml.features.compatibility import DefinitionChange, Level, compare, level_of
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
@@ -209,14 +210,7 @@ def _latest(client: AmbryClient, dataset: str) -> LoadedFeatures | None:
         return load(client, dataset)
     except BlobNotFound:
         pass
-    try:
-        made = client.create_dataset(dataset, SCHEMA)
-    except AlreadyExists:
-        made = client.dataset(dataset)
-    if made.schema != SCHEMA:
-        raise InvalidRequest(
-            f"the versions of {dataset!r} are {made.schema}; definitions take a dataset whose versions are {SCHEMA}"
-        )
+    check_schema(dataset_for(client, dataset, SCHEMA), SCHEMA, "definitions")
     return None
 
 

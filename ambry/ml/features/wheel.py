@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import re
-import zipfile
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.metadata import FeatureMetadata
-from ambry.ml.features.package import EARLIEST, pack, unpack
+from ambry.ml.features.package import pack, stored_zip, unpack
 
 GROUP = "ambry.features"
 PACKED_FILE = "features.zip"
@@ -54,14 +52,7 @@ def build_wheel(metadata: FeatureMetadata, name: str, version: str) -> bytes:
     record = f"{info}/RECORD"
     lines = [f"{path},sha256={_digest(data)},{len(data)}" for path, data in members.items()]
     members[record] = "\n".join([*lines, f"{record},,", ""]).encode()
-    built = io.BytesIO()
-    with zipfile.ZipFile(built, "w") as archive:
-        for path, data in members.items():
-            member = zipfile.ZipInfo(path, EARLIEST)
-            member.create_system = 3
-            member.external_attr = 0o100644 << 16
-            archive.writestr(member, data)
-    return built.getvalue()
+    return stored_zip(members)
 
 
 def write_wheel(metadata: FeatureMetadata, name: str, version: str, directory: Path) -> Path:

@@ -10,8 +10,9 @@ from typing import Any
 
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
+from ambry.ml.datasets import dataset_for
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.manifest import CONTENT_TYPE, ModelManifest, check_path
 from ambry.ml.models.parts import files_of, store_part
@@ -127,8 +128,8 @@ def kind_of(files: Iterable[str]) -> str:
 
 def _put(client: AmbryClient, place: VersionRef, manifest: ModelManifest, version: str | None) -> PublishedModel:
     dataset = dataset_text(place)
-    first = _ready(client, dataset)
-    asked = version or (FIRST_VERSION if first == SCHEMA else "MINOR" if first is None else LATEST)
+    following = _next(client, dataset)
+    asked = version or following
     document = manifest.encode()
     told = {KIND_KEY: manifest.kind, DIGEST_KEY: manifest.digest}
     try:
@@ -146,23 +147,13 @@ def _put(client: AmbryClient, place: VersionRef, manifest: ModelManifest, versio
     return PublishedModel(place=exact, id=info.id, manifest=manifest)
 
 
-def _ready(client: AmbryClient, dataset: str) -> str | None:
-    """The schema of a dataset that has no version yet, which is made where there is none; None where there are versions.
-
-    The empty text stands for a schema whose numbers are not semantic.
-    """
-    try:
-        there = client.dataset(dataset)
-    except BlobNotFound:
-        try:
-            there = client.create_dataset(dataset, SCHEMA)
-        except AlreadyExists:
-            there = client.dataset(dataset)
-    if not there.schema.startswith(SCHEMA):
-        return ""
-    if there.schema != SCHEMA:
-        return None
-    return None if next(iter(client.versions(dataset, page_size=1)), None) is not None else SCHEMA
+def _next(client: AmbryClient, dataset: str) -> str:
+    """Which version comes next where nobody says: the first, the next middle part, or the next number of another schema."""
+    found = dataset_for(client, dataset, SCHEMA)
+    if not found.schema.startswith(SCHEMA):
+        return LATEST
+    has_versions = next(iter(client.versions(dataset, page_size=1)), None) is not None
+    return "MINOR" if has_versions or found.schema != SCHEMA else FIRST_VERSION
 
 
 def _exact(client: AmbryClient, said: VersionRef | str) -> str:

@@ -90,8 +90,8 @@ class SnapshotIndex:
             places = np.searchsorted(self._last, keys, side="left")
         except TypeError:
             raise InvalidRequest("the keys are of another type than the entities of the snapshot") from None
-        places = places[places < len(self)]
-        keys = np.asarray(keys)[np.searchsorted(self._last, keys, side="left") < len(self)]
+        inside = places < len(self)
+        places, keys = places[inside], np.asarray(keys)[inside]
         return np.unique(places[self._first[places] <= keys])
 
     def place(self, batch: int) -> BatchPlace:

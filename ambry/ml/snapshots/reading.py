@@ -105,10 +105,14 @@ class Snapshot:
         """Of which point in time it is, and of which definitions."""
         return about_of(self.schema)
 
+    @cached_property
+    def _columns(self) -> dict[str, str]:
+        return columns_of(self.schema)
+
     @property
     def urns(self) -> list[FeatureUrn]:
         """Its features."""
-        return [FeatureUrn.parse(urn) for urn in columns_of(self.schema)]
+        return [FeatureUrn.parse(urn) for urn in self._columns]
 
     @property
     def rows(self) -> int:
@@ -132,7 +136,7 @@ class Snapshot:
     def column(self, urn: FeatureUrn | str) -> str:
         """What the column of a feature is called. Raises FeatureNotDefined."""
         urn = FeatureUrn.parse(urn) if isinstance(urn, str) else urn
-        columns = columns_of(self.schema)
+        columns = self._columns
         if str(urn) not in columns:
             raise FeatureNotDefined(f"{urn} is not in {self!r}; it has {', '.join(columns)}")
         return columns[str(urn)]

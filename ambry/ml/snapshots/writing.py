@@ -23,6 +23,7 @@ from ambry.errors import (
     UpdateConflict,
 )
 from ambry.ids import BlobId
+from ambry.ml.datasets import check_schema, dataset_for
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import digest
@@ -101,7 +102,7 @@ def write_snapshot(
         sorted_rows = _collect(rows, kinds, about, dict(columns or {}), dict(layouts or {}), directory, memory_max)
         path = directory / f"snapshot.{file_format}"
         count, index = _FILES[file_format](sorted_rows, path, entity, rows_per_batch)
-        _ready(client, dataset)
+        check_schema(dataset_for(client, dataset, SCHEMA), SCHEMA, "snapshots")
         stored = None
         if index is not None:
             stored = client.put(index, content_type=CONTENT_TYPE, filename=f"{version}.index").id
@@ -183,21 +184,6 @@ def _parquet_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int
 
 
 _FILES = {"arrow": _arrow_file, "parquet": _parquet_file}
-
-
-def _ready(client: AmbryClient, dataset: str) -> None:
-    """Raises InvalidRequest for a dataset of another schema."""
-    try:
-        there = client.dataset(dataset)
-    except BlobNotFound:
-        try:
-            there = client.create_dataset(dataset, SCHEMA)
-        except AlreadyExists:
-            there = client.dataset(dataset)
-    if there.schema != SCHEMA:
-        raise InvalidRequest(
-            f"the versions of {dataset!r} are {there.schema}; snapshots take a dataset whose versions are {SCHEMA}"
-        )
 
 
 def _put(

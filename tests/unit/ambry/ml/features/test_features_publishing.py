@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
-from pathlib import Path
-
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, ChecksumMismatch, InvalidRequest
@@ -13,9 +9,7 @@ from ambry.ml.features.compatibility import Level, compare, level_of
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import ChangeRefused, load, next_version, publish
 from ambry.ml.features.reading import parse_definitions
-from tests.support.named_frontend import named_frontend
 
-_numbers = count()
 BEFORE = """\
 a: {valType: INT, dims: [kinds-1-0], availability: BOTH, doc: "x"}
 b: {valType: FLOAT}
@@ -91,24 +85,6 @@ def test_numbers_rise_as_far_as_they_have_to() -> None:
 # --- against a frontend ---
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path))
-    with AmbryClient([url]) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    return f"definitions-{next(_numbers)}"
-
-
 def test_definitions_are_published_and_read_by_number_alias_and_digest(client: AmbryClient, name: str) -> None:
     first = publish(client, name, metadata(BEFORE))
     assert (first.version, first.is_new) == ("1.0.0", True)
@@ -136,21 +112,26 @@ def test_what_breaks_readers_is_not_published(client: AmbryClient, name: str) ->
     assert [entry.version for entry in client.versions(name)] == ["1.0.0"]
 
 
+def overtake(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let somebody else publish just before the next version is put."""
+    put = AmbryClient.put_version
+    overtaken = False
+
+    def after_another(self: AmbryClient, *arguments: object, **options: object) -> object:
+        nonlocal overtaken
+        if not overtaken:
+            overtaken = True
+            publish(client, name, metadata(text))
+        return put(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AmbryClient, "put_version", after_another)
+
+
 def test_who_was_overtaken_compares_with_what_is_new(
     client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(client, name, metadata(BEFORE))
-    put = AmbryClient.put_version
-    overtaken = False
-
-    def overtake(self: AmbryClient, *arguments: object, **options: object) -> object:
-        nonlocal overtaken
-        if not overtaken:
-            overtaken = True
-            publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Share\n")))
-        return put(self, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(AmbryClient, "put_version", overtake)
+    overtake(client, name, monkeypatch, BEFORE.replace("2, Click\n", "2, Click\n3, Share\n"))
     with pytest.raises(ChangeRefused, match="id 3 was 'Share' and is 'Like' now"):
         publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Like\n")))
     assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
@@ -161,17 +142,7 @@ def test_of_two_levels_at_once_that_contradict_each_other_one_goes(
 ) -> None:
     """One published 2.0.0 and the other 1.1.0, each compared with 1.0.0 alone; an id meant two things."""
     publish(client, name, metadata(BEFORE))
-    put = AmbryClient.put_version
-    overtaken = False
-
-    def overtake(self: AmbryClient, *arguments: object, **options: object) -> object:
-        nonlocal overtaken
-        if not overtaken:
-            overtaken = True
-            publish(client, name, metadata(BEFORE.replace("2, Click\n", "2, Click\n3, Share\n")))
-        return put(self, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(AmbryClient, "put_version", overtake)
+    overtake(client, name, monkeypatch, BEFORE.replace("2, Click\n", "2, Click\n3, Share\n"))
     major = BEFORE.replace("b: {valType: FLOAT}", "").replace("2, Click\n", "2, Click\n3, Like\n")
     with pytest.raises(ChangeRefused, match="id 3 was 'Share' and is 'Like' now"):
         publish(client, name, metadata(major))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +22,8 @@ from ambry import (
 )
 from ambry.ml import models
 from ambry.ml.models.publishing import kind_of
-from tests.support.named_frontend import named_frontend
 
-_numbers = count()
 WEIGHTS: dict[str, Any] = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, dtype=np.int64)}
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
-    with AmbryClient([url]) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    return f"model-{next(_numbers)}"
 
 
 def test_arrays_come_back_as_they_were(client: AmbryClient, name: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from ambry.ml.serving.drift import InputDrift, summary_of
 from ambry.ml.serving.inference import InferenceRequest
 from ambry.ml.serving.service import ScoringService, agreement
 from tests.support.eventually import eventually
-from tests.support.named_frontend import named_frontend
 
 _numbers = count()
 HOLD = threading.Event()
@@ -46,19 +44,6 @@ def scorer(model: models.StoredModel) -> Any:
 
 
 SCORER = f"{__name__}:scorer"
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
-    with AmbryClient([url]) as made:
-        yield made
 
 
 @pytest.fixture

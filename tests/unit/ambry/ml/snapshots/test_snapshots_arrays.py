@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots.reading import Snapshot, open_snapshot
 from ambry.ml.snapshots.writing import write_snapshot
-from tests.support.named_frontend import named_frontend
 
 TEXT = """\
 age: {valType: INT, default: -1}
@@ -40,19 +37,6 @@ AGE, INCOME, FLAG, WEEK, GRID, BITS = NUMBERS = [f"urn:li:(n,{name},1,0)" for na
 NAME, OPEN = "urn:li:(n,name,1,0)", "urn:li:(n,open,1,0)"
 WHEN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
-    with AmbryClient([url]) as made:
-        yield made
 
 
 def snapshot_of(client: AmbryClient, keys: list[Any], nulls: float = 0.0, urns: list[str] | None = None) -> Snapshot:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from ambry.ml.features.publishing import load, publish
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import write_snapshot
-from tests.support.named_frontend import named_frontend
 
 TEXT = """\
 age: {valType: INT, default: -1}
@@ -40,25 +37,6 @@ METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
 AGE, NAME, WEEK, ACTIONS = (f"urn:li:(n,{name},1,0)" for name in ("age", "name", "week", "actions"))
 ALL = [AGE, NAME, WEEK, ACTIONS]
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
-_numbers = count()
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
-    with AmbryClient([url]) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    return f"members-{next(_numbers)}"
 
 
 def rows_of(keys: list[int]) -> pd.DataFrame:

@@ -32,7 +32,6 @@ from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
 from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.snapshot import SnapshotSource
 from ambry.ml.sources.sql import SqlSource, write_sql
-from tests.support.named_frontend import named_frontend
 
 DIMENSIONS = """\
 days: {type: discrete : {size: 3}}
@@ -50,19 +49,6 @@ AXES = ("days", "seen", "kinds", "words", "members")
 WHEN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SEEDS = range(10)
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
-    with AmbryClient([url]) as made:
-        yield made
 
 
 def defined(chance: random.Random) -> FeatureMetadata:

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 
 import pytest
 
 from ambry import AmbryClient, DataCorrupt, InvalidRequest
 from ambry.ml.tracking.notes import TAGS_MAX, ModelNotes, change_notes, drop_notes, notes_of
-from tests.support.named_frontend import named_frontend
-
-_numbers = count()
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[AmbryClient]:
-    with AmbryClient([url]) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    return f"model-{next(_numbers)}"
 
 
 def tagged(key: str, notes: ModelNotes) -> ModelNotes:

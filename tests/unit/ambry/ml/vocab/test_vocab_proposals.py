@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ from ambry.ml.features.urn import Reference
 from ambry.ml.vocab import ProposalState, accept, proposal, proposals, propose, reject
 from ambry.ml.vocab.document import VocabProposal, VocabReview
 from tests.support.fake_clock import SettableClock
-from tests.support.named_frontend import named_frontend
 
 _numbers = count()
 TEXT = """\
@@ -35,19 +32,6 @@ days: {type: discrete}
 KINDS = Reference.parse("n/kinds-1-0")
 SIGNED: dict[str, Any] = {"author": "ann", "reason": "new in spring"}
 DECIDED: dict[str, Any] = {"author": "bob", "reason": "seen in the logs"}
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path))
-    with AmbryClient([url]) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from itertools import count
-from pathlib import Path
 
 import polars
 import pytest
@@ -16,9 +13,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import publish
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.vocab.relations import TitleRelation, add_relations, relations_of
-from tests.support.named_frontend import named_frontend
 
-_numbers = count()
 TEXT = """\
 a: {valType: INT, dims: [titles-1-0]}
 titles: {type: categorical : {idMappingFile: "titles.csv"}}
@@ -28,24 +23,6 @@ titles: {type: categorical : {idMappingFile: "titles.csv"}}
 2, Nurse
 """
 SWE = TitleRelation("swe", "Software Engineer")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as running:
-        yield running
-
-
-@pytest.fixture
-def client(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
-    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path))
-    with AmbryClient([url]) as made:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    return f"relations-{next(_numbers)}"
 
 
 def test_edges_are_added_version_by_version_and_the_later_weight_counts(client: AmbryClient, name: str) -> None:
