@@ -849,9 +849,9 @@ COVERED_BY = {
         )
         for twin in ("aio", "sync")
     },
-    "ambry/ml/experiments/statistics.py": (
-        "tests/unit/ambry/ml/experiments/test_experiments_evaluation.py",
-        "what an evaluation says of two arms",
+    "ambry/ml/experiments/checks.py": (
+        "tests/unit/ambry/ml/experiments/test_experiments_document.py",
+        "what a document says of its fields",
     ),
     "ambry/ml/datasets.py": (
         "tests/unit/ambry/ml/models/test_models_publishing.py",

@@ -26,8 +26,7 @@ from ambry.ml.experiments.joining import joined
 from ambry.ml.experiments.layers import StretchTaken
 from ambry.ml.experiments.report import render_report
 from ambry.ml.experiments.statistics import Effect
-from ambry.ml.experiments.store import StoredExperiment
-from ambry.ml.experiments.store import list_experiments as list
+from ambry.ml.experiments.store import StoredExperiment, list_experiments
 from ambry.ml.experiments.store import load_experiment as load
 from ambry.ml.experiments.store import ramp_experiment as ramp
 from ambry.ml.experiments.store import start_experiment as start
@@ -54,7 +53,7 @@ __all__ = [
     "first_exposures",
     "joined",
     "keep_report",
-    "list",
+    "list_experiments",
     "load",
     "parse_experiment",
     "ramp",

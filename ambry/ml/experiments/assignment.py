@@ -1,9 +1,9 @@
 """Who sees what: a pure function of an experiment's salt and a unit, the same in every process, datacenter and release.
 
 A unit is hashed by xxh3_64 with the salt as its seed, and lies at a place in [0, 1). An arm has a stretch of it as long as its
-share. While an experiment is ramped to a part `exposed`, each arm takes that part of its own stretch, from its beginning: so
-widening adds units, and moves nobody from one arm to another or back. Two experiments have two salts, and so places that know
-nothing of each other.
+share; the last one ends at 1, however shares are rounded. While an experiment is ramped to a part `exposed`, each arm takes
+that part of its own stretch, from its beginning: so widening adds units, and moves nobody from one arm to another or back. Two
+experiments have two salts, and so places that know nothing of each other.
 
 Whole numbers of 64 bits are hashed as their 8 bytes (little-endian), texts as their UTF-8; the text of a whole number is that
 number, so that a service that has ids as texts sees the same. The method is the one of LinkedIn's LiX (2020-12-16): a digest of
@@ -15,6 +15,8 @@ xxh3: https://github.com/Cyan4973/xxHash/blob/v0.8.2/xxhash.h (XXH3_len_4to8_64b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 import xxhash
@@ -22,12 +24,17 @@ import xxhash
 from ambry.errors import InvalidRequest
 
 Unit = int | str
+Stretch = tuple[float, float]
+"""Of places: from the first to the second, which is not included."""
 
 _PLACES = 1 << 53
 _LIMIT = 1 << 63
 _MASK64 = (1 << 64) - 1
 _BEGIN = frozenset(("", "-", *"0123456789"))
 """With what the text of a number begins; the rest need not be looked at."""
+_DIGITS = frozenset("0123456789")
+_DIGITS_SAFE = 18
+"""So many decimal digits are a number of 64 bits, whichever they are."""
 # Bytes 8 to 24 of xxh3's secret, as two numbers, and what its mixer multiplies by.
 _SECRET_8, _SECRET_16 = 0x1CAD21F72C81017C, 0xDB979083E96DD4DE
 _MULTIPLIER = 0x9FB21C651E98DF25
@@ -65,12 +72,40 @@ def keys_of(units: Any) -> Any:
     """What units are hashed as: a numpy array of numbers with 64 bits, or a list of keys. Raises InvalidRequest."""
     import numpy as np
 
-    array = np.asarray(units)
-    if array.dtype.kind in "iu" and array.ndim == 1:
+    array = np.asarray(units) if hasattr(units, "__array__") else None
+    if array is not None and array.dtype.kind in "iu" and array.ndim == 1:
         if array.dtype == np.uint64 and len(array) and int(array.max()) >= _LIMIT:
             raise InvalidRequest(f"{int(array.max())} is no unit: a number has 64 bits with a sign")
         return array.astype(np.int64, copy=False)
-    return [key_of(unit) for unit in (array.tolist() if isinstance(units, np.ndarray) else units)]
+    listed = list(units) if array is None else array.tolist()
+    types = set(map(type, listed))
+    if types == {str}:
+        return _keys_of_texts(listed)
+    if types == {int}:
+        with suppress(OverflowError):  # `key_of` says which one.
+            return np.array(listed, dtype=np.int64)
+    return [key_of(unit) for unit in listed]
+
+
+def _keys_of_texts(units: list[str]) -> Any:
+    """As `keys_of`, for texts of which most are read without a call of a function for each."""
+    import numpy as np
+
+    begins = {unit[:1] for unit in units}
+    if _BEGIN.isdisjoint(begins):
+        try:
+            return [unit.encode() for unit in units]
+        except UnicodeEncodeError:  # Half of a pair of surrogates, which `key_of` takes.
+            return [key_of(unit) for unit in units]
+    digits = "".join(units) if begins <= _DIGITS else "-"
+    if (
+        digits.isascii()
+        and digits.isdecimal()
+        and max(map(len, units)) <= _DIGITS_SAFE
+        and ("0" not in begins or all(unit == "0" for unit in units if unit[0] == "0"))
+    ):
+        return np.fromiter(map(int, units), dtype=np.int64, count=len(units))
+    return [key_of(unit) for unit in units]
 
 
 def places_at(salt: int, keys: Any) -> Any:
@@ -80,32 +115,36 @@ def places_at(salt: int, keys: Any) -> Any:
     if isinstance(keys, np.ndarray):
         hashes = _hashes(salt, keys)
     else:
-        digest = xxhash.xxh3_64_intdigest
-        hashes = np.fromiter((digest(key, salt) for key in keys), dtype=np.uint64, count=len(keys))
+        found = map(xxhash.xxh3_64_intdigest, keys, repeat(salt))
+        hashes = np.fromiter(found, dtype=np.uint64, count=len(keys))
     return (hashes >> np.uint64(11)).astype(np.float64) / _PLACES
 
 
-def arm_at(place: float, shares: Sequence[float], exposed: float) -> int | None:
-    """The arm at a place; None for one that is not exposed (yet)."""
-    begin = 0.0
-    for arm, share in enumerate(shares):
-        if begin <= place < begin + share:
-            return arm if place < begin + share * exposed else None
+def exposed_stretches(shares: Sequence[float], exposed: float) -> tuple[Stretch, ...]:
+    """Which places each arm has, while that part of it is exposed."""
+    found, begin = [], 0.0
+    for share in shares[:-1]:
+        found.append((begin, min(begin + share * exposed, 1.0)))
         begin += share
+    # What sums of shares lack to 1 in their last bits is the last arm's: at exposed 1 no place is in no arm.
+    return (*found, (begin, 1.0 if exposed == 1 else begin + (1.0 - begin) * exposed))
+
+
+def arm_at(place: float, stretches: Sequence[Stretch]) -> int | None:
+    """The arm at a place (`exposed_stretches`); None for one that is not exposed (yet)."""
+    for arm, (begin, end) in enumerate(stretches):
+        if begin <= place < end:
+            return arm
     return None
 
 
-def arms_at(places: Any, shares: Sequence[float], exposed: float) -> Any:
+def arms_at(places: Any, stretches: Sequence[Stretch]) -> Any:
     """`arm_at` of each, as a numpy array; -1 for None."""
     import numpy as np
 
-    begins = np.concatenate([[0.0], np.cumsum(np.asarray(shares, dtype=np.float64))])
-    # As the sums of `arm_at`, one after the other: a share more or less in the last bit would be another arm.
+    begins, ends = np.asarray(stretches, dtype=np.float64).T
     arms = np.searchsorted(begins, places, side="right") - 1
-    inside = arms < len(shares)
-    clipped = np.minimum(arms, len(shares) - 1)
-    ends = begins[clipped] + np.asarray(shares, dtype=np.float64)[clipped] * exposed
-    return np.where(inside & (places < ends), clipped, -1)
+    return np.where(places < ends[arms], arms, -1)
 
 
 def key_of(unit: Unit) -> bytes:

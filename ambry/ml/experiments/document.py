@@ -9,6 +9,10 @@
 Ramping makes the next document, which may only widen: see `check_ramp`. A unit's arm is decided by the document and the unit
 alone. Layers: experiments of one layer have stretches of it that do not overlap, so a unit is in at most one of them. A holdout
 is a share of all units that none of the experiments naming it ever sees.
+
+Targeting compares as JSON has it, so that a service in another language sees the same: a text is the same text, code point by
+code point, a boolean the same boolean, and a number the same number, however it is written. 1 is 1.0, and neither true nor "1".
+A field that nobody knows is refused: one that is misspelt would be an experiment for everybody.
 """
 
 from __future__ import annotations
@@ -22,15 +26,35 @@ from functools import cached_property
 from typing import Any
 
 from ambry.errors import DataCorrupt, InvalidRequest
-from ambry.ml.experiments.assignment import Unit, arm_at, arms_at, key_of, keys_of, place_at, places_at, salt_of
+from ambry.ml.experiments.assignment import (
+    Stretch,
+    Unit,
+    arm_at,
+    arms_at,
+    exposed_stretches,
+    key_of,
+    keys_of,
+    place_at,
+    places_at,
+    salt_of,
+)
+from ambry.ml.experiments.checks import (
+    check_fields,
+    check_name,
+    check_part,
+    check_text,
+    check_values,
+    fields_once,
+    listed,
+    typed,
+)
 
 FORMAT = 1
 CONTENT_TYPE = "application/vnd.ambry.experiment+json"
 ARMS_MAX = 64
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,149}", re.ASCII)
+NOTE_CHARACTERS_MAX = 10_000
 _SALT = re.compile(r"[0-9a-f]{16}")
 _SHARES_SLACK = 1e-9
-
 Attributes = Mapping[str, Any]
 """Of a unit, when it is looked at: texts, numbers, booleans."""
 
@@ -89,24 +113,34 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""
-        if not _NAME.fullmatch(self.name):
-            raise InvalidRequest(f"{self.name!r} is no name of an experiment; take letters, digits, dots, - and _")
+        check_name("an experiment", self.name)
         if not self.salt:
             object.__setattr__(self, "salt", f"{salt_of(self.name):016x}")
-        if not _SALT.fullmatch(self.salt):
+        if not isinstance(self.salt, str) or not _SALT.fullmatch(self.salt):
             raise InvalidRequest(f"{self.salt!r} is no salt; one has 16 hexadecimal digits")
         _check_arms(self.arms)
-        _check_part("exposed", self.exposed)
+        check_part("exposed", self.exposed)
         object.__setattr__(self, "exposed", float(self.exposed))
-        if self.layer is not None and not (0 <= self.layer.begin < self.layer.end <= 1):
-            raise InvalidRequest(
-                f"a stretch of a layer lies between 0 and 1, not from {self.layer.begin} to {self.layer.end}"
-            )
+        if self.layer is not None:
+            check_name("a layer", self.layer.name)
+            for end in (self.layer.begin, self.layer.end):
+                check_part("the end of a stretch of a layer", end)
+            if not self.layer.begin < self.layer.end:
+                raise InvalidRequest(
+                    f"a stretch of a layer goes from a smaller number to a greater one, not from {self.layer.begin} "
+                    f"to {self.layer.end}"
+                )
         if self.holdout is not None:
-            _check_part("the share of a holdout", self.holdout.share)
+            check_name("a holdout", self.holdout.name)
+            check_part("the share of a holdout", self.holdout.share)
         for attribute, values in self.targeting.items():
-            if not values or any(not isinstance(value, str | int | float | bool) for value in values):
-                raise InvalidRequest(f"targeting by {attribute!r} takes a list of texts, numbers or booleans")
+            check_text("an attribute of the targeting", attribute)
+            check_values(attribute, values)
+        if isinstance(self.metrics, str):
+            raise InvalidRequest(f"metrics are a list of names, not the text {self.metrics!r}")
+        for metric in self.metrics:
+            check_text("a metric", metric)
+        check_text("the note", self.note, characters_max=NOTE_CHARACTERS_MAX, is_needed=False)
 
     # --- who sees what ---
 
@@ -119,7 +153,7 @@ class Experiment:
             return None
         if self.layer is not None and not self.layer.begin <= place_at(seeds.layer, key) < self.layer.end:
             return None
-        arm = arm_at(place_at(seeds.arm, key), self._shares, self.exposed)
+        arm = arm_at(place_at(seeds.arm, key), self._stretches)
         return None if arm is None else self.arms[arm]
 
     def arms_of(self, units: Any) -> Any:
@@ -127,7 +161,7 @@ class Experiment:
         import numpy as np
 
         seeds, keys = self._seeds, keys_of(units)
-        found = arms_at(places_at(seeds.arm, keys), self._shares, self.exposed)
+        found = arms_at(places_at(seeds.arm, keys), self._stretches)
         if self.holdout is not None:
             held = places_at(seeds.holdout, keys) < self.holdout.share
             found = np.where(held, -1, found)
@@ -137,11 +171,15 @@ class Experiment:
         return found
 
     def _targets(self, attributes: Attributes) -> bool:
-        return all(attributes.get(name) in values for name, values in self.targeting.items())
+        return all(name in attributes and typed(attributes[name]) in values for name, values in self._targeting.items())
 
     @cached_property
-    def _shares(self) -> tuple[float, ...]:
-        return tuple(arm.share for arm in self.arms)
+    def _targeting(self) -> Mapping[str, frozenset[Any]]:
+        return {name: frozenset(map(typed, values)) for name, values in self.targeting.items()}
+
+    @cached_property
+    def _stretches(self) -> tuple[Stretch, ...]:
+        return exposed_stretches([arm.share for arm in self.arms], self.exposed)
 
     @cached_property
     def _seeds(self) -> _Seeds:
@@ -179,28 +217,40 @@ class Experiment:
 def parse_experiment(data: bytes | str) -> Experiment:
     """Raises DataCorrupt for what is no experiment, InvalidRequest for one that contradicts itself or is of a later format."""
     try:
-        said = json.loads(data)
+        said = json.loads(data, object_pairs_hook=fields_once)
         number = said.get("format", FORMAT)
+        if isinstance(number, bool) or number != FORMAT:
+            raise InvalidRequest(
+                f"this is an experiment of the format {number!r}, which this release does not read; take a newer one"
+            )
+        check_fields("an experiment", said)
+        for arm in listed("arms", said["arms"]):
+            check_fields("an arm", arm)
         layer, holdout = said.get("layer"), said.get("holdout")
+        for kind, part in (("a layer", layer), ("a holdout", holdout)):
+            if part is not None:
+                check_fields(kind, part)
+        targeting = said.get("targeting", {})
+        if not isinstance(targeting, dict):
+            raise InvalidRequest(f"'targeting' is an object of lists in an experiment, not {targeting!r:.60}")
         fields: dict[str, Any] = {
             "name": said["name"],
             "arms": tuple(Arm(arm["name"], arm["share"], arm.get("model", "")) for arm in said["arms"]),
             "exposed": said.get("exposed", 1.0),
             "salt": said.get("salt", ""),
-            "targeting": {name: tuple(values) for name, values in said.get("targeting", {}).items()},
+            "targeting": {name: listed(name, values) for name, values in targeting.items()},
             "layer": None if layer is None else LayerRange(layer["name"], layer["from"], layer["to"]),
             "holdout": None if holdout is None else Holdout(holdout["name"], holdout["share"]),
-            "metrics": tuple(said.get("metrics", ())),
+            "metrics": listed("metrics", said.get("metrics", [])),
             "note": said.get("note", ""),
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except InvalidRequest:
+        raise
+    except KeyError as error:
+        raise DataCorrupt(f"this is no experiment: it has no field {error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataCorrupt(f"this is no experiment: {error!r}") from error
-    if number != FORMAT:
-        raise InvalidRequest(f"this is an experiment of the format {number!r}, which this release does not read")
-    try:
-        return Experiment(**fields)
-    except TypeError as error:
-        raise DataCorrupt(f"this is no experiment: {error}") from error
+    return Experiment(**fields)
 
 
 def check_ramp(now: Experiment, after: Experiment) -> None:
@@ -220,7 +270,8 @@ def check_ramp(now: Experiment, after: Experiment) -> None:
             f"exposed {now.exposed} may grow, and not fall to {after.exposed}; 0 ends the experiment for all"
         )
     for name, values in after.targeting.items():
-        if not set(now.targeting.get(name, ())) <= set(values) or name not in now.targeting:
+        before_values = now.targeting.get(name)
+        if before_values is None or not set(map(typed, before_values)) <= set(map(typed, values)):
             raise InvalidRequest(f"targeting by {name!r} would leave out units that are in it")
     before, later = now.layer, after.layer
     if (before is None) != (later is None) or (
@@ -241,16 +292,15 @@ def ramped(now: Experiment, exposed: float) -> Experiment:
 def _check_arms(arms: tuple[Arm, ...]) -> None:
     if not 1 <= len(arms) <= ARMS_MAX:
         raise InvalidRequest(f"an experiment has 1 to {ARMS_MAX} arms, not {len(arms)}")
-    names = [arm.name for arm in arms]
-    if len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
-        raise InvalidRequest("each arm has a name of its own")
     for arm in arms:
-        _check_part(f"the share of {arm.name!r}", arm.share)
+        check_text("an arm", arm.name)
+        check_text(f"the model of {arm.name!r}", arm.model, is_needed=False)
+        check_part(f"the share of {arm.name!r}", arm.share)
+        if not arm.share:
+            raise InvalidRequest(f"nobody ever sees the arm {arm.name!r}, whose share is 0; leave it out")
+    names = [arm.name for arm in arms]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidRequest(f"two arms are called {twice[0]!r}; each has a name of its own")
     total = math.fsum(arm.share for arm in arms)
     if abs(total - 1) > _SHARES_SLACK:
         raise InvalidRequest(f"the shares of the arms are {total:g} together, and have to be 1")
-
-
-def _check_part(what: str, part: object) -> None:
-    if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
-        raise InvalidRequest(f"{what} is a number from 0 to 1, not {part!r}")

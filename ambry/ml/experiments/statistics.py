@@ -44,9 +44,9 @@ class Effect:
 
 
 def sample_ratio_p(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """How likely counts as uneven as these are where units are split by `shares` (chi-square); 1 for no units at all."""
+    """How likely counts as uneven as these are where units are split by `shares` (chi-square); 1 for no units, or one arm."""
     total = sum(counts)
-    if not total:
+    if not total or len(counts) == 1:
         return 1.0
     expected = [total * share / math.fsum(shares) for share in shares]
     if any(not each for each in expected):
@@ -116,20 +116,24 @@ def always_valid(difference: float, variance: float, scale: float, alpha: float)
 
 
 def _known(control: Any, treatment: Any, variance: float) -> float:
-    """The variance of the difference, as large as it may well be where an arm has shown next to none.
+    """The variance of the difference, as large as it may well be where an arm has shown less of it than there is.
 
-    Of 0 and 1: with one success and one failure more in each arm (Agresti and Caffo, 2000). Else, where an arm never varied,
-    that of both together.
+    Where an arm is small and its metric is skewed, as sums of money are, it has most often seen none of what is rare: its mean
+    is too low and its variance is too, and the difference looks certain. So it is at least what both arms together say. Of 0
+    and 1 moreover with one success and one failure more in each arm (Agresti and Caffo, 2000). Where an arm never varied, the
+    other one says what it might.
     """
+    parts = 1 / len(control) + 1 / len(treatment)
+    variances = float(control.var()), float(treatment.var())
+    together = (variances[0] * len(control) + variances[1] * len(treatment)) / (len(control) + len(treatment))
+    least = (together if min(variances) > 0 else max(variances)) * parts
     if _is_binary(control, treatment):
-        parts = [(values.sum() + 1) / (len(values) + 2) for values in (control, treatment)]
+        shares = [(values.sum() + 1) / (len(values) + 2) for values in (control, treatment)]
         told = sum(
-            part * (1 - part) / (len(values) + 2) for part, values in zip(parts, (control, treatment), strict=True)
+            share * (1 - share) / (len(values) + 2) for share, values in zip(shares, (control, treatment), strict=True)
         )
-        return max(variance, float(told))
-    if control.var() > 0 and treatment.var() > 0:
-        return variance
-    return max(variance, max(float(control.var()), float(treatment.var())) * (1 / len(control) + 1 / len(treatment)))
+        least = max(least, float(told))
+    return max(variance, least)
 
 
 def _is_binary(*arms: Any) -> bool:

@@ -108,8 +108,8 @@ def load_experiment(client: AmbryClient, place: VersionRef | str) -> StoredExper
         data = reader.read()
     try:
         experiment = parse_experiment(data)
-    except DataCorrupt as error:
-        raise DataCorrupt(f"{shown_version(place)}: {error}") from error
+    except (DataCorrupt, InvalidRequest) as error:
+        raise type(error)(f"{shown_version(place)}: {error}") from error
     return StoredExperiment(place=place, id=info.id, experiment=experiment)
 
 

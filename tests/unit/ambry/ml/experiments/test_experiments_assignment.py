@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
-from ambry.ml.experiments.assignment import arm_at, arms_at, place_of, places_of, salt_of
+from ambry.ml.experiments.assignment import arm_at, arms_at, exposed_stretches, place_of, places_of, salt_of
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 SALTS = st.integers(0, 2**64 - 1)
@@ -30,9 +30,21 @@ def test_whole_arrays_are_hashed_as_xxhash_does_it(salt: int, units: list[int]) 
     assert [place_of(salt, unit) for unit in units] == expected
 
 
-@given(SALTS, st.lists(st.text(min_size=1), max_size=20))
-def test_texts_are_hashed_as_their_utf8(salt: int, units: list[str]) -> None:
+TEXTS = st.text(min_size=1) | st.text("0123456789-", min_size=1, max_size=20) | NUMBERS.map(str) | st.just("\ud800")
+
+
+@given(SALTS, st.lists(TEXTS, max_size=20) | st.lists(st.integers(0, 10**19).map(str)) | st.lists(TEXTS | NUMBERS))
+def test_many_at_once_are_hashed_as_each(salt: int, units: list[int | str]) -> None:
     assert places_of(salt, units).tolist() == [place_of(salt, unit) for unit in units]
+
+
+def test_texts_are_hashed_as_their_utf8() -> None:
+    assert places_of(1, ["zoë"]).tolist() == [(xxhash.xxh3_64_intdigest("zoë".encode(), 1) >> 11) / 2**53]
+
+
+def test_arrays_of_texts_are_lists_of_them() -> None:
+    for units in (["7", "12"], ["ann", "7"], ["007", "0"]):
+        assert places_of(1, np.array(units)).tolist() == [place_of(1, unit) for unit in units]
 
 
 def test_a_place_is_for_ever() -> None:
@@ -64,9 +76,13 @@ def test_what_is_no_unit_is_refused(unit: object) -> None:
         place_of(1, unit)  # type: ignore[arg-type]
 
 
-def test_numbers_beyond_64_bits_in_an_array_are_refused() -> None:
+@pytest.mark.parametrize(
+    "units", [np.array([2**63], dtype=np.uint64), [1, 2**63], [True, 2], ["a", ""], ["1", ""], [1.5, 2], [None, "a"]]
+)
+def test_what_is_no_unit_is_refused_among_many(units: object) -> None:
+    """True beside a number was the unit 1."""
     with pytest.raises(InvalidRequest, match="no unit"):
-        places_of(1, np.array([2**63], dtype=np.uint64))
+        places_of(1, units)
 
 
 def test_a_million_units_lie_evenly() -> None:
@@ -90,10 +106,11 @@ def test_two_experiments_know_nothing_of_each_other() -> None:
 def test_a_ramp_moves_nobody_back(weights: list[int], steps: list[float]) -> None:
     shares = [weight / sum(weights) for weight in weights]
     places = places_of(3, np.arange(2_000))
-    before, after = (arms_at(places, shares, exposed) for exposed in sorted(steps))
+    before, after = (arms_at(places, exposed_stretches(shares, exposed)) for exposed in sorted(steps))
     assert bool(np.all((before == -1) | (before == after)))
-    assert arms_at(places, shares, 0.0).max() == -1
-    one_by_one = [arm_at(float(place), shares, max(steps)) for place in places]
+    assert arms_at(places, exposed_stretches(shares, 0.0)).max() == -1
+    assert arms_at(places, exposed_stretches(shares, 1.0)).min() == 0
+    one_by_one = [arm_at(float(place), exposed_stretches(shares, max(steps))) for place in places]
     assert [-1 if arm is None else arm for arm in one_by_one] == after.tolist()
 
 
@@ -101,7 +118,7 @@ def test_a_ramp_of_a_million_is_as_wide_as_it_says() -> None:
     places = places_of(salt_of("ramp"), MILLION)
     seen = -np.ones(len(MILLION), dtype=np.int64)
     for exposed in (0.01, 0.1, 0.5, 1.0):
-        arms = arms_at(places, [0.5, 0.3, 0.2], exposed)
+        arms = arms_at(places, exposed_stretches([0.5, 0.3, 0.2], exposed))
         assert bool(np.all((seen == -1) | (seen == arms)))
         seen = arms
         for arm, share in enumerate((0.5, 0.3, 0.2)):

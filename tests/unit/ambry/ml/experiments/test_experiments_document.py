@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.experiments.assignment import arm_at, arms_at, exposed_stretches
 from ambry.ml.experiments.document import (
     Arm,
     Experiment,
@@ -80,12 +82,27 @@ def test_a_holdout_is_in_no_experiment_that_names_it() -> None:
         ({"name": "a b"}, "no name of an experiment"),
         ({"salt": "xyz"}, "no salt"),
         ({"arms": ()}, "1 to 64 arms"),
+        ({"name": 1}, "no name of an experiment"),
         ({"arms": (Arm("a", 0.5), Arm("a", 0.5))}, "a name of its own"),
+        ({"arms": (Arm("a", 1.0), Arm("b", 0))}, "nobody ever sees the arm 'b'"),
+        ({"arms": (Arm("a" * 151, 1.0),)}, "an arm is a text of 1 to 150 characters"),
+        ({"arms": (Arm("\ud800", 1.0),)}, "stands alone"),
+        ({"arms": (Arm("a", 1.0, 5),)}, "the model of 'a' is a text"),  # type: ignore[arg-type]
         ({"arms": (Arm("a", 0.5), Arm("b", 0.6))}, "1.1 together"),
         ({"arms": (Arm("a", float("nan")),)}, "from 0 to 1"),
         ({"exposed": 1.5}, "exposed is a number from 0 to 1"),
         ({"exposed": True}, "exposed is a number"),
         ({"layer": LayerRange("x", 0.5, 0.5)}, "stretch of a layer"),
+        ({"layer": LayerRange("x", "0", 0.5)}, "end of a stretch of a layer"),  # type: ignore[arg-type]
+        ({"layer": LayerRange("../x", 0, 0.5)}, "no name of a layer"),
+        ({"holdout": Holdout("", 0.1)}, "no name of a holdout"),
+        ({"metrics": "clicks"}, "a list of names"),
+        ({"metrics": (1,)}, "a metric is a text"),
+        ({"note": 5}, "the note is a text"),
+        ({"targeting": {"a": (None,)}}, "texts, numbers or booleans"),
+        ({"targeting": {"a": (float("nan"),)}}, "would round"),
+        ({"targeting": {"a": (2**53,)}}, "would round"),
+        ({"targeting": {"a": ("\udfff",)}}, "stands alone"),
         ({"holdout": Holdout("x", 2)}, "share of a holdout"),
         ({"targeting": {"a": ()}}, "targeting by 'a'"),
     ],
@@ -96,11 +113,74 @@ def test_what_contradicts_itself_is_refused(change: dict[str, Any], words: str) 
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b"\xff", b'{"name":"a","arms":[1]}', b'{"name":1,"arms":[]}', b"[" * 100_000]
+    "data",
+    [b"", b"[]", b"{}", b"\xff", b'{"name":"a","arms":[1]}', b'{"name":"a","arms":[{"name":"b"}]}', b"[" * 100_000],
 )
 def test_what_is_no_experiment_is_told(data: bytes) -> None:
     with pytest.raises(DataCorrupt, match="no experiment"):
         parse_experiment(data)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('"exposd":0.1', "no field 'exposd'"),
+        ('"exposed":0.1,"exposed":1', "'exposed' stands twice"),
+        ('"targeting":{"country":"de"}', "'country' is a list"),
+        ('"targeting":["country"]', "an object of lists"),
+        ('"metrics":"clicks"', "'metrics' is a list"),
+        ('"layer":{"name":"feed","from":0,"to":1,"till":1}', "a layer has no field 'till'"),
+        ('"format":true', "format True"),
+        ('"format":2', "a newer one"),
+    ],
+)
+def test_what_would_be_another_experiment_than_meant_is_refused(said: str, words: str) -> None:
+    """A field that was misspelt was left out: `exposd` 0.1 exposed everybody. A text in place of a list was its letters."""
+    document = '{"name":"a","arms":[{"name":"b","share":1}],' + said + "}"
+    with pytest.raises(InvalidRequest, match=words):
+        parse_experiment(document)
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "others"),
+    [
+        (1, (1, 1.0), (True, "1", None, [1])),
+        (0.5, (0.5,), ("0.5", 0)),
+        (True, (True,), (1, 1.0, "true")),
+        (False, (False,), (0, 0.0, None, "")),
+        ("1", ("1",), (1, True)),
+        ("e\u0301", ("e\u0301",), ("\u00e9",)),
+        (2**53 - 1, (2**53 - 1, float(2**53 - 1)), (2**53, -(2**53) + 1)),
+    ],
+)
+def test_targeting_compares_as_any_language_can(value: Any, same: tuple[Any, ...], others: tuple[Any, ...]) -> None:
+    """1 was True and 1.0 was True, which only Python says."""
+    experiment = parse_experiment(Experiment(name="a", arms=ARMS, targeting={"a": (value,)}).encode())
+    assert all(experiment.arm_of(7, {"a": each}) is not None for each in same)
+    assert all(experiment.arm_of(7, {"a": each}) is None for each in others)
+    assert experiment.arm_of(7, {"b": value}) is None
+    with pytest.raises(InvalidRequest, match="would leave out"):
+        check_ramp(experiment, replace(experiment, targeting={"a": (str(others[0]) + "?",)}))
+
+
+def test_true_is_no_ramp_of_1() -> None:
+    now = Experiment(name="a", arms=ARMS, targeting={"a": (1,)})
+    with pytest.raises(InvalidRequest, match="would leave out"):
+        check_ramp(now, replace(now, targeting={"a": (True,)}))
+    check_ramp(now, replace(now, targeting={"a": (1.0, True)}))
+
+
+@pytest.mark.parametrize("shares", [(0.1,) * 10, (0.7, 0.2, 0.1), (1 / 3,) * 3, (0.5, 0.5), (1.0,)])
+def test_the_last_arm_ends_where_places_do(shares: tuple[float, ...]) -> None:
+    """Shares that were 0.9999999999999999 together left the last places in no arm of an experiment exposed to all."""
+    last = (2**53 - 1) / 2**53
+    whole = exposed_stretches(shares, 1.0)
+    assert arm_at(last, whole) == len(shares) - 1 and arms_at(np.array([0.0, last]), whole).tolist() == [
+        0,
+        len(shares) - 1,
+    ]
+    assert all(end == begin for (_, end), (begin, _) in pairwise(whole)) and whole[-1][1] == 1.0
+    assert arm_at(last, exposed_stretches(shares, 0.999)) is None
 
 
 def test_a_ramp_widens() -> None:
