@@ -770,7 +770,7 @@ COVERED_BY = {
     },
     **{
         f"ambry/tensors/{name}.py": ("tests/integration/test_tensors.py", "models against real processes")
-        for name in ("file", "frameworks", "model")
+        for name in ("file", "model")
     },
     **{
         f"ambry/client/{twin}/caching.py": (CLIENT + "test_client_cache.py", "blobs are kept by both clients")
@@ -903,6 +903,7 @@ COVERED_BY = {
     **{
         f"ambry/ml/snapshots/{name}.py": (f"tests/unit/ambry/ml/snapshots/test_snapshots_{test}.py", why)
         for name, test, why in (
+            ("aligned", "arrays", "where the numbers of batches lie"),
             ("cells", "columns", "what is dense and what is sparse, there and back"),
             ("defaults", "reading", "entities that are not there"),
             ("frames", "reading", "frames of every kind make the same snapshot"),

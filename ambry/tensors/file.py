@@ -13,7 +13,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.client.whole_digest import WholeDigest
 from ambry.errors import InvalidRequest, RangeNotSatisfiable
 from ambry.ids import BlobId
-from ambry.tensors.frameworks import Framework, array_of
+from ambry.tensors.frameworks import Framework, array_of, room
 from ambry.tensors.header import ELEMENT_BYTES, TensorHeader, TensorInfo, header_end, parse_header
 from ambry.tensors.spans import Index, run_of
 
@@ -74,19 +74,21 @@ class TensorFile:
         whole = array_of(framework, data, tensor.dtype, run.shape)
         return whole[run.rest] if run.rest else whole
 
-    def _bytes(self, offset: int, size: int) -> bytearray:
-        data = bytearray(size)
+    def _bytes(self, offset: int, size: int) -> memoryview:
+        data = room(size)
         if size:
             self._into(offset, data)
         return data
 
-    def fill(self, memory: memoryview, at_once: int) -> None:
-        """All bytes of the file into this memory, which has its size: several parts at a time, verified by the blob's digest.
+    def load(self, at_once: int) -> memoryview:
+        """All bytes of the file, whose tensors begin where every framework takes them as they are, if their sizes let them.
 
-        Raises ChecksumMismatch; then nobody may use what is there.
+        Several parts come at a time, and they are verified by the blob's digest. Raises ChecksumMismatch.
         """
+        memory = room(self.info.size, len(self._head))
         waiting.at_once(self._fill, list(_requests([Fill(0, memory)])), at_once, nothing)
         self._verify([memory])
+        return memory
 
     def fill_arrays(self, arrays: Mapping[str, memoryview], at_once: int) -> None:
         """The bytes of tensors into memory of their sizes, by their names; small ones several at a time.
@@ -121,7 +123,7 @@ class TensorFile:
         if seen.unsettled:
             self._client._read_again(self._found, seen.unsettled, None)  # pyright: ignore[reportPrivateUsage]
 
-    def _into(self, offset: int, memory: bytearray | memoryview) -> None:
+    def _into(self, offset: int, memory: memoryview) -> None:
         if self._client.get_into(self._found, memory, offset=offset) != len(memory):
             raise InvalidRequest(f"blob {self.blob} ends before its tensors do")
 

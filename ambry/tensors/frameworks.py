@@ -1,15 +1,29 @@
-"""Bytes as the arrays of numpy, or the tensors of torch; neither is imported before it is asked for."""
+"""Bytes as arrays of numpy and jax, or tensors of torch and tensorflow; none is imported before it is asked for.
+
+An array shares the memory that it was made of. jax and tensorflow share what begins at a multiple of ALIGNMENT_BYTES, of types
+that numpy has by itself; anything else they copy.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 from ambry.errors import InvalidRequest
 
-Framework = Literal["numpy", "torch"]
-_SHORT: dict[str, Framework] = {"np": "numpy", "pt": "torch"}
-"""As safetensors calls them."""
+Framework = Literal["numpy", "torch", "jax", "tensorflow"]
+_FRAMEWORKS: dict[str, Framework] = {
+    "numpy": "numpy", "torch": "torch", "jax": "jax", "tensorflow": "tensorflow",
+    "np": "numpy", "pt": "torch", "flax": "jax", "tf": "tensorflow",
+}  # fmt: skip
+"""By their own names, and by those of safetensors."""
+_INSTALLED_BY: dict[Framework, str] = {
+    "numpy": "'ambry[tensors]'", "torch": "'ambry[torch]'", "jax": "jax", "tensorflow": "tensorflow",
+}  # fmt: skip
+ALIGNMENT_BYTES = 64
+"""Of memory that every framework takes as it is (XLA's and Eigen's own alignment)."""
 
 _NUMPY = {
     "BOOL": "bool", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4", "I32": "<i4", "F32": "<f4",
@@ -26,25 +40,65 @@ _TORCH = {
 
 def framework_of(said: str) -> Framework:
     """What a caller means. Raises InvalidRequest for one that is none, ModuleNotFoundError for one that is not installed."""
-    framework = _SHORT.get(said, said)
-    if framework == "numpy":
-        _numpy()
-        return "numpy"
-    if framework == "torch":
-        _torch()
-        return "torch"
-    raise InvalidRequest(f"framework is 'numpy' (or 'np') or 'torch' (or 'pt'), not {said!r}")
+    framework = _FRAMEWORKS.get(said)
+    if framework is None:
+        raise InvalidRequest(
+            "framework is 'numpy' (or 'np'), 'torch' (or 'pt'), 'jax' (or 'flax') or 'tensorflow' (or 'tf'), "
+            f"not {said!r}"
+        )
+    _library(framework)
+    return framework
 
 
-def array_of(framework: Framework, data: bytearray | memoryview, dtype: str, shape: Sequence[int]) -> Any:
-    """An array over these bytes, which it shares. Raises InvalidRequest for a type that the framework does not have."""
+def array_of(framework: Framework, data: memoryview, dtype: str, shape: Sequence[int]) -> Any:
+    """An array over these bytes, which it shares as this module says. `data` may be written to.
+
+    Raises InvalidRequest for a type that the framework does not have.
+    """
     if framework == "torch":
-        torch = _torch()
+        torch = _library("torch")
         kind = getattr(torch, _TORCH.get(dtype, ""), None)
         if kind is None:
             raise InvalidRequest(f"torch {torch.__version__} has no type for {dtype}")
         return torch.frombuffer(data, dtype=kind).reshape(shape) if len(data) else torch.empty(shape, dtype=kind)
-    return _numpy().frombuffer(data, dtype=_numpy_type(dtype)).reshape(shape)
+    return shared(framework, _library("numpy").frombuffer(data, dtype=_numpy_type(dtype)).reshape(shape))
+
+
+def shared(framework: Framework, array: Any) -> Any:
+    """An array of numpy as one of the framework, over the same memory as this module says. `array` may be written to.
+
+    Raises InvalidRequest for numbers of 64 bits where jax has none.
+    """
+    if framework == "torch":
+        return _library("torch").from_numpy(array)
+    if framework == "tensorflow":
+        tensorflow = _library("tensorflow")
+        # Its kernels read aligned memory, and what dlpack brings them from elsewhere ends the process.
+        if _is_taken(array):
+            return tensorflow.experimental.dlpack.from_dlpack(array.__dlpack__())
+        return tensorflow.convert_to_tensor(array)
+    if framework == "jax":
+        jax = _library("jax")
+        if array.dtype.kind in "iuf" and array.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
+            # It would be cast to 32 bits, and what is beyond them be lost.
+            raise InvalidRequest(
+                f"jax has no {array.dtype} as it is set: say jax.config.update('jax_enable_x64', True) at the start, or take "
+                "another framework"
+            )
+        return jax.dlpack.from_dlpack(array) if _is_taken(array) else jax.numpy.array(array)
+    return array
+
+
+def _is_taken(array: Any) -> bool:
+    """Whether dlpack gives it to jax and tensorflow as it lies; what is empty lies nowhere."""
+    return bool(array.size and array.dtype.isbuiltin == 1 and array.ctypes.data % ALIGNMENT_BYTES == 0)
+
+
+def room(size: int, first: int = 0) -> memoryview:
+    """Memory of that many bytes, whose byte `first` lies at a multiple of ALIGNMENT_BYTES."""
+    data = bytearray(size + ALIGNMENT_BYTES)
+    start = -(ctypes.addressof(ctypes.c_char.from_buffer(data)) + first) % ALIGNMENT_BYTES
+    return memoryview(data)[start : start + size]
 
 
 def memory_of(name: str, array: Any, dtype: str, shape: Sequence[int]) -> memoryview:
@@ -52,8 +106,15 @@ def memory_of(name: str, array: Any, dtype: str, shape: Sequence[int]) -> memory
 
     Raises InvalidRequest for one that is of another, or not in one writable piece of this machine's memory.
     """
-    is_torch = type(array).__module__.partition(".")[0] == "torch"
-    kind = getattr(_torch(), _TORCH.get(dtype, ""), None) if is_torch else _numpy().dtype(_numpy_type(dtype))
+    library = type(array).__module__.partition(".")[0]
+    if library in ("jax", "jaxlib", "tensorflow"):
+        raise InvalidRequest(f"what is there for {name!r} is never written to; `load` makes arrays of {library}")
+    is_torch = library == "torch"
+    kind = (
+        getattr(_library("torch"), _TORCH.get(dtype, ""), None)
+        if is_torch
+        else _library("numpy").dtype(_numpy_type(dtype))
+    )
     if getattr(array, "dtype", None) != kind or tuple(array.shape) != tuple(shape):
         there = f"{getattr(array, 'dtype', type(array).__name__)} {list(getattr(array, 'shape', []))}"
         raise InvalidRequest(f"the tensor {name!r} is {dtype} {list(shape)}, and what is there for it {there}")
@@ -62,7 +123,7 @@ def memory_of(name: str, array: Any, dtype: str, shape: Sequence[int]) -> memory
             raise InvalidRequest(
                 f"what is there for {name!r} is not contiguous in memory of the CPU; load it there, and move it"
             )
-        array = array.detach().reshape(-1).view(_torch().uint8).numpy()
+        array = array.detach().reshape(-1).view(_library("torch").uint8).numpy()
     elif not (array.flags.c_contiguous and array.flags.writeable):
         raise InvalidRequest(f"what is there for {name!r} is not C-contiguous, or may not be written to")
     return memoryview(array.reshape(-1).view("u1"))
@@ -83,17 +144,11 @@ def _numpy_type(dtype: str) -> Any:
     return getattr(ml_dtypes, name)
 
 
-def _numpy() -> Any:
+def _library(framework: Framework) -> Any:
     try:
-        import numpy
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("tensors need numpy: pip install 'ambry[tensors]'", name="numpy") from None
-    return numpy
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("framework='torch' needs torch: pip install 'ambry[torch]'", name="torch") from None
-    return torch
+        return import_module(framework)
+    except ModuleNotFoundError as missing:
+        if missing.name != framework:
+            raise
+        need = "tensors need numpy" if framework == "numpy" else f"framework={framework!r} needs {framework}"
+        raise ModuleNotFoundError(f"{need}: pip install {_INSTALLED_BY[framework]}", name=framework) from None

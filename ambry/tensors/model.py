@@ -130,9 +130,7 @@ class TensorModel:
         for file_name in dict.fromkeys(self._file_of.values()):
             of_file = [name for name, where in self._file_of.items() if where == file_name]
             file = self._file(of_file[0])
-            memory = memoryview(bytearray(file.info.size))
-            file.fill(memory, at_once)
-            found |= file.views(memory, of_file, self._framework)
+            found |= file.views(file.load(at_once), of_file, self._framework)
         return {name: found[name] for name in self._file_of}
 
     def _file(self, name: str) -> TensorFile:
@@ -162,8 +160,8 @@ class TensorModel:
 def open_model(ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy") -> TensorModel:
     """Open a safetensors file, or the index of a sharded model, by its id or its name.
 
-    `client`: `AmbryClient.from_env()` where none is passed. `framework` is "numpy" or "torch", or as safetensors has it "np" or
-    "pt".
+    `client`: `AmbryClient.from_env()` where none is passed. `framework` is "numpy", "torch", "jax" or "tensorflow", or as
+    safetensors has it "np", "pt", "flax" or "tf".
     """
     own = _client_of(client)
     try:

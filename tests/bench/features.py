@@ -152,7 +152,7 @@ def scoring(client: AmbryClient, members: int) -> Callable[[], float]:
 
     def run() -> float:
         before = time.perf_counter()
-        scores = np.concatenate([view @ models for view in snapshot.numpy(urn)])
+        scores = np.concatenate([view @ models for view in snapshot.arrays(urn)])
         took = time.perf_counter() - before
         if not np.allclose(scores, expected, rtol=1e-4):
             raise BenchFailed("the scores are others")
@@ -190,7 +190,7 @@ def avro_row(client: AmbryClient, directory: Path, members: int) -> Row:
 
     def typed() -> None:
         again = snapshots.open(client, f"actions@{snapshot.info.version}", metadata=metadata)
-        same(np.concatenate([view @ weights for view in again.numpy(urn)]))
+        same(np.concatenate([view @ weights for view in again.arrays(urn)]))
 
     def first_version() -> None:
         import fastavro

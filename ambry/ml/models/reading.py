@@ -9,6 +9,7 @@ from typing import Any
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.models.manifest import ModelManifest
+from ambry.tensors.frameworks import framework_of
 
 Loader = Callable[[Path, ModelManifest, str, bool], Any]
 
@@ -31,9 +32,8 @@ _HARMLESS = (
 
 def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """All tensors of all its files, mapped out of the cache where the framework can."""
-    if framework not in ("numpy", "torch"):
-        raise InvalidRequest(f"framework is 'numpy' or 'torch', not {framework!r}")
-    module = needed(f"safetensors.{framework}", "'ambry[torch]'" if framework == "torch" else "'ambry[tensors]'")
+    named = framework_of(framework)
+    module = needed(f"safetensors.{'flax' if named == 'jax' else named}", "'ambry[tensors]'")
     found: dict[str, Any] = {}
     for part in _ending(manifest, ".safetensors"):
         found |= module.load_file(directory / part)

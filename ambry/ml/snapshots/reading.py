@@ -20,7 +20,6 @@ from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
-from ambry.ml.extras import needed
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load
@@ -32,6 +31,7 @@ from ambry.ml.snapshots.defaults import filled
 from ambry.ml.snapshots.index import SnapshotIndex
 from ambry.ml.snapshots.schema import SnapshotAbout, about_of, columns_of
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, version_at
+from ambry.tensors.frameworks import framework_of, shared
 
 Keys = Sequence[int] | Sequence[str] | Any
 """Entities: numbers or texts, as a list, a numpy array or an Arrow array."""
@@ -167,21 +167,22 @@ class Snapshot:
 
     # --- as arrays ---
 
-    def numpy(self, urn: FeatureUrn | str) -> list[Any]:
-        """A feature as numpy arrays of (rows, *shape), one for each batch, over the mapped file: not to be written.
+    def arrays(self, urn: FeatureUrn | str, framework: str = "numpy") -> list[Any]:
+        """A feature as arrays of (rows, *shape), one for each batch, over the mapped file.
 
-        Frameworks that speak dlpack take them as they are. Rows without a value hold anything; booleans that are scalars are
-        copied, of which eight are one byte. Raises InvalidRequest for a feature whose rows are not all of the same width.
+        Of numpy they are not to be written. torch, jax and tensorflow have a mapping of their own for each call: what is
+        written there changes those arrays alone. jax and tensorflow copy a batch that does not lie at a multiple of 64 bytes
+        (aligned.py): the last one often, others where `rows_per_batch` is no multiple of 512.
+
+        Rows without a value hold anything. Booleans that are scalars are copied, of which eight are one byte.
+        Raises InvalidRequest for a feature whose rows are not all of the same width, ModuleNotFoundError.
         """
+        wanted = framework_of(framework)
         kind, name = self._of_one_width(urn)
-        return [view_of(batch.column(name), kind) for batch in self.batches([urn])]
-
-    def torch(self, urn: FeatureUrn | str) -> list[Any]:
-        """The same as tensors of torch, without a copy too: over a mapping of their own, so that writing changes them alone."""
-        torch = needed("torch", "'ambry[torch]'")
-        kind, name = self._of_one_width(urn)
+        if wanted == "numpy":
+            return [view_of(batch.column(name), kind) for batch in self.batches([urn])]
         mapped, batches = private_batches(self._client.cached_path(self.place))
-        return [torch.from_numpy(view_of(batch.column(name), kind, mapped)) for batch in batches]
+        return [shared(wanted, view_of(batch.column(name), kind, mapped)) for batch in batches]
 
     def reader(self, urns: Iterable[FeatureUrn | str]) -> RowReader:
         """What reads these features of fetched entities by key, as numpy arrays, a hundred times faster than `read`.

@@ -5,6 +5,8 @@
     dense            arrow.fixed_shape_tensor with the names of the axes, where each has a length: numbers, booleans as uint8
     sparse           list<struct<axis: int32 or int64, ..., value: type>>, the cells that are there
 
+Features with a width come before those without (aligned.py).
+
 Metadata of a field says the URN and the type as JSON, that of the schema which definitions these are, and the point in time.
 Fixed-shape tensors: https://arrow.apache.org/docs/format/CanonicalExtensions.html#fixed-shape-tensor
 """
@@ -86,6 +88,11 @@ def layout_of(kind: TensorType, asked: Layout | None = None) -> Layout:
     if asked is not None:
         return asked
     return "dense" if can_be_dense and prod(shape_of(kind)) <= DENSE_CELLS_MAX else "sparse"
+
+
+def has_width(kind: TensorType, asked: Layout | None = None) -> bool:
+    """Whether all rows of its column are of the same size. Raises InvalidRequest as `layout_of`."""
+    return kind.value_type not in _NO_TENSORS and layout_of(kind, asked) != "sparse"
 
 
 def shape_of(kind: TensorType) -> tuple[int, ...]:

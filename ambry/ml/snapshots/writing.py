@@ -18,7 +18,6 @@ from ambry.errors import (
     AlreadyExists,
     BlobNotFound,
     InvalidRequest,
-    InvariantBroken,
     QuotaExceeded,
     UpdateConflict,
 )
@@ -30,10 +29,11 @@ from ambry.ml.features.package import digest
 from ambry.ml.features.publishing import LoadedFeatures
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.places import in_dataset
+from ambry.ml.snapshots.aligned import AlignedFile
 from ambry.ml.snapshots.index import CONTENT_TYPE, BatchPlace, IndexBuilder
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.runs import MEMORY_MAX, SortedRows
-from ambry.ml.snapshots.schema import Layout, SnapshotAbout, snapshot_schema
+from ambry.ml.snapshots.schema import Layout, SnapshotAbout, has_width, snapshot_schema
 
 FileFormat = Literal["arrow", "parquet"]
 
@@ -90,6 +90,8 @@ def write_snapshot(
     kinds = [known.tensor_type(urn) for urn in features]
     if not kinds:
         raise InvalidRequest("a snapshot without a feature says nothing; name at least one URN")
+    # Texts and lists end where nothing else may begin (aligned.py).
+    kinds.sort(key=lambda kind: not has_width(kind, (layouts or {}).get(str(kind.urn))))
     about = SnapshotAbout(
         entity=entity,
         as_of=as_of,
@@ -155,14 +157,9 @@ def _collect(
 def _arrow_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int) -> tuple[int, bytes | None]:
     """Each batch a message of its own, whose place is kept."""
     builder = IndexBuilder()
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+    with pa.OSFile(str(path), "wb") as sink, AlignedFile(sink, rows.schema) as file:
         for batch in rows.batches(rows_per_batch):
-            # From its end back: the first one is written together with the schema.
-            writer.write_batch(batch)
-            size = pa.ipc.get_record_batch_size(batch)
-            offset = sink.tell() - size
-            if builder.places and offset != builder.places[-1].offset + builder.places[-1].size:
-                raise InvariantBroken(f"the record batch at {offset} does not follow the one before")
+            offset, size = file.write(batch)
             keys = batch.column(entity)
             place = BatchPlace(
                 first=keys[0].as_py(), last=keys[-1].as_py(), offset=offset, size=size, rows=batch.num_rows

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+import warnings
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +43,13 @@ WHEN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 _numbers = count()
 
 
-def snapshot_of(client: AmbryClient, keys: list[Any], nulls: float = 0.0, urns: list[str] | None = None) -> Snapshot:
+def snapshot_of(
+    client: AmbryClient,
+    keys: list[Any],
+    nulls: float = 0.0,
+    urns: list[str] | None = None,
+    rows_per_batch: int = 8,
+) -> Snapshot:
     seed = 7
     chance = random.Random(seed)
     draw = np.random.default_rng(seed)
@@ -71,7 +81,7 @@ def snapshot_of(client: AmbryClient, keys: list[Any], nulls: float = 0.0, urns: 
         metadata=METADATA,
         entity="member",
         as_of=WHEN,
-        rows_per_batch=8,
+        rows_per_batch=rows_per_batch,
     )
     return open_snapshot(client, name, metadata=METADATA)
 
@@ -116,41 +126,123 @@ def test_texts_are_keys_too(client: AmbryClient) -> None:
 def test_arrays_lie_over_the_mapped_file(client: AmbryClient) -> None:
     with snapshot_of(client, list(range(100))) as snapshot:
         whole = [column.to_numpy(zero_copy_only=True) for column in snapshot.table([AGE]).column("age").chunks]
-        views = snapshot.numpy(AGE)
+        views = snapshot.arrays(AGE)
         assert len(views) == 13 and not views[0].flags.writeable
         assert all(np.shares_memory(view, other) for view, other in zip(views, whole, strict=True))
-        assert np.concatenate(snapshot.numpy(GRID)).shape == (100, 2, 7)
-        assert snapshot.numpy(BITS)[0].dtype == bool
+        assert np.concatenate(snapshot.arrays(GRID)).shape == (100, 2, 7)
+        assert snapshot.arrays(BITS)[0].dtype == bool
     with snapshot_of(client, list(range(100)), urns=[AGE, WEEK, GRID]) as snapshot:
         # Batches of one size: rows are read over the file itself.
         for urn, column in snapshot.reader([AGE, WEEK, GRID])._columns.items():
-            assert np.shares_memory(column._head, snapshot.numpy(urn)[0])
+            assert np.shares_memory(column._head, snapshot.arrays(urn)[0])
         assert snapshot.reader([WEEK]).read([99, 0]).values[WEEK].tolist() == [
-            row.tolist() for row in (snapshot.numpy(WEEK)[12][3], snapshot.numpy(WEEK)[0][0])
+            row.tolist() for row in (snapshot.arrays(WEEK)[12][3], snapshot.arrays(WEEK)[0][0])
         ]
 
 
 def test_what_has_no_width_is_refused(client: AmbryClient) -> None:
     with snapshot_of(client, [1, 2]) as snapshot:
         for urn in (NAME, OPEN):
-            for call in (snapshot.numpy, lambda urn: snapshot.reader([urn])):
+            for call in (snapshot.arrays, lambda urn: snapshot.reader([urn])):
                 with pytest.raises(InvalidRequest, match="whose rows are not alike; `read` gives it as Arrow"):
                     call(urn)
 
 
+def map_of(address: int) -> tuple[str, str]:
+    """The file that is mapped at an address, and how."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, how, *_, name = line.split(maxsplit=5)
+        first, end = (int(each, 16) for each in place.split("-"))
+        if first <= address < end:
+            return name, how
+    raise AssertionError(f"nothing is mapped at {address:#x}")
+
+
+@pytest.mark.parametrize("nulls", [0.0, 0.3])
+@pytest.mark.parametrize("texts", [False, True])
+def test_numbers_of_whole_batches_begin_where_every_framework_takes_them(
+    client: AmbryClient, texts: bool, nulls: float
+) -> None:
+    """Arrow pads to 8 bytes, and jax and tensorflow copied seven of eight batches."""
+    keys = [f"member {key}" if texts else key for key in range(1_100)]
+    with snapshot_of(client, keys, nulls, [NAME, OPEN, *NUMBERS], rows_per_batch=512) as snapshot:
+        path = str(client.cached_path(snapshot.place))
+        for urn in (AGE, INCOME, WEEK, GRID, BITS):
+            views = snapshot.arrays(urn)
+            assert [len(view) for view in views] == [512, 512, 76]
+            assert [view.ctypes.data % 64 for view in views[:-1]] == [0, 0], urn
+            assert {map_of(view.ctypes.data) for view in views} == {(path, "r--p")}
+        # What is read by ranges is the same.
+        asked = [keys[999], keys[0], keys[500]]
+        table = snapshot.table(NUMBERS)
+        there = table.column("member").to_pylist()
+        with open_snapshot(client, str(snapshot.place.dataset), metadata=METADATA) as other:
+            read = other.read(NUMBERS, asked)
+        for urn in NUMBERS:
+            name = snapshot.column(urn)
+            values = [table.column(name)[there.index(key)].as_py() for key in asked]
+            default = METADATA.tensor_type(urn).default
+            for value, found in zip(values, read.column(name).to_pylist(), strict=True):
+                assert found == value or (value is None and default is not None)
+
+
+def framework(name: str) -> Any:
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed; `make libraries` does it")
+    library: Any = import_module(name)
+    if name == "jax":
+        library.config.update("jax_enable_x64", True)
+    return library
+
+
+def address_of(array: Any) -> int:
+    return int(np.from_dlpack(array).ctypes.data)
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("error")
-def test_tensors_of_torch_may_be_written_and_change_nothing_else(client: AmbryClient) -> None:
-    """Over a map that is only to be read, torch warns of undefined behaviour."""
-    if find_spec("torch") is None:
-        pytest.skip("torch is not installed; `make libraries` does it")
-    with snapshot_of(client, list(range(20))) as snapshot:
-        tensors = snapshot.torch(WEEK)
-        before = [view.copy() for view in snapshot.numpy(WEEK)]
-        assert all((tensor.numpy() == view).all() for tensor, view in zip(tensors, before, strict=True))
-        tensors[0][:] = -1
-        assert (snapshot.numpy(WEEK)[0] == before[0]).all()
-        assert (snapshot.torch(WEEK)[0].numpy() == before[0]).all()
+@pytest.mark.parametrize("texts", [False, True])
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_arrays_of_a_framework_lie_over_the_file_too(client: AmbryClient, name: str, texts: bool) -> None:
+    library = framework(name)
+    keys = [f"member {key}" if texts else key for key in range(1_100)]
+    with snapshot_of(client, keys, rows_per_batch=512) as snapshot:
+        path = str(client.cached_path(snapshot.place))
+        for urn in (AGE, INCOME, WEEK, GRID, BITS):
+            plain, made = snapshot.arrays(urn), snapshot.arrays(urn, name)
+            assert {type(each).__module__.partition(".")[0].removesuffix("lib") for each in made} == {library.__name__}
+            for view, array in zip(plain, made, strict=True):
+                assert np.array_equal(np.asarray(array), view) and np.asarray(array).dtype == view.dtype
+            assert {map_of(address_of(array)) for array in made[:-1]} == {(path, "rw-p")}
+        flags = snapshot.arrays(FLAG, name)
+        assert [np.asarray(each).tolist() for each in flags] == [each.tolist() for each in snapshot.arrays(FLAG)]
+    with snapshot_of(client, [], urns=[WEEK]) as snapshot:
+        assert snapshot.arrays(WEEK, name) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_what_is_written_into_arrays_of_a_framework_changes_nothing_else(client: AmbryClient, name: str) -> None:
+    """Over a map that is only to be read, torch warns of undefined behaviour, and writing ends the process."""
+    framework(name)
+    with snapshot_of(client, list(range(600)), rows_per_batch=512) as snapshot:
+        path = client.cached_path(snapshot.place)
+        before, plain = path.read_bytes(), [view.copy() for view in snapshot.arrays(WEEK)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            made = snapshot.arrays(WEEK, name)
+        shared = np.from_dlpack(made[0])
+        memory: Any = (ctypes.c_char * shared.nbytes).from_address(shared.ctypes.data)
+        whole = np.frombuffer(memory, shared.dtype)
+        whole[:] = -1
+        assert (np.asarray(made[0]) == -1).all()
+        for again in (snapshot.arrays(WEEK), snapshot.arrays(WEEK, name)):
+            assert all(np.array_equal(np.asarray(each), view) for each, view in zip(again, plain, strict=True))
+        assert path.read_bytes() == before
+
+
+def test_a_framework_that_is_none_is_refused(client: AmbryClient) -> None:
+    with snapshot_of(client, [1, 2]) as snapshot, pytest.raises(InvalidRequest, match="framework is 'numpy' "):
+        snapshot.arrays(AGE, "mxnet")
 
 
 def test_a_private_mapping_may_be_written(client: AmbryClient) -> None:
@@ -160,7 +252,7 @@ def test_a_private_mapping_may_be_written(client: AmbryClient) -> None:
     with snapshot_of(client, list(range(20))) as snapshot:
         mapped, batches = private_batches(client.cached_path(snapshot.place))
         views = [view_of(batch.column("week"), METADATA.tensor_type(WEEK), mapped) for batch in batches]
-        assert all((view == other).all() for view, other in zip(views, snapshot.numpy(WEEK), strict=True))
+        assert all((view == other).all() for view, other in zip(views, snapshot.arrays(WEEK), strict=True))
         assert views[0].flags.writeable
         views[0][:] = -1
-        assert not (snapshot.numpy(WEEK)[0] == views[0]).any()
+        assert not (snapshot.arrays(WEEK)[0] == views[0]).any()
