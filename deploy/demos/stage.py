@@ -39,6 +39,7 @@ class Stage:
         self.dc2 = second
         self._steps = 0
         self._failed: list[str] = []
+        self._left_out: list[str] = []
 
     def step(self, title: str) -> None:
         self._steps += 1
@@ -57,12 +58,15 @@ class Stage:
     def skip(self, what: str, why: str) -> None:
         """Tell what cannot be shown here."""
         click.echo(f"   skipped {what}: {why}")
+        self._left_out.append(what)
 
     def end(self) -> None:
         """Raises DemonstrationFailed for what did not hold."""
         if self._failed:
             raise DemonstrationFailed(f"{len(self._failed)} of the checks failed: {'; '.join(self._failed)}")
         click.echo("\nEverything that was checked holds.")
+        if self._left_out:
+            click.echo(f"Left out: {', '.join(self._left_out)}.")
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something that takes its time in a cluster. Raises DemonstrationFailed."""

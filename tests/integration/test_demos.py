@@ -32,6 +32,16 @@ def test_proml() -> None:
     assert "a column that has shifted is flagged" in told and "the promotion is held back" in told
 
 
+def test_vocabulary() -> None:
+    """Without torch it tells what to install, and all but the network is shown."""
+    told = shown("vocabulary")
+    assert "each of" in told and "of the others a new title counts as an unknown one" in told
+    if find_spec("torch"):
+        assert "ok      accepted suggestions improve the recall" in told and "Left out" not in told
+    else:
+        assert "pip install 'ambry[torch]'" in told and "Left out: the network that suggests." in told
+
+
 @pytest.mark.slow
 def test_models() -> None:
     told = shown("models")
@@ -47,3 +57,10 @@ def test_a_check_that_does_not_hold_fails_the_demonstration(capsys: pytest.Captu
     with pytest.raises(DemonstrationFailed, match="1 of the checks failed: two is three"):
         stage.end()
     assert "ok      the sky is blue\n   FAILED  two is three: 2\n" in capsys.readouterr().out
+
+
+def test_what_cannot_be_shown_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Stage(None, None, None, None)  # type: ignore[arg-type]
+    stage.skip("the moon", "it is day")
+    stage.end()
+    assert capsys.readouterr().out.endswith("Everything that was checked holds.\nLeft out: the moon.\n")

@@ -178,6 +178,9 @@ def test_the_command_trains_suggests_and_relates(
     assert accepted == "2\n"
     listed = [json.loads(line) for line in said("vocab", "relations", f"{name}-relations", "--json").splitlines()]
     assert {"from": "programming Engineer", "to": "Software Engineer", "relation": "alias", "weight": 1.0} in listed
+    again = said("vocab", "train", f"{name}-relations", name, f"{name}-features", "titles", "--parent", f"{name}@1.0.0")
+    line = [step.version for step in models.lineage(client, f"{name}@{again.strip()}")]
+    assert line == [f"{name}@1.1.0", f"{name}@1.0.0"]
 
 
 def test_what_cannot_be_learnt_or_opened_is_told(client: AmbryClient, name: str) -> None:

@@ -130,8 +130,9 @@ def publish_suggester(
     epochs: int = EPOCHS,
     seed: int = 0,
     code: str = "",
+    parent: VersionRef | str = "",
 ) -> PublishedModel:
-    """Train on the pairs of one relation, and publish what came of it, with what it was made from."""
+    """Train on the pairs of one relation, and publish what came of it, with what it was made from and what it follows."""
     metadata = load(client, definitions)
     reference = the_dimension(metadata.metadata, dimension)
     edges = relations_of(client, relations)
@@ -149,6 +150,7 @@ def publish_suggester(
         snapshot=str(edges),
         definitions=metadata.place,
         code=code,
+        parent=parent,
         metrics={"pairs": float(len(pairs)), "recall_at_1": recall_at(learnt, pairs)},
         params={"epochs": epochs, "seed": seed, "relation": relation},
     )
