@@ -186,6 +186,13 @@ def test_the_command_trains_suggests_and_relates(
 def test_what_cannot_be_learnt_or_opened_is_told(client: AmbryClient, name: str) -> None:
     with pytest.raises(InvalidRequest, match="fewer than two titles"):
         train([("swe", "Software Engineer")], TITLES)
+    with pytest.raises(InvalidRequest, match="at least 1 title"):
+        TitleSuggester(encoder(EncoderConfig()), EncoderConfig(), TITLES).suggest(["swe"], 0)
+    for wrong in (0, 10**9, 1.5):
+        said = json.dumps({**EncoderConfig().plain(), "width": wrong, "dimension": "titles"}).encode()
+        models.publish(client, f"{name}-{wrong}", {"config.json": said})
+        with pytest.raises(DataCorrupt, match="width of the network is a whole number from 1 to 4096"):
+            open_suggester(client, f"{name}-{wrong}")
     models.publish(client, name, {"weights.bin": b"1"})
     with pytest.raises(DataCorrupt, match="does not suggest titles"):
         open_suggester(client, name)

@@ -71,7 +71,7 @@ def publish(
 
     Without `version` the part rises that the changes ask for. `notes` are kept as user metadata of the version. Raises
     ChangeRefused where the change breaks readers whatever its number, or where `version` rises less than it has to;
-    UpdateConflict where others publish all the time.
+    InvalidRequest for what could not be read again; UpdateConflict where others publish all the time.
     """
     return _publish(client, dataset, lambda latest: metadata, version, notes or {})
 
@@ -116,6 +116,8 @@ def _publish(
             if not changes and version in (None, latest.version):
                 return PublishedFeatures(dataset=dataset, version=latest.version, digest=latest.digest, is_new=False)
             number = next_version(latest.version, changes, version)
+        # What cannot be read again would be the end of the dataset: nothing is published over what nobody reads.
+        unpack(packed)
         told = {**notes, DIGEST_KEY: name}
         try:
             # The number and not `MINOR`: what others publish meanwhile was not compared with.

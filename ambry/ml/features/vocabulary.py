@@ -22,6 +22,8 @@ from ambry.ml.features.text import DefinitionInvalid, TextPlace
 OUT_OF_VOCAB = "OUT_OF_VOCAB"
 OUT_OF_VOCAB_ID = 0
 ID_MAX = (1 << 31) - 1
+NAME_CHARACTERS_MAX = 1_000
+"""So that a row of any name is read again: a field of a CSV has a bound, too."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ def _row(row: list[str], place: TextPlace) -> tuple[int, str]:
 
 def _check_name(name: str) -> str:
     """Raises InvalidRequest. A name survives being written to a line of text and read again."""
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise InvalidRequest(
+            f"{name[:40]!r}... has {len(name)} characters; a name in a vocabulary has at most {NAME_CHARACTERS_MAX}"
+        )
     if not name or name != name.strip() or "\n" in name or len(name.splitlines()) > 1 or "\0" in name:
         raise InvalidRequest(f"{name!r} is not a name in a vocabulary; take one line without spaces around it")
     return name

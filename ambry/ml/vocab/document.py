@@ -24,11 +24,14 @@ FORMAT = 1
 CONTENT_TYPE = "application/json"
 DOCUMENT_SIZE_MAX = 4 << 20
 """Bytes."""
+PROPOSAL_SIZE_MAX = 2 << 20
+"""Bytes. Less, as a review repeats the names."""
 NAMES_MAX = 10_000
 """Of one proposal."""
 AUTHOR_CHARACTERS_MAX = 100
 REASON_CHARACTERS_MAX = 500
-"""They stand in the metadata of the version, which has 8 KiB."""
+CREATED_MS_MAX = 253_402_300_799_999
+"""The end of the year 9999."""
 ID_SIZE = 12
 ACCEPTED = "accepted"
 REJECTED = "rejected"
@@ -52,8 +55,15 @@ class VocabProposal:
             raise InvalidRequest(f"write the dimension with its namespace, such as flagship/{self.dimension}")
         if not 1 <= len(self.names) <= NAMES_MAX:
             raise InvalidRequest(f"a proposal has 1 to {NAMES_MAX} names, and not {len(self.names)}")
+        for name in self.names:
+            if not isinstance(name, str) or not name.isprintable():
+                raise InvalidRequest(f"{name!r} is no name to propose; take printable text")
         Vocabulary.of(self.names)
-        check_signature(self.author, self.reason)
+        check_signature(self.author, self.reason, self.created_ms)
+        if (size := len(self.encode())) > PROPOSAL_SIZE_MAX:
+            raise InvalidRequest(
+                f"a proposal of {size} bytes is more than {PROPOSAL_SIZE_MAX}; propose the names in parts"
+            )
 
     @property
     def id(self) -> str:
@@ -69,8 +79,8 @@ class VocabProposal:
         )
 
     @classmethod
-    def parse(cls, data: bytes) -> VocabProposal:
-        """Raises DataCorrupt."""
+    def parse(cls, data: bytes, place: str = "") -> VocabProposal:
+        """`place` says where it lies. Raises DataCorrupt."""
 
         def read(said: Mapping[str, Any]) -> VocabProposal:
             return cls(
@@ -81,7 +91,7 @@ class VocabProposal:
                 created_ms=int(said["created_ms"]),
             )
 
-        return _parsed(data, read, "proposal for a vocabulary")
+        return _parsed(data, read, "proposal for a vocabulary", place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +109,7 @@ class VocabReview:
         """Raises InvalidRequest."""
         if self.verdict not in (ACCEPTED, REJECTED) or (self.verdict == ACCEPTED) != bool(self.names):
             raise InvalidRequest(f"a review is {ACCEPTED} with names or {REJECTED} without, and not {self.verdict!r}")
-        check_signature(self.author, self.reason)
+        check_signature(self.author, self.reason, self.created_ms)
 
     def encode(self) -> bytes:
         return _canonical(
@@ -112,8 +122,8 @@ class VocabReview:
         )
 
     @classmethod
-    def parse(cls, data: bytes) -> VocabReview:
-        """Raises DataCorrupt."""
+    def parse(cls, data: bytes, made: VocabProposal, place: str = "") -> VocabReview:
+        """The review of `made`. Raises DataCorrupt, also for one of another proposal."""
 
         def read(said: Mapping[str, Any]) -> VocabReview:
             return cls(
@@ -125,11 +135,31 @@ class VocabReview:
                 created_ms=int(said["created_ms"]),
             )
 
-        return _parsed(data, read, "review of a proposal")
+        review = _parsed(data, read, "review of a proposal", place)
+        if review.proposal != made.id or not set(review.names) <= set(made.names):
+            raise DataCorrupt(f"{place}: this is no review of the proposal {made.id}")
+        return review
 
 
-def check_signature(author: str, reason: str) -> None:
+def published_version(data: bytes, place: str) -> str:
+    """What the `published.json` there says. Raises DataCorrupt."""
+    try:
+        version = json.loads(data)["version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataCorrupt(f"{place}: this names no version: {error}; delete it and accept again") from error
+    if not isinstance(version, str):
+        raise DataCorrupt(f"{place}: {version!r} is no version; delete it and accept again")
+    return version
+
+
+def encode_published(version: str) -> bytes:
+    return json.dumps({"version": version}).encode()
+
+
+def check_signature(author: str, reason: str, created_ms: int) -> None:
     """Raises InvalidRequest: who changes a vocabulary says who they are and why."""
+    if not 0 <= created_ms <= CREATED_MS_MAX:
+        raise InvalidRequest(f"{created_ms} ms is no time from 1970 to 9999")
     for what, text, most in (
         ("who", author, AUTHOR_CHARACTERS_MAX),
         ("why", reason, REASON_CHARACTERS_MAX),
@@ -148,11 +178,14 @@ def _canonical(**said: Any) -> bytes:
         raise InvalidRequest(f"a text is not Unicode: {error}") from None
 
 
-def _parsed(data: bytes, read: Callable[[Mapping[str, Any]], T], what: str) -> T:
+def _parsed(data: bytes, read: Callable[[Mapping[str, Any]], T], what: str, place: str) -> T:
+    where = f"{place}: " if place else ""
     try:
         said = json.loads(data)
         if said["format"] != FORMAT:
-            raise DataCorrupt(f"this is a {what} of the format {said['format']!r}, which this release does not read")
+            raise DataCorrupt(
+                f"{where}this is a {what} of the format {said['format']!r}, which this release does not read"
+            )
         return read(said)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataCorrupt(f"this is no {what}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataCorrupt(f"{where}this is no {what}: {error}; delete it if it is nobody's") from error

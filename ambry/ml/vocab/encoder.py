@@ -18,6 +18,8 @@ from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 
 PADDING = 256
+SIZE_MAX = 4_096
+"""Of each of the sizes of a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,12 @@ class EncoderConfig:
     hidden: int = 64
     out: int = 64
     bytes_max: int = 96
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        for name, size in asdict(self).items():
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
+                raise InvalidRequest(f"{name} of the network is a whole number from 1 to {SIZE_MAX}, and not {size!r}")
 
     def plain(self) -> dict[str, int]:
         return asdict(self)

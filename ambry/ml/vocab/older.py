@@ -17,7 +17,10 @@ def as_older(vocabulary: Vocabulary, ids: npt.ArrayLike) -> npt.NDArray[Any]:
     Raises InvalidRequest for what are no whole numbers.
     """
     given = np.asarray(ids)
+    if not given.size:
+        return given
     if not np.issubdtype(given.dtype, np.integer):
         raise InvalidRequest(f"ids are whole numbers, and not {given.dtype}")
-    known = np.asarray(vocabulary.ids, dtype=np.int64)
+    # Of one sign with what is given: numpy compares int64 with uint64 as floats, to which large ids are alike.
+    known = np.asarray(vocabulary.ids, dtype=np.uint64 if given.dtype.kind == "u" else np.int64)
     return np.where(np.isin(given, known), given, OUT_OF_VOCAB_ID).astype(given.dtype)

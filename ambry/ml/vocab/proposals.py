@@ -9,7 +9,6 @@ An accepted proposal without a version is one whose reviewer was cut off: to acc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +21,15 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import Reference
 from ambry.ml.places import in_dataset
-from ambry.ml.vocab.document import ACCEPTED, CONTENT_TYPE, DOCUMENT_SIZE_MAX, ID_SIZE, VocabProposal, VocabReview
+from ambry.ml.vocab.document import (
+    ACCEPTED,
+    CONTENT_TYPE,
+    DOCUMENT_SIZE_MAX,
+    ID_SIZE,
+    VocabProposal,
+    VocabReview,
+    published_version,
+)
 
 PROPOSALS_MAX = 100_000
 """That one look goes through."""
@@ -72,6 +79,8 @@ def propose(
     `dimension` may leave its namespace out where one alone has it. Raises BlobNotFound where nothing was published,
     InvalidRequest for names that are there, stand twice, or are none.
     """
+    if isinstance(names, str):
+        raise InvalidRequest(f"the names are a list, such as [{names!r}], and not a text")
     metadata = load(client, dataset).metadata
     reference = the_dimension(metadata, dimension)
     made = VocabProposal(
@@ -101,14 +110,14 @@ def proposal(client: AmbryClient, dataset: str, id: str) -> ReviewedProposal:
         raise NameNotFound(
             f"there is no proposal {id} for {dataset!r}; `ambry vocab ls {dataset}` lists those there are"
         )
-    made = VocabProposal.parse(data)
-    if made.id != id:
-        raise DataCorrupt(f"the proposal {id} for {dataset!r} is not the one that was made: it has become {made.id}")
-    return _with_review(client, dataset, made, {"review", "published"})
+    return _with_review(client, dataset, _proposal_of(data, dataset, id), {"review", "published"})
 
 
 def proposals(client: AmbryClient, dataset: str) -> Iterator[ReviewedProposal]:
-    """All of them, from the oldest on. Three small reads for each that was published, one for an open one."""
+    """All of them, from the oldest on. Three small reads for each that was published, one for an open one.
+
+    Raises DataCorrupt where something else lies among them, and says what.
+    """
     files: dict[str, set[str]] = {}
     when: dict[str, float] = {}
     prefix = place_beside(dataset, "", "").name
@@ -122,7 +131,7 @@ def proposals(client: AmbryClient, dataset: str) -> Iterator[ReviewedProposal]:
     for id in sorted(when, key=lambda each: (when[each], each)):
         data = document(client, dataset, id, "proposal")
         if data is not None:
-            yield _with_review(client, dataset, VocabProposal.parse(data), files[id])
+            yield _with_review(client, dataset, _proposal_of(data, dataset, id), files[id])
 
 
 def the_dimension(metadata: FeatureMetadata, dimension: Reference | str) -> Reference:
@@ -151,6 +160,12 @@ def place_beside(dataset: str, id: str, file: str) -> NameRef:
     place = in_dataset(dataset)
     name = f"{place.dataset}.vocab/{id}/{file}.json" if id else f"{place.dataset}.vocab/"
     return NameRef(name, place.account, place.container)
+
+
+def shown_place(dataset: str, id: str, file: str) -> str:
+    """Where it lies, as `ambry rm` takes it."""
+    place = place_beside(dataset, id, file)
+    return str(place) if place.account else place.name
 
 
 def str_of(dataset: str, prefix: str) -> str:
@@ -183,6 +198,15 @@ def _with_review(client: AmbryClient, dataset: str, made: VocabProposal, files: 
     told = document(client, dataset, made.id, "published") if "published" in files else None
     return ReviewedProposal(
         proposal=made,
-        review=VocabReview.parse(data),
-        version="" if told is None else str(json.loads(told)["version"]),
+        review=VocabReview.parse(data, made, shown_place(dataset, made.id, "review")),
+        version="" if told is None else published_version(told, shown_place(dataset, made.id, "published")),
     )
+
+
+def _proposal_of(data: bytes, dataset: str, id: str) -> VocabProposal:
+    """Raises DataCorrupt for what is not that proposal."""
+    place = shown_place(dataset, id, "proposal")
+    made = VocabProposal.parse(data, place)
+    if made.id != id:
+        raise DataCorrupt(f"{place}: this is not the proposal that was made; it has become {made.id}")
+    return made

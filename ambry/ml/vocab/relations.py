@@ -21,6 +21,7 @@ import pyarrow as pa
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.ml.datasets import check_schema, dataset_for
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import Reference
@@ -32,6 +33,9 @@ ALIAS = "alias"
 """What people write for a title of the vocabulary."""
 CONTENT_TYPE = "application/vnd.apache.arrow.file"
 EDGES_MAX = 10_000_000
+FILE_SIZE_MAX = 1 << 30
+"""Bytes."""
+TEXT_CHARACTERS_MAX = 1_000
 _SCHEMA = pa.schema(
     [
         pa.field("from", pa.string(), nullable=False),
@@ -59,6 +63,8 @@ class TitleRelation:
                 raise InvalidRequest(
                     f"{text!r} is no title and no relation; take printable text without spaces around it"
                 )
+            if len(text) > TEXT_CHARACTERS_MAX:
+                raise InvalidRequest(f"{text[:40]!r}... has {len(text)} characters, more than {TEXT_CHARACTERS_MAX}")
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise InvalidRequest(
                 f"the weight of {self.source!r} -> {self.target!r} is a number above 0, not {self.weight}"
@@ -83,18 +89,26 @@ class TitleRelations:
 def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations:
     """The newest, or those of `NAME@3` or `NAME@alias`. Raises BlobNotFound, DataCorrupt for what are none."""
     said = version_of(place)
-    version = client.head(said).version
-    exact = VersionRef(said.dataset, version, said.account, said.container)
+    info = client.head(said)
+    exact = VersionRef(said.dataset, info.version, said.account, said.container)
+    if info.size > FILE_SIZE_MAX:
+        raise DataCorrupt(f"{shown_version(exact)} has {info.size} bytes; relations have at most {FILE_SIZE_MAX}")
     try:
-        with pa.memory_map(str(client.cached_path(exact))) as file, pa.ipc.open_file(file) as reader:
+        # Into memory, and validated: in a mapped file an offset that leads nowhere would end the process.
+        with pa.ipc.open_file(client.cached_path(exact).read_bytes()) as reader:
             if reader.schema != _SCHEMA:
                 raise DataCorrupt(
                     f"{shown_version(exact)} has other columns than relations have: {reader.schema.names}"
                 )
-            columns: list[list[Any]] = [reader.read_all()[name].to_pylist() for name in _SCHEMA.names]
-    except pa.ArrowInvalid as error:
+            table = reader.read_all()
+        table.validate(full=True)
+        columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
+        edges = tuple(TitleRelation(*edge) for edge in zip(*columns, strict=True))
+    except DataCorrupt:
+        raise
+    except (pa.ArrowException, InvalidRequest, OSError, ValueError, TypeError) as error:
         raise DataCorrupt(f"{shown_version(exact)} are no relations: {error}") from error
-    return TitleRelations(exact, tuple(TitleRelation(*edge) for edge in zip(*columns, strict=True)))
+    return TitleRelations(exact, edges)
 
 
 def add_relations(
@@ -149,14 +163,7 @@ def _newest(client: AmbryClient, dataset: str) -> TitleRelations | None:
         return relations_of(client, dataset)
     except BlobNotFound:
         pass
-    try:
-        made = client.create_dataset(dataset, "MONOTONIC")
-    except AlreadyExists:
-        made = client.dataset(dataset)
-    if made.schema != "MONOTONIC":
-        raise InvalidRequest(
-            f"the versions of {dataset!r} are {made.schema}; relations take a dataset whose are MONOTONIC"
-        )
+    check_schema(dataset_for(client, dataset, "MONOTONIC"), "MONOTONIC", "relations")
     return None
 
 

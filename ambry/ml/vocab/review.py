@@ -1,24 +1,31 @@
 """What was proposed is accepted or rejected, once: whoever decides first has decided, and accepting publishes.
 
-First the decision is put, then the version, then which version that is. Who is cut off between them, or comes second with the
-same decision, goes on where it stopped; a version is made once.
+It is tried whether the version could be made; then the decision is put, then the version, then which version that is. Who is
+cut off between them, or comes second with the same decision, goes on where it stopped; a version is made once.
 """
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.clock import Clock, SystemClock
-from ambry.errors import InvalidRequest, UpdateConflict
+from ambry.errors import BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
+from ambry.ml.features.package import pack, unpack
 from ambry.ml.features.publishing import load, publish_change
 from ambry.ml.places import in_dataset
-from ambry.ml.vocab.document import ACCEPTED, REJECTED, VocabProposal, VocabReview
-from ambry.ml.vocab.proposals import ReviewedProposal, document, place_beside, proposal, put_once
+from ambry.ml.vocab.document import (
+    ACCEPTED,
+    REJECTED,
+    VocabProposal,
+    VocabReview,
+    encode_published,
+    published_version,
+)
+from ambry.ml.vocab.proposals import ReviewedProposal, document, place_beside, proposal, put_once, shown_place
 
 PROPOSAL_KEY = "vocab-proposal"
 AUTHOR_KEY = "vocab-author"
@@ -26,6 +33,8 @@ REASON_KEY = "vocab-reason"
 REVIEWER_KEY = "vocab-reviewer"
 REVIEW_REASON_KEY = "vocab-review-reason"
 """In the metadata of the version."""
+_REASON_BYTES_MAX = 2_000
+"""As they travel in a header. Two of them and two authors have to have room in the 8 KiB of a version."""
 
 
 def accept(
@@ -43,6 +52,8 @@ def accept(
     The names get the next ids, whatever others accept meanwhile. Raises BlobNotFound, InvalidRequest for names that were not
     proposed, UpdateConflict where it was decided otherwise before.
     """
+    if isinstance(names, str):
+        raise InvalidRequest(f"the names are a list, such as [{names!r}], and not a text")
     made = proposal(client, dataset, id).proposal
     wanted = set(names)
     if strange := sorted(wanted - set(made.names)):
@@ -56,9 +67,9 @@ def accept(
         reason=reason,
         created_ms=(clock or SystemClock()).wall_ms(),
     )
-    # Before anything is decided: a dimension that is gone takes no names.
-    load(client, dataset).metadata.vocabulary(made.dimension)
-    decided = _decide(client, dataset, review)
+    # Before anything is decided: a dimension that is gone takes no names, and one may be full.
+    unpack(pack(_with_names(load(client, dataset).metadata, made, review)))
+    decided = _decide(client, dataset, made, review)
     return ReviewedProposal(proposal=made, review=decided, version=_published(client, dataset, made, decided))
 
 
@@ -75,12 +86,13 @@ def reject(
         reason=reason,
         created_ms=(clock or SystemClock()).wall_ms(),
     )
-    return ReviewedProposal(proposal=made, review=_decide(client, dataset, review))
+    return ReviewedProposal(proposal=made, review=_decide(client, dataset, made, review))
 
 
-def _decide(client: AmbryClient, dataset: str, review: VocabReview) -> VocabReview:
+def _decide(client: AmbryClient, dataset: str, made: VocabProposal, review: VocabReview) -> VocabReview:
     """The decision that holds: this one, or one alike that came before. Raises UpdateConflict for another."""
-    held = VocabReview.parse(put_once(client, place_beside(dataset, review.proposal, "review"), review.encode()))
+    place = place_beside(dataset, made.id, "review")
+    held = VocabReview.parse(put_once(client, place, review.encode()), made, shown_place(dataset, made.id, "review"))
     if (held.verdict, held.names) != (review.verdict, review.names):
         said = f": {', '.join(held.names)}" if held.names else ""
         raise UpdateConflict(
@@ -92,26 +104,40 @@ def _decide(client: AmbryClient, dataset: str, review: VocabReview) -> VocabRevi
 
 def _published(client: AmbryClient, dataset: str, made: VocabProposal, review: VocabReview) -> str:
     """The version that has the names, made if there is none."""
+    place, shown = place_beside(dataset, made.id, "published"), shown_place(dataset, made.id, "published")
     told = document(client, dataset, made.id, "published")
     if told is not None:
-        return str(json.loads(told)["version"])
+        return published_version(told, shown)
 
     def change(metadata: FeatureMetadata) -> FeatureMetadata:
-        known = metadata.vocabulary(made.dimension).id_of
-        # Another proposal may have brought some of them since.
-        return metadata.with_names(made.dimension, [name for name in review.names if name not in known])
+        return _with_names(metadata, made, review)
 
     notes = {
         PROPOSAL_KEY: made.id,
         AUTHOR_KEY: made.author,
-        REASON_KEY: made.reason,
+        REASON_KEY: _shortened(made.reason),
         REVIEWER_KEY: review.author,
-        REVIEW_REASON_KEY: review.reason,
+        REVIEW_REASON_KEY: _shortened(review.reason),
     }
     new = publish_change(client, dataset, change, notes=notes)
     version = new.version if new.is_new else _version_with(client, dataset, made, review)
-    held = put_once(client, place_beside(dataset, made.id, "published"), json.dumps({"version": version}).encode())
-    return str(json.loads(held)["version"])
+    return published_version(put_once(client, place, encode_published(version)), shown)
+
+
+def _with_names(metadata: FeatureMetadata, made: VocabProposal, review: VocabReview) -> FeatureMetadata:
+    """With those that another proposal has not brought since."""
+    known = metadata.vocabulary(made.dimension).id_of
+    return metadata.with_names(made.dimension, [name for name in review.names if name not in known])
+
+
+def _shortened(reason: str) -> str:
+    """As it stands in the version; the whole stands in its document."""
+    room = _REASON_BYTES_MAX
+    for place, sign in enumerate(reason):
+        room -= 1 if sign.isascii() else 3 * len(sign.encode())
+        if room < 0:
+            return f"{reason[:place]}…"
+    return reason
 
 
 def _version_with(client: AmbryClient, dataset: str, made: VocabProposal, review: VocabReview) -> str:
@@ -123,7 +149,8 @@ def _version_with(client: AmbryClient, dataset: str, made: VocabProposal, review
         at = VersionRef(place.dataset, version, place.account, place.container)
         try:
             return set(review.names) <= set(load(client, at).metadata.vocabulary(made.dimension).names)
-        except FeatureNotDefined:
+        except (FeatureNotDefined, BlobNotFound):
+            # The dimension came later, or the version is gone by now.
             return False
 
     # Names are only ever added, so from some version on all have them.

@@ -49,8 +49,10 @@ class TitleSuggester:
         self._places = self._encoded(self.titles)
 
     def suggest(self, texts: Iterable[str], count: int = 3) -> list[list[TitleSuggestion]]:
-        """The nearest titles of each text, the nearest first."""
+        """The nearest titles of each text, the nearest first. Raises InvalidRequest for a count below 1."""
         given = list(texts)
+        if count < 1:
+            raise InvalidRequest(f"at least 1 title is suggested, and not {count}")
         if not given:
             return []
         scores = self._encoded(given) @ self._places.T
@@ -165,7 +167,10 @@ def open_suggester(client: AmbryClient, model: VersionRef | str, definitions: Ve
     config, reference = _config(stored)
     titles = vocabulary_names(client, str(definitions) or stored.manifest.definitions, reference)
     module = encoder(config)
-    module.load_state_dict(stored.load(framework="torch"))
+    try:
+        module.load_state_dict(stored.load(framework="torch"))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise DataCorrupt(f"the weights of {stored} are not those of its {CONFIG_FILE}: {error}") from error
     return TitleSuggester(module, config, titles)
 
 
@@ -178,7 +183,7 @@ def vocabulary_names(client: AmbryClient, definitions: str, dimension: str) -> t
 def _config(stored: StoredModel) -> tuple[EncoderConfig, str]:
     try:
         said = json.loads(stored.path(CONFIG_FILE).read_bytes())
-        sizes = {name: int(said[name]) for name in EncoderConfig().plain()}
+        sizes = {name: said[name] for name in EncoderConfig().plain()}
         return EncoderConfig(**sizes), str(said["dimension"])
-    except (InvalidRequest, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataCorrupt(f"{stored} does not suggest titles: {error}") from error

@@ -45,3 +45,14 @@ def test_it_is_what_reading_by_name_gives(ids: list[int], known: set[int]) -> No
 def test_what_are_no_ids_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="whole numbers"):
         as_older(OLD, [1.5])
+
+
+def test_no_ids_are_no_ids() -> None:
+    assert as_older(OLD, []).tolist() == []
+
+
+def test_large_ids_are_not_taken_for_others() -> None:
+    """int64 beside uint64 was compared as floats."""
+    known = Vocabulary((0, (1 << 31) - 1), ("OUT_OF_VOCAB", "last"))
+    ids = np.array([(1 << 31) - 1, (1 << 31), (1 << 64) - 1], dtype=np.uint64)
+    assert as_older(known, ids).tolist() == [(1 << 31) - 1, 0, 0]

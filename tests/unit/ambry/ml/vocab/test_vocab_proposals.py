@@ -197,7 +197,13 @@ def test_names_that_somebody_else_brought_meanwhile_keep_their_ids(client: Ambry
         ("kinds", ["Share"], {"author": "", "reason": "x"}, "say who"),
         ("kinds", ["Share"], {"author": "ann", "reason": " "}, "say why"),
         ("kinds", ["Share"], {"author": "ann", "reason": "x" * 501}, "1 to 500 characters"),
-        ("kinds", ["\ud800"], SIGNED, "not Unicode"),
+        ("kinds", ["\ud800"], SIGNED, "printable text"),
+        ("kinds", ["\x1b[31mShare"], SIGNED, "printable text"),
+        ("kinds", ["\u202eerahS"], SIGNED, "printable text"),
+        ("kinds", [1], SIGNED, "printable text"),
+        ("kinds", "Share", SIGNED, "the names are a list"),
+        ("kinds", ["x" * 1001], SIGNED, "at most 1000"),
+        ("kinds", [f"{number:04}" + "x" * 900 for number in range(3_000)], SIGNED, "propose the names in parts"),
     ],
 )
 def test_what_cannot_be_proposed_is_told(
@@ -219,7 +225,7 @@ def test_what_is_not_there_or_not_as_it_was_is_told(client: AmbryClient, name: s
     client.put(
         made.proposal.encode().replace(b"Share", b"Shame"), name=NameRef(f"{name}.vocab/{made.id}/proposal.json")
     )
-    with pytest.raises(DataCorrupt, match="not the one that was made"):
+    with pytest.raises(DataCorrupt, match="not the proposal that was made"):
         accept(client, name, made.id, **DECIDED)
 
 
@@ -245,12 +251,12 @@ def test_documents_are_read_as_they_were_written_and_nothing_else_is() -> None:
     )
     assert VocabProposal.parse(made.encode()) == made
     said = VocabReview(proposal=made.id, verdict="rejected", names=(), author="bob", reason="y", created_ms=6)
-    assert VocabReview.parse(said.encode()) == said
+    assert VocabReview.parse(said.encode(), made) == said
     for wrong in (b"", b"[]", b'{"format":2}', made.encode()[:-1], made.encode().replace(b"n/kinds-1-0", b"kinds")):
         with pytest.raises(DataCorrupt):
             VocabProposal.parse(wrong)
         with pytest.raises(DataCorrupt):
-            VocabReview.parse(wrong)
+            VocabReview.parse(wrong, made)
     with pytest.raises(InvalidRequest, match="accepted with names"):
         VocabReview(proposal=made.id, verdict="accepted", names=(), author="bob", reason="y", created_ms=6)
 
@@ -258,3 +264,85 @@ def test_documents_are_read_as_they_were_written_and_nothing_else_is() -> None:
 def test_a_change_needs_definitions(client: AmbryClient) -> None:
     with pytest.raises(BlobNotFound, match="no definitions"):
         publishing.publish_change(client, f"definitions-{next(_numbers)}", lambda metadata: metadata)
+
+
+def test_a_name_that_could_not_be_read_again_is_not_published(client: AmbryClient, name: str) -> None:
+    """One of 200,000 characters was accepted; after it nobody could read the definitions, nor publish over them."""
+    with pytest.raises(InvalidRequest, match="200000 characters; a name in a vocabulary has at most 1000"):
+        publishing.publish_change(client, name, lambda metadata: metadata.with_names(KINDS, ["x" * 200_000]))
+    publishing.publish_change(client, name, lambda metadata: metadata.with_names(KINDS, ['"' * 1_000]))
+    assert names_of(client, name)[3] == '"' * 1_000
+
+
+def test_what_cannot_be_read_again_is_refused_whatever_it_is(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ambry.ml.features.package.PACKAGE_SIZE_MAX", 300)
+    made = propose(client, name, KINDS, [f"name {number}" for number in range(30)], **SIGNED)
+    with pytest.raises(InvalidRequest, match="more than 300 bytes are not read"):
+        accept(client, name, made.id, **DECIDED)
+    assert proposal(client, name, made.id).state is ProposalState.OPEN
+    with pytest.raises(InvalidRequest, match="more than 300 bytes are not read"):
+        publishing.publish_change(client, name, lambda metadata: metadata.with_names(KINDS, made.proposal.names))
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0"]
+
+
+def test_reasons_in_any_script_go_into_a_version(client: AmbryClient, name: str) -> None:
+    """Decided first, such a proposal could never be published: its reasons took more than the headers of a version have."""
+    signed: dict[str, Any] = {"author": "😀" * 100, "reason": "気" * 500}
+    done = accept(client, name, propose(client, name, KINDS, ["Share"], **signed).id, **signed)
+    assert (done.state, done.version) == (ProposalState.PUBLISHED, "1.1.0")
+    told = client.head(VersionRef(name, "1.1.0")).metadata
+    assert told["vocab-author"] == "😀" * 100
+    assert told["vocab-reason"] == told["vocab-review-reason"] == "気" * 222 + "…"
+    assert done.review is not None and done.review.reason == "気" * 500
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "words"),
+    [
+        ("published", b'{"versio": 1}', "published.json: this names no version.*; delete it and accept again"),
+        ("published", b"[]", "published.json: this names no version"),
+        ("published", b'{"version": 1}', "published.json: 1 is no version"),
+        ("review", b"nonsense", "review.json: this is no review of a proposal"),
+        ("proposal", b"nonsense", "proposal.json: this is no proposal for a vocabulary"),
+    ],
+)
+def test_what_others_put_in_its_place_is_told_with_where_it_lies(
+    client: AmbryClient, name: str, file: str, data: bytes, words: str
+) -> None:
+    made = propose(client, name, KINDS, ["Share"], **SIGNED)
+    if file == "published":
+        said = VocabReview(proposal=made.id, verdict="accepted", names=("Share",), author="b", reason="y", created_ms=6)
+        client.put(said.encode(), name=NameRef(f"{name}.vocab/{made.id}/review.json"))
+    client.put(data, name=NameRef(f"{name}.vocab/{made.id}/{file}.json"))
+    for look in (lambda: list(proposals(client, name)), lambda: accept(client, name, made.id, **DECIDED)):
+        with pytest.raises(DataCorrupt, match=words):
+            look()
+
+
+@pytest.mark.parametrize(("of", "names"), [("", ("Evil",)), ("0123456789ab", ("Share",))])
+def test_a_review_of_something_else_decides_nothing(
+    client: AmbryClient, name: str, of: str, names: tuple[str, ...]
+) -> None:
+    made = propose(client, name, KINDS, ["Share"], **SIGNED)
+    said = VocabReview(proposal=of or made.id, verdict="accepted", names=names, author="m", reason="y", created_ms=6)
+    client.put(said.encode(), name=NameRef(f"{name}.vocab/{made.id}/review.json"))
+    with pytest.raises(DataCorrupt, match=f"review.json: this is no review of the proposal {made.id}"):
+        proposal(client, name, made.id)
+    assert names_of(client, name) == {0: "OUT_OF_VOCAB", 1: "Comment", 2: "Click"}
+
+
+def test_a_version_that_is_gone_is_no_obstacle(client: AmbryClient, name: str) -> None:
+    """The names came otherwise, and of the versions the first is not there any more."""
+    made = propose(client, name, KINDS, ["Share"], **SIGNED)
+    publishing.publish_change(client, name, lambda metadata: metadata.with_names(KINDS, ["Share"]))
+    publishing.publish_change(client, name, lambda metadata: metadata.with_names(KINDS, ["React"]))
+    client.delete(VersionRef(name, "1.0.0"))
+    assert accept(client, name, made.id, **DECIDED).version == "1.1.0"
+
+
+def test_a_time_that_no_calendar_has_is_refused() -> None:
+    for wrong in (-1, 1 << 60):
+        with pytest.raises(InvalidRequest, match="no time from 1970 to 9999"):
+            VocabProposal(dimension=KINDS, names=("Share",), author="ann", reason="x", created_ms=wrong)

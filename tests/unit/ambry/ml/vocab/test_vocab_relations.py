@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import threading
+from typing import Any
 
 import polars
+import pyarrow as pa
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest
@@ -106,3 +109,39 @@ def test_what_are_no_relations_is_told(client: AmbryClient, name: str) -> None:
     client.put_version(name, b"not Arrow", "1.0.0")
     with pytest.raises(DataCorrupt, match="are no relations"):
         relations_of(client, name)
+
+
+def file_of(columns: dict[str, list[Any]]) -> bytearray:
+    types = {"from": pa.string(), "to": pa.string(), "relation": pa.string(), "weight": pa.float64()}
+    schema = pa.schema([pa.field(column, kind, nullable=False) for column, kind in types.items()])
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(pa.table(columns, schema=schema))
+    return bytearray(sink.getvalue())
+
+
+@pytest.mark.parametrize("wrong", ["null", "weight", "offsets", "text", "torn"])
+def test_a_file_of_strangers_is_refused_and_does_no_harm(client: AmbryClient, name: str, wrong: str) -> None:
+    """It was mapped and believed: an offset that leads nowhere ended the process by SIGBUS."""
+    columns: dict[str, list[Any]] = {"from": ["ab", "cd"], "to": ["Nurse"] * 2, "relation": ["alias"] * 2}
+    data = file_of(
+        {**columns, "weight": [1.0, float("nan") if wrong == "weight" else 1.0]}
+        | ({"from": ["ab", None]} if wrong == "null" else {})
+    )
+    if wrong == "offsets":
+        at = data.index(b"\0\0\0\0\2\0\0\0\4\0\0\0")
+        data[at + 4 : at + 12] = (1 << 30).to_bytes(4, "little") * 2
+    elif wrong == "text":
+        at = data.index(b"abcd")
+        data[at : at + 4] = b"\xff\xff\xff\xff"
+    elif wrong == "torn":
+        del data[len(data) // 2 :]
+    client.create_dataset(name, "MONOTONIC")
+    client.put_version(name, bytes(data), "1")
+    with pytest.raises(DataCorrupt, match=f"{name}@1 are no relations"):
+        relations_of(client, name)
+
+
+def test_a_title_without_an_end_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="has 1001 characters, more than 1000"):
+        TitleRelation("x" * 1001, "Nurse")
