@@ -3,7 +3,7 @@ here is never asked for again.
 
     <directory>/                     ~/.cache/ambry; made with mode 0700
         blobs/<id>                   a whole blob, mode 0444; its time of change is when it was last asked for
-        sums/<id>                    `xxh3-128 <hexadecimal> <size>`: what its bytes were when it came
+        sums/<id>                    what its bytes were when it came (cache_sums.py)
         incoming/<id>.lock           held (flock) by the one process that fetches the blob
         incoming/<id>, <id>.*.part   what it has of it
         names/<digest of the name>   what a name pointed to when it was last seen, for offline use
@@ -25,11 +25,12 @@ import os
 import stat
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from ambry.client.cache_names import RememberedNames
 from ambry.client.cache_plan import CachedBlob, check_fits, to_evict
+from ambry.client.cache_sums import BlobSum, parse_sum, sum_of
 from ambry.client.locked_file import LockedFile, listed, try_lock
 from ambry.client.model import StrPath
 from ambry.client.state_file import replace_text
@@ -38,7 +39,6 @@ from ambry.clock import Clock
 from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest
 from ambry.ids import BlobId
 
-CHUNK_BYTES = 1 << 20
 ABANDONED_S = 24 * 3600
 """After so long what nobody fetches any more is thrown away, and gone on with until then."""
 
@@ -54,14 +54,6 @@ def default_directory(env: Mapping[str, str]) -> Path:
     return Path(home) / "ambry"
 
 
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """What the bytes of an entry are."""
-
-    digest: str
-    size: int
-
-
 class BlobCache:
     """The cache in a directory. Nothing is made there before something enters; objects may be made at will."""
 
@@ -74,10 +66,11 @@ class BlobCache:
         self._incoming = self.directory / "incoming"
         self.names = RememberedNames(self.directory / "names", self._entering)
 
-    def find(self, blob: BlobId, *, verify: bool = False) -> Path | None:
+    def find(self, blob: BlobId, *, verify: bool = False, sha256: str = "") -> Path | None:
         """The file of a blob that is here, which counts as used now; None of one that is not.
 
-        With `verify` its bytes are read, and one that is not what it was goes. Raises AccessDenied.
+        With `verify` its bytes are read, and one that is not what it was goes. With `sha256` they are read unless they were
+        for that before. Raises AccessDenied, ChecksumMismatch for another SHA-256.
         """
         path = self._blobs / str(blob)
         if (found := self._stat(blob)) is None:
@@ -85,6 +78,8 @@ class BlobCache:
         self._check_private()
         if verify and not self.is_intact(blob):
             self._remove(blob, found=found)
+            return None
+        if sha256 and not self._has_sha256(blob, found, sha256):
             return None
         with suppress(OSError):  # Another user's, or on a disk that is read-only: then it only looks older than it is.
             os.utime(path)
@@ -94,7 +89,7 @@ class BlobCache:
         """Whether the bytes of a blob are still those that came. False of one that is not here."""
         said = self._sum(blob)
         try:
-            return said is not None and _sum_of(self._blobs / str(blob)) == said
+            return said is not None and sum_of(self._blobs / str(blob)) == said
         except FileNotFoundError:
             return False
 
@@ -171,21 +166,24 @@ class BlobCache:
 
     # --- within ---
 
-    def admit(self, blob: BlobId, file: Path, checksum: str, etag: str) -> Path:
-        """Give a whole file its place. Raises ChecksumMismatch where it is not what its blob has, as BlobInfo says it."""
+    def admit(self, blob: BlobId, file: Path, checksum: str, etag: str, sha256: str) -> Path:
+        """Give a whole file its place. Raises ChecksumMismatch where it is not what its blob has, as BlobInfo says it, and
+        for another SHA-256 than `sha256`, unless that is empty.
+        """
         file.chmod(0o444)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
         seen = WholeDigest(file.stat().st_size, checksum, etag)
-        said = _sum_of(file, seen)
+        said = sum_of(file, seen, with_sha256=bool(sha256))
         if seen.is_right is False:
             raise ChecksumMismatch(
                 f"{file} was read back with the xxh3-128 {said.digest}, but blob {blob} has {checksum}; the disk or the memory "
                 "of this machine is at fault"
             )
+        said.check(blob, sha256)
         path = self._blobs / str(blob)
         with self._locked():
-            replace_text(self._sums / str(blob), f"xxh3-128 {said.digest} {said.size}\n")
+            replace_text(self._sums / str(blob), said.line)
             file.replace(path)
         self.shrink(self.max_bytes, keep=blob)
         return path
@@ -223,12 +221,31 @@ class BlobCache:
             return None
         return found
 
-    def _sum(self, blob: BlobId) -> _Sum | None:
+    def _sum(self, blob: BlobId) -> BlobSum | None:
         try:
-            kind, text, size = (self._sums / str(blob)).read_text("ascii").split()
-            return _Sum(text, int(size)) if kind == "xxh3-128" else None
+            return parse_sum((self._sums / str(blob)).read_text("ascii"))
         except (FileNotFoundError, ValueError):
             return None
+
+    def _has_sha256(self, blob: BlobId, found: os.stat_result, sha256: str) -> bool:
+        """True, or False where the entry goes in this moment. Raises ChecksumMismatch."""
+        said = self._sum(blob)
+        if said is None:
+            return False
+        if not said.sha256:
+            try:
+                seen = sum_of(self._blobs / str(blob), with_sha256=True)
+            except FileNotFoundError:
+                return False
+            if seen != said:
+                self._remove(blob, found=found)
+                return False
+            said = replace(said, sha256=seen.sha256)
+            with suppress(OSError), self._locked():  # On a disk that is read-only it is read again the next time.
+                if os.path.samestat(found, (self._blobs / str(blob)).lstat()):
+                    replace_text(self._sums / str(blob), said.line)
+        said.check(blob, sha256)
+        return True
 
     def _remove(self, blob: BlobId, *, found: os.stat_result | None = None, used_ns: int | None = None) -> bool:
         """Let an entry go: with `found` that one alone, and with `used_ns` unless somebody has asked for it since."""
@@ -287,10 +304,10 @@ class Arrival:
         self.target = cache.arriving_at(blob)
         """Where the blob is to be written; what gathers beside it begins with this and a dot."""
 
-    def admit(self, checksum: str, etag: str = "") -> Path:
+    def admit(self, checksum: str, etag: str = "", sha256: str = "") -> Path:
         """`target` is whole: it enters. Raises ChecksumMismatch where its bytes are not those of the blob, as BlobInfo says."""
         try:
-            return self._cache.admit(self._blob, self.target, checksum, etag)
+            return self._cache.admit(self._blob, self.target, checksum, etag, sha256)
         except ChecksumMismatch:
             self.target.unlink(missing_ok=True)
             raise
@@ -308,16 +325,6 @@ class Arrival:
         if not self._held.closed:  # In a forked child it is the parent's.
             self.target.with_name(f"{self._blob}.lock").unlink(missing_ok=True)
             self._held.close()
-
-
-def _sum_of(path: Path, digest: WholeDigest | None = None) -> _Sum:
-    seen, size = digest or WholeDigest(0, "", ""), 0
-    buffer = memoryview(bytearray(CHUNK_BYTES))
-    with path.open("rb", buffering=0) as handle:
-        while count := handle.readinto(buffer):
-            seen.update(buffer[:count])
-            size += count
-    return _Sum(seen.hexdigest(), size)
 
 
 def _is_trusted(found: os.stat_result) -> bool:

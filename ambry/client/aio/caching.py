@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ambry.client.aio.downloads import AsyncDownloads
 from ambry.client.aio.waiting import blocking
-from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig
+from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, check_type
 from ambry.client.refs import NameRef, Ref, VersionRef, found_as, subject_of
-from ambry.errors import Offline, RequestTimeout
+from ambry.errors import InvalidRequest, Offline, RequestTimeout
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = (0.005, 0.25)
 """How soon, and at the latest, one who waits for another one's download looks whether it is there."""
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class AsyncCaching(AsyncDownloads):
@@ -29,6 +32,7 @@ class AsyncCaching(AsyncDownloads):
         *,
         cache_dir: StrPath | None = None,
         verify: bool = False,
+        sha256: str | None = None,
         progress: Progress | None = None,
         transfer: TransferConfig | None = None,
         timeout: Timeout | None = None,
@@ -40,8 +44,9 @@ class AsyncCaching(AsyncDownloads):
         fetches what several want; what it had when it was killed is gone on with.
 
         Bytes enter that were read back from the disk and have the blob's digest; with `verify` they are read once more, and
-        fetched again if they changed. Blobs that are deleted meanwhile stay until they have to go. While the client is
-        offline a name is what it was when it was last looked up here.
+        fetched again if they changed. With `sha256` (hexadecimal) it is a file of that SHA-256 or ChecksumMismatch, which costs
+        one more pass over it the first time alone. Blobs that are deleted meanwhile stay until they have to go. While the
+        client is offline a name is what it was when it was last looked up here.
 
         A file that is open or mapped stays readable when its entry goes; a path that nobody opened yet may be gone.
         Raises Offline for what is not here and may not be fetched, TooLarge for what the cache could never hold.
@@ -52,15 +57,16 @@ class AsyncCaching(AsyncDownloads):
         """
         timeout = self._whole(timeout)
         cache = self._cache_in(cache_dir)
+        wanted = _checked_sha256(sha256)
         blob, info = await self._meant(cache, ref, timeout)
         found_by = blob if info is None else found_as(info)
-        if (found := await blocking(cache.find, blob, verify=verify)) is not None:
+        if (found := await blocking(cache.find, blob, verify=verify, sha256=wanted)) is not None:
             return found
         if self._cache.offline:
             raise Offline(
                 f"{ref} is not in the cache {cache.directory}, and this client is offline: unset AMBRY_OFFLINE to fetch it"
             )
-        arrival = await self._turn(cache, blob, timeout)
+        arrival = await self._turn(cache, blob, wanted, timeout)
         if isinstance(arrival, Path):
             return arrival
         try:
@@ -70,7 +76,7 @@ class AsyncCaching(AsyncDownloads):
             await self.get_file(
                 found_by, arrival.target, overwrite=True, progress=progress, transfer=transfer, timeout=timeout
             )
-            return await blocking(arrival.admit, info.checksum, info.etag)
+            return await blocking(arrival.admit, info.checksum, info.etag, wanted)
         finally:
             arrival.release()
 
@@ -102,14 +108,14 @@ class AsyncCaching(AsyncDownloads):
             )
         return remembered, None
 
-    async def _turn(self, cache: BlobCache, blob: BlobId, timeout: Timeout | None) -> Arrival | Path:
+    async def _turn(self, cache: BlobCache, blob: BlobId, sha256: str, timeout: Timeout | None) -> Arrival | Path:
         """The right to fetch a blob, or its file when another one has fetched it."""
         deadline = self._due(timeout)
         wait_s, longest_s = LOOK_AGAIN_S
         while True:
             arrival = await blocking(cache.claim, blob)
             try:
-                if (found := await blocking(cache.find, blob)) is not None:
+                if (found := await blocking(cache.find, blob, sha256=sha256)) is not None:
                     return found
                 if arrival is not None:
                     taken, arrival = arrival, None
@@ -121,3 +127,13 @@ class AsyncCaching(AsyncDownloads):
                 raise RequestTimeout(f"another process is still fetching blob {blob} into the cache {cache.directory}")
             await self._sleep(wait_s)
             wait_s = min(2 * wait_s, longest_s)
+
+
+def _checked_sha256(sha256: str | None) -> str:
+    """Lower case; empty where none is asked for. Raises InvalidRequest."""
+    if sha256 is None:
+        return ""
+    check_type("sha256", sha256, str, "64 hexadecimal digits")
+    if not _SHA256.fullmatch(sha256):
+        raise InvalidRequest(f"sha256 is 64 hexadecimal digits, not {sha256[:80]!r}")
+    return sha256.lower()
