@@ -153,7 +153,11 @@ def show(place: str, cluster: ChosenCluster, output: str) -> None:
 )
 @shows("path", "json", default="path")
 def get(place: str, cluster: ChosenCluster, directory: Path, output: str) -> None:
-    """Download the files of a model below a directory; files that are there already stay as they are, and end it."""
+    """Download the files of a model below a directory.
+
+    Files that are there with the same bytes stay, so the same command goes on after an interruption. Others are told before
+    anything is fetched, and nothing is replaced.
+    """
     from ambry.ml.models.loading import open_model
 
     with cluster.connect() as client:

@@ -6,9 +6,10 @@ offline.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 
 from ambry.client.refs import PinnedName, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import ChecksumMismatch, InvalidRequest
+from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
-from ambry.ml.models.parts import part_name
+from ambry.ml.models.parts import digest_of, part_name
 from ambry.ml.models.reading import LOADERS
 from ambry.ml.places import shown_version, version_of
 
@@ -49,9 +50,9 @@ class StoredModel:
     def path(self, part: str | None = None) -> Path:
         """The file of a part in the cache, which is not to be written; of the only part where none is named.
 
-        Raises InvalidRequest, and what a get raises.
+        Raises InvalidRequest, ChecksumMismatch where its bytes are not those that the manifest says, and what a get raises.
         """
-        return self.client.cached_path(self._ref(self._part(part)))
+        return self._file(self._part(part))
 
     @contextmanager
     def directory(self) -> Generator[Path]:
@@ -61,20 +62,38 @@ class StoredModel:
             for part in self.manifest.parts:
                 target = made / part.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(self.client.cached_path(self._ref(part)))
+                target.symlink_to(self._file(part))
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
     def download(self, directory: Path) -> list[Path]:
-        """All parts as files of one's own below a directory, which is made. Raises FileExistsError for one that is there."""
-        paths = []
-        for part in self.manifest.parts:
+        """All parts as files of one's own below a directory, which is made. A file that is there and has the bytes of its part
+        stays, so that what was interrupted is gone on with.
+
+        Nothing is fetched where another file stands in the place of a part (FileExistsError). What gathers is called
+        `.ambry-<SHA-256>` and appears under its own name when it was compared: ChecksumMismatch.
+        """
+        missing = [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]
+        wrong = [
+            part for part in self.manifest.parts if part not in missing and not _is_it(directory / part.path, part)
+        ]
+        if wrong:
+            raise FileExistsError(_in_the_way(wrong, directory))
+        for part in missing:
             target = directory / part.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.client.get_file(self._ref(part), target)
-            paths.append(target)
-        return paths
+            gathers = target.with_name(f".ambry-{part.sha256}")
+            self.client.get_file(self._ref(part), gathers, overwrite=True)
+            found = digest_of(gathers)
+            if (found.size, found.sha256) != (part.size, part.sha256):
+                gathers.unlink()
+                raise self._differs(part, f"has {found.size} bytes with the SHA-256 {found.sha256}")
+            if os.path.lexists(target):  # Since it was looked for; what anybody else put there stays.
+                gathers.unlink()
+                raise FileExistsError(_in_the_way([part], directory))
+            gathers.replace(target)
+        return [directory / part.path for part in self.manifest.parts]
 
     def load(self, *, framework: str = "numpy", trust: bool = False) -> Any:
         """The model in memory: tensors by name (safetensors, as `framework` has them), a session of onnxruntime, an estimator,
@@ -83,7 +102,8 @@ class StoredModel:
         What may run code when it is read (pickles, joblib, MLflow's cloudpickle, estimators with types that skops does not
         know) is read with `trust=True` alone: say it for models whose makers you would let run a program on this machine.
 
-        Raises InvalidRequest without it, ModuleNotFoundError that names what to install.
+        Raises InvalidRequest without it, DataCorrupt for files that the library cannot read, ModuleNotFoundError that names
+        what to install.
         """
         loader = LOADERS.get(self.manifest.kind)
         if loader is None:
@@ -91,7 +111,17 @@ class StoredModel:
                 f"{self} is of the kind {self.manifest.kind!r}, which is files alone; path() and directory() give them"
             )
         with self.directory() as directory:
-            return loader(directory, self.manifest, framework, trust)
+            try:
+                return loader(directory, self.manifest, framework, trust)
+            except (AmbryError, ModuleNotFoundError, MemoryError):
+                raise
+            except Exception as error:
+                # Of whatever kind: what reads the files is not ours, and has errors of its own.
+                made_with = ", ".join(f"{name} {number}" for name, number in sorted(self.manifest.framework.items()))
+                raise DataCorrupt(
+                    f"{self} cannot be read as {self.manifest.kind}: {type(error).__name__}: {error}"
+                    + (f"; it was made with {made_with}" if made_with else "")
+                ) from error
 
     def _part(self, path: str | None) -> ModelPart:
         if path is not None:
@@ -99,6 +129,22 @@ class StoredModel:
         if len(self.manifest.parts) > 1:
             raise InvalidRequest(f"{self} has {len(self.manifest.parts)} parts; name one, or take directory()")
         return self.manifest.parts[0]
+
+    def _file(self, part: ModelPart) -> Path:
+        """In the cache, where its SHA-256 is compared when it comes. Raises ChecksumMismatch."""
+        try:
+            path = self.client.cached_path(self._ref(part), sha256=part.sha256)
+        except ChecksumMismatch as error:
+            raise self._differs(part, f"is not it: {error.message}") from error
+        if (size := path.stat().st_size) != part.size:
+            raise self._differs(part, f"has {size} bytes")
+        return path
+
+    def _differs(self, part: ModelPart, what: str) -> ChecksumMismatch:
+        return ChecksumMismatch(
+            f"{self}: the part {part.path!r} has {part.size} bytes with the SHA-256 {part.sha256}; its blob {part.id} {what}"
+            ". Do not use this version; publish the model again"
+        )
 
     def _ref(self, part: ModelPart) -> PinnedName:
         name = part_name(self.place, part.sha256)
@@ -115,10 +161,27 @@ def open_model(client: AmbryClient, place: VersionRef | str, *, digest: str | No
     info = client.head(place)
     if info.size > MANIFEST_SIZE_MAX:
         raise InvalidRequest(
-            f"{place} has {info.size} bytes, and so is no model: a manifest has at most {MANIFEST_SIZE_MAX}"
+            f"{shown_version(place)} has {info.size} bytes, and so is no model: a manifest has at most {MANIFEST_SIZE_MAX}"
         )
     exact = replace(place, version=info.version)
-    manifest = parse_manifest(client.cached_path(exact).read_bytes())
+    try:
+        manifest = parse_manifest(client.cached_path(exact).read_bytes())
+    except (DataCorrupt, InvalidRequest) as error:
+        error.message = f"{shown_version(exact)}: {error.message}"
+        raise
     if digest is not None and digest.lower() != manifest.digest:
-        raise ChecksumMismatch(f"{place} has the digest {manifest.digest}, and {digest} was asked for")
+        raise ChecksumMismatch(f"{shown_version(exact)} has the digest {manifest.digest}, and {digest} was asked for")
     return StoredModel(client, exact, info.id, manifest)
+
+
+def _is_it(path: Path, part: ModelPart) -> bool:
+    """Whether a file has the bytes of a part."""
+    if not path.is_file() or path.stat().st_size != part.size:
+        return False
+    return digest_of(path).sha256 == part.sha256
+
+
+def _in_the_way(parts: Sequence[ModelPart], directory: Path) -> str:
+    shown = ", ".join(str(directory / part.path) for part in parts[:3])
+    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
+    return f"{shown}{more}: there already, with other bytes; move them away, or name another directory"

@@ -1,7 +1,8 @@
 """What a version of a model is: a small JSON document that names its parts by digest, and what it was made from.
 
 Canonical: UTF-8, names sorted, no white space, no time of its own. So the same parts made from the same things are the same
-document, and its SHA-256 names the model whichever version it has.
+document, and its SHA-256 names the model whichever version it has. A document that is written otherwise is refused: two of them
+would say the same, with two digests, or more than this release reads.
 
     {"format": 1, "kind": "safetensors", "parts": [{"path", "id", "size", "sha256"}, ...], "framework": {"torch": "2.13.0"},
      "features": ["urn:li:(...)"], "definitions": "features@1.2.0", "snapshot": "members@1764280000000", "code": "git:...",
@@ -14,7 +15,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,16 +73,13 @@ class ModelManifest:
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""
-        if self.kind not in KINDS:
-            raise InvalidRequest(f"a model is {', '.join(KINDS)}, and not {self.kind!r}")
+        check_said(self.kind, self.metrics, self.params)
+        for name in _TEXTS:
+            if not isinstance(getattr(self, name), str):
+                raise InvalidRequest(f"{name} is a text, and not {getattr(self, name)!r}")
         if not 1 <= len(self.parts) <= PARTS_MAX:
             raise InvalidRequest(f"a model has 1 to {PARTS_MAX} parts, and not {len(self.parts)}")
-        paths = [part.path for part in self.parts]
-        if len(set(paths)) != len(paths):
-            raise InvalidRequest("two parts of a model have the same path")
-        for name, number in self.metrics.items():
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-                raise InvalidRequest(f"the metric {name!r} is {number!r}; a metric is a finite number")
+        check_paths([part.path for part in self.parts])
 
     def part(self, path: str) -> ModelPart:
         """Raises InvalidRequest."""
@@ -93,7 +91,7 @@ class ModelManifest:
         return found
 
     def encode(self) -> bytes:
-        """The document. Raises InvalidRequest for what JSON does not have."""
+        """The document. Raises InvalidRequest for what JSON does not have, and for more than a manifest has."""
         told: dict[str, Any] = {
             "format": FORMAT,
             "kind": self.kind,
@@ -110,9 +108,15 @@ class ModelManifest:
         said = {name: value for name, value in told.items() if value not in ("", {}, [])}
         try:
             text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-            return text.encode()
+            document = text.encode()
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"what is said of the model is not JSON: {error}") from None
+        if len(document) > MANIFEST_SIZE_MAX:
+            raise InvalidRequest(
+                f"what is said of the model has {len(document)} bytes, and a manifest has at most {MANIFEST_SIZE_MAX}; publish "
+                "what is large as a part"
+            )
+        return document
 
     @property
     def digest(self) -> str:
@@ -121,13 +125,16 @@ class ModelManifest:
 
 
 def parse_manifest(data: bytes) -> ModelManifest:
-    """Raises DataCorrupt for what is no manifest, InvalidRequest for a later format."""
+    """Raises DataCorrupt for what is no manifest, or not written as one; InvalidRequest for a later format."""
     try:
         said = json.loads(data)
         number = said["format"]
-        if number != FORMAT:
-            raise InvalidRequest(f"this is a model of the format {number}, which this release does not read")
-        return ModelManifest(
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataCorrupt(f"this is no model: {error}") from error
+    if isinstance(number, int) and number > FORMAT:
+        raise InvalidRequest(f"this is a model of the format {number}, which this release does not read; upgrade it")
+    try:
+        manifest = ModelManifest(
             kind=said["kind"],
             parts=tuple(
                 ModelPart(part["path"], BlobId.parse(part["id"]), part["size"], part["sha256"])
@@ -139,10 +146,52 @@ def parse_manifest(data: bytes) -> ModelManifest:
             params=said.get("params", {}),
             **{name: said.get(name, "") for name in _TEXTS},
         )
+        written = manifest.encode()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidBlobId) as error:
-        if isinstance(error, InvalidRequest) and "format" in error.message:
-            raise
         raise DataCorrupt(f"this is no model: {error}") from error
+    if written != data:
+        raise DataCorrupt(
+            "this is no model: its manifest is not written as manifests are (names sorted, parts by their paths, no white space"
+            ", nothing besides), so its digest would not be that of its bytes"
+        )
+    return manifest
+
+
+def check_said(kind: str, metrics: Mapping[str, float], params: Mapping[str, Any]) -> None:
+    """What is said of a model, before its parts are stored. Raises InvalidRequest."""
+    if kind not in KINDS:
+        raise InvalidRequest(f"a model is {', '.join(KINDS)}, and not {kind!r}")
+    for name, number in metrics.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise InvalidRequest(f"the metric {name!r} is {number!r}; a metric is a finite number")
+    for name, value in params.items():
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(
+                f"the param {name!r} is not JSON, which has texts, finite numbers, lists and mappings by text: {error}"
+            ) from None
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Whether parts can lie at these paths beside each other. Raises InvalidRequest."""
+    seen: set[str] = set()
+    for path in paths:
+        if check_path(path) in seen:
+            raise InvalidRequest(f"two parts of a model have the same path {path!r}")
+        seen.add(path)
+    for path in sorted(seen):
+        above = next((each for each in directories_of(path) if each in seen), None)
+        if above is not None:
+            raise InvalidRequest(f"{above!r} is a part of the model, and so no directory that {path!r} could lie in")
+
+
+def directories_of(path: str) -> Iterator[str]:
+    """Those that a part lies in, from the highest on."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
 
 
 def check_path(path: str) -> str:

@@ -3,7 +3,8 @@
     <dataset>.parts/sha256/<64 hexadecimal digits>
 
 A part that is there is reused only if its size and the digest that the store keeps are those of the file at hand: the name
-alone proves nothing.
+alone proves nothing. One that is something else stays where manifests have it, by its id, and the name is given what it says:
+deleting the name would take the blob with it. Whoever loads a part compares its SHA-256.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import xxhash
 
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.manifest import ModelPart, check_path
 
@@ -44,27 +45,19 @@ def digest_of(source: Path | bytes) -> FileDigest:
 
 
 def store_part(client: AmbryClient, place: VersionRef, path: str, source: Path | bytes) -> ModelPart:
-    """Store a file, or find it where the same content is there already; durable on return.
-
-    Raises DataCorrupt where the name of its content holds another one.
-    """
+    """Store a file, or find it where the same content is there already; durable on return."""
     found = digest_of(source)
     name = part_name(place, found.sha256)
-    told = {"content_type": "application/octet-stream", "checksum": found.checksum, "if_absent": True}
-    if (there := _there(client, name, found)) is not None:
-        return ModelPart(path, there, found.size, found.sha256)
+    held = _held(client, name, found)
+    if isinstance(held, BlobId):
+        return ModelPart(path, held, found.size, found.sha256)
     try:
-        if isinstance(source, bytes):
-            info = client.put(source, name=name, **told)  # type: ignore[arg-type]
-        else:
-            info = client.put_file(source, name=name, **told)  # type: ignore[arg-type]
+        made = _put(client, name, source, found, if_absent=held is None)
     except AlreadyExists:
         # Somebody else stored it in this moment.
-        there = _there(client, name, found)
-        if there is None:
-            raise
-        return ModelPart(path, there, found.size, found.sha256)
-    return ModelPart(path, info.id, found.size, found.sha256)
+        again = _held(client, name, found)
+        made = again if isinstance(again, BlobId) else _put(client, name, source, found, if_absent=False)
+    return ModelPart(path, made, found.size, found.sha256)
 
 
 def part_name(place: VersionRef, sha256: str) -> NameRef:
@@ -99,17 +92,18 @@ def _below(root: Path) -> Iterable[tuple[str, Path]]:
         yield check_path(path.relative_to(root).as_posix()), path
 
 
-def _there(client: AmbryClient, name: NameRef, found: FileDigest) -> BlobId | None:
-    """The blob of this content; None where there is none. Raises DataCorrupt."""
+class _SomethingElse:
+    """What a name holds that does not hold what it says."""
+
+
+def _held(client: AmbryClient, name: NameRef, found: FileDigest) -> BlobId | _SomethingElse | None:
+    """The blob of this content, if the name of it has that; None where there is none."""
     try:
         info = client.head(name)
     except BlobNotFound:
         return None
     if info.size != found.size or (info.checksum and info.checksum != found.checksum):
-        raise DataCorrupt(
-            f"{name} holds {info.size} bytes with the digest {info.checksum}, and not the content that it is called by "
-            f"({found.size} bytes, {found.checksum}); delete that name, and publish again"
-        )
+        return _SomethingElse()
     if not info.checksum:
         # Stored without a digest of the whole: it is read once.
         kept = hashlib.sha256()
@@ -117,10 +111,16 @@ def _there(client: AmbryClient, name: NameRef, found: FileDigest) -> BlobId | No
             for chunk in reader.iter_chunks(_CHUNK):
                 kept.update(chunk)
         if kept.hexdigest() != found.sha256:
-            raise DataCorrupt(
-                f"{name} does not hold the content that it is called by; delete that name, and publish again"
-            )
+            return _SomethingElse()
     return info.id
+
+
+def _put(client: AmbryClient, name: NameRef, source: Path | bytes, found: FileDigest, *, if_absent: bool) -> BlobId:
+    """Raises AlreadyExists."""
+    stored = "application/octet-stream"
+    if isinstance(source, bytes):
+        return client.put(source, name=name, content_type=stored, checksum=found.checksum, if_absent=if_absent).id
+    return client.put_file(source, name=name, content_type=stored, checksum=found.checksum, if_absent=if_absent).id
 
 
 def _chunks(source: Path | bytes) -> Iterator[bytes]:

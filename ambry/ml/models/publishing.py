@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.datasets import dataset_for
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.models.manifest import CONTENT_TYPE, ModelManifest, check_path
+from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_path, check_paths, check_said
 from ambry.ml.models.parts import files_of, store_part
 from ambry.ml.models.saving import save
 from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
@@ -79,6 +80,14 @@ def publish_model(
     named = {name: _exact(client, said) for name, said in (("snapshot", snapshot), ("parent", parent))}
     with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
         files, found_kind, made_with = _files(model, Path(made), kind)
+        # Before anything is stored: what is refused leaves nothing behind.
+        numbers, values = _plain(metrics or {}), _plain(params or {})
+        check_said(found_kind, numbers, values)
+        check_paths(files)
+        if len(files) > PARTS_MAX:
+            raise InvalidRequest(
+                f"a model has at most {PARTS_MAX} parts, and this one {len(files)} files; pack some of them"
+            )
         parts = tuple(store_part(client, place, path, file) for path, file in sorted(files.items()))
     manifest = ModelManifest(
         kind=found_kind,
@@ -87,12 +96,30 @@ def publish_model(
         features=urns,
         definitions=definitions,
         code=code,
-        metrics=dict(metrics or {}),
-        params=dict(params or {}),
+        metrics=numbers,
+        params=values,
         note=note,
         **named,
     )
     return _put(client, place, manifest, version)
+
+
+def _plain(said: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it again: numbers and arrays of numpy as Python's, tuples as lists. Raises InvalidRequest."""
+    found: dict[str, Any] = {}
+    for name, value in said.items():
+        try:
+            found[str(name)] = json.loads(json.dumps(value, default=_of_numpy))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(f"{name!r} cannot be written down with the model: {error}") from None
+    return found
+
+
+def _of_numpy(value: Any) -> Any:
+    """Raises TypeError for what is not of numpy."""
+    if not hasattr(value, "tolist"):
+        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+    return value.tolist()
 
 
 def _files(model: Any, directory: Path, kind: str | None) -> tuple[Mapping[str, Path | bytes], str, dict[str, str]]:

@@ -41,6 +41,7 @@ def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust
 
 
 def _onnx(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    """Data that lie outside of the file are looked for beside it, where the links to the other parts are."""
     onnxruntime = needed("onnxruntime", "onnxruntime")
     return onnxruntime.InferenceSession(str(directory / _one(manifest, ".onnx")), providers=["CPUExecutionProvider"])
 

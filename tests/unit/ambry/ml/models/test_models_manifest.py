@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,11 +42,28 @@ def test_a_manifest_is_read_as_it_was_written(manifest: ModelManifest) -> None:
 
 
 @given(MANIFESTS, st.randoms(use_true_random=False))
-def test_the_order_of_what_was_said_is_not_part_of_the_digest(manifest: ModelManifest, chance: Any) -> None:
-    said = json.loads(manifest.encode())
-    shuffled = {name: said[name] for name in chance.sample(sorted(said), len(said))}
-    chance.shuffle(shuffled["parts"])
-    assert parse_manifest(json.dumps(shuffled).encode()).digest == manifest.digest
+def test_the_order_in_which_things_are_said_is_no_part_of_the_document(manifest: ModelManifest, chance: Any) -> None:
+    parts = chance.sample(manifest.parts, len(manifest.parts))
+    params = {name: manifest.params[name] for name in chance.sample(sorted(manifest.params), len(manifest.params))}
+    assert replace(manifest, parts=tuple(parts), params=params).encode() == manifest.encode()
+
+
+@given(MANIFESTS)
+def test_the_digest_is_that_of_the_bytes(manifest: ModelManifest) -> None:
+    """It was that of what had been read, so documents that said more than was read had the same."""
+    data = manifest.encode()
+    assert parse_manifest(data).digest == hashlib.sha256(data).hexdigest()
+    said = json.loads(data)
+    said["parts"][0]["mode"] = "x"
+    for other in (
+        data + b"\n",
+        json.dumps(json.loads(data), sort_keys=True).encode(),
+        data[:-1] + b',"more":1}',
+        data[:-1] + b',"format":1}',
+        json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
+    ):
+        with pytest.raises(DataCorrupt, match="not written as manifests are"):
+            parse_manifest(other)
 
 
 PART = ModelPart("m.onnx", ID, 3, "0" * 64)
@@ -73,6 +92,8 @@ def test_what_is_no_manifest_is_told(data: bytes) -> None:
 def test_a_later_format_is_told() -> None:
     with pytest.raises(InvalidRequest, match="format 2"):
         parse_manifest(b'{"format":2}')
+    with pytest.raises(DataCorrupt, match="no model"):
+        parse_manifest(b'{"format":"x"}')
 
 
 @pytest.mark.parametrize(
@@ -83,6 +104,15 @@ def test_a_later_format_is_told() -> None:
         ({"parts": (PART, PART)}, "the same path"),
         ({"metrics": {"auc": float("nan")}}, "the metric 'auc'"),
         ({"metrics": {"auc": True}}, "the metric 'auc'"),
+        ({"params": {"rate": float("nan")}}, "the param 'rate'"),
+        ({"params": {"deep": {"rate": [float("inf")]}}}, "the param 'deep'"),
+        ({"params": {"x": {1, 2}}}, "the param 'x' is not JSON"),
+        ({"params": {"x": "\ud800"}}, "the param 'x' is not JSON"),
+        ({"code": None}, "code is a text"),
+        (
+            {"parts": (PART, ModelPart("m.onnx/data/w", ID, 3, "0" * 64))},
+            "'m.onnx' is a part of the model, and so no dir",
+        ),
     ],
 )
 def test_what_no_model_can_be(change: dict[str, Any], words: str) -> None:
@@ -96,6 +126,7 @@ def test_a_part_lies_below_its_model(path: str) -> None:
         ModelPart(path, ID, 3, "0" * 64)
 
 
-def test_what_json_does_not_have_is_refused_when_it_is_written() -> None:
-    with pytest.raises(InvalidRequest, match="not JSON"):
-        ModelManifest(kind="onnx", parts=(PART,), params={"x": {1, 2}}).encode()
+def test_more_than_a_manifest_has_is_refused_when_it_is_written() -> None:
+    """It was published, and could not be opened."""
+    with pytest.raises(InvalidRequest, match="at most 16777216"):
+        ModelManifest(kind="onnx", parts=(PART,), params={"x": "x" * (16 << 20)}).encode()

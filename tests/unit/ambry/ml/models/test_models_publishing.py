@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,102 @@ def test_parts_that_are_there_are_not_stored_again(
     assert second.manifest.kind == "safetensors"
 
 
-def test_a_part_whose_name_holds_something_else_is_not_reused(client: AmbryClient, name: str) -> None:
+def test_a_part_whose_name_holds_something_else_is_stored_again(client: AmbryClient, name: str) -> None:
+    """It was refused with the advice to delete the name, which takes blobs with it that versions pin."""
     made = models.publish(client, name, {"x.txt": b"what it says"})
     part = f"{name}.parts/sha256/{made.manifest.parts[0].sha256}"
     client.put(b"what it does", name=part)
-    with pytest.raises(DataCorrupt, match="and publish again"):
-        models.publish(client, name, {"x.txt": b"what it says"})
-    assert models.open(client, name).path().read_bytes() == b"what it says"
+    again = models.publish(client, name, {"x.txt": b"what it says"}, note="again")
+    assert again.manifest.parts[0].id != made.manifest.parts[0].id
+    assert client.get_bytes(part) == b"what it says"
+    for version in ("1.0.0", "1.1.0"):
+        assert models.open(client, f"{name}@{version}").path().read_bytes() == b"what it says"
+
+
+@pytest.mark.parametrize("lie", ["sha256", "size"])
+def test_a_part_that_is_not_what_the_manifest_says_is_not_read(
+    client: AmbryClient, name: str, tmp_path: Path, lie: str
+) -> None:
+    """A manifest could name the SHA-256 of one content and the blob of another, which was loaded."""
+    made = models.publish(client, name, {"x.txt": b"one", "y.txt": b"two"})
+    one, two = made.manifest.parts
+    part = replace(one, id=two.id) if lie == "sha256" else replace(one, size=4)
+    client.put(b"two", name=f"{name}.parts/sha256/{one.sha256}")
+    client.put_version(name, replace(made.manifest, parts=(part, two)).encode(), "2.0.0")
+    found = models.open(client, name)
+    with pytest.raises(ChecksumMismatch, match=r"the part 'x.txt' has .* Do not use this version"):
+        found.path("x.txt")
+    with pytest.raises(ChecksumMismatch), found.directory():
+        pass
+    with pytest.raises(ChecksumMismatch):
+        found.download(tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+    assert found.path("y.txt").read_bytes() == b"two"
+
+
+def test_a_download_is_gone_on_with_and_replaces_nothing(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came before the file that was in the way had been written already."""
+    models.publish(client, name, {"a.txt": b"1", "b/c.txt": b"2", "d.txt": b"3"})
+    found, out = models.open(client, name), tmp_path / "out"
+    out.mkdir()
+    (out / "d.txt").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"d\.txt: there already, with other bytes"):
+        found.download(out)
+    assert [path.name for path in out.iterdir()] == ["d.txt"]
+    (out / "d.txt").write_bytes(b"3")
+    fetched: list[str] = []
+    get_file = AmbryClient.get_file
+
+    def counted(self: AmbryClient, ref: Any, path: Any, **options: Any) -> Any:
+        fetched.append(str(ref))
+        return get_file(self, ref, path, **options)
+
+    monkeypatch.setattr(AmbryClient, "get_file", counted)
+    assert found.download(out) == [out / "a.txt", out / "b/c.txt", out / "d.txt"]
+    assert len(fetched) == 2
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["a.txt", "c.txt", "d.txt"]
+    assert found.download(out) and len(fetched) == 2
+    (out / "a.txt").unlink()
+    (out / "a.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match=r"a\.txt"):
+        found.download(out)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("m.safetensors", "safetensors"), ("m.arrow", "arrow"), ("m.avro", "avro"), ("m.pkl", "pickle")]
+)
+def test_what_a_library_cannot_read_is_told(client: AmbryClient, name: str, file: str, kind: str) -> None:
+    """Whatever its library raises reached the user, as a traceback at the command line."""
+    models.publish(client, name, {file: b"no such format"}, framework={"made": "1.2"})
+    with pytest.raises(DataCorrupt, match=rf"{name}@1\.0\.0 cannot be read as {kind}: \w+: .*made with made 1\.2"):
+        models.open(client, name).load(trust=True)
+
+
+def test_what_is_said_of_a_model_may_come_from_numpy(client: AmbryClient, name: str) -> None:
+    """metrics={"auc": numpy.float32(...)} was "no finite number"."""
+    made = models.publish(client, name, {"x.txt": b"1"}, metrics={"auc": np.float32(0.5)}, params={"a": np.arange(2)})
+    assert (made.manifest.metrics, made.manifest.params) == ({"auc": 0.5}, {"a": [0, 1]})
+    assert models.open(client, name).manifest == made.manifest
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"params": {"x": float("nan")}},
+        {"metrics": {"auc": float("inf")}},
+        {"kind": "magic"},
+        {"params": {"x": object()}},
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(client: AmbryClient, name: str, said: dict[str, Any]) -> None:
+    """The parts were stored before what was said of them was looked at."""
+    with pytest.raises(InvalidRequest):
+        models.publish(client, name, {"x.txt": b"1"}, **said)
+    with pytest.raises(InvalidRequest, match="'a' is a part of the model"):
+        models.publish(client, name, {"a": b"1", "a/b": b"2"})
+    assert client.list(f"{name}.parts/").all() == []
 
 
 def test_a_directory_comes_back_as_it_was(client: AmbryClient, name: str, tmp_path: Path) -> None:
