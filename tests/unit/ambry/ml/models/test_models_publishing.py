@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -163,7 +163,9 @@ def test_what_a_library_cannot_read_is_told(client: AmbryClient, name: str, file
 
 def test_what_is_said_of_a_model_may_come_from_numpy(client: AmbryClient, name: str) -> None:
     """metrics={"auc": numpy.float32(...)} was "no finite number"."""
-    made = models.publish(client, name, {"x.txt": b"1"}, metrics={"auc": np.float32(0.5)}, params={"a": np.arange(2)})
+    made = models.publish(
+        client, name, {"x.txt": b"1"}, metrics={"auc": cast("Any", np.float32(0.5))}, params={"a": np.arange(2)}
+    )
     assert (made.manifest.metrics, made.manifest.params) == ({"auc": 0.5}, {"a": [0, 1]})
     assert models.open(client, name).manifest == made.manifest
 
