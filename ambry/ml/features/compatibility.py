@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from ambry.ml.features.definitions import Availability, Categorical, Definitions, Dimension, Feature
 from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.urn import Reference
 from ambry.ml.features.vocabulary import Vocabulary
 
 
@@ -62,15 +63,16 @@ def _features(space: str, old: Iterable[Feature], new: Iterable[Feature]) -> Ite
         elif now is None and was is not None:
             yield DefinitionChange(Level.MAJOR, f"{was.urn(space)} is gone")
         elif was is not None and now is not None:
-            yield from _feature(str(now.urn(space)), was, now)
+            yield from _feature(space, was, now)
 
 
-def _feature(urn: str, was: Feature, now: Feature) -> Iterator[DefinitionChange]:
+def _feature(space: str, was: Feature, now: Feature) -> Iterator[DefinitionChange]:
+    urn = str(now.urn(space))
     other = "give it another version, and keep this one"
     if was.value_type is not now.value_type:
         words = f"{urn}: its valType was {was.value_type.value} and is {now.value_type.value}; {other}"
         yield DefinitionChange(Level.REFUSED, words)
-    if was.dims != now.dims:
+    if _dims(space, was) != _dims(space, now):
         dims = [f"[{', '.join(str(dim.dimension) for dim in one.dims)}]" for one in (was, now)]
         named = " under other names" if dims[0] == dims[1] else ""
         yield DefinitionChange(Level.REFUSED, f"{urn}: its dims were {dims[0]} and are {dims[1]}{named}; {other}")
@@ -84,6 +86,11 @@ def _feature(urn: str, was: Feature, now: Feature) -> Iterator[DefinitionChange]
         )
     if was.doc != now.doc:
         yield DefinitionChange(Level.PATCH, f"{urn}: its doc is another one")
+
+
+def _dims(space: str, feature: Feature) -> list[tuple[Reference, str]]:
+    """With their namespace, which a definition leaves out where it is its own, and the names that they have here."""
+    return [(dim.dimension.within(space), dim.name) for dim in feature.dims]
 
 
 def _dimensions(space: str, old: Definitions, new: Definitions) -> Iterator[DefinitionChange]:

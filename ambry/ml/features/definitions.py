@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
 
 from ambry.errors import InvalidRequest
@@ -195,8 +196,17 @@ class Definitions:
 
     def feature(self, name: str, version: FeatureVersion) -> Feature | None:
         """None if it is not defined here."""
-        return next((one for one in self.features if (one.name, one.version) == (name, version)), None)
+        return self._by_name[0].get((name, version))
 
     def dimension(self, name: str, version: FeatureVersion) -> Dimension | None:
         """None if it is not defined here."""
-        return next((one for one in self.dimensions if (one.name, one.version) == (name, version)), None)
+        return self._by_name[1].get((name, version))
+
+    @cached_property
+    def _by_name(
+        self,
+    ) -> tuple[dict[tuple[str, FeatureVersion], Feature], dict[tuple[str, FeatureVersion], Dimension]]:
+        """Features, and dimensions."""
+        features = {(one.name, one.version): one for one in reversed(self.features)}
+        dimensions = {(one.name, one.version): one for one in reversed(self.dimensions)}
+        return features, dimensions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -92,8 +93,13 @@ def with_vocabularies(definitions: Definitions, read: Callable[[str], str | None
             raise DefinitionInvalid(
                 f"dimension {dimension.name!r}: there is no file {file!r} with its names", dimension.place
             )
-        found[file] = parse_vocabulary(text, file)
+        found[file] = parse_vocabulary(text, _beside(dimension.place, file))
     return Definitions(definitions.namespace, definitions.features, definitions.dimensions, found)
+
+
+def _beside(place: TextPlace | None, file: str) -> str:
+    """A file that a definition names, as faults in it say where they are: with the directory of the definition."""
+    return posixpath.join(posixpath.dirname("" if place is None else place.file), file)
 
 
 def check_references(definitions: Definitions, others: Iterable[Definitions] = ()) -> None:
@@ -317,6 +323,8 @@ def _check_file(name: str) -> str:
         or any(part in ("", ".", "..") for part in parts)
     ):
         raise InvalidRequest(f"{name!r} is not the name of a file beside the definitions, such as feedActions.csv")
+    if name.lower().endswith(".conf"):
+        raise InvalidRequest(f"{name!r} is called as definitions are; call a vocabulary NAME.csv")
     return name
 
 

@@ -26,7 +26,7 @@ _QUOTED = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"')
 _TRIPLE = re.compile(r'"""(.*?)"""(?!")', re.DOTALL)
 _BARE = re.compile(r"(?:(?!//)[^\s{}\[\],:=#\"\\`^?!@*&$+'])+(?:[ \t]+(?:(?!//)[^\s{}\[\],:=#\"\\`^?!@*&$+'])+)*")
 _ROW = re.compile(r"[ \t]*[0-9]+[ \t]*,[^\n]*")
-_ROWS_OF = re.compile(r"\(\s*([^()\s]+\.csv)\s*\)\s*:?\s*$", re.IGNORECASE)
+_ROWS_OF = re.compile(r"([^()\s]+\.csv)\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?=[\s,}\]]|\Z)", re.ASCII)
 _INSTEAD = {
     "$": "substitutions (${...}) are not read here; write the value itself",
@@ -231,8 +231,8 @@ class _Parser:
             elif space := _SPACE.match(self._text, self._at):
                 self._take(space.end() - self._at)
             elif comment := _COMMENT.match(self._text, self._at):
-                if named := _ROWS_OF.search(comment[0]):
-                    self._rows_of = named[1]
+                if named := _rows_of(comment[0]):
+                    self._rows_of = named
                 self._take(comment.end() - self._at)
             elif (lines and self._peek() == "\n") or (commas and self._peek() == ","):
                 self._take(1)
@@ -264,3 +264,12 @@ class _Parser:
 
     def _refuse(self, message: str) -> NoReturn:
         raise DefinitionInvalid(message, self._place())
+
+
+def _rows_of(comment: str) -> str | None:
+    """The file whose rows follow a comment, which names it in parentheses at its end: `// ids (feedActions.csv):`."""
+    words = comment.rstrip().removesuffix(":").rstrip()
+    if not words.endswith(")"):
+        return None
+    inside = words[words.rfind("(") + 1 : -1].strip() if "(" in words else ""
+    return inside if _ROWS_OF.fullmatch(inside) else None

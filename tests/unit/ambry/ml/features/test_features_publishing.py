@@ -162,3 +162,11 @@ def test_what_is_no_package_is_not_loaded(client: AmbryClient, name: str) -> Non
         load(client, name)
     with pytest.raises(BlobNotFound):
         load(client, f"{name}-none")
+
+
+def test_a_dimension_with_its_own_namespace_is_the_same_one() -> None:
+    """It was refused: "its dims were [kinds-1-0] and are [n/kinds-1-0]"."""
+    with_namespace = metadata(BEFORE.replace("[kinds-1-0]", "[n/kinds-1-0]"))
+    assert with_namespace != metadata(BEFORE)
+    assert compare(metadata(BEFORE), with_namespace) == []
+    assert compare(with_namespace, metadata(BEFORE)) == []

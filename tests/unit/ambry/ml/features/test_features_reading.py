@@ -278,3 +278,20 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
 def test_bytes_stand_as_base64() -> None:
     text = f'a: {{valType: BYTES, default: "{base64.b64encode(b"xyz").decode()}"}}'
     assert parse_definitions(text, "n").features[0].default == b"xyz"
+
+
+@pytest.mark.parametrize(
+    "comment", ["// (k.csv)", "# ids (k.csv):", "// ids ( k.csv ) : ", "// see (elsewhere) (k.csv):\t"]
+)
+def test_a_comment_names_the_file_of_the_rows_below_it(comment: str) -> None:
+    assert set(parse_definitions(f"{comment}\n0, OUT_OF_VOCAB\n", "n").vocabularies) == {"k.csv"}
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["// k.csv", "// (k.csv) x", "// (k.txt)", "// (a b.csv)", "// (k.csv", f"// (k.csv){' ' * 500_000}x", "// ()"],
+)
+def test_a_comment_that_names_no_file_is_words(comment: str) -> None:
+    """One with 20,000 spaces behind the name took three seconds; these would take half an hour."""
+    with pytest.raises(DefinitionInvalid, match="below a comment that names the file"):
+        parse_definitions(f"{comment}\n0, OUT_OF_VOCAB\n", "n")
