@@ -863,8 +863,27 @@ COVERED_BY = {
             "tests/unit/ambry/ml/serving/test_serving_app.py",
             "a service over HTTP, with models in a store",
         )
-        for name in ("drift", "metrics", "predictors", "service")
+        for name in ("drift", "feature_log", "limits", "metrics", "predictors", "served", "service")
     },
+    **{
+        f"ambry/ml/serving/{name}.py": (
+            "tests/unit/ambry/ml/serving/test_serving_inference.py",
+            "whole requests, as they are sent",
+        )
+        for name in ("columns", "pieces", "tensors")
+    },
+    "ambry/ml/experiments/following.py": (
+        "tests/unit/ambry/ml/serving/test_serving_app.py",
+        "a ramp and an end reach a service that runs",
+    ),
+    "ambry/ml/line_log.py": (
+        "tests/unit/ambry/ml/experiments/test_experiments_exposures.py",
+        "exposures are lines of a log",
+    ),
+    "ambry/ml/watching.py": (
+        "tests/unit/ambry/ml/models/test_models_publishing.py",
+        "an alias is followed, through models that are broken",
+    ),
     **{
         f"ambry/ml/health/{name}.py": (f"tests/unit/ambry/ml/health/test_health_{test}.py", why)
         for name, test, why in (

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import ChosenCluster, connecting
+from ambry.cli.arguments import ChosenCluster, Seconds, as_duration, as_size, connecting
 
 if TYPE_CHECKING:
-    from ambry.client.sync.client import AmbryClient
-    from ambry.ml.experiments.document import Experiment
+    import asyncio
+    from collections.abc import Callable
+
+DRAIN_S_MAX = 3_600
+STOP_S = 30.0
+"""What is being scored when the service ends has so long to be answered."""
+LOG_S = 10.0
+"""What was taken for a log is stored so often."""
 
 
 @click.command()
@@ -24,7 +30,10 @@ if TYPE_CHECKING:
     "--challenger", default="", metavar="ALIAS", help="Scores in the shadow of the model; answers are compared."
 )
 @click.option(
-    "--experiment", "document", default="", metavar="NAME", help="Assigns requests that say a unit to its arms."
+    "--experiment",
+    default="",
+    metavar="NAME",
+    help="Assigns requests that say a unit to its arms, and follows it; NAME@3 stays with that version.",
 )
 @click.option(
     "--threads", type=click.IntRange(1, 256), default=os.cpu_count() or 1, help="That score.  [default: cores]"
@@ -34,23 +43,72 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.05, 3_600),
     default=1.0,
     show_default=True,
-    help="Seconds between looks at the alias.",
+    help="Seconds between looks at aliases and the experiment.",
 )
 @click.option(
     "--function", default="", metavar="MODULE:NAME", help="Makes the scorer of a model that cannot score by itself."
 )
 @click.option("--trust", is_flag=True, help="Load formats that may run code; for models whose makers you trust.")
+@click.option(
+    "--log-features",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="PART",
+    help="Keep inputs and answers of this part of the requests, beside the model.",
+)
+@click.option(
+    "--log-ttl", default="30d", show_default=True, callback=as_duration, help="How long those are kept; `forever`."
+)
+@click.option("--body-max", default="8M", show_default=True, callback=as_size, help="Bytes of a request.")
+@click.option("--held-max", default="64M", show_default=True, callback=as_size, help="Bytes of all requests at once.")
+@click.option(
+    "--cells-max",
+    type=click.IntRange(1),
+    default=500_000,
+    show_default=True,
+    help="Numbers and texts of a request.",
+)
+@click.option(
+    "--waiting-max",
+    type=click.IntRange(1, 100_000),
+    default=64,
+    show_default=True,
+    help="Requests that are scored or wait; more are told 503.",
+)
+@click.option(
+    "--body-timeout",
+    type=Seconds(0.1, 3_600),
+    default=10.0,
+    show_default=True,
+    help="Seconds until a request is there.",
+)
+@click.option(
+    "--drain",
+    type=Seconds(0, DRAIN_S_MAX),
+    default=0.0,
+    show_default=True,
+    help="Seconds to go on scoring after SIGTERM, without being ready.",
+)
 def serve(
     place: str,
     cluster: ChosenCluster,
     host: str,
     port: int,
     challenger: str,
-    document: str,
+    experiment: str,
     threads: int,
     poll: float,
     function: str,
     trust: bool,
+    log_features: float,
+    log_ttl: int | None,
+    body_max: int,
+    held_max: int,
+    cells_max: int,
+    waiting_max: int,
+    body_timeout: float,
+    drain: float,
 ) -> None:
     """Score requests of the Open Inference Protocol by the model that an alias points to, and follow it when it moves.
 
@@ -67,51 +125,64 @@ def serve(
     if not wanted.version.startswith("@"):
         raise click.UsageError(f"{place!r} names no alias to follow; write NAME@champion")
     with cluster.connect() as client:
-        experiment = _experiment(client, document)
         from ambry.ml.experiments.exposures import ExposureLog
         from ambry.ml.serving.app import make_app
+        from ambry.ml.serving.feature_log import FeatureLog
+        from ambry.ml.serving.limits import ServingLimits
         from ambry.ml.serving.service import ScoringService
 
+        limits = ServingLimits(
+            body_size_max=body_max,
+            held_size_max=held_max,
+            cells_max=cells_max,
+            waiting_max=waiting_max,
+            body_s=body_timeout,
+        )
+        dataset = dataset_text(wanted)
         with ScoringService(
             client,
-            dataset_text(wanted),
+            dataset,
             alias=wanted.version.removeprefix("@"),
             challenger=challenger,
-            experiment=experiment,
-            exposures=ExposureLog(client, document) if document else None,
+            experiment=experiment or None,
+            exposures=ExposureLog(client, experiment, every_s=LOG_S) if experiment else None,
+            features=FeatureLog(client, dataset, log_features, ttl_s=log_ttl, every_s=LOG_S) if log_features else None,
             trust=trust,
             function=function,
             poll_s=poll,
         ) as service:
-            app = make_app(service, wanted.dataset, threads=threads)
-            asyncio.run(_run(app, host, port, wanted.dataset, cluster.quiet))
+
+            def app(ending: asyncio.Event) -> Any:
+                return make_app(service, wanted.dataset, threads=threads, limits=limits, ending=ending)
+
+            asyncio.run(_run(app, host, port, wanted.dataset, cluster.quiet, drain))
 
 
-def _experiment(client: AmbryClient, document: str) -> Experiment | None:
-    if not document:
-        return None
-    from ambry.ml.experiments.document import parse_experiment
-    from ambry.ml.places import version_of
-
-    return parse_experiment(client.get_bytes(version_of(document)))
-
-
-async def _run(app: Any, host: str, port: int, name: str, quiet: bool) -> None:
-    """Until SIGINT or SIGTERM. Raises OSError where the port is taken."""
+async def _run(
+    make: Callable[[asyncio.Event], Any], host: str, port: int, name: str, quiet: bool, drain_s: float
+) -> None:
+    """Until SIGINT or SIGTERM, and for `drain_s` more unless a second one comes. Raises OSError where the port is taken."""
     import asyncio
+    from contextlib import suppress
 
     from aiohttp import web
 
-    ended = asyncio.Event()
+    ending, ended = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        (ended if ending.is_set() else ending).set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    runner = web.AppRunner(app, access_log=None)
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    runner = web.AppRunner(make(ending), access_log=None, shutdown_timeout=STOP_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
         if not quiet:
             url = f"http://{':'.join(map(str, runner.addresses[0][:2]))}/v2/models/{name}/infer"
             click.echo(f"ambry: {name} is scored at {url}; Ctrl-C ends it", err=True)
-        await ended.wait()
+        await ending.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), drain_s)
     finally:
         await runner.cleanup()

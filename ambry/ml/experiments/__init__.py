@@ -22,6 +22,7 @@ from ambry.ml.experiments.decision import DecisionRefused, ExperimentDecision, M
 from ambry.ml.experiments.document import Arm, Experiment, Holdout, LayerRange, check_ramp, parse_experiment, ramped
 from ambry.ml.experiments.evaluation import ArmComparison, Evaluation, evaluate
 from ambry.ml.experiments.exposures import Exposure, ExposureLog, first_exposures, read_exposures
+from ambry.ml.experiments.following import ExperimentWatch
 from ambry.ml.experiments.joining import joined
 from ambry.ml.experiments.layers import StretchTaken
 from ambry.ml.experiments.report import render_report
@@ -40,6 +41,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "ExperimentDecision",
+    "ExperimentWatch",
     "Exposure",
     "ExposureLog",
     "Holdout",

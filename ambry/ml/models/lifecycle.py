@@ -5,16 +5,16 @@ Deployment is an alias (`champion`) of the dataset, moved only from where its mo
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ambry.client.datasets import AliasInfo
-from ambry.client.refs import VersionRef
+from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound, InvalidRequest
+from ambry.errors import BlobNotFound
 from ambry.ml.models.loading import StoredModel, open_model
-from ambry.ml.places import dataset_text, in_dataset, version_of
+from ambry.ml.places import dataset_text, in_dataset
+from ambry.ml.watching import VersionWatch
 
 CHAMPION = "champion"
 LINEAGE_MAX = 100
@@ -64,12 +64,11 @@ def lineage(client: AmbryClient, place: VersionRef | str) -> Iterator[LineageSte
             return
 
 
-class ModelWatch:
+class ModelWatch(VersionWatch[StoredModel]):
     """A model that follows an alias: `current` is the one that it pointed to when it was last looked at.
 
-    A thread of its own asks every `poll_s` seconds, one small request; a new model is opened, handed to `prepare` (which loads
-    it, so that nobody waits for the first answer) and then becomes `current`. While the store does not answer, or a model
-    cannot be prepared, the last good one stays and `error` says why. Close it, or use it in a `with`.
+    A new model is opened and handed to `prepare` (which loads it, so that nobody waits for the first answer) before it is
+    `current`.
     """
 
     def __init__(
@@ -78,57 +77,16 @@ class ModelWatch:
         dataset: str,
         alias: str = CHAMPION,
         *,
-        prepare: Callable[[StoredModel], None] | None = None,
+        prepare: Callable[[StoredModel], object] | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        """Raises BlobNotFound where the alias is not there, and what `prepare` raises."""
-        if not poll_s > 0:
-            raise InvalidRequest(f"poll_s is a number of seconds above 0, not {poll_s!r}")
-        self._client = client
-        self._place = in_dataset(dataset, f"@{alias}")
-        self._prepare = prepare or (lambda model: None)
-        self._poll_s = poll_s
-        self._stop = threading.Event()
-        self._moved = threading.Condition()
-        self.error: Exception | None = None
-        self.current = open_model(client, self._place)
-        self._prepare(self.current)
-        self._thread = threading.Thread(target=self._follow, name=f"ambry-watch-{alias}", daemon=True)
-        self._thread.start()
+        """The empty alias is the newest version. Raises BlobNotFound where it is not there, and what `prepare` raises."""
+        place = in_dataset(dataset, f"@{alias}" if alias else LATEST)
 
-    def wait(self, version: str, timeout_s: float) -> bool:
-        """Whether `current` is of this version, at the latest after so many seconds."""
-        with self._moved:
-            return self._moved.wait_for(lambda: self.current.version == version, timeout_s)
+        def opened() -> StoredModel:
+            model = open_model(client, place)
+            if prepare is not None:
+                prepare(model)
+            return model
 
-    def look(self) -> StoredModel:
-        """Look now. Raises what the store or `prepare` raises; `current` stays as it is then."""
-        place = version_of(self._place)
-        moved = self._client.alias(dataset_text(place), place.version.removeprefix("@"))
-        if moved.version is not None and moved.version != self.current.version:
-            model = open_model(self._client, self._place)
-            self._prepare(model)
-            with self._moved:
-                self.current = model
-                self._moved.notify_all()
-        return self.current
-
-    def close(self) -> None:
-        """Stop following; `current` stays usable."""
-        self._stop.set()
-        self._thread.join()
-
-    def __enter__(self) -> ModelWatch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _follow(self) -> None:
-        while not self._stop.wait(self._poll_s):
-            try:
-                self.look()
-                self.error = None
-            except Exception as error:
-                # Of whatever kind: `prepare` runs what others wrote, and the thread has to look again.
-                self.error = error
+        super().__init__(client, place, opened, poll_s=poll_s, name=f"ambry-watch-{alias or 'newest'}")

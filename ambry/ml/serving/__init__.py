@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from ambry.ml.serving.app import make_app
 from ambry.ml.serving.drift import summary_of
+from ambry.ml.serving.feature_log import FeatureLog
 from ambry.ml.serving.inference import InferenceRequest
+from ambry.ml.serving.limits import ServingLimits
 from ambry.ml.serving.service import Scored, ScoringService
 
-__all__ = ["InferenceRequest", "Scored", "ScoringService", "make_app", "summary_of"]
+__all__ = ["FeatureLog", "InferenceRequest", "Scored", "ScoringService", "ServingLimits", "make_app", "summary_of"]

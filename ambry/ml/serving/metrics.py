@@ -1,60 +1,93 @@
-"""What a scoring service tells of itself, in the text format of Prometheus."""
+"""What a scoring service tells of itself, in the text format of Prometheus. docs/guide/serving.md says what each one means."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ambry.clock import SystemClock
+from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.serving.drift import ColumnDrift
+
+if TYPE_CHECKING:
+    from ambry.ml.serving.served import ServedModel
 
 EXTRA = "'ambry[serving]'"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class ServingMetrics:
-    """Counters and times, by model. Usable by threads."""
+    """Counters and times. Usable by threads."""
 
     def __init__(self) -> None:
         client = needed("prometheus_client", EXTRA)
         self._client = client
         self._clock = SystemClock()
+        self._rendering = threading.Lock()
         self.registry = client.CollectorRegistry()
-        model: dict[str, Any] = {"labelnames": ["model"], "registry": self.registry}
-        self._seconds = client.Histogram("ambry_serving_seconds", "Scoring of a request.", buckets=_BUCKETS, **model)
-        self._rows = client.Counter("ambry_serving_rows", "Rows that were scored.", **model)
-        self._failures = client.Counter("ambry_serving_failures", "Requests that the model could not score.", **model)
-        self._loads = client.Counter("ambry_serving_loads", "Times that a model was loaded.", **model)
-        self._shadowed = client.Counter("ambry_serving_shadowed", "Requests that the challenger scored too.", **model)
-        self._agreement = client.Gauge(
-            "ambry_serving_shadow_agreement",
-            "Part of the rows of the last shadowed request with the same answer.",
-            **model,
+
+        def made(kind: Any, name: str, what: str, *labels: str, **more: Any) -> Any:
+            return kind(f"ambry_serving_{name}", what, labels, registry=self.registry, **more)
+
+        counter, gauge, histogram = client.Counter, client.Gauge, client.Histogram
+        self._requests = made(
+            counter, "requests", "Requests to score, by the status that they were answered with.", "code"
         )
-        self._lost = client.Counter(
-            "ambry_serving_lost_exposures", "Exposures that could not be written down.", registry=self.registry
+        self._request_seconds = made(
+            histogram, "request_seconds", "From the head of a request to its answer.", buckets=_BUCKETS
         )
-        column: dict[str, Any] = {"labelnames": ["column"], "registry": self.registry}
-        self._mean = client.Gauge("ambry_serving_input_mean", "Mean of an input since the start.", **column)
-        self._missing = client.Gauge(
-            "ambry_serving_input_missing", "Part of an input's values that is missing.", **column
+        self._seconds = made(histogram, "seconds", "What a model took to score a request.", "model", buckets=_BUCKETS)
+        self._rows = made(counter, "rows", "Rows that were scored.", "model")
+        self._failures = made(counter, "failures", "Requests that a model could not score, by its own fault.", "model")
+        self._loads = made(counter, "loads", "Times that a model was loaded.", "model")
+        self._serving = made(gauge, "model", "1 for each model that serves, and as what.", "role", "model")
+        self._watch_error = made(
+            gauge, "watch_error", "1 where the newest could not be looked up or loaded; the one before serves.", "role"
         )
-        self._shift = client.Gauge(
-            "ambry_serving_input_shift", "How many deviations of training the mean of an input has moved.", **column
+        self._waiting = made(gauge, "waiting", "Requests that are scored or wait for a thread.")
+        self._held_bytes = made(gauge, "held_bytes", "Bytes of bodies that are held.")
+        self._shadowed = made(counter, "shadowed", "Requests that the challenger scored too.", "model")
+        self._not_shadowed = made(counter, "not_shadowed", "Requests for which the challenger had no time.")
+        self._agreement = made(
+            gauge, "shadow_agreement", "Part of the rows of the last shadowed request with the same answer.", "model"
         )
+        self._exposures = made(counter, "exposures", "Exposures that were taken.", "arm")
+        self._lost = made(counter, "lost_exposures", "Exposures that could not be written down.")
+        self._dropped = made(
+            gauge, "dropped_lines", "Lines of a log that were given up, as the store took none.", "log"
+        )
+        self._mean = made(gauge, "input_mean", "Mean of an input since its model was loaded.", "model", "column")
+        self._missing = made(gauge, "input_missing", "Part of an input's values that is missing.", "model", "column")
+        self._shift = made(
+            gauge, "input_shift", "How many deviations of training the mean of an input has moved.", "model", "column"
+        )
+        self._strange = made(gauge, "input_strange", "Requests with another number of columns than training.", "model")
 
     @contextmanager
     def timed(self, model: str) -> Generator[None]:
-        """Time a scoring; one that raises is a failure."""
+        """Time a scoring; one that raises is a failure, unless it is of the request."""
         began = self._clock.monotonic()
         try:
             yield
+        except InvalidRequest:
+            raise
         except Exception:
-            self._failures.labels(model).inc()
+            self.failed(model)
             raise
         self._seconds.labels(model).observe(self._clock.monotonic() - began)
+
+    def began(self) -> float:
+        return self._clock.monotonic()
+
+    def answered(self, code: int, began: float) -> None:
+        self._requests.labels(str(code)).inc()
+        self._request_seconds.observe(self._clock.monotonic() - began)
+
+    def taken(self, waiting: int, held_bytes: int) -> None:
+        self._waiting.set(waiting)
+        self._held_bytes.set(held_bytes)
 
     def rows(self, model: str, count: int) -> None:
         self._rows.labels(model).inc(count)
@@ -67,24 +100,44 @@ class ServingMetrics:
 
     def shadowed(self, model: str, agreement: float) -> None:
         self._shadowed.labels(model).inc()
-        self._agreement.labels(model).set(agreement)
+        with self._rendering:
+            self._agreement.clear()
+            self._agreement.labels(model).set(agreement)
+
+    def not_shadowed(self) -> None:
+        self._not_shadowed.inc()
+
+    def exposed(self, arm: str) -> None:
+        self._exposures.labels(arm).inc()
 
     def lost_exposure(self) -> None:
         self._lost.inc()
 
-    def render(self, drift: list[ColumnDrift]) -> bytes:
-        """The whole page."""
-        for each in drift:
-            name = str(each.column)
-            self._mean.labels(name).set(each.mean)
-            self._missing.labels(name).set(each.missing / max(1, each.rows + each.missing))
-            if each.shift is not None:
-                self._shift.labels(name).set(each.shift)
-        page: bytes = self._client.generate_latest(self.registry)
-        return page
-
-
-def training_of(params: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What a manifest's params say of the inputs in training; None where they say nothing."""
-    said = params.get("inputs")
-    return said if isinstance(said, dict) else None
+    def render(
+        self,
+        *,
+        serving: Mapping[str, str],
+        errors: Mapping[str, bool],
+        drift: ServedModel,
+        dropped: Mapping[str, int],
+    ) -> bytes:
+        """The whole page. What served before has no gauges any more."""
+        with self._rendering:
+            for gauge in (self._serving, self._watch_error, self._dropped, self._mean, self._missing, self._shift):
+                gauge.clear()
+            self._strange.clear()
+            for role, model in serving.items():
+                self._serving.labels(role, model).set(1)
+            for role, failed in errors.items():
+                self._watch_error.labels(role).set(failed)
+            for log, lines in dropped.items():
+                self._dropped.labels(log).set(lines)
+            self._strange.labels(drift.name).set(drift.drift.strange)
+            for each in drift.drift.columns():
+                place = (drift.name, str(each.column))
+                self._mean.labels(*place).set(each.mean)
+                self._missing.labels(*place).set(each.missing / max(1, each.rows + each.missing))
+                if each.shift is not None:
+                    self._shift.labels(*place).set(each.shift)
+            page: bytes = self._client.generate_latest(self.registry)
+            return page

@@ -2,58 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from ambry.errors import InvalidRequest
+from ambry.errors import AmbryError, InvalidRequest
 from ambry.ml.models.loading import StoredModel
-from ambry.ml.serving.inference import columns_of
+from ambry.ml.serving.columns import Columns, shown
 
 Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Arrays by the names of inputs, to arrays by the names of outputs. Called by several threads."""
+"""Arrays by the names of inputs, to arrays by the names of outputs. Called by several threads. Raises InvalidRequest for inputs
+that it does not take; what else it raises is a fault of the model."""
+
+MESSAGE_CHARACTERS_MAX = 500
+"""Of what a library says of inputs."""
 
 
-def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "") -> Predict:
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """How a model scores, and which columns its inputs are."""
+
+    predict: Predict
+    columns: Columns
+
+
+def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "") -> Predictor:
     """How a model scores: an ONNX model, an estimator of scikit-learn, a pyfunc of MLflow; any other by `function`,
     `module:name`, a function that is called with the model's StoredModel and gives the Predict.
 
-    Raises InvalidRequest for a kind that cannot score by itself, and what loading the model raises.
+    Raises InvalidRequest for a kind that cannot score by itself and for what cannot be loaded, and what the store raises.
     """
+    features = model.manifest.features
     if function:
-        return _made(function, model)
+        return Predictor(_made(function, model), Columns(features))
+    if model.manifest.kind not in ("onnx", "sklearn", "pickle", "mlflow"):
+        raise InvalidRequest(
+            f"{model} is of the kind {model.manifest.kind!r}, which says nothing of how it scores; "
+            "name a function, module:name, that does"
+        )
+    try:
+        loaded = model.load(trust=trust)
+    except (AmbryError, ImportError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # Of any kind: each library has its own for files that it does not read.
+        raise InvalidRequest(f"{model} could not be loaded: {_said(error)}") from error
     match model.manifest.kind:
         case "onnx":
-            return _onnx(model.load())
-        case "sklearn" | "pickle":
-            return _estimator(model.load(trust=trust))
+            return _onnx(loaded, features)
         case "mlflow":
-            return _pyfunc(model.load(trust=trust))
-        case kind:
-            raise InvalidRequest(
-                f"{model} is of the kind {kind!r}, which says nothing of how it scores; name a function, module:name, that does"
-            )
+            return _pyfunc(loaded, features)
+        case _:
+            return _estimator(loaded, features)
 
 
-def _onnx(session: Any) -> Predict:
-    wanted = [(each.name, each.type) for each in session.get_inputs()]
-    names = [each.name for each in session.get_outputs()]
+def _onnx(session: Any, features: tuple[str, ...]) -> Predictor:
+    wanted = {each.name: each.type for each in session.get_inputs()}
+    outputs = [each.name for each in session.get_outputs()]
+    if len(wanted) == 1:
+        columns = Columns(features)
+        [(only, kind)] = wanted.items()
+
+        def fed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+            array = inputs[only] if set(inputs) == {only} else columns.matrix(inputs)
+            return {only: _as_onnx(only, array, kind)}
+
+    else:
+        columns = Columns(tuple(wanted))
+
+        def fed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+            if unknown := sorted(set(inputs) - set(wanted)):
+                raise InvalidRequest(f"the model has no input {unknown[0][:100]!r}; it takes {shown(tuple(wanted))}")
+            if missing := [name for name in wanted if name not in inputs]:
+                raise InvalidRequest(f"the model takes {len(wanted)} inputs; missing: {shown(missing)}")
+            return {name: _as_onnx(name, inputs[name], kind) for name, kind in wanted.items()}
 
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        if len(wanted) == 1 and set(inputs) != {wanted[0][0]}:
-            inputs = {wanted[0][0]: columns_of(inputs)}
-        missing = [name for name, _ in wanted if name not in inputs]
-        if missing:
-            raise InvalidRequest(
-                f"the model takes the inputs {', '.join(name for name, _ in wanted)}; missing: {', '.join(missing)}"
-            )
-        fed = {name: inputs[name].astype(_ONNX_TYPES.get(kind, inputs[name].dtype)) for name, kind in wanted}
-        outputs = session.run(None, fed)
-        return {name: each for name, each in zip(names, outputs, strict=True) if isinstance(each, np.ndarray)}
+        arrays = fed(inputs)
+        with _inputs_refused():
+            answers = session.run(None, arrays)
+        return {name: each for name, each in zip(outputs, answers, strict=True) if isinstance(each, np.ndarray)}
 
-    return predict
+    return Predictor(predict, columns)
 
 
 _ONNX_TYPES = {
@@ -65,25 +99,85 @@ _ONNX_TYPES = {
 }
 
 
-def _estimator(estimator: Any) -> Predict:
+def _as_onnx(name: str, array: Any, kind: str) -> Any:
+    """Numbers as the model has them; none becomes another one but by the precision of its floats. Raises InvalidRequest."""
+    wanted = _ONNX_TYPES.get(kind)
+    if wanted is None or array.dtype == wanted:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = array.astype(wanted) if array.dtype != object else None
+    floats = made is not None and made.dtype.kind == "f" and array.dtype.kind in "iuf"
+    if (
+        made is None
+        or (not floats and not np.array_equal(made, array))
+        or (floats and not np.array_equal(np.isinf(made), np.isinf(array)))
+    ):
+        raise InvalidRequest(f"the model takes {kind} as {name!r}, which its {array.dtype} are not")
+    return made
+
+
+def _estimator(estimator: Any, features: tuple[str, ...]) -> Predictor:
+    names = features or tuple(map(str, getattr(estimator, "feature_names_in_", ())))
+    columns = Columns(names)
+    wanted = getattr(estimator, "n_features_in_", None)
+
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        rows = columns_of(inputs)
-        wanted = getattr(estimator, "n_features_in_", rows.shape[1])
-        if rows.shape[1] != wanted:
+        rows = columns.matrix(inputs)
+        if wanted is not None and rows.shape[1] != wanted:
             raise InvalidRequest(f"the model takes {wanted} columns, and the request has {rows.shape[1]}")
-        outputs = {"predict": np.asarray(estimator.predict(rows))}
-        if hasattr(estimator, "predict_proba"):
-            outputs["predict_proba"] = np.asarray(estimator.predict_proba(rows))
+        with _inputs_refused():
+            outputs = {"predict": np.asarray(estimator.predict(rows))}
+            if hasattr(estimator, "predict_proba"):
+                outputs["predict_proba"] = np.asarray(estimator.predict_proba(rows))
         return outputs
 
-    return predict
+    return Predictor(predict, columns)
 
 
-def _pyfunc(model: Any) -> Predict:
+def _pyfunc(model: Any, features: tuple[str, ...]) -> Predictor:
+    schema = getattr(getattr(model, "metadata", None), "get_input_schema", lambda: None)()
+    named = schema is not None and not schema.is_tensor_spec() and schema.has_input_names()
+    columns = Columns(tuple(schema.input_names()) if schema is not None and named else features)
+
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"predict": np.asarray(model.predict(columns_of(inputs)))}
+        given = _frame(columns, inputs) if named else columns.matrix(inputs)
+        with _inputs_refused():
+            return {"predict": np.asarray(model.predict(given))}
 
-    return predict
+    return Predictor(predict, columns)
+
+
+def _frame(columns: Columns, inputs: Mapping[str, Any]) -> Any:
+    """The columns of a signature with names, which MLflow takes as a frame of pandas. Raises InvalidRequest."""
+    import pandas as pd
+
+    parts = columns.ordered(inputs)
+    if len(parts) == 1 and len(columns.names) != 1:
+        matrix = parts[0].reshape(len(parts[0]), -1)
+        parts = list(matrix.T)
+    if len(parts) != len(columns.names):
+        raise InvalidRequest(f"the model takes {len(columns.names)} columns, and the request has {len(parts)}")
+    if any(part.size != len(part) for part in parts):
+        raise InvalidRequest("each feature of this model is one column")
+    return pd.DataFrame({name: part.reshape(-1) for name, part in zip(columns.names, parts, strict=True)})
+
+
+@contextmanager
+def _inputs_refused() -> Generator[None]:
+    """What a library says of inputs that it does not take, as InvalidRequest."""
+    try:
+        yield
+    except AmbryError:
+        raise
+    except Exception as error:
+        # Classes of libraries that may not be there: by their names.
+        of_inputs = type(error).__name__ in ("InvalidArgument",) or (
+            type(error).__name__ == "MlflowException"
+            and getattr(error, "error_code", "") in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
+        )
+        if not (of_inputs or isinstance(error, ValueError)):
+            raise
+        raise InvalidRequest(f"the model does not take these inputs: {_said(error)}") from error
 
 
 def _made(function: str, model: StoredModel) -> Predict:
@@ -91,8 +185,11 @@ def _made(function: str, model: StoredModel) -> Predict:
     make = _function(function)
     try:
         predict = make(model)
-    except TypeError as error:
-        raise InvalidRequest(f"{function!r} does not take a model: {error}") from error
+    except (AmbryError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # Of any kind: it is others who wrote it.
+        raise InvalidRequest(f"{function} could not make a scorer of {model}: {_said(error)}") from error
     if not callable(predict):
         raise InvalidRequest(f"{function!r} makes {type(predict).__name__} of a model, and no function that scores")
     return predict
@@ -104,9 +201,14 @@ def _function(text: str) -> Callable[[StoredModel], Predict]:
         raise InvalidRequest(f"{text!r} names no function; write module:name")
     try:
         found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidRequest(f"there is no function {text!r}: {error}") from error
+    except Exception as error:
+        # Of any kind: importing it runs what others wrote.
+        raise InvalidRequest(f"there is no function {text!r}: {_said(error)}") from error
     if not callable(found):
         raise InvalidRequest(f"{text!r} is no function")
     made: Callable[[StoredModel], Predict] = found
     return made
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX]

@@ -1,7 +1,8 @@
 """What scores: the model that an alias points to, a challenger in its shadow, and the arms of an experiment.
 
 A model is loaded before it serves, in a thread of its own; the one before serves until then, and stays when the new one cannot
-be loaded. A shadow scores what the champion has scored, when there is time for it: its answer is compared and thrown away.
+be loaded. No request waits for the store. A shadow scores what the champion has scored, when there is time for it: its answer
+is compared and thrown away.
 """
 
 from __future__ import annotations
@@ -9,24 +10,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ambry.client.refs import LATEST
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError, Overloaded
+from ambry.errors import AmbryError, InvalidRequest
 from ambry.ml.experiments.document import Experiment
 from ambry.ml.experiments.exposures import ExposureLog
-from ambry.ml.models.lifecycle import CHAMPION, POLL_S, ModelWatch
-from ambry.ml.models.loading import StoredModel, open_model
-from ambry.ml.serving.drift import InputDrift
-from ambry.ml.serving.inference import InferenceRequest, columns_of
+from ambry.ml.experiments.following import ExperimentWatch
+from ambry.ml.experiments.store import load_experiment
+from ambry.ml.models.lifecycle import CHAMPION, POLL_S
+from ambry.ml.models.loading import StoredModel
+from ambry.ml.places import in_dataset, version_of
+from ambry.ml.serving.feature_log import FeatureLog
+from ambry.ml.serving.inference import InferenceRequest
 from ambry.ml.serving.metrics import ServingMetrics
-from ambry.ml.serving.predictors import Predict, predictor_of
+from ambry.ml.serving.served import FollowedModel, ModelLoader, ServedModel, ServingSlot, slot_of
 
-LOADED_MAX = 8
-"""Models in memory; the one that was used least recently goes."""
 SHADOWS_MAX = 4
 """Requests that wait for the challenger; more are not shadowed."""
 
@@ -36,8 +40,20 @@ class Scored:
     """An answer, by which model, in which arm of the experiment (empty for none)."""
 
     outputs: Mapping[str, Any]
-    model: StoredModel
+    served: ServedModel
     arm: str = ""
+
+    @property
+    def model(self) -> StoredModel:
+        return self.served.model
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An experiment, and the models of its arms by the texts that name them."""
+
+    experiment: Experiment | None = None
+    slots: Mapping[str, ServingSlot] = field(default_factory=dict)
 
 
 class ScoringService:
@@ -50,58 +66,100 @@ class ScoringService:
         *,
         alias: str = CHAMPION,
         challenger: str = "",
-        experiment: Experiment | None = None,
+        experiment: Experiment | str | None = None,
         exposures: ExposureLog | None = None,
+        features: FeatureLog | None = None,
         trust: bool = False,
         function: str = "",
         poll_s: float = POLL_S,
     ) -> None:
-        """`challenger` is an alias too. Raises BlobNotFound where an alias is not there, and what loading raises."""
+        """`challenger` is an alias too. An experiment that is named is followed; one of a version (NAME@3) stays as it is.
+
+        The logs are closed with the service. Raises BlobNotFound where an alias is not there, and what loading raises.
+        """
         self._client = client
-        self._trust = trust
-        self._function = function
-        self._experiment = experiment
         self._exposures = exposures
-        self._lock = threading.Lock()
-        self._loaded: dict[str, tuple[StoredModel, Predict]] = {}
-        self._shadows = ThreadPoolExecutor(1, thread_name_prefix="ambry-shadow")
+        self._features = features
+        self._poll_s = poll_s
+        self._plan = _Plan()
         self._waiting = threading.Semaphore(SHADOWS_MAX)
-        self.drift = InputDrift()
         self.metrics = ServingMetrics()
-        self.champion = ModelWatch(client, dataset, alias, prepare=self._prepare, poll_s=poll_s)
-        try:
-            self.challenger = (
-                ModelWatch(client, dataset, challenger, prepare=self._prepare, poll_s=poll_s) if challenger else None
-            )
-            for arm in experiment.arms if experiment is not None else ():
-                if arm.model:
-                    self._prepare(open_model(client, arm.model))
-        except BaseException:
-            self.champion.close()
-            raise
+        self._loader = ModelLoader(trust=trust, function=function, loaded=self.metrics.loaded)
+        with ExitStack() as opened:
+            # Closed in the opposite order: who follows the experiment first, the threads of its arms afterwards.
+            for log in (exposures, features):
+                if log is not None:
+                    opened.callback(log.close)
+            self._shadows = ThreadPoolExecutor(1, thread_name_prefix="ambry-shadow")
+            opened.callback(self._shadows.shutdown, cancel_futures=True)
+            self.champion = self._followed(dataset, alias)
+            opened.callback(self.champion.close)
+            self.challenger = self._followed(dataset, challenger) if challenger else None
+            if self.challenger is not None:
+                opened.callback(self.challenger.close)
+            opened.callback(self._close_arms)
+            self._experiment = self._followed_experiment(experiment)
+            if self._experiment is not None:
+                opened.callback(self._experiment.close)
+            self._opened = opened.pop_all()
 
     def score(self, request: InferenceRequest) -> Scored:
-        """Score by the arm of the request's `unit`, or by the champion. Raises InvalidRequest, and what the model raises."""
-        model, arm = self._chosen(request)
-        predict = self._predictor(model)
-        with self.metrics.timed(str(model)):
-            outputs = predict(request.inputs)
-        self.metrics.rows(str(model), request.rows)
-        self._look(request)
-        if arm and self._exposures is not None:
-            self._expose(request, arm)
-        if self.challenger is not None and not arm:
-            self._shadow(request, outputs)
-        return Scored(outputs, model, arm)
+        """Predict, and record. Raises InvalidRequest, and what the model raises."""
+        scored = self.predict(request)
+        self.record(request, scored)
+        return scored
+
+    def predict(self, request: InferenceRequest) -> Scored:
+        """Score by the arm of the request's `unit`, or by the champion. Nothing is written down but the time that it took.
+
+        Raises InvalidRequest, and what the model raises.
+        """
+        served, arm = self._chosen(request)
+        with self.metrics.timed(served.name):
+            outputs = served.predictor.predict(request.inputs)
+            if not isinstance(outputs, Mapping):
+                raise TypeError(f"its function gives arrays by name, not {type(outputs).__name__}")
+        return Scored(outputs, served, arm)
+
+    def record(self, request: InferenceRequest, scored: Scored) -> None:
+        """Count what was answered: rows, drift, who saw which arm, what the features were, what the challenger would say."""
+        served = scored.served
+        self.metrics.rows(served.name, request.rows)
+        with suppress(InvalidRequest):
+            # What is no matrix of numbers has no drift.
+            served.drift.take(served.predictor.columns.matrix(request.inputs))
+        if scored.arm and self._exposures is not None:
+            self._expose(self._exposures, request, scored.arm)
+        if self._features is not None:
+            self._features.record(served.name, scored.arm, request, scored.outputs)
+        if self.challenger is not None and not scored.arm:
+            self._shadow(self.challenger.served, request, scored.outputs)
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """The experiment as it is assigned by now."""
+        return self._plan.experiment
+
+    def render_metrics(self) -> bytes:
+        """The page of Prometheus."""
+        logs = {"exposures": self._exposures, "features": self._features}
+        return self.metrics.render(
+            serving={role: slot.served.name for role, slot in self._roles().items()},
+            errors={role: error is not None for role, error in self.errors().items()},
+            drift=self.champion.served,
+            dropped={name: log.dropped for name, log in logs.items() if log is not None},
+        )
+
+    def errors(self) -> dict[str, Exception | None]:
+        """Of each that is followed, why it may not be what it is in the store."""
+        found = {role: slot.error for role, slot in self._roles().items()}
+        if self._experiment is not None:
+            found["experiment"] = self._experiment.error
+        return found
 
     def close(self) -> None:
-        """End the threads, and store the exposures that were taken."""
-        self.champion.close()
-        if self.challenger is not None:
-            self.challenger.close()
-        self._shadows.shutdown(cancel_futures=True)
-        if self._exposures is not None:
-            self._exposures.close()
+        """End the threads, and store what was taken. Raises what storing raises, when all else is closed."""
+        self._opened.close()
 
     def __enter__(self) -> ScoringService:
         return self
@@ -109,65 +167,88 @@ class ScoringService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _chosen(self, request: InferenceRequest) -> tuple[StoredModel, str]:
+    def _roles(self) -> dict[str, ServingSlot]:
+        roles: dict[str, ServingSlot] = {"champion": self.champion}
+        if self.challenger is not None:
+            roles["challenger"] = self.challenger
+        plan = self._plan
+        for arm in plan.experiment.arms if plan.experiment is not None else ():
+            if arm.model in plan.slots:
+                roles[f"arm {arm.name}"] = plan.slots[arm.model]
+        return roles
+
+    def _followed(self, dataset: str, alias: str) -> FollowedModel:
+        return FollowedModel(self._client, in_dataset(dataset, f"@{alias}"), self._loader, poll_s=self._poll_s)
+
+    def _followed_experiment(self, said: Experiment | str | None) -> ExperimentWatch | None:
+        if said is None or isinstance(said, Experiment):
+            if said is not None:
+                self._take_plan(said)
+            return None
+        if version_of(said).version != LATEST:
+            self._take_plan(load_experiment(self._client, said).experiment)
+            return None
+        return ExperimentWatch(self._client, said, prepare=self._take_plan, poll_s=self._poll_s)
+
+    def _take_plan(self, experiment: Experiment) -> None:
+        """Assign by this one from now on, when the models of its arms are there; one that has ended needs none."""
+        wanted = {arm.model for arm in experiment.arms if arm.model and experiment.exposed}
+        before = self._plan.slots
+        with ExitStack() as made:
+            slots = {text: before[text] for text in wanted & before.keys()}
+            for text in sorted(wanted - before.keys()):
+                slots[text] = slot_of(self._client, text, self._loader, poll_s=self._poll_s)
+                made.callback(slots[text].close)
+            made.pop_all()
+        self._plan = _Plan(experiment, slots)
+        for text in before.keys() - wanted:
+            before[text].close()
+
+    def _close_arms(self) -> None:
+        for slot in self._plan.slots.values():
+            slot.close()
+
+    def _chosen(self, request: InferenceRequest) -> tuple[ServedModel, str]:
         unit = request.parameters.get("unit")
-        if self._experiment is not None and unit is not None:
-            arm = self._experiment.arm_of(unit, request.parameters.get("attributes") or {})
+        plan = self._plan
+        if plan.experiment is not None and unit is not None:
+            arm = plan.experiment.arm_of(unit, request.parameters.get("attributes") or {})
             if arm is not None:
-                return (open_model(self._client, arm.model) if arm.model else self.champion.current), arm.name
-        return self.champion.current, ""
+                return plan.slots[arm.model].served if arm.model else self.champion.served, arm.name
+        return self.champion.served, ""
 
-    def _prepare(self, model: StoredModel) -> None:
-        """Load it, and let one go that was not used for long."""
-        predict = predictor_of(model, trust=self._trust, function=self._function)
-        with self._lock:
-            self._loaded[str(model)] = (model, predict)
-            for name in list(self._loaded)[: max(0, len(self._loaded) - LOADED_MAX)]:
-                del self._loaded[name]
-        self.metrics.loaded(str(model))
-
-    def _predictor(self, model: StoredModel) -> Predict:
-        with self._lock:
-            found = self._loaded.pop(str(model), None)
-            if found is not None:
-                self._loaded[str(model)] = found
-        if found is None:
-            self._prepare(model)
-            return self._predictor(model)
-        return found[1]
-
-    def _look(self, request: InferenceRequest) -> None:
-        if all(array.dtype != object for array in request.inputs.values()):
-            self.drift.take(columns_of(request.inputs))
-
-    def _expose(self, request: InferenceRequest, arm: str) -> None:
-        if self._exposures is None:
-            return
+    def _expose(self, log: ExposureLog, request: InferenceRequest, arm: str) -> None:
         try:
-            self._exposures.record(request.parameters["unit"], arm, request.parameters.get("attributes") or {})
-        except AmbryError:
+            log.record(request.parameters["unit"], arm, request.parameters.get("attributes") or {})
+        except (AmbryError, ValueError, TypeError):
             self.metrics.lost_exposure()
+        else:
+            self.metrics.exposed(arm)
 
-    def _shadow(self, request: InferenceRequest, outputs: Mapping[str, Any]) -> None:
-        if self.challenger is None or not self._waiting.acquire(blocking=False):
+    def _shadow(self, challenger: ServedModel, request: InferenceRequest, outputs: Mapping[str, Any]) -> None:
+        if not self._waiting.acquire(blocking=False):
+            self.metrics.not_shadowed()
             return
-        model = self.challenger.current
 
         def compare() -> None:
             try:
-                with self.metrics.timed(str(model)):
-                    others = self._predictor(model)(request.inputs)
-                self.metrics.shadowed(str(model), agreement(outputs, others))
-            except (AmbryError, ValueError, RuntimeError, TypeError, ArithmeticError):
-                self.metrics.failed(str(model))
+                with self.metrics.timed(challenger.name):
+                    others = challenger.predictor.predict(request.inputs)
+                self.metrics.shadowed(challenger.name, agreement(outputs, others))
+            except InvalidRequest:
+                # The champion took these inputs, so it is the challenger that is at fault.
+                self.metrics.failed(challenger.name)
+            except Exception:
+                # Of any kind, as it is others who wrote it; `timed` has counted it, and nobody waits for the answer.
+                return
             finally:
                 self._waiting.release()
 
         try:
             self._shadows.submit(compare)
         except RuntimeError:
+            # The service is being closed; what was scored is answered all the same.
             self._waiting.release()
-            raise Overloaded("the service is being closed") from None
 
 
 def agreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

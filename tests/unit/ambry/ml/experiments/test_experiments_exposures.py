@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient, DataCorrupt, Unavailable
-from ambry.ml.experiments import exposures as module
+from ambry.ml import line_log as module
 from ambry.ml.experiments.exposures import ExposureLog, first_exposures, read_exposures
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)

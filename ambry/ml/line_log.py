@@ -1,0 +1,158 @@
+"""Lines of JSON in blobs below one name, from any number of processes.
+
+    <folder>2026-11-27/<12 hexadecimal digits>-000000.jsonl
+    {"at": 1764280000000, ...}
+
+A process has a random name of its own and counts its files, so that no two write the same. A day is the one of a file's first
+line, in UTC. What was not stored when a process died is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from ambry.client.refs import NameRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AmbryError
+from ambry.ml.watching import RepeatedWork
+
+LINES_MAX = 10_000
+"""A file has at most so many."""
+FILE_SIZE_MAX = 8 << 20
+"""Bytes of a file, unless one line has more."""
+KEPT_MAX = 10 * LINES_MAX
+"""Lines that are kept while the store takes none; older ones are dropped, and counted."""
+KEPT_SIZE_MAX = 64 << 20
+"""Their bytes."""
+
+
+class LineLog:
+    """Takes lines, and stores them in files. Usable by threads; close it, or use it in a `with`."""
+
+    def __init__(
+        self, client: AmbryClient, folder: NameRef, *, ttl_s: int | None = None, every_s: float | None = None
+    ) -> None:
+        """`ttl_s`: how long the files are kept; None for ever. With `every_s` a thread stores what was taken so often, and
+        whoever takes one never waits for the store.
+        """
+        self._client = client
+        self._folder = folder
+        self._ttl_s = ttl_s
+        self._process = secrets.token_hex(6)
+        self._files = 0
+        self._lines: list[str] = []
+        self._size = 0
+        self._since_try = 0
+        self._size_since_try = 0
+        self._lock = threading.Lock()
+        self._storing = threading.Lock()
+        self.dropped = 0
+        """Lines that were not stored, since the store took nothing for too long."""
+        self._repeated = None if every_s is None else RepeatedWork(self.flush, every_s, name=f"ambry-log-{folder.name}")
+
+    def take(self, told: Mapping[str, Any], *, at: datetime | None = None) -> None:
+        """Take one. Without a thread of the log, who fills a file stores it before this returns, unless another one does.
+
+        Where the store takes nothing, lines are kept, and it is tried again after as many as a file has. Raises ValueError,
+        TypeError for what JSON does not have.
+        """
+        at_ms = int((at or datetime.now(UTC)).timestamp() * 1000)
+        line = json.dumps(
+            {**told, "at": at_ms}, separators=(",", ":"), allow_nan=False
+        )  # In ASCII, which holds any text.
+        with self._lock:
+            self._lines.append(line)
+            self._size += len(line)
+            self._bound()
+            self._since_try += 1
+            self._size_since_try += len(line)
+            full = self._since_try >= LINES_MAX or self._size_since_try >= FILE_SIZE_MAX
+            if full:
+                self._since_try = self._size_since_try = 0
+        if not full:
+            return
+        if self._repeated is not None:
+            self._repeated.soon()
+        elif self._storing.acquire(blocking=False):
+            try:
+                self._store()
+            except AmbryError:
+                return  # Kept; the next full file, flush or close tries again.
+            finally:
+                self._storing.release()
+
+    def flush(self) -> None:
+        """Store what was taken; durable on return. Raises what a put raises; nothing is lost then."""
+        with self._storing:
+            self._store()
+
+    def close(self) -> None:
+        """Flush. Raises what a put raises."""
+        if self._repeated is not None:
+            self._repeated.close()
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _store(self) -> None:
+        """By one thread at a time; the others go on taking."""
+        while part := self._part():
+            data = "".join(f"{line}\n" for line in part).encode()
+            name = f"{self._folder.name}{_day(part[0])}/{self._process}-{self._files:06}.jsonl"
+            try:
+                self._client.put(
+                    data,
+                    name=NameRef(name, self._folder.account, self._folder.container),
+                    content_type="application/jsonl",
+                    ttl=self._ttl_s,
+                )
+            except BaseException:
+                with self._lock:
+                    self._lines[:0] = part
+                    self._size += sum(map(len, part))
+                    self._bound()
+                raise
+            self._files += 1
+
+    def _part(self) -> list[str]:
+        """The lines of the next file."""
+        with self._lock:
+            size = count = 0
+            for line in self._lines[:LINES_MAX]:
+                size += len(line)
+                if count and size > FILE_SIZE_MAX:
+                    size -= len(line)
+                    break
+                count += 1
+            part = self._lines[:count]
+            del self._lines[:count]
+            self._size -= size
+            return part
+
+    def _bound(self) -> None:
+        """Under the lock: the oldest lines go, and are counted."""
+        over = max(0, len(self._lines) - KEPT_MAX)
+        size = self._size - sum(map(len, self._lines[:over]))
+        while size > KEPT_SIZE_MAX:
+            size -= len(self._lines[over])
+            over += 1
+        if over:
+            del self._lines[:over]
+            self._size = size
+            self.dropped += over
+
+
+def _day(line: str) -> str:
+    return datetime.fromtimestamp(json.loads(line)["at"] / 1000, UTC).date().isoformat()
