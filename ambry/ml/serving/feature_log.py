@@ -45,7 +45,7 @@ class FeatureLog(LineLog):
         if not 0 <= part <= 1:
             raise InvalidRequest(f"a part of the requests is a number from 0 to 1, not {part!r}")
         self._chosen = part
-        self._chance = chance or random.Random()
+        self._chance = chance or random.Random()  # nosec B311  # chooses what is kept, and guards nothing
         place = version_of(dataset)
         folder = NameRef(f"{place.dataset}.scored/", place.account, place.container)
         super().__init__(client, folder, ttl_s=ttl_s, every_s=every_s)
