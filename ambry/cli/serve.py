@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DRAIN_S_MAX = 3_600
 STOP_S = 30.0
 """What is being scored when the service ends has so long to be answered."""
+IDLE_S = 75.0
+"""A connection that sends no whole head for so long is closed."""
 LOG_S = 10.0
 """What was taken for a log is stored so often."""
 
@@ -174,7 +176,7 @@ async def _run(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, end)
-    runner = web.AppRunner(make(ending), access_log=None, shutdown_timeout=STOP_S)
+    runner = web.AppRunner(make(ending), access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=STOP_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -237,19 +237,34 @@ async def test_binary_tensors_go_there_and_back(served: Served, name: str) -> No
         assert (await served.send(path, head + raw, **{HEADER_SIZE: wrong}))[0] == 400
 
 
-async def test_idle_bodies_take_no_places_and_end(client: AmbryClient, name: str) -> None:
+async def idle_bodies(http: TestClient[Any, Any], name: str) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    idle = [await asyncio.open_connection("127.0.0.1", http.port) for _ in range(4)]
+    for _, writer in idle:
+        writer.write(f"POST /v2/models/{name}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n[".encode())
+    return idle
+
+
+async def test_idle_bodies_take_no_places(client: AmbryClient, name: str) -> None:
     """64 connections that sent no body were 64 requests that waited, and everybody else was told 503."""
-    limits = ServingLimits(waiting_max=1, body_s=0.2)
     with ScoringService(client, name, function=SCORER, poll_s=9) as service:
-        async with TestClient(TestServer(make_app(service, name, threads=1, limits=limits))) as http:
-            idle = [await asyncio.open_connection("127.0.0.1", http.port) for _ in range(4)]
-            for _, writer in idle:
-                writer.write(f"POST /v2/models/{name}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n[".encode())
+        app = make_app(service, name, threads=1, limits=ServingLimits(waiting_max=1, body_s=600))
+        async with TestClient(TestServer(app)) as http:
+            idle = await idle_bodies(http, name)
+            await eventually(lambda: service.metrics.registry.get_sample_value("ambry_serving_held_bytes") == 4)
             assert (await Served(service, http).score(name, 1.0, 2.0))[0] == 200
-            for reader, writer in idle:
+            for _, writer in idle:
+                writer.close()
+            await eventually(lambda: service.metrics.registry.get_sample_value("ambry_serving_held_bytes") == 0)
+
+
+async def test_idle_bodies_end(client: AmbryClient, name: str) -> None:
+    with ScoringService(client, name, function=SCORER, poll_s=9) as service:
+        app = make_app(service, name, threads=1, limits=ServingLimits(body_s=0.05))
+        async with TestClient(TestServer(app)) as http:
+            for reader, writer in await idle_bodies(http, name):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 408")
                 writer.close()
-            page = service.render_metrics().decode()
+        page = service.render_metrics().decode()
     assert 'ambry_serving_requests_total{code="408"} 4.0' in page and "ambry_serving_held_bytes 0.0" in page
 
 
