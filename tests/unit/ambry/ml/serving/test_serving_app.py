@@ -22,6 +22,7 @@ from ambry.ml.serving.drift import InputDrift, summary_of
 from ambry.ml.serving.feature_log import FeatureLog
 from ambry.ml.serving.inference import HEADER_SIZE, InferenceRequest
 from ambry.ml.serving.limits import ServingLimits
+from ambry.ml.serving.served import FollowedModel
 from ambry.ml.serving.service import ScoringService, agreement
 from tests.support.eventually import eventually
 
@@ -269,16 +270,17 @@ async def test_idle_bodies_end(client: AmbryClient, name: str) -> None:
 
 
 async def test_bytes_in_flight_are_bounded_and_the_small_have_a_reserve(client: AmbryClient, name: str) -> None:
-    limits = ServingLimits(body_size_max=150_000, held_size_max=200_000, body_s=30)
+    limits = ServingLimits(body_size_max=150_000, held_size_max=200_000, body_s=600)
     with ScoringService(client, name, function=SCORER, poll_s=9) as service:
         async with TestClient(TestServer(make_app(service, name, threads=1, limits=limits))) as http:
             path = f"/v2/models/{name}/infer"
             _, writer = await asyncio.open_connection("127.0.0.1", http.port)
-            writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 150000\r\n\r\n".encode() + b" " * 140_000)
-            await eventually(lambda: service.metrics.registry.get_sample_value("ambry_serving_held_bytes") == 140_000)
+            writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 150000\r\n\r\n".encode() + b" " * 125_000)
+            await eventually(lambda: service.metrics.registry.get_sample_value("ambry_serving_held_bytes") == 125_000)
             one = Served(service, http)
-            status, told, headers = await one.send(path, b" " * 100_000)
+            status, told, headers = await one.send(path, b" " * 70_000)
             assert status == 503 and b"held" in told and headers["Retry-After"] == "1"
+            assert (await one.send(path, b" " * 55_000))[0] == 400, "a small one has room, and is no JSON"
             assert (await one.send(path, b" " * 200_000))[0] == 413
             assert (await one.score(name, 1.0, 2.0))[0] == 200
             writer.close()
@@ -329,6 +331,11 @@ def test_arms_ask_the_store_for_nothing(client: AmbryClient, name: str, monkeypa
             monkeypatch.setattr(AmbryClient, call, away)
         seen = {str(service.score(asked(unit)).model) for unit in range(20)}
         monkeypatch.undo()
+        models.promote(client, f"{name}@1.0.0", "blue")
+        blue = service._plan.slots[f"{name}@blue"]
+        assert isinstance(blue, FollowedModel)
+        blue.look()
+        assert {str(service.score(asked(unit)).model) for unit in range(20)} == {f"{name}@1.0.0"}
     assert seen == {f"{name}@1.0.0", f"{name}@1.1.0"}
 
 
@@ -400,6 +407,8 @@ def test_no_thread_stays_where_an_arm_cannot_be_opened(client: AmbryClient, name
     """Those of the challenger and of the shadow did."""
     models.promote(client, f"{name}@1.1.0", "challenger")
     before = set(threading.enumerate())
+    with pytest.raises(BlobNotFound):
+        ScoringService(client, name, function=SCORER, challenger="nobody", poll_s=60)
     with pytest.raises(BlobNotFound):
         ScoringService(
             client,
