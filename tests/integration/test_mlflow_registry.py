@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +16,8 @@ import pytest
 
 from ambry import AmbryClient
 from ambry.ml import models
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 mlflow: Any = pytest.importorskip("mlflow", reason="MLflow is not installed; `make libraries` does it")
@@ -206,3 +213,61 @@ def test_what_cannot_be_is_told(client: AmbryClient, name: str, tmp_path: Path) 
     (tmp_path / "x").write_bytes(b"x")
     assert code_of(repository.log_artifact, str(tmp_path / "x")) == "INVALID_PARAMETER_VALUE"
     assert code_of(repository.log_artifacts, str(tmp_path)) == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.fixture
+def server(client: AmbryClient, dc1: str, tmp_path: Path) -> Iterator[str]:
+    """MLflow's server over SQLite, with our registry and our artifacts; its URL."""
+    [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.sqlite", "--serve-artifacts"]
+    command += ["--artifacts-destination", "ambry://default/default/served"]
+    command += ["--registry-store-uri", "ambry://default/default"]
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ}, stdout=log, stderr=log, start_new_session=True)
+        try:
+            eventually(lambda: _answers(url), "MLflow's server answers", timeout_s=180)
+            mlflow.set_tracking_uri(url)
+            mlflow.set_registry_uri(url)
+            yield url
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_registry_is_the_same_through_mlflows_server(
+    server: str, client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """Registering was answered 500: the server has files at mlflow-artifacts:/, and asked itself for them without a URL."""
+    experiment = mlflow.create_experiment(uuid.uuid4().hex)
+    for slope in (1, 2):
+        with mlflow.start_run(experiment_id=experiment):
+            model = linear_model.LinearRegression().fit([[0], [1], [2]], [0, slope, 2 * slope])
+            mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **FORMAT)
+    theirs = mlflow.MlflowClient()
+    theirs.set_registered_model_alias(name, "champion", "1")
+    assert (client.alias(name, "champion").version, predicted(f"models:/{name}@champion")) == ("1", 10)
+    models.promote(client, f"{name}@2", who="ann", why="better")
+    assert predicted(f"models:/{name}@champion") == 20
+    first = theirs.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
+    rest = theirs.search_model_versions(f"name = '{name}'", page_token=first.token)
+    assert [each.version for each in [*first, *rest]] == ["2", "1"]
+    found = theirs.search_registered_models(
+        f"name = '{name}' AND tags.`mlflow.prompt.is_prompt` != 'true'", order_by=["timestamp DESC"]
+    )
+    assert [each.name for each in found] == [name]
+    prompt = {"mlflow.prompt.is_prompt": "true"}
+    assert code_of(theirs.create_registered_model, f"{name}-prompt", prompt) == "INVALID_PARAMETER_VALUE"
+    assert code_of(theirs.rename_registered_model, name, "other") == "INVALID_PARAMETER_VALUE"
+    theirs.delete_registered_model(name)
+    assert name not in [each.name for each in client.datasets()]
+    assert b"Traceback" not in (tmp_path / "server.log").read_bytes()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
+import posixpath
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow.artifacts
 from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.utils.uri import is_models_uri
 
 from ambry.client.refs import VersionRef
+from ambry.errors import InvalidRequest
 from ambry.ml.models.loading import open_model
 from ambry.ml.models.publishing import publish_model
 from ambry.ml.places import shown_version
@@ -21,6 +25,8 @@ from ambry.ml.tracking.catalogue import ModelCatalogue
 from ambry.ml.tracking.entities import MODEL_ID_KEY, OURS, RUN_ID_KEY, RUN_LINK_KEY, SOURCE_KEY
 from ambry.ml.tracking.notes import change_notes
 
+_DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
+"""What MLflow's server tells its own processes: where the artifacts are that it serves."""
 _META_FILE = "registered_model_meta"
 """MLflow writes it beside what it downloads."""
 
@@ -74,7 +80,7 @@ def publish_from(
         made = publish_model(
             models.client,
             name,
-            _files(models, copied, origin, Path(directory), tracking_uri),
+            _files(models, copied, origin, Path(directory), runs, tracking_uri),
             snapshot=own.get(f"{OURS}snapshot", ""),
             definitions=own.get(f"{OURS}definitions", ""),
             code=own.get(f"{OURS}code", "") or (f"git:{commit}" if commit else ""),
@@ -97,7 +103,12 @@ def _registered(models: ModelCatalogue, source: str) -> VersionRef | None:
 
 
 def _files(
-    models: ModelCatalogue, copied: VersionRef | None, origin: ModelOrigin, directory: Path, tracking_uri: str | None
+    models: ModelCatalogue,
+    copied: VersionRef | None,
+    origin: ModelOrigin,
+    directory: Path,
+    runs: Any,
+    tracking_uri: str | None,
 ) -> Path:
     if origin.local_path:
         return Path(origin.local_path)
@@ -106,9 +117,30 @@ def _files(
         return directory
     downloaded = Path(
         mlflow.artifacts.download_artifacts(
-            artifact_uri=origin.source, dst_path=str(directory), tracking_uri=tracking_uri
+            artifact_uri=_where(origin.source, runs), dst_path=str(directory), tracking_uri=tracking_uri
         )
     )
     if downloaded == directory or directory in downloaded.parents:
         (downloaded / _META_FILE).unlink(missing_ok=True)
     return downloaded
+
+
+def _where(source: str, runs: Any) -> str:
+    """What a server of MLflow serves itself, where it has that; anything else as it was said. Raises InvalidRequest.
+
+    Its clients send it `mlflow-artifacts:/...` and models:/m-..., which it could only read by asking itself over HTTP.
+    """
+    destination = os.environ.get(_DESTINATION, "")
+    if not destination:
+        return source
+    if is_models_uri(source):
+        said: Any = _parse_model_uri(source)
+        if said.model_id:
+            source = runs.get_logged_model(said.model_id).artifact_location
+    told = urlsplit(source)
+    if told.scheme != "mlflow-artifacts":
+        return source
+    path = posixpath.normpath(told.path.lstrip("/"))
+    if path == ".." or path.startswith("../"):
+        raise InvalidRequest(f"{source} does not lie beneath what the server serves")
+    return f"{destination.rstrip('/')}/{path}"

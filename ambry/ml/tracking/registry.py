@@ -11,6 +11,7 @@ versions that never change does not do is refused with a sentence: stages, and a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,6 +36,7 @@ from ambry.ml.tracking.publishing import ModelOrigin, publish_from
 
 SCHEMA = "MONOTONIC"
 """Of a model that MLflow makes: its versions are 1, 2, 3 to both."""
+_IS_PROMPT = "mlflow.prompt.is_prompt"
 RESULTS_MAX = 200_000
 """Of one page."""
 
@@ -78,6 +80,8 @@ class AmbryModelRegistry(AbstractStore):  # type: ignore[misc]
     ) -> Any:
         """Make a dataset."""
         check_name(name)
+        if any(tag.key == _IS_PROMPT for tag in tags or []):
+            raise InvalidRequest("prompts are no models with files; keep them in a registry of MLflow's own")
         # One of ours may have versions of another schema, of which making it says something else.
         if self._models.is_there(name):
             raise AlreadyExists(f"there is a dataset {name!r} already; publish versions of it")
@@ -133,7 +137,9 @@ class AmbryModelRegistry(AbstractStore):  # type: ignore[misc]
         count = _count(max_results)
         if order_by:
             found = [model for _, model in self._matching(datasets, 0, filter_string)]
-            return _page(SearchModelUtils.sort(found, order_by), start, count)
+            # The server's pages say timestamp, as MLflow's own registry has it.
+            order = [re.sub(r"^timestamp\b", "last_updated_timestamp", each.strip()) for each in order_by]
+            return _page(SearchModelUtils.sort(found, order), start, count)
         page: list[Any] = []
         for place, model in self._matching(datasets, start, filter_string):
             if len(page) == count:
@@ -272,6 +278,16 @@ class AmbryModelRegistry(AbstractStore):  # type: ignore[misc]
         """Delete a tag of a version; fine where it has none of that name."""
         place = self._models.at(name, version).place
         change_notes(self.client, name, lambda before: _without_tag(before, key), place.version)
+
+    # --- what MLflow's server asks besides ---
+
+    def list_webhooks_by_event(self, event: Any, max_results: int | None = None, page_token: str | None = None) -> Any:
+        """None: whoever wants to hear of versions follows the changes of the container."""
+        return PagedList([], None)
+
+    def list_webhooks(self, max_results: int | None = None, page_token: str | None = None) -> Any:
+        """None."""
+        return PagedList([], None)
 
     # --- aliases ---
 
