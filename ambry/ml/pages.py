@@ -63,7 +63,9 @@ def page(title: str, *parts: str) -> bytes:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n'
     )
-    return f"{head}<body>\n<h1>{text(title)}</h1>\n{''.join(parts)}</body>\n</html>\n".encode()
+    return f"{head}<body>\n<h1>{text(title)}</h1>\n{''.join(parts)}</body>\n</html>\n".encode(
+        "utf-8", "backslashreplace"
+    )
 
 
 def keep(client: AmbryClient, place: VersionRef, folder: str, document: bytes, html: bytes) -> NameRef:

@@ -5,7 +5,7 @@ a text                           texts
 a dense tensor, a list           the numbers or texts of all its cells
 a sparse tensor                  its values; and, as a column of its own, how many cells each row has
 
-NaN and infinities are missing. Bytes are only counted.
+NaN and infinities are missing. Bytes and whatever else there is are only counted.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ambry.ml.snapshots.schema import TYPE_KEY, VALUE
 
 CELLS = " (cells)"
 """Follows the name of a sparse column: how many cells a row has."""
+
+
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +43,8 @@ class Cells:
     """A numpy array of float64, all of them finite; None for what has no numbers."""
     texts: Any = None
     """An Arrow array of strings without nulls."""
+    others: int = 0
+    """Values that are neither numbers nor texts."""
     missing: int = 0
     vocabulary_cells: int = 0
     """How many lie on an axis with a vocabulary."""
@@ -46,7 +58,7 @@ def cells_of(field: Any, column: Any) -> Iterator[Cells]:
     kind = field.type
     if isinstance(kind, pa.FixedShapeTensorType):
         yield _dense(field, column)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    elif any(is_list(kind) for is_list in _LISTS):
         values = column.flatten()
         if pa.types.is_struct(values.type) and values.type.get_field_index(VALUE) >= 0:
             yield _sparse(field, column, values)
@@ -59,6 +71,10 @@ def cells_of(field: Any, column: Any) -> Iterator[Cells]:
 
 
 def _plain(name: str, column: Any, missing: int = 0) -> Cells:
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
     missing += column.null_count
     column = column.drop_null()
     if isinstance(column, pa.DictionaryArray):
@@ -66,14 +82,15 @@ def _plain(name: str, column: Any, missing: int = 0) -> Cells:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return Cells(name=name, texts=column, missing=missing)
-    if pa.types.is_temporal(kind):
-        column = column.cast(_whole_type(kind)).cast(pa.int64())
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        # What is finer than a millisecond is cut.
+        column = column.cast(_whole_type(kind), safe=False).cast(pa.int64())
     elif pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
     elif pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return Cells(name=name, missing=missing)
+        return Cells(name=name, others=len(column), missing=missing)
     numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
     finite = np.isfinite(numbers)
     return Cells(name=name, numbers=numbers[finite], missing=missing + int((~finite).sum()))

@@ -1,13 +1,15 @@
 """Two tables of the same columns: training beside serving, yesterday beside today; what moved, and by how much.
 
 Numbers are compared by the two-sample Kolmogorov-Smirnov test, texts by chi-square and the total variation of their shares,
-both by the population stability index over the tenths of the reference, or its most frequent texts. The index of two samples of
+both by the population stability index over the tenths of the reference (a value that fills one is a bin of its own), or its
+most frequent texts. The index of two samples of
 the same is a chi-square over their sizes (Yurdakul, 2018, "Statistical properties of the population stability index"), so a
 small table does not count as moved because it is small.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.health.summaries import ColumnSummary, TableSummary
+from ambry.ml.health.summaries import ColumnSummary, TableSummary, quantiles
 from ambry.ml.health.thresholds import ColumnThresholds, Thresholds
 
 EXTRA = "'ambry[experiments]'"
@@ -57,8 +60,11 @@ class HealthReport:
 
     @property
     def faults(self) -> list[str]:
-        """All of them, each with its column."""
-        return [f"{each.name}: {fault}" for each in self.comparisons for fault in each.faults]
+        """All of them, each with its column; and what there was nothing to compare in, which nothing speaks for."""
+        tables = [f"{table.name} has no rows" for table in (self.reference, self.current) if not table.rows]
+        if not self.comparisons:
+            tables.append("there was no column to compare")
+        return tables + [f"{each.name}: {fault}" for each in self.comparisons for fault in each.faults]
 
     @property
     def healthy(self) -> bool:
@@ -71,12 +77,17 @@ class HealthReport:
             for name, table in (("reference", self.reference), ("current", self.current))
         }
         told = {**tables, "healthy": self.healthy, "comparisons": [asdict(each) for each in self.comparisons]}
-        return json.dumps(told, sort_keys=True, ensure_ascii=False).encode()
+        # A name of a file need not be Unicode.
+        return json.dumps(told, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 def compare(reference: TableSummary, current: TableSummary, thresholds: Thresholds | None = None) -> HealthReport:
-    """Compare each column of the reference; columns that only the current table has are none of it."""
+    """Compare each column of the reference; columns that only the current table has are none of it.
+
+    Raises InvalidRequest for thresholds of a column that neither has.
+    """
     thresholds = thresholds or Thresholds()
+    _check_named(thresholds, reference, current)
     found = []
     for before in reference.columns:
         bounds = thresholds.of(before.name, before.urn)
@@ -96,12 +107,11 @@ def _compared(before: ColumnSummary, after: ColumnSummary | None, bounds: Column
         "reference_out_of_vocabulary_rate": before.out_of_vocabulary_rate,
         "out_of_vocabulary_rate": after.out_of_vocabulary_rate,
     }
-    if (before.texts is None) != (after.texts is None) and before.count and after.count:
-        kinds = ["numbers" if each.texts is None else "texts" for each in (before, after)]
-        return ColumnComparison(**told, faults=(f"it has {kinds[1]} now, and had {kinds[0]}",))
+    if before.kind != after.kind and before.count and after.count:
+        return ColumnComparison(**told, faults=(f"it has {after.kind} now, and had {before.kind}",))
     if before.texts is not None and after.texts is not None and not before.vocabulary_cells and not before.other_texts:
         told |= {"reference_out_of_vocabulary_rate": 0.0, "out_of_vocabulary_rate": _unseen(before, after)}
-    if min(before.count, after.count) >= max(bounds.values_min, 2):
+    if min(before.count, after.count) >= _least(bounds):
         told |= _texts(before, after) if before.texts is not None else _numbers(before, after)
     compared = ColumnComparison(**told)
     return ColumnComparison(**told, faults=tuple(_faults(compared, bounds)))
@@ -109,9 +119,9 @@ def _compared(before: ColumnSummary, after: ColumnSummary | None, bounds: Column
 
 def _faults(found: ColumnComparison, bounds: ColumnThresholds) -> list[str]:
     faults = []
-    if min(found.reference_count, found.count) < bounds.values_min and max(found.reference_count, found.count):
+    if min(found.reference_count, found.count) < _least(bounds) and max(found.reference_count, found.count):
         faults.append(
-            f"it has {found.count} values beside {found.reference_count}; {bounds.values_min:g} are the least to compare"
+            f"it has {found.count} values beside {found.reference_count}; {_least(bounds):g} are the least to compare"
         )
     if _beyond(found.distance, bounds.distance_max) and _rare(found.p, bounds.p_min):
         faults.append(
@@ -133,6 +143,22 @@ def _faults(found: ColumnComparison, bounds: ColumnThresholds) -> list[str]:
     return faults
 
 
+def _least(bounds: ColumnThresholds) -> float:
+    """How many values are compared."""
+    return max(bounds.values_min, 2)
+
+
+def _check_named(thresholds: Thresholds, reference: TableSummary, current: TableSummary) -> None:
+    """Raises InvalidRequest: a name that is misspelt would leave its column to the bounds of all."""
+    known = {name for table in (reference, current) for name in table.known}
+    known |= {name for table in (reference, current) for each in table.columns for name in (each.name, each.urn)}
+    for name in thresholds.columns:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known - {""}), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "take it out of the thresholds"
+            raise InvalidRequest(f"no table has the column {name!r} that thresholds are said for; {hint}")
+
+
 def _beyond(value: float | None, bound: float) -> bool:
     return value is not None and value > bound
 
@@ -145,12 +171,19 @@ def _numbers(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
     if before.sample is None or after.sample is None or not len(before.sample) or not len(after.sample):
         return {}
     tested = needed("scipy.stats", EXTRA).ks_2samp(before.sample, after.sample, method="asymp")
-    edges = np.unique(np.quantile(before.sample, _TENTHS))
+    edges = _edges(before.sample)
     counts = [
         np.bincount(np.searchsorted(edges, each.sample, side="right"), minlength=len(edges) + 1)
         for each in (before, after)
     ]
     return {"distance": float(tested.statistic), "p": float(tested.pvalue), **stability(*counts)}
+
+
+def _edges(sample: Any) -> Any:
+    """Where bins begin: at the tenths, and right behind a value that is at two of them."""
+    tenths = quantiles(sample, _TENTHS)
+    tied = tenths[1:][tenths[1:] == tenths[:-1]]
+    return np.unique(np.concatenate([tenths, np.nextafter(tied, np.inf)]))
 
 
 def _texts(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:

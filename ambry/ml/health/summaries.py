@@ -5,6 +5,7 @@ The sample of a column is drawn by a hash of the places of its values, so that t
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -15,7 +16,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.experiments.assignment import places_of, salt_of
-from ambry.ml.health.cells import CELLS, Cells, cells_of
+from ambry.ml.health.cells import Cells, cells_of
 from ambry.ml.snapshots.schema import ENTITY_KEY, URN_KEY
 from ambry.ml.tables import NamedTable
 
@@ -24,6 +25,8 @@ SAMPLE_MAX = 100_000
 """Numbers of a column that are kept to compare distributions."""
 TEXTS_MAX = 10_000
 """Different texts of a column that are told apart."""
+TEXT_CHARACTERS_MAX = 200
+"""Of a longer one its beginning and its digest are kept."""
 TOP = 10
 
 
@@ -50,6 +53,10 @@ class ColumnSummary:
     out_of_vocabulary: int = 0
     sample: Any = None
     """A numpy array of some of the numbers, sorted."""
+
+    @property
+    def kind(self) -> str:
+        return "texts" if self.texts is not None else "values" if self.sample is None else "numbers"
 
     @property
     def missing_rate(self) -> float:
@@ -91,6 +98,8 @@ class TableSummary:
     name: str
     rows: int
     columns: tuple[ColumnSummary, ...]
+    known: frozenset[str] = frozenset()
+    """The names and URNs of all columns of the table, also of those that are not looked at."""
 
     def of(self, column: str) -> ColumnSummary | None:
         return next((each for each in self.columns if each.name == column), None)
@@ -99,8 +108,11 @@ class TableSummary:
 def summarise(table: NamedTable, columns: Collection[str] | None = None) -> TableSummary:
     """Read a table once. All columns but the key of a snapshot, or those that are named, by name or URN.
 
-    Raises InvalidRequest for one that is not there.
+    Raises InvalidRequest for one that is not there, and for names that stand twice.
     """
+    names = table.schema.names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidRequest(f"{table.name} has two columns {twice!r}; give one of them another name")
     entity = (table.schema.metadata or {}).get(ENTITY_KEY, b"").decode()
     urns = {field.name: (field.metadata or {}).get(URN_KEY, b"").decode() for field in table.schema}
     if columns is not None and (lacking := sorted(set(columns) - set(urns) - set(urns.values()))):
@@ -110,18 +122,27 @@ def summarise(table: NamedTable, columns: Collection[str] | None = None) -> Tabl
         for field in table.schema
         if (field.name != entity if columns is None else field.name in columns or urns[field.name] in columns)
     ]
-    sketches: dict[str, _Sketch] = {}
+    sketches: dict[str, dict[str, _Sketch]] = {field.name: {} for field in wanted}
     rows = 0
     for batch in table.batches:
         rows += batch.num_rows
         for field in wanted:
             for cells in cells_of(field, batch.column(field.name)):
-                sketches.setdefault(cells.name, _Sketch(cells.name, urns[field.name])).add(cells)
+                sketches[field.name].setdefault(cells.name, _Sketch(cells.name, urns[field.name])).add(cells)
     for field in wanted:
-        sketches.setdefault(field.name, _Sketch(field.name, urns[field.name]))
-    order = {field.name: place for place, field in enumerate(wanted)}
-    found = sorted(sketches.values(), key=lambda sketch: (order[sketch.name.removesuffix(CELLS)], sketch.name))
-    return TableSummary(name=table.name, rows=rows, columns=tuple(sketch.summary() for sketch in found))
+        sketches[field.name].setdefault(field.name, _Sketch(field.name, urns[field.name]))
+    columns_found = tuple(sketch.summary() for own in sketches.values() for _, sketch in sorted(own.items()))
+    told = [each.name for each in columns_found]
+    if twice := next((name for name in told if told.count(name) > 1), None):
+        raise InvalidRequest(f"{table.name} has a column {twice!r}, and the cells of a feature are called so")
+    known = frozenset([*urns, *filter(None, urns.values())])
+    return TableSummary(name=table.name, rows=rows, columns=columns_found, known=known)
+
+
+def quantiles(sample: Any, parts: Any) -> Any:
+    """Of sorted numbers, also of such whose differences are beyond a float."""
+    scale = 4.0 if max(abs(sample[0]), abs(sample[-1])) > 1e307 else 1.0
+    return np.quantile(sample / scale, parts) * scale
 
 
 class _Sketch:
@@ -143,6 +164,7 @@ class _Sketch:
         self._missing += cells.missing
         self._vocabulary_cells += cells.vocabulary_cells
         self._out_of_vocabulary += cells.out_of_vocabulary
+        self._count += cells.others
         if cells.texts is not None:
             self._add_texts(cells.texts)
         elif cells.numbers is not None:
@@ -154,18 +176,29 @@ class _Sketch:
         self._texts = Counter() if self._texts is None else self._texts
         self._count += len(texts)
         for each in texts.value_counts().to_pylist():
-            if each["values"] in self._texts or len(self._texts) < TEXTS_MAX:
-                self._texts[each["values"]] += each["counts"]
+            text = _shortened(each["values"])
+            if text in self._texts or len(self._texts) < TEXTS_MAX:
+                self._texts[text] += each["counts"]
             else:
                 self._other_texts += each["counts"]
 
     def _add_numbers(self, numbers: Any) -> None:
         # Chan, Golub and LeVeque (1979): means and squares of pieces add up without a loss.
-        count, mean = len(numbers), float(numbers.mean())
+        count = len(numbers)
         total = self._count + count
+        # What is beyond a float becomes infinite, and is None in the summary.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(numbers.mean())
+            if not math.isfinite(mean):
+                mean = float((numbers / count).sum())
+            self._squares += float(((numbers - mean) ** 2).sum())
         apart = mean - self._mean
-        self._squares += float(((numbers - mean) ** 2).sum()) + apart**2 * self._count * count / total
-        self._mean += apart * count / total
+        if self._count:
+            self._squares += apart * apart * self._count * count / total
+        if math.isfinite(apart):
+            self._mean += apart * (count / total)
+        else:
+            self._mean = self._mean * (self._count / total) + mean * (count / total)
         self._nonzero += int(np.count_nonzero(numbers))
         self._minimum, self._maximum = (
             min(self._minimum, float(numbers.min())),
@@ -182,6 +215,10 @@ class _Sketch:
             kept = np.argpartition(self._places, SAMPLE_MAX)[:SAMPLE_MAX]
             self._sample, self._places = self._sample[kept], self._places[kept]
 
+    def _variance(self) -> float | None:
+        found = self._squares / (self._count - 1) if self._count > 1 else 0.0
+        return found if math.isfinite(found) else None
+
     def summary(self) -> ColumnSummary:
         told: dict[str, Any] = {}
         if self._has_numbers:
@@ -191,10 +228,10 @@ class _Sketch:
             if self._count:
                 told |= {
                     "mean": self._mean,
-                    "variance": self._squares / (self._count - 1) if self._count > 1 else 0.0,
+                    "variance": self._variance(),
                     "minimum": self._minimum,
                     "maximum": self._maximum,
-                    "quantiles": tuple(float(value) for value in np.quantile(sample, QUANTILES)),
+                    "quantiles": tuple(float(value) for value in quantiles(sample, QUANTILES)),
                 }
         return ColumnSummary(
             name=self.name,
@@ -207,6 +244,13 @@ class _Sketch:
             out_of_vocabulary=self._out_of_vocabulary,
             **told,
         )
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= TEXT_CHARACTERS_MAX:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{text[: TEXT_CHARACTERS_MAX - 17]}…{digest}"
 
 
 def summary_rows(found: Iterable[ColumnSummary]) -> list[list[object]]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -28,6 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from ambry.errors import InvalidRequest
+
+FILE_SIZE_MAX = 1 << 20
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,8 @@ def parse_thresholds(text: str) -> Thresholds:
     """Raises InvalidRequest, with the line where it is no TOML."""
     try:
         said = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits is a ValueError of its own.
         raise InvalidRequest(f"the thresholds are no TOML: {error}") from error
     columns = said.pop("columns", {})
     if not isinstance(columns, dict) or not all(isinstance(each, dict) for each in columns.values()):
@@ -72,7 +77,11 @@ def parse_thresholds(text: str) -> Thresholds:
 def read_thresholds(path: Path) -> Thresholds:
     """Of a file. Raises InvalidRequest, OSError."""
     try:
-        return parse_thresholds(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            text = file.read(FILE_SIZE_MAX + 1)
+        if len(text) > FILE_SIZE_MAX:
+            raise InvalidRequest(f"thresholds have at most {FILE_SIZE_MAX} bytes")
+        return parse_thresholds(text.decode())
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path} is no text in UTF-8: {error}") from error
     except InvalidRequest as error:
@@ -90,8 +99,9 @@ def _changed(base: ColumnThresholds, said: Mapping[str, Any], whose: str) -> Col
             if not isinstance(value, bool):
                 raise InvalidRequest(f"ignored{whose} is true or false, not {value!r}")
             continue
-        top = 1 if name not in ("psi_max", "values_min") else math.inf
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top:
+        top = 1 if name not in ("psi_max", "values_min") else sys.float_info.max
+        is_never = top != 1 and value == math.inf
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (is_never or 0 <= value <= top):
             bounds = "from 0 to 1" if top == 1 else "of at least 0"
             raise InvalidRequest(f"{name}{whose} is a number {bounds}, not {value!r}")
     return replace(base, **said)

@@ -127,3 +127,33 @@ def test_a_report_is_json_and_a_page() -> None:
     assert name not in page and "&lt;script&gt;" in page and "30 columns are not:" in page
     assert all(len(comparison_row(each)) == len(COMPARED) for each in found.comparisons)
     assert "All 30 columns are within" in render_health(compared(training, training)).decode()
+
+
+def test_the_index_sees_what_moves_among_ties() -> None:
+    """Where nine of ten values are one, it fell into the same bin as the rest, and the index was 0."""
+    chance = np.random.default_rng(11)
+    before, after = ((chance.random(20_000) < part).astype(float) for part in (0.01, 0.09))
+    found = one(list(before), list(after))
+    shares = [np.array([1 - each.mean(), each.mean()]) for each in (before, after)]
+    by_hand = float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+    assert found.psi == pytest.approx(by_hand, rel=0.01) and by_hand > 0.15
+    assert found.psi_p is not None and found.psi_p < 1e-100
+
+
+def test_ties_of_the_same_are_seldom_apart() -> None:
+    chance = np.random.default_rng(12)
+    tables = [[list(chance.poisson(0.3, 2_000)) for _ in range(2)] for _ in range(200)]
+    ps = [one(before, after).psi_p or 0 for before, after in tables]
+    assert sum(p < 0.05 for p in ps) <= 20
+
+
+def test_numbers_that_became_bytes_are_told() -> None:
+    assert one([1.0] * 200, [b"x"] * 200).faults == ("it has values now, and had numbers",)
+    assert one([b"x"] * 1_000, [b"x"] * 999 + [None]).faults == ()
+
+
+def test_a_report_of_any_numbers_and_names_is_json_and_a_page() -> None:
+    before, after = (summarise(table_of({"x": [1.7e308, -1.7e308] * 100}, name)) for name in ("a", "\udcff.csv"))
+    found = compare(before, after)
+    assert found.healthy and json.loads(found.encode())["current"]["name"] == "\udcff.csv"
+    assert b"\\udcff.csv beside a" in render_health(found)

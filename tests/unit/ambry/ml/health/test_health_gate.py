@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ambry import AmbryClient, InvalidRequest, UpdateConflict
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml import models
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
@@ -55,7 +55,7 @@ def test_a_model_is_held_back_where_its_features_moved(client: AmbryClient, trai
     assert held.value.page.name in str(held.value)
     made = promote_checked(client, trained, f"{trained}-members", force="the winter is known")
     assert f"forced: the winter is known; {len(made.report.faults)} faults by" in made.moved.why
-    wide = parse_thresholds("[columns.age]\nignored = true")
+    wide = parse_thresholds("[columns.age]\ndistance_max = 1\npsi_max = inf")
     assert promote_checked(client, trained, f"{trained}-members", thresholds=wide).report.healthy
 
 
@@ -84,3 +84,38 @@ def test_what_cannot_be_promoted_is_told(
 
 def _first(client: AmbryClient, trained: str) -> str:
     return min((entry.version for entry in client.versions(f"{trained}-members")), key=int)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "rows", "words"),
+    [
+        ("[columns.age]\nignored = true", 500, "there was no column to compare"),
+        ("values_min = 0", 0, "has no rows"),
+        ("values_min = 0", 1, "1 values beside 500; 2 are the least to compare"),
+    ],
+)
+def test_a_check_of_nothing_holds_back(
+    client: AmbryClient, trained: str, thresholds: str, rows: int, words: str
+) -> None:
+    """No column, or no row: nothing was found, and the alias moved."""
+    as_of = NOON + timedelta(days=9)
+    frame = {"member": np.arange(rows), "age": np.full(rows, 40.0), "pay": np.full(rows, 10.0)}
+    write_snapshot(client, f"{trained}-members", frame, [AGE, PAY], metadata=METADATA, entity="member", as_of=as_of)
+    with pytest.raises(PromotionHeld, match=words):
+        promote_checked(client, trained, f"{trained}-members", thresholds=parse_thresholds(thresholds))
+    assert client.aliases(trained) == []
+
+
+def test_a_check_that_cannot_be_made_holds_back(client: AmbryClient, trained: str) -> None:
+    misspelt = parse_thresholds("[columns.aeg]\ndistance_max = 0.01")
+    with pytest.raises(InvalidRequest, match=r"no table has the column 'aeg'.*did you mean 'age'"):
+        promote_checked(client, trained, f"{trained}-members", thresholds=misspelt)
+    for gone in ("nowhere", f"{trained}-members@1"):
+        with pytest.raises(BlobNotFound):
+            promote_checked(client, trained, gone)
+        with pytest.raises(BlobNotFound):
+            promote_checked(client, trained, f"{trained}-members", reference=gone)
+    assert client.aliases(trained) == []
+    # Those of a column that the model does not take stand in the same file.
+    other = parse_thresholds("[columns.pay]\ndistance_max = 0.01")
+    assert promote_checked(client, trained, f"{trained}-members", thresholds=other).report.healthy

@@ -54,3 +54,24 @@ def test_a_file_is_named(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(InvalidRequest, match=r"thresholds\.toml"):
             read_thresholds(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = " + "[" * 100_000, "are no TOML"),
+        ("p_min = " + "9" * 5_000, "are no TOML"),
+        ("psi_max = 1" + "0" * 400, "a number of at least 0"),
+        ("psi_max = nan", "a number of at least 0"),
+        ("p_min = \0", "line 1, column 9"),
+    ],
+)
+def test_nonsense_is_told_as_such(text: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        parse_thresholds(text)
+    assert parse_thresholds("psi_max = inf").all.psi_max == float("inf")
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="at most 1048576 bytes"):
+        read_thresholds(Path("/dev/zero"))
