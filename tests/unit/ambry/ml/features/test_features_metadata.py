@@ -113,7 +113,7 @@ def test_one_file_is_a_tree(tmp_path: Path) -> None:
         ({"a.conf": "x: {valType: INT}"}, "a.conf:1:1: nothing says which namespace"),
         (
             {"a/a.conf": "x: {type: categorical : {idMappingFile: y.csv}}", "a/y.csv": "0, OUT_OF_VOCAB\n1, a\n1, b"},
-            "y.csv:3:1: id 1 stands twice",
+            "a/y.csv:3:1: id 1 stands twice",
         ),
     ],
 )
