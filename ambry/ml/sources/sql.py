@@ -63,8 +63,10 @@ def write_sql(
                 rows, kinds, entity, lambda key: typed.schema(kinds, key), typed.columns, typed.layouts
             ):
                 if made is None:
-                    made = _table(alchemy, table, batch.schema, kinds, typed)
-                    made.create(connection)
+                    wanted = _table(alchemy, table, batch.schema, kinds, typed)
+                    wanted.create(connection)
+                    # Only now is it ours: one that somebody else made meanwhile is not taken away.
+                    made = wanted
                 columns_of_rows = [batch.column(0).to_pylist()]
                 columns_of_rows += [
                     _plain(*each) for each in zip(batch.columns[1:], kinds, list(batch.schema)[1:], strict=True)

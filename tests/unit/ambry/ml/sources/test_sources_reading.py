@@ -376,3 +376,21 @@ def test_what_is_no_such_avro_file_is_refused(tmp_path: Path) -> None:
         AvroSource(tmp_path / "y", METADATA, entity="uid")
     with pytest.raises(FeatureNotDefined, match="clicks,1,0\\) is not in"):
         AvroSource(tmp_path / "y", METADATA, entity="member").resolve(CLICKS)
+
+
+def test_a_table_that_others_made_meanwhile_stays(tmp_path: Path) -> None:
+    """It was dropped: the failed writer took it for its own."""
+    metadata = FeatureMetadata.of([parse_definitions("a: {valType: INT}", "n")])
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'features.sqlite'}")
+
+    def rows() -> Iterator[Any]:
+        with sqlite3.connect(tmp_path / "features.sqlite") as other:
+            other.execute("create table mine (member integer)")
+            other.execute("insert into mine values (99)")
+        yield pd.DataFrame({"member": [1], "a": [1]})
+
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="already exists"):
+        write_sql(engine, "mine", rows(), metadata.urns, metadata=metadata, entity="member")
+    with sqlite3.connect(tmp_path / "features.sqlite") as other:
+        assert other.execute("select * from mine").fetchall() == [(99,)]
+    engine.dispose()
