@@ -12,7 +12,6 @@ from ambry import tensors
 from ambry.ml import models
 from ambry.ml.extras import needed
 from deploy.demos.data import digits, minilm
-from deploy.demos.features import bytes_sent
 from deploy.demos.stage import Stage, sha256_of
 
 
@@ -51,12 +50,15 @@ def _tensor(stage: Stage, made: models.PublishedModel) -> None:
     path = minilm()
     whole = needed("safetensors.numpy", "'ambry[tensors]'").load_file(path)
     name = max(whole, key=lambda each: whole[each].nbytes if whole[each].nbytes < 2 << 20 else 0)
-    before = bytes_sent(stage)
+    bytes_before, requests_before = stage.counted("bytes_sent"), stage.counted("requests")
     with tensors.open(str(made.manifest.parts[0].id), client=stage.dc1) as opened:
         found = opened.get(name)
-    moved = bytes_sent(stage) - before
+    moved = stage.counted("bytes_sent") - bytes_before
+    asked = stage.counted("requests") - requests_before
+    stage.check("there are 104", len(whole) == 104)
     stage.check(f"{name} is the file's", np.array_equal(found, whole[name]))
     limit = whole[name].nbytes + (64 << 10)
+    stage.check("it took at most 2 requests", asked <= 2, f"{asked:.0f}")
     stage.check("it moved its own bytes and at most 64 KiB", moved <= limit, f"{moved:,.0f} of {path.stat().st_size:,}")
 
 
@@ -128,8 +130,13 @@ def _aliases(stage: Stage) -> None:
 
 def _other_datacenter(stage: Stage, made: models.PublishedModel) -> None:
     stage.step("Kill dc1, and read the champion in dc2")
-    stage.until("the model in dc2", lambda: models.open(stage.dc2, str(made)).path().is_file())
+    [part] = made.manifest.parts
+    stage.until("the file in dc2", lambda: stage.is_whole(part.id, "dc2"))
+    stage.until("the manifest in dc2", lambda: models.open(stage.dc2, str(made)).digest == made.digest)
     stage.kill_datacenter("dc1")
     found = models.open(stage.dc2, "minilm@champion")
-    stage.check("the same bytes", sha256_of(found.path()) == sha256_of(minilm()), sha256_of(found.path())[:16] + "...")
     stage.check("the same manifest", found.digest == made.digest)
+    copy = stage.directory / "copy.safetensors"
+    stage.dc2.get_file(part.id, copy)
+    stage.check("the same bytes", sha256_of(copy) == sha256_of(minilm()), sha256_of(copy)[:16] + "...")
+    stage.check("and through the cache of dc2, which was empty", sha256_of(found.path()) == part.sha256)

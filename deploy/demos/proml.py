@@ -135,6 +135,7 @@ def _tracked(stage: Stage, frame: Any, target: Any) -> None:
     stage.step("Track a run in MLflow, with its artifacts on ambry://")
     try:
         mlflow = needed("mlflow", "'ambry[mlflow]' mlflow")
+        needed("skops", "'ambry[demos]'")
     except ModuleNotFoundError as missing:
         stage.skip("MLflow", str(missing))
         return
@@ -150,3 +151,39 @@ def _tracked(stage: Stage, frame: Any, target: Any) -> None:
         stage.check("parameters and metrics are MLflow's", run.data.params["rows"] == str(len(frame)))
         text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/notes.txt")
         stage.check("its artifacts lie in the store", text == "what was seen", run.info.artifact_uri)
+        _registered(stage, mlflow, experiment, frame, target)
+
+
+def _registered(stage: Stage, mlflow: Any, experiment: str, frame: Any, target: Any) -> None:
+    stage.step("Register two versions by MLflow, and move the alias by either client")
+    linear = needed("sklearn.linear_model", "'ambry[demos]'")
+    rows, name = frame[["radius", "texture"]].to_numpy(), "tumour-registered"
+    mlflow.set_registry_uri("ambry://default/default")
+    try:
+        theirs, trained = mlflow.MlflowClient(), []
+        for strength in (1e-4, 1.0):
+            trained.append(linear.LogisticRegression(C=strength, max_iter=1_000).fit(rows, target))
+            with mlflow.start_run(experiment_id=experiment):
+                mlflow.set_tag("ambry.snapshot", _version(0))
+                mlflow.sklearn.log_model(
+                    trained[-1],
+                    name="model",
+                    registered_model_name=name,
+                    serialization_format="skops",
+                    pip_requirements=["scikit-learn", "skops"],
+                )
+        told = [entry.version for entry in stage.dc1.versions(name)]
+        stage.check("they are versions of ours", told == ["1", "2"], ", ".join(told))
+        theirs.set_registered_model_alias(name, "champion", "1")
+        models.promote(stage.dc1, f"{name}@2", why="more accurate")
+        moved = theirs.get_model_version_by_alias(name, "champion").version
+        stage.check("MLflow sees the alias that we moved", moved == "2", f"models:/{name}@champion is {moved}")
+        found = mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(rows)
+        stage.check("it loads by the alias what predicts the same", np.array_equal(found, trained[1].predict(rows)))
+        models.roll_back(stage.dc1, name, why="to show that it can be")
+        moved = theirs.get_model_version_by_alias(name, "champion").version
+        stage.check("and sees the rollback", moved == "1", f"models:/{name}@champion is {moved}")
+        snapshot = models.open(stage.dc1, f"{name}@champion").manifest.snapshot
+        stage.check("the lineage names the snapshot", snapshot == _version(0), snapshot)
+    finally:
+        mlflow.set_registry_uri("")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import click
 
@@ -79,6 +82,26 @@ class Stage:
 
         if not wait_until(met, REPLICATION_TIMEOUT_S, 0.1):
             raise DemonstrationFailed(f"{what}: not within {REPLICATION_TIMEOUT_S:.0f} s")
+
+    def counted(self, name: str) -> float:
+        """What the frontend of dc1 has counted under this name since it began: requests, bytes_sent."""
+        [frontend] = self.cluster.frontends("dc1")
+        with urlopen(f"{frontend.admin_url}/metrics", timeout=10) as answer:  # nosec B310 # our own process on loopback
+            lines = answer.read().decode().splitlines()
+        found = [line for line in lines if line.startswith(f"ambry_frontend_{name}_total")]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+    def is_whole(self, id: object, datacenter: str) -> bool:
+        """Whether each replica of a datacenter holds all of a blob, as its frontend sees it."""
+        [frontend] = self.cluster.frontends(datacenter)
+        asked = Request(f"{frontend.url}/{id}/Replicas", headers={"Authorization": f"Bearer {self.cluster.key}"})
+        try:
+            with urlopen(asked, timeout=10) as answer:  # nosec B310 # our own process on loopback
+                replicas = json.load(answer)["replicas"]
+        except HTTPError:
+            return False
+        there = [each for each in replicas if each["datacenter"] == datacenter]
+        return bool(there) and all(each["present"] == each["total"] for each in there)
 
     def kill_datacenter(self, name: str) -> None:
         """SIGKILL to every process of it."""
