@@ -925,7 +925,6 @@ COVERED_BY = {
             ("aligned", "arrays", "where the numbers of batches lie"),
             ("cells", "columns", "what is dense and what is sparse, there and back"),
             ("defaults", "reading", "entities that are not there"),
-            ("frames", "reading", "frames of every kind make the same snapshot"),
             ("index", "reading", "entities are read by key"),
             ("rows", "reading", "frames of every kind make the same snapshot"),
             ("runs", "reading", "rows of any order come out sorted"),

@@ -107,7 +107,11 @@ def write(
 @OUTPUT
 def list_snapshots(dataset: str, cluster: ChosenCluster, output: str) -> None:
     """List the snapshots of DATASET with the point in time of each, oldest first."""
+    from ambry.ml.datasets import check_schema
+    from ambry.ml.snapshots.writing import SCHEMA
+
     with cluster.connect() as client:
+        check_schema(client.dataset(dataset), SCHEMA, "snapshots")
         show_rows(
             client.versions(dataset),
             output,

@@ -65,3 +65,6 @@ __all__ = [
     "start",
     "stop",
 ]
+
+list = list_experiments
+"""Not among the names of `import *`, which would hide the builtin of who says so."""

@@ -7,6 +7,7 @@ LinkedIn's article.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -49,9 +50,9 @@ class ValueType(Enum):
                 limit = 1 << (_BITS[self.value] - 1)
                 fits = isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
             case ValueType.FLOAT | ValueType.DOUBLE:
-                if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(float(value)):
+                fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_held(value, self)
+                if fits:
                     return float(value)
-                fits = False
             case ValueType.STRING:
                 fits = isinstance(value, str)
             case ValueType.BYTES:
@@ -59,6 +60,15 @@ class ValueType(Enum):
         if not fits:
             raise InvalidRequest(f"{value!r} is not a value of the type {self.value}")
         return value
+
+
+def _is_held(value: float, value_type: ValueType) -> bool:
+    """Whether a number is within FLOAT or DOUBLE, and not rounded where it is whole; a FLOAT takes the nearest of others."""
+    try:
+        nearest = struct.unpack("<f", struct.pack("<f", value))[0] if value_type is ValueType.FLOAT else float(value)
+    except OverflowError:
+        return False
+    return math.isfinite(nearest) and (isinstance(value, float) or int(nearest) == value)
 
 
 class Availability(Enum):

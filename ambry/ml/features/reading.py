@@ -253,12 +253,16 @@ def _value(node: TextNode, text: str, value_type: ValueType) -> FeatureValue:
                 raise InvalidRequest(f"{text!r} is not base64, as which bytes are written here") from None
         case ValueType.BOOLEAN if node.kind == "word" and text in ("true", "false"):
             return text == "true"
-        case ValueType.INT | ValueType.LONG if is_number(node) and text.lstrip("-").isdecimal() and len(text) <= 20:
+        case ValueType.INT | ValueType.LONG | ValueType.FLOAT | ValueType.DOUBLE if is_number(node) and _is_whole(text):
             return int(text)
         case ValueType.FLOAT | ValueType.DOUBLE if is_number(node):
             return float(text)
         case _:
             raise InvalidRequest(f"{text!r} is not a value of the type {value_type.value}")
+
+
+def _is_whole(text: str) -> bool:
+    return text.lstrip("-").isdecimal() and len(text) <= 20
 
 
 # --- fields ---

@@ -13,8 +13,7 @@ models.roll_back(client, "fraud", why="false alarms at night")
 from __future__ import annotations
 
 from ambry.ml.models.lifecycle import LineageStep, ModelWatch, lineage, promote, roll_back
-from ambry.ml.models.loading import StoredModel
-from ambry.ml.models.loading import open_model as open
+from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.models.manifest import ModelManifest, ModelPart
 from ambry.ml.models.publishing import PublishedModel
 from ambry.ml.models.publishing import publish_model as publish
@@ -27,8 +26,10 @@ __all__ = [
     "PublishedModel",
     "StoredModel",
     "lineage",
-    "open",
     "promote",
     "publish",
     "roll_back",
 ]
+
+open = open_model
+"""Not among the names of `import *`, which would hide the builtin of who says so."""

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from ambry.ml.snapshots.arrays import RowArrays, RowReader
 from ambry.ml.snapshots.flat import flat_table, to_frame
-from ambry.ml.snapshots.reading import Snapshot
-from ambry.ml.snapshots.reading import open_snapshot as open
+from ambry.ml.snapshots.reading import Snapshot, open_snapshot
 from ambry.ml.snapshots.writing import WrittenSnapshot
 from ambry.ml.snapshots.writing import write_snapshot as write
 
-__all__ = ["RowArrays", "RowReader", "Snapshot", "WrittenSnapshot", "flat_table", "open", "to_frame", "write"]
+__all__ = ["RowArrays", "RowReader", "Snapshot", "WrittenSnapshot", "flat_table", "to_frame", "write"]
+
+open = open_snapshot
+"""Not among the names of `import *`, which would hide the builtin of who says so."""

@@ -20,7 +20,6 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.cells import NUMPY_TYPES
-from ambry.ml.snapshots.schema import shape_of
 
 
 def check_width(kind: TensorType, column_type: Any) -> None:
@@ -36,7 +35,7 @@ def view_of(array: Any, kind: TensorType, private: Any | None = None) -> Any:
     A scalar that is a boolean takes a bit, so that one is copied.
     """
     is_dense = isinstance(array, pa.ExtensionArray)
-    shape = shape_of(kind) if is_dense else ()
+    shape = tuple(array.type.shape) if is_dense else ()
     if not is_dense and kind.value_type is ValueType.BOOLEAN:
         return array.fill_null(False).to_numpy(zero_copy_only=False)
     width = int(np.prod(shape, dtype=np.int64))
@@ -84,7 +83,7 @@ class RowReader:
     """
 
     def __init__(
-        self, kinds: Iterable[TensorType], columns: Iterable[str], entity: str, batches: Iterable[Any]
+        self, kinds: Iterable[TensorType], columns: Iterable[str], entity: str, schema: Any, batches: Iterable[Any]
     ) -> None:
         """Raises InvalidRequest for a feature whose rows are not all of the same width."""
         self._kinds = tuple(kinds)
@@ -92,18 +91,17 @@ class RowReader:
         keys = [batch.column(entity).to_numpy(zero_copy_only=False) for batch in batches]
         self._keys = np.concatenate(keys) if keys else np.zeros(0, np.int64)
         self._columns = {
-            str(kind.urn): _Column([batch.column(name) for batch in batches], kind)
+            str(kind.urn): _Column([batch.column(name) for batch in batches], kind, schema.field(name).type)
             for kind, name in zip(self._kinds, columns, strict=True)
         }
 
     def read(self, keys: Any) -> RowArrays:
         """What has no value has the default of the definition; without one NaN, 0 or False. `missing` tells which do."""
-        wanted = np.asarray(keys)
+        wanted = self._as_keys(keys)
         if not len(wanted) or not len(self._keys):
             found = np.zeros(len(wanted), bool)
             places = np.zeros(len(wanted), np.int64)
         else:
-            self._check(wanted)
             places = np.searchsorted(self._keys, wanted)
             np.minimum(places, len(self._keys) - 1, out=places)
             found = self._keys[places] == wanted
@@ -121,18 +119,36 @@ class RowReader:
         flat = [rows.values[str(kind.urn)].reshape(len(rows.found), -1) for kind in self._kinds]
         return np.concatenate(flat, axis=1, dtype=dtype, casting="unsafe")
 
-    def _check(self, wanted: Any) -> None:
-        if (wanted.dtype.kind in "iu") != (self._keys.dtype.kind in "iu"):
-            there = "whole numbers" if self._keys.dtype.kind in "iu" else "texts"
-            raise InvalidRequest(f"the entities are {there}, and the keys {wanted.dtype}")
+    def _as_keys(self, keys: Any) -> Any:
+        """Raises InvalidRequest for keys of another type than the entities."""
+        are_numbers = self._keys.dtype.kind in "iu"
+        # An array of texts of numpy's own loses the NULs at their ends.
+        wanted = keys if isinstance(keys, np.ndarray) else np.asarray(keys, dtype=None if are_numbers else object)
+        if wanted.ndim != 1:
+            raise InvalidRequest(f"the keys have {wanted.ndim} dimensions; give one after the other")
+        if not len(wanted) or not len(self._keys):
+            return wanted
+        kind = wanted.dtype.kind
+        if are_numbers and kind not in "iu":
+            raise InvalidRequest(f"the entities are whole numbers, and the keys {wanted.dtype}")
+        if not are_numbers and not (kind == "U" or (kind == "O" and all(isinstance(key, str) for key in wanted))):
+            raise InvalidRequest("the entities are texts, and a key is none")
+        if wanted.dtype == np.uint64:
+            if int(wanted.max()) >= 1 << 63:
+                raise InvalidRequest(
+                    f"{int(wanted.max())} is no key; the entities are whole numbers of 64 bits with a sign"
+                )
+            return wanted.astype(np.int64)
+        return wanted
 
 
 class _Column:
     """One feature over all batches: `head` over those of one size, `tail` what is left; or all of them copied, as `flat`."""
 
-    def __init__(self, chunks: list[Any], kind: TensorType) -> None:
+    def __init__(self, chunks: list[Any], kind: TensorType, column_type: Any) -> None:
         views = [view_of(chunk, kind) for chunk in chunks]
         dtype = NUMPY_TYPES[kind.value_type]
+        shape = tuple(column_type.shape) if isinstance(column_type, pa.FixedShapeTensorType) else ()
         self._stand_in = dtype.type(kind.default if kind.default is not None else np.nan if dtype.kind == "f" else 0)
         self._missing = _missing(chunks)
         self._kept = chunks
@@ -142,7 +158,7 @@ class _Column:
         self._head: Any = None if is_copy else _strided(whole)
         self._flat: Any = None
         if self._head is None:
-            self._flat = np.concatenate(views) if views else np.zeros((1, *shape_of(kind)), dtype)
+            self._flat = np.concatenate(views) if views else np.zeros((1, *shape), dtype)
         self._tail = views[-1] if self._head is not None and len(whole) < len(views) else None
         self._limit = len(whole) * self._rows
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ambry.errors import InvalidRequest
+from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.schema import VALUE, feature_field, shape_of
@@ -69,6 +69,10 @@ def sparse_column(
     arrays = [pa.array(column, struct.field(place).type) for place, column in enumerate(columns)]
     arrays.append(value.cast(struct.field(VALUE).type))
     cells = pa.StructArray.from_arrays(arrays, fields=list(struct))
+    if len(rows) >= 1 << 31:
+        raise InvalidRequest(
+            f"{kind.urn}: {len(rows)} cells are more than a column of one piece holds; give fewer rows at once"
+        )
     offsets = np.zeros(count + 1, dtype=np.int32)
     np.cumsum(np.bincount(rows, minlength=count), out=offsets[1:])
     mask = None if missing is None or not missing.any() else pa.array(missing)
@@ -80,22 +84,41 @@ def _added(values: Any, first: Any, kind: TensorType) -> Any:
     numbers = values.to_numpy(zero_copy_only=False)
     if kind.value_type is ValueType.BOOLEAN:
         return pa.array(np.logical_or.reduceat(numbers, first))
-    sums = np.add.reduceat(numbers.astype(np.int64) if numbers.dtype.kind in "iu" else numbers, first)
-    about = np.add.reduceat(numbers.astype(np.float64), first)
-    if numbers.dtype.kind in "iu":
-        bits = 8 * NUMPY_TYPES[kind.value_type].itemsize - 1
-        if np.abs(about).max() >= 2.0**bits:
-            raise InvalidRequest(
-                f"{kind.urn}: numbers of one cell are more than {kind.value_type.value} holds together"
-            )
+    wanted = NUMPY_TYPES[kind.value_type]
+    with np.errstate(over="ignore", invalid="ignore"):
+        about = np.add.reduceat(numbers.astype(np.float64), first)
+        sums = about.astype(wanted) if wanted.kind == "f" else np.add.reduceat(numbers.astype(np.int64), first)
+    if wanted.kind == "f":
+        is_beyond = bool((np.isinf(sums) & np.logical_and.reduceat(np.isfinite(numbers), first)).any())
+    else:
+        # Near the end of 64 bits floats do not tell, and Python's own numbers do.
+        near = np.flatnonzero(np.abs(about) >= 2.0**62)
+        ends = [*first[1:].tolist(), len(numbers)]
+        exact = [*sums.tolist(), *(sum(numbers[first[place] : ends[place]].tolist()) for place in near.tolist())]
+        limit = 1 << (8 * wanted.itemsize - 1)
+        is_beyond = not all(-limit <= number < limit for number in (min(exact), max(exact)))
+    if is_beyond:
+        raise InvalidRequest(f"{kind.urn}: numbers of one cell are more than {kind.value_type.value} holds together")
     return pa.array(sums)
 
 
+def owners_of(column: Any) -> Any:
+    """The row of each cell of a column of lists, as numpy; what lies under a null is in no row."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(column), dtype=np.int64), lengths)
+
+
 def parts_of(column: Any) -> tuple[Any, list[Any], Any]:
-    """Rows, indices per axis (numpy) and values (pyarrow) of a sparse column."""
+    """Rows, indices per axis (numpy) and values (pyarrow) of a sparse column.
+
+    Raises DataCorrupt for a cell that is null, which nothing of ours writes.
+    """
     column = _whole(column)
-    rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
+    rows = owners_of(column)
     cells = column.flatten()
+    if cells.null_count:
+        row = int(rows[pc.index(pc.is_null(cells), True).as_py()])
+        raise DataCorrupt(f"row {row} of the column has a cell that is null")
     names = [field.name for field in cells.type]
     axes = [cells.field(name).to_numpy(zero_copy_only=False) for name in names if name != VALUE]
     return rows, axes, cells.field(VALUE)
@@ -143,6 +166,7 @@ def cells_of(dense: Any, kind: TensorType) -> Any:
 def tensor_view(column: Any, kind: TensorType) -> Any:
     """A dense column as a numpy array of (rows, *shape) over the same memory, not to be written. Null rows hold anything.
 
+    The shape is the column's own: a vocabulary of `kind` may have grown since.
     Raises InvalidRequest for a column of several chunks, which no one array can lie over.
     """
     if isinstance(column, pa.ChunkedArray):
@@ -150,11 +174,13 @@ def tensor_view(column: Any, kind: TensorType) -> Any:
             raise InvalidRequest(
                 f"{kind.urn}: {column.num_chunks} batches have no memory in common; take one at a time"
             )
-        column = column.chunk(0) if column.num_chunks else pa.array([], column.type.storage_type)
-    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+        column = column.combine_chunks()
+    is_tensor = isinstance(column, pa.ExtensionArray)
+    shape = column.type.shape if is_tensor else shape_of(kind)
+    storage = column.storage if is_tensor else column
     width = storage.type.list_size
     values = storage.values.slice(storage.offset * width, len(storage) * width)
-    view = values.to_numpy(zero_copy_only=True).reshape(len(storage), *shape_of(kind))
+    view = values.to_numpy(zero_copy_only=True).reshape(len(storage), *shape)
     return view.view(np.dtype("bool")) if kind.value_type is ValueType.BOOLEAN else view
 
 

@@ -9,15 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ambry.ml.features.axes import TensorType
-from ambry.ml.features.definitions import ValueType
-from ambry.ml.snapshots.columns import conform
-from ambry.ml.snapshots.schema import arrow_type, shape_of
+from ambry.ml.snapshots.schema import arrow_type
 
 
 def filled(column: Any, kind: TensorType) -> Any:
     """The column of a snapshot with its nulls filled: a scalar by the default, a dense tensor by one of which every cell is it.
 
-    A sparse one gets none: no cell of it was said. Without a default, nulls stay.
+    A tensor has the shape of its column, to which a vocabulary of `kind` may have grown since. A sparse one gets none: no cell
+    of it was said. Without a default, nulls stay.
     """
     if kind.default is None or not column.null_count:
         return column
@@ -25,11 +24,9 @@ def filled(column: Any, kind: TensorType) -> Any:
         return pc.fill_null(column, pa.scalar(kind.default, arrow_type(kind.value_type)))
     if not isinstance(column, pa.ExtensionArray):
         return column
-    value = int(kind.default) if kind.value_type is ValueType.BOOLEAN else kind.default
-    cells = np.full((1, *shape_of(kind)), value, dtype=column.type.value_type.to_pandas_dtype())
-    if kind.value_type is ValueType.BOOLEAN:
-        cells = cells.view(np.dtype("bool"))
-    default = conform(cells, kind, "dense")
-    both = pa.concat_arrays([column.storage, default.storage])
-    places = pc.if_else(pc.is_null(column.storage), len(column), pa.array(np.arange(len(column))))
-    return pa.ExtensionArray.from_storage(column.type, both.take(places))
+    storage = column.storage
+    width = storage.type.list_size
+    cells = np.full(width, kind.default, dtype=storage.type.value_type.to_pandas_dtype())
+    default = pa.FixedSizeListArray.from_arrays(pa.array(cells), width).cast(storage.type)
+    places = pc.if_else(pc.is_null(storage), len(storage), pa.array(np.arange(len(storage))))
+    return pa.ExtensionArray.from_storage(column.type, pa.concat_arrays([storage, default]).take(places))

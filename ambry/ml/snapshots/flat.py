@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
 
@@ -11,10 +12,11 @@ import pyarrow as pa
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.features.axes import Axis
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.snapshots.cells import dense_of
-from ambry.ml.snapshots.columns import dense_column
+from ambry.ml.snapshots.dense import dense_column
 from ambry.ml.snapshots.schema import DENSE_CELLS_MAX, TYPE_KEY, URN_KEY, feature_field
 
 COLUMNS_MAX = 100_000
@@ -42,7 +44,8 @@ def flat_table(table: Any, metadata: FeatureMetadata | None = None) -> Any:
             fields.append(field)
             columns.append(column)
             continue
-        names = [range(length) for length in field.type.shape] if kind is None else [_names(axis) for axis in kind.axes]
+        axes = [None] * len(field.type.shape) if kind is None else kind.axes
+        names = [_names(axis, length) for axis, length in zip(axes, field.type.shape, strict=True)]
         cells = _cells(column, field)
         for place, keys in enumerate(product(*names)):
             fields.append(pa.field(f"{field.name}[{', '.join(map(str, keys))}]", cells[place].type))
@@ -67,10 +70,10 @@ def _fits(kind: Any) -> bool:
     return kind.value_type not in (ValueType.STRING, ValueType.BYTES) and int(np.prod(kind.shape)) <= DENSE_CELLS_MAX
 
 
-def _names(axis: Any) -> list[Any]:
-    if axis.vocabulary is None:
-        return list(range(axis.size))
-    return [axis.vocabulary.name_of.get(index, index) for index in range(axis.size)]
+def _names(axis: Axis | None, length: int) -> list[Any]:
+    """Of an axis as long as the column has it: a vocabulary may have grown since."""
+    known: Mapping[int, str] = {} if axis is None or axis.vocabulary is None else axis.vocabulary.name_of
+    return [known.get(index, index) for index in range(length)]
 
 
 def _cells(column: Any, field: Any) -> list[Any]:

@@ -20,6 +20,7 @@ from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ml.datasets import check_schema
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load
@@ -29,8 +30,8 @@ from ambry.ml.snapshots.arrays import RowReader, check_width, private_batches, v
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.defaults import filled
 from ambry.ml.snapshots.index import SnapshotIndex
-from ambry.ml.snapshots.schema import SnapshotAbout, about_of, columns_of
-from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, version_at
+from ambry.ml.snapshots.schema import SnapshotAbout, about_of, check_described, columns_of
+from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, SCHEMA, version_at
 from ambry.tensors.frameworks import framework_of, shared
 
 Keys = Sequence[int] | Sequence[str] | Any
@@ -72,6 +73,7 @@ class Snapshot:
         self._client = client
         self._metadata = metadata
         self._mapped: Any = None
+        self._kinds: dict[str, TensorType] = {}
         self.place = place
         self.info = info
 
@@ -129,9 +131,17 @@ class Snapshot:
         return load(self._client, self.about.definitions, digest=self.about.digest).metadata
 
     def resolve(self, urn: FeatureUrn | str) -> TensorType:
-        """What a feature of it is. Raises FeatureNotDefined for one that it has not."""
-        self.column(urn)
-        return self.metadata.tensor_type(urn)
+        """What a feature of it is, by its definitions or later ones, whose vocabularies may have more names than its tensors.
+
+        Raises FeatureNotDefined for one that it has not, InvalidRequest where the definitions have it of another type.
+        """
+        found = self._kinds.get(str(urn))
+        if found is None:
+            column = self.column(urn)
+            found = self.metadata.tensor_type(urn)
+            check_described(found, self.schema.field(column))
+            self._kinds[str(urn)] = found
+        return found
 
     def column(self, urn: FeatureUrn | str) -> str:
         """What the column of a feature is called. Raises FeatureNotDefined."""
@@ -191,7 +201,8 @@ class Snapshot:
         """
         known = [self._of_one_width(urn) for urn in urns]
         kinds, names = [kind for kind, _ in known], [name for _, name in known]
-        return RowReader(kinds, names, self.about.entity, self.batches([kind.urn for kind in kinds]))
+        batches = self.batches([kind.urn for kind in kinds])
+        return RowReader(kinds, names, self.about.entity, self.schema, batches)
 
     def _of_one_width(self, urn: FeatureUrn | str) -> tuple[TensorType, str]:
         name, kind = self.column(urn), self.resolve(urn)
@@ -209,6 +220,9 @@ class Snapshot:
         urns = list(urns)
         schema = self._selected(urns)
         asked = conform_keys(keys, self.about.entity)
+        if not len(asked):
+            # No keys are of any type.
+            asked = asked.cast(schema.field(0).type)
         if asked.type != schema.field(0).type:
             raise InvalidRequest(f"the entities of {self!r} are {schema.field(0).type}, and the keys {asked.type}")
         wanted = asked.to_numpy(zero_copy_only=False)
@@ -250,9 +264,13 @@ def _places(entities: Any, wanted: Any) -> Any:
 
 
 def version_as_of(client: AmbryClient, place: VersionRef, time: datetime) -> VersionRef:
-    """The newest snapshot of `time` or before, of the dataset of `place`. Raises BlobNotFound."""
+    """The newest snapshot of `time` or before, of the dataset of `place`.
+
+    Raises BlobNotFound, InvalidRequest for a dataset whose versions are no points in time.
+    """
     limit = int(version_at(time))
     dataset = dataset_text(place)
+    check_schema(client.dataset(dataset), SCHEMA, "snapshots")
     numbers = [number for entry in client.versions(dataset) if (number := int(entry.version)) <= limit]
     if not numbers:
         raise BlobNotFound(f"there is no version of {dataset!r} of {time.isoformat()} or before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +11,8 @@ import pyarrow as pa
 from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.snapshots.columns import conform, conform_keys
-from ambry.ml.snapshots.frames import Piece, pieces_of
-from ambry.ml.snapshots.schema import Layout, column_names
+from ambry.ml.snapshots.frames import PIECE_ROWS, PIECE_SIZE, LoosePiece, Piece, pieces_of
+from ambry.ml.snapshots.schema import Layout, column_names, row_size
 
 
 def conformed(
@@ -22,23 +23,46 @@ def conformed(
     columns: Mapping[str, str],
     layouts: Mapping[str, Layout],
 ) -> Iterator[Any]:
-    """Record batches of the schema that `schema_of` gives for the type of the keys, which is that of the first piece.
+    """Record batches of the schema that `schema_of` gives for the type of the keys, which is that of the first row.
 
+    Rows that are mappings may leave a feature out, which is null then; one that none of them has is refused.
     Raises InvalidRequest for what does not fit, with its row.
     """
-    names = {**column_names([kind.urn for kind in kinds]), **columns}
+    names = {str(kind.urn): name for kind, name in zip(kinds, _names(kinds, columns), strict=True)}
+    never = set(names.values())
     schema: Any = None
-    for piece in pieces_of(rows):
-        keys = conform_keys(_column(piece, entity), entity)
-        if schema is None:
-            schema = schema_of(keys.type)
-        arrays = [keys]
-        for kind in kinds:
-            urn = str(kind.urn)
-            arrays.append(conform(_column(piece, names[urn]), kind, layouts.get(urn)))
-        if keys.type != schema.field(0).type:
-            raise InvalidRequest(f"the column {entity!r} is {keys.type} here, and was {schema.field(0).type} before")
+    start = 0
+    for piece in pieces_of(rows, min(PIECE_ROWS, max(1, PIECE_SIZE // row_size(kinds, layouts)))):
+        with _counted_from(start):
+            keys = conform_keys(_column(piece, entity), entity)
+            never -= set(piece)
+            arrays = [keys]
+            for kind in kinds:
+                urn = str(kind.urn)
+                is_left_out = isinstance(piece, LoosePiece) and names[urn] not in piece
+                values = pa.nulls(len(keys)) if is_left_out else _column(piece, names[urn])
+                arrays.append(conform(values, kind, layouts.get(urn)))
+                if len(arrays[-1]) != len(keys):
+                    raise InvalidRequest(
+                        f"the column {names[urn]!r} has {len(arrays[-1])} rows, and {entity!r} {len(keys)}"
+                    )
+            if not len(keys):
+                continue
+            if schema is None:
+                schema = schema_of(keys.type)
+            if keys.type != schema.field(0).type:
+                raise InvalidRequest(
+                    f"the column {entity!r} is {keys.type} here, and was {schema.field(0).type} before"
+                )
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        start += len(keys)
+    if start and never:
+        raise InvalidRequest(f"none of the {start} rows has {min(never)!r}; they have {', '.join(sorted(piece))}")
+
+
+def _names(kinds: Sequence[TensorType], columns: Mapping[str, str]) -> list[str]:
+    told = {**column_names([kind.urn for kind in kinds]), **columns}
+    return [told[str(kind.urn)] for kind in kinds]
 
 
 def _column(piece: Piece, name: str) -> Any:
@@ -46,3 +70,14 @@ def _column(piece: Piece, name: str) -> Any:
     if name not in piece:
         raise InvalidRequest(f"the rows have no column {name!r}; they have {', '.join(sorted(piece))}")
     return piece[name]
+
+
+@contextmanager
+def _counted_from(start: int) -> Iterator[None]:
+    """Rows are told by their place in a piece: which row of all the piece begins with is told too."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if not start:
+            raise
+        raise InvalidRequest(f"{error.message} (counted from row {start} of all)") from error

@@ -45,7 +45,7 @@ class SortedRows:
             self._spill()
 
     def batches(self, rows: int) -> Iterator[Any]:
-        """All rows, sorted, in batches of `rows` of which the last may be shorter.
+        """All rows, sorted, in batches of `rows`; shorter are the last one, and parts of one with more than 2 GiB of texts.
 
         Raises InvalidRequest for a key that stands twice. Nothing is added once this began.
         """
@@ -62,10 +62,10 @@ class SortedRows:
             joined = pa.concat_tables(kept)
             end = count - count % rows
             for start in range(0, end, rows):
-                yield _batch(joined.slice(start, rows))
+                yield from _batches(joined.slice(start, rows))
             kept, count = [joined.slice(end)], count - end
         if count:
-            yield _batch(pa.concat_tables(kept))
+            yield from _batches(pa.concat_tables(kept))
 
     # --- runs ---
 
@@ -156,7 +156,6 @@ class _Heads:
             self._now[place] = batch if batch.num_rows else None
 
 
-def _batch(table: Any) -> Any:
-    """A table as the one record batch that it is."""
-    batches = table.combine_chunks().to_batches()
-    return batches[0]
+def _batches(table: Any) -> list[Any]:
+    """A table as one record batch, or as several where a column is too much for one."""
+    return list(table.combine_chunks().to_batches())

@@ -100,6 +100,32 @@ def shape_of(kind: TensorType) -> tuple[int, ...]:
     return tuple(size for size in kind.shape if size is not None)
 
 
+def row_size(kinds: Iterable[TensorType], layouts: Mapping[str, Layout]) -> int:
+    """How many bytes of a row have a width, and 8 for each feature that has none."""
+    size = 0
+    for kind in kinds:
+        is_dense = layout_of(kind, layouts.get(str(kind.urn))) == "dense"
+        size += 8 * prod(shape_of(kind)) if is_dense else 8
+    return size
+
+
+def check_described(kind: TensorType, field: Any) -> None:
+    """Raises InvalidRequest where definitions have another type than a field of a snapshot.
+
+    How long an axis is may differ: a vocabulary grows, and old columns are read with its later versions.
+    """
+    told, known = (_without_sizes(one) for one in (json.loads(field.metadata[TYPE_KEY]), _described(kind)))
+    if told != known:
+        raise InvalidRequest(
+            f"{kind.urn} is {known} by the definitions, and was written as {told}; read it with those it was written by"
+        )
+
+
+def _without_sizes(described: Mapping[str, Any]) -> str:
+    axes = [f"{axis['name']} ({axis['kind']} {axis['dimension']})" for axis in described["axes"]]
+    return f"{described['valType']} [{', '.join(axes)}]" if axes else str(described["valType"])
+
+
 def feature_field(kind: TensorType, column: str, asked: Layout | None = None) -> Any:
     """The pyarrow Field of a feature. Raises InvalidRequest."""
     value = _TYPES[kind.value_type]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,9 @@ from ambry.ml.snapshots.schema import Layout, SnapshotAbout, has_width, snapshot
 FileFormat = Literal["arrow", "parquet"]
 
 ROWS_PER_BATCH = 2_048
+GROUP_ROWS = 65_536
+GROUP_SIZE = 64 << 20
+"""Rows and bytes of a row group of Parquet."""
 SCHEMA = "TIMESTAMP"
 INDEX_KEY = "snapshot-index"
 """In the metadata of a version: the id of its index."""
@@ -174,10 +178,15 @@ def _parquet_file(rows: SortedRows, path: Path, entity: str, rows_per_batch: int
 
     count = 0
     with parquet.ParquetWriter(str(path), rows.schema, compression="zstd", sorting_columns=None) as writer:
-        for batch in rows.batches(max(rows_per_batch, 65_536)):
+        for batch in rows.batches(max(rows_per_batch, min(GROUP_ROWS, GROUP_SIZE // _width(rows.schema)))):
             writer.write_batch(batch)
             count += batch.num_rows
     return count, None
+
+
+def _width(schema: Any) -> int:
+    """Bytes of a row, as far as they are known."""
+    return sum(8 * prod(field.type.shape) if isinstance(field.type, pa.FixedShapeTensorType) else 8 for field in schema)
 
 
 _FILES = {"arrow": _arrow_file, "parquet": _parquet_file}

@@ -31,7 +31,7 @@ from ambry.ml.features.definitions import Availability, ValueType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.snapshots.cells import NUMPY_TYPES, parts_of, sparse_column, tensor_view
-from ambry.ml.snapshots.columns import dense_column
+from ambry.ml.snapshots.dense import dense_column
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout, arrow_type, columns_of, feature_field, shape_of
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys

@@ -29,7 +29,8 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import Axis, AxisKey, TensorType
 from ambry.ml.features.definitions import Hashed, ValueType
 from ambry.ml.snapshots.cells import cells_of, dense_of, parts_of, sparse_column, tensor_view
-from ambry.ml.snapshots.columns import conform, dense_column
+from ambry.ml.snapshots.columns import conform
+from ambry.ml.snapshots.dense import dense_column
 from ambry.ml.snapshots.schema import Layout, layout_of
 
 Triple = tuple[str, str, float]

@@ -155,7 +155,7 @@ def test_files_of_others_are_written(here: Path, definitions: str, name: str) ->
         ("{", "x.jsonl", "x.jsonl:1: this is no JSON"),
         ("[1]", "x.jsonl", "x.jsonl:1: a line is an object"),
         ('{"member": 1, "years": 3}', "x.jsonl", "no feature of the definitions has a column here"),
-        ('{"member": 1, "age": 0.5}', "x.jsonl", "0.5 in row 0 is not int32"),
+        ('{"member": 1, "age": 0.5}', "x.jsonl", "0.5 in row 0 is not INT"),
         ('{"member": 1, "age": 3}\n{"member": 1, "age": 4}', "x.jsonl", "stands twice"),
         ('{"member": 1, "raw": "?"}', "x.jsonl", "is no base64"),
         ("x", "x.parquet", "cannot be read"),

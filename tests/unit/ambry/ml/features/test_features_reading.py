@@ -109,6 +109,9 @@ def test_ways_to_write_the_same(same: str) -> None:
         ("a: {valType: INTT}", "1:14", "INT, LONG, FLOAT, DOUBLE, STRING, BOOLEAN or BYTES (did you mean INT?)"),
         ("a: {valType: int}", "1:14", "did you mean INT?"),
         ("a: {\n  valType: INT\n  dimz: [b-1-0]\n}", "3:3", "did you mean dims?"),
+        ("a: {valType: FLOAT, default: 1e300}", "1:30", "is not a value of the type FLOAT"),
+        ("a: {valType: FLOAT, default: 16777217}", "1:30", "is not a value of the type FLOAT"),
+        ("a: {valType: DOUBLE, default: 9007199254740993}", "1:31", "is not a value of the type DOUBLE"),
         ("a: {valType: INT, default: 1.5}", "1:28", "'1.5' is not a value of the type INT"),
         ("a: {valType: INT, default: 2147483648}", "1:28", "INT"),
         ('a: {valType: INT, default: "1"}', "1:28", "INT"),
@@ -227,7 +230,7 @@ DIMENSIONS = st.builds(Dimension, NAMES, KINDS, VERSIONS, DOCS)
 DEFAULTS: dict[ValueType, st.SearchStrategy[FeatureValue]] = {
     ValueType.INT: st.integers(-(2**31), 2**31 - 1),
     ValueType.LONG: st.integers(-(2**63), 2**63 - 1),
-    ValueType.FLOAT: st.floats(allow_nan=False, allow_infinity=False),
+    ValueType.FLOAT: st.floats(width=32, allow_nan=False, allow_infinity=False),
     ValueType.DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
     ValueType.STRING: DOCS,
     ValueType.BOOLEAN: st.booleans(),

@@ -15,42 +15,10 @@ from hypothesis import strategies as st
 from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
-from ambry.ml.features.metadata import FeatureMetadata
-from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots.cells import NUMPY_TYPES, cells_of, dense_of, tensor_view
 from ambry.ml.snapshots.columns import conform, conform_keys
 from ambry.ml.snapshots.schema import Layout, feature_field, layout_of
-
-TEXT = """\
-kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
-days: {type: discrete}
-week: {type: discrete : {size: 7}}
-words: {type: hashed : {buckets: 1000}}
-member: {type: entity}
-// (kinds.csv)
-0, OUT_OF_VOCAB
-1, Comment
-2, Click
-"""
-
-
-def kind_of(value_type: str, *dims: str) -> TensorType:
-    text = f"a: {{valType: {value_type}, dims: [{', '.join(f'{dim}-1-0' for dim in dims)}]}}\n{TEXT}"
-    return FeatureMetadata.of([parse_definitions(text, "n")]).tensor_type("urn:li:(n,a,1,0)")
-
-
-NUMBERS: dict[ValueType, st.SearchStrategy[Any]] = {
-    ValueType.INT: st.integers(-(2**31), 2**31 - 1),
-    ValueType.LONG: st.integers(-(2**63), 2**63 - 1),
-    ValueType.FLOAT: st.floats(width=32, allow_nan=False),
-    ValueType.DOUBLE: st.floats(allow_nan=False),
-    ValueType.BOOLEAN: st.booleans(),
-}
-VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
-    **NUMBERS,
-    ValueType.STRING: st.text(max_size=5).filter(lambda text: text.isprintable()),
-    ValueType.BYTES: st.binary(max_size=5),
-}
+from tests.support.feature_kinds import NUMBERS, VALUES, kind_of
 
 
 @given(st.data(), st.sampled_from(ValueType))
@@ -171,12 +139,12 @@ def test_frames_of_pandas_and_polars() -> None:
 @pytest.mark.parametrize(
     ("values", "kind", "layout", "words"),
     [
-        ([1, 2**31], kind_of("INT"), None, "2147483648 in row 1 is not int32"),
-        ([1.0, 1.5], kind_of("INT"), None, "1.5 in row 1 is not int32"),
+        ([1, 2**31], kind_of("INT"), None, "2147483648 in row 1 is not INT"),
+        ([1.0, 1.5], kind_of("INT"), None, "1.5 in row 1 is not INT"),
         (["a"], kind_of("INT"), None, "takes INT, and the column is string"),
         ([1], kind_of("STRING"), None, "takes STRING, and the column is int64"),
         ([1], kind_of("BOOLEAN"), None, "takes BOOLEAN"),
-        (["a", 1], kind_of("STRING"), None, "several kinds"),
+        (["a", 1], kind_of("STRING"), None, "1 in row 1 is of another kind than the values before, which are string"),
         (
             np.zeros((2, 3, 6)),
             kind_of("DOUBLE", "kinds", "week"),
@@ -199,7 +167,7 @@ def test_frames_of_pandas_and_polars() -> None:
         ([[(1, 2, 3)]], kind_of("INT", "days"), None, "is no cell"),
         ([[(1, None)]], kind_of("INT", "days"), None, "leave the cell out"),
         ([[(None, 1)]], kind_of("INT", "days"), None, "axis 'days'"),
-        (["x"], kind_of("INT", "days"), None, "is no cell"),
+        (["x"], kind_of("INT", "days"), None, "'x' in row 0 is no list of cells"),
         (
             pa.array([[{"day": 1, "value": 1}]]),
             kind_of("INT", "days"),
@@ -227,7 +195,7 @@ def test_keys_are_whole_numbers_or_texts() -> None:
     for wrong, words in (
         ([1.5], "double"),
         ([1, None], "no key in row 1"),
-        ([2**64 - 1], "such as Arrow does not have"),
+        ([2**64 - 1], "in row 0 is nothing that Arrow has"),
         ([True], "bool"),
     ):
         with pytest.raises(InvalidRequest) as caught:

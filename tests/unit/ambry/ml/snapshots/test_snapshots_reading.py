@@ -16,10 +16,14 @@ import pyarrow as pa
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry.ml import snapshots
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load, publish
 from ambry.ml.features.reading import parse_definitions
+from ambry.ml.snapshots.cells import tensor_view
+from ambry.ml.snapshots.flat import to_frame
 from ambry.ml.snapshots.reading import open_snapshot
+from ambry.ml.snapshots.runs import _batches
 from ambry.ml.snapshots.writing import write_snapshot
 
 TEXT = """\
@@ -182,6 +186,77 @@ def test_definitions_are_found_by_what_the_snapshot_says(client: AmbryClient, na
     write(client, f"{name}-b", rows_of([1]))
     with open_snapshot(client, f"{name}-b") as snapshot, pytest.raises(InvalidRequest, match="say `metadata`"):
         snapshot.resolve(AGE)
+
+
+def test_definitions_whose_vocabulary_grew_read_older_snapshots(client: AmbryClient, name: str) -> None:
+    """The shape was that of the definitions at hand: nothing dense could be read any more."""
+    share_and_flag = [
+        f"{name}: {{valType: {kind}, dims: [kinds-1-0], default: {default}}}\n"
+        for name, kind, default in (("share", "FLOAT", "0.5"), ("flag", "BOOLEAN", "true"))
+    ]
+    text = "".join(share_and_flag)
+    before = FeatureMetadata.of([parse_definitions(text + TEXT, "n")])
+    after = FeatureMetadata.of([parse_definitions(f"{text}{TEXT}3, Share\n4, Like\n", "n")])
+    share, flag = "urn:li:(n,share,1,0)", "urn:li:(n,flag,1,0)"
+    rows = {"member": [1, 2, 3], "share": [np.arange(3), None, np.ones(3)], "flag": [[True, False, True], None, None]}
+    write_snapshot(client, name, rows, [share, flag], metadata=before, entity="member", as_of=NOON, rows_per_batch=2)
+    expected = {"member": [1, 2, 9], "share": [[0, 1, 2], [0.5] * 3, [0.5] * 3], "flag": [[1, 0, 1], [1] * 3, [1] * 3]}
+    for metadata in (before, after):
+        with open_snapshot(client, name, metadata=metadata) as snapshot:
+            assert snapshot.read([share, flag], [1, 2, 9]).to_pydict() == expected
+            assert np.concatenate(snapshot.arrays(share)).shape == (3, 3)
+            found = snapshot.reader([share, flag]).read([1, 2, 9])
+            assert found.values[share].tolist() == expected["share"]
+            assert found.values[flag].tolist() == [[True, False, True], [True] * 3, [True] * 3]
+            assert tensor_view(snapshot.table([share]).column(1).chunk(0), metadata.tensor_type(share)).shape == (2, 3)
+            assert "share[Click]" in to_frame(snapshot.table(), metadata=metadata)
+            assert snapshot.resolve(share) == metadata.tensor_type(share)
+    other = FeatureMetadata.of([parse_definitions(text.replace("FLOAT", "DOUBLE") + TEXT, "n")])
+    with (
+        open_snapshot(client, name, metadata=other) as snapshot,
+        pytest.raises(
+            InvalidRequest, match=r"is DOUBLE \[kinds .* by the definitions, and was written as FLOAT \[kinds"
+        ),
+    ):
+        snapshot.read([share], [1])
+
+
+def test_no_keys_are_of_any_type(client: AmbryClient, name: str) -> None:
+    write_snapshot(client, name, {"member": ["a"], "age": [1]}, [AGE], metadata=METADATA, entity="member", as_of=NOON)
+    with open_snapshot(client, name, metadata=METADATA) as snapshot:
+        nothing: list[Any] = [[], np.zeros(0), pa.array([], pa.int64())]
+        for none in nothing:
+            assert snapshot.read([AGE], none).schema.field(0).type == pa.string()
+        reader = snapshot.reader([AGE])
+        assert reader.read(["a\0", "a"]).found.tolist() == [False, True]
+        for wrong in ([["a"]], [1], ["a", 1]):
+            with pytest.raises(InvalidRequest):
+                reader.read(wrong)
+
+
+def test_what_has_other_versions_has_no_points_in_time(client: AmbryClient, name: str) -> None:
+    client.create_dataset(name, "SEMANTIC")
+    client.put_version(name, b"x", "1.0.0")
+    with pytest.raises(InvalidRequest, match="are SEMANTIC; snapshots take a dataset whose versions are TIMESTAMP"):
+        open_snapshot(client, name, as_of=NOON)
+
+
+def test_a_batch_that_arrow_splits_loses_no_row() -> None:
+    """Columns of more than 2 GiB of texts are several, and the first was taken for the whole."""
+
+    class Split:
+        def combine_chunks(self) -> Any:
+            return pa.Table.from_batches([pa.record_batch({"a": [1, 2]}), pa.record_batch({"a": [3]})])
+
+    assert [batch.num_rows for batch in _batches(Split())] == [2, 1]
+
+
+def test_names_of_builtins_are_hidden_from_import_star() -> None:
+    for module in ("snapshots", "models", "experiments"):
+        names: dict[str, Any] = {}
+        exec(f"from ambry.ml.{module} import *", names)
+        assert not {"open", "list"} & set(names)
+    assert snapshots.open is open_snapshot
 
 
 def test_an_entity_that_stands_twice_is_refused_and_nothing_is_visible(client: AmbryClient, name: str) -> None:

@@ -81,7 +81,7 @@ def test_names_become_ids_and_texts_become_buckets() -> None:
 @pytest.mark.parametrize(
     ("name", "bag", "words"),
     [
-        ("age", [("", 0.5)], "0.5 in row 0 is not int64"),
+        ("age", [("", 0.5)], "0.5 in row 0 is not LONG"),
         ("age", [("", 1.0), ("", 2.0)], "stands 2 times in row 0"),
         ("age", [("x", 1.0)], "has the term 'x' in row 0"),
         ("flag", [("", 2.0)], "is neither 0 nor 1"),
