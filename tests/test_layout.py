@@ -853,6 +853,10 @@ COVERED_BY = {
         "tests/unit/ambry/ml/experiments/test_experiments_document.py",
         "what a document says of its fields",
     ),
+    "ambry/ml/experiments/columns.py": (
+        "tests/unit/ambry/ml/experiments/test_experiments_evaluation.py",
+        "rows that can be evaluated, and those that cannot",
+    ),
     "ambry/ml/datasets.py": (
         "tests/unit/ambry/ml/models/test_models_publishing.py",
         "datasets that are there, that are not, and of another schema",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 
 from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
+from ambry.cli.failures import EXIT_FAILURE
 from ambry.cli.outcomes import OUTCOMES, comparison_row, evaluated, evaluating
 from ambry.cli.output import printable, show_fields, show_rows, standard_input, tell_done
 
@@ -116,6 +118,34 @@ def stop(name: str, cluster: ChosenCluster, output: str) -> None:
 
 @experiment.command()
 @click.argument("name")
+@connecting
+@OUTPUT
+def layer(name: str, cluster: ChosenCluster, output: str) -> None:
+    """Say which running experiments have which part of the layer NAME; exit code 1 where two share one.
+
+    That may be where they were started in two datacenters before one had heard of the other. Stop one of them.
+    """
+    from ambry.ml.experiments.store import layer_shares
+
+    with cluster.connect() as client:
+        found = layer_shares(client, name)
+    show_rows(
+        found,
+        output,
+        ["FROM", "TO", "EXPERIMENT", "SHARED WITH"],
+        lambda row: [*(f"{end:g}" for end in _ends(row[0])), str(row[0]), ", ".join(map(str, row[1]))],
+        lambda row: {
+            "experiment": str(row[0]),
+            **dict(zip(("from", "to"), _ends(row[0]), strict=True)),
+            "shared_with": list(map(str, row[1])),
+        },
+    )
+    if any(others for _, others in found):
+        sys.exit(EXIT_FAILURE)
+
+
+@experiment.command()
+@click.argument("name")
 @click.argument("units", nargs=-1, required=True)
 @connecting
 @click.option("--attribute", "attributes", metavar="K=V", callback=as_pairs, multiple=True, help="Of the units.")
@@ -153,8 +183,9 @@ def assign(name: str, units: tuple[str, ...], cluster: ChosenCluster, attributes
 def evaluate(name: str, outcomes: Path, cluster: ChosenCluster, output: str, **how: Any) -> None:
     """Say what each arm does to each metric, beside the first arm.
 
-    The interval and p are the always-valid ones: they hold however often this is asked. Where the split is not what it should
-    be, nothing of it is worth reading, and a line says so.
+    The interval and P are the always-valid ones: they hold however often this is asked. ADJUSTED is P for how many comparisons
+    there are: of the first metric for all among the arms, of anything else among everything. Where the split is not what it
+    should be, nothing of it is worth reading, and a line says so. --metric clicks/views is a ratio of two columns.
     """
     with cluster.connect() as client:
         _, found = evaluated(client, name, outcomes, **how)
@@ -164,7 +195,7 @@ def evaluate(name: str, outcomes: Path, cluster: ChosenCluster, output: str, **h
     show_rows(
         found.comparisons,
         output,
-        ["METRIC", "ARM", "UNITS", "EFFECT", "RELATIVE", "ALWAYS VALID", "P", "SEGMENT"],
+        ["METRIC", "ARM", "UNITS", "EFFECT", "RELATIVE", "ALWAYS VALID", "P", "ADJUSTED", "SEGMENT"],
         comparison_row,
         lambda each: each,
     )
@@ -280,6 +311,11 @@ def _plain(stored: StoredExperiment) -> dict[str, Any]:
         "running": stored.is_running,
         **{key: value for key, value in json.loads(stored.experiment.encode()).items() if key != "format"},
     }
+
+
+def _ends(stored: StoredExperiment) -> tuple[float, ...]:
+    layer = stored.experiment.layer
+    return () if layer is None else (layer.begin, layer.end)
 
 
 def _row(stored: StoredExperiment) -> list[str]:

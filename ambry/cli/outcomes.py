@@ -75,7 +75,7 @@ def evaluated(
 
 
 def comparison_row(found: ArmComparison) -> list[str]:
-    """METRIC, ARM, UNITS, EFFECT, RELATIVE, ALWAYS VALID, P, SEGMENT."""
+    """METRIC, ARM, UNITS, EFFECT, RELATIVE, ALWAYS VALID, P, ADJUSTED, SEGMENT."""
     effect = found.effect
     return [
         found.metric,
@@ -85,5 +85,6 @@ def comparison_row(found: ArmComparison) -> list[str]:
         "-" if effect.relative is None else f"{effect.relative:+.2%}",
         f"{effect.always_low:+.4g} to {effect.always_high:+.4g}",
         f"{effect.always_p:.2g}",
+        f"{found.adjusted_p:.2g}",
         found.segment,
     ]

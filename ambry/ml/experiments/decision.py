@@ -1,8 +1,8 @@
 """What an experiment has shown moves an alias, or is refused with the reason: promotion of an arm's model, or its way back.
 
 Two things have to hold: the split is what it should be, and the effect is shown at whatever look this is, by the always-valid
-p. Who decides otherwise says why. The evaluation and its page are stored beside the experiment before the alias moves, and the
-move says in its history what the effect was and where they are.
+p, adjusted for how many comparisons there were. Who decides otherwise says why. The evaluation and its page are stored beside
+the experiment before the alias moves, and the move says in its history what the effect was and where they are.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def objections(
     if not evaluation.trustworthy:
         against.append(f"the split is not what it should be (sample ratio p {evaluation.sample_ratio_p:.2g})")
     effect = found.effect
-    if not effect.always_p < evaluation.alpha:
+    if not found.adjusted_p < evaluation.alpha:
         against.append(
-            f"an effect on {found.metric} is not shown (always-valid p {effect.always_p:.2g}, not below {evaluation.alpha:g})"
+            f"an effect on {found.metric} is not shown (always-valid p {found.adjusted_p:.2g}, not below {evaluation.alpha:g})"
         )
     wanted = -effect.difference if lower_is_better else effect.difference
     if move is ModelMove.ROLL_BACK:
@@ -170,7 +170,7 @@ def _why(stored: StoredExperiment, found: ArmComparison, report: NameRef, *, why
     told = [
         *([why] if why else []),
         *([f"forced: {force}"] if force else []),
-        f"{stored} {found.arm}: {found.metric} {effect.difference:+.4g}{relative}, always-valid p {effect.always_p:.2g}",
+        f"{stored} {found.arm}: {found.metric} {effect.difference:+.4g}{relative}, always-valid p {found.adjusted_p:.2g}",
         f"report {_shown(report)}",
     ]
     return "; ".join(told)[:_WHY_CHARACTERS_MAX]

@@ -2,6 +2,9 @@
 
 Nothing of an effect is worth reading where the sample ratio is off: who is missing is not missing by chance. So `trustworthy`
 comes first, and a decision asks it.
+
+Who compares a hundred things finds five that are not there. So each p is adjusted (Holm) for how many there were: those of the
+first metric for everybody, which is what an experiment is made for, among the arms; all else among all.
 """
 
 from __future__ import annotations
@@ -9,21 +12,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.experiments.assignment import keys_of
+from ambry.ml.experiments.checks import typed
+from ambry.ml.experiments.columns import groups_of, is_missing, numbers, parts_of, whole_columns
 from ambry.ml.experiments.document import Experiment
-from ambry.ml.experiments.statistics import Effect, effect_of, sample_ratio_p
-from ambry.ml.snapshots.frames import pieces_of
+from ambry.ml.experiments.statistics import Effect, adjusted, effect_of, linearised, sample_ratio_p
 
 SAMPLE_RATIO_P_MIN = 0.001
 """Below this, the split did not happen as it was meant."""
 ALPHA = 0.05
 ALL = "all"
 """The segment of everybody."""
+COMPARISONS_MAX = 10_000
+"""Of one evaluation, and so of its page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,8 @@ class ArmComparison:
     units: int
     control_units: int
     effect: Effect
+    adjusted_p: float = 1.0
+    """The always-valid p, for how many comparisons it is one of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +82,10 @@ class Evaluation:
             "sample_ratio_p": self.sample_ratio_p,
             "trustworthy": self.trustworthy,
             "alpha": self.alpha,
+            "comparisons_count": len(self.comparisons),
             "comparisons": [{**asdict(each), "effect": _finite(asdict(each.effect))} for each in self.comparisons],
         }
-        return json.dumps(told, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(told, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 def evaluate(
@@ -91,34 +101,78 @@ def evaluate(
     """Evaluate rows of one unit each: any frame, or an iterator of frames (frames.py), with the metrics as columns.
 
     The arm of a unit is what the experiment assigns to it, or what the column `arm` says, such as that of its first exposure;
-    units that are in no arm are left out. `metrics` are those of the experiment without any; `segments` are columns of which
-    each value is compared by itself too.
+    units that are in no arm are left out. `metrics` are those of the experiment without any; `clicks/views` is the ratio of two
+    columns, of the sums in an arm; its views are no units, since they were not assigned. `segments` are columns of which each
+    value is compared by itself too, the most frequent ones where there are many (columns.py).
 
     Raises InvalidRequest for a unit that stands twice, a column that is not there, and arms that nobody has defined.
     """
-    rows = _columns(outcomes)
+    if not 0 < alpha < 1:
+        raise InvalidRequest(f"alpha lies between 0 and 1, such as 0.05, and is not {alpha!r}")
     names = [each.name for each in experiment.arms]
-    units = _column(rows, unit)
-    if len(set(units.tolist())) != len(units):
-        raise InvalidRequest(f"a unit stands twice in the column {unit!r}; put the rows of a unit together first")
-    if arm is None:
-        arms = np.where(_targeted(rows, experiment, len(units)), experiment.arms_of(units.tolist()), -1)
-    else:
-        arms = _arms(_column(rows, arm), names)
+    metrics = _names(metrics) or list(experiment.metrics)
+    segments = _names(segments)
+    rows = _rows(experiment, outcomes, unit, arm, metrics, segments)
+    arms = _assigned(experiment, rows, unit) if arm is None else _arms(rows[arm], names)
     counts = {name: int((arms == place).sum()) for place, name in enumerate(names)}
+    groups = [(ALL, np.arange(len(arms))), *(group for name in segments for group in groups_of(name, rows[name]))]
+    if (asked := len(metrics) * len(groups) * (len(names) - 1)) > COMPARISONS_MAX:
+        raise InvalidRequest(
+            f"these are {asked:,} comparisons, and {COMPARISONS_MAX:,} are the most; take fewer segments or metrics"
+        )
     found = []
-    for metric in metrics or experiment.metrics:
-        values = _numbers(_column(rows, metric), metric)
-        for segment, inside in _segments(rows, segments, len(units)):
-            found += _compare(metric, segment, values, arms, inside & ~np.isnan(values), names, alpha)
+    for metric in metrics:
+        parts = [numbers(rows[part], part) for part in parts_of(metric, rows)]
+        known = ~np.isnan(np.sum(parts, axis=0))
+        for segment, inside in groups:
+            found += _compare(metric, segment, parts, arms, inside[known[inside]], names, alpha)
     return Evaluation(
         experiment=experiment.name,
         control=names[0],
         counts=counts,
         sample_ratio_p=sample_ratio_p(list(counts.values()), [each.share for each in experiment.arms]),
         alpha=alpha,
-        comparisons=tuple(found),
+        comparisons=_adjusted(found, (experiment.metrics or metrics or [""])[0]),
     )
+
+
+def _adjusted(found: Sequence[ArmComparison], first: str) -> tuple[ArmComparison, ...]:
+    """Each with its p for how many there are: of the first metric for everybody among those, of the others among all."""
+    of_first = [each.metric == first and each.segment == ALL for each in found]
+    among_all = adjusted([each.effect.always_p for each in found])
+    among_first = iter(
+        adjusted([each.effect.always_p for each, is_first in zip(found, of_first, strict=True) if is_first])
+    )
+    return tuple(
+        replace(each, adjusted_p=next(among_first) if is_first else p)
+        for each, is_first, p in zip(found, of_first, among_all, strict=True)
+    )
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    """Each once."""
+    if isinstance(names, str):
+        raise InvalidRequest(f"metrics and segments are lists of names, not the text {names!r}")
+    return list(dict.fromkeys(names))
+
+
+def _rows(
+    experiment: Experiment, outcomes: Any, unit: str, arm: str | None, metrics: list[str], segments: list[str]
+) -> dict[str, Any]:
+    """The columns that it takes. Raises InvalidRequest."""
+    targeted = () if arm is not None else tuple(experiment.targeting)
+    why = {
+        name: f"{experiment.name!r} is for some values of {name!r}, and the rows have no such column; add it, or say `arm`"
+        for name in targeted
+    }
+    names = [unit, *(() if arm is None else (arm,)), *segments, *targeted]
+    rows = whole_columns(outcomes, names, metrics, why)
+    keys = keys_of(rows[unit])
+    if (len(np.unique(keys)) if isinstance(keys, np.ndarray) else len(set(keys))) != len(rows[unit]):
+        raise InvalidRequest(
+            f"a unit stands twice in the column {unit!r}, where 1 and '1' are one; put the rows of a unit together first"
+        )
+    return rows
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
@@ -127,84 +181,51 @@ def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _compare(
-    metric: str, segment: str, values: Any, arms: Any, inside: Any, names: list[str], alpha: float
+    metric: str, segment: str, parts: list[Any], arms: Any, inside: Any, names: list[str], alpha: float
 ) -> list[ArmComparison]:
-    control = values[(arms == 0) & inside]
+    """Each arm beside the control, of the rows at these places. Raises InvalidRequest where everybody are too few."""
+    arms = arms[inside]
+    values = [[part[inside[arms == place]] for part in parts] for place in range(len(names))]
     found = []
-    for place, name in enumerate(names[1:], 1):
-        treatment = values[(arms == place) & inside]
-        if min(len(control), len(treatment)) < 2:
+    for name, (counted, *over) in zip(names[1:], values[1:], strict=True):
+        control, *control_over = values[0]
+        if min(len(control), len(counted)) < 2:
             if segment == ALL:
                 raise InvalidRequest(
-                    f"{metric!r}: {names[0]!r} has {len(control)} units and {name!r} {len(treatment)}; wait for more"
+                    f"{metric!r}: {names[0]!r} has {len(control)} units and {name!r} {len(counted)}; wait for more"
                 )
             continue
+        if over:
+            if segment != ALL and not (over[0].any() and control_over[0].any()):
+                continue
+            counted, control = linearised(counted, over[0], metric), linearised(control, control_over[0], metric)
         found.append(
             ArmComparison(
                 metric=metric,
                 arm=name,
                 segment=segment,
-                units=len(treatment),
+                units=len(counted),
                 control_units=len(control),
-                effect=effect_of(control, treatment, alpha),
+                effect=effect_of(control, counted, alpha),
             )
         )
     return found
 
 
-def _segments(rows: Mapping[str, Any], segments: Sequence[str], count: int) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = [(ALL, np.ones(count, dtype=bool))]
-    for name in segments:
-        told = np.array([str(each) for each in _column(rows, name).tolist()])
-        found.extend((f"{name}={value}", told == value) for value in sorted(set(told.tolist())))
-    return found
-
-
-def _targeted(rows: Mapping[str, Any], experiment: Experiment, count: int) -> Any:
-    """Which units the experiment is for, by the columns of the attributes that it asks for."""
-    inside = np.ones(count, dtype=bool)
+def _assigned(experiment: Experiment, rows: Mapping[str, Any], unit: str) -> Any:
+    """The arm of each row as the experiment has it, by the columns of the attributes that it asks for; -1 for none."""
+    arms = experiment.arms_of(rows[unit])
     for name, values in experiment.targeting.items():
-        if name not in rows:
-            raise InvalidRequest(
-                f"{experiment.name!r} is for some values of {name!r}, and the rows have no such column; add it, or say `arm`"
-            )
-        inside &= np.array([each in values for each in rows[name].tolist()], dtype=bool)
-    return inside
+        wanted = set(map(typed, values))
+        arms = np.where([typed(each) in wanted for each in rows[name].tolist()], arms, -1)
+    return arms
 
 
 def _arms(column: Any, names: list[str]) -> Any:
     """The arm of each row by its name; -1 for none."""
     place = {name: number for number, name in enumerate(names)}
     told = column.tolist()
-    strange = sorted({str(each) for each in told if each is not None and each == each and each not in place})
+    strange = sorted({str(each) for each in told if not is_missing(each) and each not in place})
     if strange:
         raise InvalidRequest(f"nobody has defined the arms {', '.join(strange[:5])}; there are {', '.join(names)}")
-    return np.array([place.get(each, -1) for each in told], dtype=np.int64)
-
-
-def _columns(rows: Any) -> dict[str, Any]:
-    """Whole columns as numpy arrays."""
-    pieces = list(pieces_of(rows))
-    if not pieces:
-        raise InvalidRequest("there are no rows to evaluate")
-    return {name: np.concatenate([_array(piece.get(name, [])) for piece in pieces]) for name in pieces[0]}
-
-
-def _array(column: Any) -> Any:
-    if hasattr(column, "to_pylist"):
-        column = column.to_numpy(zero_copy_only=False) if column.null_count == 0 else column.to_pylist()
-    return np.asarray(column)
-
-
-def _column(rows: Mapping[str, Any], name: str) -> Any:
-    if name not in rows:
-        raise InvalidRequest(f"the rows have no column {name!r}; they have {', '.join(sorted(rows))}")
-    return rows[name]
-
-
-def _numbers(column: Any, metric: str) -> Any:
-    """Null and NaN are a unit without the metric."""
-    try:
-        return column.astype(np.float64)
-    except (TypeError, ValueError):
-        raise InvalidRequest(f"the metric {metric!r} has values that are no numbers") from None
+    return np.array([-1 if is_missing(each) else place[each] for each in told], dtype=np.int64)

@@ -16,8 +16,8 @@ from typing import Any
 
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import DataCorrupt
-from ambry.ml.experiments.assignment import Unit, unit_of
+from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.experiments.assignment import Unit, key_of, unit_of
 from ambry.ml.line_log import LineLog
 from ambry.ml.places import version_of
 
@@ -46,11 +46,15 @@ class ExposureLog(LineLog):
     def record(
         self, unit: Unit, arm: str, attributes: Mapping[str, Any] | None = None, *, at: datetime | None = None
     ) -> None:
-        """Take one, as `take` does."""
+        """Take one, as `take` does. Raises InvalidRequest for what is no unit, and attributes that JSON has not."""
+        key_of(unit)  # Refuses what is no unit: one such line would be in the way of every evaluation.
         told: dict[str, Any] = {"unit": unit, "arm": arm}
         if attributes:
             told["attributes"] = dict(attributes)
-        self.take(told, at=at)
+        try:
+            self.take(told, at=at)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(f"the exposure of {unit!r:.60} has attributes that JSON has not: {error}") from error
 
 
 def read_exposures(client: AmbryClient, experiment: str) -> Iterator[Exposure]:
@@ -77,7 +81,11 @@ def _parsed(line: bytes, name: str, number: int) -> Exposure:
     try:
         said = json.loads(line)
         at = datetime.fromtimestamp(said["at"] / 1000, UTC)
-        return Exposure(unit=said["unit"], arm=said["arm"], at=at, attributes=said.get("attributes", {}))
+        found = Exposure(unit=said["unit"], arm=said["arm"], at=at, attributes=said.get("attributes", {}))
+        key_of(found.unit)
+        if not isinstance(found.arm, str) or not isinstance(found.attributes, dict):
+            raise TypeError("an arm is a text, and attributes are an object")
+        return found
     except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
         raise DataCorrupt(f"{name}: line {number} is no exposure: {error!r}") from error
 

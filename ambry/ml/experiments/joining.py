@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ambry.errors import InvalidRequest
-from ambry.ml.experiments.assignment import Unit, unit_of
+from ambry.ml.experiments.assignment import Unit, key_of, unit_of
+from ambry.ml.experiments.columns import parts_of
 from ambry.ml.experiments.exposures import Exposure, first_exposures
 from ambry.ml.snapshots.frames import pieces_of
 
@@ -30,10 +31,18 @@ def joined(
     are attributes of the first exposure, or else columns of the outcomes. A unit without outcomes has `absent` as its metrics:
     0 where who is not there did nothing, None where that is not known, and then it is left out of them.
 
+    Of a ratio such as `clicks/views` both columns are there.
+
     Raises InvalidRequest for a unit that stands twice in the outcomes, and for columns that are not there.
     """
-    found = _by_unit(outcomes, unit, metrics, segments)
-    columns: dict[str, list[Any]] = {name: [] for name in (unit, ARM, *metrics, *segments)}
+    metrics, segments = list(dict.fromkeys(metrics)), list(dict.fromkeys(segments))
+    found, metrics = _by_unit(outcomes, unit, metrics, segments)
+    names = [unit, ARM, *metrics, *segments]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidRequest(
+            f"{twice[0]!r} is one of the unit, {ARM!r}, the metrics and the segments, and not two; call a column otherwise"
+        )
+    columns: dict[str, list[Any]] = {name: [] for name in names}
     nothing = math.nan if absent is None else absent
     for each, exposure in first_exposures(exposures).items():
         row = found.get(each)
@@ -48,18 +57,23 @@ def joined(
 
 def _by_unit(
     outcomes: Any, unit: str, metrics: Sequence[str], segments: Sequence[str]
-) -> dict[Unit, Mapping[str, Any]]:
+) -> tuple[dict[Unit, Mapping[str, Any]], list[str]]:
+    """The rows, and the columns of the metrics."""
     found: dict[Unit, Mapping[str, Any]] = {}
+    needed: list[str] = []
     for piece in pieces_of(outcomes):
-        if lacking := [name for name in (unit, *metrics) if name not in piece]:
+        needed = needed or list(dict.fromkeys(part for metric in metrics for part in parts_of(metric, piece)))
+        if lacking := [name for name in (unit, *needed) if name not in piece]:
             raise InvalidRequest(f"the outcomes have no column {lacking[0]!r}; they have {', '.join(sorted(piece))}")
-        names = [*metrics, *(name for name in segments if name in piece)]
-        for each, *row in zip(*(_listed(piece[name]) for name in (unit, *names)), strict=True):
+        names = [*needed, *(name for name in segments if name in piece)]
+        columns = [_listed(piece[name]) for name in (unit, *names)]
+        for each, *row in zip(*columns, strict=True):
+            key_of(each)  # Refuses what is no unit.
             key = unit_of(each)
             if key in found:
                 raise InvalidRequest(f"the unit {each!r} stands twice in the outcomes; put its rows together first")
             found[key] = dict(zip(names, row, strict=True))
-    return found
+    return found, needed or [part for metric in metrics for part in parts_of(metric, ())]
 
 
 def _listed(column: Any) -> list[Any]:

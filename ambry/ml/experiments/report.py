@@ -12,20 +12,28 @@ from ambry.ml.pages import number, page, paragraph, table, text
 _LABELS = 230
 _WIDTH = 900
 _ROW = 30
+_VALUES_MAX = 20
+"""Of an attribute that an experiment is for; the page tells how many there are."""
 _COLOURS = {"good": "#1a7f37", "bad": "#b42318", "": "#57606a"}
 
 
 def render_report(evaluation: Evaluation, experiment: Experiment) -> bytes:
     """One file of HTML, the same for the same evaluation."""
     metrics = list(dict.fromkeys(each.metric for each in evaluation.comparisons))
-    parts = [_about(experiment), _ratio(evaluation, experiment)]
+    parts = [_about(experiment), _ratio(evaluation, experiment), _counted(evaluation)]
     for metric in metrics:
         found = [each for each in evaluation.comparisons if each.metric == metric]
-        parts += [f"<h2>{text(metric)}</h2>\n", *_said(found, evaluation), forest(found), _numbers(found)]
+        parts += [
+            f"<h2>{text(metric)}</h2>\n",
+            *_said(found, evaluation),
+            forest(found, evaluation.alpha),
+            _numbers(found),
+        ]
     parts.append(
         paragraph(
             f"Thick: the interval of {1 - evaluation.alpha:.0%} for one look that was planned. Thin: the always-valid one, "
-            "which holds however often the experiment is looked at; it decides.",
+            "which holds however often the experiment is looked at. Neither is adjusted for how many comparisons there are; "
+            "the adjusted p is (Holm), and it decides. Green is more of the metric and red is less, where that is shown.",
             "note",
         )
     )
@@ -37,14 +45,14 @@ def sentence_of(found: ArmComparison, alpha: float) -> str:
     effect = found.effect
     relative = "" if effect.relative is None else f" ({effect.relative:+.2%})"
     who = "" if found.segment == ALL else f" of {found.segment}"
-    verdict = "shown" if effect.always_p < alpha else "not shown yet"
+    verdict = "shown" if found.adjusted_p < alpha else "not shown yet"
     return (
-        f"{found.arm}{who}: {effect.difference:+.4g}{relative} of {found.metric}, always-valid p {effect.always_p:.2g}, "
+        f"{found.arm}{who}: {effect.difference:+.4g}{relative} of {found.metric}, always-valid p {found.adjusted_p:.2g}, "
         f"interval {effect.always_low:+.4g} to {effect.always_high:+.4g}: {verdict}"
     )
 
 
-def forest(found: Sequence[ArmComparison]) -> str:
+def forest(found: Sequence[ArmComparison], alpha: float) -> str:
     """The effects below each other, around nothing, as SVG."""
     bounds = [
         bound
@@ -70,7 +78,8 @@ def forest(found: Sequence[ArmComparison]) -> str:
         lines.append(f'<text x="{x(tick)}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>')
     for place, each in enumerate(found):
         effect, y = each.effect, 5 + _ROW * place + _ROW // 2
-        colour = _COLOURS["good" if effect.always_low > 0 else "bad" if effect.always_high < 0 else ""]
+        is_shown = each.adjusted_p < alpha
+        colour = _COLOURS[("good" if effect.difference > 0 else "bad") if is_shown else ""]
         label = each.arm if each.segment == ALL else f"{each.arm}, {each.segment}"
         label = label if len(label) <= 32 else f"{label[:31]}…"
         lines += [
@@ -85,10 +94,28 @@ def forest(found: Sequence[ArmComparison]) -> str:
 def _about(experiment: Experiment) -> str:
     told = [
         f"Exposed to {experiment.exposed:.0%} of each arm",
-        *(f"{name} in {', '.join(map(str, values))}" for name, values in sorted(experiment.targeting.items())),
+        *(f"{name} in {_few(values)}" for name, values in sorted(experiment.targeting.items())),
         *([experiment.note] if experiment.note else []),
     ]
     return paragraph("; ".join(told) + ".")
+
+
+def _few(values: Sequence[object]) -> str:
+    more = f" and {len(values) - _VALUES_MAX:,} more" if len(values) > _VALUES_MAX else ""
+    return ", ".join(map(str, values[:_VALUES_MAX])) + more
+
+
+def _counted(evaluation: Evaluation) -> str:
+    """How many comparisons there are, and how many would be found of nothing."""
+    count = len(evaluation.comparisons)
+    if count < 2:
+        return ""
+    return paragraph(
+        f"There are {count:,} comparisons; of as many without an effect, {count * evaluation.alpha:.2g} would be below "
+        f"{evaluation.alpha:g} by chance at one look. The adjusted p is that of the first metric for everybody among the "
+        "arms, and of anything else among all.",
+        "note",
+    )
 
 
 def _ratio(evaluation: Evaluation, experiment: Experiment) -> str:
@@ -133,11 +160,12 @@ def _numbers(found: Sequence[ArmComparison]) -> str:
             f"{each.effect.always_low:.4g} to {each.effect.always_high:.4g}",
             each.effect.p,
             each.effect.always_p,
+            each.adjusted_p,
         ]
         for each in found
     ]
     header = ["arm", "segment", "units", "of control", "mean", "of control", "effect", "interval", "always valid", "p"]
-    return table([*header, "always-valid p"], rows)
+    return table([*header, "always-valid p", "adjusted p"], rows)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -94,6 +94,27 @@ def effect_of(control: Any, treatment: Any, alpha: float = 0.05) -> Effect:
     )
 
 
+def linearised(counted: Any, over: Any, metric: str) -> Any:
+    """A value for each unit, whose mean is the ratio of the sums and whose variance is the ratio's own, by the delta method.
+
+    What was assigned is the unit: its views are not independent of each other, so a test over views would be wrong (Deng,
+    Knoblich and Lu, 2018, "Applying the delta method in metric analytics"). Raises InvalidRequest where there is nothing to
+    divide by.
+    """
+    if (over < 0).any() or not over.any():
+        raise InvalidRequest(f"{metric!r}: what is divided by is 0 or more of each unit, and more of one in each arm")
+    mean = over.mean()
+    ratio = counted.mean() / mean
+    return ratio + (counted - ratio * over) / mean
+
+
+def adjusted(p: Sequence[float]) -> list[float]:
+    """Each p for how many there are, by Holm's method: it holds however they depend on each other, and at every look."""
+    if not p:
+        return []
+    return [float(each) for each in needed("statsmodels.stats.multitest", EXTRA).multipletests(p, method="holm")[1]]
+
+
 def always_valid(difference: float, variance: float, scale: float, alpha: float) -> tuple[float, float]:
     """The always-valid p of a difference with this variance, and half the width of its interval at 1 - alpha.
 

@@ -122,6 +122,23 @@ def list_experiments(client: AmbryClient) -> Iterator[StoredExperiment]:
                 yield load_experiment(client, dataset.name)
 
 
+def layer_shares(client: AmbryClient, layer: str) -> list[tuple[StoredExperiment, list[StoredExperiment]]]:
+    """The running experiments of a layer in their order, each with those that have a part of its stretch.
+
+    Out of their documents, which replicas in other datacenters bring; the layer's own document is that of one datacenter.
+    """
+    found = [
+        (each, stretch)
+        for each in list_experiments(client)
+        if each.is_running and (stretch := each.experiment.layer) is not None and stretch.name == layer
+    ]
+    found.sort(key=lambda each: (each[1].begin, each[1].end, each[0].dataset))
+    return [
+        (one, [other for other, its in found if other is not one and its.begin < own.end and own.begin < its.end])
+        for one, own in found
+    ]
+
+
 def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number: str) -> StoredExperiment:
     """The version of this number, with the stretch of its layer. Raises AlreadyExists, UpdateConflict, StretchTaken."""
     if experiment.layer is not None and experiment.exposed:

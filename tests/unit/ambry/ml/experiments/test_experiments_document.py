@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.experiments.assignment import arm_at, arms_at, exposed_stretches
@@ -212,3 +214,81 @@ def test_what_would_move_somebody_back_is_no_ramp(change: dict[str, Any], words:
 
 def test_another_model_behind_an_arm_is_a_ramp_too() -> None:
     check_ramp(WHOLE, replace(WHOLE, arms=(ARMS[0], replace(ARMS[1], model="ranker@2.0.1"))))
+
+
+CUTS = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5, unique=True).map(sorted)
+PARTS = st.floats(0, 1)
+
+
+@given(CUTS, st.lists(PARTS, min_size=6, max_size=6), PARTS, st.lists(st.integers(), min_size=1, unique=True))
+def test_of_a_layer_a_unit_is_in_one_experiment_and_of_a_holdout_in_none(
+    cuts: list[float], exposed: list[float], share: float, salts: list[int]
+) -> None:
+    """Whatever they are exposed to: those of one layer share nobody, and together with the holdout they are everybody."""
+    units = UNITS[:2_000] * (1 + abs(salts[0]) % 1_000)
+    ends = [*zip([0.0, *cuts], [*cuts, 1.0], strict=True)]
+    holdout = Holdout("2026", share)
+
+    def inside(exposed: list[float]) -> Any:
+        return np.array(
+            [
+                Experiment(
+                    name=f"e{number}", arms=ARMS, exposed=part, layer=LayerRange("feed", *end), holdout=holdout
+                ).arms_of(units)
+                >= 0
+                for number, (end, part) in enumerate(zip(ends, exposed, strict=False))
+            ]
+        )
+
+    held = Experiment(name="x", arms=ARMS, holdout=holdout).arms_of(units) < 0
+    whole = inside([1.0] * 6)
+    assert bool(np.all(whole.sum(axis=0) + held == 1))
+    assert bool(np.all(inside(exposed) <= whole))
+
+
+@given(CUTS, PARTS, PARTS, PARTS)
+def test_ramps_of_anything_move_nobody(cuts: list[float], one: float, other: float, share: float) -> None:
+    """Exposed further, to more of a layer and to more values of an attribute: who was in an arm stays in it."""
+    holdout, begin, end = Holdout("2026", share / 2), cuts[0] / 2, cuts[-1]
+    now = Experiment(
+        name="a",
+        arms=ARMS,
+        exposed=min(one, other),
+        layer=LayerRange("feed", begin, end),
+        holdout=holdout,
+        targeting={"country": ("de",)},
+    )
+    after = replace(
+        now,
+        exposed=max(one, other),
+        layer=LayerRange("feed", begin / 2, (1 + end) / 2),
+        targeting={"country": ("de", "at")},
+    )
+    if after.exposed:
+        check_ramp(now, after)
+        before, later = now.arms_of(UNITS[:2_000]), after.arms_of(UNITS[:2_000])
+        assert bool(np.all((before < 0) | (before == later)))
+        for unit in range(40):
+            arm = now.arm_of(unit, {"country": "de"})
+            assert arm is None or arm == after.arm_of(unit, {"country": "de"})
+
+
+def test_experiments_and_layers_know_nothing_of_each_other_for_texts_either() -> None:
+    """Of texts of several lengths, which are hashed in different ways."""
+    for text in ("{}x", "member-{}", "urn:li:member:{}", "{}" + "x" * 250):
+        units = [text.format(number) for number in range(20_000)]
+        inside = [
+            Experiment(name=name, arms=ARMS, layer=layer).arms_of(units) == 0
+            for name, layer in (
+                ("a", None),
+                ("b", None),
+                ("a", LayerRange("feed", 0, 0.5)),
+                ("c", LayerRange("ads", 0, 0.5)),
+            )
+        ]
+        for first in range(4):
+            for second in range(first):
+                if (first, second) != (2, 0):
+                    assert abs(float(np.corrcoef(inside[first], inside[second])[0, 1])) < 6 / 20_000**0.5
+        # The layer takes half of the arm, whichever half that is.
+        assert abs(float(inside[2].mean() / inside[0].mean()) - 0.5) < 0.04

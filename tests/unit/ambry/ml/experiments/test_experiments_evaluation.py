@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,9 @@ def test_units_without_the_metric_are_left_out_of_it() -> None:
         ({"unit": "country"}, "stands twice"),
         ({"metrics": ["country"]}, "no numbers"),
         ({"arm": "country"}, "nobody has defined the arms at, de"),
+        ({"alpha": 1.0}, "alpha lies between"),
+        ({"metrics": "clicks"}, "lists of names"),
+        ({"metrics": ["clicks/views"]}, "no column 'views'"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told(change: dict[str, Any], words: str) -> None:
@@ -120,3 +124,107 @@ def test_an_evaluation_is_json() -> None:
     told = json.loads(evaluate(TWO, outcomes(500, 0.5)).encode())
     assert (told["experiment"], told["control"], told["trustworthy"]) == ("ranker-2", "control", True)
     assert set(told["comparisons"][0]["effect"]) >= {"p", "always_p", "difference", "low", "high"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            [pd.DataFrame({"unit": [1, 2], "clicks": 1}), pd.DataFrame({"unit": [3, 4], "x": 1})],
+            "from 2 on have no column 'clicks'; they have unit, x",
+        ),
+        ({"unit": [1, 2], "clicks": [1]}, "has 1 rows, and 'unit' 2"),
+        ({"unit": [1, 2], "clicks": [[1], [1, 2]]}, "no lists"),
+        ({"unit": [1, 2], "clicks": [[1], [2]]}, "no lists"),
+        ({"unit": [1, "1"], "clicks": [1, 2]}, "stands twice"),
+        (pd.DataFrame({"unit": [1, "1"], "clicks": [1, 2]}), "stands twice"),
+        ({"unit": [1, True], "clicks": [1, 2]}, "True is no unit"),
+        ({"unit": [1, 2], "clicks": ["1", "2"]}, "no numbers, such as '1'"),
+        ({"unit": [1, 2], "clicks": [1, "2"]}, "no numbers, such as '2'"),
+        ({"unit": [1, 2], "clicks": np.array([1, 2], dtype="M8[s]")}, "no numbers"),
+        ({"unit": [1, 2], "clicks": [1j, 2]}, "no numbers"),
+        ({"unit": [1, 2], "clicks": [1.0, math.inf]}, "has the value inf"),
+        ({"unit": [1, 2], "clicks": [1, 10**400]}, "has the value inf"),
+        ({"unit": [1, 2], "clicks": [1e200, None]}, "1e\\+200"),
+        ({"unit": [], "clicks": []}, "no rows"),
+    ],
+)
+def test_rows_that_are_none_are_told(rows: Any, words: str) -> None:
+    """A column that a later frame has not was a ValueError of numpy; "2" was 2; 1 and "1" were two units."""
+    with pytest.raises(InvalidRequest, match=words):
+        evaluate(TWO, rows, arm=None)
+
+
+def test_what_pandas_has_for_nothing_is_nothing() -> None:
+    frame = outcomes(1_000, 0)
+    frame["clicks"] = frame["clicks"].round().astype("Int64")
+    frame.loc[frame["unit"] < 100, "clicks"] = pd.NA
+    frame["seen"] = pd.Series(["control", "treatment"] * 500, dtype="string")
+    frame.loc[0, "seen"] = pd.NA
+    found = evaluate(TWO, frame, arm="seen")
+    assert found.counts == {"control": 499, "treatment": 500}
+    assert found.of("clicks", "treatment").units == 450
+
+
+def test_a_segment_with_many_values_is_its_most_frequent_ones_and_the_others() -> None:
+    """Each value was a scan of all rows: a segment by unit did not end."""
+    frame = outcomes(50_000, 0)
+    frame["city"] = np.where(frame["unit"] % 2 == 0, "x", frame["unit"].astype(str))
+    found = evaluate(TWO, frame, segments=["city"])
+    frequent, others = (found.of("clicks", "treatment", name) for name in ("city=x", "city: 24,901 others"))
+    assert frequent.units + frequent.control_units == 25_000 and others.units + others.control_units == 24_901
+    assert {each.segment for each in found.comparisons} == {"all", "city=x", "city: 24,901 others"}
+    frame["pair"] = frame["unit"] // 5
+    assert len(evaluate(TWO, frame, segments=["pair"]).comparisons) < 103
+    metrics = [f"m{number}" for number in range(101)]
+    with pytest.raises(InvalidRequest, match="comparisons, and 10,000 are the most"):
+        evaluate(TWO, frame.assign(**dict.fromkeys(metrics, 1)), segments=["pair"], metrics=metrics)
+
+
+def test_many_comparisons_are_adjusted_for_how_many_there_are() -> None:
+    """Of 40 segments without an effect, 5 % were said to have one."""
+    frame = outcomes(8_000, 0.5)
+    frame["noise"] = np.random.default_rng(1).normal(size=8_000)
+    frame["group"] = frame["unit"] // 400
+    found = evaluate(TWO, frame, metrics=["clicks", "noise"], segments=["group"])
+    assert len(found.comparisons) == 42
+    first = found.of("clicks", "treatment")
+    assert first.adjusted_p == first.effect.always_p < 1e-4, "what it is made for is one question"
+    others = [each for each in found.comparisons if each is not first]
+    assert all(each.adjusted_p >= each.effect.always_p for each in others)
+    least = min((each for each in others), key=lambda each: each.effect.always_p)
+    assert least.adjusted_p >= 40 * least.effect.always_p or least.adjusted_p == 1
+    told = json.loads(found.encode())
+    assert told["comparisons_count"] == 42 and all("adjusted_p" in each for each in told["comparisons"])
+    asked_otherwise = evaluate(TWO, frame, metrics=["noise", "clicks"])
+    assert asked_otherwise.of("clicks", "treatment").adjusted_p == first.effect.always_p, (
+        "the document says what is first"
+    )
+
+
+def test_the_first_metric_is_adjusted_for_its_arms() -> None:
+    arms = (Arm("control", 0.25), *(Arm(name, 0.25) for name in "abc"))
+    four = Experiment(name="four", arms=arms, metrics=("clicks",))
+    units = np.arange(4_000)
+    clicks = np.random.default_rng(2).normal(size=4_000) + 0.25 * (four.arms_of(units) == 1)
+    found = evaluate(four, {"unit": units, "clicks": clicks}).of("clicks", "a")
+    assert found.adjusted_p == pytest.approx(3 * found.effect.always_p)
+
+
+def test_a_ratio_is_of_sums() -> None:
+    frame = outcomes(4_000, 0)
+    frame["views"] = frame["unit"] % 10
+    frame["hits"] = frame["views"] * (0.5 + 0.1 * TWO.arms_of(frame["unit"].to_numpy()))
+    found = evaluate(TWO, frame, metrics=["hits/views"], segments=["country"]).of("hits/views", "treatment").effect
+    assert (found.control_mean, found.mean) == pytest.approx((0.5, 0.6))
+    nobody = frame.assign(views=0)
+    with pytest.raises(InvalidRequest, match="'hits/views': what is divided by"):
+        evaluate(TWO, nobody, metrics=["hits/views"])
+    part = frame.assign(views=frame["views"] * (frame["country"] == "de"))
+    assert len(evaluate(TWO, part, metrics=["hits/views"], segments=["country"]).comparisons) == 2
+
+
+def test_an_experiment_of_one_arm_compares_nothing() -> None:
+    """Its sample ratio was NaN, which is no JSON."""
+    alone = evaluate(Experiment(name="a", arms=(Arm("a", 1.0),), metrics=("clicks",)), outcomes(100, 0))
+    assert json.loads(alone.encode())["sample_ratio_p"] == 1 and alone.comparisons == ()

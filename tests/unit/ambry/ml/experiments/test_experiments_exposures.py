@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, DataCorrupt, Unavailable
+from ambry import AmbryClient, DataCorrupt, InvalidRequest, Unavailable
 from ambry.ml import line_log as module
 from ambry.ml.experiments.exposures import ExposureLog, first_exposures, read_exposures
 
@@ -89,3 +91,36 @@ def test_a_line_that_is_none_is_told(client: AmbryClient, name: str) -> None:
     with pytest.raises(DataCorrupt, match=r"x\.jsonl: line 2 is no exposure"):
         list(read_exposures(client, name))
     assert list(read_exposures(client, f"{name}-none")) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "attributes", "words"),
+    [
+        ("", {}, "no unit"),
+        (True, {}, "no unit"),
+        (None, {}, "no unit"),
+        (1, {"a": math.nan}, "JSON"),
+        (1, {"a": {1}}, "JSON"),
+    ],
+)
+def test_what_would_be_in_the_way_of_every_evaluation_is_not_taken(
+    client: AmbryClient, name: str, unit: Any, attributes: Any, words: str
+) -> None:
+    with ExposureLog(client, name) as log, pytest.raises(InvalidRequest, match=words):
+        log.record(unit, "control", attributes)
+    assert list(read_exposures(client, name)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"unit": [], "arm": "a"},
+        {"unit": "", "arm": "a"},
+        {"unit": 1, "arm": 2},
+        {"unit": 1, "arm": "a", "attributes": []},
+    ],
+)
+def test_a_line_of_strangers_is_told_where_it_is(client: AmbryClient, name: str, line: Any) -> None:
+    client.put(json.dumps({"at": 1, **line}).encode(), name=f"{name}.exposures/2026-11-27/x-000000.jsonl")
+    with pytest.raises(DataCorrupt, match="line 1 is no exposure"):
+        list(read_exposures(client, name))

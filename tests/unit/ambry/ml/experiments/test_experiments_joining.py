@@ -77,8 +77,24 @@ def test_what_is_joined_is_evaluated_by_segments() -> None:
         ({"unit": [1]}, "no column 'clicks'"),
         ({"member": [1], "clicks": [1]}, "no column 'unit'"),
         ({"unit": [1, "1"], "clicks": [1, 2]}, "'1' stands twice"),
+        ({"unit": [1, 2], "clicks": [1]}, "1 rows, and 'unit' 2"),
+        ({"unit": [1, True], "clicks": [1, 2]}, "True is no unit"),
     ],
 )
 def test_what_cannot_be_joined_is_told(outcomes: Any, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         joined(SEEN, outcomes, metrics=["clicks"])
+
+
+def test_both_columns_of_a_ratio_are_joined() -> None:
+    outcomes = {"unit": [1, 3], "clicks": [2, 1], "views": [4, 5]}
+    rows = joined(SEEN, outcomes, metrics=["clicks/views", "clicks"], absent=0)
+    assert (rows["clicks"], rows["views"]) == ([2, 0, 1], [4, 0, 5])
+
+
+@pytest.mark.parametrize("change", [{"metrics": ["arm"]}, {"metrics": ["clicks"], "segments": ["unit", "clicks"]}])
+def test_a_column_is_one_thing(change: Any) -> None:
+    """A segment that is a metric too was there twice, in rows of another length."""
+    outcomes = {"unit": [1], "clicks": [1], "arm": [1]}
+    with pytest.raises(InvalidRequest, match="not two"):
+        joined(SEEN, outcomes, **change)

@@ -83,18 +83,18 @@ def test_it_says_what_the_numbers_are() -> None:
 
 def test_each_comparison_is_drawn_within_the_picture() -> None:
     found = evaluated()
-    svg = forest(found.comparisons)
+    svg = forest(found.comparisons, 0.05)
     assert svg.count("<circle") == len(found.comparisons) == 3
     places = [float(place) for place in re.findall(r'\b(?:x1|x2|cx)="([\d.]+)"', svg)]
     assert min(places) >= 230 and max(places) <= 900
     assert "#1a7f37" in svg and "#b42318" not in svg
-    assert "#b42318" in forest(evaluated(-1.0).comparisons)
+    assert "#b42318" in forest(evaluated(-1.0).comparisons, 0.05)
 
 
 def test_effects_of_nothing_at_all_are_drawn() -> None:
     units = np.arange(100)
     found = evaluate(EXPERIMENT, {"unit": units, "clicks": np.ones(100), "country": np.full(100, "de")})
-    assert "nan" not in forest(found.comparisons)
+    assert "nan" not in forest(found.comparisons, 0.05)
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 0.0), (-1e-9, 3e-9), (-5.0, 1e6), (0.0, 0.9), (-0.31, 0.42)])
@@ -102,3 +102,28 @@ def test_ticks_are_round_and_around_everything(bounds: tuple[float, float]) -> N
     ticks = _ticks(*bounds)
     assert 2 <= len(ticks) <= 11 and ticks[0] <= bounds[0] and ticks[-1] >= bounds[1] and 0.0 in ticks
     assert sorted(set(ticks)) == ticks
+
+
+def test_how_many_comparisons_there_are_is_told_and_each_p_is_adjusted() -> None:
+    found = evaluated()
+    text = parsed(render_report(found, EXPERIMENT)).text
+    assert "There are 3 comparisons" in text and "adjusted p" in text
+    doubtful = replace(found.comparisons[0], adjusted_p=0.2)
+    assert "not shown yet" in sentence_of(doubtful, 0.05) and "#1a7f37" not in forest([doubtful], 0.05)
+    assert "comparisons;" not in parsed(render_report(replace(found, comparisons=(doubtful,)), EXPERIMENT)).text
+
+
+def test_names_that_no_file_can_hold_are_drawn_too() -> None:
+    """An attribute of a request may be half a pair of surrogates; a page with it could not be written."""
+    units = np.arange(2_000)
+    rows = {"unit": units, "clicks": units % 7, "country": ["\ud800" if unit % 2 else "de" for unit in units.tolist()]}
+    found = evaluate(replace(EXPERIMENT, targeting={}), rows, segments=["country"])
+    assert b"country=\\ud800" in render_report(found, EXPERIMENT) and b"ud800" in found.encode()
+
+
+def test_a_page_has_a_bound() -> None:
+    """A segment with a value of each unit was a comparison, a line and a row of each."""
+    units = np.arange(20_000)
+    rows = {"unit": units, "clicks": units % 7, "member": [f"{unit % 5_000:0200d}" for unit in units.tolist()]}
+    html = render_report(evaluate(replace(EXPERIMENT, targeting={}), rows, segments=["member"]), EXPERIMENT)
+    assert len(html) < 200_000 and "4,900 others" in parsed(html).text

@@ -11,6 +11,7 @@ from ambry import AlreadyExists, AmbryClient, BlobNotFound, DataCorrupt, Invalid
 from ambry.ml.experiments import store
 from ambry.ml.experiments.document import Arm, Experiment, LayerRange
 from ambry.ml.experiments.store import (
+    layer_shares,
     list_experiments,
     load_experiment,
     ramp_experiment,
@@ -146,3 +147,21 @@ def test_what_is_no_experiment_is_told(client: AmbryClient, name: str) -> None:
     client.put(b"nonsense", name=f"layers/{name}.json")
     with pytest.raises(DataCorrupt, match="says nothing of a layer"):
         start_experiment(client, in_layer(f"{name}-b", name, 0.0, 1.0))
+
+
+def test_experiments_that_two_datacenters_gave_one_part_are_told(client: AmbryClient, name: str) -> None:
+    """The layer's document of one datacenter was replaced by the other's, as replication does with two of one time."""
+    one, other, third = (
+        in_layer(f"{name}-{which}", name, *ends)
+        for which, ends in zip("abc", ((0, 0.5), (0.4, 0.8), (0.8, 1)), strict=True)
+    )
+    start_experiment(client, one)
+    client.put(b'{"stretches": {}}', name=f"layers/{name}.json")
+    for each in (other, third):
+        start_experiment(client, each)
+    found = [(str(one), list(map(str, others))) for one, others in layer_shares(client, name)]
+    assert found == [(f"{name}-a@1", [f"{name}-b@1"]), (f"{name}-b@1", [f"{name}-a@1"]), (f"{name}-c@1", [])]
+    with pytest.raises(UpdateConflict, match=f"{name}-b has the layer"):
+        ramp_experiment(client, one.name, 0.5)
+    stop_experiment(client, one.name)
+    assert [others for _, others in layer_shares(client, name)] == [[], []] and layer_shares(client, f"{name}x") == []
