@@ -143,7 +143,7 @@ def show(place: str, cluster: ChosenCluster, output: str) -> None:
                 "entity": f"{about.entity} ({schema.field(about.entity).type})",
                 "rows": opened.rows,
                 "size": opened.info.size,
-                "batches": len(opened.index),
+                "batches": opened.batch_count,
                 "definitions": about.definitions,
                 "sha256": about.digest,
                 "features": {str(urn): _type_of(schema.field(opened.column(urn))) for urn in opened.urns},

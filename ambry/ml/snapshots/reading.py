@@ -19,17 +19,17 @@ import pyarrow as pa
 from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.datasets import check_schema
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.places import dataset_text, shown_version, version_of
-from ambry.ml.snapshots.arrays import RowReader, check_width, private_batches, view_of
+from ambry.ml.snapshots.arrays import RowReader, check_width, view_of
 from ambry.ml.snapshots.columns import conform_keys
+from ambry.ml.snapshots.contents import content_of
 from ambry.ml.snapshots.defaults import filled
-from ambry.ml.snapshots.index import SnapshotIndex
 from ambry.ml.snapshots.schema import SnapshotAbout, about_of, check_described, columns_of
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, SCHEMA, version_at
 from ambry.tensors.frameworks import framework_of, shared
@@ -54,13 +54,8 @@ def open_snapshot(
     if as_of is not None:
         place = version_as_of(client, place, as_of)
     info = client.head(place)
-    if INDEX_KEY not in info.metadata:
-        told = info.metadata.get(FORMAT_KEY)
-        raise InvalidRequest(
-            f"{place} is a snapshot in {told}, which is read by its URL: pandas.read_parquet, polars.scan_parquet"
-            if told
-            else f"{place} is no snapshot of features"
-        )
+    if FORMAT_KEY not in info.metadata and INDEX_KEY not in info.metadata:
+        raise InvalidRequest(f"{place} is no snapshot of features")
     return Snapshot(client, replace(place, version=info.version), info, metadata)
 
 
@@ -72,7 +67,7 @@ class Snapshot:
     ) -> None:
         self._client = client
         self._metadata = metadata
-        self._mapped: Any = None
+        self._content = content_of(client, place, info)
         self._kinds: dict[str, TensorType] = {}
         self.place = place
         self.info = info
@@ -87,20 +82,15 @@ class Snapshot:
 
     def close(self) -> None:
         """Let go what is mapped; arrays over it keep it alive."""
-        self._mapped = None
+        self._content.close()
 
     def __repr__(self) -> str:
         return f"<Snapshot {shown_version(self.place)}>"
 
-    @cached_property
-    def index(self) -> SnapshotIndex:
-        """Where its batches lie, out of the cache. Raises DataCorrupt."""
-        return SnapshotIndex(pa.memory_map(str(self._client.cached_path(self.info.metadata[INDEX_KEY]))))
-
     @property
     def schema(self) -> Any:
         """The pyarrow Schema."""
-        return self.index.schema
+        return self._content.schema
 
     @cached_property
     def about(self) -> SnapshotAbout:
@@ -119,7 +109,12 @@ class Snapshot:
     @property
     def rows(self) -> int:
         """How many entities there are."""
-        return self.index.rows
+        return self._content.rows
+
+    @property
+    def batch_count(self) -> int:
+        """How many record batches; of Parquet, row groups."""
+        return self._content.batch_count
 
     @cached_property
     def metadata(self) -> FeatureMetadata:
@@ -155,25 +150,16 @@ class Snapshot:
 
     def fetch(self) -> Self:
         """Bring the whole into the cache, if it is not there, and map it; `read` asks nobody any more then."""
-        if self._mapped is None:
-            path = self._client.cached_path(self.place)
-            try:
-                self._mapped = pa.ipc.open_file(pa.memory_map(str(path)))
-            except pa.ArrowInvalid as error:
-                raise DataCorrupt(f"{self!r} cannot be read: {error}") from error
+        self._content.fetch()
         return self
 
     def table(self, urns: Iterable[FeatureUrn | str] | None = None) -> Any:
-        """All entities, with all features or these, as a pyarrow Table over the mapped file: no byte of it is copied."""
+        """All entities, with all features or these, as a pyarrow Table. Of Arrow no byte is copied."""
         return pa.Table.from_batches(list(self.batches(urns)), self._selected(urns))
 
     def batches(self, urns: Iterable[FeatureUrn | str] | None = None) -> Iterator[Any]:
-        """The record batches, over the mapped file."""
-        names = self._selected(urns).names
-        self.fetch()
-        mapped = self._mapped
-        for place in range(mapped.num_record_batches):
-            yield mapped.get_batch(place).select(names)
+        """The record batches, over the mapped file; of Parquet, each row group when it is its turn."""
+        return self._content.batches(self._selected(urns).names)
 
     # --- as arrays ---
 
@@ -191,8 +177,7 @@ class Snapshot:
         kind, name = self._of_one_width(urn)
         if wanted == "numpy":
             return [view_of(batch.column(name), kind) for batch in self.batches([urn])]
-        mapped, batches = private_batches(self._client.cached_path(self.place))
-        return [shared(wanted, view_of(batch.column(name), kind, mapped)) for batch in batches]
+        return [shared(wanted, own) for own in self._content.own_views(name, kind)]
 
     def reader(self, urns: Iterable[FeatureUrn | str]) -> RowReader:
         """What reads these features of fetched entities by key, as numpy arrays, a hundred times faster than `read`.
@@ -226,25 +211,12 @@ class Snapshot:
         if asked.type != schema.field(0).type:
             raise InvalidRequest(f"the entities of {self!r} are {schema.field(0).type}, and the keys {asked.type}")
         wanted = asked.to_numpy(zero_copy_only=False)
-        found = pa.Table.from_batches(self._with_keys(wanted, schema.names), schema)
+        found = pa.Table.from_batches(self._content.batches_with(wanted, schema.names), schema)
         place = _places(found.column(0), wanted)
         columns = [asked]
         for urn, name in zip(urns, schema.names[1:], strict=True):
             columns.append(filled(found.column(name).combine_chunks().take(place), self.resolve(urn)))
         return pa.Table.from_arrays(columns, schema=schema)
-
-    def _with_keys(self, wanted: Any, names: list[str]) -> list[Any]:
-        """The batches that `wanted` may lie in."""
-        places = [int(place) for place in self.index.batches_of(wanted)]
-        if self._mapped is not None:
-            return [self._mapped.get_batch(place).select(names) for place in places]
-        spans = [self.index.place(place) for place in places]
-        pieces = (
-            self._client.get_ranges(self.place, [(span.offset, span.offset + span.size) for span in spans])
-            if spans
-            else []
-        )
-        return [pa.ipc.read_record_batch(pa.py_buffer(piece), self.schema).select(names) for piece in pieces]
 
     def _selected(self, urns: Iterable[FeatureUrn | str] | None) -> Any:
         """The schema of the entity and these features. Raises FeatureNotDefined."""

@@ -132,9 +132,7 @@ def test_files_of_others_are_written(here: Path, definitions: str, name: str) ->
     frame = pd.DataFrame({"member": ["b", "a"], "years": [1, 2], "share": [np.array([1, 2, 3.0]), None], "x": [0, 0]})
     frame.to_parquet(here / "x.parquet")
     write(definitions, name, "x.parquet", "--column", f"{AGE}=years", "--format", "parquet")
-    done = run("snapshot", "show", name)
-    assert done.exit_code == 2 and "polars.scan_parquet" in done.stderr
-    write(definitions, name, "x.parquet", "--column", f"{AGE}=years")
+    assert told("snapshot", "show", name)["batches"] == 1
     assert told("snapshot", "read", name) == [
         {"member": "a", "years": 2, "share": None},
         {"member": "b", "years": 1, "share": [1.0, 2.0, 3.0]},

@@ -1,0 +1,155 @@
+"""A snapshot is the same whether it lies in Arrow or in Parquet; of Parquet, row groups with a key are read and no others."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ambry import AmbryClient, DataCorrupt, InvalidRequest
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.snapshots import contents, writing
+from ambry.ml.snapshots.reading import Snapshot, open_snapshot
+from ambry.ml.snapshots.writing import FileFormat, write_snapshot
+
+TEXT = """\
+age: {valType: INT, default: -1}
+name: {valType: STRING}
+flag: {valType: BOOLEAN}
+week: {valType: FLOAT, dims: [days-1-0], default: 0.5}
+seen: {valType: INT, dims: [places-1-0]}
+days: {type: discrete : {size: 7}}
+places: {type: discrete}
+"""
+METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
+URNS = [f"urn:li:(n,{name},1,0)" for name in ("age", "name", "flag", "week", "seen")]
+AGE, NAME, FLAG, WEEK, SEEN = URNS
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+FORMATS: tuple[FileFormat, ...] = ("arrow", "parquet")
+
+
+def rows_of(keys: list[Any]) -> pd.DataFrame:
+    """Every third has no value of anything."""
+    there = [place % 3 > 0 for place in range(len(keys))]
+
+    def column(values: list[Any]) -> list[Any]:
+        return [value if has else None for value, has in zip(values, there, strict=True)]
+
+    numbers = list(range(len(keys)))
+    return pd.DataFrame(
+        {
+            "member": keys,
+            "age": pd.array(column(numbers), dtype="Int32"),
+            "name": column([f"m{key}" for key in keys]),
+            "flag": column([bool(number % 2) for number in numbers]),
+            "week": column([np.arange(7, dtype=np.float32) * number for number in numbers]),
+            "seen": column([[(number, 1), (number + 1, 2)] for number in numbers]),
+        }
+    )
+
+
+def both(client: AmbryClient, name: str, keys: list[Any]) -> list[Snapshot]:
+    made = []
+    for file_format in FORMATS:
+        dataset = f"{name}-{file_format}"
+        write_snapshot(
+            client,
+            dataset,
+            rows_of(keys),
+            URNS,
+            metadata=METADATA,
+            entity="member",
+            as_of=NOON,
+            rows_per_batch=8,
+            file_format=file_format,
+        )
+        made.append(open_snapshot(client, dataset, metadata=METADATA))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "GROUP_ROWS", 16)
+
+
+@pytest.mark.parametrize(
+    "keys", [list(range(0, 200, 2)), [f"é{number:03}" for number in range(100)], [-(1 << 63), 5], []]
+)
+@pytest.mark.parametrize("fetched", [False, True])
+def test_both_give_the_same(client: AmbryClient, name: str, keys: list[Any], fetched: bool) -> None:
+    one, other = both(client, name, keys)
+    if fetched:
+        one.fetch(), other.fetch()
+    assert (one.rows, one.urns, one.about) == (other.rows, other.urns, other.about)
+    assert one.schema.equals(other.schema)
+    asked = [*keys[90:], *keys[:3], *keys[:1], 777 if not keys or isinstance(keys[0], int) else "nobody"]
+    for urns in ([AGE], URNS, [SEEN, FLAG]):
+        assert one.read(urns, asked).equals(other.read(urns, asked))
+        assert one.table(urns).equals(other.table(urns))
+    assert one.table().equals(other.table())
+    if keys:
+        found, same = (each.reader([AGE, WEEK]).read(asked) for each in (one, other))
+        assert found.found.tolist() == same.found.tolist()
+        for urn in (AGE, WEEK):
+            np.testing.assert_array_equal(found.values[urn], same.values[urn])
+
+
+def test_arrays_of_parquet_are_decoded(client: AmbryClient, name: str) -> None:
+    one, other = both(client, name, list(range(40)))
+    for urn in (AGE, WEEK):
+        there = rows_of(list(range(40)))["name"].notna().to_numpy()
+        first, second = (np.concatenate(each.arrays(urn)) for each in (one, other))
+        np.testing.assert_array_equal(first[there], second[there])
+
+
+def test_row_groups_without_a_key_are_not_read(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, snapshot = both(client, name, list(range(0, 200, 2)))
+    read: list[int] = []
+    group = contents.ParquetContent._group
+
+    def counted(self: Any, file: Any, place: int, names: Any) -> Any:
+        read.append(place)
+        assert list(names) == ["member", "age"]
+        return group(self, file, place, names)
+
+    monkeypatch.setattr(contents.ParquetContent, "_group", counted)
+    assert snapshot.batch_count == 7
+    snapshot.read([AGE], [198, 2, 4, 31, 500, -1])  # Between 30 and 32 two groups meet.
+    assert read == [0, 6]
+    snapshot.read([AGE], [31])
+    snapshot.read([AGE], [])
+    assert read == [0, 6]
+
+
+def test_a_file_that_is_no_parquet_is_told(client: AmbryClient, name: str) -> None:
+    both(client, name, [1])
+    client.put_version(
+        f"{name}-parquet", b"PAR1 no", str(int(NOON.timestamp() * 1000) + 1), metadata={writing.FORMAT_KEY: "parquet"}
+    )
+    with (
+        open_snapshot(client, f"{name}-parquet", metadata=METADATA) as snapshot,
+        pytest.raises(DataCorrupt, match="cannot be read"),
+    ):
+        snapshot.table()
+
+
+def test_a_version_of_no_snapshot_is_told(client: AmbryClient, name: str) -> None:
+    both(client, name, [1])
+    client.put_version(f"{name}-parquet", b"x", str(int(NOON.timestamp() * 1000) + 1))
+    with pytest.raises(InvalidRequest, match="is no snapshot of features"):
+        open_snapshot(client, f"{name}-parquet")
+
+
+def test_what_is_written_through_a_view_of_parquet_is_nobodys_else(client: AmbryClient, name: str) -> None:
+    _, snapshot = both(client, name, [1, 2])
+    [mine] = snapshot._content.own_views("week", snapshot.resolve(WEEK))
+    mine[:] = 9
+    assert snapshot.read([WEEK], [2]).column("week").combine_chunks().storage.to_pylist() == [
+        list(map(float, range(7)))
+    ]
+    assert isinstance(snapshot.table().column("week").type, pa.FixedShapeTensorType)
