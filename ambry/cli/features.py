@@ -33,6 +33,7 @@ def features() -> None:
     \b
     ambry features check definitions/
     ambry features publish definitions/ features
+    ambry features get features definitions/ --vocabularies
     ambry features show features 'urn:li:(flagship,historicalActionsInFeed,1,0)'
     """
 
@@ -129,6 +130,38 @@ def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None
     show_rows(changes, output, ["PART", "CHANGE"], lambda change: [change.level.name, change.words], _plain_change)
     if any(change.level is Level.REFUSED for change in changes):
         sys.exit(EXIT_USAGE)
+
+
+@features.command()
+@click.argument("versions")
+@click.argument("tree", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--vocabularies", is_flag=True, help="Only append to the vocabularies of TREE the names that they lack.")
+@connecting
+@OUTPUT
+def get(versions: str, tree: Path, vocabularies: bool, cluster: ChosenCluster, output: str) -> None:
+    """Write VERSIONS as files below TREE; nothing that says something else is written over.
+
+    \b
+    ambry features get features definitions/
+    ambry features get features definitions/ --vocabularies   # after an edit was accepted
+    """
+    from ambry.ml.features.checkout import add_published_names, write_tree
+    from ambry.ml.features.publishing import load
+    from ambry.ml.places import version_of
+
+    with cluster.connect() as client:
+        metadata = load(client, version_of(versions)).metadata
+    if not vocabularies:
+        written = [str(path) for path in write_tree(metadata, tree)]
+        show_rows(written, output, ["FILE"], lambda path: [path], lambda path: {"path": path})
+        return
+    show_rows(
+        add_published_names(metadata, tree),
+        output,
+        ["FILE", "ADDED"],
+        lambda each: [str(each.path), ", ".join(each.names)],
+        lambda each: {"path": str(each.path), "added": list(each.names)},
+    )
 
 
 @features.command()

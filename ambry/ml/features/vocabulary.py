@@ -86,7 +86,8 @@ class Vocabulary:
         for id, name in zip(self.ids, self.names, strict=True):
             new = later.name_of.get(id)
             if new != name:
-                return f"id {id} was {name!r} and " + ("is gone" if new is None else f"is {new!r} now")
+                gone = "is gone (`ambry features get --vocabularies` brings names that were accepted meanwhile)"
+                return f"id {id} was {name!r} and " + (gone if new is None else f"is {new!r} now")
         return None
 
 
@@ -119,7 +120,12 @@ def parse_vocabulary(text: str, file: str = "", line: int = 1) -> Vocabulary:
 
 def format_vocabulary(vocabulary: Vocabulary) -> str:
     """The CSV that `parse_vocabulary` reads, one row per name."""
-    return "".join(f"{id}, {_quoted(name)}\n" for id, name in zip(vocabulary.ids, vocabulary.names, strict=True))
+    return format_rows(vocabulary, vocabulary.ids)
+
+
+def format_rows(vocabulary: Vocabulary, ids: Iterable[int]) -> str:
+    """The rows of some of its ids."""
+    return "".join(f"{id}, {_quoted(vocabulary.name_of[id])}\n" for id in ids)
 
 
 def _row(row: list[str], place: TextPlace) -> tuple[int, str]:

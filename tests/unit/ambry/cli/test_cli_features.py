@@ -106,3 +106,20 @@ def test_what_is_not_there_is_told(tree: Path, name: str) -> None:
     said("features", "publish", str(tree), name)
     done = run("features", "show", name, "urn:li:(flagship,action,1,0)")
     assert done.exit_code == 2 and f"did you mean {URN}?" in done.stderr
+
+
+def test_what_was_accepted_comes_into_the_tree(tree: Path, name: str, here: Path) -> None:
+    said("features", "publish", str(tree), name)
+    with (tree / "flagship/kinds.csv").open("a") as file:
+        file.write("3, Share\n")
+    said("features", "publish", str(tree), name)
+    (tree / "flagship/kinds.csv").write_text("0, OUT_OF_VOCAB\n1, Comment\n2, Click\n")
+    refused = run("features", "publish", str(tree), name)
+    assert refused.exit_code == 2 and "features get --vocabularies" in refused.stderr
+    kinds = str(tree / "flagship/kinds.csv")
+    assert told("features", "get", name, str(tree), "--vocabularies") == {"path": kinds, "added": ["Share"]}
+    assert said("features", "publish", str(tree), name, "-q") == "1.1.0\n"
+    said("features", "get", f"{name}@1.0.0", str(here / "new"))
+    assert (here / "new/flagship/kinds.csv").read_text() == "0, OUT_OF_VOCAB\n1, Comment\n2, Click\n"
+    there = run("features", "get", name, str(here / "new"))
+    assert there.exit_code not in (0, 1) and "says something else" in there.stderr

@@ -41,7 +41,7 @@ def test_names_are_added_with_the_next_ids_and_break_nobody() -> None:
     assert second.encode("Share") == 6
     assert second.size == 7
     assert first.broken_by(second) is None
-    assert second.broken_by(first) == "id 6 was 'Share' and is gone"
+    assert (second.broken_by(first) or "").startswith("id 6 was 'Share' and is gone")
     renamed = parse_vocabulary("0, OUT_OF_VOCAB\n1, Comments\n5, Click\n")
     assert first.broken_by(renamed) == "id 1 was 'Comment' and is 'Comments' now"
 
