@@ -66,8 +66,8 @@ CLIENT_COMMANDS = {
 }
 """Each with its module, in the order in which they are listed."""
 ENTRY_POINTS = "ambry.commands"
-EXTRAS = {"numpy": "features", "pyarrow": "features", "scipy": "experiments", "statsmodels": "experiments"}
-"""What brings a library that a command does without as long as it can."""
+SERVER_LIBRARIES = frozenset({"aiohttp", "cryptography", "idna", "lmdb", "prometheus_client", "structlog", "uvloop"})
+"""What commands of servers import; it comes with the extra of servers, whatever else brings it."""
 
 
 class LazyGroup(click.Group):
@@ -191,7 +191,11 @@ def _hint(cause: ImportError) -> str:
     said = str(cause)
     if ": pip install " in said:
         return said.removeprefix("this ")
-    return f"needs {missing or 'more libraries'}: pip install 'ambry[{EXTRAS.get(missing, 'server')}]'"
+    from ambry.ml.extras import to_install
+
+    if not missing or missing in SERVER_LIBRARIES:
+        return f"needs {missing or 'more libraries'}: pip install 'ambry[server]'"
+    return f"needs {missing}: pip install {to_install(missing)}"
 
 
 def _missing(name: str, cause: ImportError) -> click.Command:

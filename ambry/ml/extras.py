@@ -5,12 +5,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+EXTRA_OF = {
+    "aiohttp": "serving",
+    "alembic": "mlflow",
+    "fastavro": "sources",
+    "fsspec": "fsspec",
+    "joblib": "sklearn",
+    "lmdb": "sources",
+    "mlflow": "mlflow",
+    "numpy": "features",
+    "prometheus_client": "serving",
+    "pyarrow": "features",
+    "safetensors": "tensors",
+    "scipy": "experiments",
+    "sklearn": "sklearn",
+    "skops": "sklearn",
+    "sqlalchemy": "sources",
+    "statsmodels": "experiments",
+    "torch": "torch",
+    "yaml": "mlflow",
+}
+"""What brings a library; one that is not here is installed by its own name."""
 
-def needed(module: str, extra: str) -> Any:
+
+def needed(module: str) -> Any:
     """A library that is not always there. Raises ModuleNotFoundError with what to install."""
     try:
         return import_module(module)
     except ModuleNotFoundError as missing:
+        library = (missing.name or module).partition(".")[0]
         raise ModuleNotFoundError(
-            f"this needs {module.partition('.')[0]}: pip install {extra}", name=missing.name
+            f"this needs {library}: pip install {to_install(library)}", name=missing.name
         ) from None
+
+
+def to_install(library: str) -> str:
+    """What `pip install` is to be given for it."""
+    extra = EXTRA_OF.get(library)
+    return library if extra is None else f"'ambry[{extra}]'"

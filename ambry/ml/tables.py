@@ -79,7 +79,7 @@ def read_file(path: Path) -> NamedTable:
                 reader = _csv(path, "\t" if suffix == ".tsv" else ",")
                 return NamedTable(path.name, reader.schema, _told(path, reader))
             case ".jsonl" | ".ndjson":
-                table = needed("pyarrow.json", "'ambry[features]'").read_json(path)
+                table = needed("pyarrow.json").read_json(path)
                 return NamedTable(path.name, table.schema, iter(table.to_batches()))
             case ".parquet":
                 return _parquet(path, path.name)
@@ -93,7 +93,7 @@ def read_file(path: Path) -> NamedTable:
 
 
 def _csv(path: Path, delimiter: str) -> Any:
-    csv = needed("pyarrow.csv", "'ambry[features]'")
+    csv = needed("pyarrow.csv")
     return csv.open_csv(
         path,
         read_options=csv.ReadOptions(block_size=TYPES_SIZE),
@@ -111,5 +111,5 @@ def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _parquet(path: Path, name: str) -> NamedTable:
-    file = needed("pyarrow.parquet", "'ambry[features]'").ParquetFile(path, memory_map=True)
+    file = needed("pyarrow.parquet").ParquetFile(path, memory_map=True)
     return NamedTable(name, file.schema_arrow, _told(path, file.iter_batches()))

@@ -40,7 +40,7 @@ def run(stage: Stage) -> None:
 def _models(stage: Stage) -> tuple[Any, Any]:
     stage.step("Train two classifiers of digits, and publish them")
     data, target = digits()
-    linear = needed("sklearn.linear_model", "'ambry[demos]'")
+    linear = needed("sklearn.linear_model")
     half = len(data) // 2
     small = linear.LogisticRegression(max_iter=2_000).fit(data[:half, :UPPER], target[:half])
     large = linear.LogisticRegression(max_iter=2_000).fit(data[:half], target[:half])

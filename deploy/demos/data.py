@@ -49,12 +49,12 @@ numberOfDays: {
 
 def rand_health() -> Any:
     """The RAND health insurance experiment, 20,190 rows of 10 columns, as pandas has it (statsmodels)."""
-    return needed("statsmodels.datasets.randhie", "'ambry[demos]'").load_pandas().data
+    return needed("statsmodels.datasets.randhie").load_pandas().data
 
 
 def digits() -> tuple[Any, Any]:
     """1,797 handwritten digits of 8 by 8 pixels from 0 to 1, and what they are (scikit-learn)."""
-    found = needed("sklearn.datasets", "'ambry[demos]'").load_digits()
+    found = needed("sklearn.datasets").load_digits()
     return found.data / 16, found.target
 
 
@@ -84,7 +84,7 @@ class Language:
 def languages() -> list[Language]:
     """Six hundred, sorted by name (Pygments, which rich and so ambry itself draws in)."""
     found, taken = [], set()
-    lexers = needed("pygments.lexers", "'ambry[demos]'").get_all_lexers(plugins=False)
+    lexers = needed("pygments.lexers").get_all_lexers(plugins=False)
     for name, aliases, files, media_types in sorted(lexers):
         spellings = [
             spelling

@@ -80,7 +80,7 @@ def _snapshot(stage: Stage, definitions: features.LoadedFeatures) -> None:
         stage.check("a numpy view shares the memory of the mapped file", _is_mapped(stage, values))
     stage.until("the snapshot in dc2", lambda: _readable(stage))
     url = stage.dc2.presign("GET", written.id, expires=timedelta(minutes=5))
-    whole = needed("polars", "polars").read_ipc(url)
+    whole = needed("polars").read_ipc(url)
     read = [_told(kind, row) for row in whole["historicalActionsInFeed"].to_list()]
     is_same = dict(zip(whole["member"].to_list(), read, strict=True)) == by_member
     stage.check("unmodified Polars reads in dc2, over http, what was written", is_same, url.partition("?")[0])
@@ -108,8 +108,8 @@ def _told(kind: features.TensorType, row: list[dict[str, int]]) -> dict[tuple[An
 
 def _table(stage: Stage) -> None:
     stage.step("Read 2 of 10 columns of a real table, and count what moves")
-    pandas, polars = needed("pandas", "pandas"), needed("polars", "polars")
-    parquet, arrow = needed("pyarrow.parquet", "'ambry[features]'"), needed("pyarrow", "'ambry[features]'")
+    pandas, polars = needed("pandas"), needed("polars")
+    parquet, arrow = needed("pyarrow.parquet"), needed("pyarrow")
     frame = rand_health()
     _as_snapshot(stage, frame, polars)
     copies = TABLE_BYTES_MIN // (frame.shape[0] * frame.shape[1] * 8) + 1

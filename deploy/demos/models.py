@@ -48,7 +48,7 @@ def _publish(stage: Stage) -> models.PublishedModel:
 def _tensor(stage: Stage, made: models.PublishedModel) -> None:
     stage.step("Read one tensor of 104")
     path = minilm()
-    whole = needed("safetensors.numpy", "'ambry[tensors]'").load_file(path)
+    whole = needed("safetensors.numpy").load_file(path)
     name = max(whole, key=lambda each: whole[each].nbytes if whole[each].nbytes < 2 << 20 else 0)
     bytes_before, requests_before = stage.counted("bytes_sent"), stage.counted("requests")
     with tensors.open(str(made.manifest.parts[0].id), client=stage.dc1) as opened:
@@ -64,7 +64,7 @@ def _tensor(stage: Stage, made: models.PublishedModel) -> None:
 
 def _cache(stage: Stage, made: models.PublishedModel) -> None:
     stage.step("Open it twice")
-    load = needed("safetensors.numpy", "'ambry[tensors]'").load_file
+    load = needed("safetensors.numpy").load_file
     stored = models.open(stage.dc1, str(made))
     stored.load()
     opened: list[tuple[str, Callable[[], Any]]] = [("ours", stored.load), ("safetensors", lambda: load(minilm()))]
@@ -84,9 +84,9 @@ def _cache(stage: Stage, made: models.PublishedModel) -> None:
 def _predictions(stage: Stage) -> None:
     stage.step("Models that predict: before and after the store")
     data, target = digits()
-    linear = needed("sklearn.linear_model", "'ambry[demos]'")
-    preprocessing = needed("sklearn.preprocessing", "'ambry[demos]'")
-    estimator = needed("sklearn.pipeline", "'ambry[demos]'").make_pipeline(
+    linear = needed("sklearn.linear_model")
+    preprocessing = needed("sklearn.preprocessing")
+    estimator = needed("sklearn.pipeline").make_pipeline(
         preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=500)
     )
     estimator.fit(data, target)
@@ -98,7 +98,7 @@ def _predictions(stage: Stage) -> None:
     except ModuleNotFoundError as missing:
         stage.skip("the pipeline of scikit-learn", str(missing))
     try:
-        torch = needed("torch", "'ambry[torch]'")
+        torch = needed("torch")
     except ModuleNotFoundError as missing:
         stage.skip("the state_dict of torch", str(missing))
         return

@@ -29,7 +29,7 @@ def run(stage: Stage) -> None:
 
 
 def _data() -> tuple[Any, Any, list[str]]:
-    found = needed("sklearn.datasets", "'ambry[demos]'").load_breast_cancer(as_frame=True)
+    found = needed("sklearn.datasets").load_breast_cancer(as_frame=True)
     frame = found.data.iloc[:, :COLUMNS].copy()
     names = [str(name).removeprefix("mean ").replace(" ", "_") for name in frame.columns]
     frame.columns = names
@@ -64,7 +64,7 @@ def _version(place: int) -> str:
 
 def _train(stage: Stage, frame: Any, target: Any, urns: list[str]) -> None:
     stage.step("Train on the first day, twice, and register both")
-    linear = needed("sklearn.linear_model", "'ambry[demos]'")
+    linear = needed("sklearn.linear_model")
     with snapshots.open(stage.dc1, _version(0)) as snapshot:
         table = snapshot.table(urns)
         rows = np.column_stack([table.column(name).to_numpy() for name in table.column_names[1:]])
@@ -134,8 +134,10 @@ def _watch(stage: Stage, urns: list[str]) -> None:
 def _tracked(stage: Stage, frame: Any, target: Any) -> None:
     stage.step("Track a run in MLflow, with its artifacts on ambry://")
     try:
-        mlflow = needed("mlflow", "'ambry[mlflow]' mlflow")
-        needed("skops", "'ambry[demos]'")
+        mlflow = needed("mlflow")
+        needed("alembic")
+        needed("sqlalchemy")
+        needed("skops")
     except ModuleNotFoundError as missing:
         stage.skip("MLflow", str(missing))
         return
@@ -156,7 +158,7 @@ def _tracked(stage: Stage, frame: Any, target: Any) -> None:
 
 def _registered(stage: Stage, mlflow: Any, experiment: str, frame: Any, target: Any) -> None:
     stage.step("Register two versions by MLflow, and move the alias by either client")
-    linear = needed("sklearn.linear_model", "'ambry[demos]'")
+    linear = needed("sklearn.linear_model")
     rows, name = frame[["radius", "texture"]].to_numpy(), "tumour-registered"
     mlflow.set_registry_uri("ambry://default/default")
     try:

@@ -70,7 +70,7 @@ def run(stage: Stage) -> None:
     _old_model(stage, story)
     _relate(stage, story)
     try:
-        needed("torch", "'ambry[torch]'")
+        needed("torch")
     except ModuleNotFoundError as missing:
         stage.step("Learn from accepted pairs, and suggest more")
         stage.skip("the network that suggests", str(missing))
@@ -227,9 +227,7 @@ def _relate(stage: Stage, story: Story) -> None:
     except InvalidRequest as refused:
         stage.check("an edge to no title is refused", True, refused.message)
     stage.until("the relations in dc2", lambda: len(relations_of(stage.dc2, "spellings").edges) == len(edges))
-    read = needed("pyarrow", "'ambry[features]'").ipc.open_file(
-        io.BytesIO(stage.dc2.get_bytes(VersionRef("spellings", "1")))
-    )
+    read = needed("pyarrow").ipc.open_file(io.BytesIO(stage.dc2.get_bytes(VersionRef("spellings", "1"))))
     found = read.read_all().select(["from", "to", "relation"]).to_pylist()
     wanted = {(edge.source, edge.target, edge.relation) for edge in edges}
     stage.check("Arrow alone reads the same edges in dc2", {tuple(row.values()) for row in found} == wanted)

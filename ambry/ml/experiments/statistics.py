@@ -15,7 +15,6 @@ from typing import Any
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 
-EXTRA = "'ambry[experiments]'"
 UNITS_MIN = 100
 """Of each arm. With fewer, the variance is not known well enough for an interval that holds at every look: there is none."""
 EFFECT_SCALE = 0.1
@@ -51,7 +50,7 @@ def sample_ratio_p(counts: Sequence[int], shares: Sequence[float]) -> float:
     expected = [total * share / math.fsum(shares) for share in shares]
     if any(not each for each in expected):
         raise InvalidRequest("an arm without a share has no units to expect")
-    return float(needed("scipy.stats", EXTRA).chisquare(counts, expected).pvalue)
+    return float(needed("scipy.stats").chisquare(counts, expected).pvalue)
 
 
 def effect_of(control: Any, treatment: Any, alpha: float = 0.05) -> Effect:
@@ -112,7 +111,7 @@ def adjusted(p: Sequence[float]) -> list[float]:
     """Each p for how many there are, by Holm's method: it holds however they depend on each other, and at every look."""
     if not p:
         return []
-    return [float(each) for each in needed("statsmodels.stats.multitest", EXTRA).multipletests(p, method="holm")[1]]
+    return [float(each) for each in needed("statsmodels.stats.multitest").multipletests(p, method="holm")[1]]
 
 
 def always_valid(difference: float, variance: float, scale: float, alpha: float) -> tuple[float, float]:
@@ -162,7 +161,7 @@ def _is_binary(*arms: Any) -> bool:
 
 
 def _binary(control: Any, treatment: Any, alpha: float) -> tuple[float, float, float]:
-    proportion = needed("statsmodels.stats.proportion", EXTRA)
+    proportion = needed("statsmodels.stats.proportion")
     counts = int(treatment.sum()), len(treatment), int(control.sum()), len(control)
     low, high = proportion.confint_proportions_2indep(*counts, method="newcomb", compare="diff", alpha=alpha)
     if counts[0] + counts[2] in (0, counts[1] + counts[3]):
@@ -172,7 +171,7 @@ def _binary(control: Any, treatment: Any, alpha: float) -> tuple[float, float, f
 
 
 def _welch(control: Any, treatment: Any, alpha: float) -> tuple[float, float, float]:
-    weights = needed("statsmodels.stats.weightstats", EXTRA)
+    weights = needed("statsmodels.stats.weightstats")
     if not control.std() and not treatment.std():
         difference = float(treatment.mean() - control.mean())
         return difference, difference, 0.0 if difference else 1.0

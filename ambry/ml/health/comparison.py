@@ -23,7 +23,6 @@ from ambry.ml.extras import needed
 from ambry.ml.health.summaries import ColumnSummary, TableSummary, quantiles
 from ambry.ml.health.thresholds import ColumnThresholds, Thresholds
 
-EXTRA = "'ambry[experiments]'"
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _TEXTS_MAX = 50
 """Texts that are compared one by one; the rest are one more."""
@@ -170,7 +169,7 @@ def _rare(p: float | None, bound: float) -> bool:
 def _numbers(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
     if before.sample is None or after.sample is None or not len(before.sample) or not len(after.sample):
         return {}
-    tested = needed("scipy.stats", EXTRA).ks_2samp(before.sample, after.sample, method="asymp")
+    tested = needed("scipy.stats").ks_2samp(before.sample, after.sample, method="asymp")
     edges = _edges(before.sample)
     counts = [
         np.bincount(np.searchsorted(edges, each.sample, side="right"), minlength=len(edges) + 1)
@@ -196,7 +195,7 @@ def _texts(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
     shares = [each / each.sum() for each in counts]
     seen = (counts[0] + counts[1]) > 0
     table = np.array(counts)[:, seen]
-    p = float(needed("scipy.stats", EXTRA).chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0
+    p = float(needed("scipy.stats").chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0
     return {"distance": float(np.abs(shares[0] - shares[1]).sum() / 2), "p": p, **stability(counts[0], counts[1])}
 
 
@@ -211,7 +210,7 @@ def stability(before: Sequence[int] | Any, after: Sequence[int] | Any) -> dict[s
     # Half of one more in each bin, so that an empty one is not infinitely far away.
     shares = [(counts + 0.5) / (size + 0.5 * len(counts)) for counts, size in zip((first, second), sizes, strict=True)]
     psi = float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
-    chance = float(needed("scipy.stats", EXTRA).chi2.sf(psi / (1 / sizes[0] + 1 / sizes[1]), len(first) - 1))
+    chance = float(needed("scipy.stats").chi2.sf(psi / (1 / sizes[0] + 1 / sizes[1]), len(first) - 1))
     return {"psi": psi, "psi_p": chance}
 
 

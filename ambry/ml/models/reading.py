@@ -33,7 +33,7 @@ _HARMLESS = (
 def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """All tensors of all its files, mapped out of the cache where the framework can."""
     named = framework_of(framework)
-    module = needed(f"safetensors.{'flax' if named == 'jax' else named}", "'ambry[tensors]'")
+    module = needed(f"safetensors.{'flax' if named == 'jax' else named}")
     found: dict[str, Any] = {}
     for part in _ending(manifest, ".safetensors"):
         found |= module.load_file(directory / part)
@@ -42,18 +42,18 @@ def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust
 
 def _onnx(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """Data that lie outside of the file are looked for beside it, where the links to the other parts are."""
-    onnxruntime = needed("onnxruntime", "onnxruntime")
+    onnxruntime = needed("onnxruntime")
     return onnxruntime.InferenceSession(str(directory / _one(manifest, ".onnx")), providers=["CPUExecutionProvider"])
 
 
 def _sklearn(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     path = directory / _one(manifest, ".skops")
-    return needed("skops.io", "skops").load(path, trusted=_known_types(path, trust))
+    return needed("skops.io").load(path, trusted=_known_types(path, trust))
 
 
 def _known_types(path: Path, trust: bool) -> list[str]:
     """The types of an estimator that skops does not know by itself. Raises InvalidRequest for any, without trust."""
-    strange: list[str] = needed("skops.io", "skops").get_untrusted_types(file=path)
+    strange: list[str] = needed("skops.io").get_untrusted_types(file=path)
     if strange and not trust:
         raise InvalidRequest(
             f"the estimator has types that skops does not know: {', '.join(strange)}; say trust=True if you trust who made it"
@@ -62,13 +62,13 @@ def _known_types(path: Path, trust: bool) -> list[str]:
 
 
 def _arrow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
-    pa = needed("pyarrow", "'ambry[features]'")
+    pa = needed("pyarrow")
     return pa.ipc.open_file(pa.memory_map(str((directory / _one(manifest, ".arrow")).resolve()))).read_all()
 
 
 def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """The records of all its files."""
-    fastavro = needed("fastavro", "fastavro")
+    fastavro = needed("fastavro")
     records: list[Any] = []
     for part in _ending(manifest, ".avro"):
         with (directory / part).open("rb") as file:
@@ -90,13 +90,13 @@ def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: boo
         if part.path.endswith(".skops"):
             # MLflow trusts the types that the model itself names.
             _known_types(directory / part.path, trust)
-    return needed("mlflow.pyfunc", "mlflow").load_model(str(directory))
+    return needed("mlflow.pyfunc").load_model(str(directory))
 
 
 def _unsafe_flavour(path: Path) -> str:
     """What of an MLmodel may run code; empty where it is known that nothing does."""
     try:
-        said = needed("yaml", "mlflow").safe_load(path.read_bytes())
+        said = needed("yaml").safe_load(path.read_bytes())
         flavours = said["flavors"]
         loader = flavours["python_function"]["loader_module"]
         if loader == "mlflow.onnx" and "code" not in flavours["python_function"]:
@@ -120,7 +120,7 @@ def _pickle(directory: Path, manifest: ModelManifest, framework: str, trust: boo
         raise InvalidRequest("a pickle runs code when it is read; say trust=True if you trust who made it")
     path = directory / _one_of(manifest, (".joblib", ".pickle", ".pkl"))
     if path.suffix == ".joblib":
-        return needed("joblib", "joblib").load(path)
+        return needed("joblib").load(path)
     import pickle  # nosec B403 # with trust alone
 
     with path.open("rb") as file:

@@ -52,32 +52,32 @@ def _arrays(model: Any, directory: Path) -> SavedModel:
     """A state_dict of torch, or arrays of numpy by their names."""
     path = directory / "model.safetensors"
     if any("torch" in _modules_of(each) for each in model.values()):
-        needed("safetensors.torch", "'ambry[torch]'").save_file(
+        needed("safetensors.torch").save_file(
             {name: each.detach().cpu().contiguous() for name, each in model.items()}, path
         )
         return SavedModel("safetensors", _versions("torch", "safetensors"))
-    needed("safetensors.numpy", "'ambry[tensors]'").save_file(dict(model), path)
+    needed("safetensors.numpy").save_file(dict(model), path)
     return SavedModel("safetensors", _versions("numpy", "safetensors"))
 
 
 def _module(model: Any, directory: Path) -> SavedModel:
     """A module of torch: its state_dict, with tensors that are shared stored once."""
-    needed("safetensors.torch", "'ambry[torch]'").save_model(model, str(directory / "model.safetensors"))
+    needed("safetensors.torch").save_model(model, str(directory / "model.safetensors"))
     return SavedModel("safetensors", _versions("torch", "safetensors"))
 
 
 def _estimator(model: Any, directory: Path) -> SavedModel:
-    needed("skops.io", "skops").dump(model, directory / "model.skops")
+    needed("skops.io").dump(model, directory / "model.skops")
     return SavedModel("sklearn", _versions("scikit-learn", "skops", "numpy"))
 
 
 def _onnx(model: Any, directory: Path) -> SavedModel:
-    needed("onnx", "onnx").save_model(model, str(directory / "model.onnx"))
+    needed("onnx").save_model(model, str(directory / "model.onnx"))
     return SavedModel("onnx", _versions("onnx"))
 
 
 def _table(model: Any, directory: Path) -> SavedModel:
-    pa = needed("pyarrow", "'ambry[features]'")
+    pa = needed("pyarrow")
     with pa.OSFile(str(directory / "model.arrow"), "wb") as sink, pa.ipc.new_file(sink, model.schema) as writer:
         writer.write_table(model)
     return SavedModel("arrow", _versions("pyarrow"))

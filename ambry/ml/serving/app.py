@@ -28,7 +28,6 @@ from ambry.ml.extras import needed
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.serving.inference import HEADER_SIZE, InferenceAnswer, format_answer, parse_request
 from ambry.ml.serving.limits import HeldBodies, ServingLimits
-from ambry.ml.serving.metrics import EXTRA
 from ambry.ml.serving.service import ScoringService
 
 RETRY_AFTER_S = 1
@@ -51,7 +50,7 @@ def make_app(
 
     Once `ending` is set it is not ready any more, and goes on scoring.
     """
-    web = needed("aiohttp.web", EXTRA)
+    web = needed("aiohttp.web")
     pages = _Pages(service, name, web, threads, limits or ServingLimits(), ending or asyncio.Event())
 
     async def answer(request: Any, handler: Handler) -> Any:

@@ -14,7 +14,6 @@ from ambry.ml.extras import needed
 if TYPE_CHECKING:
     from ambry.ml.serving.served import ServedModel
 
-EXTRA = "'ambry[serving]'"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -22,7 +21,7 @@ class ServingMetrics:
     """Counters and times. Usable by threads."""
 
     def __init__(self) -> None:
-        client = needed("prometheus_client", EXTRA)
+        client = needed("prometheus_client")
         self._client = client
         self._clock = SystemClock()
         self._rendering = threading.Lock()

@@ -59,10 +59,10 @@ def to_frame(table: Any, library: Frames = "pandas", metadata: FeatureMetadata |
     """`flat_table` as a DataFrame of pandas, whose index is the entity, or of polars. Raises InvalidRequest."""
     flat = flat_table(table, metadata)
     if library == "pandas":
-        needed("pandas", "pandas")
+        needed("pandas")
         return flat.to_pandas().set_index(flat.schema.names[0])
     if library == "polars":
-        return needed("polars", "polars").from_arrow(flat)
+        return needed("polars").from_arrow(flat)
     raise InvalidRequest(f"library is 'pandas' or 'polars', not {library!r}")
 
 

@@ -30,7 +30,6 @@ from ambry.ml.snapshots.schema import Layout, column_names
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 from ambry.ml.sources.name_term_value import column_from, triples_of
 
-EXTRA = "'ambry[sources]'"
 BAG = "features"
 NAMES_KEY = "ambry.features"
 """In the metadata of a file: the URN of each name, as JSON."""
@@ -51,7 +50,7 @@ def write_avro(
 
     Raises InvalidRequest for what does not fit, and for what names, terms and values do not hold exactly.
     """
-    fastavro = needed("fastavro", EXTRA)
+    fastavro = needed("fastavro")
     typed = TypedColumns(metadata, entity, dict(columns or {}))
     kinds = typed.kinds(features)
     told = column_names([kind.urn for kind in kinds])
@@ -95,7 +94,7 @@ class AvroSource:
         availability: Availability = Availability.OFFLINE,
     ) -> None:
         """Raises InvalidRequest for what is no such file."""
-        fastavro = needed("fastavro", EXTRA)
+        fastavro = needed("fastavro")
         self.availability = availability
         self._place, self._bag = place, bag
         try:
@@ -141,7 +140,7 @@ class AvroSource:
 
     def _records(self) -> Iterator[dict[str, Any]]:
         with _opened(self._place) as file:
-            yield from needed("fastavro", EXTRA).reader(file)
+            yield from needed("fastavro").reader(file)
 
     def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
         """The keys, and a column for each kind."""
@@ -159,7 +158,7 @@ class AvroSource:
 
 def _opened(place: str | Path) -> AbstractContextManager[Any]:
     if "://" in str(place):
-        opened: AbstractContextManager[Any] = needed("fsspec", "'ambry[fsspec]'").open(str(place), "rb")
+        opened: AbstractContextManager[Any] = needed("fsspec").open(str(place), "rb")
         return opened
     return Path(place).open("rb")
 
@@ -168,7 +167,7 @@ def _opened(place: str | Path) -> AbstractContextManager[Any]:
 def _written(place: str | Path) -> Iterator[Any]:
     """A file that is there whole or not at all."""
     if "://" in str(place):
-        with needed("fsspec", "'ambry[fsspec]'").open(str(place), "wb") as file:
+        with needed("fsspec").open(str(place), "wb") as file:
             yield file
         return
     path = Path(place)

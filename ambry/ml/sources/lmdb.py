@@ -142,7 +142,7 @@ class LmdbSource:
 
     def _begin(self) -> Any:
         """A transaction, also after the writer made the map larger."""
-        lmdb = needed("lmdb", "'ambry[server]'")
+        lmdb = needed("lmdb")
         try:
             return self._environment.begin()
         except lmdb.MapResizedError:
@@ -150,7 +150,7 @@ class LmdbSource:
             return self._environment.begin()
 
     def _read_schema(self) -> Any:
-        lmdb = needed("lmdb", "'ambry[server]'")
+        lmdb = needed("lmdb")
         try:
             about = self._environment.open_db(ABOUT, create=False)
         except lmdb.NotFoundError:
@@ -163,7 +163,7 @@ class LmdbSource:
 
 
 def _environment(place: str | Path, *, readonly: bool) -> Any:
-    lmdb = needed("lmdb", "'ambry[server]'")
+    lmdb = needed("lmdb")
     return lmdb.open(
         str(place),
         readonly=readonly,
@@ -175,7 +175,7 @@ def _environment(place: str | Path, *, readonly: bool) -> Any:
 
 
 def _enlarging(environment: Any, put: Any) -> None:
-    lmdb = needed("lmdb", "'ambry[server]'")
+    lmdb = needed("lmdb")
     while True:
         try:
             put()

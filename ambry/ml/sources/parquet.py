@@ -42,7 +42,7 @@ class ParquetSource:
 
         filesystem, path = None, str(place)
         if "://" in path:
-            filesystem, path = needed("fsspec.core", "'ambry[fsspec]'").url_to_fs(path, **(storage_options or {}))
+            filesystem, path = needed("fsspec.core").url_to_fs(path, **(storage_options or {}))
         self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem)
         self.availability = availability
         schema = self._dataset.schema

@@ -28,7 +28,6 @@ from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 
-EXTRA = "'ambry[sources]'"
 KEYS_PER_QUERY = 500
 """Parameters of one statement; SQLite took 999 for a long time."""
 
@@ -49,7 +48,7 @@ def write_sql(
     `database` is a URL of SQLAlchemy or an Engine. Raises InvalidRequest for what does not fit, for a table that is there, for
     an entity that stands twice, and for NaN, which databases keep as null or not at all; no table is left then.
     """
-    alchemy = needed("sqlalchemy", EXTRA)
+    alchemy = needed("sqlalchemy")
     engine = _engine(database)
     typed = TypedColumns(metadata, entity, dict(columns or {}), dict(layouts or {}))
     kinds = typed.kinds(features)
@@ -108,7 +107,7 @@ class SqlSource:
         availability: Availability = Availability.BOTH,
     ) -> None:
         """Raises InvalidRequest for a table that is not there, or has no column of the entities."""
-        alchemy = needed("sqlalchemy", EXTRA)
+        alchemy = needed("sqlalchemy")
         self.availability = availability
         self._engine = _engine(database)
         self._typed = TypedColumns(metadata, entity, dict(columns or {}), dict(layouts or {}))
@@ -145,7 +144,7 @@ class SqlSource:
 
     def _rows(self, keys: list[Any], names: list[str]) -> list[Any]:
         """All of one moment, as far as the database gives that to a transaction."""
-        alchemy = needed("sqlalchemy", EXTRA)
+        alchemy = needed("sqlalchemy")
         entity = self._table.columns[self._typed.entity]
         chosen = alchemy.select(entity, *(self._table.columns[name] for name in names))
         found: list[Any] = []
@@ -156,7 +155,7 @@ class SqlSource:
 
 
 def _engine(database: Any) -> Any:
-    return needed("sqlalchemy", EXTRA).create_engine(database) if isinstance(database, str) else database
+    return needed("sqlalchemy").create_engine(database) if isinstance(database, str) else database
 
 
 def _pieces(keys: list[Any]) -> Iterator[list[Any]]:

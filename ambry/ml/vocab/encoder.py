@@ -48,7 +48,7 @@ def bytes_of(title: str, bytes_max: int) -> list[int]:
 
 def encoder(config: EncoderConfig) -> Any:
     """The module, with weights of chance. Raises ModuleNotFoundError that names what to install."""
-    nn = needed("torch", "'ambry[torch]'").nn
+    nn = needed("torch").nn
     return nn.ModuleDict(
         {
             "embedding": nn.Embedding(PADDING + 1, config.width, padding_idx=PADDING),
@@ -60,7 +60,7 @@ def encoder(config: EncoderConfig) -> Any:
 
 def encoded(module: Any, config: EncoderConfig, titles: Sequence[str]) -> Any:
     """A row of length 1 for each title. Raises InvalidRequest for none."""
-    torch = needed("torch", "'ambry[torch]'")
+    torch = needed("torch")
     if not titles:
         raise InvalidRequest("there are no titles to look at")
     rows = [bytes_of(title, config.bytes_max) for title in titles]

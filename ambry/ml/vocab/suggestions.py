@@ -66,7 +66,7 @@ class TitleSuggester:
         ]
 
     def _encoded(self, titles: Sequence[str]) -> Any:
-        torch = needed("torch", "'ambry[torch]'")
+        torch = needed("torch")
         with torch.no_grad():
             pieces = [
                 encoded(self.module, self.config, titles[first : first + TITLES_AT_ONCE])
@@ -87,7 +87,7 @@ def train(
 
     Each text is pulled towards its title and away from those of the other pairs beside it.
     """
-    torch = needed("torch", "'ambry[torch]'")
+    torch = needed("torch")
     if len({target for _, target in pairs}) < 2:
         raise InvalidRequest(
             "there is nothing to learn from pairs that have fewer than two titles; accept more of them"
@@ -141,14 +141,14 @@ def publish_suggester(
     titles = metadata.metadata.vocabulary(reference).names[1:]
     pairs = edges.pairs(relation)
     learnt = train(pairs, titles, epochs=epochs, seed=seed)
-    weights = needed("safetensors.torch", "'ambry[torch]'").save(learnt.module.state_dict())
+    weights = needed("safetensors.torch").save(learnt.module.state_dict())
     told = {"format": 1, "dimension": str(reference), "relation": relation, **learnt.config.plain()}
     return publish_model(
         client,
         model,
         {WEIGHTS_FILE: weights, CONFIG_FILE: json.dumps(told, sort_keys=True).encode()},
         kind="safetensors",
-        framework={"torch": needed("torch", "'ambry[torch]'").__version__},
+        framework={"torch": needed("torch").__version__},
         snapshot=str(edges),
         definitions=metadata.place,
         code=code,
