@@ -861,7 +861,6 @@ COVERED_BY = {
         "tests/unit/ambry/ml/models/test_models_publishing.py",
         "datasets that are there, that are not, and of another schema",
     ),
-    "ambry/ml/extras.py": ("tests/integration/test_packages.py", "what is not installed is told"),
     **{
         f"ambry/ml/serving/{name}.py": (
             "tests/unit/ambry/ml/serving/test_serving_app.py",
