@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features test-slow test-faults clean
+.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models test-slow test-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,9 @@ bench-client: $(READY) ## Measure the client beside curl, http.client, safetenso
 
 bench-features: $(READY) ## Measure typed features beside name-term-value Avro, and Feast where FEAST=PYTHON names an interpreter that has it
 	$(BIN)/python -m tests.bench.features $(if $(FEAST),--feast $(FEAST))
+
+bench-models: $(READY) ## Measure how long it takes to list 10,000 models with their newest versions
+	$(BIN)/python -m tests.bench.models
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow

@@ -107,12 +107,28 @@ def publish(
 
 
 @model.command("ls")
-@click.argument("name")
+@click.argument("name", required=False)
 @connecting
 @OUTPUT
-def ls_models(name: str, cluster: ChosenCluster, output: str) -> None:
-    """List the versions of a model, with where its aliases point."""
+def ls_models(name: str | None, cluster: ChosenCluster, output: str) -> None:
+    """List the versions of the model NAME, with where its aliases point; without NAME, all models of the container."""
     with cluster.connect() as client:
+        if name is None:
+            from ambry.ml.models.catalogue import list_models
+
+            show_rows(
+                list_models(client),
+                output,
+                ["MODEL", "NEWEST", "MODIFIED", "ID"],
+                lambda each: [each.name, each.version, each.modified.isoformat(timespec="seconds"), str(each.id)],
+                lambda each: {
+                    "model": each.name,
+                    "version": each.version,
+                    "modified": each.modified.isoformat(),
+                    "id": str(each.id),
+                },
+            )
+            return
         aliases: dict[str, list[str]] = {}
         for each in client.aliases(name):
             aliases.setdefault(each.version or "", []).append(each.alias)

@@ -25,6 +25,8 @@ class DatasetInfo:
     retention_count: int | None = None
     retention: timedelta | None = None
     tags: Metadata = field(default_factory=Metadata)
+    newest: VersionEntry | None = None
+    """The newest version, in a list that was asked for it; None elsewhere, and where there is no version."""
 
 
 class DatasetChange(TypedDict, total=False):

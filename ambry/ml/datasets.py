@@ -6,14 +6,17 @@ from ambry.client.datasets import DatasetInfo
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 
+KIND_TAG = "kind"
+"""The tag of a dataset that says what its versions are: model, snapshot, features, ..."""
 
-def dataset_for(client: AmbryClient, dataset: str, schema: str) -> DatasetInfo:
-    """The dataset, of whatever schema it is; made with `schema` where there is none."""
+
+def dataset_for(client: AmbryClient, dataset: str, schema: str, kind: str) -> DatasetInfo:
+    """The dataset, of whatever schema it is; made with `schema`, and the tag of a `kind`, where there is none."""
     try:
         return client.dataset(dataset)
     except BlobNotFound:
         try:
-            return client.create_dataset(dataset, schema)
+            return client.create_dataset(dataset, schema, tags={KIND_TAG: kind})
         except AlreadyExists:
             # Somebody else made it in this moment.
             return client.dataset(dataset)

@@ -31,13 +31,15 @@ from frontend.datasets.versions import (
     unpack,
 )
 from frontend.metadata.spaces import Space
-from frontend.metadata.store import Change, Condition, Conflict, Expect, MetadataStore, Put, Require, Version
+from frontend.metadata.store import PAGE_MAX, Change, Condition, Conflict, Expect, MetadataStore, Put, Require, Version
 from frontend.metadata.unreadable import readable
 from frontend.names.names import AskOthers, Names, NameVersion, given_up
 from frontend.names.rows import NamedBlob, encode_named
 
 AGAIN = 16
 """Attempts at the next version while others take it."""
+_SCANNED_PAGES_MAX = 4
+"""Of versions that are read for one page of datasets."""
 
 
 class Datasets:
@@ -120,6 +122,40 @@ class Datasets:
             known += readable("dataset", [version for version in page if b"\0" not in version.key], _kept)
             behind = page[-1].key
         return known[:limit]
+
+    async def newest_of(self, known: Sequence[KeptDataset]) -> dict[str, KeptVersion]:
+        """The newest living version of each that has one, by name; `known` are neighbours in a container, as `all` gives them.
+
+        Most datasets have few versions, and these lie beside each other: all are read at once, up to a bound. The rest are
+        looked up one by one.
+        """
+        if not known:
+            return {}
+        by_key = {each.name.encode(): each for each in known}
+        last = known[-1].name.encode()
+        found: dict[str, KeptVersion] = {}
+        after = version_prefix(known[0].name)
+        whole = b""
+        for _ in range(_SCANNED_PAGES_MAX):
+            page = await self.versions.page(known[0].scope, prefix=b"", delimiter=b"", after=after, limit=PAGE_MAX)
+            for each in page:
+                name = each.key.partition(b"\0")[0]
+                if name > last:
+                    return found
+                whole = name
+                dataset = by_key.get(name)
+                if dataset is not None and isinstance(each, NameVersion):
+                    for kept in readable("version", [each], _version_of(dataset)):
+                        found[dataset.name] = kept
+            if len(page) < PAGE_MAX:
+                return found
+            after = page[-1].key
+        for name, dataset in by_key.items():
+            if name >= whole:
+                found.pop(dataset.name, None)
+                if newest := await self.page(dataset, after=None, limit=1, descending=True):
+                    found[dataset.name] = newest[0]
+        return found
 
     # --- versions ---
 
@@ -227,10 +263,7 @@ class Datasets:
     ) -> list[KeptVersion]:
         """Living versions in their order, beyond the key `after`; those of another schema are passed over."""
         prefix = version_prefix(known.name)
-
-        def kept(named: NameVersion) -> KeptVersion:
-            return KeptVersion(unpack(known.dataset.schema, named.key[len(prefix) :]), named)
-
+        kept = _version_of(known)
         found: list[KeptVersion] = []
         while True:
             room = limit - len(found)
@@ -249,6 +282,12 @@ class Datasets:
 
     async def _newest_ever(self, scope: int, name: str) -> Version | None:
         return await self._store.get(Space.DATASET, scope, newest_key(name))
+
+
+def _version_of(known: KeptDataset) -> Callable[[NameVersion], KeptVersion]:
+    """A version of a dataset out of what stands there; raises DataCorrupt for one of another schema."""
+    size = len(version_prefix(known.name))
+    return lambda named: KeptVersion(unpack(known.dataset.schema, named.key[size:]), named)
 
 
 def _kept(version: Version) -> KeptDataset:

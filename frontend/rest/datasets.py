@@ -17,7 +17,7 @@ from ambry.rest.values import DEFAULT_NAME
 from ambry.rest.wrong_values import why_not
 from frontend.containers.resolver import Containers
 from frontend.datasets.datasets import Datasets
-from frontend.datasets.kept import KeptAlias, KeptDataset
+from frontend.datasets.kept import KeptAlias, KeptDataset, KeptVersion
 from frontend.datasets.rows import (
     RETENTION_MAX,
     TAG_CHARACTERS_MAX,
@@ -27,21 +27,30 @@ from frontend.datasets.rows import (
     Dataset,
     checked_name,
 )
-from frontend.datasets.versions import VersionSchema, VersionToken, parse
+from frontend.datasets.versions import VersionSchema, VersionToken, parse, text_of
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.metadata.store import Version
 from frontend.rest.entry import OF_BLOB, asked_for, container_of, decide_on, enter
 from frontend.rest.json_body import json_object
-from frontend.rest.page_tokens import PagedList, asks_history, limit_of
+from frontend.rest.page_tokens import PagedList, asks, asks_history, limit_of
 from frontend.rest.resource import EVERYWHERE, READS, json_page, of_this_moment
 from frontend.router.context import RouterContext
 from frontend.who import in_container
 
 ON_DATASET = EVERYWHERE | OF_BLOB | {header.DATASET_NAME}
 PAGE = 100
-"""Datasets of one answer at most, as in Ambry."""
+"""Datasets of one answer where it does not say `max-keys`, as in Ambry."""
 COUNTED = "DefaultCounterBasedPolicy"
+
+
+class NewestJson(msgspec.Struct, rename="camel", gc=False):
+    """The newest version of a dataset in a list."""
+
+    version: str
+    blob_id: str
+    blob_size: int
+    modified_time_ms: int
 
 
 class DatasetJson(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -97,6 +106,7 @@ class DatasetPages:
         saving = EVERYWHERE | {header.DATASET_UPDATE}
         paged = frozenset({"page", "max-keys"})
         alias = paged | {"alias", "history"}
+        listed = paged | {"newest"}
         return (
             page(
                 "datasets",
@@ -106,7 +116,7 @@ class DatasetPages:
                 Role.READ,
                 enter=self._enter,
                 headers=ON_DATASET,
-                query=paged,
+                query=listed,
             ),
             page("datasets_post", ("POST",), target, self.save, Role.NAME, takes_body=True, headers=saving),
             page(
@@ -161,12 +171,21 @@ class DatasetPages:
                     f"{min(query)} is for the list of datasets; leave it out, or {header.DATASET_NAME}"
                 )
             return json_page(self._told(exchange, await self._named(exchange)))
-        limit = min(PAGE, limit_of(query))
+        limit = limit_of(query) if "max-keys" in query else PAGE
+        with_newest = asks("newest", query)
         pages = self._pages(exchange, "datasets")
         after = pages.text(query["page"]) if "page" in query else None
         found = await self._datasets.all(self._scope(exchange), after=after, limit=limit)
         token = pages.token(found[-1].name.encode()) if len(found) == limit else None
-        return json_page({"datasets": [self._told(exchange, each) for each in found], "nextPageToken": token})
+        told = [self._told(exchange, each) for each in found]
+        if not with_newest:
+            return json_page({"datasets": told, "nextPageToken": token})
+        newest = await self._datasets.newest_of(found)
+        listed = [
+            {**msgspec.to_builtins(dataset), "newest": _newest_told(newest.get(dataset.dataset_name))}
+            for dataset in told
+        ]
+        return json_page({"datasets": listed, "nextPageToken": token})
 
     async def save(self, exchange: Exchange) -> web.Response:
         """`POST`: make one, or with `x-ambry-dataset-update: true` change what holds for it."""
@@ -253,6 +272,13 @@ class DatasetPages:
             who = asked.who or rules.plain_text(header.SERVICE_ID, exchange.headers.get(header.SERVICE_ID, ""))
             move = AliasMove(version=asked.version, who=who, why=asked.why)
         return json_page(_move_told(await self._datasets.aliases.move(known, name, move, to, asked.if_version)))
+
+
+def _newest_told(found: KeptVersion | None) -> NewestJson | None:
+    if found is None or found.named.blob is None:
+        return None
+    named, blob = found.named, found.named.blob
+    return NewestJson(text_of(found.number), str(named.id), blob.size, named.stamp.wall_ms)
 
 
 def _dataset(asked: DatasetJson, base: Dataset | None) -> Dataset:

@@ -123,10 +123,15 @@ def limit_of(query: Mapping[str, str]) -> int:
 
 
 def asks_history(query: Mapping[str, str]) -> bool:
-    """Raises InvalidRequest for a history that has a value: `history=false` asks for none, and would get one."""
-    if query.get("history"):
-        raise InvalidRequest(f"history stands alone, without a value: not {query['history'][:20]!r}")
-    return "history" in query
+    """Raises InvalidRequest as `asks`."""
+    return asks("history", query)
+
+
+def asks(what: str, query: Mapping[str, str]) -> bool:
+    """Raises InvalidRequest for one that has a value: `history=false` asks for none, and would get one."""
+    if query.get(what):
+        raise InvalidRequest(f"{what} stands alone, without a value: not {query[what][:20]!r}")
+    return what in query
 
 
 def _place_of(version: Version) -> tuple[int, int, int]:

@@ -66,15 +66,15 @@ class AsyncDatasets(AsyncBlobs):
             wire.datasets.show_request(self._dataset(name)), None, wire.datasets.parse_dataset, timeout
         )
 
-    def datasets(self, *, timeout: Timeout | None = None) -> AsyncPager[DatasetInfo]:
-        """Those of the client's container, by name.
+    def datasets(self, *, newest: bool = False, timeout: Timeout | None = None) -> AsyncPager[DatasetInfo]:
+        """Those of the client's container, by name; with `newest`, each with its newest version, its id and size.
 
         >>> made = await client.create_dataset("listed")
         >>> "listed" in [dataset.name async for dataset in client.datasets()]
         True
         """
         return AsyncPager(
-            self, partial(wire.datasets.list_request, self._prefix("")), wire.datasets.parse_datasets, timeout
+            self, partial(wire.datasets.list_request, self._prefix(""), newest), wire.datasets.parse_datasets, timeout
         )
 
     async def update_dataset(

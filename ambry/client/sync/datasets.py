@@ -63,14 +63,16 @@ class SyncDatasets(SyncBlobs):
         """
         return self._ask(wire.datasets.show_request(self._dataset(name)), None, wire.datasets.parse_dataset, timeout)
 
-    def datasets(self, *, timeout: Timeout | None = None) -> Pager[DatasetInfo]:
-        """Those of the client's container, by name.
+    def datasets(self, *, newest: bool = False, timeout: Timeout | None = None) -> Pager[DatasetInfo]:
+        """Those of the client's container, by name; with `newest`, each with its newest version, its id and size.
 
         >>> made = client.create_dataset("listed")
         >>> "listed" in [dataset.name for dataset in client.datasets()]
         True
         """
-        return Pager(self, partial(wire.datasets.list_request, self._prefix("")), wire.datasets.parse_datasets, timeout)
+        return Pager(
+            self, partial(wire.datasets.list_request, self._prefix(""), newest), wire.datasets.parse_datasets, timeout
+        )
 
     def update_dataset(
         self, name: str, *, timeout: Timeout | None = None, **settings: Unpack[DatasetChange]

@@ -15,7 +15,7 @@ from ambry.client.refs import NameRef, VersionRef, headers_of, versions_path
 from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.client.wire.names import page_limit, query_of, time_of
+from ambry.client.wire.names import PAGE_MAX, page_limit, query_of, time_of
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names
@@ -63,9 +63,9 @@ def delete_request(place: VersionRef) -> ApiRequest:
     return ApiRequest("DELETE", DATASETS, {**_container(place), names.DATASET_NAME: place.dataset}, _subject(place))
 
 
-def list_request(within: NameRef, token: str | None) -> ApiRequest:
+def list_request(within: NameRef, newest: bool, token: str | None) -> ApiRequest:
     """A page of the datasets of a container."""
-    path = DATASETS + query_of({"page": token or ""})
+    path = DATASETS + query_of({"max-keys": str(PAGE_MAX), "page": token or ""}) + ("&newest" if newest else "")
     return ApiRequest("GET", path, _container(within), f"datasets of {within.account}/{within.container}")
 
 
@@ -98,15 +98,7 @@ def parse_versions(place: VersionRef, headers: Headers, body: bytes) -> Page[Ver
     """Raises ProtocolViolation."""
     try:
         told = _object(body)
-        entries = tuple(
-            VersionEntry(
-                ref=VersionRef(place.dataset, str(each["version"]), place.account, place.container),
-                id=BlobId.parse(each["blobId"]),
-                size=int(each["blobSize"]),
-                modified=time_of(each["modifiedTimeMs"]),
-            )
-            for each in told["versions"]
-        )
+        entries = tuple(_version_entry(place, each) for each in told["versions"])
         return Page(entries=entries, next_token=told["nextPageToken"])
     except UNREADABLE as cause:
         raise _unreadable(headers, "lists no versions", cause) from cause
@@ -186,14 +178,25 @@ def _subject(place: VersionRef) -> str:
 
 def _dataset(told: Mapping[str, Any]) -> DatasetInfo:
     count, seconds = told.get("retentionCount"), told.get("retentionTimeInSeconds")
+    place = VersionRef(str(told["datasetName"]), account=str(told["accountName"]), container=str(told["containerName"]))
     return DatasetInfo(
-        name=str(told["datasetName"]),
-        account=str(told["accountName"]),
-        container=str(told["containerName"]),
+        name=place.dataset,
+        account=place.account,
+        container=place.container,
         schema=str(told["versionSchema"]),
         retention_count=None if count is None else int(count),
         retention=None if seconds is None else timedelta(seconds=int(seconds)),
         tags=Metadata(told.get("userTags")),
+        newest=None if (newest := told.get("newest")) is None else _version_entry(place, newest),
+    )
+
+
+def _version_entry(place: VersionRef, told: Mapping[str, Any]) -> VersionEntry:
+    return VersionEntry(
+        ref=VersionRef(place.dataset, str(told["version"]), place.account, place.container),
+        id=BlobId.parse(told["blobId"]),
+        size=int(told["blobSize"]),
+        modified=time_of(told["modifiedTimeMs"]),
     )
 
 

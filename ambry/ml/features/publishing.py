@@ -212,7 +212,7 @@ def _latest(client: AmbryClient, dataset: str) -> LoadedFeatures | None:
         return load(client, dataset)
     except BlobNotFound:
         pass
-    check_schema(dataset_for(client, dataset, SCHEMA), SCHEMA, "definitions")
+    check_schema(dataset_for(client, dataset, SCHEMA, "features"), SCHEMA, "definitions")
     return None
 
 

@@ -12,6 +12,7 @@ models.roll_back(client, "fraud", why="false alarms at night")
 
 from __future__ import annotations
 
+from ambry.ml.models.catalogue import ListedModel, list_models
 from ambry.ml.models.lifecycle import LineageStep, ModelWatch, lineage, promote, roll_back
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.models.manifest import ModelManifest, ModelPart
@@ -20,12 +21,14 @@ from ambry.ml.models.publishing import publish_model as publish
 
 __all__ = [
     "LineageStep",
+    "ListedModel",
     "ModelManifest",
     "ModelPart",
     "ModelWatch",
     "PublishedModel",
     "StoredModel",
     "lineage",
+    "list_models",
     "promote",
     "publish",
     "roll_back",

@@ -21,6 +21,8 @@ from ambry.ml.models.saving import save
 from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
 
 SCHEMA = "SEMANTIC"
+KIND = "model"
+"""Of its dataset."""
 KIND_KEY = "model-kind"
 DIGEST_KEY = "model-sha256"
 """In the metadata of a version."""
@@ -176,7 +178,7 @@ def _put(client: AmbryClient, place: VersionRef, manifest: ModelManifest, versio
 
 def _next(client: AmbryClient, dataset: str) -> str:
     """Which version comes next where nobody says: the first, the next middle part, or the next number of another schema."""
-    found = dataset_for(client, dataset, SCHEMA)
+    found = dataset_for(client, dataset, SCHEMA, KIND)
     if not found.schema.startswith(SCHEMA):
         return LATEST
     has_versions = next(iter(client.versions(dataset, page_size=1)), None) is not None

@@ -109,7 +109,7 @@ def write_snapshot(
         sorted_rows = _collect(rows, kinds, about, dict(columns or {}), dict(layouts or {}), directory, memory_max)
         path = directory / f"snapshot.{file_format}"
         count, index = _FILES[file_format](sorted_rows, path, entity, rows_per_batch)
-        check_schema(dataset_for(client, dataset, SCHEMA), SCHEMA, "snapshots")
+        check_schema(dataset_for(client, dataset, SCHEMA, "snapshot"), SCHEMA, "snapshots")
         stored = None
         if index is not None:
             stored = client.put(index, content_type=CONTENT_TYPE, filename=f"{version}.index").id

@@ -10,13 +10,15 @@ from ambry.client.datasets import DatasetInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, InvalidRequest, NameNotFound
+from ambry.ml.datasets import KIND_TAG
+from ambry.ml.models.catalogue import is_model
 from ambry.ml.models.loading import StoredModel, open_model
-from ambry.ml.models.publishing import KIND_KEY
+from ambry.ml.models.publishing import KIND
 from ambry.ml.tracking.entities import SeenVersion, model_entity, version_entity
 from ambry.ml.tracking.notes import notes_of
 from ambry.ml.tracking.numbers import version_at
 
-DATASET_TAGS = {"kind": "model"}
+DATASET_TAGS = {KIND_TAG: KIND}
 """Of a dataset that MLflow made, so that it is a model before it has a version."""
 
 
@@ -47,12 +49,7 @@ class ModelCatalogue:
 
     def is_model(self, dataset: DatasetInfo) -> bool:
         """Whether MLflow made it as one, or its newest version is one."""
-        if dataset.tags.get("kind") == DATASET_TAGS["kind"]:
-            return True
-        try:
-            return KIND_KEY in self.client.head(VersionRef(dataset.name)).metadata
-        except BlobNotFound:
-            return False
+        return is_model(self.client, dataset)
 
     def place(self, name: str, version: Any) -> VersionRef:
         """A version of a model, by its number or its text. Raises BlobNotFound, InvalidRequest."""

@@ -163,7 +163,7 @@ def _newest(client: AmbryClient, dataset: str) -> TitleRelations | None:
         return relations_of(client, dataset)
     except BlobNotFound:
         pass
-    check_schema(dataset_for(client, dataset, "MONOTONIC"), "MONOTONIC", "relations")
+    check_schema(dataset_for(client, dataset, "MONOTONIC", "relations"), "MONOTONIC", "relations")
     return None
 
 

@@ -84,3 +84,12 @@ def test_what_is_not_there_is_told(name: str) -> None:
     assert run("model", "show", name).exit_code == 3
     assert run("model", "publish", name, "model", "--parent", "none").exit_code == 3
     assert run("model", "promote", f"{name}@1.0.0").exit_code == 3
+
+
+def test_models_of_the_container_are_listed(here: Path, name: str) -> None:
+    made = told("model", "publish", name, "model")
+    done = said("model", "ls", "--json")
+    assert {"model": name, "version": "1.0.0", "id": made["id"]}.items() <= next(
+        each for each in map(json.loads, done.splitlines()) if each["model"] == name
+    ).items()
+    assert name in said("model", "ls")

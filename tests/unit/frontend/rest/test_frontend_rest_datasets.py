@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ambry.clock import SystemClock
+from frontend.datasets import datasets as datasets_module
 from frontend.metadata.spaces import LocalSpace
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import make_cluster
@@ -90,6 +91,44 @@ async def test_a_dataset_is_told_as_it_was_made_and_changed(frontend: HttpFronte
     assert (await save(frontend, "MONOTONIC", update=True)).status == 409
     listed = (await frontend.call("GET", DATASETS)).json()
     assert [each["datasetName"] for each in listed["datasets"]] == ["fraud"]
+
+
+@pytest.mark.parametrize("scanned", [1, 4])
+async def test_a_list_tells_the_newest_version_of_each(
+    frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch, scanned: int
+) -> None:
+    """Neighbours are read together, up to a bound; those behind it one by one."""
+    monkeypatch.setattr(datasets_module, "PAGE_MAX", 3)
+    monkeypatch.setattr(datasets_module, "_SCANNED_PAGES_MAX", scanned)
+    await save(frontend, "MONOTONIC", datasetName="a")
+    await save(frontend, "SEMANTIC", datasetName="a-b")
+    await save(frontend, "SEMANTIC", datasetName="b")
+    await save(frontend, "SEMANTIC", datasetName="none")
+    ids: dict[str, str] = {}
+    for path in ("a/1", "a/2", "a/10", "a-b/1.9.0", "a-b/1.10.0", "a-b/2.0.0", "b/1.0.0"):
+        answer = await frontend.call("PUT", f"/named/default/default/{path}", VERSIONED, b"12345")
+        assert answer.status == 201, answer.body
+        ids[path] = answer.json()["id"]
+    gone = await frontend.call("DELETE", "/named/default/default/a-b/2.0.0", VERSIONED)
+    assert gone.status == 202, gone.body
+    found: dict[str, Any] = {}
+    page = ""
+    while True:
+        answer = await frontend.call("GET", f"{DATASETS}?newest&max-keys=2{page}")
+        assert answer.status == 200, answer.body
+        told = answer.json()
+        found |= {each["datasetName"]: each["newest"] for each in told["datasets"]}
+        if told["nextPageToken"] is None:
+            break
+        page = f"&page={told['nextPageToken']}"
+    assert list(found) == ["a", "a-b", "b", "none"] and found["none"] is None
+    newest = {name: f"{name}/{each['version']}" for name, each in found.items() if each}
+    assert newest == {"a": "a/10", "a-b": "a-b/1.10.0", "b": "b/1.0.0"}
+    for name, path in newest.items():
+        assert (found[name]["blobId"], found[name]["blobSize"]) == (ids[path], 5)
+        assert found[name]["modifiedTimeMs"] > 0
+    assert "newest" not in (await frontend.call("GET", DATASETS)).json()["datasets"][0]
+    assert (await frontend.call("GET", f"{DATASETS}?newest=1")).status == 400
 
 
 @pytest.mark.parametrize(
