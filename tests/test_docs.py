@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,17 @@ import pytest
 
 import ambry
 from ambry import errors
+from ambry.ml.experiments.document import Experiment, parse_experiment
+from ambry.ml.experiments.exposures import Exposure
+from ambry.ml.features.definitions import ValueType
+from ambry.ml.features.reading import (
+    DIMENSION_FIELDS,
+    FEATURE_FIELDS,
+    check_references,
+    parse_definitions,
+    with_vocabularies,
+)
+from ambry.ml.health.thresholds import ColumnThresholds, parse_thresholds
 from frontend.config import FrontendConfig, FrontendSection
 from frontend.containers.resolver import Containers
 from frontend.rest.api import AmbryApi
@@ -228,6 +241,40 @@ def test_the_document_of_the_http_api_lists_every_status_of_an_error() -> None:
     }
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AmbryError)]
     assert {kind.status for kind in kinds} - listed == set()
+
+
+# --- documents that people write ---
+
+
+def keys_in(heading: str) -> dict[str, str]:
+    """The first two cells of the table below this head in docs/documents.md."""
+    table = (ROOT / "docs" / "documents.md").read_text("utf-8").partition(f"| {heading} |")[2].partition("\n\n")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, flags=re.MULTILINE))
+
+
+def test_every_key_of_a_document_is_told_and_no_other() -> None:
+    assert set(keys_in("key of a feature")) == set(FEATURE_FIELDS)
+    assert set(keys_in("key of a dimension")) == set(DIMENSION_FIELDS)
+    assert set(keys_in("key of an experiment")) == {
+        *(each.name for each in fields(Experiment)),
+        "format",
+    }
+    defaults = {each.name: each.default for each in fields(ColumnThresholds)}
+    assert {name: json.loads(told) for name, told in keys_in("threshold").items()} == defaults
+    assert all(f"`{kind.value}`" in keys_in("key of a feature")["valType"] for kind in ValueType)
+
+
+def test_the_documents_that_are_shown_are_read() -> None:
+    text = (ROOT / "docs" / "documents.md").read_text("utf-8")
+    shown = {
+        kind: re.findall(rf"^```{kind}\n(.*?)^```", text, re.S | re.M) for kind in ("hocon", "csv", "json", "toml")
+    }
+    definitions = with_vocabularies(parse_definitions(shown["hocon"][0]), {"action.csv": shown["csv"][0]}.get)
+    check_references(definitions)
+    assert len(definitions.features) == 2 and len(definitions.dimensions) == 4
+    assert parse_experiment(shown["json"][0]).note == "the new loss"
+    assert set(json.loads(shown["json"][1])) == {each.name for each in fields(Exposure)}
+    assert parse_thresholds(shown["toml"][0]).of("mean radius").psi_max == 0.5
 
 
 # --- the matrix of what was seen once ---
