@@ -117,7 +117,7 @@ def history(dataset: str, alias: str, cluster: ChosenCluster, output: str) -> No
 @moving
 @OUTPUT
 def rollback(dataset: str, alias: str, cluster: ChosenCluster, who: str | None, why: str, output: str) -> None:
-    """Let an alias point to where it did before its last move; twice is where it was.
+    """Let an alias point to the version before; again to the one before that. What was rolled back is not gone to again.
 
     \b
     ambry alias rollback fraud-model champion --why 'false alarms at night'

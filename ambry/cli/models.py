@@ -211,7 +211,7 @@ def promote(
 @moving
 @OUTPUT
 def rollback(name: str, cluster: ChosenCluster, alias: str, who: str | None, why: str, output: str) -> None:
-    """Let the alias point to where it did before its last move."""
+    """Let the alias point to the version before; again to the one before that."""
     from ambry.ml.models import lifecycle
 
     with cluster.connect() as client:

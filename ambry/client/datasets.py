@@ -79,6 +79,22 @@ def holds(found: DatasetInfo, schema: str, asked: DatasetChange) -> bool:
     )
 
 
+def version_before(history: Sequence[AliasInfo]) -> str | None:
+    """Where an alias is rolled back to, by its moves, the newest first; None where there is nothing before.
+
+    A move to the version before is the way back, and what it left is not gone to again: each roll back goes one further.
+    """
+    way: list[str] = []
+    for move in reversed(history):
+        if move.version is None or move.version in way[-1:]:
+            continue
+        if move.version in way[-2:-1]:
+            way.pop()
+        else:
+            way.append(move.version)
+    return way[-2] if len(way) > 1 else None
+
+
 def own_move(
     known: Sequence[AliasInfo], since: Sequence[AliasInfo], asked: AliasInfo, expected: str | None
 ) -> AliasInfo | None:

@@ -117,7 +117,7 @@ class AsyncAliases(AsyncCalls):
     async def roll_back_alias(
         self, dataset: str, alias: str, *, who: str = "", why: str = "", timeout: Timeout | None = None
     ) -> AliasInfo:
-        """Let an alias point to where it did before its last move; twice is where it was.
+        """Let an alias point to the version before; again to the one before that. What was rolled back is not gone to again.
 
         Raises InvalidRequest where there is nothing before, UpdateConflict where it is moved in this moment.
 
@@ -130,11 +130,15 @@ class AsyncAliases(AsyncCalls):
         >>> alias.version
         '1.0.0'
         """
+        from ambry.client.datasets import version_before
+
         timeout = self._whole(timeout)
         moves = await self.alias_history(dataset, alias, timeout=timeout)
-        before = next((each.version for each in moves[1:] if each.version not in (None, moves[0].version)), None)
-        if before is None:
-            raise InvalidRequest(f"the alias {alias!r} of {dataset!r} never pointed to another version; set it instead")
+        before = version_before(moves)
+        if before is None or moves[0].version is None:
+            raise InvalidRequest(
+                f"the alias {alias!r} of {dataset!r} has no version before {moves[0].version}; set it instead"
+            )
         return await self.set_alias(
             dataset, alias, before, expected=moves[0].version, who=who, why=why, timeout=timeout
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import InvalidRequest
 
 TEXT_CHARACTERS_MAX = 150
 """Of what arms, metrics and attributes are called."""
@@ -68,7 +68,7 @@ def check_values(attribute: str, values: Iterable[object]) -> None:
 
 def check_fields(kind: str, said: object) -> None:
     if not isinstance(said, dict):
-        raise DataCorrupt(f"this is no experiment: {kind} is an object, not {said!r:.60}")
+        raise InvalidRequest(f"this is no experiment: {kind} is an object, not {said!r:.60}")
     if strange := sorted(said.keys() - _FIELDS[kind]):
         raise InvalidRequest(
             f"{kind} has no field {strange[0]!r:.60}; it has {', '.join(sorted(_FIELDS[kind]))}; is it misspelt?"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ambry.client.datasets import AliasInfo
+from ambry.client.datasets import AliasInfo, version_before
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, InvalidRequest
@@ -88,7 +88,7 @@ def decide(
     model = _model_of(client, stored, evaluation, arm)
     found = evaluation.of(metric or _first_metric(evaluation), arm)
     dataset = dataset_text(model.place)
-    now, before = _last_two(client, dataset, alias)
+    now, before = _now_and_before(client, dataset, alias)
     target = model.version if move is ModelMove.PROMOTE else before
     if move is ModelMove.ROLL_BACK and now != model.version:
         raise InvalidRequest(
@@ -155,13 +155,13 @@ def _first_metric(evaluation: Evaluation) -> str:
     return evaluation.comparisons[0].metric
 
 
-def _last_two(client: AmbryClient, dataset: str, alias: str) -> tuple[str | None, str | None]:
-    """Where an alias points, and where it did before its last move; None is nowhere."""
+def _now_and_before(client: AmbryClient, dataset: str, alias: str) -> tuple[str | None, str | None]:
+    """Where an alias points, and where it is rolled back to; None is nowhere."""
     try:
-        moves = [each.version for each in client.alias_history(dataset, alias)]
+        moves = client.alias_history(dataset, alias)
     except BlobNotFound:
         return None, None
-    return moves[0], moves[1] if len(moves) > 1 else None
+    return moves[0].version, version_before(moves)
 
 
 def _why(stored: StoredExperiment, found: ArmComparison, report: NameRef, *, why: str, force: str) -> str:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.ml.experiments.assignment import (
     Stretch,
     Unit,
@@ -215,7 +215,7 @@ class Experiment:
 
 
 def parse_experiment(data: bytes | str) -> Experiment:
-    """Raises DataCorrupt for what is no experiment, InvalidRequest for one that contradicts itself or is of a later format."""
+    """Raises InvalidRequest for what is no experiment, contradicts itself, or is of a later format."""
     try:
         said = json.loads(data, object_pairs_hook=fields_once)
         number = said.get("format", FORMAT)
@@ -247,9 +247,9 @@ def parse_experiment(data: bytes | str) -> Experiment:
     except InvalidRequest:
         raise
     except KeyError as error:
-        raise DataCorrupt(f"this is no experiment: it has no field {error}") from error
+        raise InvalidRequest(f"this is no experiment: it has no field {error}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DataCorrupt(f"this is no experiment: {error!r}") from error
+        raise InvalidRequest(f"this is no experiment: {error}") from error
     return Experiment(**fields)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.experiments.document import CONTENT_TYPE, Experiment, check_ramp, parse_experiment, ramped
 from ambry.ml.experiments.layers import StretchTaken, let_go, take_stretch
@@ -98,18 +98,18 @@ def stop_experiment(client: AmbryClient, dataset: str) -> StoredExperiment:
 
 
 def load_experiment(client: AmbryClient, place: VersionRef | str) -> StoredExperiment:
-    """An experiment as `NAME`, its newest version, or `NAME@3`. Raises BlobNotFound, DataCorrupt for what is none."""
+    """An experiment as `NAME`, its newest version, or `NAME@3`. Raises BlobNotFound, InvalidRequest for what is none."""
     place = version_of(place)
     with client.get(place) as reader:
         info = reader.info
         place = replace(place, version=info.version)
         if info.size > DOCUMENT_SIZE_MAX:
-            raise DataCorrupt(f"{shown_version(place)} is no experiment: it has {info.size} bytes")
+            raise InvalidRequest(f"{shown_version(place)} is no experiment: it has {info.size} bytes")
         data = reader.read()
     try:
         experiment = parse_experiment(data)
-    except (DataCorrupt, InvalidRequest) as error:
-        raise type(error)(f"{shown_version(place)}: {error}") from error
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{shown_version(place)}: {error}") from error
     return StoredExperiment(place=place, id=info.id, experiment=experiment)
 
 

@@ -45,7 +45,7 @@ def promote(
 
 
 def roll_back(client: AmbryClient, dataset: str, alias: str = CHAMPION, *, who: str = "", why: str = "") -> AliasInfo:
-    """Let an alias point to where it did before its last move. Raises InvalidRequest where there is nothing before."""
+    """Let an alias point to the version before, as `AmbryClient.roll_back_alias`. Raises InvalidRequest where there is none."""
     return client.roll_back_alias(dataset, alias, who=who, why=why)
 
 

@@ -154,8 +154,8 @@ class StoredModel:
 def open_model(client: AmbryClient, place: VersionRef | str, *, digest: str | None = None) -> StoredModel:
     """A model by its version (`fraud@1.2.0`), its alias (`fraud@champion`) or the newest (`fraud`).
 
-    With `digest` (of the manifest, SHA-256) it is that one or none. Raises BlobNotFound, ChecksumMismatch, DataCorrupt for a
-    version that is no model.
+    With `digest` (of the manifest, SHA-256) it is that one or none. Raises BlobNotFound, ChecksumMismatch, InvalidRequest for
+    a version that is no model.
     """
     place = version_of(place)
     info = client.head(place)
@@ -166,7 +166,7 @@ def open_model(client: AmbryClient, place: VersionRef | str, *, digest: str | No
     exact = replace(place, version=info.version)
     try:
         manifest = parse_manifest(client.cached_path(exact).read_bytes())
-    except (DataCorrupt, InvalidRequest) as error:
+    except InvalidRequest as error:
         error.message = f"{shown_version(exact)}: {error.message}"
         raise
     if digest is not None and digest.lower() != manifest.digest:

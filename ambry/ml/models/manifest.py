@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ambry.errors import DataCorrupt, InvalidBlobId, InvalidRequest
+from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import BlobId
 
 FORMAT = 1
@@ -125,12 +125,12 @@ class ModelManifest:
 
 
 def parse_manifest(data: bytes) -> ModelManifest:
-    """Raises DataCorrupt for what is no manifest, or not written as one; InvalidRequest for a later format."""
+    """Raises InvalidRequest for what is no manifest, is not written as one, or is of a later format."""
     try:
         said = json.loads(data)
         number = said["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataCorrupt(f"this is no model: {error}") from error
+        raise InvalidRequest(f"this is no model: {error}") from error
     if isinstance(number, int) and number > FORMAT:
         raise InvalidRequest(f"this is a model of the format {number}, which this release does not read; upgrade it")
     try:
@@ -148,9 +148,9 @@ def parse_manifest(data: bytes) -> ModelManifest:
         )
         written = manifest.encode()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidBlobId) as error:
-        raise DataCorrupt(f"this is no model: {error}") from error
+        raise InvalidRequest(f"this is no model: {error}") from error
     if written != data:
-        raise DataCorrupt(
+        raise InvalidRequest(
             "this is no model: its manifest is not written as manifests are (names sorted, parts by their paths, no white space"
             ", nothing besides), so its digest would not be that of its bytes"
         )

@@ -24,6 +24,7 @@ from ambry.ml.places import shown_version
 from ambry.ml.tracking.catalogue import ModelCatalogue
 from ambry.ml.tracking.entities import MODEL_ID_KEY, OURS, RUN_ID_KEY, RUN_LINK_KEY, SOURCE_KEY
 from ambry.ml.tracking.notes import change_notes
+from ambry.ml.tracking.paths import is_beneath
 
 _DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 """What MLflow's server tells its own processes: where the artifacts are that it serves."""
@@ -140,7 +141,6 @@ def _where(source: str, runs: Any) -> str:
     told = urlsplit(source)
     if told.scheme != "mlflow-artifacts":
         return source
-    path = posixpath.normpath(told.path.lstrip("/"))
-    if path == ".." or path.startswith("../"):
-        raise InvalidRequest(f"{source} does not lie beneath what the server serves")
-    return f"{destination.rstrip('/')}/{path}"
+    if not is_beneath(told.path):
+        raise InvalidRequest(f"{source[:200]} does not lie beneath what the server serves")
+    return f"{destination.rstrip('/')}/{posixpath.normpath(told.path.lstrip('/'))}"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.ml.experiments.assignment import arm_at, arms_at, exposed_stretches
 from ambry.ml.experiments.document import (
     Arm,
@@ -119,7 +119,7 @@ def test_what_contradicts_itself_is_refused(change: dict[str, Any], words: str) 
     [b"", b"[]", b"{}", b"\xff", b'{"name":"a","arms":[1]}', b'{"name":"a","arms":[{"name":"b"}]}', b"[" * 100_000],
 )
 def test_what_is_no_experiment_is_told(data: bytes) -> None:
-    with pytest.raises(DataCorrupt, match="no experiment"):
+    with pytest.raises(InvalidRequest, match="no experiment"):
         parse_experiment(data)
 
 

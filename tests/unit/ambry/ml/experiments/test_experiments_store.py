@@ -142,7 +142,7 @@ def test_experiments_are_listed(client: AmbryClient, name: str) -> None:
 def test_what_is_no_experiment_is_told(client: AmbryClient, name: str) -> None:
     client.create_dataset(name, "MONOTONIC")
     client.put_version(name, b"weights")
-    with pytest.raises(DataCorrupt, match=f"{name}@1: this is no experiment"):
+    with pytest.raises(InvalidRequest, match=f"{name}@1: this is no experiment"):
         load_experiment(client, name)
     client.put(b"nonsense", name=f"layers/{name}.json")
     with pytest.raises(DataCorrupt, match="says nothing of a layer"):

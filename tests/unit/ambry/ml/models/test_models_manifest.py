@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.manifest import ModelManifest, ModelPart, parse_manifest
 
@@ -62,7 +62,7 @@ def test_the_digest_is_that_of_the_bytes(manifest: ModelManifest) -> None:
         data[:-1] + b',"format":1}',
         json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(),
     ):
-        with pytest.raises(DataCorrupt, match="not written as manifests are"):
+        with pytest.raises(InvalidRequest, match="not written as manifests are"):
             parse_manifest(other)
 
 
@@ -85,14 +85,14 @@ PART = ModelPart("m.onnx", ID, 3, "0" * 64)
     ],
 )
 def test_what_is_no_manifest_is_told(data: bytes) -> None:
-    with pytest.raises(DataCorrupt, match="this is no model"):
+    with pytest.raises(InvalidRequest, match="this is no model"):
         parse_manifest(data)
 
 
 def test_a_later_format_is_told() -> None:
     with pytest.raises(InvalidRequest, match="format 2"):
         parse_manifest(b'{"format":2}')
-    with pytest.raises(DataCorrupt, match="no model"):
+    with pytest.raises(InvalidRequest, match="no model"):
         parse_manifest(b'{"format":"x"}')
 
 

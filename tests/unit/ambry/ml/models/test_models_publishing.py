@@ -320,7 +320,7 @@ def test_a_watch_follows_an_alias_and_keeps_what_is_good(client: AmbryClient, na
 def test_what_is_no_model_is_told(client: AmbryClient, name: str) -> None:
     client.create_dataset(name)
     client.put_version(name, b"weights", "1.0.0")
-    with pytest.raises(DataCorrupt, match="no model"):
+    with pytest.raises(InvalidRequest, match="no model"):
         models.open(client, name)
 
 
