@@ -932,7 +932,6 @@ COVERED_BY = {
             ("rows", "reading", "frames of every kind make the same snapshot"),
             ("runs", "reading", "rows of any order come out sorted"),
             ("schema", "columns", "every type and layout"),
-            ("writing", "reading", "what was written is read"),
         )
     },
     **{

@@ -60,6 +60,7 @@ def snapshot() -> None:
 )
 @click.option("--column", "columns", multiple=True, callback=as_pairs, metavar="URN=COLUMN", help="What its column is.")
 @click.option("--format", "file_format", type=click.Choice(["arrow", "parquet"]), default="arrow", show_default=True)
+@click.option("--allow-empty", is_flag=True, help="Write a snapshot of no entities where FILE has no rows.")
 @OUTPUT
 def write(
     file: Path,
@@ -71,6 +72,7 @@ def write(
     urns: Sequence[str],
     columns: dict[str, str],
     file_format: Any,
+    allow_empty: bool,
     output: str,
 ) -> None:
     """Write the features that FILE has of entities as a snapshot; print its version, the milliseconds since 1970.
@@ -97,6 +99,7 @@ def write(
             as_of=as_of or datetime.fromtimestamp(SystemClock().wall_ms() / 1000, UTC),
             columns={str(kind.urn): name for name, kind in kinds.items()},
             file_format=file_format,
+            allow_empty=allow_empty,
         )
     tell_done(output, made.version, version=made.version, id=str(made.id), rows=made.rows, size=made.size)
 

@@ -49,6 +49,9 @@ def whole_columns(
                 raise InvalidRequest(
                     more or f"the rows {where}have no column {name!r}; they have {', '.join(sorted(piece))}"
                 )
+        if not len(piece[needed[0]]):
+            # Its types would be those of nothing.
+            continue
         arrays = {name: _array(name, piece[name]) for name in needed}
         for name, array in arrays.items():
             found.setdefault(name, []).append(array)

@@ -72,6 +72,7 @@ def _read_parquet(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
+        yield file.schema_arrow.empty_table()
         yield from file.iter_batches(batch_size=PIECE_ROWS)
 
 
@@ -80,11 +81,14 @@ def _read_arrow(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     with path.open("rb") as file:
         if file.read(6) == b"ARROW1":
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            yield reader.schema.empty_table()
             for place in range(reader.num_record_batches):
                 yield reader.get_batch(place)
             return
         file.seek(0)
-        yield from pa.ipc.open_stream(file)
+        stream = pa.ipc.open_stream(file)
+        yield stream.schema.empty_table()
+        yield from stream
 
 
 def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
@@ -94,12 +98,16 @@ def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     told = {name: pa.string() if name in texts else arrow_type(kind.value_type) for name, kind in kinds.items()}
     options = arrow_csv.ConvertOptions(column_types=told, strings_can_be_null=True, quoted_strings_can_be_null=False)
     with arrow_csv.open_csv(path, convert_options=options) as reader:
+        is_empty = True
         for batch in reader:
+            is_empty = is_empty and not batch.num_rows
             if not texts & set(batch.schema.names):
                 yield batch
                 continue
             for row in batch.to_pylist():
                 yield {name: value_of(each, kinds[name]) if name in texts else each for name, each in row.items()}
+        if is_empty:
+            yield reader.schema.empty_table()
 
 
 def _read_lines(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:

@@ -30,21 +30,25 @@ class LoosePiece(dict[str, Any]):
 
 
 def pieces_of(rows: Any, rows_max: int = PIECE_ROWS) -> Iterator[Piece]:
-    """Pieces of at most `rows_max` rows. Raises InvalidRequest for what holds no rows."""
+    """Pieces of at most `rows_max` rows; of a frame without rows one piece, which says its columns.
+
+    Raises InvalidRequest for what cannot hold rows.
+    """
     if hasattr(rows, "toLocalIterator"):
         yield from _of_rows((row.asDict(recursive=True) for row in rows.toLocalIterator()), rows_max)
     elif hasattr(rows, "iloc") and hasattr(rows, "columns"):
         # Of pandas, whose columns of objects (arrays, lists of tuples) Arrow would refuse.
         names = _once_each([str(name) for name in rows.columns])
-        for start in range(0, len(rows), rows_max):
+        for start in range(0, len(rows), rows_max) or (0,):
             part = rows.iloc[start : start + rows_max]
             yield {name: part.iloc[:, place] for place, name in enumerate(names)}
     elif isinstance(rows, Mapping):
         yield from _of_columns(rows, rows_max)
     elif hasattr(rows, "__arrow_c_stream__"):
-        yield from _of_batches(pa.RecordBatchReader.from_stream(rows), rows_max)
+        reader = pa.RecordBatchReader.from_stream(rows)
+        yield from _of_batches(reader, reader.schema, rows_max)
     elif hasattr(rows, "to_batches"):
-        yield from _of_batches(rows.to_batches(), rows_max)
+        yield from _of_batches(rows.to_batches(), getattr(rows, "schema", None), rows_max)
     elif isinstance(rows, Iterable) and not isinstance(rows, str | bytes):
         yield from _of_iterator(iter(rows), rows_max)
     else:
@@ -53,12 +57,17 @@ def pieces_of(rows: Any, rows_max: int = PIECE_ROWS) -> Iterator[Piece]:
         )
 
 
-def _of_batches(batches: Iterable[Any], rows_max: int) -> Iterator[Piece]:
+def _of_batches(batches: Iterable[Any], schema: Any, rows_max: int) -> Iterator[Piece]:
+    """`schema` is None where only the batches say their columns."""
+    is_empty = True
     for batch in batches:
         names = _once_each(batch.schema.names)
         step = max(1, min(rows_max, PIECE_SIZE * batch.num_rows // max(batch.nbytes, 1)))
         for start in range(0, batch.num_rows, step):
+            is_empty = False
             yield dict(zip(names, batch.slice(start, step).columns, strict=True))
+    if is_empty and schema is not None:
+        yield dict(zip(_once_each(schema.names), schema.empty_table().columns, strict=True))
 
 
 def _of_columns(columns: Mapping[Any, Any], rows_max: int) -> Iterator[Piece]:

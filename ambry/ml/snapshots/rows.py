@@ -26,6 +26,7 @@ def conformed(
     """Record batches of the schema that `schema_of` gives for the type of the keys, which is that of the first row.
 
     Rows that are mappings may leave a feature out, which is null then; one that none of them has is refused.
+    A piece without rows has its columns all the same.
     Raises InvalidRequest for what does not fit, with its row.
     """
     names = {str(kind.urn): name for kind, name in zip(kinds, _names(kinds, columns), strict=True)}
@@ -36,6 +37,10 @@ def conformed(
         with _counted_from(start):
             keys = conform_keys(_column(piece, entity), entity)
             never -= set(piece)
+            if not len(keys):
+                for name in names.values():
+                    _column(piece, name)
+                continue
             arrays = [keys]
             for kind in kinds:
                 urn = str(kind.urn)
@@ -46,8 +51,6 @@ def conformed(
                     raise InvalidRequest(
                         f"the column {names[urn]!r} has {len(arrays[-1])} rows, and {entity!r} {len(keys)}"
                     )
-            if not len(keys):
-                continue
             if schema is None:
                 schema = schema_of(keys.type)
             if keys.type != schema.field(0).type:

@@ -74,6 +74,7 @@ def write_snapshot(
     columns: Mapping[str, str] | None = None,
     layouts: Mapping[str, Layout] | None = None,
     file_format: FileFormat = "arrow",
+    allow_empty: bool = False,
     rows_per_batch: int = ROWS_PER_BATCH,
     memory_max: int = MEMORY_MAX,
     spool: Path | None = None,
@@ -88,7 +89,8 @@ def write_snapshot(
     sorted runs are mapped, whose pages the system takes back when it needs them. A file of the size of the snapshot, and as
     much for sorting, stands in `spool` (a directory; the system's for temporary files without one) meanwhile.
 
-    Raises InvalidRequest for a value that does not fit, with its row, and for an entity that stands twice; UpdateConflict where
+    Raises InvalidRequest for a value that does not fit, with its row, for an entity that stands twice, and for no rows unless
+    `allow_empty`: who opens the newest snapshot would find nobody in it. UpdateConflict where
     there is a snapshot of that time, or of a later one: versions of the schema TIMESTAMP only rise.
     """
     known = metadata.metadata if isinstance(metadata, LoadedFeatures) else metadata
@@ -109,6 +111,11 @@ def write_snapshot(
         sorted_rows = _collect(rows, kinds, about, dict(columns or {}), dict(layouts or {}), directory, memory_max)
         path = directory / f"snapshot.{file_format}"
         count, index = _FILES[file_format](sorted_rows, path, entity, rows_per_batch)
+        if not count and not allow_empty:
+            raise InvalidRequest(
+                f"there are no rows, and an empty snapshot would be the newest of {dataset!r}; look at where they come "
+                "from, or allow it (allow_empty=True, --allow-empty)"
+            )
         check_schema(dataset_for(client, dataset, SCHEMA, "snapshot"), SCHEMA, "snapshots")
         stored = None
         if index is not None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from ambry.cli.main import cli
+from ambry.ml.snapshots.files import write_file
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -168,6 +169,19 @@ def test_a_file_that_cannot_be_written_is_one_line(
     done = run("snapshot", "write", file, name, "--definitions", definitions, "--entity", "member")
     assert (done.exit_code, done.stdout) == (2, ""), done.output
     assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
+def test_a_file_without_rows_is_refused_unless_it_may_be(here: Path, definitions: str, name: str, suffix: str) -> None:
+    for column in ("age", "years"):
+        file = f"{column}.{suffix}"
+        write_file(here / file, pa.schema([("member", pa.int64()), (column, pa.int32())]), [])
+    options = (name, "--definitions", definitions, "--entity", "member", "--feature", AGE)
+    done = run("snapshot", "write", f"age.{suffix}", *options)
+    assert done.exit_code == 2 and "there are no rows" in done.stderr and "--allow-empty" in done.stderr, done.output
+    done = run("snapshot", "write", f"years.{suffix}", *options, "--allow-empty")
+    assert done.exit_code == 2 and "no column 'age'; they have member, years" in done.stderr, done.output
+    assert told("snapshot", "write", f"age.{suffix}", *options, "--allow-empty")["rows"] == 0
 
 
 def test_keys_and_times_that_are_none_are_told(here: Path, definitions: str, name: str) -> None:

@@ -82,6 +82,7 @@ def snapshot_of(
         entity="member",
         as_of=WHEN,
         rows_per_batch=rows_per_batch,
+        allow_empty=True,
     )
     return open_snapshot(client, name, metadata=METADATA)
 

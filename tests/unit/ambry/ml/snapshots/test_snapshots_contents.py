@@ -67,6 +67,7 @@ def both(client: AmbryClient, name: str, keys: list[Any]) -> list[Snapshot]:
             as_of=NOON,
             rows_per_batch=8,
             file_format=file_format,
+            allow_empty=not keys,
         )
         made.append(open_snapshot(client, dataset, metadata=METADATA))
     return made

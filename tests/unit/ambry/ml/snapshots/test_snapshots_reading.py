@@ -268,7 +268,7 @@ def test_an_entity_that_stands_twice_is_refused_and_nothing_is_visible(client: A
 
 
 def test_an_empty_snapshot(client: AmbryClient, name: str) -> None:
-    write(client, name, rows_of([]))
+    write(client, name, rows_of([]), allow_empty=True)
     with open_snapshot(client, name, metadata=METADATA) as snapshot:
         assert (snapshot.rows, snapshot.table().num_rows) == (0, 0)
         assert snapshot.read([AGE], [1]).column("age").to_pylist() == [-1]
