@@ -85,7 +85,7 @@ def read_file(path: Path) -> NamedTable:
                 return _parquet(path, path.name)
             case ".arrow" | ".feather":
                 file = pa.ipc.open_file(pa.memory_map(str(path)))
-                batches = map(file.get_batch, range(file.num_record_batches))
+                batches = map(_valid, map(file.get_batch, range(file.num_record_batches)))
                 return NamedTable(path.name, file.schema, _told(path, batches))
     except pa.ArrowInvalid as error:
         raise DataCorrupt(f"{path} cannot be read as {suffix}: {error}") from error
@@ -108,6 +108,12 @@ def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
         yield from batches
     except pa.ArrowInvalid as error:
         raise DataCorrupt(f"{path} cannot be read to its end: {error}") from error
+
+
+def _valid(batch: Any) -> Any:
+    """A file of a stranger may point outside of itself. Raises ArrowInvalid."""
+    batch.validate(full=True)
+    return batch
 
 
 def _parquet(path: Path, name: str) -> NamedTable:

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
@@ -89,6 +91,8 @@ class LmdbSource:
         self.availability = availability
         if not (Path(place) / "data.mdb").is_file():
             raise InvalidRequest(f"{place} holds no features; `write_lmdb` puts them there")
+        self._turns = Condition()
+        self._readers, self._closed = 0, False
         self._environment = _environment(place, readonly=True)
         try:
             schema = self._read_schema()
@@ -108,8 +112,11 @@ class LmdbSource:
         self.close()
 
     def close(self) -> None:
-        """Let go the directory. Who reads meanwhile waits for nobody, so nobody should."""
-        self._environment.close()
+        """Let go the directory, when those who read in it are done."""
+        with self._turns:
+            self._turns.wait_for(lambda: not self._readers)
+            self._closed = True
+            self._environment.close()
 
     def resolve(self, urn: FeatureUrn | str) -> TensorType:
         """Raises FeatureNotDefined."""
@@ -140,14 +147,26 @@ class LmdbSource:
         typed = TypedColumns(self._metadata, self._entity.name, {}, layouts)
         return answer(kinds, typed.schema(kinds, asked.type), asked, wanted, columns)
 
-    def _begin(self) -> Any:
-        """A transaction, also after the writer made the map larger."""
+    @contextmanager
+    def _begin(self) -> Iterator[Any]:
+        """A transaction, also after the writer made the map larger. Raises InvalidRequest for a source that was closed."""
         lmdb = needed("lmdb")
-        try:
-            return self._environment.begin()
-        except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)
-            return self._environment.begin()
+        while True:
+            with self._turns:
+                if self._closed:
+                    raise InvalidRequest(f"the source of {self._place} was closed; open another")
+                self._readers += 1
+            try:
+                with suppress(lmdb.MapResizedError), self._environment.begin() as reading:
+                    yield reading
+                    return
+            finally:
+                with self._turns:
+                    self._readers -= 1
+                    self._turns.notify_all()
+            with self._turns:  # LMDB must not move a map under a transaction.
+                if self._turns.wait_for(lambda: not self._readers) and not self._closed:
+                    self._environment.set_mapsize(0)
 
     def _read_schema(self) -> Any:
         lmdb = needed("lmdb")
@@ -182,6 +201,8 @@ def _enlarging(environment: Any, put: Any) -> None:
             return
         except lmdb.MapFullError:
             environment.set_mapsize(environment.info()["map_size"] * 2)
+        except lmdb.MapResizedError:
+            environment.set_mapsize(0)  # Another process made it larger.
 
 
 def _put(environment: Any, keys: list[bytes], batch: Any, kinds: list[TensorType]) -> None:

@@ -99,3 +99,13 @@ def test_other_versions_are_none(client: AmbryClient, name: str) -> None:
         open_table(client, name)
     with pytest.raises(BlobNotFound):
         open_table(client, f"{name}-none")
+
+
+def test_an_arrow_file_whose_buffers_are_not_valid_is_refused(tmp_path: Path) -> None:
+    offsets = pa.py_buffer(b"\0\0\0\0\1\0\0\0")
+    column = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xff")])
+    batch = pa.RecordBatch.from_arrays([column], ["a"])
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(DataCorrupt, match="cannot be read to its end"):
+        list(read_file(tmp_path / "x.arrow").batches)

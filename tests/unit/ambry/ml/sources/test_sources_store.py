@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
+import lmdb
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -13,7 +15,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.reading import parse_definitions
-from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
+from ambry.ml.sources.lmdb import LmdbSource, _enlarging, write_lmdb
 from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.store import FeatureStore, WrongSource
 
@@ -95,3 +97,28 @@ def test_a_source_that_knows_a_feature_as_something_else_is_refused(tmp_path: Pa
     source = ParquetSource(str(tmp_path / "x.parquet"), other, entity="id")
     with pytest.raises(WrongSource, match="is INT, and DOUBLE in its source ParquetSource"):
         FeatureStore(METADATA, {AGE: source})
+
+
+def test_a_source_is_closed_when_its_readers_are_done(online: LmdbSource) -> None:
+    closing = Thread(target=online.close)
+    with online._begin():
+        closing.start()
+        closing.join(0.05)
+        assert closing.is_alive()
+    closing.join()
+    with pytest.raises(InvalidRequest, match="was closed; open another"):
+        online.read([AGE], [1])
+
+
+def test_a_map_that_another_process_enlarged_is_written_on() -> None:
+    sizes: list[int] = []
+
+    class Environment:
+        set_mapsize = sizes.append
+
+    def put() -> None:
+        if not sizes:
+            raise lmdb.MapResizedError("")
+
+    _enlarging(Environment(), put)
+    assert sizes == [0]
