@@ -21,6 +21,7 @@ from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.snapshots.columns import conform, conform_keys
 from ambry.ml.snapshots.schema import Layout, columns_of
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys, key_type_of
+from ambry.ml.sources.foreign import foreign
 
 
 class ParquetSource:
@@ -37,13 +38,19 @@ class ParquetSource:
         availability: Availability = Availability.OFFLINE,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raises InvalidRequest for a table without the column of the entities, and OSError where there is none."""
+        """Raises InvalidRequest for what is no Parquet, or has not one column of the entities, and OSError where none is."""
         from pyarrow import dataset
 
         filesystem, path = None, str(place)
         if "://" in path:
             filesystem, path = needed("fsspec.core").url_to_fs(path, **(storage_options or {}))
-        self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem)
+        with foreign(f"{place} is no Parquet that can be read", "fetch or write it again", pa.ArrowException):
+            try:
+                self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem)
+            except pa.ArrowInvalid as error:
+                if "duplicate field" in str(error):
+                    raise InvalidRequest(_doubled(place, path, filesystem)) from error
+                raise
         self.availability = availability
         schema = self._dataset.schema
         if entity not in schema.names:
@@ -68,7 +75,12 @@ class ParquetSource:
         entity = self._typed.entity
         asked = asked_keys(keys, entity, self._key_type)
         names = [self._names[str(kind.urn)] for kind in kinds]
-        table = self._dataset.to_table(columns=[entity, *names], filter=self._among(pc.unique(asked)))
+        with foreign(
+            f"{self._place}: the columns {', '.join([entity, *names])} cannot be read",
+            "write the file again, or leave out the column",
+            pa.ArrowException,
+        ):
+            table = self._dataset.to_table(columns=[entity, *names], filter=self._among(pc.unique(asked)))
         layouts = self._typed.layouts
         arrays = [
             conform(table.column(place + 1), kind, layouts.get(str(kind.urn))) for place, kind in enumerate(kinds)
@@ -83,3 +95,19 @@ class ParquetSource:
             return column.cast(keys.type).isin(keys)
         # A key that is too large for the column becomes another one, whose row nobody asked for.
         return column.isin(keys.cast(there, safe=False))
+
+
+def _doubled(place: str, path: str, filesystem: Any) -> str:
+    """What to say of a table in which several columns have one name."""
+    from pyarrow import parquet
+
+    twice = "columns of one name"
+    try:
+        names = parquet.read_schema(path, filesystem=filesystem).names
+        twice = ", ".join(
+            f"{names.count(name)} columns {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1
+        )
+    except (OSError, pa.ArrowException):
+        # A directory: which of its files it is, nothing says.
+        pass
+    return f"{place} has {twice}; write it with a name for each column"
