@@ -15,7 +15,16 @@ def foreign(what: str, to_do: str, *raised: type[Exception]) -> Iterator[None]:
     Raises InvalidRequest for them. An OSError with a number or a class of its own is the system's, about a file or a
     connection, and stays.
     """
-    told_of = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, OSError, *raised)
+    told_of: tuple[type[Exception], ...] = (
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        OSError,
+        *raised,
+    )
     try:
         yield
     except InvalidRequest:
