@@ -926,6 +926,7 @@ COVERED_BY = {
         f"ambry/ml/snapshots/{name}.py": (f"tests/unit/ambry/ml/snapshots/test_snapshots_{test}.py", why)
         for name, test, why in (
             ("aligned", "arrays", "where the numbers of batches lie"),
+            ("asked", "writing", "what is refused before anything is written, and read"),
             ("cells", "columns", "what is dense and what is sparse, there and back"),
             ("defaults", "reading", "entities that are not there"),
             ("index", "reading", "entities are read by key"),

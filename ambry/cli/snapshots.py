@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
     from ambry.ml.features.axes import TensorType
     from ambry.ml.features.metadata import FeatureMetadata
+    from ambry.ml.features.urn import FeatureUrn
     from ambry.ml.snapshots.reading import Snapshot
 
 
@@ -212,19 +213,33 @@ def _kinds_of(
     metadata: FeatureMetadata, there: Sequence[str], entity: str, urns: Sequence[str], columns: dict[str, str]
 ) -> dict[str, TensorType]:
     """The features that are written, by their column. Raises InvalidRequest."""
-    from ambry.ml.features.urn import FeatureUrn
     from ambry.ml.snapshots.schema import column_names
 
-    said = {str(FeatureUrn.parse(urn)): column for urn, column in columns.items()}
-    chosen = [FeatureUrn.parse(urn) for urn in urns] or metadata.urns
+    if there and entity not in there:
+        raise InvalidRequest(f"no column is called {entity!r}, as --entity says; there are {', '.join(there)}")
+    said = {str(_urn(f"--column {urn}={column}", urn)): column for urn, column in columns.items()}
+    chosen = [_urn("--feature", urn) for urn in urns] or metadata.urns
+    if strange := set(said) - {str(urn) for urn in chosen}:
+        raise InvalidRequest(f"--column {min(strange)}: it is no feature that is written")
     names = {**column_names(chosen), **said}
     if not urns:
-        chosen = tuple(urn for urn in chosen if names[str(urn)] in there and names[str(urn)] != entity)
+        chosen = tuple(urn for urn in chosen if str(urn) in said or names[str(urn)] in there)
+        chosen = tuple(urn for urn in chosen if names[str(urn)] != entity)
     if not chosen:
         raise InvalidRequest(
             f"no feature of the definitions has a column here; there are {', '.join(there)}. Say --column URN=COLUMN"
         )
     return {names[str(urn)]: metadata.tensor_type(urn) for urn in chosen}
+
+
+def _urn(option: str, text: str) -> FeatureUrn:
+    """Raises InvalidRequest, which says the option."""
+    from ambry.ml.features.urn import FeatureUrn
+
+    try:
+        return FeatureUrn.parse(text)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{option}: {error.message}") from None
 
 
 def _typed_keys(opened: Snapshot, keys: Sequence[str]) -> list[Any]:

@@ -27,6 +27,7 @@ from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.places import dataset_text, shown_version, version_of
 from ambry.ml.snapshots.arrays import RowReader, check_width, view_of
+from ambry.ml.snapshots.asked import check_keys, urn_list
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.contents import content_of
 from ambry.ml.snapshots.defaults import filled
@@ -184,7 +185,7 @@ class Snapshot:
 
         Raises InvalidRequest for a feature whose rows are not all of the same width.
         """
-        known = [self._of_one_width(urn) for urn in urns]
+        known = [self._of_one_width(urn) for urn in urn_list(urns)]
         kinds, names = [kind for kind, _ in known], [name for _, name in known]
         batches = self.batches([kind.urn for kind in kinds])
         return RowReader(kinds, names, self.about.entity, self.schema, batches)
@@ -202,7 +203,8 @@ class Snapshot:
         An entity that is not there has each feature's default, or null. Where the snapshot was not fetched, the ranges of its
         batches are read, neighbours in one. Raises FeatureNotDefined, InvalidRequest for keys of another type.
         """
-        urns = list(urns)
+        urns = urn_list(urns)
+        check_keys(keys)
         schema = self._selected(urns)
         asked = conform_keys(keys, self.about.entity)
         if not len(asked):
@@ -222,7 +224,10 @@ class Snapshot:
         """The schema of the entity and these features. Raises FeatureNotDefined."""
         if urns is None:
             return self.schema
-        fields = [self.schema.field(self.about.entity), *(self.schema.field(self.column(urn)) for urn in urns)]
+        fields = [
+            self.schema.field(self.about.entity),
+            *(self.schema.field(self.column(urn)) for urn in urn_list(urns)),
+        ]
         return pa.schema(fields, self.schema.metadata)
 
 

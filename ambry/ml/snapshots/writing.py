@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from ambry.client.cache_sums import sum_of
 from ambry.client.model import BlobInfo
+from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     AccessDenied,
@@ -31,6 +33,7 @@ from ambry.ml.features.publishing import LoadedFeatures
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.places import in_dataset
 from ambry.ml.snapshots.aligned import AlignedFile
+from ambry.ml.snapshots.asked import by_urn, definitions_in, urn_list
 from ambry.ml.snapshots.index import CONTENT_TYPE, BatchPlace, IndexBuilder
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.runs import MEMORY_MAX, SortedRows
@@ -91,14 +94,18 @@ def write_snapshot(
 
     Raises InvalidRequest for a value that does not fit, with its row, for an entity that stands twice, and for no rows unless
     `allow_empty`: who opens the newest snapshot would find nobody in it. UpdateConflict where
-    there is a snapshot of that time, or of a later one: versions of the schema TIMESTAMP only rise.
+    there is a snapshot of that time with other rows, or of a later one, which is looked at before any row is. The same rows
+    of the same time again are the same version, while that is the newest.
     """
-    known = metadata.metadata if isinstance(metadata, LoadedFeatures) else metadata
-    kinds = [known.tensor_type(urn) for urn in features]
+    known = definitions_in(metadata)
+    kinds = [known.tensor_type(urn) for urn in urn_list(features)]
     if not kinds:
         raise InvalidRequest("a snapshot without a feature says nothing; name at least one URN")
+    columns, layouts = by_urn(columns, kinds, "columns"), by_urn(layouts, kinds, "layouts")
+    if file_format not in _FILES:
+        raise InvalidRequest(f"a snapshot is a file of {' or '.join(_FILES)}, and not {file_format!r}")
     # Texts and lists end where nothing else may begin (aligned.py).
-    kinds.sort(key=lambda kind: not has_width(kind, (layouts or {}).get(str(kind.urn))))
+    kinds.sort(key=lambda kind: not has_width(kind, layouts.get(str(kind.urn))))
     about = SnapshotAbout(
         entity=entity,
         as_of=as_of,
@@ -106,9 +113,12 @@ def write_snapshot(
         digest=metadata.digest if isinstance(metadata, LoadedFeatures) else digest(known),
     )
     version = version_at(as_of)
+    newest = _newest(client, dataset)
+    if newest is not None and int(newest.version) > int(version):
+        raise _refused(dataset, version, newest)
     with tempfile.TemporaryDirectory(prefix="ambry-snapshot-", dir=spool) as made:
         directory = Path(made)
-        sorted_rows = _collect(rows, kinds, about, dict(columns or {}), dict(layouts or {}), directory, memory_max)
+        sorted_rows = _collect(rows, kinds, about, columns, layouts, directory, memory_max)
         path = directory / f"snapshot.{file_format}"
         count, index = _FILES[file_format](sorted_rows, path, entity, rows_per_batch)
         if not count and not allow_empty:
@@ -116,12 +126,14 @@ def write_snapshot(
                 f"there are no rows, and an empty snapshot would be the newest of {dataset!r}; look at where they come "
                 "from, or allow it (allow_empty=True, --allow-empty)"
             )
-        check_schema(dataset_for(client, dataset, SCHEMA, "snapshot"), SCHEMA, "snapshots")
-        stored = None
-        if index is not None:
-            stored = client.put(index, content_type=CONTENT_TYPE, filename=f"{version}.index").id
-        told = {FORMAT_KEY: file_format} | ({} if stored is None else {INDEX_KEY: str(stored)})
-        info = _put(client, dataset, path, version, told, file_format, stored)
+        if newest is None:
+            check_schema(dataset_for(client, dataset, SCHEMA, "snapshot"), SCHEMA, "snapshots")
+        if newest is not None and newest.version == version:
+            if not _is_of(newest, path):
+                raise _refused(dataset, version, newest)
+            info, stored = newest, _index_of(newest)
+        else:
+            info, stored = _put(client, dataset, path, version, file_format, index)
     return WrittenSnapshot(
         dataset=dataset,
         version=version,
@@ -135,6 +147,8 @@ def write_snapshot(
 
 def version_at(time: datetime) -> str:
     """The version of a point in time. Raises InvalidRequest for one without a time zone, or before 1970."""
+    if not isinstance(time, datetime):
+        raise InvalidRequest(f"a point in time is a datetime, and not {time!r}; write datetime(..., tzinfo=UTC)")
     if time.tzinfo is None:
         raise InvalidRequest(f"the point in time {time} has no time zone; write datetime(..., tzinfo=UTC)")
     since = time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
@@ -201,34 +215,71 @@ _FILES = {"arrow": _arrow_file, "parquet": _parquet_file}
 
 
 def _put(
-    client: AmbryClient,
-    dataset: str,
-    path: Path,
-    version: str,
-    told: dict[str, str],
-    file_format: FileFormat,
-    index: BlobId | None,
-) -> BlobInfo:
-    """The version; its index goes again where that is refused."""
+    client: AmbryClient, dataset: str, path: Path, version: str, file_format: FileFormat, index: bytes | None
+) -> tuple[BlobInfo, BlobId | None]:
+    """The version, and its index, which goes again where the version is refused."""
+    stored = None
+    if index is not None:
+        stored = client.put(index, content_type=CONTENT_TYPE, filename=f"{version}.index").id
     try:
-        return client.put_version(
+        info = client.put_version(
             dataset,
             path,
             version,
             content_type=_CONTENT_TYPES[file_format],
-            metadata=told,
+            metadata={FORMAT_KEY: file_format} | ({} if stored is None else {INDEX_KEY: str(stored)}),
             filename=f"{in_dataset(dataset).dataset}-{version}.{file_format}",
         )
-    except (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded):
+    except (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded) as error:
         # It was refused, so no version names the index. After any other error one may: the answer can have been lost.
-        if index is not None and not _names(client, dataset, version, index):
-            client.delete(index)
-        raise
+        found = _there(client, in_dataset(dataset, version))
+        if stored is not None and (found is None or _index_of(found) != stored):
+            client.delete(stored)
+        if not isinstance(error, AlreadyExists | UpdateConflict):
+            raise
+        # Of two writers at a time, or two tries, one was first.
+        if found is not None and _is_of(found, path):
+            return found, _index_of(found)
+        raise _refused(dataset, version, found or _there(client, in_dataset(dataset))) from error
+    return info, stored
 
 
-def _names(client: AmbryClient, dataset: str, version: str, index: BlobId) -> bool:
-    """Whether the version that is there names this index: an earlier try of the same put may have made it."""
+def _newest(client: AmbryClient, dataset: str) -> BlobInfo | None:
+    """None where there is none, or nobody may see it. Raises InvalidRequest for a dataset of other versions."""
     try:
-        return client.head(in_dataset(dataset, version)).metadata.get(INDEX_KEY) == str(index)
+        check_schema(client.dataset(dataset), SCHEMA, "snapshots")
+        return _there(client, in_dataset(dataset))
+    except (BlobNotFound, AccessDenied):
+        return None
+
+
+def _there(client: AmbryClient, place: VersionRef) -> BlobInfo | None:
+    try:
+        return client.head(place)
     except BlobNotFound:
-        return False
+        return None
+
+
+def _is_of(info: BlobInfo, path: Path) -> bool:
+    """Whether a version has the bytes of a file."""
+    return info.size == path.stat().st_size and info.checksum == sum_of(path).digest
+
+
+def _index_of(info: BlobInfo) -> BlobId | None:
+    return BlobId.parse(info.metadata[INDEX_KEY]) if INDEX_KEY in info.metadata else None
+
+
+def _refused(dataset: str, version: str, newest: BlobInfo | None) -> UpdateConflict:
+    """`newest` is None, or before the version, where what was written later is deleted since."""
+    time = _time_text(version)
+    if newest is not None and newest.version == version:
+        why = f"{dataset!r} has a snapshot of {time} already, of other rows, definitions or options, and none ever changes"
+    elif newest is not None and int(newest.version) > int(version):
+        why = f"{dataset!r} has a snapshot of {_time_text(newest.version)} already, and {time} is before that"
+    else:
+        why = f"{dataset!r} had a snapshot of {time} or later, which is deleted, and no time comes again"
+    return UpdateConflict(f"{why}; give a later point in time (as_of), or another dataset")
+
+
+def _time_text(version: str) -> str:
+    return datetime.fromtimestamp(int(version) / 1000, UTC).isoformat(timespec="milliseconds")

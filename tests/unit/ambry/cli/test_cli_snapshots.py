@@ -184,6 +184,24 @@ def test_a_file_without_rows_is_refused_unless_it_may_be(here: Path, definitions
     assert told("snapshot", "write", f"age.{suffix}", *options, "--allow-empty")["rows"] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--entity", "prson"], "no column is called 'prson', as --entity says; there are member, age"),
+        (["--entity", "member", "--column", "age=years"], "--column age=years: "),
+        (["--entity", "member", "--feature", "age"], "--feature: "),
+        (["--entity", "member", "--column", f"{AGE}=years"], "rows has 'years'; they have age, member"),
+        (["--entity", "member", "--feature", AGE, "--column", f"{NOTE}=note"], "it is no feature that is written"),
+    ],
+)
+def test_columns_that_are_not_there_are_told(
+    here: Path, definitions: str, name: str, options: list[str], words: str
+) -> None:
+    (here / "members.jsonl").write_text('{"member": 1, "age": 2}\n')
+    done = run("snapshot", "write", "members.jsonl", name, "--definitions", definitions, *options)
+    assert done.exit_code == 2 and words in done.stderr, done.output
+
+
 def test_keys_and_times_that_are_none_are_told(here: Path, definitions: str, name: str) -> None:
     (here / "members.jsonl").write_text(LINES)
     write(definitions, name, "members.jsonl")

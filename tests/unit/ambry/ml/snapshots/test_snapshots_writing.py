@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -10,9 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, InvalidRequest
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
+from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import write_snapshot
 
 METADATA = FeatureMetadata.of([parse_definitions("age: {valType: INT}\nname: {valType: STRING}", "n")])
@@ -50,3 +52,79 @@ def test_no_rows_are_refused_unless_they_may_be_none(client: AmbryClient, name: 
         client.dataset(name)
     for place, form in enumerate(empty_forms("member", "age")):
         assert write(client, f"{name}-{place}", form, allow_empty=True).rows == 0
+
+
+def untouched() -> Iterator[Any]:
+    raise AssertionError("a row was asked for")
+    yield
+
+
+def test_a_point_in_time_that_may_not_be_is_told_before_any_row_is_read(client: AmbryClient, name: str) -> None:
+    client.create_dataset(f"{name}-models", "SEMANTIC")
+    with pytest.raises(InvalidRequest, match="take a dataset whose versions are TIMESTAMP"):
+        write(client, f"{name}-models", untouched())
+    write(client, name)
+    with pytest.raises(UpdateConflict, match=r"has a snapshot of 2026-11-27T12:00:00\.000\+00:00 already, .*as_of"):
+        write(client, name, untouched(), as_of=NOON - timedelta(hours=1))
+
+
+@pytest.mark.parametrize("file_format", ["arrow", "parquet"])
+def test_the_same_rows_of_the_same_time_are_the_same_version(client: AmbryClient, name: str, file_format: str) -> None:
+    first = write(client, name, file_format=file_format)
+    again = write(client, name, {"age": [10, 20], "member": [1, 2]}, file_format=file_format)
+    assert again == first
+    with pytest.raises(
+        UpdateConflict, match="of other rows, definitions or options, and none ever changes; give a later"
+    ):
+        write(client, name, {"member": [1], "age": [3]}, file_format=file_format)
+    assert [entry.id for entry in client.versions(name)] == [first.id]
+
+
+def test_a_writer_who_comes_second_has_the_version_of_the_first(client: AmbryClient, name: str) -> None:
+    made = []
+
+    def rows() -> Iterator[Any]:
+        made.append(write(client, name))
+        yield pd.DataFrame(ROWS)
+
+    assert write(client, name, rows()) == made[0]
+
+
+def test_a_time_that_was_deleted_does_not_come_again(client: AmbryClient, name: str) -> None:
+    client.delete(write(client, name).id)
+    with pytest.raises(UpdateConflict, match="which is deleted, and no time comes again"):
+        write(client, name)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"columns": {"age": "years"}}, "`columns` has the key 'age', which is no URN of this call; those are urn"),
+        ({"columns": {NAME: "name"}}, "`columns` has the key 'urn:li:.n,name,1,0.', which is no URN of this call"),
+        ({"layouts": {"age": "dense"}}, "`layouts` has the key 'age'"),
+        ({"metadata": "definitions"}, r"metadata is what features.load\(client, 'definitions'\) gives"),
+        ({"file_format": "csv"}, "a file of arrow or parquet, and not 'csv'"),
+        ({"urns": AGE}, "features are a list of URNs, and not one alone; write"),
+        ({"urns": 5}, "features are a list of URNs, and int is none"),
+        ({"as_of": "2026-11-27"}, "a point in time is a datetime, and not '2026-11-27'"),
+    ],
+)
+def test_arguments_of_another_kind_are_told(
+    client: AmbryClient, name: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        write(client, name, untouched(), **options)
+
+
+def test_one_alone_is_no_list(client: AmbryClient, name: str) -> None:
+    write(client, name)
+    with open_snapshot(client, name, metadata=METADATA) as snapshot:
+        with pytest.raises(InvalidRequest, match="features are a list of URNs"):
+            snapshot.read(AGE, [1])
+        with pytest.raises(InvalidRequest, match="features are a list of URNs"):
+            snapshot.table(AGE)
+        with pytest.raises(InvalidRequest, match="features are a list of URNs"):
+            snapshot.reader(AGE)
+        for key in (5, "abc"):
+            with pytest.raises(InvalidRequest, match=f"keys are a list, and not one alone; write .{key!r}."):
+                snapshot.read([AGE], key)
