@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -27,9 +28,13 @@ from ambry.ml.snapshots.json_cells import plain_values, value_of
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
+from ambry.ml.sources.foreign import foreign
 
 KEYS_PER_QUERY = 500
 """Parameters of one statement; SQLite took 999 for a long time."""
+
+DIGITS_MAX = 40
+"""Of a NUMERIC that is taken for a whole number; no type of a feature has as many."""
 
 
 def write_sql(
@@ -53,6 +58,7 @@ def write_sql(
     engine = _engine(database)
     typed = TypedColumns(metadata, entity, dict(columns or {}), dict(layouts or {}))
     kinds = typed.kinds(features)
+    _told_apart(table, kinds, typed, engine.dialect.name)
     if alchemy.inspect(engine).has_table(table):
         raise InvalidRequest(f"there is a table {table!r}; features are written to one of their own")
     made: Any = None
@@ -117,14 +123,15 @@ class SqlSource:
         self._engine = _engine(database)
         self._typed = TypedColumns(metadata, entity, dict(columns or {}), dict(layouts or {}))
         try:
-            self._table = alchemy.Table(table, alchemy.MetaData(), autoload_with=self._engine)
+            with foreign(f"the table {table!r} cannot be looked at", "read a view of it"):
+                self._table = alchemy.Table(table, alchemy.MetaData(), autoload_with=self._engine)
         except alchemy.exc.NoSuchTableError:
             raise InvalidRequest(f"there is no table {table!r} in {self._engine.url!r}") from None
         names = [column.name for column in self._table.columns]
         if entity not in names:
             raise InvalidRequest(f"the table {table!r} has no column {entity!r}; it has {', '.join(names)}")
         self._names = self._typed.found_among(names)
-        self._key_type = _key_type(self._table.columns[entity])
+        self._key_type = _key_type(self._table.columns[entity], self._engine)
 
     def resolve(self, urn: FeatureUrn | str) -> TensorType:
         """Raises FeatureNotDefined."""
@@ -140,7 +147,12 @@ class SqlSource:
         kinds = [self.resolve(urn) for urn in urns]
         asked = asked_keys(keys, self._typed.entity, self._key_type)
         rows = self._rows(asked.unique().to_pylist(), [self._names[str(kind.urn)] for kind in kinds])
-        found = conform_keys(pa.array([row[0] for row in rows], asked.type), self._typed.entity)
+        with foreign(
+            f"the table {self._table.name!r}: the column {self._typed.entity!r} has other keys than {asked.type}",
+            "read a view that casts it",
+            pa.ArrowException,
+        ):
+            found = conform_keys(pa.array([_number(row[0]) for row in rows], asked.type), self._typed.entity)
         columns = [
             conform(_values([row[place] for row in rows], kind), kind, self._typed.layouts.get(str(kind.urn)))
             for place, kind in enumerate(kinds, start=1)
@@ -152,11 +164,16 @@ class SqlSource:
         alchemy = needed("sqlalchemy")
         entity = self._table.columns[self._typed.entity]
         chosen = alchemy.select(entity, *(self._table.columns[name] for name in names))
+        told = ", ".join([entity.name, *names])
         found: list[Any] = []
         with self._engine.connect() as connection:
             for piece in _pieces(keys):
                 try:
-                    found += connection.execute(chosen.where(entity.in_(piece))).fetchall()
+                    with foreign(
+                        f"the table {self._table.name!r}: a value of {told} is not of its column's type",
+                        "mend it, or read a view that casts it",
+                    ):
+                        found += connection.execute(chosen.where(entity.in_(piece))).fetchall()
                 except alchemy.exc.DataError as error:
                     raise InvalidRequest(
                         f"the database takes one of the keys for none of its own: {error.orig}"
@@ -174,14 +191,47 @@ def _pieces(keys: list[Any]) -> Iterator[list[Any]]:
         yield piece
 
 
-def _key_type(column: Any) -> Any:
-    """Raises InvalidRequest."""
-    kind = column.type.python_type
+def _key_type(column: Any, engine: Any) -> Any:
+    """As the column says, or, in a view without types, its first value; None where it has none. Raises InvalidRequest."""
+    alchemy = needed("sqlalchemy")
+    if isinstance(column.type, alchemy.types.NullType):
+        with engine.connect() as connection:
+            first = connection.execute(alchemy.select(column).where(column.is_not(None)).limit(1)).scalar()
+        if first is None:
+            return None
+        kind: Any = type(_number(first))
+    elif isinstance(column.type, alchemy.Numeric) and not isinstance(column.type, alchemy.Float):
+        kind = Decimal if column.type.scale else int
+    else:
+        kind = column.type.python_type
     if kind is int:
         return pa.int64()
     if kind is str:
         return pa.string()
-    raise InvalidRequest(f"the column {column.name!r} is {column.type}; a key is a whole number or a text")
+    raise InvalidRequest(f"the column {column.name!r} is {_called(column, kind)}; a key is a whole number or a text")
+
+
+def _called(column: Any, kind: Any) -> str:
+    alchemy = needed("sqlalchemy")
+    return kind.__name__ if isinstance(column.type, alchemy.types.NullType) else str(column.type)
+
+
+def _told_apart(table: str, kinds: list[TensorType], typed: TypedColumns, dialect: str) -> None:
+    """Raises InvalidRequest for columns that would have one name; only PostgreSQL tells `a` from `A`."""
+
+    def folded(name: str) -> str:
+        return name if dialect == "postgresql" else name.casefold()
+
+    fields = list(typed.schema(kinds, pa.int64()))[1:]
+    told: dict[str, str] = {folded(typed.entity): f"the entities, {typed.entity!r}"}
+    for kind, field in zip(kinds, fields, strict=True):
+        name = typed.columns.get(str(kind.urn), field.name)
+        before = told.setdefault(folded(name), f"{kind.urn}, {name!r}")
+        if before != f"{kind.urn}, {name!r}":
+            raise InvalidRequest(
+                f"the table {table!r} would have one column for {before}, and {kind.urn}, {name!r}; "
+                "give one of them another name in `columns`"
+            )
 
 
 def _table(alchemy: Any, table: str, schema: Any, kinds: list[TensorType], typed: TypedColumns) -> Any:
@@ -221,7 +271,18 @@ def _values(values: list[Any], kind: TensorType) -> Any:
         return [value_of(value, kind) for value in values]
     if kind.value_type is ValueType.BOOLEAN:
         values = [bool(value) if value in (0, 1) else value for value in values]
+    values = [_number(value) for value in values]
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return values
+
+
+def _number(value: Any) -> Any:
+    """NUMERIC as the whole number that it is, or the nearest float, which is finite if it is."""
+    if not isinstance(value, Decimal):
+        return value
+    if value.is_finite() and value.adjusted() < DIGITS_MAX and value == value.to_integral_value():
+        return int(value)
+    number = float(value)
+    return value if value.is_finite() and math.isinf(number) else number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.parquet import ParquetSource
+from ambry.ml.sources.sql import SqlSource, _number, write_sql
 
 URN = "urn:li:(n,a,1,0)"
 
@@ -57,3 +60,63 @@ def test_files_of_one_directory_that_disagree(tmp_path: Path) -> None:
     source = ParquetSource(str(tmp_path), metadata(), entity="k")
     with pytest.raises(InvalidRequest, match=r"the columns k, a cannot be read: .*; write the file again"):
         source.read([URN], [1, 2])
+
+
+def sql(tmp_path: Path, *statements: str) -> str:
+    with sqlite3.connect(tmp_path / "x.sqlite") as made:
+        for each in statements:
+            made.execute(each)
+    return f"sqlite:///{tmp_path / 'x.sqlite'}"
+
+
+def test_numeric_columns_of_sql(tmp_path: Path) -> None:
+    url = sql(
+        tmp_path,
+        "create table t (k numeric(18, 0), a numeric(18, 2))",
+        "insert into t values (1, 2), (2, 2.5), (3, null)",
+    )
+    source = SqlSource(url, "t", metadata(), entity="k")
+    assert source.read([URN], [3, 2, 1]).column("a").to_pylist() == [None, 2.5, 2.0]
+    assert SqlSource(url, "t", metadata("INT"), entity="k").read([URN], [1]).column("a").to_pylist() == [2]
+    with pytest.raises(InvalidRequest, match=r"n,a,1,0.*2\.5"):
+        SqlSource(url, "t", metadata("INT"), entity="k").read([URN], [2])
+    with pytest.raises(InvalidRequest, match=r"'a' is NUMERIC\(18, 2\); a key is a whole number or a text"):
+        SqlSource(url, "t", metadata(), entity="a")
+
+
+def test_a_numeric_is_what_it_was() -> None:
+    assert repr(_number(Decimal("9007199254740993"))) == "9007199254740993"
+    assert repr(_number(Decimal("0.1"))) == "0.1"
+    assert _number(Decimal("1e400")) == Decimal("1e400")
+
+
+def test_a_view_of_sql_without_types(tmp_path: Path) -> None:
+    url = sql(
+        tmp_path,
+        "create table t (k integer, a double)",
+        "create view v as select k + 0 as k, a * 2 as a from t",
+        "create view w as select 'm' || k as k, a from t",
+        "create view f as select k / 2.0 as k, a from t",
+    )
+    assert SqlSource(url, "v", metadata(), entity="k").read([URN], [1]).column("a").to_pylist() == [None]
+    sql(tmp_path, "insert into t values (1, 0.5), (2, 4)")
+    assert SqlSource(url, "v", metadata(), entity="k").read([URN], [2, 1]).column("a").to_pylist() == [8.0, 1.0]
+    assert SqlSource(url, "w", metadata(), entity="k").read([URN], ["m2"]).column("a").to_pylist() == [4.0]
+    with pytest.raises(InvalidRequest, match="'k' is float; a key is a whole number or a text"):
+        SqlSource(url, "f", metadata(), entity="k")
+
+
+def test_values_of_sql_that_are_not_of_their_column(tmp_path: Path) -> None:
+    url = sql(tmp_path, "create table t (k integer, a numeric)", "insert into t values (1, 'text')")
+    with pytest.raises(InvalidRequest, match="the table 't': a value of k, a is not of its column's type"):
+        SqlSource(url, "t", metadata(), entity="k").read([URN], [1])
+
+
+def test_columns_of_sql_that_would_have_one_name(tmp_path: Path) -> None:
+    defined = FeatureMetadata.of([parse_definitions("a: {valType: INT}\nb: {valType: INT}\n", "n")])
+    url = f"sqlite:///{tmp_path / 'x.sqlite'}"
+    for columns in ({URN: "b"}, {URN: "B"}, {URN: "k"}):
+        with pytest.raises(
+            InvalidRequest, match=r"the table 't' would have one column for .*; give one of them another"
+        ):
+            write_sql(url, "t", {"k": [1], "b": [1]}, defined.urns, metadata=defined, entity="k", columns=columns)
