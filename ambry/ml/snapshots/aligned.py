@@ -12,13 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from ambry.errors import InvariantBroken
+from ambry.ml.snapshots.index import FILE_START
 from ambry.tensors.frameworks import ALIGNMENT_BYTES
 
 _PAD_KEY = "ambry.pad"
 _STEP = 8
 """What Arrow pads to, bytes."""
-_START = 8
-"""Where the schema begins: after the magic and its padding."""
 
 
 class AlignedFile:
@@ -27,7 +26,7 @@ class AlignedFile:
     def __init__(self, sink: Any, schema: Any) -> None:
         self._sink = sink
         self._writer = pa.ipc.new_file(sink, schema)
-        self._end = _START + schema.serialize().size
+        self._end = FILE_START + schema.serialize().size
         self._heads: list[int] = []
 
     def __enter__(self) -> AlignedFile:

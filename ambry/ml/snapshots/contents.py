@@ -19,10 +19,10 @@ import pyarrow as pa
 from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import DataCorrupt
+from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.features.axes import TensorType
 from ambry.ml.snapshots.arrays import private_batches, view_of
-from ambry.ml.snapshots.index import SnapshotIndex
+from ambry.ml.snapshots.index import SnapshotIndex, index_of_file
 from ambry.ml.snapshots.writing import INDEX_KEY
 
 
@@ -68,8 +68,16 @@ class ArrowContent:
 
     @cached_property
     def index(self) -> SnapshotIndex:
-        """Where its batches lie, out of the cache. Raises DataCorrupt."""
-        return SnapshotIndex(pa.memory_map(str(self._client.cached_path(self._index_id))))
+        """Where its batches lie, out of the cache; of the whole file, where the index is gone. Raises DataCorrupt."""
+        try:
+            path = self._client.cached_path(self._index_id)
+        except BlobNotFound:
+            whole = self._client.cached_path(self._place)
+            try:
+                return SnapshotIndex(pa.py_buffer(index_of_file(whole)))
+            except pa.ArrowInvalid as error:
+                raise _unreadable(self._place, error) from error
+        return SnapshotIndex(pa.memory_map(str(path)))
 
     @property
     def schema(self) -> Any:

@@ -13,15 +13,19 @@ Its metadata has the schema of the snapshot, so that a batch can be read without
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.snapshots.schema import about_of
 
 SCHEMA_KEY = b"ambry.schema"
 CONTENT_TYPE = "application/vnd.apache.arrow.file"
+FILE_START = 8
+"""Where the messages of an Arrow file begin: after the magic and its padding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,30 @@ class IndexBuilder:
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
         return bytes(sink.getvalue())
+
+
+def index_of_file(path: Path) -> bytes:
+    """The index of a snapshot that is whole, as it was when it was written. Raises pa.ArrowInvalid."""
+    builder = IndexBuilder()
+    with pa.memory_map(str(path)) as source:
+        file = pa.ipc.open_file(source)
+        key = about_of(file.schema).entity
+        source.seek(FILE_START)
+        pa.ipc.read_message(source)
+        for number in range(file.num_record_batches):
+            offset = source.tell()
+            pa.ipc.read_message(source)
+            keys = file.get_batch(number).column(key)
+            builder.places.append(
+                BatchPlace(
+                    first=keys[0].as_py(),
+                    last=keys[-1].as_py(),
+                    offset=offset,
+                    size=source.tell() - offset,
+                    rows=len(keys),
+                )
+            )
+        return builder.build(file.schema, key)
 
 
 class SnapshotIndex:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
+    AmbryError,
     BlobNotFound,
     InvalidRequest,
     QuotaExceeded,
@@ -48,6 +50,8 @@ GROUP_SIZE = 64 << 20
 SCHEMA = "TIMESTAMP"
 INDEX_KEY = "snapshot-index"
 """In the metadata of a version: the id of its index."""
+INDEX_TTL = timedelta(days=7)
+"""Of an index until its version is there: one whose writer was killed goes by itself."""
 FORMAT_KEY = "snapshot-format"
 _CONTENT_TYPES: Mapping[str, str] = {"arrow": CONTENT_TYPE, "parquet": "application/vnd.apache.parquet"}
 
@@ -132,6 +136,7 @@ def write_snapshot(
             if not _is_of(newest, path):
                 raise _refused(dataset, version, newest)
             info, stored = newest, _index_of(newest)
+            _keep(client, stored)
         else:
             info, stored = _put(client, dataset, path, version, file_format, index)
     return WrittenSnapshot(
@@ -220,7 +225,7 @@ def _put(
     """The version, and its index, which goes again where the version is refused."""
     stored = None
     if index is not None:
-        stored = client.put(index, content_type=CONTENT_TYPE, filename=f"{version}.index").id
+        stored = client.put(index, ttl=INDEX_TTL, content_type=CONTENT_TYPE, filename=f"{version}.index").id
     try:
         info = client.put_version(
             dataset,
@@ -239,9 +244,26 @@ def _put(
             raise
         # Of two writers at a time, or two tries, one was first.
         if found is not None and _is_of(found, path):
+            _keep(client, _index_of(found))
             return found, _index_of(found)
         raise _refused(dataset, version, found or _there(client, in_dataset(dataset))) from error
+    except AmbryError:
+        # The answer was lost: what names this index is what was put.
+        with suppress(AmbryError):
+            found = _there(client, in_dataset(dataset, version))
+            if stored is not None and found is not None and _index_of(found) == stored:
+                _keep(client, stored)
+                return found, stored
+        raise
+    _keep(client, stored)
     return info, stored
+
+
+def _keep(client: AmbryClient, index: BlobId | None) -> None:
+    """For ever. One that is gone is built again by who reads (contents.py)."""
+    if index is not None:
+        with suppress(BlobNotFound):
+            client.update_ttl(index, None)
 
 
 def _newest(client: AmbryClient, dataset: str) -> BlobInfo | None:

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry.errors import Unavailable
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
+from ambry.ml.snapshots.index import index_of_file
 from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import write_snapshot
 
@@ -128,3 +130,44 @@ def test_one_alone_is_no_list(client: AmbryClient, name: str) -> None:
         for key in (5, "abc"):
             with pytest.raises(InvalidRequest, match=f"keys are a list, and not one alone; write .{key!r}."):
                 snapshot.read([AGE], key)
+
+
+def test_an_index_stays_for_ever_only_with_its_version(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a writer who was killed before its version was there stayed for ever, and nobody knew of it."""
+    assert client.head(write(client, name).index).expires is None
+    before, puts, kept = AmbryClient.put_version, AmbryClient.put, []
+
+    def put(self: AmbryClient, *args: Any, **options: Any) -> Any:
+        kept.append(puts(self, *args, **options))
+        return kept[-1]
+
+    def killed(*args: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def lost(*args: Any, **options: Any) -> Any:
+        before(*args, **options)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(AmbryClient, "put", put)
+    monkeypatch.setattr(AmbryClient, "put_version", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(client, name, as_of=NOON + timedelta(hours=1))
+    assert client.head(kept[-1].id).expires is not None
+    monkeypatch.setattr(AmbryClient, "put_version", lost)
+    written = write(client, name, as_of=NOON + timedelta(hours=2))
+    assert (written.index, client.head(written.index).expires) == (kept[-1].id, None)
+
+
+def test_an_index_that_is_gone_is_built_again(client: AmbryClient, name: str) -> None:
+    rows = {"member": list(range(50)), "age": list(range(50))}
+    written = write(client, name, rows, rows_per_batch=7)
+    index = client.cached_path(written.index).read_bytes()
+    assert index_of_file(client.cached_path(written.id)) == index
+    client.delete(written.index)
+    client.cached_path(written.index).unlink()
+    with open_snapshot(client, name, metadata=METADATA) as snapshot:
+        assert (snapshot.rows, snapshot.batch_count) == (50, 8)
+        assert snapshot.read([AGE], [49, 7]).column("age").to_pylist() == [49, 7]
+    assert write(client, name, rows, rows_per_batch=7) == written
