@@ -11,6 +11,8 @@ Needs fastavro: pip install 'ambry[sources]'.
 from __future__ import annotations
 
 import json
+import secrets
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -25,15 +27,18 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout, column_names
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
+from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import column_from, triples_of
 
 BAG = "features"
 NAMES_KEY = "ambry.features"
 """In the metadata of a file: the URN of each name, as JSON."""
 RECORDS_PER_BATCH = 4_096
+TO_DO = "fetch or write it again"
 
 
 def write_avro(
@@ -55,6 +60,8 @@ def write_avro(
     kinds = typed.kinds(features)
     told = column_names([kind.urn for kind in kinds])
     names = [typed.columns.get(str(kind.urn), told[str(kind.urn)]) for kind in kinds]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidRequest(f"two features would be called {twice!r} in {place}; give one another name in `columns`")
     count = 0
 
     def records(first: Any, rest: Iterator[Any]) -> Iterator[dict[str, Any]]:
@@ -97,17 +104,16 @@ class AvroSource:
         fastavro = needed("fastavro")
         self.availability = availability
         self._place, self._bag = place, bag
-        try:
-            with _opened(place) as file:
-                reader = fastavro.reader(file)
-                said, schema = reader.metadata, reader.writer_schema
-        except ValueError as error:
-            raise InvalidRequest(f"{place} is no Avro file: {error}") from None
-        fields = {field["name"]: field["type"] for field in schema.get("fields", ())}
+        with foreign(f"{place} is no Avro file of features", TO_DO, *_errors()), _opened(place) as file:
+            reader = fastavro.reader(file)
+            said, schema = reader.metadata, reader.writer_schema
+            if not isinstance(schema, dict) or schema.get("type") != "record":
+                raise TypeError("its values are no records")
+            fields = {field["name"]: field["type"] for field in schema["fields"]}
+            stored = {str(urn): str(name) for name, urn in json.loads(said.get(NAMES_KEY, "{}")).items()}
         for name in (entity, bag):
             if name not in fields:
                 raise InvalidRequest(f"the records of {place} have no field {name!r}; they have {', '.join(fields)}")
-        stored = {urn: name for name, urn in json.loads(said.get(NAMES_KEY, "{}")).items()}
         self._key_type = _key_type(fields[entity], entity)
         self._typed = TypedColumns(metadata, entity, {**stored, **(columns or {})}, dict(layouts or {}))
         told = column_names(metadata.urns)
@@ -139,21 +145,31 @@ class AvroSource:
             yield pa.RecordBatch.from_arrays(self._columns(piece, kinds), schema=schema)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        with _opened(self._place) as file:
+        with foreign(f"{self._place} cannot be read to its end", TO_DO, *_errors()), _opened(self._place) as file:
             yield from needed("fastavro").reader(file)
 
     def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
         """The keys, and a column for each kind."""
-        bags: dict[str, list[list[tuple[str, float]]]] = {
+        bags: dict[str, list[list[tuple[str, Any]]]] = {
             self._names[str(kind.urn)]: [[] for _ in records] for kind in kinds
         }
+        entity = self._typed.entity
         for row, record in enumerate(records):
-            for each in record[self._bag] or ():
-                if (bag := bags.get(each["name"])) is not None:
-                    bag[row].append((each["term"] or "", each["value"]))
+            what = f"{self._place}: the field {self._bag!r} of {record[entity]!r} is no list of names, terms and values"
+            with foreign(what, "say `bag`, or write the file again"):
+                for each in record[self._bag] or ():
+                    if (bag := bags.get(each["name"])) is not None:
+                        value = each["value"]
+                        if value is not None and not isinstance(value, int | float):
+                            raise TypeError(f"the value {value!r} of {each['name']} is no number")
+                        bag[row].append((each.get("term") or "", value))
         layouts = self._typed.layouts
         columns = [column_from(bags[self._names[str(kind.urn)]], kind, layouts.get(str(kind.urn))) for kind in kinds]
-        return [pa.array([record[self._typed.entity] for record in records], self._key_type), *columns]
+        with foreign(
+            f"{self._place}: the field {entity!r} is not {self._key_type} in each record", TO_DO, pa.ArrowException
+        ):
+            keys = conform_keys(pa.array([record[entity] for record in records], self._key_type), entity)
+        return [keys, *columns]
 
 
 def _opened(place: str | Path) -> AbstractContextManager[Any]:
@@ -171,7 +187,7 @@ def _written(place: str | Path) -> Iterator[Any]:
             yield file
         return
     path = Path(place)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with part.open("wb") as file:
             yield file
@@ -185,6 +201,8 @@ def _schema(entity: str, key_type: str, bag: str) -> dict[str, Any]:
     for name in (entity, bag):
         if not (name.isascii() and name.isidentifier()):
             raise InvalidRequest(f"{name!r} is no name of a field in Avro; take letters, digits and _")
+    if entity == bag:
+        raise InvalidRequest(f"the entities and the features would both be the field {bag!r}; say another `bag`")
     triple = {
         "type": "record",
         "name": "NameTermValue",
@@ -212,3 +230,8 @@ def _and(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     if first is not None:
         yield first
     yield from rest
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What is raised of a file that is torn, besides what Python has: codecs have classes of their own."""
+    return (zlib.error, needed("fastavro.schema").SchemaParseException)

@@ -72,6 +72,8 @@ def column_from(bags: Sequence[Sequence[tuple[str, float]]], kind: TensorType, a
         for term, value in bag:
             if term == "" and value == 0:
                 continue
+            if value is None:
+                raise InvalidRequest(f"{kind.urn}: the cell {term!r} in row {row} has no value; leave it out")
             *keys, last = _split(term, kind, row)
             cells.append(
                 [

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -13,6 +16,7 @@ from pyarrow import parquet
 from ambry import InvalidRequest
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
+from ambry.ml.sources.avro import AvroSource, write_avro
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.sql import SqlSource, _number, write_sql
@@ -120,3 +124,83 @@ def test_columns_of_sql_that_would_have_one_name(tmp_path: Path) -> None:
             InvalidRequest, match=r"the table 't' would have one column for .*; give one of them another"
         ):
             write_sql(url, "t", {"k": [1], "b": [1]}, defined.urns, metadata=defined, entity="k", columns=columns)
+
+
+TRIPLE = {
+    "type": "record",
+    "name": "T",
+    "fields": [
+        {"name": "name", "type": "string"},
+        {"name": "term", "type": ["null", "string"]},
+        {"name": "value", "type": ["null", "double", "string"]},
+    ],
+}
+
+
+def avro(place: Path, bag: Any, records: list[Any], **more: Any) -> Path:
+    fields = [{"name": "k", "type": "long"}, {"name": "features", "type": bag}]
+    with place.open("wb") as file:
+        fastavro.writer(file, {"type": "record", "name": "R", "fields": fields}, records, **more)
+    return place
+
+
+def test_avro_files_of_strangers(tmp_path: Path) -> None:
+    place = tmp_path / "t.avro"
+    for schema, values in (("string", ["x"]), (["null", "string"], [None])):
+        with place.open("wb") as file:
+            fastavro.writer(file, schema, values)
+        with pytest.raises(InvalidRequest, match="its values are no records; fetch or write it again"):
+            AvroSource(place, metadata(), entity="k")
+    for said in ("no json", "[]"):
+        avro(place, {"type": "array", "items": TRIPLE}, [], metadata={"ambry.features": said})
+        with pytest.raises(InvalidRequest, match=r"is no Avro file of features: .*; fetch or write it again"):
+            AvroSource(place, metadata(), entity="k")
+    for bag, value in (({"type": "map", "values": "double"}, {"a": 1.0}), ("string", "a")):
+        source = AvroSource(avro(place, bag, [{"k": 1, "features": value}]), metadata(), entity="k")
+        with pytest.raises(InvalidRequest, match="the field 'features' of 1 is no list of names, terms and values"):
+            source.read([URN], [1])
+
+
+def test_avro_without_a_value(tmp_path: Path) -> None:
+    bag = {"type": "array", "items": TRIPLE}
+    place = avro(tmp_path / "t.avro", bag, [{"k": 1, "features": [{"name": "a", "term": "1", "value": None}]}])
+    text = "a: {valType: FLOAT, dims: [days-1-0]}\ndays: {type: discrete : {size: 3}}\n"
+    tensors = FeatureMetadata.of([parse_definitions(text, "n")])
+    with pytest.raises(InvalidRequest, match="the cell '1' in row 0 has no value; leave it out"):
+        AvroSource(place, tensors, entity="k").read([URN], [1])
+    avro(place, bag, [{"k": 1, "features": [{"name": "a", "term": None, "value": "x"}]}])
+    with pytest.raises(InvalidRequest, match="the value 'x' of a is no number"):
+        AvroSource(place, metadata(), entity="k").read([URN], [1])
+
+
+def test_a_torn_avro_file(tmp_path: Path) -> None:
+    records = [{"k": key, "features": [{"name": "a", "term": None, "value": key / 7}]} for key in range(1000)]
+    for codec in ("null", "deflate"):
+        place = avro(tmp_path / "t.avro", {"type": "array", "items": TRIPLE}, records, codec=codec)
+        whole = place.read_bytes()
+        for torn in (whole[:-500], whole[:1000] + b"\xff" * 200 + whole[1200:]):
+            place.write_bytes(torn)
+            with pytest.raises(InvalidRequest, match=r"cannot be read to its end: .*; fetch or write it again"):
+                AvroSource(place, metadata(), entity="k").read([URN], [1])
+
+
+def test_what_avro_would_merge_is_refused(tmp_path: Path) -> None:
+    defined = FeatureMetadata.of([parse_definitions("a: {valType: INT}\nb: {valType: INT}\n", "n")])
+    place = tmp_path / "t.avro"
+    with pytest.raises(InvalidRequest, match="two features would be called 'b'"):
+        write_avro(place, {"k": [1], "b": [1]}, defined.urns, metadata=defined, entity="k", columns={URN: "b"})
+    with pytest.raises(InvalidRequest, match="would both be the field 'k'"):
+        write_avro(place, {"k": [1], "a": [1.0]}, [URN], metadata=metadata(), entity="k", bag="k")
+
+
+def test_two_writers_of_one_avro_file(tmp_path: Path) -> None:
+    place = tmp_path / "t.avro"
+
+    def rows() -> Iterator[Any]:
+        yield pa.table({"k": [1], "a": [1.0]})
+        write_avro(place, {"k": [9], "a": [9.0]}, [URN], metadata=metadata(), entity="k")
+        yield pa.table({"k": [2], "a": [2.0]})
+
+    assert write_avro(place, rows(), [URN], metadata=metadata(), entity="k") == 2
+    assert AvroSource(place, metadata(), entity="k").read([URN], [1, 2]).column("a").to_pylist() == [1.0, 2.0]
+    assert [each.name for each in tmp_path.iterdir()] == ["t.avro"]
