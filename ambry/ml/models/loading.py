@@ -21,7 +21,7 @@ from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidReque
 from ambry.ids import BlobId
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
 from ambry.ml.models.parts import digest_of, part_name
-from ambry.ml.models.reading import LOADERS
+from ambry.ml.models.reading import LOADERS, READS_NO_LINKS
 from ambry.ml.places import shown_version, version_of
 
 
@@ -55,14 +55,20 @@ class StoredModel:
         return self._file(self._part(part))
 
     @contextmanager
-    def directory(self) -> Generator[Path]:
-        """All parts under their own paths, for libraries that load a directory; it is gone afterwards, the cache is not."""
+    def directory(self, *, links: bool = True) -> Generator[Path]:
+        """All parts under their own paths, for libraries that load a directory; it is gone afterwards, the cache is not.
+
+        They are links into the cache, or copies for libraries that follow none.
+        """
         made = Path(tempfile.mkdtemp(prefix="ambry-model-"))
         try:
             for part in self.manifest.parts:
                 target = made / part.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(self._file(part))
+                if links:
+                    target.symlink_to(self._file(part))
+                else:
+                    shutil.copyfile(self._file(part), target)
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
@@ -110,7 +116,7 @@ class StoredModel:
             raise InvalidRequest(
                 f"{self} is of the kind {self.manifest.kind!r}, which is files alone; path() and directory() give them"
             )
-        with self.directory() as directory:
+        with self.directory(links=self.manifest.kind not in READS_NO_LINKS) as directory:
             try:
                 return loader(directory, self.manifest, framework, trust)
             except (AmbryError, ModuleNotFoundError, MemoryError):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import xxhash
 
+from ambry.client.beside import is_ours
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
@@ -85,8 +86,11 @@ def files_of(source: Path | Mapping[str, Path | bytes]) -> dict[str, Path | byte
 def _below(root: Path) -> Iterable[tuple[str, Path]]:
     inside = root.resolve()
     for path in sorted(root.rglob("*")):
-        if not path.is_file():
+        if is_ours(path.name) or (path.is_dir() and not path.is_symlink()):
             continue
+        if not path.is_file():
+            what = "a link to a directory, or to nothing," if path.is_symlink() else "no file"
+            raise InvalidRequest(f"{path} is {what} and cannot be a part of a model; put a file there, or take it away")
         if not path.resolve().is_relative_to(inside):
             raise InvalidRequest(f"{path} is a link out of the directory; copy the file, or leave the link out")
         yield check_path(path.relative_to(root).as_posix()), path

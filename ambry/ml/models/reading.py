@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,9 @@ def _known_types(path: Path, trust: bool) -> list[str]:
 
 def _arrow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     pa = needed("pyarrow")
-    return pa.ipc.open_file(pa.memory_map(str((directory / _one(manifest, ".arrow")).resolve()))).read_all()
+    table = pa.ipc.open_file(pa.memory_map(str((directory / _one(manifest, ".arrow")).resolve()))).read_all()
+    table.validate(full=True)  # Offsets that lie would be read through otherwise, into whatever lies there.
+    return table
 
 
 def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
@@ -79,7 +81,7 @@ def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool)
 def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """MLflow decides by MLmodel which of its flavours reads the files, and that file is its maker's too."""
     if not trust:
-        unsafe = _unsafe_flavour(directory / "MLmodel")
+        unsafe = _unsafe_flavour(directory / "MLmodel", {part.path for part in manifest.parts})
         strange = [part.path for part in manifest.parts if part.path != "MLmodel" and not part.path.endswith(_HARMLESS)]
         if unsafe or strange:
             why = unsafe or f"the files {', '.join(strange[:3])}"
@@ -93,8 +95,8 @@ def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: boo
     return needed("mlflow.pyfunc").load_model(str(directory))
 
 
-def _unsafe_flavour(path: Path) -> str:
-    """What of an MLmodel may run code; empty where it is known that nothing does."""
+def _unsafe_flavour(path: Path, parts: Set[str]) -> str:
+    """What of an MLmodel may run code; empty where it is known that nothing does. `parts` are the files of the model."""
     try:
         said = needed("yaml").safe_load(path.read_bytes())
         flavours = said["flavors"]
@@ -107,7 +109,7 @@ def _unsafe_flavour(path: Path) -> str:
                 flavours["python_function"].get("model_path", ""),
                 flavours["sklearn"].get("pickled_model", ""),
             } - {""}
-            if read_as == "skops" and all(file.endswith(".skops") for file in files):
+            if read_as == "skops" and all(file.endswith(".skops") and file in parts for file in files):
                 return ""
             return f"scikit-learn as {read_as}"
         return f"the loader {loader}"
@@ -126,6 +128,9 @@ def _pickle(directory: Path, manifest: ModelManifest, framework: str, trust: boo
     with path.open("rb") as file:
         return pickle.load(file)  # nosec B301 # with trust alone
 
+
+READS_NO_LINKS = frozenset({"mlflow"})
+"""MLflow takes a link for a way out of the model's directory."""
 
 LOADERS: dict[str, Loader] = {
     "safetensors": _safetensors,

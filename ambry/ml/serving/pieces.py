@@ -20,6 +20,10 @@ PIECE = 1 << 16
 DEPTH_MAX = 64
 """Of lists and objects in each other."""
 
+_CUT_MIN = 256
+"""Bytes. Where a text or an object is nearer, values are taken one by one, which is cheaper than to look for a cut."""
+
+_MARK = re.compile(rb'["{}]')
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[-+.\w]++', re.DOTALL)
 
@@ -55,6 +59,8 @@ class _Parser:
         self._text = text
         self._values = 0
         self._values_max = values_max
+        self._mark = -1
+        """The next text or object, as far as it was looked for."""
 
     def whole(self) -> Any:
         value, place = self._value(self._spaced(0), 0)
@@ -129,12 +135,12 @@ class _Parser:
 
     def _cut(self, place: int) -> int:
         """How many bytes of whole values, numbers and lists of them, follow within a list; 0 for none that can be told."""
-        if self._text[place] in b'"{':
+        if self._mark < place:
+            found = _MARK.search(self._text, place)
+            self._mark = len(self._text) if found is None else found.start()
+        if self._mark - place < _CUT_MIN:
             return 0
-        window = self._text[place : place + PIECE]
-        for mark in b'"{}':
-            if (found := window.find(mark)) >= 0:
-                window = window[:found]
+        window = self._text[place : min(place + PIECE, self._mark)]
         marks = np.frombuffer(window, dtype=np.uint8)
         depths = np.cumsum((marks == 0x5B).astype(np.int32) - (marks == 0x5D))
         ended = depths < 0

@@ -107,7 +107,7 @@ class ArrowContent:
         self.fetch()
         mapped = self._mapped
         for place in range(mapped.num_record_batches):
-            yield mapped.get_batch(place).select(names)
+            yield self._checked(mapped.get_batch(place).select(names))
 
     def own_views(self, name: str, kind: TensorType) -> Iterator[Any]:
         """Over a mapping of its own."""
@@ -118,12 +118,26 @@ class ArrowContent:
     def batches_with(self, keys: Any, names: Sequence[str]) -> list[Any]:
         places = [int(place) for place in self.index.batches_of(keys)]
         if (mapped := self._mapped) is not None:
-            return [mapped.get_batch(place).select(names) for place in places]
+            return [self._checked(mapped.get_batch(place).select(names)) for place in places]
         spans = [self.index.place(place) for place in places]
         if not spans:
             return []
         pieces = self._client.get_ranges(self._place, [(span.offset, span.offset + span.size) for span in spans])
-        return [pa.ipc.read_record_batch(pa.py_buffer(piece), self.schema).select(names) for piece in pieces]
+        try:
+            batches = [pa.ipc.read_record_batch(pa.py_buffer(piece), self.schema) for piece in pieces]
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable(self._place, error) from error
+        return [self._checked(batch.select(names)) for batch in batches]
+
+    def _checked(self, batch: Any) -> Any:
+        """A batch whose texts and lists lie within it: offsets of a stranger would be followed anywhere. Raises DataCorrupt."""
+        try:
+            for column in batch.columns:
+                if not _has_width(column.type):
+                    column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise _unreadable(self._place, error) from error
+        return batch
 
 
 class ParquetContent:
@@ -216,6 +230,10 @@ class ParquetContent:
 def content_of(client: AmbryClient, place: VersionRef, info: BlobInfo) -> SnapshotContent:
     """Of the version that `info` tells of."""
     return ArrowContent(client, place, info) if INDEX_KEY in info.metadata else ParquetContent(client, place)
+
+
+def _has_width(kind: Any) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_primitive(kind)
 
 
 def _one(column: Any) -> Any:

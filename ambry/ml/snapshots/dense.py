@@ -95,8 +95,8 @@ def row_tensor(row: Any, kind: TensorType, place: int) -> Any:
         raise InvalidRequest(f"{kind.urn}: row {place} is no tensor: {error}") from None
     if np.ma.isMaskedArray(row) and np.ma.getmaskarray(row).any():
         raise InvalidRequest(_lacks_a_cell(kind, place))
-    if not isinstance(row, np.ndarray) and array.dtype.kind == "f" and (np.abs(array) > _EXACT_MAX).any():
-        _check_whole_numbers(row, kind, place)
+    if not isinstance(row, np.ndarray) and array.dtype.kind == "f" and (np.abs(array) >= _EXACT_MAX).any():
+        return _not_rounded(row, array, kind, place)
     return array
 
 
@@ -154,16 +154,21 @@ def _check_tensor_type(given: Any, kind: TensorType, shape: tuple[int, ...]) -> 
         raise InvalidRequest(f"{kind.urn} has the axes {', '.join(names)}, and the tensors lie in another order")
 
 
-def _check_whole_numbers(row: Any, kind: TensorType, place: int) -> None:
-    """Raises InvalidRequest where numpy rounded a whole number, as it does beside a float."""
-    wanted = NUMPY_TYPES[kind.value_type]
+def _not_rounded(row: Any, array: Any, kind: TensorType, place: int) -> Any:
+    """`array`, which numpy made floats of as a float stands in `row`, or whole numbers as they were. Raises InvalidRequest."""
+    wanted = NUMPY_TYPES.get(kind.value_type)
+    is_whole = wanted is not None and wanted.kind == "i"
+    typed = []
     for value in np.asarray(row, dtype=object).reshape(-1).tolist():
         try:
-            is_same = not isinstance(value, int) or int(wanted.type(value)) == value
-        except OverflowError:
+            found = None if wanted is None else wanted.type(value)
+            is_same = found is not None and (not (is_whole or isinstance(value, int)) or int(found) == value)
+        except (OverflowError, ValueError):
             is_same = False
         if not is_same:
             raise InvalidRequest(f"{kind.urn}: {value!r} in row {place} is not {kind.value_type.value}")
+        typed.append(found)
+    return np.array(typed, wanted).reshape(array.shape) if is_whole else array
 
 
 def _lacks_a_cell(kind: TensorType, row: int | None = None) -> str:

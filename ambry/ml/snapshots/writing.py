@@ -106,6 +106,8 @@ def write_snapshot(
     if not kinds:
         raise InvalidRequest("a snapshot without a feature says nothing; name at least one URN")
     columns, layouts = by_urn(columns, kinds, "columns"), by_urn(layouts, kinds, "layouts")
+    if not isinstance(rows_per_batch, int) or rows_per_batch < 1:
+        raise InvalidRequest(f"rows_per_batch is a number of at least 1, and not {rows_per_batch!r}")
     if file_format not in _FILES:
         raise InvalidRequest(f"a snapshot is a file of {' or '.join(_FILES)}, and not {file_format!r}")
     # Texts and lists end where nothing else may begin (aligned.py).

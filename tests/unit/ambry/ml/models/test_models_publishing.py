@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from ambry import (
 )
 from ambry.ml import models
 from ambry.ml.models.publishing import kind_of
+from ambry.ml.models.reading import READS_NO_LINKS
 
 WEIGHTS: dict[str, Any] = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, dtype=np.int64)}
 
@@ -224,6 +226,51 @@ class Harmful:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.path,)
+
+
+def test_what_is_no_file_is_told_and_what_uploads_keep_is_left_out(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """Linked directories and pipes were left out without a word, and the rest of an upload became a part."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights.bin").write_bytes(b"w")
+    (tmp_path / "model/weights.bin.ambry-upload").write_text("{}")
+    made = models.publish(client, name, tmp_path / "model")
+    assert [part.path for part in made.manifest.parts] == ["weights.bin"]
+    (tmp_path / "else").mkdir()
+    for make in (
+        lambda path: path.symlink_to(tmp_path / "else"),
+        lambda path: path.symlink_to("nothing"),
+        lambda path: os.mkfifo(path),
+    ):
+        make(odd := tmp_path / "model/odd")
+        with pytest.raises(InvalidRequest, match="cannot be a part of a model"):
+            models.publish(client, name, tmp_path / "model")
+        odd.unlink()
+
+
+def test_libraries_that_follow_no_links_get_copies(client: AmbryClient, name: str) -> None:
+    models.publish(client, name, {"MLmodel": b"{}", "a/x.txt": b"x"}, kind="mlflow")
+    opened = models.open(client, name)
+    for links in (True, False):
+        with opened.directory(links=links) as directory:
+            assert (directory / "a/x.txt").is_symlink() == links
+            assert (directory / "a/x.txt").read_bytes() == b"x"
+    assert "mlflow" in READS_NO_LINKS
+
+
+def test_a_table_whose_offsets_lie_is_no_table(client: AmbryClient, name: str) -> None:
+    """Reading it ended the process."""
+    lying = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1 << 30, 2], dtype=np.int32)), pa.py_buffer(b"ab")]
+    )
+    table = pa.Table.from_arrays([lying], ["name"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    models.publish(client, name, {"table.arrow": bytes(sink.getvalue())})
+    with pytest.raises(DataCorrupt, match="cannot be read as arrow"):
+        models.open(client, name).load()
 
 
 def test_a_pickle_is_never_loaded_without_trust(client: AmbryClient, name: str, tmp_path: Path) -> None:

@@ -154,3 +154,33 @@ def test_what_is_written_through_a_view_of_parquet_is_nobodys_else(client: Ambry
         list(map(float, range(7)))
     ]
     assert isinstance(snapshot.table().column("week").type, pa.FixedShapeTensorType)
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+def test_offsets_that_lie_are_told(
+    client: AmbryClient, name: str, fetched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were followed, and ended the process."""
+    snapshot, _ = both(client, name, [1, 2, 3])
+    lying = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.py_buffer(np.array([0, 1, 1 << 30, 2], dtype=np.int32)), pa.py_buffer(b"ab")]
+    )
+
+    class Reader:
+        num_record_batches = 1
+
+        def get_batch(self, place: int) -> Any:
+            return batch_of(snapshot.schema, lying)
+
+    def batch_of(schema: Any, names: Any) -> Any:
+        columns = [names if field.name == "name" else pa.nulls(3, field.type) for field in schema]
+        return pa.RecordBatch.from_arrays([pa.array([1, 2, 3]), *columns[1:]], schema=schema)
+
+    if fetched:
+        snapshot.fetch()
+        monkeypatch.setattr(snapshot._content, "_mapped", Reader())
+    else:
+        monkeypatch.setattr(pa.ipc, "read_record_batch", lambda piece, schema: batch_of(schema, lying))
+    with pytest.raises(DataCorrupt, match="cannot be read"):
+        snapshot.read([NAME], [2])
+    assert snapshot.read([AGE], [2]).column("age").to_pylist() == [-1], "numbers have no offsets"

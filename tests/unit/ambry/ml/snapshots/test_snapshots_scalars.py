@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
@@ -138,6 +138,9 @@ def test_no_number_changes_on_its_way(dtype: str, value_type: ValueType, dims: t
                 assert wanted is not None and same(got, wanted), (dtype, value, got)
 
 
+@example([2**53 + 1, 0.0])
+@example([2**60 + 1, 0.0])
+@example([0.5, 2**53 + 1])
 @given(st.lists(st.integers(-(2**70), 2**70) | st.floats(allow_nan=False), min_size=1, max_size=3))
 def test_pythons_numbers_side_by_side_are_not_rounded_in_dense_rows(values: list[Any]) -> None:
     """numpy makes floats of whole numbers that stand beside one."""

@@ -213,3 +213,10 @@ def test_anything_is_taken_or_refused_in_our_words(values: Any, value_type: Valu
         assert "urn:li:(n,a,1,0)" in str(error)
     else:
         assert len(column) == len(values)
+
+
+def test_numbers_are_no_texts() -> None:
+    """Whole ones beside a float, or too large for 64 bits, ended in a KeyError."""
+    for row in ([1 << 70], [1, 0.5], [9007199254740993, 0.5]):
+        with pytest.raises(InvalidRequest, match="urn:li:"):
+            conform([row], kind_of("STRING", "kinds"))

@@ -171,3 +171,12 @@ def test_an_index_that_is_gone_is_built_again(client: AmbryClient, name: str) ->
         assert (snapshot.rows, snapshot.batch_count) == (50, 8)
         assert snapshot.read([AGE], [49, 7]).column("age").to_pylist() == [49, 7]
     assert write(client, name, rows, rows_per_batch=7) == written
+
+
+@pytest.mark.parametrize("rows_per_batch", [0, -1, 1.5])
+def test_batches_of_no_rows_are_refused(client: AmbryClient, name: str, rows_per_batch: Any) -> None:
+    """Of -1 an empty snapshot was published, for good."""
+    with pytest.raises(InvalidRequest, match="rows_per_batch is a number of at least 1"):
+        write(client, name, rows_per_batch=rows_per_batch)
+    with pytest.raises(BlobNotFound):
+        client.dataset(name)
