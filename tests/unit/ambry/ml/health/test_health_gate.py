@@ -100,7 +100,8 @@ def test_a_check_of_nothing_holds_back(
     """No column, or no row: nothing was found, and the alias moved."""
     as_of = NOON + timedelta(days=9)
     frame = {"member": np.arange(rows), "age": np.full(rows, 40.0), "pay": np.full(rows, 10.0)}
-    write_snapshot(client, f"{trained}-members", frame, [AGE, PAY], metadata=METADATA, entity="member", as_of=as_of)
+    asked: dict[str, Any] = {"metadata": METADATA, "entity": "member", "as_of": as_of, "allow_empty": True}
+    write_snapshot(client, f"{trained}-members", frame, [AGE, PAY], **asked)
     with pytest.raises(PromotionHeld, match=words):
         promote_checked(client, trained, f"{trained}-members", thresholds=parse_thresholds(thresholds))
     assert client.aliases(trained) == []
