@@ -40,7 +40,7 @@ services: $(READY) ## Install what tests of other engines need (PostgreSQL by ap
 # torch's wheel of the index asks for CUDA libraries, and does not load without them: 4 GB in all, with a GPU or without.
 libraries: $(READY) ## Install what slow tests of other libraries need (MLflow, dask, zarr, torch, jax, tensorflow, ...: 7 GB); they skip without it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mlflow,torch]' \
-		mlflow scikit-learn skops 'dask[dataframe]' zarr universal_pathlib datasets lightning basedpyright opentelemetry-sdk \
+		mlflow onnx onnxruntime scikit-learn skops 'dask[dataframe]' zarr universal_pathlib datasets lightning basedpyright opentelemetry-sdk \
 		jax tensorflow-cpu
 
 demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one (DEMO_FILE=path for any file)

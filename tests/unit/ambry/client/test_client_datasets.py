@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import count
@@ -274,3 +275,38 @@ def test_an_older_move_that_looks_the_same_is_not_taken_for_the_own_one() -> Non
 def test_what_was_rolled_back_is_not_gone_to_again(moves: list[str | None], before: str | None) -> None:
     history = [AliasInfo(dataset="d", alias="champion", version=each) for each in reversed(moves)]
     assert version_before(history) == before
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_any_history_of_an_alias_is_all_its_moves(url: str, twins: Twins, name: str, seed: int) -> None:
+    client = twins.connect(url)
+    chance = random.Random(seed)
+    client.create_dataset(name)
+    versions = ["1.0.0", "1.1.0", "2.0.0"]
+    for version in versions:
+        client.put_version(name, b"x", version)
+    moves: list[str | None] = []
+    for _ in range(25):
+        now = moves[0] if moves else None
+        match chance.choice(["set", "set", "back", "delete", "wrong"]):
+            case "set":
+                moves.insert(0, client.set_alias(name, "champion", chance.choice(versions), expected=now).version)
+            case "back":
+                history = [AliasInfo(dataset=name, alias="champion", version=each) for each in moves]
+                before = version_before(history)
+                if now is None or before is None:
+                    with pytest.raises((InvalidRequest, NameNotFound, NameDeleted)):
+                        client.roll_back_alias(name, "champion")
+                else:
+                    assert client.roll_back_alias(name, "champion").version == before
+                    moves.insert(0, before)
+            case "delete":
+                if now is not None:
+                    client.delete_alias(name, "champion", expected=now)
+                    moves.insert(0, None)
+            case "wrong":
+                with pytest.raises(UpdateConflict):
+                    client.set_alias(name, "champion", versions[0], expected="9.9.9")
+        if moves:
+            assert [each.version for each in client.alias_history(name, "champion")] == moves
+            assert [each.version for each in client.aliases(name)] == [each for each in moves[:1] if each]

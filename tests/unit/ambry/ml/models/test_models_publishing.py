@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -271,6 +273,46 @@ def test_a_table_whose_offsets_lie_is_no_table(client: AmbryClient, name: str) -
     models.publish(client, name, {"table.arrow": bytes(sink.getvalue())})
     with pytest.raises(DataCorrupt, match="cannot be read as arrow"):
         models.open(client, name).load()
+
+
+ONNX_ALONE = """\
+import importlib.util, sys
+import numpy, onnxruntime
+assert importlib.util.find_spec("ambry") is None
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+print(session.run(None, {"x": numpy.array([[1, 2]], dtype="f4")})[0].tolist())
+"""
+
+
+def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its weights in a file beside it, too."""
+    onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed; `make libraries` does it")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make libraries` does it")
+    weights = onnx.numpy_helper.from_array(np.array([[0.5], [2.0]], dtype="f4"), "w")
+    value, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [value("x", float32, [None, 2])],
+        [value("y", float32, [None, 1])],
+        [weights],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    for beside in (False, True):
+        source = tmp_path / f"made-{beside}"
+        source.mkdir()
+        settings = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0} if beside else {}
+        onnx.save_model(made, str(source / "model.onnx"), **settings)
+        models.publish(client, f"{name}-{beside}", source, kind="onnx")
+        opened = models.open(client, f"{name}-{beside}")
+        ours = opened.load().run(None, {"x": np.array([[1, 2]], dtype="f4")})[0].tolist()
+        opened.download(tmp_path / f"got-{beside}")
+        alone = [sys.executable, "-I", "-c", ONNX_ALONE, str(tmp_path / f"got-{beside}/model.onnx")]
+        done = subprocess.run(alone, capture_output=True, text=True, timeout=120)
+        assert (ours, done.stdout) == ([[4.5]], "[[4.5]]\n"), done.stderr
 
 
 def test_a_pickle_is_never_loaded_without_trust(client: AmbryClient, name: str, tmp_path: Path) -> None:
