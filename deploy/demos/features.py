@@ -33,6 +33,8 @@ def _definitions(stage: Stage) -> features.LoadedFeatures:
     stage.check(f"{URN} is an INT", kind.value_type is features.ValueType.INT)
     stage.check("its dims are (4, unknown)", kind.shape == (4, None), kind.shape)
     stage.check('"Reshare", which the vocabulary does not have, is 0', kind.encode(("Reshare", 3)) == (0, 3))
+    ids = [kind.encode((name, 3))[0] for name in ("Comment", "Click", "Share")]
+    stage.check("what it has is what its rows say", ids == [1, 2, 3], ids)
     published = features.publish(stage.dc1, "definitions", metadata)
     stage.check(
         "published", published.version == "1.0.0", f"version {published.version}, sha256 {published.digest[:16]}..."

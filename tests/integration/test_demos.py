@@ -20,7 +20,11 @@ def shown(name: str) -> str:
 
 def test_features() -> None:
     told = shown("features")
-    assert '"Reshare", which the vocabulary does not have, is 0' in told and "at most 40 % of the bytes" in told
+    assert (
+        '"Reshare", which the vocabulary does not have, is 0' in told
+        and "what its rows say" in told
+        and "at most 40 % of the bytes" in told
+    )
 
 
 def test_ab() -> None:
