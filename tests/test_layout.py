@@ -849,6 +849,18 @@ COVERED_BY = {
         )
         for twin in ("aio", "sync")
     },
+    "ambry/ml/training/torch_checkpoints.py": (
+        "tests/integration/test_training.py",
+        "torch itself, whole jobs against real processes",
+    ),
+    "ambry/ml/training/current.py": (
+        "tests/unit/ambry/ml/training/test_training_submitting.py",
+        "scripts ask for it, in whole jobs",
+    ),
+    "ambry/ml/training/launchers/choice.py": (
+        "tests/unit/ambry/ml/training/launchers/test_launchers_torchrun.py",
+        "every engine by its name",
+    ),
     "ambry/ml/experiments/checks.py": (
         "tests/unit/ambry/ml/experiments/test_experiments_document.py",
         "what a document says of its fields",

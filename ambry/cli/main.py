@@ -48,6 +48,7 @@ CLIENT_COMMANDS = {
     "features": "ambry.cli.features",
     "snapshot": "ambry.cli.snapshots",
     "model": "ambry.cli.models",
+    "train": "ambry.cli.train",
     "serve": "ambry.cli.serve",
     "vocab": "ambry.cli.vocab",
     "experiment": "ambry.cli.experiments",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md") if path.name != "README.md")
 HEAVY = ("dask", "mlflow", "torch", "zarr")
 """Libraries that `make libraries` installs; their blocks run in the slow tests."""
-HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "suggestions.md")
+HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "suggestions.md", "training.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ def beside(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMBRY_ENDPOINTS", dc1)
     monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AMBRY_TRAIN_NODE_CACHE", str(tmp_path / "trees"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "")  # Which MLflow writes, and nobody takes back.
     yield
@@ -84,7 +85,7 @@ def missing(blocks: list[Block]) -> str:
 
 
 @pytest.mark.usefixtures("beside")
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("dask.md", "mlflow.md")])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("dask.md", "mlflow.md", "training.md")])
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: str) -> None:
     light = [block for block in blocks_of(page) if not set(block.libraries) & set(HEAVY)]
     assert light

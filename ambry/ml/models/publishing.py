@@ -77,6 +77,44 @@ def publish_model(
     Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for a snapshot or parent that is
     not there, InvalidRequest, AlreadyExists for a number that was given.
     """
+    manifest = prepare_model(
+        client,
+        dataset,
+        model,
+        kind=kind,
+        framework=framework,
+        features=features,
+        definitions=definitions,
+        snapshot=snapshot,
+        code=code,
+        metrics=metrics,
+        params=params,
+        parent=parent,
+        note=note,
+    )
+    return publish_manifest(client, dataset, manifest, version)
+
+
+def prepare_model(
+    client: AmbryClient,
+    dataset: str,
+    model: Any,
+    *,
+    kind: str | None = None,
+    framework: Mapping[str, str] | None = None,
+    features: Iterable[FeatureUrn | str] = (),
+    definitions: str = "",
+    snapshot: VersionRef | str = "",
+    code: str = "",
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, Any] | None = None,
+    parent: VersionRef | str = "",
+    note: str = "",
+) -> ModelManifest:
+    """Store the parts of a model, as `publish_model` takes it, and give its manifest: nobody sees it before it is published.
+
+    Parts are durable on return. Raises as `publish_model` does.
+    """
     place = in_dataset(dataset)
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
     named = {name: _exact(client, said) for name, said in (("snapshot", snapshot), ("parent", parent))}
@@ -91,7 +129,7 @@ def publish_model(
                 f"a model has at most {PARTS_MAX} parts, and this one {len(files)} files; pack some of them"
             )
         parts = tuple(store_part(client, place, path, file) for path, file in sorted(files.items()))
-    manifest = ModelManifest(
+    return ModelManifest(
         kind=found_kind,
         parts=parts,
         framework={**made_with, **(framework or {})},
@@ -103,7 +141,16 @@ def publish_model(
         note=note,
         **named,
     )
-    return _put(client, place, manifest, version)
+
+
+def publish_manifest(
+    client: AmbryClient, dataset: str, manifest: ModelManifest, version: str | None = None
+) -> PublishedModel:
+    """Let a model whose parts are stored be the next version of a dataset, made where there is none; durable on return.
+
+    Raises AlreadyExists for a number that was given.
+    """
+    return _put(client, in_dataset(dataset), manifest, version)
 
 
 def _plain(said: Mapping[str, Any]) -> dict[str, Any]:

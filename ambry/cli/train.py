@@ -1,0 +1,146 @@
+"""`ambry train`: jobs whose sources, environment, checkpoints and model lie in the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
+from ambry.cli.output import complain, printable, show_fields
+
+if TYPE_CHECKING:
+    from ambry.ml.training.submitting import EndedJob
+
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group()
+def train() -> None:
+    """Training jobs: a script and its workers, whose checkpoints and model lie in the store.
+
+    The script asks `ambry.ml.training.current()` who it is and where things go, and runs unchanged by any launcher.
+
+    \b
+    ambry train submit train.py --workers 2 --snapshot members --publish fraud -- --epochs 3
+    ambry train submit src/train.py --src src --venv env --workers 4
+    ambry train show train-3f2a91c07b55
+    """
+
+
+@train.command()
+@click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@connecting
+@click.option(
+    "--engine",
+    type=click.Choice(["torchrun"]),
+    default="torchrun",
+    show_default=True,
+    help="What starts the workers: torchrun on this machine.",
+)
+@click.option("--workers", type=click.IntRange(1, 4_096), default=1, show_default=True)
+@click.option("--src", "sources", type=DIRECTORY, help="Sources in which SCRIPT lies.  [default: SCRIPT alone]")
+@click.option("--venv", type=DIRECTORY, help="Send this virtual environment to the workers, as a blob.")
+@click.option("--wheels", type=DIRECTORY, help="Send these wheels; each node makes an environment of them, once.")
+@click.option("--env-blob", "environment", default="", metavar="ID", help="An environment that was sent before.")
+@click.option("--python", default="", metavar="PATH", help="Of the nodes, where no environment is sent.")
+@click.option("--snapshot", default="", metavar="DATASET@V", help="What it trains on; written down with its number.")
+@click.option("--publish", default="", metavar="MODEL", help="The dataset that the model becomes a version of.")
+@click.option("--checkpoints", default="", metavar="AMBRY://...", help="Where they go.  [default: beside the job]")
+@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="How many checkpoints stay.")
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(0, 1_000),
+    default=3,
+    show_default=True,
+    help="How often all workers begin again, from the newest checkpoint.",
+)
+@click.option("--name", default="", metavar="JOB", help="Of the job.  [default: by what it is made of]")
+@click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of the engine.")
+@shows("job", "model", "json", default="job")
+def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, output: str, **said: Any) -> None:
+    """Run SCRIPT with its ARGUMENTS as a job, follow it to its end, and print its name.
+
+    Sources and environment are stored by what they are, so the same ones are sent once and each node keeps them. The same job
+    submitted again goes on from its newest checkpoint. With --publish, the model that the script hands in is a version when all
+    workers have ended well, and not before; it says which snapshot, sources, environment and job it is of.
+    """
+    from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
+    from ambry.ml.training.submitting import WhatToRun, prepare_job, run_job
+
+    max_restarts = said.pop("max_restarts")
+    launcher = launcher_of(
+        said.pop("engine"),
+        LauncherSettings(
+            settings=said.pop("settings"),
+        ),
+    )
+    wanted = WhatToRun(script=script, arguments=arguments, **said)
+
+    def tell(text: str) -> None:
+        if not cluster.quiet:
+            complain(f"ambry: {printable(text)}")
+
+    with cluster.connect() as client:
+        job = prepare_job(client, wanted, tell)
+        ended = run_job(
+            client, job, launcher, max_restarts=max_restarts, tell=tell, show=lambda line: click.echo(line, err=True)
+        )
+    told = _plain(ended)
+    click.echo(json.dumps(told) if output == "json" else told[output])
+
+
+@train.command()
+@connecting
+@click.option("--venv", type=DIRECTORY, help="A virtual environment.")
+@click.option("--wheels", type=DIRECTORY, help="A directory of wheels.")
+@shows("id", "sha256", "json", default="id")
+def pack(cluster: ChosenCluster, venv: Path | None, wheels: Path | None, output: str) -> None:
+    """Store an environment, and print its id for --env-blob. One that is there already is not stored again."""
+    from ambry.ml.training.environments import store_tree
+
+    if (venv is None) == (wheels is None):
+        raise click.UsageError("say one of --venv and --wheels")
+    with cluster.connect() as client:
+        tree = store_tree(client, "venv", venv) if venv is not None else store_tree(client, "wheels", wheels or Path())
+    told = {"id": tree.id, "sha256": tree.sha256, "size": tree.size}
+    click.echo(json.dumps(told) if output == "json" else told[output])
+
+
+@train.command()
+@click.argument("name", metavar="JOB")
+@connecting
+@OUTPUT
+def show(name: str, cluster: ChosenCluster, output: str) -> None:
+    """Say what a job is, and which checkpoints it has."""
+    from ambry.ml.training.checkpoints import CheckpointFolder
+    from ambry.ml.training.jobs import FOLDER, parse_job
+
+    with cluster.connect() as client:
+        job = parse_job(client.get_bytes(f"{FOLDER}/{name}/job.json"))
+        steps = CheckpointFolder(client, job.checkpoints).steps()
+    show_fields(
+        {
+            "job": job.job,
+            **job.lineage(),
+            "snapshot": job.snapshot,
+            "publish": job.publish,
+            "checkpoints": job.checkpoints,
+            "steps": steps,
+        },
+        output,
+    )
+
+
+def _plain(ended: EndedJob) -> dict[str, Any]:
+    return {
+        "job": ended.job.job,
+        "step": ended.step,
+        "model": str(ended.model) if ended.model else "",
+        "sha256": ended.model.digest if ended.model else "",
+        "sources": ended.job.sources.id,
+        "environment": ended.job.environment.id,
+    }

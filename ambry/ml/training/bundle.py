@@ -1,0 +1,45 @@
+"""What travels to a node that has no ambry: two modules of it, as one archive that Python runs (PEP 441).
+
+ambry-node.pyz    ambry/ml/training/node.py and roles.py, which import the standard library alone
+job.json          what is to run, from where
+key               what opens the store, where it asks for one; mode 0600
+authority.crt     whom to trust, where the store speaks TLS under an authority of its own
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+ARCHIVE = "ambry-node.pyz"
+DOCUMENT = "job.json"
+_MODULES = ("node", "roles")
+_TIME = (1980, 1, 1, 0, 0, 0)
+_MAIN = """\
+import os
+import sys
+
+from ambry.ml.training.node import main
+
+main(sys.argv[1:], os.environ)
+"""
+
+
+def write_bundle(directory: Path, document: bytes, *, key: str = "", authority: str = "") -> Path:
+    """Write all of it into a directory; the archive, which is the same bytes for the same release. Raises OSError."""
+    here = Path(__file__).parent
+    files: dict[str, str] = {"__main__.py": _MAIN}
+    for package in ("ambry", "ambry/ml", "ambry/ml/training"):
+        files[f"{package}/__init__.py"] = ""
+    files |= {f"ambry/ml/training/{name}.py": (here / f"{name}.py").read_text("utf-8") for name in _MODULES}
+    with zipfile.ZipFile(directory / ARCHIVE, "w") as archive:
+        for path, text in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(path, _TIME), text)
+    (directory / DOCUMENT).write_bytes(document)
+    secrets: Mapping[str, str] = {"key": key, "authority.crt": authority}
+    for name, text in secrets.items():
+        if text:
+            (directory / name).touch(mode=0o600)
+            (directory / name).write_text(text, "utf-8")
+    return directory / ARCHIVE

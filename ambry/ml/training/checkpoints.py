@@ -1,0 +1,207 @@
+"""Checkpoints of a training job as folders of names, of which one is there whole or not at all.
+
+    <place>/step-000000030/<file>             as many as the framework writes, each a blob of its own
+    <place>/step-000000030/complete.json      the mark: written last, by one worker, when all the others are durable
+
+    {"files": {"__0_0.distcp": ["<id>", size], ...}, "format": 1, "said": {...}, "step": 30}
+
+A checkpoint without its mark is none: whoever was killed while it wrote leaves what the next writer of that step replaces, and
+what goes with the checkpoints that are old. A mark names blobs by their ids, so a reader gets what was written, whatever
+happens to the names meanwhile. Files are read through the cache of blobs of the machine: its workers fetch each of them once.
+
+Which framework wrote the files does not matter here: torch_checkpoints.py writes those of torch, and `put` any directory, such
+as that of `tf.train.Checkpoint`, which writes to a disk of its own and to no file system of Python's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ambry.client.refs import NameRef, prefix_place
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import BlobGone, BlobNotFound, DataCorrupt, InvalidRequest, TooLarge
+from ambry.ids import BlobId
+
+MARK = "complete.json"
+STEP_MAX = 999_999_999
+KEEP = 3
+_FORMAT = 1
+_STEP = re.compile(r"step-(\d{9})")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFile:
+    """A file of a checkpoint; `size` in bytes."""
+
+    id: BlobId
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointMark:
+    """What makes a folder a checkpoint."""
+
+    step: int
+    files: Mapping[str, CheckpointFile]
+    said: Mapping[str, Any] = field(default_factory=dict)
+    """What the script said of it: anything that JSON has."""
+
+    def encode(self) -> bytes:
+        """Raises InvalidRequest for what JSON does not have."""
+        files = {path: [str(file.id), file.size] for path, file in self.files.items()}
+        told = {"format": _FORMAT, "step": self.step, "files": files, "said": dict(self.said)}
+        try:
+            return json.dumps(told, sort_keys=True, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"what is said of the checkpoint of step {self.step} is not JSON: {error}") from None
+
+    @classmethod
+    def parse(cls, data: bytes) -> CheckpointMark:
+        """Raises DataCorrupt."""
+        try:
+            told: Any = json.loads(data)
+            if told["format"] > _FORMAT:
+                raise DataCorrupt(f"the checkpoint is of the format {told['format']}; upgrade ambry to read it")
+            files = {
+                str(path): CheckpointFile(BlobId.parse(text), int(size))
+                for path, (text, size) in told["files"].items()
+                if not path.startswith("/") and ".." not in path.split("/")
+            }
+            if len(files) != len(told["files"]):
+                raise DataCorrupt("the checkpoint has a file that lies outside of it")
+            return cls(step=int(told["step"]), files=files, said=dict(told["said"]))
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidRequest) as error:
+            raise DataCorrupt(f"this is no mark of a checkpoint: {error!r}") from None
+
+
+class CheckpointFolder:
+    """The checkpoints of one job. Methods may be called by several workers, but for those that say otherwise."""
+
+    def __init__(self, client: AmbryClient, place: str | NameRef, *, keep: int | None = KEEP) -> None:
+        """`place`: ambry://account/container/folder, or a name in the client's container. `keep`: how many of the newest stay;
+        None keeps all of them. Raises InvalidRequest.
+        """
+        if keep is not None and keep < 1:
+            raise InvalidRequest(f"keep is {keep}; at least the newest checkpoint stays")
+        found = prefix_place(place, account=client.default_account, container=client.default_container)
+        if not found.name.strip("/"):
+            raise InvalidRequest(f"checkpoints lie in a folder: write {str(place).rstrip('/')}/some/folder")
+        self.client = client
+        self.keep = keep
+        self._place = NameRef(found.name.strip("/"), found.account, found.container)
+
+    def __str__(self) -> str:
+        return str(self._place)
+
+    def name_of(self, step: int, path: str) -> NameRef:
+        """What a file of a checkpoint is called. Raises InvalidRequest."""
+        if not 0 <= step <= STEP_MAX:
+            raise InvalidRequest(f"step {step} is not between 0 and {STEP_MAX}")
+        return NameRef(f"{self._place.name}/step-{step:09}/{path}", self._place.account, self._place.container)
+
+    def steps(self) -> list[int]:
+        """Of those that are whole, oldest first."""
+        return sorted(step for step, files in self._found().items() if MARK in files)
+
+    def latest(self) -> int | None:
+        """The newest that is whole; None where there is none."""
+        return max(self.steps(), default=None)
+
+    def mark_of(self, step: int) -> CheckpointMark:
+        """Raises BlobNotFound where there is no whole checkpoint of the step, DataCorrupt."""
+        return CheckpointMark.parse(self.client.get_bytes(self.name_of(step, MARK)))
+
+    def begin(self, step: int) -> None:
+        """Make the place of a step empty; by one worker, before any of them writes. One that is whole is none from then on."""
+        if files := self._found().get(step):
+            self._discard({step: files})
+
+    def put_file(self, step: int, path: str, file: Path) -> CheckpointFile:
+        """Store one file of a step; durable on return, and part of no checkpoint before `complete`."""
+        info = self.client.put_file(file, name=self.name_of(step, path), content_type="application/octet-stream")
+        return CheckpointFile(info.id, info.size)
+
+    def complete(self, step: int, files: Mapping[str, CheckpointFile], **said: Any) -> CheckpointMark:
+        """Let a step be a checkpoint; by one worker, when all files are stored. What is older than `keep` says goes.
+
+        Raises InvalidRequest for no files, and for what JSON does not have.
+        """
+        if not files:
+            raise InvalidRequest(f"the checkpoint of step {step} has no files")
+        mark = CheckpointMark(step=step, files=dict(files), said=said)
+        self.client.put(mark.encode(), name=self.name_of(step, MARK), content_type="application/json")
+        self.prune()
+        return mark
+
+    def put(self, step: int, directory: Path, **said: Any) -> CheckpointMark:
+        """Store all files below a directory as the checkpoint of a step. Raises InvalidRequest for an empty one."""
+        self.begin(step)
+        paths = sorted(path for path in directory.rglob("*") if path.is_file())
+        files = {
+            path.relative_to(directory).as_posix(): self.put_file(step, path.relative_to(directory).as_posix(), path)
+            for path in paths
+        }
+        return self.complete(step, files, **said)
+
+    def fetch(self, step: int, directory: Path) -> CheckpointMark:
+        """The files of a checkpoint below a directory, as links to the cache of this machine; they are not to be written.
+
+        A file that the cache could never hold is downloaded beside the others. Raises BlobNotFound, BlobGone, ChecksumMismatch.
+        """
+        mark = self.mark_of(step)
+        for path, file in mark.files.items():
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.symlink_to(self.client.cached_path(file.id))
+            except TooLarge:
+                self.client.get_file(file.id, target)
+        return mark
+
+    def fetch_latest(self, directory: Path) -> CheckpointMark | None:
+        """The newest checkpoint whose files are all there; None where there is none.
+
+        One whose files are gone, or have not come to this datacenter yet, is passed over for the one before.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return self.fetch(step, directory / f"step-{step:09}")
+            except (BlobNotFound, BlobGone):
+                continue
+        return None
+
+    def prune(self) -> list[int]:
+        """Delete what is older than the checkpoints that are kept, whole or not; the steps that went."""
+        if self.keep is None:
+            return []
+        found = self._found()
+        whole = sorted(step for step, files in found.items() if MARK in files)
+        if len(whole) < self.keep:
+            return []
+        going = {step: files for step, files in found.items() if step < whole[-self.keep]}
+        self._discard(going)
+        return sorted(going)
+
+    def _discard(self, going: Mapping[int, set[str]]) -> None:
+        """The marks first: a reader that comes meanwhile finds no checkpoint, and not half of one."""
+        marks = [self.name_of(step, MARK) for step, files in going.items() if MARK in files]
+        rest = [self.name_of(step, path) for step, files in going.items() for path in files - {MARK}]
+        for names in (marks, rest):
+            for result in self.client.delete_many(names) if names else ():
+                if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone):
+                    raise result.error
+
+    def _found(self) -> dict[int, set[str]]:
+        """The files that there are, by their step."""
+        found: dict[int, set[str]] = {}
+        base = f"{self._place.name}/"
+        for entry in self.client.list(str(NameRef(f"{base}step-", self._place.account, self._place.container))):
+            folder, _, path = entry.name.removeprefix(base).partition("/")
+            if (step := _STEP.fullmatch(folder)) and path:
+                found.setdefault(int(step[1]), set()).add(path)
+        return found

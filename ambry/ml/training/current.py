@@ -1,0 +1,124 @@
+"""The job that a script is a worker of: where its checkpoints, its data and its model go, whoever launched it.
+
+    from ambry.ml import training
+
+    job = training.current()
+    checkpoints = job.torch_checkpoints()
+    ...
+    job.hand_in(model.state_dict(), metrics={"accuracy": 0.97})
+
+A script that is run by hand has a job, too: of one worker, whose checkpoints go where AMBRY_TRAIN_CHECKPOINTS says, and whose
+model is handed in to nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import InvalidRequest
+from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.models.publishing import prepare_model
+from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
+from ambry.ml.training.jobs import TrainingJob, parse_job
+from ambry.ml.training.node import JOB
+from ambry.ml.training.roles import WorkerRole, role_of
+
+if TYPE_CHECKING:
+    from ambry.ml.training.torch_checkpoints import TorchCheckpoints
+
+CHECKPOINTS = "AMBRY_TRAIN_CHECKPOINTS"
+MODEL = "model.json"
+"""Beside the checkpoints: the manifest of what was handed in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentJob:
+    """What a worker knows of its job. Its calls speak to the cluster that the environment names."""
+
+    role: WorkerRole
+    job: TrainingJob | None
+    """None where nobody submitted it."""
+    environ: Mapping[str, str]
+
+    @property
+    def snapshot(self) -> str:
+        """The version that it trains on, with its number; empty where none was said."""
+        return self.job.snapshot if self.job else ""
+
+    @property
+    def logs(self) -> str:
+        """Where TensorBoard looks: ambry://...; a directory of this machine where nobody submitted the job."""
+        return f"{self.job.folder}/tensorboard" if self.job else "runs"
+
+    @property
+    def checkpoints(self) -> str:
+        """Where checkpoints go. Raises InvalidRequest where nobody said that."""
+        place = self.job.checkpoints if self.job else self.environ.get(CHECKPOINTS, "")
+        if not place:
+            raise InvalidRequest(
+                f"nobody said where checkpoints go: run the script by `ambry train submit`, or set {CHECKPOINTS}=ambry://..."
+            )
+        return place
+
+    def torch_checkpoints(self, **options: Any) -> TorchCheckpoints:
+        """Checkpoints of torch, for all workers to call; see TorchCheckpoints. Raises InvalidRequest, ModuleNotFoundError."""
+        from ambry.ml.training.torch_checkpoints import TorchCheckpoints
+
+        return TorchCheckpoints(self.checkpoints, **{"keep": self._keep, **options})
+
+    def checkpoint_folder(self, client: AmbryClient) -> CheckpointFolder:
+        """Checkpoints of any framework, as directories. Raises InvalidRequest."""
+        return CheckpointFolder(client, self.checkpoints, keep=self._keep)
+
+    @property
+    def _keep(self) -> int:
+        return self.job.keep if self.job else KEEP
+
+    def hand_in(
+        self,
+        model: Any,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        features: Iterable[FeatureUrn | str] = (),
+        definitions: str = "",
+        kind: str | None = None,
+        note: str = "",
+    ) -> bool:
+        """Give what was trained, as `models.publish` takes it; by all workers, of which the chief's counts.
+
+        Its parts are durable on return, and seen by nobody: it becomes a version when every worker has ended well, with what
+        the job knows of where it comes from. Whether this worker's was taken: False of others, and where no model was asked
+        for. Raises InvalidRequest.
+        """
+        if not self.role.is_chief or self.job is None or not self.job.publish:
+            return False
+        with AmbryClient.from_env() as client:
+            manifest = prepare_model(
+                client,
+                self.job.publish,
+                model,
+                kind=kind,
+                features=features,
+                definitions=definitions,
+                snapshot=self.job.snapshot,
+                code=self.job.code(),
+                metrics=metrics,
+                params={**(params or {}), "training": self.job.lineage()},
+                note=note,
+            )
+            client.put(manifest.encode(), name=self.job.name_in(MODEL), content_type="application/json")
+        return True
+
+
+def current(environ: Mapping[str, str] | None = None) -> CurrentJob:
+    """The job of this process. Raises RoleUnclear for an environment that does not fit together, InvalidRequest."""
+    found = os.environ if environ is None else environ
+    path = found.get(JOB, "")
+    job = parse_job(Path(path).read_bytes()) if path else None
+    return CurrentJob(role=role_of(found), job=job, environ=found)

@@ -1,0 +1,85 @@
+"""Sources and environments of jobs in the store: archives named by their SHA-256, so that the same tree is one blob.
+
+training.parts/sha256/<64 hexadecimal digits>    in the container of the job
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from importlib.metadata import distributions
+from pathlib import Path
+
+from ambry.client.refs import VersionRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import InvalidRequest
+from ambry.ids import BlobId
+from ambry.ml.models.parts import store_part
+from ambry.ml.training.jobs import FOLDER, StoredTree
+from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
+
+GIT_TIMEOUT_S = 20.0
+
+
+def store_tree(client: AmbryClient, kind: Kind, root: Path, only: str | None = None) -> StoredTree:
+    """Pack a directory, or one file of it, and store it, or find it where the same is there; durable on return.
+
+    Raises InvalidRequest for what is no tree of that kind, OSError.
+    """
+    with tempfile.TemporaryDirectory(prefix="ambry-train-") as made:
+        archive = Path(made) / "tree.zip"
+        if kind == "venv":
+            pack_venv(root, archive)
+        elif kind == "wheels":
+            pack_wheels(root, archive)
+        else:
+            pack_sources(root, archive, only)
+        part = store_part(client, VersionRef(FOLDER), f"{kind}.zip", archive)
+    return StoredTree(kind=kind, id=str(part.id), sha256=part.sha256, size=part.size)
+
+
+def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
+    """An environment that was stored before, by its id. Raises BlobNotFound, and InvalidRequest for what is none."""
+    info = client.head(BlobId.parse(blob))
+    # Its name is its digest, which the id alone does not tell.
+    for entry in client.list(f"{FOLDER}.parts/sha256/"):
+        if entry.id == info.id:
+            with client.open(info.id) as file, zipfile.ZipFile(file) as archive:
+                kind: Kind = "venv" if "pyvenv.cfg" in archive.namelist() else "wheels"
+            return StoredTree(kind=kind, id=blob, sha256=entry.name.rpartition("/")[2], size=info.size)
+    raise InvalidRequest(
+        f"blob {blob} is no environment of {client.default_account}/{client.default_container}; `ambry train pack` stores one"
+    )
+
+
+def list_packages(client: AmbryClient) -> StoredTree:
+    """Store which Python and which packages this process has, for jobs whose environment is not sent."""
+    text = environment_text(
+        f"python=={sys.version.split()[0]}",
+        (f"{each.name}=={each.version}" for each in distributions() if each.name),
+    )
+    part = store_part(client, VersionRef(FOLDER), "packages.txt", text.encode())
+    return StoredTree(kind="listed", id=str(part.id), sha256=part.sha256, size=part.size)
+
+
+def environment_text(python: str, packages: Iterable[str]) -> str:
+    """As pip freezes it: sorted, each once."""
+    return "\n".join([f"# {python}", *sorted(set(packages), key=str.lower)]) + "\n"
+
+
+def commit_of(directory: Path) -> str:
+    """The commit that git has checked out there, with -dirty where files differ; empty where git has none."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(directory), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,149 @@
+"""A training job as a document: what is run, on what, in which environment, and where what it makes goes.
+
+    {"format": 1, "job": "digits-3f2a91c07b55", "folder": "ambry://team/models/training/digits-3f2a91c07b55",
+     "script": "train.py", "arguments": ["--epochs", "3"], "workers": 2,
+     "sources": {"kind": "sources", "id": "...", "sha256": "...", "size": 1234},
+     "environment": {"kind": "venv" | "wheels" | "listed", "id": "...", "sha256": "...", "size": 1234},
+     "snapshot": "members@1764280000000", "publish": "digits", "checkpoints": "ambry://...", "keep": 3, "commit": "3f2a...",
+     "endpoints": ["http://127.0.0.1:17100"], "account": "team", "container": "models", "python": ""}
+
+A job's name ends with the digest of what it is made of, unless somebody gave it one. So the same script of the same sources on
+the same snapshot is the same job: submitted again it goes on from its checkpoints, and what it makes has the same lineage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ambry.client.refs import NameRef
+from ambry.errors import InvalidRequest
+from ambry.ml.training.checkpoints import KEEP
+
+FORMAT = 1
+FOLDER = "training"
+WORKERS_MAX = 4_096
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_OF_THE_WAY = (
+    "endpoints",
+    "account",
+    "container",
+    "folder",
+    "job",
+    "checkpoints",
+    "keep",
+    "python",
+    "publish",
+    "format",
+)
+"""What does not change what a job makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTree:
+    """Sources or an environment in the store. `size` in bytes, of the archive."""
+
+    kind: Literal["sources", "venv", "wheels", "listed"]
+    """listed: the names and versions of packages that the workers' Python had; nothing that could be sent."""
+    id: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """A job that can be launched. What is empty was not said."""
+
+    script: str
+    """Within the sources."""
+    sources: StoredTree
+    environment: StoredTree
+    arguments: tuple[str, ...] = ()
+    workers: int = 1
+    snapshot: str = ""
+    """With its number."""
+    publish: str = ""
+    """The dataset of the model."""
+    commit: str = ""
+    """Of git, with -dirty where files differ from it."""
+    python: str = ""
+    """Of the nodes, where the environment is not sent."""
+    endpoints: tuple[str, ...] = ()
+    account: str = ""
+    container: str = ""
+    job: str = ""
+    folder: str = ""
+    checkpoints: str = ""
+    keep: int = KEEP
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise InvalidRequest(f"a job has 1 to {WORKERS_MAX} workers, and not {self.workers}")
+        if self.job and not _NAME.fullmatch(self.job):
+            raise InvalidRequest(
+                f"{self.job!r} is no name of a job: a letter or a digit, then at most 99 letters, digits, _, . and -"
+            )
+
+    def encode(self) -> bytes:
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of all that changes what the job makes, in hexadecimal."""
+        told = {name: value for name, value in asdict(self).items() if name not in _OF_THE_WAY}
+        for tree in ("sources", "environment"):  # Their ids are of a store, and their digests of what they are.
+            told[tree] = {"kind": told[tree]["kind"], "sha256": told[tree]["sha256"]}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def lineage(self) -> dict[str, Any]:
+        """What is written down with a model that the job made."""
+        return {
+            "job": self.job,
+            "script": self.script,
+            "arguments": list(self.arguments),
+            "workers": self.workers,
+            "sources": self.sources.id,
+            "environment": self.environment.id,
+            "commit": self.commit,
+        }
+
+    def code(self) -> str:
+        """The same in a line, as `ambry model lineage` shows it."""
+        told = {"job": self.job, "sources": self.sources.id, "environment": self.environment.id, "git": self.commit}
+        return " ".join(f"{name}:{value}" for name, value in told.items() if value)
+
+    def name_in(self, path: str) -> NameRef:
+        """What something beside the checkpoints of the job is called."""
+        return NameRef(f"{FOLDER}/{self.job}/{path}", self.account, self.container)
+
+
+def parse_job(data: bytes) -> TrainingJob:
+    """Raises InvalidRequest for what is no document of a job, or one of a later release."""
+    try:
+        told: Any = json.loads(data)
+        if told.pop("format") > FORMAT:
+            raise InvalidRequest("the job was written by a later release; upgrade ambry in its environment")
+        for name in ("sources", "environment"):
+            told[name] = StoredTree(**told[name])
+        for name in ("arguments", "endpoints"):
+            told[name] = tuple(told[name])
+        return TrainingJob(**told)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        raise InvalidRequest(f"this is no document of a job: {error!r}") from None
+
+
+def named_job(job: Mapping[str, Any]) -> TrainingJob:
+    """A job of these fields, with its name and its places where none are said. Raises InvalidRequest."""
+    made = TrainingJob(**job)
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", made.script.rpartition("/")[2].rpartition(".")[0]).strip("-_") or "job"
+    name = made.job or f"{stem[:60]}-{made.digest()[:12]}"
+    folder = str(NameRef(f"{FOLDER}/{name}", made.account, made.container))
+    return TrainingJob(
+        **{**job, "job": name, "folder": folder, "checkpoints": made.checkpoints or f"{folder}/checkpoints"}
+    )

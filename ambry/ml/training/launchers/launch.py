@@ -1,0 +1,108 @@
+"""What all launchers are given, and how a process of theirs is followed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ambry.errors import AmbryError, must_have
+from ambry.ml.training.jobs import TrainingJob
+
+TERM_TIMEOUT_S = 15.0
+LINES_KEPT = 200
+"""Of what a launcher said last, for the sentence that says why it failed."""
+
+# The child asks the kernel to be asked to end when its parent dies (PR_SET_PDEATHSIG is 1, SIGTERM 15), then becomes the real
+# program. Not as a preexec_fn, which may deadlock when the parent has threads.
+_END_WITH_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+class LaunchFailed(AmbryError):
+    """A training job did not end well. The message says which part, as far as its launcher tells."""
+
+
+class LauncherEnded(Exception):
+    """The process of a launcher ended with another exit code than 0. `lines` are the last ones that it printed."""
+
+    def __init__(self, code: int, lines: Sequence[str]) -> None:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        super().__init__(how)
+        self.code = code
+        self.lines = tuple(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A job on its way. `directory` holds its bundle, and takes what a launcher writes; it is gone when the job has ended."""
+
+    job: TrainingJob
+    directory: Path
+    bundle: Path
+    environ: Mapping[str, str]
+    max_restarts: int
+    tell: Callable[[str], None]
+    """Takes what is said of the job, a line at a time."""
+    show: Callable[[str], None]
+    """Takes the lines that workers print."""
+
+
+class Launcher(Protocol):
+    """Starts the workers of a job and follows them to their end."""
+
+    def run(self, launch: Launch) -> None:
+        """Return when all workers have ended well. Raises LaunchFailed, with the reason, and leaves no process behind."""
+
+
+def output_of(command: Sequence[str], environ: Mapping[str, str], directory: Path | None = None) -> Iterator[str]:
+    """Run a launcher, and give the lines that it and its workers print.
+
+    It is a group of processes of its own: whoever stops to read, for an interrupt or an error, ends it with all that it
+    started. The kernel ends it when this process dies. Raises LauncherEnded where its exit code is not 0, OSError.
+    """
+    last: deque[str] = deque(maxlen=LINES_KEPT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _END_WITH_PARENT, str(os.getpid()), *command],
+        env=dict(environ),
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        for line in must_have(process.stdout, "the output of a launcher"):
+            last.append(line.rstrip("\n"))
+            yield last[-1]
+        code = process.wait()
+    finally:
+        end_group(process)
+    if code:
+        raise LauncherEnded(code, last)
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End a process with all of its group: asked first, then by force."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(TERM_TIMEOUT_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -1,0 +1,118 @@
+"""torchrun: the workers of one machine, all of which are started again when one of them ends badly."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+from ambry.ml.training.bundle import DOCUMENT
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.node import EXIT_NODE, NodeFailed, node_environment, python_of, read_job
+from ambry.ml.training.roles import LAUNCHER, PEERS
+
+_NOISE = re.compile(r"^\*+$|Setting OMP_NUM_THREADS environment variable|^\s*$|socket\.cpp:")
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed): \S")
+_FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
+
+
+class TorchrunLauncher:
+    """One machine."""
+
+    def run(self, launch: Launch) -> None:
+        """Raises LaunchFailed."""
+        began = time.monotonic()
+        document = launch.bundle.parent / DOCUMENT
+        try:
+            job = read_job(document)
+            environ = node_environment(document, job, launch.environ)
+            python = python_of(job, environ)
+        except (NodeFailed, OSError) as error:
+            raise LaunchFailed(str(error)) from None
+        _require_torch(python, environ)
+        environ |= {
+            LAUNCHER: "torchrun",
+            PEERS: ",".join(f"127.0.0.1:{port}" for port in free_ports(launch.job.workers)),
+        }
+        environ.setdefault("OMP_NUM_THREADS", "1")
+        for line in self._followed(launch, torchrun_command(python, launch), environ):
+            launch.show(line)
+        launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
+
+    def _followed(self, launch: Launch, command: Sequence[str], environ: dict[str, str]) -> Iterable[str]:
+        """What workers print, without what torchrun says of itself; that is told."""
+        try:
+            for line in output_of(command, environ):
+                if (found := _FAILED.search(line)) is not None:
+                    launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}")
+                if not _NOISE.search(line):
+                    yield line
+        except LauncherEnded as ended:
+            raise LaunchFailed(reason_of(ended, launch)) from None
+
+
+def torchrun_command(python: str, launch: Launch) -> list[str]:
+    """What starts the workers."""
+    return [
+        *(python, "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(launch.job.workers)),
+        *("--max-restarts", str(launch.max_restarts), "--monitor-interval", "0.2", str(launch.bundle)),
+    ]
+
+
+def how_it_ended(code: int) -> str:
+    """Of a worker."""
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return "could not begin" if code == EXIT_NODE else f"ended with exit code {code}"
+
+
+def reason_of(ended: LauncherEnded, launch: Launch) -> str:
+    """Why a job failed, from what torchrun said last: which worker, how, and what it printed of it."""
+    failed = [found for line in ended.lines if (found := _FAILED.search(line)) is not None]
+    if not failed:
+        return f"torchrun {ended}{last_words(ended.lines)}"
+    code, rank = int(failed[-1][1]), failed[-1][2]
+    said = "" if code < 0 else last_words(ended.lines, rank)  # Who was killed said nothing of it, and others much.
+    tries = f" after {launch.max_restarts} restarts" if launch.max_restarts else ""
+    return f"worker {rank} {how_it_ended(code)}{tries}{said}; submit the job again to go on from its newest checkpoint"
+
+
+def last_words(lines: Iterable[str], rank: str = "") -> str:
+    """The last line of a traceback, or of a sentence of the node; of one worker where lines tell whose they are."""
+    said = ""
+    for line in lines:
+        whose = re.match(r"\[rank(\d+)\]:\s*", line)
+        if whose is not None and rank and whose[1] != rank:
+            continue
+        text = (line[whose.end() :] if whose else line).strip()
+        if text.startswith("ambry train: ") or _RAISED.match(text):
+            said = text
+    return f": {said}" if said else ""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens at now, for TensorFlow."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _require_torch(python: str, environ: dict[str, str]) -> None:
+    """Raises LaunchFailed."""
+    looked = subprocess.run(
+        [python, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if looked.returncode:
+        raise LaunchFailed(
+            f"torchrun comes with torch, which {python} does not have: install it there, or in the environment that is sent"
+        )

@@ -1,0 +1,240 @@
+"""What runs on a node of a training job before the script does: it gets sources and environment by id, and becomes the script.
+
+    python ambry-node.pyz [job.json]
+
+`job.json` lies beside the archive where no other is named. Trees are kept below AMBRY_TRAIN_NODE_CACHE, or else
+~/.cache/ambry/trees, by the SHA-256 of their archives, and unpacked once for all workers of the node: a tree that is there is
+whole. The process is replaced by the script (execve), so signals and exit codes are the script's own.
+
+Imports the standard library alone, of Python 3.11 or later: a node has nothing else (bundle.py).
+
+Exit code 70 with a sentence on standard error where the node cannot do its part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ambry.ml.training.roles import RoleUnclear, role_of
+
+JOB = "AMBRY_TRAIN_JOB"
+"""The path of the job's document, for the script."""
+CACHE = "AMBRY_TRAIN_NODE_CACHE"
+EXIT_NODE = 70
+_TRIES = 6
+_TIMEOUT_S = 60.0
+_CHUNK = 1 << 20
+_PR_SET_PDEATHSIG = 1
+
+
+class NodeFailed(Exception):
+    """The node cannot do its part. The message says what, and what to do."""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Become the script. Exits with 70 and a sentence where that cannot be."""
+    try:
+        path = (Path(arguments[0]) if arguments else Path(sys.argv[0]).parent / "job.json").resolve()
+        job = read_job(path)
+        role = role_of(environ)
+        if role.launcher == "torchrun":
+            _die_with_parent()
+        told = node_environment(path, job, environ)
+        told.update(role.environment())
+        python, script = prepared(job, told)
+    except (NodeFailed, RoleUnclear, OSError) as error:
+        sys.stderr.write(f"ambry train: this worker could not begin: {error}\n")
+        sys.stderr.flush()
+        sys.exit(EXIT_NODE)
+    sys.stdout.flush()
+    os.execve(python, [python, "-u", str(script), *job["arguments"]], told)
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """The document of a job. Raises NodeFailed."""
+    try:
+        job = json.loads(path.read_text("utf-8"))
+        return {**job, "arguments": [str(each) for each in job["arguments"]]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NodeFailed(f"{path} is no document of a job: {error}") from None
+
+
+def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a script, but for its role: which cluster, which job. The key stays in its file."""
+    told = {name: value for name, value in environ.items() if name not in ("PYTHONHOME", "__PYVENV_LAUNCHER__")}
+    told[JOB] = str(path)
+    if job.get("endpoints"):
+        told["AMBRY_ENDPOINTS"] = ",".join(job["endpoints"])
+        told.pop("AMBRY_PROFILE", None)
+    for name in ("account", "container"):
+        if job.get(name):
+            told[f"AMBRY_{name.upper()}"] = job[name]
+    for name, variable in (("key", "AMBRY_KEY_FILE"), ("authority.crt", "AMBRY_CA")):
+        beside = path.parent / name
+        if beside.is_file():
+            beside.chmod(0o600)  # Whoever unpacked it may not have kept its mode.
+            told[variable] = str(beside)
+    return told
+
+
+def prepared(job: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, Path]:
+    """The Python and the script of a job, which are here on return. Raises NodeFailed, OSError."""
+    sources = fetch_tree(job["sources"], environ)
+    python = python_of(job, environ)
+    script = sources / job["script"]
+    if not script.is_file():
+        raise NodeFailed(f"the sources of the job have no {job['script']}")
+    return python, script
+
+
+def python_of(job: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    """The Python of a job: that of its environment, which is here on return. Raises NodeFailed, OSError."""
+    environment = job.get("environment") or {}
+    if environment.get("kind") not in ("venv", "wheels"):
+        python = job.get("python") or sys.executable
+        found = shutil.which(python)
+        if found is None:
+            raise NodeFailed(
+                f"this node has no {python}; name another one with --python, or send an environment (--venv)"
+            )
+        return found
+    python = str(fetch_tree(environment, environ) / "bin" / "python")
+    if not os.access(python, os.X_OK):
+        at = Path(python).readlink() if Path(python).is_symlink() else python
+        raise NodeFailed(
+            f"the environment of the job begins with {at}, which this node does not have; install it there"
+        )
+    return python
+
+
+def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
+    """A tree of the store, unpacked on this node; for all its processes, once. Raises NodeFailed, OSError."""
+    cache = Path(
+        environ.get(CACHE) or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambry" / "trees"
+    )
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = cache / str(tree["sha256"])
+    if target.is_dir():
+        return target
+    with (cache / f"{tree['sha256']}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.is_dir():
+            return target
+        unpacked, archive = cache / f"{target.name}.unpacked", cache / f"{target.name}.zip"
+        shutil.rmtree(unpacked, ignore_errors=True)  # Of one who was killed.
+        try:
+            _download(tree, archive, environ)
+            _unpack(archive, unpacked)
+            if tree.get("kind") == "wheels":
+                _install(unpacked)
+            unpacked.replace(target)
+        finally:
+            archive.unlink(missing_ok=True)
+            shutil.rmtree(unpacked, ignore_errors=True)
+    return target
+
+
+def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> None:
+    """Raises NodeFailed."""
+    endpoints = [each.rstrip("/") for each in environ.get("AMBRY_ENDPOINTS", "").split(",") if each]
+    if not endpoints:
+        raise NodeFailed("nobody said where the store is; AMBRY_ENDPOINTS is empty")
+    context = ssl.create_default_context(cafile=environ.get("AMBRY_CA") or None)
+    headers = {"User-Agent": "ambry-train-node"}
+    key = environ.get("AMBRY_KEY", "")
+    if not key and environ.get("AMBRY_KEY_FILE"):
+        key = Path(environ["AMBRY_KEY_FILE"]).read_text("utf-8").strip()
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    said = ""
+    for attempt in range(_TRIES):
+        endpoint = endpoints[attempt % len(endpoints)]
+        if not endpoint.startswith(("http://", "https://")):
+            raise NodeFailed(f"{endpoint!r} is no address of a store")
+        request = urllib.request.Request(f"{endpoint}/{tree['id']}", headers=headers)
+        try:
+            seen = hashlib.sha256()
+            opened = urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context)  # nosec B310 # http(s), looked at
+            with opened as body, target.open("wb") as file:
+                while chunk := body.read(_CHUNK):
+                    seen.update(chunk)
+                    file.write(chunk)
+            if seen.hexdigest() == tree["sha256"]:
+                return
+            said = f"it has the SHA-256 {seen.hexdigest()} and not {tree['sha256']}"
+        except urllib.error.HTTPError as error:
+            said = f"{endpoint} answers {error.code} {error.reason}"
+            if error.code < 500 and error.code not in (408, 429):
+                break
+        except (OSError, ValueError) as error:
+            said = f"{endpoint}: {error}"
+        time.sleep(min(8.0, 0.25 * 2**attempt))
+    raise NodeFailed(f"blob {tree['id']} of the job could not be fetched: {said}")
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Raises NodeFailed for an archive that writes beside its tree."""
+    inside = target.resolve()
+    with zipfile.ZipFile(archive) as packed:
+        links = []
+        for about in packed.infolist():
+            path = target / about.filename
+            if not Path(os.path.normpath(inside / about.filename)).is_relative_to(inside):
+                raise NodeFailed(f"the archive has the entry {about.filename!r}, which lies outside of it")
+            mode = about.external_attr >> 16
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if mode & 0o170000 == 0o120000:
+                links.append((path, packed.read(about).decode()))
+                continue
+            with packed.open(about) as source, path.open("wb") as into:
+                shutil.copyfileobj(source, into, _CHUNK)
+            path.chmod(mode & 0o777 or 0o644)
+        for path, said in links:  # After the files: no entry is written through one.
+            path.symlink_to(said)
+
+
+def _install(unpacked: Path) -> None:
+    """Make an environment of wheels where they are. Raises NodeFailed.
+
+    Its console scripts have the path of now in them, and not that which it will have: scripts of jobs are run by its Python.
+    """
+    wheels = unpacked / ".wheels"
+    wheels.mkdir()
+    for wheel in unpacked.glob("*.whl"):
+        wheel.replace(wheels / wheel.name)
+    steps: list[list[str]] = [
+        [sys.executable, "-m", "venv", str(unpacked)],
+        [
+            *(str(unpacked / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"),
+            *(str(wheel) for wheel in sorted(wheels.glob("*.whl"))),
+        ],
+    ]
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise NodeFailed(f"the wheels of the job could not be installed on this node: {said[0]}")
+    shutil.rmtree(wheels)
+
+
+def _die_with_parent() -> None:
+    """A launcher that is killed leaves no workers (prctl(2))."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

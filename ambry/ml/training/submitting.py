@@ -1,0 +1,245 @@
+"""Submitting a job: its sources and its environment are stored, its workers run to their end, its model becomes a version.
+
+Nothing of a job that failed is seen but its checkpoints. A model is a version when every worker has ended well, and the same
+model handed in by the same job again is the version that it was.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ambry.client.refs import VersionRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
+from ambry.ml.models.manifest import parse_manifest
+from ambry.ml.models.publishing import DIGEST_KEY, PublishedModel, publish_manifest
+from ambry.ml.places import in_dataset, shown_version, version_of
+from ambry.ml.training.bundle import write_bundle
+from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
+from ambry.ml.training.current import MODEL
+from ambry.ml.training.environments import commit_of, list_packages, store_tree, stored_tree
+from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
+from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
+
+Engine = Literal["torchrun", "tony", "spark"]
+ENGINES: tuple[Engine, ...] = ("torchrun", "tony", "spark")
+LOOK_S = 1.0
+"""How often whoever follows a job looks for new checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedJob:
+    """A job that ended well."""
+
+    job: TrainingJob
+    step: int | None
+    """Of its newest checkpoint."""
+    model: PublishedModel | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatToRun:
+    """What somebody wants to run. Paths are of this machine."""
+
+    script: Path
+    arguments: Sequence[str] = ()
+    workers: int = 1
+    sources: Path | None = None
+    """A directory in which the script lies; without it the script goes alone."""
+    venv: Path | None = None
+    wheels: Path | None = None
+    environment: str = ""
+    """The id of an environment that was stored before."""
+    snapshot: str = ""
+    publish: str = ""
+    checkpoints: str = ""
+    keep: int = KEEP
+    python: str = ""
+    name: str = ""
+
+
+def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], None] = print) -> TrainingJob:
+    """Store sources and environment, and look up the snapshot; durable on return.
+
+    Raises InvalidRequest, FileNotFoundError, and BlobNotFound for a snapshot or an environment that is not there.
+    """
+    root, script = _within(wanted)
+    environment = _environment(client, wanted)
+    sources = store_tree(client, "sources", root, None if wanted.sources else script)
+    snapshot = _exact(client, wanted.snapshot) if wanted.snapshot else ""
+    if wanted.publish:
+        in_dataset(wanted.publish)
+    job = named_job(
+        {
+            "script": script,
+            "arguments": tuple(wanted.arguments),
+            "workers": wanted.workers,
+            "sources": sources,
+            "environment": environment,
+            "snapshot": snapshot,
+            "publish": wanted.publish,
+            "checkpoints": wanted.checkpoints,
+            "keep": wanted.keep,
+            "commit": commit_of(root),
+            "python": wanted.python,
+            "endpoints": client.endpoints,
+            "account": client.default_account,
+            "container": client.default_container,
+            "job": wanted.name,
+        }
+    )
+    CheckpointFolder(client, job.checkpoints, keep=job.keep)  # Before anything runs: a place that is none is refused.
+    tell(
+        f"job {job.job}: sources {sources.id} ({sources.size:,} bytes), environment {environment.id} ({environment.kind})"
+    )
+    return job
+
+
+def run_job(
+    client: AmbryClient,
+    job: TrainingJob,
+    launcher: Launcher,
+    *,
+    max_restarts: int = 3,
+    environ: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = print,
+    show: Callable[[str], None] = print,
+) -> EndedJob:
+    """Run a job to its end, and publish its model if it has one to publish.
+
+    `tell` takes what is said of the job, `show` what its workers print. Raises LaunchFailed, AmbryError; what was trained until
+    then is in its checkpoints.
+    """
+    manifest_name = job.name_in(MODEL)
+    client.delete(manifest_name)  # Of a run before: what is published is what this one hands in.
+    client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
+    folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
+    step = folder.latest()
+    if step is not None:
+        tell(f"it goes on from step {step}")
+    with tempfile.TemporaryDirectory(prefix="ambry-train-") as made, _Watched(folder, step, tell):
+        bundle = write_bundle(Path(made), job.encode(), key=_key_of(client), authority=_authority_of(client))
+        launcher.run(
+            Launch(
+                job=job,
+                directory=Path(made),
+                bundle=bundle,
+                environ=os.environ if environ is None else environ,
+                max_restarts=max_restarts,
+                tell=tell,
+                show=show,
+            )
+        )
+    model = _published(client, job) if job.publish else None
+    if model is not None:
+        tell(f"published {model}")
+    return EndedJob(job=job, step=folder.latest(), model=model)
+
+
+def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:
+    """Raises LaunchFailed where no model was handed in."""
+    try:
+        manifest = parse_manifest(client.get_bytes(job.name_in(MODEL)))
+    except BlobNotFound:
+        raise LaunchFailed(
+            f"all workers of {job.job} ended well, and none handed in a model for {job.publish}: let the script call "
+            "training.current().hand_in(model)"
+        ) from None
+    newest = in_dataset(job.publish)
+    try:
+        there = client.head(newest)
+    except BlobNotFound:
+        there = None
+    if there is not None and there.version and there.metadata.get(DIGEST_KEY) == manifest.digest:
+        place = VersionRef(newest.dataset, there.version, newest.account, newest.container)
+        return PublishedModel(place=place, id=there.id, manifest=manifest)
+    return publish_manifest(client, job.publish, manifest)
+
+
+def _within(wanted: WhatToRun) -> tuple[Path, str]:
+    """The directory of the sources, and the script in it. Raises InvalidRequest, FileNotFoundError."""
+    script = wanted.script.resolve()
+    if not script.is_file():
+        raise FileNotFoundError(2, "there is no such script", str(wanted.script))
+    root = (wanted.sources or script.parent).resolve()
+    if not script.is_relative_to(root):
+        raise InvalidRequest(f"{wanted.script} does not lie in {wanted.sources}; name a directory that has it")
+    return root, script.relative_to(root).as_posix()
+
+
+def _environment(client: AmbryClient, wanted: WhatToRun) -> StoredTree:
+    """Raises InvalidRequest."""
+    said = [name for name in ("venv", "wheels", "environment") if getattr(wanted, name)]
+    if len(said) > 1:
+        raise InvalidRequest(f"{' and '.join(said)} are two environments; say one of them")
+    if wanted.venv:
+        return store_tree(client, "venv", wanted.venv)
+    if wanted.wheels:
+        return store_tree(client, "wheels", wanted.wheels)
+    if wanted.environment:
+        return stored_tree(client, wanted.environment)
+    return list_packages(client)
+
+
+def _exact(client: AmbryClient, snapshot: str) -> str:
+    """With its number. Raises BlobNotFound, InvalidRequest."""
+    place = version_of(snapshot)
+    version = client.head(place).version
+    if not version:
+        raise InvalidRequest(f"{snapshot} is no version of a dataset")
+    return shown_version(VersionRef(place.dataset, version, place.account, place.container))
+
+
+class _Watched:
+    """Tells of new checkpoints while a job runs."""
+
+    def __init__(self, folder: CheckpointFolder, step: int | None, tell: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._step = step
+        self._tell = tell
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ambry-train-watch", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_S):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            newest = self._folder.latest()
+        except AmbryError:
+            return  # The store may be away for a moment: the job itself tells if that matters.
+        if newest is not None and newest != self._step:
+            self._step = newest
+            self._tell(f"checkpoint of step {newest}")
+
+
+def _key_of(client: AmbryClient) -> str:
+    """What opens the store for workers; empty where nothing is asked for."""
+    said = client._options  # pyright: ignore[reportPrivateUsage]
+    auth = said.get("auth")
+    return str(auth.key() if auth is not None else said.get("key") or "")
+
+
+def _authority_of(client: AmbryClient) -> str:
+    """Whom workers are to trust, as PEM; empty where that is what their machines trust. Raises InvalidRequest, OSError."""
+    tls = client._options.get("tls")  # pyright: ignore[reportPrivateUsage]
+    if tls is None:
+        return ""
+    if tls.cert is not None:
+        raise InvalidRequest("workers have no certificate of their own to show; name an endpoint that asks for none")
+    return "" if tls.ca is None else Path(tls.ca).read_text("utf-8")

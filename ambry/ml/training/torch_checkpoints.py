@@ -1,0 +1,208 @@
+"""Checkpoints of torch in the store: `torch.distributed.checkpoint` writes the files, `CheckpointFolder` makes them whole.
+
+    checkpoints = TorchCheckpoints("ambry://team/models/training/digits")
+    found = checkpoints.restore(model, optimizer)
+    for step in range(found.step if found else 0, 60):
+        ...
+        if (step + 1) % 10 == 0:
+            checkpoints.save(step + 1, model, optimizer)
+    checkpoints.wait()
+
+Each worker writes its part to a disk of its machine, and sends that. `dcp.save(..., checkpoint_id="ambry://...")` without this
+module works too, through fsspec; it costs a sync of all disks of the machine (torch calls os.sync() for a file without a
+descriptor), and a checkpoint that somebody was killed in looks like one.
+
+What is read here is unpickled by torch (`.metadata`): read checkpoints of jobs that you trust. Models that are published are
+not: they are safetensors.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ambry.client.refs import NameRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import BlobNotFound, RequestTimeout
+from ambry.ml.extras import needed
+from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
+
+OTHERS_TIMEOUT_S = 600.0
+"""How long the one who makes a checkpoint whole waits for the files of the others."""
+_LOOK_AGAIN_S = 0.05
+_SENT = "sent-{rank}.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredCheckpoint:
+    """What a job goes on from."""
+
+    step: int
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TorchCheckpoints:
+    """The checkpoints of a job of one worker or many: every worker makes one, and calls the same of it in the same order."""
+
+    def __init__(
+        self,
+        place: str | NameRef,
+        *,
+        client: AmbryClient | None = None,
+        keep: int | None = KEEP,
+        scratch: Path | None = None,
+        background: bool = False,
+    ) -> None:
+        """`scratch` is where parts are written before they are sent; the directory for temporary files if it is None. With
+        `background`, `save` returns when the state is written there, and sending goes on beside the next steps.
+
+        Raises InvalidRequest, and ModuleNotFoundError where torch is not installed.
+        """
+        self._torch = needed("torch")
+        self._dcp = needed("torch.distributed.checkpoint")
+        self._states = needed("torch.distributed.checkpoint.state_dict")
+        self._own = client is None
+        self._client = client or AmbryClient.from_env()
+        self.folder = CheckpointFolder(self._client, place, keep=keep)
+        self._scratch = scratch
+        self._background = background
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ambry-checkpoint")
+        self._sending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what is on its way. Raises what it failed with."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+            if self._own:
+                self._client.close()
+
+    def wait(self) -> None:
+        """Return when the last `save` is durable and whole. Raises what it failed with."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.result()
+
+    def save(self, step: int, model: Any, optimizer: Any = None, **said: Any) -> None:
+        """Write the state of a model and an optimizer as the checkpoint of a step; on all workers.
+
+        `said` is anything that JSON has, and comes back with `restore`. It is durable and whole on return, or with
+        `background` after `wait`, which the next `save` calls first. Raises AmbryError; RequestTimeout where another worker
+        did not send its part.
+        """
+        self.wait()
+        distributed = self._distributed()
+        rank = distributed.get_rank() if distributed else 0
+        made = Path(tempfile.mkdtemp(prefix="ambry-checkpoint-", dir=self._scratch))
+        try:
+            if rank == 0:
+                self.folder.begin(step)
+            writer = self._dcp.FileSystemWriter(made, sync_files=False)
+            # The files of a step are its own only after begin(); dcp.save talks to rank 0 before any worker writes.
+            self._dcp.save(self._state(model, optimizer), storage_writer=writer, no_dist=distributed is None)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        own = [path.relative_to(made).as_posix() for path in sorted(made.rglob("*")) if path.is_file()]
+        all_: list[list[str]] = [own]
+        if distributed:
+            all_ = [[]] * distributed.get_world_size()
+            distributed.all_gather_object(all_, own)
+        self._sending = self._pool.submit(self._send, step, made, rank, all_, said)
+        if not self._background:
+            self.wait()
+            if distributed:
+                distributed.barrier()
+
+    def restore(self, model: Any, optimizer: Any = None) -> RestoredCheckpoint | None:
+        """Read the newest whole checkpoint into a model and an optimizer; on all workers. None where there is none.
+
+        Raises AmbryError, and what torch raises where the state is of another model.
+        """
+        distributed = self._distributed()
+        rank = distributed.get_rank() if distributed else 0
+        with tempfile.TemporaryDirectory(prefix="ambry-checkpoint-", dir=self._scratch) as made:
+            # One of them chooses: to others it may look as if there were a newer one already.
+            chosen: list[Any] = [None]
+            if rank == 0 and (mark := self.folder.fetch_latest(Path(made))) is not None:
+                chosen = [(mark.step, dict(mark.said))]
+            if distributed:
+                distributed.broadcast_object_list(chosen, src=0)
+            if chosen[0] is None:
+                return None
+            step, said = chosen[0]
+            here = Path(made) / f"step-{step:09}"
+            if rank != 0:
+                self.folder.fetch(step, here)
+            state = self._state(model, optimizer)
+            self._dcp.load(state, storage_reader=self._dcp.FileSystemReader(here), no_dist=distributed is None)
+            self._states.set_state_dict(
+                model,
+                _optimizers(optimizer),
+                model_state_dict=state["model"],
+                optim_state_dict=state.get("optimizer", {}),
+            )
+        return RestoredCheckpoint(step=step, said=said)
+
+    def _state(self, model: Any, optimizer: Any) -> dict[str, Any]:
+        """As torch.distributed.checkpoint takes it: an optimizer that made no step yet has a state, too."""
+        of_model, of_optimizer = self._states.get_state_dict(model, _optimizers(optimizer))
+        return {"model": of_model} if optimizer is None else {"model": of_model, "optimizer": of_optimizer}
+
+    def _distributed(self) -> Any:
+        """torch.distributed if there are several workers, else None."""
+        distributed = self._torch.distributed
+        return distributed if distributed.is_available() and distributed.is_initialized() else None
+
+    def _send(self, step: int, made: Path, rank: int, all_: list[list[str]], said: Mapping[str, Any]) -> None:
+        """The part of one worker; of rank 0 then the mark, when the parts of all are there."""
+        try:
+            own = {path: self.folder.put_file(step, path, made / path) for path in all_[rank]}
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        if rank != 0:
+            self._tell(step, rank, own)
+            return
+        files = dict(own)
+        for other in range(1, len(all_)):
+            files |= self._told(step, other)
+        self.folder.complete(step, files, **said)
+
+    def _tell(self, step: int, rank: int, own: Mapping[str, CheckpointFile]) -> None:
+        """Let rank 0 know which blobs the files of this worker are."""
+        told = CheckpointMark(step=step, files=own)
+        self._client.put(told.encode(), name=self.folder.name_of(step, _SENT.format(rank=rank)))
+
+    def _told(self, step: int, rank: int) -> Mapping[str, CheckpointFile]:
+        name = self.folder.name_of(step, _SENT.format(rank=rank))
+        deadline = time.monotonic() + OTHERS_TIMEOUT_S
+        while True:
+            try:
+                return CheckpointMark.parse(self._client.get_bytes(name)).files
+            except BlobNotFound:
+                if time.monotonic() >= deadline:
+                    raise RequestTimeout(
+                        f"worker {rank} did not send its part of the checkpoint of step {step} within "
+                        f"{OTHERS_TIMEOUT_S:.0f} s; the one before is the newest"
+                    ) from None
+                time.sleep(_LOOK_AGAIN_S)
+
+
+def _optimizers(optimizer: Any) -> Any:
+    return () if optimizer is None else optimizer

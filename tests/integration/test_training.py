@@ -1,0 +1,155 @@
+"""Training jobs with torch against real processes: checkpoints, torchrun, and what is left when workers and nodes are killed.
+
+Slow: torch is imported by each worker (`make libraries` installs it).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.errors import BlobNotFound
+from ambry.ml import models, training
+from ambry.ml.training.launchers.torchrun import TorchrunLauncher
+from deploy.local_cluster import LocalCluster
+from tests.support.clusters import running_cluster
+
+pytestmark = pytest.mark.slow
+torch: Any = pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libraries` does it")
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "deploy/demos/train_digits.py"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A cluster whose nodes may be killed, and which asks for keys."""
+    with running_cluster(tmp_path_factory.mktemp("training"), datacenters=1, auth=True) as running:
+        yield running
+
+
+@pytest.fixture
+def client(own: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmbryClient]:
+    monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AMBRY_TRAIN_NODE_CACHE", str(tmp_path / "trees"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with AmbryClient([own.frontends()[0].url], key=own.key) as made:
+        yield made
+
+
+class Said(list[str]):
+    def has(self, part: str) -> bool:
+        return any(part in line for line in self)
+
+
+def run(client: AmbryClient, said: Said, *arguments: str, name: str, restarts: int = 3, **more: Any) -> Any:
+    wanted = training.WhatToRun(script=SCRIPT, arguments=arguments, workers=2, name=name, **more)
+    job = training.prepare_job(client, wanted, said.append)
+    return training.run_job(client, job, TorchrunLauncher(), max_restarts=restarts, tell=said.append, show=said.append)
+
+
+def test_a_worker_and_a_data_node_killed_at_step_35_change_nothing_of_the_outcome(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path
+) -> None:
+    calm, killed = Said(), Said()
+    undisturbed = run(client, calm, name="calm", publish="digits-calm")
+    assert calm.has("worker 0 of 2 begins at step 0, by torchrun") and not calm.has("begins at step 30")
+    victim = own.nodes()[1].name
+    pid = own.pid(victim)
+    once = tmp_path / "once"
+    died = run(
+        client, killed, "--die-at", "35", "--once", str(once), "--also-kill", str(pid), name="killed", publish="digits"
+    )
+    own.start(victim)
+    assert once.exists() and killed.has("worker 1 was ended by SIGKILL")
+    assert killed.has("worker 0 of 2 begins at step 30, by torchrun")
+    digests = [ended.model.manifest.params["parameters"] for ended in (undisturbed, died)]
+    assert digests[0] == digests[1] and len(digests[0]) == 64
+    manifests = [models.open(client, name).manifest for name in ("digits-calm", "digits")]
+    assert manifests[0].parts[0].sha256 == manifests[1].parts[0].sha256
+    assert manifests[1].metrics == manifests[0].metrics and manifests[0].metrics["accuracy"] > 0.8
+    assert manifests[1].params["training"]["job"] == "killed"
+    assert (undisturbed.step, died.step) == (60, 60)
+
+
+def test_a_job_that_cannot_be_saved_fails_with_a_sentence_and_publishes_nothing(
+    client: AmbryClient, tmp_path: Path
+) -> None:
+    said = Said()
+    with pytest.raises(training.LaunchFailed, match="worker 1 was ended by SIGKILL; submit the job again"):
+        run(client, said, "--die-at", "15", "--once", str(tmp_path / "o"), name="lost", restarts=0, publish="never")
+    with pytest.raises(BlobNotFound):
+        client.dataset("never")
+    assert training.CheckpointFolder(client, "training/lost/checkpoints").steps() == [10]
+    again = run(client, said, "--die-at", "15", "--once", str(tmp_path / "o"), name="lost", restarts=0, publish="never")
+    assert said.has("it goes on from step 10") and str(again.model) == "never@1.0.0"
+
+
+def test_the_command_does_it_with_an_environment_by_its_key_file(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path
+) -> None:
+    (tmp_path / "key").touch(mode=0o600)
+    (tmp_path / "key").write_text(own.key or "")
+    command = [sys.executable, "-m", "ambry.cli.main", "train", "submit", str(SCRIPT), "--workers", "2"]
+    command += ["--endpoint", own.frontends()[0].url, "--key-file", str(tmp_path / "key"), "--publish", "by-command"]
+    environ = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--output", "model", "--", "--steps", "20"], env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "by-command@1.0.0\n"), done.stderr
+    assert "checkpoint of step 20" in done.stderr
+
+
+def network() -> tuple[Any, Any]:
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    return model, torch.optim.Adam(model.parameters(), lr=0.01)
+
+
+def step(model: Any, optimizer: Any, seed: int) -> None:
+    optimizer.zero_grad()
+    model(torch.randn(8, 4, generator=torch.Generator().manual_seed(seed))).pow(2).sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["waits", "background"])
+def test_a_model_and_its_optimizer_go_on_as_if_nothing_had_been(client: AmbryClient, background: bool) -> None:
+    from ambry.ml.training.torch_checkpoints import TorchCheckpoints
+
+    place = f"training/alone-{background}"
+    model, optimizer = network()
+    with TorchCheckpoints(place, client=client, background=background, keep=2) as checkpoints:
+        assert checkpoints.restore(model, optimizer) is None
+        for number in range(6):
+            step(model, optimizer, number)
+            checkpoints.save(number + 1, model, optimizer, number=number)
+    other, others = network()
+    with TorchCheckpoints(place, client=client) as checkpoints:
+        found = checkpoints.restore(other, others)
+        assert found is not None and (found.step, found.said) == (6, {"number": 5})
+        assert checkpoints.folder.steps() == [5, 6]
+    for number in (6, 7):
+        step(model, optimizer, number)
+        step(other, others, number)
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(model.buffers(), other.buffers(), strict=True))
+
+
+def test_a_model_without_an_optimizer(client: AmbryClient) -> None:
+    from ambry.ml.training.torch_checkpoints import TorchCheckpoints
+
+    model, optimizer = network()
+    step(model, optimizer, 0)
+    other, _ = network()
+    with TorchCheckpoints("training/bare", client=client) as checkpoints:
+        checkpoints.save(1, model)
+        assert checkpoints.restore(other) is not None
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))

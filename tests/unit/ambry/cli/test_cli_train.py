@@ -1,0 +1,87 @@
+"""`ambry train`, whole commands against a frontend with a metadata store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ambry.cli.main import cli
+from ambry.ml import training
+from ambry.ml.training.launchers import choice
+from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+
+pytestmark = pytest.mark.usefixtures("here")
+
+SCRIPT = """\
+import sys
+from ambry.ml import training
+import numpy as np
+training.current().hand_in({"weights": np.arange(3.0)})
+print("arguments", sys.argv[1:], flush=True)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+class OneProcess:
+    """What stands for an engine."""
+
+    def run(self, launch: Launch) -> None:
+        command = [sys.executable, str(launch.bundle)]
+        done = subprocess.run(command, env=dict(launch.environ), capture_output=True, text=True, check=False)
+        for line in (done.stdout + done.stderr).splitlines():
+            launch.show(line)
+        if done.returncode:
+            raise LaunchFailed(f"worker 0 ended with exit code {done.returncode}")
+
+
+@pytest.fixture
+def script(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(choice, "launcher_of", lambda *_: OneProcess())
+    monkeypatch.setenv("AMBRY_TRAIN_NODE_CACHE", str(here / "trees"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(training.__file__).parents[3]))
+    (here / "train.py").write_text(SCRIPT)
+    return here / "train.py"
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(cli, args, prog_name="ambry")
+
+
+def test_a_job_is_submitted_published_and_shown(script: Path) -> None:
+    done = run("train", "submit", "train.py", "--publish", "digits", "--json", "--", "--code", "0")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["model"] == "digits@1.0.0" and told["job"].startswith("train-")
+    assert "arguments ['--code', '0']" in done.stderr and "ambry: published digits@1.0.0" in done.stderr
+    shown = json.loads(run("train", "show", told["job"], "--json").stdout)
+    assert (shown["arguments"], shown["publish"], shown["steps"]) == (["--code", "0"], "digits", [])
+    steps = json.loads(run("model", "lineage", "digits", "--json").stdout)
+    assert told["job"] in json.dumps(steps)
+
+
+def test_a_job_that_fails_is_a_sentence_and_exit_code_1(script: Path) -> None:
+    done = run("train", "submit", "train.py", "--publish", "never", "--", "--code", "4")
+    assert done.exit_code == 1 and "ambry: worker 0 ended with exit code 4" in done.stderr
+    assert "Traceback" not in done.output
+    assert run("model", "show", "never").exit_code == 3
+
+
+def test_an_environment_is_packed_and_named_by_its_id(here: Path) -> None:
+    (here / "wheels").mkdir()
+    (here / "wheels/made-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    ids = {run("train", "pack", "--wheels", "wheels").stdout for _ in range(2)}
+    assert len(ids) == 1
+    assert run("train", "pack").exit_code == 2
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed: nothing is missing")
+def test_without_torch_it_says_what_to_install(here: Path) -> None:
+    (here / "train.py").write_text("pass")
+    done = run("train", "submit", "train.py")
+    assert done.exit_code == 1 and "torchrun comes with torch, which" in done.stderr

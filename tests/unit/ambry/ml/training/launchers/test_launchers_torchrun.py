@@ -1,0 +1,82 @@
+"""torchrun's command, and the sentence that is made of what it says last. The lines are those of torch 2.13."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.training.jobs import named_job
+from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded
+from ambry.ml.training.launchers.torchrun import TorchrunLauncher, free_ports, reason_of, torchrun_command
+from tests.unit.ambry.ml.training.test_training_jobs import JOB
+
+TRACEBACK = (
+    "[rank1]: Traceback (most recent call last):",
+    '[rank1]:   File "/x/train.py", line 88, in <module>',
+    "[rank1]: RuntimeError: the data has no column 'age'",
+    "E1128 06:16:03.032000 12586 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 1 "
+    "(pid: 12607) of binary: /usr/bin/python",
+)
+KILLED = (
+    "E1128 06:16:00.093000 12586 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: -9) local_rank: 0 "
+    "(pid: 12592) of binary: /usr/bin/python",
+)
+NODE = (
+    "ambry train: this worker could not begin: this node has no python9; name another one with --python",
+    "E1128 06:16:00.093000 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 70) local_rank: 0 "
+    "(pid: 2)",
+)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launch:
+    return Launch(
+        job=named_job(JOB),
+        directory=tmp_path,
+        bundle=tmp_path / "ambry-node.pyz",
+        environ={},
+        max_restarts=3,
+        tell=print,
+        show=print,
+    )
+
+
+def test_all_workers_run_the_bundle(launch: Launch) -> None:
+    assert torchrun_command("/env/bin/python", launch) == [
+        *("/env/bin/python", "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("--max-restarts", "3", "--monitor-interval", "0.2", str(launch.bundle)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            TRACEBACK,
+            "worker 1 ended with exit code 1 after 3 restarts: RuntimeError: the data has no column 'age'; submit",
+        ),
+        (KILLED, "worker 0 was ended by SIGKILL after 3 restarts; submit the job again to go on from its newest"),
+        (NODE, "worker 0 could not begin after 3 restarts: ambry train: this worker could not begin: this node has no"),
+        (("torchrun: error: unrecognized arguments",), "torchrun ended with exit code 1"),
+    ],
+)
+def test_the_reason_names_the_worker_how_it_ended_and_what_it_said(
+    launch: Launch, lines: tuple[str, ...], told: str
+) -> None:
+    assert reason_of(LauncherEnded(1, lines), launch).startswith(told)
+
+
+def test_ports_are_free_and_each_another() -> None:
+    ports = free_ports(8)
+    assert len(set(ports)) == 8 and all(1024 < port < 65536 for port in ports)
+
+
+def test_engines_are_chosen_by_name_and_take_their_own_settings() -> None:
+    assert isinstance(launcher_of("torchrun"), TorchrunLauncher)
+    with pytest.raises(InvalidRequest, match="is no engine; there are torchrun"):
+        launcher_of("slurm")
+    with pytest.raises(InvalidRequest, match="torchrun has no setting"):
+        launcher_of("torchrun", LauncherSettings(settings={"a": "b"}))

@@ -1,0 +1,117 @@
+"""Checkpoints against a frontend: there whole or not at all, read by what they were, old ones gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.client.refs import NameRef
+from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ml.training.checkpoints import MARK, CheckpointFile, CheckpointFolder, CheckpointMark
+
+
+@pytest.fixture
+def folder(client: AmbryClient, name: str) -> CheckpointFolder:
+    return CheckpointFolder(client, f"ambry://default/default/jobs/{name}", keep=2)
+
+
+def written(root: Path, **files: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        (root / path.replace("__", "/")).parent.mkdir(exist_ok=True)
+        (root / path.replace("__", "/")).write_text(text)
+    return root
+
+
+def test_a_directory_comes_back_as_it_was(folder: CheckpointFolder, tmp_path: Path) -> None:
+    assert (folder.latest(), folder.fetch_latest(tmp_path / "none")) == (None, None)
+    folder.put(10, written(tmp_path / "made", a="one", deep__b="two"), loss=0.5)
+    mark = folder.fetch_latest(tmp_path / "back")
+    assert mark is not None and (mark.step, mark.said, set(mark.files)) == (10, {"loss": 0.5}, {"a", "deep/b"})
+    assert (tmp_path / "back/step-000000010/deep/b").read_text() == "two"
+
+
+def test_what_was_not_marked_is_no_checkpoint(folder: CheckpointFolder, tmp_path: Path) -> None:
+    folder.put(10, written(tmp_path / "made", a="ten"))
+    folder.put_file(20, "a", tmp_path / "made/a")
+    assert (folder.steps(), folder.latest()) == ([10], 10)
+    with pytest.raises(BlobNotFound):
+        folder.fetch(20, tmp_path / "back")
+    folder.put(20, written(tmp_path / "made", b="twenty"))
+    assert set(folder.mark_of(20).files) == {"a", "b"}
+    assert folder.steps() == [10, 20]
+
+
+def test_a_step_that_is_written_again_is_none_until_it_is_whole(folder: CheckpointFolder, tmp_path: Path) -> None:
+    folder.put(10, written(tmp_path / "made", a="ten"))
+    folder.begin(10)
+    assert folder.latest() is None
+    assert list(folder.client.list(str(folder.name_of(10, "")))) == []
+
+
+def test_the_newest_stay_and_what_was_left_of_others_goes(folder: CheckpointFolder, tmp_path: Path) -> None:
+    made = written(tmp_path / "made", a="x")
+    for step in (10, 20):
+        folder.put(step, made)
+    folder.put_file(15, "a", made / "a")  # Of one who was killed.
+    folder.put(30, made)
+    assert folder.steps() == [20, 30]
+    assert {entry.name.split("/")[-2] for entry in folder.client.list(f"{folder}/".removesuffix("/"))} == {
+        "step-000000020",
+        "step-000000030",
+    }
+
+
+def test_files_are_read_by_what_they_were_when_it_was_marked(folder: CheckpointFolder, tmp_path: Path) -> None:
+    folder.put(10, written(tmp_path / "made", a="right"))
+    folder.client.put(b"another one's", name=folder.name_of(10, "a"))
+    folder.fetch(10, tmp_path / "back")
+    assert (tmp_path / "back/a").read_text() == "right"
+
+
+def test_one_whose_files_are_gone_is_passed_over(folder: CheckpointFolder, tmp_path: Path) -> None:
+    for step in (10, 20):
+        folder.put(step, written(tmp_path / "made", a=str(step)))
+    folder.client.delete(folder.mark_of(20).files["a"].id)
+    mark = folder.fetch_latest(tmp_path / "back")
+    assert mark is not None and mark.step == 10
+
+
+def test_a_file_larger_than_the_cache_is_downloaded(client: AmbryClient, name: str, url: str, tmp_path: Path) -> None:
+    from ambry import CacheConfig
+
+    with AmbryClient([url], cache=CacheConfig(directory=tmp_path / "tiny", max_bytes=4)) as small:
+        folder = CheckpointFolder(small, f"jobs/{name}")
+        folder.put(1, written(tmp_path / "made", a="more than four"))
+        folder.fetch(1, tmp_path / "back")
+    assert not (tmp_path / "back/a").is_symlink() and (tmp_path / "back/a").read_text() == "more than four"
+
+
+def test_what_cannot_be_is_refused(client: AmbryClient, folder: CheckpointFolder, tmp_path: Path) -> None:
+    for place in ("ambry://default/default/", "ambry://default/default"):
+        with pytest.raises(InvalidRequest, match="lie in a folder"):
+            CheckpointFolder(client, place)
+    with pytest.raises(InvalidRequest, match="at least the newest"):
+        CheckpointFolder(client, "a", keep=0)
+    with pytest.raises(InvalidRequest, match="has no files"):
+        folder.put(1, written(tmp_path / "empty"))
+    with pytest.raises(InvalidRequest, match="not between"):
+        folder.put(-1, written(tmp_path / "made", a="x"))
+    with pytest.raises(InvalidRequest, match="is not JSON"):
+        folder.put(1, written(tmp_path / "made", a="x"), loss=float("nan"))
+    assert folder.latest() is None
+
+
+def test_marks_are_read_as_they_are_written_and_strangers_are_told(client: AmbryClient) -> None:
+    blob = client.put(b"x").id
+    mark = CheckpointMark(step=3, files={"a": CheckpointFile(blob, 1)}, said={"loss": 0.5})
+    assert CheckpointMark.parse(mark.encode()) == mark
+    for data in (b"", b"[]", b'{"format": 2, "step": 1, "files": {}, "said": {}}', b'{"format": 1}'):
+        with pytest.raises(DataCorrupt):
+            CheckpointMark.parse(data)
+    for path in ("../a", "/etc/a"):
+        with pytest.raises(DataCorrupt, match="outside"):
+            CheckpointMark.parse(CheckpointMark(step=1, files={path: CheckpointFile(blob, 1)}).encode())
+    assert MARK == "complete.json" and isinstance(CheckpointFolder(client, "a/b").name_of(1, MARK), NameRef)

@@ -1,0 +1,44 @@
+"""Sources and environments in the store, by what they are; and what git says of sources."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ambry import AmbryClient, InvalidRequest
+from ambry.ml.training.environments import commit_of, environment_text, list_packages, store_tree, stored_tree
+from tests.unit.ambry.ml.training.test_training_packing import environment
+
+
+def test_an_environment_is_found_again_by_its_id(client: AmbryClient, tmp_path: Path) -> None:
+    made = store_tree(client, "venv", environment(tmp_path / "env"))
+    assert stored_tree(client, made.id) == made
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/made-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    wheels = store_tree(client, "wheels", tmp_path / "wheels")
+    assert stored_tree(client, wheels.id).kind == "wheels"
+    other = client.put(b"something else").id
+    with pytest.raises(InvalidRequest, match="is no environment of default/default; `ambry train pack` stores one"):
+        stored_tree(client, str(other))
+
+
+def test_packages_that_are_not_sent_are_listed(client: AmbryClient) -> None:
+    made = list_packages(client)
+    text = client.get_bytes(made.id).decode()
+    assert made.kind == "listed" and text.startswith("# python==3.") and "\npytest==" in text
+    assert list_packages(client) == made
+    assert environment_text("python==3.11.7", ["b==2", "A==1", "b==2"]) == "# python==3.11.7\nA==1\nb==2\n"
+
+
+def test_git_names_the_commit_and_says_where_files_differ(tmp_path: Path) -> None:
+    assert commit_of(tmp_path) == ""
+    (tmp_path / "train.py").write_text("one")
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "."), (*identity, "commit", "-qm", "one")):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    commit = commit_of(tmp_path)
+    assert len(commit) == 40 and set(commit) <= set("0123456789abcdef")
+    (tmp_path / "train.py").write_text("two")
+    assert commit_of(tmp_path) == f"{commit}-dirty"

@@ -1,0 +1,139 @@
+"""What runs on a node, as it runs there: an archive of two modules, a document, and a Python without anything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.ml.training import node
+from ambry.ml.training.bundle import write_bundle
+from ambry.ml.training.environments import store_tree
+from ambry.ml.training.jobs import StoredTree
+from ambry.ml.training.node import EXIT_NODE, NodeFailed, fetch_tree
+from tests.unit.ambry.ml.training.test_training_packing import environment
+
+SCRIPT = """\
+import json, os, sys
+names = ("RANK", "WORLD_SIZE", "MASTER_PORT", "AMBRY_TRAIN_JOB", "AMBRY_ENDPOINTS", "AMBRY_KEY_FILE")
+print(json.dumps({"arguments": sys.argv[1:], **{name: os.environ.get(name) for name in names}}))
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def sources(client: AmbryClient, tmp_path: Path) -> StoredTree:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/train.py").write_text(SCRIPT)
+    return store_tree(client, "sources", tmp_path / "src")
+
+
+def document(sources: StoredTree, url: str, **more: Any) -> bytes:
+    told = {"script": "train.py", "arguments": ["3", "with space"], "sources": asdict(sources), "endpoints": [url]}
+    return json.dumps({**told, **more}).encode()
+
+
+def begin(directory: Path, data: bytes, environ: dict[str, str], key: str = "") -> subprocess.CompletedProcess[str]:
+    directory.mkdir(exist_ok=True)
+    bundle = write_bundle(directory, data, key=key)
+    clean = {"PATH": os.environ["PATH"], "HOME": str(directory), "AMBRY_TRAIN_NODE_CACHE": str(directory / "trees")}
+    command = [sys.executable, "-I", str(bundle)]
+    return subprocess.run(command, env={**clean, **environ}, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_worker_becomes_the_script_with_its_role_its_cluster_and_its_exit_code(
+    sources: StoredTree, url: str, tmp_path: Path
+) -> None:
+    tony = {"JOB_NAME": "worker", "TASK_INDEX": "1", "RANK": "1", "WORLD": "2", "INIT_METHOD": "tcp://127.0.0.1:4001"}
+    done = begin(tmp_path / "node", document(sources, url), tony, key="ambry_secret")
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout) == {
+        "arguments": ["3", "with space"],
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_PORT": "4001",
+        "AMBRY_TRAIN_JOB": str(tmp_path / "node/job.json"),
+        "AMBRY_ENDPOINTS": url,
+        "AMBRY_KEY_FILE": str(tmp_path / "node/key"),
+    }
+    assert (tmp_path / "node/key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_environment_of_a_job_is_what_the_script_runs_in(
+    client: AmbryClient, sources: StoredTree, url: str, tmp_path: Path
+) -> None:
+    made = store_tree(client, "venv", environment(tmp_path / "env"))
+    again = store_tree(client, "venv", environment(tmp_path / "env2"))
+    assert made == again
+    (tmp_path / "src/train.py").write_text("import made, sys; print(made.VALUE, sys.prefix)")
+    tree = store_tree(client, "sources", tmp_path / "src", "train.py")
+    done = begin(tmp_path / "node", document(tree, url, environment=asdict(made)), {})
+    assert (done.returncode, done.stdout) == (0, f"42 {tmp_path / 'node/trees' / made.sha256}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "environ", "told"),
+    [
+        ({}, {"RANK": "7", "WORLD_SIZE": "2"}, "RANK is 7 and WORLD_SIZE is 2"),
+        ({"script": "other.py"}, {}, "the sources of the job have no other.py"),
+        ({"python": "no-such-python"}, {}, "this node has no no-such-python; name another one"),
+        ({"endpoints": []}, {}, "nobody said where the store is"),
+    ],
+)
+def test_a_worker_that_cannot_begin_says_why_in_a_sentence(
+    sources: StoredTree, url: str, tmp_path: Path, change: dict[str, Any], environ: dict[str, str], told: str
+) -> None:
+    done = begin(tmp_path / "node", document(sources, url, **change), environ)
+    assert done.returncode == EXIT_NODE and told in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.startswith("ambry train: this worker could not begin: ")
+
+
+def test_a_tree_that_is_not_what_it_was_is_not_used(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "_TRIES", 1)
+    environ = {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")}
+    with pytest.raises(NodeFailed, match="could not be fetched: it has the SHA-256"):
+        fetch_tree({**asdict(sources), "sha256": "0" * 64}, environ)
+    with pytest.raises(NodeFailed, match="answers 400 Bad Request"):
+        fetch_tree({"id": "A" * 48, "sha256": "1" * 64}, environ)
+    assert [path.suffix for path in (tmp_path / "trees").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_all_workers_of_a_node_fetch_a_tree_once_and_what_a_killed_one_left_is_replaced(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")}
+    left = tmp_path / f"trees/{sources.sha256}.unpacked"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    fetched: list[str] = []
+    download = node._download
+
+    def counted(*each: Any) -> None:
+        fetched.append("once")
+        download(*each)
+
+    monkeypatch.setattr(node, "_download", counted)
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: fetch_tree(asdict(sources), environ), range(4)))
+    assert (len(found), fetched) == (1, ["once"])
+    assert sorted(path.name for path in found.pop().iterdir()) == ["train.py"]
+
+
+@pytest.mark.parametrize("path", ["../outside", "/tmp/outside-of-it"])
+def test_an_archive_that_writes_beside_its_tree_is_refused(tmp_path: Path, path: str) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr(path, "x")
+    with pytest.raises(NodeFailed, match="lies outside of it"):
+        node._unpack(tmp_path / "bad.zip", tmp_path / "tree")
+    assert not (tmp_path / "outside").exists()

@@ -1,0 +1,163 @@
+"""Environments as launchers make them: taken down from torchrun 2.13, TonY 0.4.7 on YARN 3.5.0 and our own tasks of Spark."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from ambry.ml.training import roles
+from ambry.ml.training.roles import RoleUnclear, WorkerRole, role_of
+
+TORCHRUN = {
+    "GROUP_RANK": "0",
+    "GROUP_WORLD_SIZE": "1",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "43281",
+    "RANK": "1",
+    "ROLE_NAME": "default",
+    "ROLE_RANK": "1",
+    "ROLE_WORLD_SIZE": "2",
+    "TORCHELASTIC_MAX_RESTARTS": "3",
+    "TORCHELASTIC_RESTART_COUNT": "2",
+    "TORCHELASTIC_RUN_ID": "d9e4a4d0-0c8b-4f1e-a1c9-5d0c63ab0f3e",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "WORLD_SIZE": "2",
+}
+TONY_TORCH = {
+    "ATTEMPT_NUMBER": "0",
+    "CLUSTER_SPEC": '{"worker":["node1:40001","node2:40002"]}',
+    "INIT_METHOD": "tcp://node1:40001",
+    "IS_CHIEF": "false",
+    "JOB_NAME": "worker",
+    "RANK": "1",
+    "TASK_INDEX": "1",
+    "TASK_NUM": "2",
+    "WORLD": "2",
+}
+TONY_TF = {
+    "ATTEMPT_NUMBER": "0",
+    "CLUSTER_SPEC": '{"chief":["node1:40001"],"worker":["node2:40002"],"evaluator":["node2:40003"]}',
+    "IS_CHIEF": "false",
+    "JOB_NAME": "worker",
+    "TASK_INDEX": "0",
+    "TASK_NUM": "1",
+    "TF_CONFIG": json.dumps(
+        {"cluster": {"chief": ["node1:40001"], "worker": ["node2:40002"]}, "task": {"type": "worker", "index": 0}}
+    ),
+}
+SPARK = {
+    "AMBRY_TRAIN_LAUNCHER": "spark",
+    "AMBRY_TRAIN_PEERS": "10.0.0.1:4001,10.0.0.2:4002",
+    "ATTEMPT_NUMBER": "1",
+    "MASTER_ADDR": "10.0.0.1",
+    "MASTER_PORT": "4001",
+    "RANK": "1",
+    "WORLD_SIZE": "2",
+}
+
+
+def test_torchrun_says_all_of_it() -> None:
+    assert role_of(TORCHRUN) == WorkerRole(
+        launcher="torchrun", index=1, rank=1, world=2, local_rank=1, master="localhost:43281", attempt=2
+    )
+
+
+def test_tony_says_world_and_an_address() -> None:
+    role = role_of(TONY_TORCH)
+    assert (role.launcher, role.rank, role.world, role.master) == ("tony", 1, 2, "node1:40001")
+    assert (role.task, role.index, role.name) == ("worker", 1, "worker 1")
+
+
+def test_a_script_of_torchruns_names_runs_under_tony() -> None:
+    told = role_of(TONY_TORCH).environment()
+    assert told == {
+        "AMBRY_TRAIN_LAUNCHER": "tony",
+        "ATTEMPT_NUMBER": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "node1",
+        "MASTER_PORT": "40001",
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+    }
+    assert role_of({**TONY_TORCH, **told}) == role_of(TONY_TORCH)
+
+
+def test_of_tensorflow_the_chief_is_rank_0_and_workers_follow() -> None:
+    role = role_of(TONY_TF)
+    assert (role.rank, role.world, role.is_chief, role.master) == (1, 2, False, "node1:40001")
+    config = json.loads(TONY_TF["TF_CONFIG"])
+    config["task"] = {"type": "chief", "index": 0}
+    chief = role_of({**TONY_TF, "JOB_NAME": "chief", "TF_CONFIG": json.dumps(config)})
+    assert (chief.rank, chief.is_chief) == (0, True)
+    assert json.loads(chief.tf_config()) == config
+
+
+def test_without_a_chief_worker_0_is_it() -> None:
+    config = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+    assert role_of({"TF_CONFIG": json.dumps(config)}).is_chief
+
+
+@pytest.mark.parametrize("task", ["evaluator", "ps"])
+def test_who_does_not_train_has_no_rank(task: str) -> None:
+    cluster = {"chief": ["a:1"], "worker": ["b:2"], "ps": ["c:3"]}
+    config = json.dumps({"cluster": cluster, "task": {"type": task, "index": 0}})
+    role = role_of({"JOB_NAME": task, "TASK_INDEX": "0", "CLUSTER_SPEC": "{}", "TF_CONFIG": config})
+    assert (role.rank, role.world, role.is_chief, role.is_evaluator) == (None, 2, False, task == "evaluator")
+    assert "RANK" not in role.environment()
+
+
+def test_peers_become_the_cluster_of_tensorflow() -> None:
+    role = role_of(SPARK)
+    assert (role.launcher, role.rank, role.attempt) == ("spark", 1, 1)
+    assert json.loads(role.environment()["TF_CONFIG"]) == {
+        "cluster": {"worker": ["10.0.0.1:4001", "10.0.0.2:4002"]},
+        "task": {"type": "worker", "index": 1},
+    }
+
+
+def test_a_script_that_nobody_launched_is_alone() -> None:
+    role = role_of({"HOME": "/root"})
+    assert (role.launcher, role.rank, role.world, role.is_chief, role.tf_config()) == ("alone", 0, 1, True, "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE is 2"),
+        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK is 'one'; a launcher sets it to a number"),
+        ({"RANK": "0"}, "WORLD is not set"),
+        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "a"}, "MASTER_PORT is not set"),
+        ({"RANK": "0", "WORLD": "1", "INIT_METHOD": "file:///x"}, "INIT_METHOD is 'file:///x'; it is to be tcp"),
+        ({"TF_CONFIG": "{"}, "TF_CONFIG is not what TensorFlow reads"),
+        ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'}, "this is worker 1"),
+        ({**SPARK, "AMBRY_TRAIN_PEERS": "a:1"}, "names 1 workers, and WORLD_SIZE is 2"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(environ: dict[str, str], told: str) -> None:
+    with pytest.raises(RoleUnclear) as found:
+        role_of(environ)
+    assert told in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["roles", "node"])
+def test_what_travels_to_nodes_needs_the_standard_library_alone(name: str) -> None:
+    import sys
+
+    source = Path(roles.__file__).with_name(f"{name}.py").read_text("utf-8")
+    found = {
+        each.split(".")[0] if not each.startswith("ambry") else each
+        for node in ast.walk(ast.parse(source))
+        for each in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert found - sys.stdlib_module_names - {"__future__"} <= {"ambry.ml.training.roles"}

@@ -1,0 +1,122 @@
+"""Jobs from their files to their model, with workers as processes that a launcher of this test starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ambry import AmbryClient, BlobNotFound, InvalidRequest
+from ambry.ml import models, training
+from ambry.ml.training.current import current
+from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.submitting import prepare_job, run_job
+
+SCRIPT = """\
+import sys
+from ambry import AmbryClient
+from ambry.ml import training
+import numpy as np
+job = training.current()
+with AmbryClient.from_env() as client:
+    folder = job.checkpoint_folder(client)
+    first = folder.latest() or 0
+    print("begins at", first, "of", job.snapshot, job.logs, flush=True)
+    if len(sys.argv) > 1 and first == 0:
+        import pathlib
+        pathlib.Path("state").mkdir(exist_ok=True); pathlib.Path("state/weights").write_text("30")
+        folder.put(30, pathlib.Path("state"))
+        job.hand_in({"weights": np.zeros(3)})
+        sys.exit(int(sys.argv[1]))
+job.hand_in({"weights": np.arange(3.0)}, metrics={"auc": 0.9}, params={"rate": 0.1})
+"""
+
+
+class OneProcess:
+    """A launcher of one worker, which is not started again."""
+
+    def run(self, launch: Launch) -> None:
+        command = [sys.executable, str(launch.bundle)]
+        done = subprocess.run(
+            command, env=dict(launch.environ), cwd=launch.directory, capture_output=True, text=True, check=False
+        )
+        for line in done.stdout.splitlines():
+            launch.show(line)
+        if done.returncode:
+            raise LaunchFailed(f"the worker ended with {done.returncode}: {done.stderr}")
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AMBRY_TRAIN_NODE_CACHE", str(tmp_path / "trees"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(training.__file__).parents[3]))
+    (tmp_path / "train.py").write_text(SCRIPT)
+    return tmp_path / "train.py"
+
+
+def test_a_model_is_a_version_with_its_lineage_when_all_has_ended_well(
+    client: AmbryClient, name: str, script: Path
+) -> None:
+    snapshot = models.publish(client, f"{name}-data", {"rows": np.ones(2)})
+    said: list[str] = []
+    wanted = training.WhatToRun(script=script, publish=name, snapshot=f"{name}-data")
+    job = prepare_job(client, wanted, said.append)
+    ended = run_job(client, job, OneProcess(), tell=said.append, show=said.append)
+    assert ended.model is not None and str(ended.model) == f"{name}@1.0.0"
+    manifest = models.open(client, name).manifest
+    assert manifest.snapshot == str(snapshot) == f"{name}-data@1.0.0"
+    assert (manifest.metrics, manifest.params["rate"]) == ({"auc": 0.9}, 0.1)
+    assert manifest.params["training"] == job.lineage()
+    assert f"job:{job.job} sources:{job.sources.id} environment:{job.environment.id}" in manifest.code
+    assert f"begins at 0 of {name}-data@1.0.0 ambry://default/default/training/{job.job}/tensorboard" in said
+
+    again = run_job(client, prepare_job(client, wanted, said.append), OneProcess(), tell=said.append, show=said.append)
+    assert again.model is not None and again.model.id == ended.model.id
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0"]
+
+
+def test_a_job_that_fails_publishes_nothing_and_goes_on_when_it_is_submitted_again(
+    client: AmbryClient, name: str, script: Path
+) -> None:
+    said: list[str] = []
+    wanted = training.WhatToRun(script=script, arguments=("9",), publish=name)
+    with pytest.raises(LaunchFailed, match="ended with 9"):
+        run_job(client, prepare_job(client, wanted, said.append), OneProcess(), tell=said.append, show=said.append)
+    assert "checkpoint of step 30" in said
+    with pytest.raises(BlobNotFound):
+        client.dataset(name)
+    ended = run_job(client, prepare_job(client, wanted, said.append), OneProcess(), tell=said.append, show=said.append)
+    assert "it goes on from step 30" in said and (ended.step, str(ended.model)) == (30, f"{name}@1.0.0")
+
+
+def test_a_script_that_hands_in_nothing_is_told(client: AmbryClient, name: str, script: Path) -> None:
+    script.write_text("pass")
+    job = prepare_job(client, training.WhatToRun(script=script, publish=name), lambda _: None)
+    with pytest.raises(LaunchFailed, match="none handed in a model"):
+        run_job(client, job, OneProcess(), tell=lambda _: None, show=lambda _: None)
+
+
+def test_what_cannot_be_run_is_refused_before_anything_is(client: AmbryClient, script: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for wanted, error in (
+        (training.WhatToRun(script=tmp_path / "none.py"), FileNotFoundError),
+        (training.WhatToRun(script=script, sources=tmp_path / "other"), InvalidRequest),
+        (training.WhatToRun(script=script, venv=tmp_path, wheels=tmp_path), InvalidRequest),
+        (training.WhatToRun(script=script, snapshot="nobody"), BlobNotFound),
+        (training.WhatToRun(script=script, checkpoints="ambry://default/default/"), InvalidRequest),
+        (training.WhatToRun(script=script, name="a/b"), InvalidRequest),
+    ):
+        with pytest.raises(error):
+            prepare_job(client, wanted, lambda _: None)
+
+
+def test_a_script_run_by_hand_has_a_job_of_its_own(client: AmbryClient) -> None:
+    job = current({"AMBRY_TRAIN_CHECKPOINTS": "ambry://default/default/mine"})
+    assert (job.role.launcher, job.snapshot, job.logs) == ("alone", "", "runs")
+    assert str(job.checkpoint_folder(client)) == "ambry://default/default/mine"
+    assert job.hand_in({"weights": []}) is False
+    with pytest.raises(InvalidRequest, match="set AMBRY_TRAIN_CHECKPOINTS"):
+        _ = current({}).checkpoints
