@@ -5,6 +5,7 @@ training.parts/sha256/<64 hexadecimal digits>    in the container of the job
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import zipfile
 from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -72,14 +74,13 @@ def environment_text(python: str, packages: Iterable[str]) -> str:
 
 def commit_of(directory: Path) -> str:
     """The commit that git has checked out there, with -dirty where files differ; empty where git has none."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "-C", str(directory), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    said: dict[str, Any] = {"capture_output": True, "text": True, "timeout": GIT_TIMEOUT_S, "check": False}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(directory), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
+        done = subprocess.run(command, **said)  # nosec B603 # git, asked what is checked out
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

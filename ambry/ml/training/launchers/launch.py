@@ -82,7 +82,7 @@ def output_of(command: Sequence[str], environ: Mapping[str, str], directory: Pat
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
+        start_new_session=True,  # nosec B603 # a launcher of ours, with a job of the user
     )
     try:
         for line in must_have(process.stdout, "the output of a launcher"):

@@ -110,7 +110,7 @@ def _require_torch(python: str, environ: dict[str, str]) -> None:
         env=environ,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        check=False,
+        check=False,  # nosec B603 # the Python of the job
     )
     if looked.returncode:
         raise LaunchFailed(
