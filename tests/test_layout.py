@@ -857,6 +857,10 @@ COVERED_BY = {
         "tests/unit/ambry/ml/training/test_training_submitting.py",
         "scripts ask for it, in whole jobs",
     ),
+    "ambry/ml/training/launchers/yarn_logs.py": (
+        "tests/unit/ambry/ml/training/launchers/test_launchers_tony.py",
+        "what containers print is a part of following a job",
+    ),
     "ambry/ml/training/launchers/choice.py": (
         "tests/unit/ambry/ml/training/launchers/test_launchers_torchrun.py",
         "every engine by its name",

@@ -25,7 +25,7 @@ def train() -> None:
 
     \b
     ambry train submit train.py --workers 2 --snapshot members --publish fraud -- --epochs 3
-    ambry train submit src/train.py --src src --venv env --workers 4
+    ambry train submit src/train.py --src src --venv env --engine tony --jars tony/lib --hadoop-conf conf
     ambry train show train-3f2a91c07b55
     """
 
@@ -36,10 +36,10 @@ def train() -> None:
 @connecting
 @click.option(
     "--engine",
-    type=click.Choice(["torchrun"]),
+    type=click.Choice(["torchrun", "tony"]),
     default="torchrun",
     show_default=True,
-    help="What starts the workers: torchrun on this machine.",
+    help="What starts the workers: torchrun on this machine, or TonY on YARN.",
 )
 @click.option("--workers", type=click.IntRange(1, 4_096), default=1, show_default=True)
 @click.option("--src", "sources", type=DIRECTORY, help="Sources in which SCRIPT lies.  [default: SCRIPT alone]")
@@ -60,6 +60,16 @@ def train() -> None:
 )
 @click.option("--name", default="", metavar="JOB", help="Of the job.  [default: by what it is made of]")
 @click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of the engine.")
+@click.option("--env", "environ", metavar="K=V", multiple=True, callback=as_pairs, help="A variable of the workers.")
+@click.option("--hadoop-conf", type=DIRECTORY, envvar="HADOOP_CONF_DIR", help="Of YARN.  [default: HADOOP_CONF_DIR]")
+@click.option("--jars", type=DIRECTORY, help="Where TonY lies, with all that it needs.")
+@click.option(
+    "--framework",
+    type=click.Choice(["torch", "tensorflow"]),
+    default="torch",
+    show_default=True,
+    help="By which TonY's workers find each other.",
+)
 @shows("job", "model", "json", default="job")
 def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, output: str, **said: Any) -> None:
     """Run SCRIPT with its ARGUMENTS as a job, follow it to its end, and print its name.
@@ -76,6 +86,9 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
         said.pop("engine"),
         LauncherSettings(
             settings=said.pop("settings"),
+            hadoop_conf=said.pop("hadoop_conf"),
+            jars=said.pop("jars"),
+            framework=said.pop("framework"),
         ),
     )
     wanted = WhatToRun(script=script, arguments=arguments, **said)

@@ -5,7 +5,8 @@
      "sources": {"kind": "sources", "id": "...", "sha256": "...", "size": 1234},
      "environment": {"kind": "venv" | "wheels" | "listed", "id": "...", "sha256": "...", "size": 1234},
      "snapshot": "members@1764280000000", "publish": "digits", "checkpoints": "ambry://...", "keep": 3, "commit": "3f2a...",
-     "endpoints": ["http://127.0.0.1:17100"], "account": "team", "container": "models", "python": ""}
+     "endpoints": ["http://127.0.0.1:17100"], "account": "team", "container": "models", "python": "",
+     "environ": [["OMP_NUM_THREADS", "1"]]}
 
 A job's name ends with the digest of what it is made of, unless somebody gave it one. So the same script of the same sources on
 the same snapshot is the same job: submitted again it goes on from its checkpoints, and what it makes has the same lineage.
@@ -70,6 +71,8 @@ class TrainingJob:
     """The dataset of the model."""
     commit: str = ""
     """Of git, with -dirty where files differ from it."""
+    environ: tuple[tuple[str, str], ...] = ()
+    """Variables of the workers' environment."""
     python: str = ""
     """Of the nodes, where the environment is not sent."""
     endpoints: tuple[str, ...] = ()
@@ -131,6 +134,7 @@ def parse_job(data: bytes) -> TrainingJob:
             told[name] = StoredTree(**told[name])
         for name in ("arguments", "endpoints"):
             told[name] = tuple(told[name])
+        told["environ"] = tuple((str(name), str(value)) for name, value in told["environ"])
         return TrainingJob(**told)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InvalidRequest):

@@ -22,8 +22,10 @@ import os
 import shutil
 import signal
 import ssl
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -83,6 +85,10 @@ def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, s
     if job.get("endpoints"):
         told["AMBRY_ENDPOINTS"] = ",".join(job["endpoints"])
         told.pop("AMBRY_PROFILE", None)
+    told.update({str(name): str(value) for name, value in job.get("environ") or ()})
+    if not os.access(told.get("HOME") or "/", os.W_OK):  # As in a container of YARN.
+        told.setdefault("AMBRY_CACHE_DIR", str(_own_directory() / "blobs"))
+        told.setdefault(CACHE, str(_own_directory() / "trees"))
     for name in ("account", "container"):
         if job.get(name):
             told[f"AMBRY_{name.upper()}"] = job[name]
@@ -92,6 +98,16 @@ def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, s
             beside.chmod(0o600)  # Whoever unpacked it may not have kept its mode.
             told[variable] = str(beside)
     return told
+
+
+def _own_directory() -> Path:
+    """Where this user keeps what all its workers of the node share, without a home. Raises NodeFailed, OSError."""
+    path = Path(tempfile.gettempdir()) / f"ambry-node-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise NodeFailed(f"{path} can be written by others, who could put other files there; remove it")
+    return path
 
 
 def prepared(job: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, Path]:

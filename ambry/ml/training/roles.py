@@ -10,7 +10,8 @@
     JOB_NAME, TASK_INDEX            no         yes    no      the kind of task (worker, chief, ...), and which of its kind
     TF_CONFIG                       no         yes    no      all addresses by kind, and which of them this is
     TORCHELASTIC_RESTART_COUNT      yes        no     no      how often the group was started again
-    ATTEMPT_NUMBER                  no         yes    yes     the same; of TonY 0 also after its master started it again
+    ATTEMPT_NUMBER                  no         yes    yes     the same; of TonY how often its master was
+    SESSION_ID                      no         yes    no      how often TonY's master started the workers again
     AMBRY_TRAIN_PEERS               ours       no     ours    host:port,... by rank, for TensorFlow
 
 Where TensorFlow has a chief it is rank 0, and workers follow; evaluators and parameter servers are of no rank: they do not
@@ -28,6 +29,8 @@ from typing import Any
 
 PEERS = "AMBRY_TRAIN_PEERS"
 LAUNCHER = "AMBRY_TRAIN_LAUNCHER"
+ATTEMPT = "AMBRY_TRAIN_ATTEMPT"
+"""What `environment` says of an attempt, so that it is read once."""
 CHIEF, WORKER, EVALUATOR = "chief", "worker", "evaluator"
 _TRAINS = (CHIEF, "master", WORKER)
 """Kinds of tasks that have a rank, in the order of their ranks."""
@@ -83,7 +86,7 @@ class WorkerRole:
 
         `torch.distributed.init_process_group("gloo")` and `tf.distribute.MultiWorkerMirroredStrategy()` need no more.
         """
-        told = {LAUNCHER: self.launcher, "ATTEMPT_NUMBER": str(self.attempt)}
+        told = {LAUNCHER: self.launcher, ATTEMPT: str(self.attempt)}
         if self.rank is not None:
             told |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world), "LOCAL_RANK": str(self.local_rank)}
         if self.master and self.rank is not None:
@@ -97,7 +100,7 @@ class WorkerRole:
 def role_of(environ: Mapping[str, str]) -> WorkerRole:
     """Who the process with this environment is. Raises RoleUnclear."""
     launcher = _launcher(environ)
-    attempt = _number(environ, "TORCHELASTIC_RESTART_COUNT", _number(environ, "ATTEMPT_NUMBER", 0))
+    attempt = _attempt(environ, launcher)
     config = _tf_config(environ)
     if config is None and "JOB_NAME" not in environ:
         return _by_rank(environ, launcher, attempt)
@@ -134,6 +137,13 @@ def _launcher(environ: Mapping[str, str]) -> str:
     if "JOB_NAME" in environ and ("CLUSTER_SPEC" in environ or "TASK_INDEX" in environ):
         return "tony"
     return "environment" if "RANK" in environ or "TF_CONFIG" in environ else "alone"
+
+
+def _attempt(environ: Mapping[str, str], launcher: str) -> int:
+    if ATTEMPT in environ:
+        return _number(environ, ATTEMPT)
+    attempt = _number(environ, "TORCHELASTIC_RESTART_COUNT", _number(environ, "ATTEMPT_NUMBER", 0))
+    return attempt + (_number(environ, "SESSION_ID", 0) if launcher == "tony" else 0)
 
 
 def _by_rank(environ: Mapping[str, str], launcher: str, attempt: int) -> WorkerRole:

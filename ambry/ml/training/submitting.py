@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +61,8 @@ class WhatToRun:
     checkpoints: str = ""
     keep: int = KEEP
     python: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the workers' environment."""
     name: str = ""
 
 
@@ -88,6 +90,7 @@ def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], No
             "keep": wanted.keep,
             "commit": commit_of(root),
             "python": wanted.python,
+            "environ": tuple(sorted(wanted.environ.items())),
             "endpoints": client.endpoints,
             "account": client.default_account,
             "container": client.default_container,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.training.launchers.launch import Launcher
@@ -15,9 +16,12 @@ class LauncherSettings:
 
     settings: Mapping[str, str] = field(default_factory=dict)
     """Names and values of the engine's own configuration."""
+    hadoop_conf: Path | None = None
+    jars: Path | None = None
+    framework: str = "torch"
 
 
-ENGINES = ("torchrun",)
+ENGINES = ("torchrun", "tony")
 
 
 def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
@@ -29,4 +33,14 @@ def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
         if said.settings:
             raise InvalidRequest(f"torchrun has no setting {next(iter(said.settings))}")
         return TorchrunLauncher()
+    if engine == "tony":
+        from ambry.ml.training.launchers.tony import TonyLauncher
+
+        if said.hadoop_conf is None:
+            raise InvalidRequest("nobody said which YARN: name its configuration, --hadoop-conf or HADOOP_CONF_DIR")
+        if said.jars is None:
+            raise InvalidRequest("nobody said where TonY is: name the directory of its jars, --jars")
+        return TonyLauncher(
+            jars=said.jars, hadoop_conf=said.hadoop_conf, framework=said.framework, settings=said.settings
+        )
     raise InvalidRequest(f"{engine!r} is no engine; there are {', '.join(ENGINES)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from ambry.errors import AmbryError, must_have
 from ambry.ml.training.jobs import TrainingJob
 
 TERM_TIMEOUT_S = 15.0
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed): \S")
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 
@@ -106,3 +108,16 @@ def end_group(process: subprocess.Popen[str]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def last_words(lines: Iterable[str], rank: str = "") -> str:
+    """The last line of a traceback, or of a sentence of the node; of one worker where lines tell whose they are."""
+    said = ""
+    for line in lines:
+        whose = re.match(r"\[rank(\d+)\]:\s*", line)
+        if whose is not None and rank and whose[1] != rank:
+            continue
+        text = (line[whose.end() :] if whose else line).strip()
+        if text.startswith("ambry train: ") or _RAISED.match(text):
+            said = text
+    return f": {said}" if said else ""

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from ambry.ml.training.bundle import DOCUMENT
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of
 from ambry.ml.training.node import EXIT_NODE, NodeFailed, node_environment, python_of, read_job
 from ambry.ml.training.roles import LAUNCHER, PEERS
 
 _NOISE = re.compile(r"^\*+$|Setting OMP_NUM_THREADS environment variable|^\s*$|socket\.cpp:")
-_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed): \S")
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 
 
@@ -79,19 +78,6 @@ def reason_of(ended: LauncherEnded, launch: Launch) -> str:
     said = "" if code < 0 else last_words(ended.lines, rank)  # Who was killed said nothing of it, and others much.
     tries = f" after {launch.max_restarts} restarts" if launch.max_restarts else ""
     return f"worker {rank} {how_it_ended(code)}{tries}{said}; submit the job again to go on from its newest checkpoint"
-
-
-def last_words(lines: Iterable[str], rank: str = "") -> str:
-    """The last line of a traceback, or of a sentence of the node; of one worker where lines tell whose they are."""
-    said = ""
-    for line in lines:
-        whose = re.match(r"\[rank(\d+)\]:\s*", line)
-        if whose is not None and rank and whose[1] != rank:
-            continue
-        text = (line[whose.end() :] if whose else line).strip()
-        if text.startswith("ambry train: ") or _RAISED.match(text):
-            said = text
-    return f": {said}" if said else ""
 
 
 def free_ports(count: int) -> list[int]:

@@ -25,7 +25,7 @@ JOB: dict[str, Any] = {
 
 def test_a_job_is_named_by_what_it_is_made_of_and_has_its_places() -> None:
     job = named_job(JOB)
-    assert job.job == "train-it-3c3ba17e94c5"
+    assert job.job == "train-it-a4600f9ec29b"
     assert job.folder == f"ambry://team/models/training/{job.job}"
     assert job.checkpoints == f"{job.folder}/checkpoints"
     assert named_job({**JOB, "job": "mine", "checkpoints": "ambry://a/b/c"}).checkpoints == "ambry://a/b/c"

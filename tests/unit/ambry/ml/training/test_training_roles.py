@@ -29,12 +29,16 @@ TORCHRUN = {
     "WORLD_SIZE": "2",
 }
 TONY_TORCH = {
+    "AM_HOST": "node1",
     "ATTEMPT_NUMBER": "0",
-    "CLUSTER_SPEC": '{"worker":["node1:40001","node2:40002"]}',
+    "CONTAINER_ID": "container_1795847266519_0001_01_000003",
+    "DISTRIBUTED_MODE": "GANG",
+    "HOME": "/home/",
     "INIT_METHOD": "tcp://node1:40001",
-    "IS_CHIEF": "false",
+    "JOB_ID": "application_1795847266519_0001",
     "JOB_NAME": "worker",
     "RANK": "1",
+    "SESSION_ID": "1",
     "TASK_INDEX": "1",
     "TASK_NUM": "2",
     "WORLD": "2",
@@ -77,7 +81,7 @@ def test_a_script_of_torchruns_names_runs_under_tony() -> None:
     told = role_of(TONY_TORCH).environment()
     assert told == {
         "AMBRY_TRAIN_LAUNCHER": "tony",
-        "ATTEMPT_NUMBER": "0",
+        "AMBRY_TRAIN_ATTEMPT": "1",
         "LOCAL_RANK": "0",
         "MASTER_ADDR": "node1",
         "MASTER_PORT": "40001",
@@ -85,6 +89,7 @@ def test_a_script_of_torchruns_names_runs_under_tony() -> None:
         "WORLD_SIZE": "2",
     }
     assert role_of({**TONY_TORCH, **told}) == role_of(TONY_TORCH)
+    assert role_of(TONY_TORCH).attempt == 1
 
 
 def test_of_tensorflow_the_chief_is_rank_0_and_workers_follow() -> None:

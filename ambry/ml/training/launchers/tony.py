@@ -1,0 +1,182 @@
+"""TonY on YARN: LinkedIn's client, unmodified, submits the job, and its master starts all workers, again if one of them dies.
+
+The bundle travels as the sources of TonY's job: each container runs it with the Python of its node, and it gets the rest by id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ambry.errors import InvalidRequest
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of
+from ambry.ml.training.launchers.tony_config import tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.yarn_logs import ContainerLogs
+
+_APPLICATION = re.compile(r"Submitted application (application_\d+_\d+)")
+_WEB = re.compile(r"ResourceManager web address for application: (https?://[^/\s]+)")
+_TASK = re.compile(r"- (\w+), (\w+), (\d+), (https?://\S+)")
+_RESTARTS = "Application (re)starts"
+_TIMEOUT_S = 5.0
+_WORDS_KEPT = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TonyLauncher:
+    """YARN, by TonY."""
+
+    jars: Path
+    """The directory of tony-core and all that it needs."""
+    hadoop_conf: Path
+    """The directory of the cluster's yarn-site.xml and core-site.xml."""
+    framework: str = "torch"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, launch: Launch) -> None:
+        """Raises LaunchFailed, and InvalidRequest for settings that are none."""
+        java = self._java(launch.environ)
+        followed = _Followed(launch)
+        began = time.monotonic()
+        command = self._written(launch, java)
+        environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / "conf")}
+        try:
+            with ContainerLogs(followed.show) as logs:
+                try:
+                    # TonY leaves its archive and its final configuration where it is started.
+                    for line in output_of(command, environ, launch.directory):
+                        followed.read(line, logs)
+                finally:
+                    followed.end()
+        except LauncherEnded as ended:
+            raise LaunchFailed(followed.reason(ended)) from None
+        launch.tell(f"{followed.application} ended well after {time.monotonic() - began:.0f} s")
+
+    def _written(self, launch: Launch, java: str) -> list[str]:
+        """Write what TonY reads; its command."""
+        conf, sources = launch.directory / "conf", launch.directory / "src"
+        for directory in (conf, sources):
+            directory.mkdir()
+        for path in self.hadoop_conf.glob("*.xml"):
+            shutil.copyfile(path, conf / path.name)
+        class_path = [str(self.hadoop_conf.resolve()), f"{self.jars.resolve()}/*"]
+        (conf / "yarn-site.xml").write_text(yarn_xml((conf / "yarn-site.xml").read_text("utf-8"), class_path), "utf-8")
+        for path in launch.bundle.parent.iterdir():
+            if path.is_file():
+                shutil.copy2(path, sources / path.name)
+        xml = tony_xml(
+            launch.job,
+            framework=self.framework,
+            max_restarts=launch.max_restarts,
+            history=Path(tempfile.gettempdir()) / f"tony-history-{os.getuid()}",
+            settings=self.settings,
+        )
+        (launch.directory / "tony.xml").write_text(xml, "utf-8")
+        return tony_command(
+            java=java,
+            conf=conf,
+            jars=self.jars.resolve(),
+            xml=launch.directory / "tony.xml",
+            sources=sources,
+            python=launch.job.python or "python3",
+        )
+
+    def _java(self, environ: Mapping[str, str]) -> str:
+        """Raises LaunchFailed, InvalidRequest."""
+        if not any(self.jars.glob("tony-core*.jar")):
+            raise InvalidRequest(
+                f"{self.jars} has no tony-core-*.jar; `ambry engines fetch tony` says where it puts them"
+            )
+        if not (self.hadoop_conf / "yarn-site.xml").is_file():
+            raise InvalidRequest(
+                f"{self.hadoop_conf} has no yarn-site.xml; name the configuration of YARN (--hadoop-conf)"
+            )
+        home = environ.get("JAVA_HOME", "")
+        found = shutil.which(f"{home}/bin/java") if home else shutil.which("java")
+        if found is None:
+            raise LaunchFailed("TonY runs in Java, and this machine has none: install a Java of version 8 to 17")
+        return found
+
+
+class _Followed:
+    """A job as TonY's client tells of it."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._words: deque[str] = deque(maxlen=_WORDS_KEPT)
+        self._web = ""
+        self._told: dict[str, str] = {}
+        self._sessions = 0
+        self.application = ""
+
+    def show(self, line: str) -> None:
+        self._words.append(line.partition(": ")[2])
+        self._launch.show(line)
+
+    def read(self, line: str, logs: ContainerLogs) -> None:
+        """A line of the client."""
+        if found := _APPLICATION.search(line):
+            self.application = found[1]
+            self._launch.tell(f"submitted to YARN as {self.application}")
+        elif found := _WEB.search(line):
+            self._web = found[1]
+            self._launch.tell(f"{self._web}/cluster/app/{self.application}")
+        elif _RESTARTS in line:
+            self._sessions += 1
+            if self._sessions > 1:
+                self._launch.tell("all workers are started again")
+        elif found := _TASK.search(line):
+            state, name = found[1].lower(), f"{found[2]} {found[3]}"
+            logs.add(name, found[4])
+            if self._told.get(name) != state:
+                self._told[name] = state
+                self._launch.tell(f"{name} {state}")
+
+    def end(self) -> None:
+        """Whoever stops to follow takes the application along: nobody would publish what it makes."""
+        state = self._about().get("state", "")
+        if not self.application or not self._web or state in ("FINISHED", "FAILED", "KILLED", ""):
+            return
+        with contextlib.suppress(OSError, ValueError):
+            _ask(f"{self._place}/state?user.name={os.environ.get('USER', 'root')}", b'{"state": "KILLED"}')
+
+    def reason(self, ended: LauncherEnded) -> str:
+        """Why it failed: what a worker said last, or what YARN says of the application."""
+        if not self.application:
+            said = next((line for line in reversed(ended.lines) if "Exception" in line or "ERROR" in line), "")
+            return f"TonY did not submit the job: {said or ended}"
+        words = last_words(self._words)
+        told = self._about()
+        diagnostics = " ".join(str(told.get("diagnostics", "")).split())[:500]
+        how = str(told.get("finalStatus", "")).lower() or str(ended)
+        said = words or (f": {diagnostics}" if diagnostics else "")
+        return f"{self.application} {how}{said}; submit the job again to go on from its newest checkpoint"
+
+    @property
+    def _place(self) -> str:
+        return f"{self._web}/ws/v1/cluster/apps/{self.application}"
+
+    def _about(self) -> dict[str, Any]:
+        if not self._web:
+            return {}
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return dict(json.loads(_ask(self._place))["app"])
+        return {}
+
+
+def _ask(url: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(
+        url, data=body, method="PUT" if body else "GET", headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), as TonY's client tells it
+        return bytes(answer.read())

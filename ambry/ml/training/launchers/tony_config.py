@@ -1,0 +1,80 @@
+"""What TonY reads, as text: its configuration, that of YARN with a class path, and the command of its client. Nothing is done.
+
+TonY 0.4.7 is taken as it is. Its jars are those of `com.linkedin.tony:tony-core` with all that it needs, azkaban too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from ambry.errors import InvalidRequest
+from ambry.ml.training.bundle import ARCHIVE
+from ambry.ml.training.jobs import TrainingJob
+
+CLIENT = "com.linkedin.tony.TonyClient"
+CLASS_PATH = "yarn.application.classpath"
+FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow"}
+_SETTING = re.compile(r"tony\.[A-Za-z0-9.-]+")
+
+
+def tony_xml(job: TrainingJob, *, framework: str, max_restarts: int, history: Path, settings: Mapping[str, str]) -> str:
+    """tony.xml of a job. `settings` come last: they say what ours do not, or otherwise.
+
+    Raises InvalidRequest for a framework that TonY is not used with, and for settings that are not its own.
+    """
+    if framework not in FRAMEWORKS:
+        raise InvalidRequest(f"{framework!r} is no framework; there are {', '.join(FRAMEWORKS)}")
+    if wrong := [name for name in settings if not _SETTING.fullmatch(name)]:
+        raise InvalidRequest(f"{wrong[0]!r} is no setting of TonY; they begin with tony.")
+    told = {
+        "tony.application.name": job.job,
+        "tony.application.framework": FRAMEWORKS[framework],
+        "tony.application.security.enabled": "false",
+        "tony.worker.instances": str(job.workers),
+        "tony.worker.memory": "2g",
+        "tony.am.memory": "512m",
+        "tony.task.executor.jvm.opts": "-Xmx128m",
+        "tony.task.gpu-metrics.enabled": "false",
+        "tony.am.retry-count": str(max_restarts),
+        # Without it a job in which worker 1 was killed ends SUCCEEDED.
+        "tony.application.fail-on-worker-failure-enabled": "true",
+        "tony.history.location": str(history),
+        "tony.history.intermediate": str(history / "intermediate"),
+        "tony.history.finished": str(history / "finished"),
+        **settings,
+    }
+    return _document(told)
+
+
+def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:
+    """yarn-site.xml of a cluster, with where containers find the classes of TonY, unless the cluster says that itself.
+
+    Raises InvalidRequest for what is no configuration of Hadoop.
+    """
+    try:
+        root = ElementTree.fromstring(of_cluster)  # nosec B314 # the user's own configuration of Hadoop
+        told = {each.findtext("name") or "": each.findtext("value") or "" for each in root.iter("property")}
+    except ElementTree.ParseError as error:
+        raise InvalidRequest(f"yarn-site.xml is no configuration of Hadoop: {error}") from None
+    told.setdefault(CLASS_PATH, ",".join(class_path))
+    return _document(told)
+
+
+def tony_command(*, java: str, conf: Path, jars: Path, xml: Path, sources: Path, python: str) -> list[str]:
+    """What submits a job and follows it."""
+    return [
+        *(java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{conf}:{jars}/*", CLIENT),
+        *("-conf_file", str(xml), "-src_dir", str(sources), "-executes", ARCHIVE, "-python_binary_path", python),
+    ]
+
+
+def _document(told: Mapping[str, str]) -> str:
+    lines = [
+        f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>"
+        for name, value in told.items()
+    ]
+    return "\n".join(["<configuration>", *lines, "</configuration>"]) + "\n"

@@ -1,0 +1,118 @@
+"""What containers of YARN print, from the NodeManagers that run them, while they run and for as long as those keep it."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+_TIMEOUT_S = 5.0
+LOOK_S = 1.0
+_PAGE = re.compile(r"/node/containerlogs/(container_\w+)(?:/|$)")
+_OF_TONY = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARN|DEBUG) +\w+:\d+ - |SLF4J: |bash: .*/bin/hadoop: No such file"
+)
+"""What its executor prints beside the script; it looks for a hadoop command, and does without."""
+_FRAME = re.compile(r"LogContents:\n(.*)End of LogType:", re.DOTALL)
+STREAMS = ("stdout", "stderr")
+_AT_ONCE_MAX = 1 << 20
+"""Bytes of one stream: of more that came at once the end is shown."""
+
+
+@dataclass(slots=True)
+class _Container:
+    name: str
+    page: str
+    seen: dict[str, int]
+    rest: dict[str, str]
+
+
+class ContainerLogs:
+    """Shows the lines of containers as they come, each with whose it is. Use it as a context manager around the job."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._containers: dict[str, _Container] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="ambry-container-logs", daemon=True)
+
+    def __enter__(self) -> ContainerLogs:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.look()
+        for each in self._containers.values():
+            for stream in STREAMS:
+                if each.rest[stream]:
+                    self._line(each, each.rest[stream])
+
+    def add(self, name: str, page: str) -> bool:
+        """Follow a container by the address of its page on its NodeManager; whether it is a new one."""
+        found = _PAGE.search(page)
+        if found is None or found[1] in self._containers:
+            return False
+        with self._lock:
+            self._containers[found[1]] = _Container(name, page, dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, ""))
+        return True
+
+    def look(self) -> None:
+        """Show what came since the last look; nothing of a NodeManager that does not answer."""
+        with self._lock:
+            for container, each in self._containers.items():
+                try:
+                    self._look_at(container, each)
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue
+
+    def _follow(self) -> None:
+        while not self._over.wait(LOOK_S):
+            self.look()
+
+    def _look_at(self, container: str, each: _Container) -> None:
+        address = urlsplit(each.page)
+        base = f"{address.scheme}://{address.netloc}/ws/v1/node/containers/{container}/logs"
+        sizes = sizes_in(json.loads(_get(base)))
+        for stream in STREAMS:
+            new = sizes.get(stream, 0) - each.seen[stream]
+            if new <= 0:
+                continue
+            text = contents_in(_get(f"{base}/{stream}?size=-{min(new, _AT_ONCE_MAX)}"))
+            each.seen[stream] += new
+            *lines, each.rest[stream] = (each.rest[stream] + text).split("\n")
+            for line in lines:
+                self._line(each, line)
+
+    def _line(self, each: _Container, line: str) -> None:
+        if line.strip() and not _OF_TONY.match(line):
+            self._show(f"{each.name}: {line}")
+
+
+def sizes_in(told: Any) -> dict[str, int]:
+    """How long the logs of a container are, in bytes, by their names."""
+    infos = told["containerLogsInfo"]
+    for info in infos if isinstance(infos, list) else [infos]:
+        return {str(file["fileName"]): int(file["fileSize"]) for file in info.get("containerLogInfo") or ()}
+    return {}
+
+
+def contents_in(answer: str) -> str:
+    """The log in an answer of a NodeManager, which tells of it before and after."""
+    found = _FRAME.search(answer)
+    return found[1] if found else ""
+
+
+def _get(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(url)
+    asked = urllib.request.Request(url, headers={"Accept": "*/*"})
+    with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), looked at
+        return str(answer.read().decode("utf-8", "replace"))

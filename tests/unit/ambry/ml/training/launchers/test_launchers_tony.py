@@ -1,0 +1,215 @@
+"""A job as TonY's client tells of it: a stand-in for Java prints what the real one did, and a server answers as YARN did."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.training.bundle import write_bundle
+from ambry.ml.training.jobs import named_job
+from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
+from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.launchers.tony import TonyLauncher
+from ambry.ml.training.launchers.yarn_logs import ContainerLogs, contents_in, sizes_in
+from tests.unit.ambry.ml.training.test_training_jobs import JOB
+
+APPLICATION = "application_1795847266519_0001"
+CONTAINER = "container_1795847266519_0001_01_000003"
+CLIENT = """\
+SLF4J: Defaulting to no-operation (NOP) logger implementation
+2026-11-28 06:28:39 INFO  TonyClient:345 - Submitting YARN application
+2026-11-28 06:28:40 INFO  YarnClientImpl:287 - Submitted application {application}
+2026-11-28 06:28:40 INFO  TonyClient:379 - ResourceManager web address for application: {url}/cluster/app/{application}
+2026-11-28 06:28:44 INFO  TonyClient:1051 - ------  Application (re)starts, status of ALL tasks ------
+2026-11-28 06:28:44 INFO  TonyClient:1129 - RUNNING, worker, 1, {url}/node/containerlogs/{container}/root
+2026-11-28 06:28:46 INFO  TonyClient:1051 - ------  Application (re)starts, status of ALL tasks ------
+2026-11-28 06:28:52 INFO  TonyClient:1129 - {state}, worker, 1, {url}/node/containerlogs/{container}/root
+"""
+LOG = """\
+2026-11-28 06:28:47 INFO  Utils:300 - Executing command: python3 ambry-node.pyz
+worker 1 of 2 begins at step 30, by tony
+[rank1]: RuntimeError: the data has no column 'age'
+"""
+
+
+class Yarn(BaseHTTPRequestHandler):
+    """The pages of a ResourceManager and a NodeManager that are asked for."""
+
+    log = LOG
+    app: dict[str, Any]
+    killed: list[str]
+
+    def do_GET(self) -> None:
+        if self.path.endswith(f"/containers/{CONTAINER}/logs"):
+            files = [{"fileName": "stdout", "fileSize": str(len(self.log))}, {"fileName": "stderr", "fileSize": "0"}]
+            told = {"containerLogsInfo": {"containerLogInfo": files, "containerId": CONTAINER}}
+            self._answer(json.dumps(told))
+        elif "/logs/stdout?size=-" in self.path:
+            last = self.log[-int(self.path.rpartition("-")[2]) :]
+            head = (
+                f"Container: {CONTAINER} on localhost:18041\nLogType:stdout\nLogLength:{len(self.log)}\nLogContents:\n"
+            )
+            self._answer(f"{head}{last}End of LogType:stdout.\n{'*' * 71}\n\n")
+        else:
+            self._answer(json.dumps({"app": self.app}))
+
+    def do_PUT(self) -> None:
+        self.killed.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self._answer("{}")
+
+    def _answer(self, text: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def yarn() -> Iterator[str]:
+    Yarn.app, Yarn.killed = {"state": "FINISHED", "finalStatus": "FAILED", "diagnostics": "No\nroom"}, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Yarn)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Told:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.shown: list[str] = []
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def launched(tmp_path: Path, told: Told, java: str) -> tuple[TonyLauncher, Launch]:
+    for name in ("jars", "hadoop", "job", "home/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "jars/tony-core-0.4.7.jar").touch()
+    (tmp_path / "hadoop/yarn-site.xml").write_text("<configuration/>")
+    (tmp_path / "home/bin/java").write_text(f"#!/bin/sh\n{java}")
+    (tmp_path / "home/bin/java").chmod(0o755)
+    job = named_job({**JOB, "job": "digits"})
+    bundle = write_bundle(tmp_path / "job", job.encode(), key="ambry_secret")
+    launch = Launch(
+        job=job,
+        directory=tmp_path / "job",
+        bundle=bundle,
+        environ={**os.environ, "JAVA_HOME": str(tmp_path / "home")},
+        max_restarts=2,
+        tell=told.told.append,
+        show=told.shown.append,
+    )
+    return TonyLauncher(jars=tmp_path / "jars", hadoop_conf=tmp_path / "hadoop"), launch
+
+
+def says(url: str, state: str, code: int) -> str:
+    lines = CLIENT.format(application=APPLICATION, url=url, container=CONTAINER, state=state)
+    return f"cat <<'END'\n{lines}END\nexit {code}\n"
+
+
+def test_a_job_is_followed_with_what_its_workers_print(yarn: str, told: Told, tmp_path: Path) -> None:
+    launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
+    launcher.run(launch)
+    assert told.told[:-1] == [
+        f"submitted to YARN as {APPLICATION}",
+        f"{yarn}/cluster/app/{APPLICATION}",
+        "worker 1 running",
+        "all workers are started again",
+        "worker 1 succeeded",
+    ]
+    assert told.told[-1].startswith(f"{APPLICATION} ended well after ")
+    assert told.shown == [
+        "worker 1: worker 1 of 2 begins at step 30, by tony",
+        "worker 1: [rank1]: RuntimeError: the data has no column 'age'",
+    ]
+    sent = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "job/src").iterdir()}
+    assert set(sent) == {"ambry-node.pyz", "job.json", "key"} and sent["key"] == 0o600
+    assert "ambry_secret" not in (tmp_path / "job/tony.xml").read_text()
+    assert f"{tmp_path}/jars/*" in (tmp_path / "job/conf/yarn-site.xml").read_text()
+
+
+def test_a_job_that_failed_says_what_the_worker_said_last(yarn: str, told: Told, tmp_path: Path) -> None:
+    launcher, launch = launched(tmp_path, told, says(yarn, "FAILED", 255))
+    with pytest.raises(LaunchFailed) as found:
+        launcher.run(launch)
+    assert str(found.value) == (
+        f"{APPLICATION} failed: RuntimeError: the data has no column 'age'; submit the job again to go on from its newest "
+        "checkpoint"
+    )
+    assert Yarn.killed == []
+
+
+def test_without_a_word_of_a_worker_it_is_what_yarn_says(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Yarn, "log", "nothing of it\n")
+    launcher, launch = launched(tmp_path, told, says(yarn, "FAILED", 255))
+    with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed: No room; submit"):
+        launcher.run(launch)
+
+
+def test_a_client_that_could_not_submit_says_why(yarn: str, told: Told, tmp_path: Path) -> None:
+    launcher, launch = launched(tmp_path, told, "echo 'java.net.ConnectException: Connection refused'; exit 255")
+    with pytest.raises(LaunchFailed, match=r"did not submit the job: java.net.ConnectException: Connection refused"):
+        launcher.run(launch)
+
+
+def test_an_application_that_nobody_follows_any_more_is_ended(yarn: str, told: Told, tmp_path: Path) -> None:
+    Yarn.app = {"state": "RUNNING"}
+    launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 0).replace("exit 0", "sleep 600"))
+
+    def interrupted(line: str) -> None:
+        if line == "worker 1 running":
+            raise KeyboardInterrupt
+
+    stopped = Launch(**{**{name: getattr(launch, name) for name in launch.__slots__}, "tell": interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        launcher.run(stopped)
+    assert Yarn.killed == ['{"state": "KILLED"}']
+
+
+def test_what_is_missing_is_told(told: Told, tmp_path: Path) -> None:
+    launcher, launch = launched(tmp_path, told, "")
+    (tmp_path / "jars/tony-core-0.4.7.jar").unlink()
+    with pytest.raises(InvalidRequest, match="has no tony-core-"):
+        launcher.run(launch)
+    for said, match in ((LauncherSettings(), "--hadoop-conf"), (LauncherSettings(hadoop_conf=tmp_path), "--jars")):
+        with pytest.raises(InvalidRequest, match=match):
+            launcher_of("tony", said)
+    assert isinstance(launcher_of("tony", LauncherSettings(hadoop_conf=tmp_path, jars=tmp_path)), TonyLauncher)
+
+
+def test_lines_that_come_in_pieces_are_whole(yarn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(Yarn, "log", "one\ntw")
+    logs = ContainerLogs(shown.append)
+    assert logs.add("worker 0", f"{yarn}/node/containerlogs/{CONTAINER}/root")
+    assert not logs.add("worker 0", f"{yarn}/node/containerlogs/{CONTAINER}/root")
+    assert not logs.add("worker 1", f"{yarn}/somewhere")
+    logs.look()
+    monkeypatch.setattr(Yarn, "log", "one\ntwo\nthr")
+    with logs:
+        logs.look()
+    assert shown == ["worker 0: one", "worker 0: two", "worker 0: thr"]
+
+
+def test_answers_of_other_forms_are_nothing() -> None:
+    assert contents_in("not found") == ""
+    assert sizes_in({"containerLogsInfo": [{"containerLogInfo": [{"fileName": "a", "fileSize": "3"}]}]}) == {"a": 3}
+    assert sizes_in({"containerLogsInfo": []}) == {}

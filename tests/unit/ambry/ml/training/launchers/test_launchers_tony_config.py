@@ -1,0 +1,80 @@
+"""What TonY 0.4.7 reads, as a job ran with it on YARN 3.5.0: golden files beside this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.training.jobs import named_job
+from ambry.ml.training.launchers.tony_config import tony_command, tony_xml, yarn_xml
+from tests.unit.ambry.ml.training.test_training_jobs import JOB
+
+GOLDEN = """\
+<configuration>
+<property><name>tony.application.name</name><value>digits &amp; more</value></property>
+<property><name>tony.application.framework</name><value>pytorch</value></property>
+<property><name>tony.application.security.enabled</name><value>false</value></property>
+<property><name>tony.worker.instances</name><value>2</value></property>
+<property><name>tony.worker.memory</name><value>4g</value></property>
+<property><name>tony.am.memory</name><value>512m</value></property>
+<property><name>tony.task.executor.jvm.opts</name><value>-Xmx128m</value></property>
+<property><name>tony.task.gpu-metrics.enabled</name><value>false</value></property>
+<property><name>tony.am.retry-count</name><value>3</value></property>
+<property><name>tony.application.fail-on-worker-failure-enabled</name><value>true</value></property>
+<property><name>tony.history.location</name><value>/var/tony</value></property>
+<property><name>tony.history.intermediate</name><value>/var/tony/intermediate</value></property>
+<property><name>tony.history.finished</name><value>/var/tony/finished</value></property>
+<property><name>tony.evaluator.instances</name><value>1</value></property>
+</configuration>
+"""
+
+
+def test_a_job_is_configured_as_it_ran() -> None:
+    job = named_job({**JOB, "job": "digits"})
+    made = tony_xml(
+        job,
+        framework="torch",
+        max_restarts=3,
+        history=Path("/var/tony"),
+        settings={
+            "tony.worker.memory": "4g",
+            "tony.evaluator.instances": "1",
+            "tony.application.name": "digits & more",
+        },
+    )
+    assert made == GOLDEN
+
+
+def test_settings_of_somebody_else_and_other_frameworks_are_refused() -> None:
+    job = named_job(JOB)
+    with pytest.raises(InvalidRequest, match=r"'spark.x' is no setting of TonY"):
+        tony_xml(job, framework="torch", max_restarts=0, history=Path("/h"), settings={"spark.x": "1"})
+    with pytest.raises(InvalidRequest, match="there are torch, tensorflow"):
+        tony_xml(job, framework="mxnet", max_restarts=0, history=Path("/h"), settings={})
+
+
+def test_containers_find_tony_unless_the_cluster_says_where() -> None:
+    of_cluster = "<configuration><property><name>a.b</name><value> 1 </value></property></configuration>"
+    made = yarn_xml(of_cluster, ["/conf", "/tony/*"])
+    assert "<name>yarn.application.classpath</name><value>/conf,/tony/*</value>" in made
+    assert "<name>a.b</name><value> 1 </value>" in made
+    assert yarn_xml(made, ["/elsewhere"]) == made
+    with pytest.raises(InvalidRequest, match="no configuration of Hadoop"):
+        yarn_xml("<configuration>", [])
+
+
+def test_the_client_is_started_with_the_bundle_as_its_sources() -> None:
+    made = tony_command(
+        java="/usr/bin/java",
+        conf=Path("/job/conf"),
+        jars=Path("/tony"),
+        xml=Path("/job/tony.xml"),
+        sources=Path("/job/src"),
+        python="/usr/bin/python3",
+    )
+    assert " ".join(made) == (
+        "/usr/bin/java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp /job/conf:/tony/* com.linkedin.tony.TonyClient "
+        "-conf_file /job/tony.xml -src_dir /job/src -executes ambry-node.pyz -python_binary_path /usr/bin/python3"
+    )
