@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree  # nosec B405 # the configuration of the user's own Hadoop
+from xml.sax.saxutils import escape  # nosec B406 # it writes
 
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import ARCHIVE
