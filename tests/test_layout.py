@@ -861,6 +861,13 @@ COVERED_BY = {
         "tests/unit/ambry/ml/training/launchers/test_launchers_tony.py",
         "what containers print is a part of following a job",
     ),
+    **{
+        f"ambry/ml/training/launchers/{name}.py": (
+            "tests/unit/ambry/ml/training/launchers/test_launchers_spark.py",
+            "the parts of one launcher; whole jobs on Spark: tests/integration/test_training_engines.py",
+        )
+        for name in ("spark_driver", "spark_task")
+    },
     "ambry/ml/training/launchers/choice.py": (
         "tests/unit/ambry/ml/training/launchers/test_launchers_torchrun.py",
         "every engine by its name",

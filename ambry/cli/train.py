@@ -36,10 +36,10 @@ def train() -> None:
 @connecting
 @click.option(
     "--engine",
-    type=click.Choice(["torchrun", "tony"]),
+    type=click.Choice(["torchrun", "tony", "spark"]),
     default="torchrun",
     show_default=True,
-    help="What starts the workers: torchrun on this machine, or TonY on YARN.",
+    help="What starts the workers: torchrun on this machine, TonY on YARN, or Spark.",
 )
 @click.option("--workers", type=click.IntRange(1, 4_096), default=1, show_default=True)
 @click.option("--src", "sources", type=DIRECTORY, help="Sources in which SCRIPT lies.  [default: SCRIPT alone]")
@@ -62,6 +62,7 @@ def train() -> None:
 @click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of the engine.")
 @click.option("--env", "environ", metavar="K=V", multiple=True, callback=as_pairs, help="A variable of the workers.")
 @click.option("--hadoop-conf", type=DIRECTORY, envvar="HADOOP_CONF_DIR", help="Of YARN.  [default: HADOOP_CONF_DIR]")
+@click.option("--master", default="", metavar="URL", help="Of Spark: yarn, spark://host:port.  [default: this machine]")
 @click.option("--jars", type=DIRECTORY, help="Where TonY lies, with all that it needs.")
 @click.option(
     "--framework",
@@ -88,6 +89,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
             settings=said.pop("settings"),
             hadoop_conf=said.pop("hadoop_conf"),
             jars=said.pop("jars"),
+            master=said.pop("master"),
             framework=said.pop("framework"),
         ),
     )

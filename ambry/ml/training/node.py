@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         path = (Path(arguments[0]) if arguments else Path(sys.argv[0]).parent / "job.json").resolve()
         job = read_job(path)
         role = role_of(environ)
-        if role.launcher == "torchrun":
+        if role.launcher in ("torchrun", "spark"):
             _die_with_parent()
         told = node_environment(path, job, environ)
         told.update(role.environment())

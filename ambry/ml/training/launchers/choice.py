@@ -19,9 +19,10 @@ class LauncherSettings:
     hadoop_conf: Path | None = None
     jars: Path | None = None
     framework: str = "torch"
+    master: str = ""
 
 
-ENGINES = ("torchrun", "tony")
+ENGINES = ("torchrun", "tony", "spark")
 
 
 def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
@@ -43,4 +44,8 @@ def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
         return TonyLauncher(
             jars=said.jars, hadoop_conf=said.hadoop_conf, framework=said.framework, settings=said.settings
         )
+    if engine == "spark":
+        from ambry.ml.training.launchers.spark import SparkLauncher
+
+        return SparkLauncher(master=said.master, hadoop_conf=said.hadoop_conf, settings=said.settings)
     raise InvalidRequest(f"{engine!r} is no engine; there are {', '.join(ENGINES)}")

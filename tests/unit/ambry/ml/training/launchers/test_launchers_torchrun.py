@@ -76,7 +76,7 @@ def test_ports_are_free_and_each_another() -> None:
 
 def test_engines_are_chosen_by_name_and_take_their_own_settings() -> None:
     assert isinstance(launcher_of("torchrun"), TorchrunLauncher)
-    with pytest.raises(InvalidRequest, match="is no engine; there are torchrun, tony"):
+    with pytest.raises(InvalidRequest, match="is no engine; there are torchrun, tony, spark"):
         launcher_of("slurm")
     with pytest.raises(InvalidRequest, match="torchrun has no setting"):
         launcher_of("torchrun", LauncherSettings(settings={"a": "b"}))

@@ -1,0 +1,86 @@
+"""Spark: the workers of a job are the tasks of one barrier stage, on one machine or on YARN."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.launchers.spark_driver import TOLD
+
+LOOPBACK = "127.0.0.1"
+_NOISE = re.compile(
+    r"^WARNING: |^Setting default log level|^To adjust logging level|^Using Spark's default log4j|"
+    r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|WARN|ERROR) |^:: |^\s*$"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparkLauncher:
+    """Spark, wherever `master` says."""
+
+    master: str = ""
+    """local[...], yarn, spark://host:port; empty is this machine, with a thread for each worker."""
+    hadoop_conf: Path | None = None
+    """Of YARN."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, launch: Launch) -> None:
+        """Raises LaunchFailed, InvalidRequest, and ModuleNotFoundError where pyspark is not installed."""
+        jars = Path(needed("pyspark").__file__).parent / "jars"
+        conf = spark_conf(
+            master=self.master, workers=launch.job.workers, name=launch.job.job, jars=jars, settings=self.settings
+        )
+        told = {
+            "conf": conf,
+            "workers": launch.job.workers,
+            "max_restarts": launch.max_restarts,
+            "host": conf.get("spark.driver.host", LOOPBACK),
+        }
+        (launch.directory / "spark.json").write_text(json.dumps(told), "utf-8")
+        environ = {**launch.environ, "PYSPARK_PYTHON": launch.job.python or sys.executable}
+        environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # Of pyspark, about pandas.
+        if self.hadoop_conf is not None:
+            environ["HADOOP_CONF_DIR"] = str(self.hadoop_conf)
+        command = [sys.executable, "-m", "ambry.ml.training.launchers.spark_driver", str(launch.directory)]
+        began, said = time.monotonic(), ""
+        try:
+            for line in output_of(command, environ):
+                if line.startswith(TOLD):
+                    said = line.removeprefix(TOLD)
+                    launch.tell(said)
+                elif not _NOISE.match(line):
+                    launch.show(line)
+        except LauncherEnded as ended:
+            reason = said if ended.code == 1 and said else f"the driver {ended}: {' '.join(ended.lines[-1:])}"
+            raise LaunchFailed(f"{reason}; submit the job again to go on from its newest checkpoint") from None
+        launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
+
+
+def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """Spark's configuration of a job; `settings` come last. Raises InvalidRequest for settings that are not Spark's."""
+    if wrong := [each for each in settings if not each.startswith("spark.")]:
+        raise InvalidRequest(f"{wrong[0]!r} is no setting of Spark; they begin with spark.")
+    told = {
+        "spark.app.name": name,
+        "spark.master": master or f"local[{workers}]",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.executor.instances": str(workers),
+        "spark.executor.cores": "1",
+        "spark.executor.memory": "512m",
+        "spark.executor.memoryOverhead": "2g",
+        "spark.driver.memory": "512m",
+    }
+    if master == "yarn":
+        told |= {"spark.yarn.jars": f"local:{jars}/*", "spark.yarn.am.memory": "384m"}
+    if not master or master.startswith("local"):
+        told |= {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
+    return {**told, **settings}

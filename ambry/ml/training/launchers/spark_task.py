@@ -1,0 +1,99 @@
+"""One task of a Spark barrier stage that is a worker of a job: it finds the others, and runs the bundle as a process.
+
+Pickled by value (spark_driver.py) and run by executors, which have no ambry: it imports the standard library alone, and what is
+Spark's when it runs there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+_LINES_KEPT = 200
+_TIMEOUT_S = 10.0
+
+
+class WorkerFailed(Exception):
+    """A worker ended badly. The message says how, and its last lines follow."""
+
+
+def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str, attempt: int) -> Iterator[str]:
+    """Run the bundle of `files` as the worker of this partition; what it printed last. Raises WorkerFailed."""
+    context = import_module("pyspark").BarrierTaskContext.get()
+    rank = context.partitionId()
+    infos = context.getTaskInfos()
+    host = infos[rank].address.rpartition(":")[0]
+    addresses = [each.split() for each in context.allGather(" ".join(f"{host}:{port}" for port in _free_ports(2)))]
+    directory = Path(tempfile.mkdtemp(prefix="ambry-train-"))
+    try:
+        for name, data in files.items():
+            (directory / name).touch(mode=0o600)
+            (directory / name).write_bytes(data)
+        master, _, port = addresses[0][0].rpartition(":")
+        told = {
+            "AMBRY_TRAIN_LAUNCHER": "spark",
+            "AMBRY_TRAIN_PEERS": ",".join(each[1] for each in addresses),
+            "ATTEMPT_NUMBER": str(attempt),
+            "RANK": str(rank),
+            "WORLD_SIZE": str(len(infos)),
+            "MASTER_ADDR": master,
+            "MASTER_PORT": port,
+        }
+        return iter([_followed(directory, {**os.environ, **told}, rank, listener, token)])
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _followed(directory: Path, environ: dict[str, str], rank: int, listener: tuple[str, int], token: str) -> str:
+    """Run the worker and send what it prints to the driver. Raises WorkerFailed."""
+    for name in ("PYTHONPATH", "PYTHONHOME", "SPARK_HOME"):  # Spark's own; a job says what it needs by --env.
+        environ.pop(name, None)
+    last: deque[str] = deque(maxlen=_LINES_KEPT)
+    link = None
+    with suppress(OSError):
+        link = socket.create_connection(listener, _TIMEOUT_S)
+        link.sendall(f"{token} {rank}\n".encode())
+    process = subprocess.Popen(
+        [sys.executable, str(directory / "ambry-node.pyz")],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",  # nosec B603 # the bundle of the job
+    )
+    try:
+        for line in process.stdout or ():
+            last.append(line.rstrip("\n"))
+            with suppress(OSError):
+                if link is not None:
+                    link.sendall(line.encode())
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        if link is not None:
+            link.close()
+    if code:
+        raise WorkerFailed(f"worker {rank} ended {code}\n" + "\n".join(last))
+    return "\n".join(last)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

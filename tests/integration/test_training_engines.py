@@ -1,0 +1,143 @@
+"""One script on every engine, unchanged, with the outcome of an undisturbed run whatever is killed.
+
+Slow: torch, Spark, and YARN with TonY where somebody says where they are (AMBRY_TONY_JARS, HADOOP_CONF_DIR).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.ml import training
+from ambry.ml.training.launchers import Launcher
+from ambry.ml.training.launchers.spark import SparkLauncher
+from ambry.ml.training.launchers.tony import TonyLauncher
+from ambry.ml.training.launchers.torchrun import TorchrunLauncher
+from deploy.local_cluster import LocalCluster
+from tests.support.clusters import running_cluster
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libraries` does it")
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "deploy/demos/train_digits.py"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with running_cluster(tmp_path_factory.mktemp("engines"), datacenters=1, auth=True) as running:
+        yield running
+
+
+@pytest.fixture
+def client(own: LocalCluster) -> Iterator[AmbryClient]:
+    with AmbryClient([own.frontends()[0].url], key=own.key) as made:
+        yield made
+
+
+def outcome(
+    client: AmbryClient, launcher: Launcher, directory: Path, name: str, *arguments: str
+) -> tuple[Any, list[str]]:
+    """The digest of the parameters, and what was said."""
+    said: list[str] = []
+    environ = {
+        "PYTHONPATH": str(ROOT),
+        "AMBRY_CACHE_DIR": str(directory / "cache"),
+        "AMBRY_TRAIN_NODE_CACHE": str(directory / "trees"),
+        "OMP_NUM_THREADS": "1",
+    }
+    wanted = training.WhatToRun(
+        script=SCRIPT,
+        arguments=arguments,
+        workers=2,
+        name=name,
+        publish=f"{name}-model",
+        python=sys.executable,
+        environ=environ,
+    )
+    job = training.prepare_job(client, wanted, said.append)
+    ended = training.run_job(client, job, launcher, max_restarts=3, tell=said.append, show=said.append)
+    assert ended.model is not None and ended.step == 60
+    return ended.model.manifest.params["parameters"], said
+
+
+@pytest.fixture(scope="module")
+def undisturbed(own: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of the parameters of a run by torchrun that nobody disturbed."""
+    with AmbryClient([own.frontends()[0].url], key=own.key) as client:
+        digest, _ = outcome(client, TorchrunLauncher(), tmp_path_factory.mktemp("calm"), "undisturbed")
+    return str(digest)
+
+
+def check(
+    own: LocalCluster, client: AmbryClient, launcher: Launcher, directory: Path, engine: str, undisturbed: str
+) -> None:
+    victim = own.nodes()[1].name
+    arguments = ("--die-at", "35", "--once", str(directory / "once"), "--also-kill", str(own.pid(victim)))
+    try:
+        digest, said = outcome(client, launcher, directory, f"killed-by-{engine}-{directory.name}", *arguments)
+    finally:
+        own.start(victim)
+    assert digest == undisturbed, said
+    text = "\n".join(said)
+    assert f"begins at step 0, by {engine}" in text and f"worker 0 of 2 begins at step 30, by {engine}" in text
+    assert "all workers are started again" in text or engine == "torchrun"
+
+
+def test_spark_on_one_machine(own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    check(own, client, SparkLauncher(), tmp_path, "spark", undisturbed)
+
+
+def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    (tmp_path / "bad.py").write_text("raise ValueError('no such column')")
+    wanted = training.WhatToRun(
+        script=tmp_path / "bad.py", workers=2, environ={"AMBRY_TRAIN_NODE_CACHE": str(tmp_path)}
+    )
+    job = training.prepare_job(client, wanted, lambda _: None)
+    with pytest.raises(training.LaunchFailed, match=r"worker \d ended with exit code 1: ValueError: no such column; "):
+        training.run_job(client, job, SparkLauncher(), max_restarts=0, tell=lambda _: None, show=lambda _: None)
+
+
+@pytest.fixture
+def yarn() -> tuple[Path, Path]:
+    jars, conf = os.environ.get("AMBRY_TONY_JARS"), os.environ.get("HADOOP_CONF_DIR")
+    if not jars or not conf:
+        pytest.skip("no YARN: AMBRY_TONY_JARS and HADOOP_CONF_DIR say where TonY and its configuration are")
+    return Path(jars), Path(conf)
+
+
+def test_tony_on_yarn(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+) -> None:
+    check(own, client, TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1]), tmp_path, "tony", undisturbed)
+
+
+def test_a_script_that_fails_by_tony_is_a_sentence(
+    client: AmbryClient, tmp_path: Path, yarn: tuple[Path, Path]
+) -> None:
+    (tmp_path / "bad.py").write_text("raise ValueError('no such column')")
+    environ = {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")}
+    wanted = training.WhatToRun(script=tmp_path / "bad.py", workers=2, environ=environ, python=sys.executable)
+    job = training.prepare_job(client, wanted, lambda _: None)
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1])
+    with pytest.raises(training.LaunchFailed, match=r"application_\w+ failed: ValueError: no such column; submit"):
+        training.run_job(client, job, launcher, max_restarts=0, tell=lambda _: None, show=lambda _: None)
+
+
+def test_spark_on_yarn(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    settings = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
+    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1], settings=settings)
+    check(own, client, launcher, tmp_path, "spark", undisturbed)

@@ -1,0 +1,155 @@
+"""Spark's configuration, the lines of workers, and the sentence that is made of what Spark raises."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.training.bundle import write_bundle
+from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
+from ambry.ml.training.launchers.spark import SparkLauncher, spark_conf
+from ambry.ml.training.launchers.spark_driver import WorkerLines, failed_worker
+from ambry.ml.training.launchers.spark_task import WorkerFailed, run_worker
+from tests.support.waiting import eventually
+
+RAISED = """\
+An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Could not recover from a failed barrier ResultStage.
+Most recent failure reason: Stage failed because barrier task ResultTask(0, 1) finished unsuccessfully.
+org.apache.spark.api.python.PythonException: Traceback (most recent call last):
+  File "/spark/worker.py", line 3375, in main
+ambry.ml.training.launchers.spark_task.WorkerFailed: worker 1 ended {code}
+worker 1 of 2 begins at step 0, by spark
+[rank1]: RuntimeError: the data has no column 'age'
+
+\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:581)
+"""
+
+
+def test_on_one_machine_and_on_yarn() -> None:
+    jars = Path("/env/pyspark/jars")
+    local = spark_conf(master="", workers=2, name="digits", jars=jars, settings={"spark.executor.memory": "1g"})
+    assert local["spark.master"] == "local[2]" and local["spark.driver.host"] == "127.0.0.1"
+    assert local["spark.executor.memory"] == "1g"
+    assert spark_conf(master="yarn", workers=3, name="digits", jars=jars, settings={}) == {
+        "spark.app.name": "digits",
+        "spark.master": "yarn",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.executor.instances": "3",
+        "spark.executor.cores": "1",
+        "spark.executor.memory": "512m",
+        "spark.executor.memoryOverhead": "2g",
+        "spark.driver.memory": "512m",
+        "spark.yarn.jars": "local:/env/pyspark/jars/*",
+        "spark.yarn.am.memory": "384m",
+    }
+    with pytest.raises(InvalidRequest, match=r"'tony.x' is no setting of Spark"):
+        spark_conf(master="", workers=1, name="a", jars=jars, settings={"tony.x": "1"})
+    assert launcher_of("spark", LauncherSettings(master="yarn")) == SparkLauncher(master="yarn")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (RAISED.format(code=1), "worker 1 ended with exit code 1: RuntimeError: the data has no column 'age'"),
+        (RAISED.format(code=-9), "worker 1 was ended by SIGKILL"),
+        (
+            "x\n: org.apache.spark.SparkException: Job 0 cancelled\n",
+            ": org.apache.spark.SparkException: Job 0 cancelled",
+        ),
+        ("nothing of the kind", "nothing of the kind"),
+    ],
+)
+def test_the_reason_is_that_of_the_worker(said: str, told: str) -> None:
+    assert failed_worker(said) == told
+
+
+@pytest.fixture
+def shown() -> Iterator[tuple[WorkerLines, list[str]]]:
+    lines: list[str] = []
+    server = WorkerLines("127.0.0.1", lines.append)
+    yield server, lines
+    server.shutdown()
+    server.server_close()
+
+
+def test_lines_of_workers_are_shown_and_those_of_strangers_are_not(shown: tuple[WorkerLines, list[str]]) -> None:
+    server, lines = shown
+    for token in ("0" * 32, server.token):
+        with socket.create_connection(("127.0.0.1", server.server_address[1])) as link:
+            link.sendall(f"{token} 1\nsaid with {token[:4]}\n".encode())
+    eventually(lambda: bool(lines), "the line is shown")
+    assert lines == [f"worker 1: said with {server.token[:4]}"]
+
+
+class Context:
+    """What a task of a barrier stage knows, of two of which the other one is made up."""
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+
+    def partitionId(self) -> int:
+        return self._rank
+
+    def getTaskInfos(self) -> list[types.SimpleNamespace]:
+        return [types.SimpleNamespace(address=f"10.0.0.{rank}:4000") for rank in (1, 2)]
+
+    def allGather(self, said: str) -> list[str]:
+        other = "10.0.0.1:5001 10.0.0.1:5002"
+        return [other, said] if self._rank else [said, other]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    spark = types.SimpleNamespace(BarrierTaskContext=types.SimpleNamespace(get=lambda: Context(1)))
+    monkeypatch.setitem(sys.modules, "pyspark", spark)
+    monkeypatch.setenv("PYTHONPATH", "/spark/python")
+    write_bundle(tmp_path, b"{}", key="ambry_secret")
+    code = (
+        "import json, os, sys\n"
+        "names = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'AMBRY_TRAIN_LAUNCHER', 'ATTEMPT_NUMBER', 'PYTHONPATH')\n"
+        "print(json.dumps({name: os.environ.get(name) for name in names}), flush=True)\n"
+        "print(os.environ['AMBRY_TRAIN_PEERS'], oct(os.stat(os.path.dirname(sys.argv[0]) + '/key').st_mode), flush=True)\n"
+        "sys.exit(int(os.environ.get('ENDS', '0')))\n"
+    )
+    return {"ambry-node.pyz": code.encode(), "key": b"ambry_secret"}
+
+
+def test_a_task_is_a_worker_with_the_addresses_of_all(
+    files: dict[str, bytes], shown: tuple[WorkerLines, list[str]]
+) -> None:
+    server, lines = shown
+    listener = ("127.0.0.1", int(server.server_address[1]))
+    [said] = run_worker(files, listener, server.token, 2)
+    role, peers = said.splitlines()
+    assert json.loads(role) == {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "10.0.0.1",
+        "MASTER_PORT": "5001",
+        "AMBRY_TRAIN_LAUNCHER": "spark",
+        "ATTEMPT_NUMBER": "2",
+        "PYTHONPATH": None,
+    }
+    assert peers.startswith("10.0.0.1:5002,10.0.0.2:") and peers.endswith(" 0o100600")
+    eventually(lambda: len(lines) == 2, "both lines are shown")
+
+
+def test_a_task_whose_worker_ends_badly_fails_with_its_words_also_where_nobody_listens(
+    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDS", "7")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(WorkerFailed, match=r"(?s)worker 1 ended 7\n.*10\.0\.0\.1:5002"):
+            run_worker(files, ("127.0.0.1", closed.getsockname()[1]), "token", 0)
+    assert os.environ["PYTHONPATH"] == "/spark/python"
