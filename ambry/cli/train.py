@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
+from ambry.cli.failures import EXIT_INTERRUPTED
 from ambry.cli.output import complain, printable, show_fields
 
 if TYPE_CHECKING:
@@ -99,7 +104,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
         if not cluster.quiet:
             complain(f"ambry: {printable(text)}")
 
-    with cluster.connect() as client:
+    with _ended_by_sigterm(), cluster.connect() as client:
         job = prepare_job(client, wanted, tell)
         ended = run_job(
             client, job, launcher, max_restarts=max_restarts, tell=tell, show=lambda line: click.echo(line, err=True)
@@ -148,6 +153,16 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
         },
         output,
     )
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Generator[None]:
+    """SIGTERM as an interrupt: workers end, and an application of YARN with them."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _plain(ended: EndedJob) -> dict[str, Any]:

@@ -68,11 +68,17 @@ class Launcher(Protocol):
         """Return when all workers have ended well. Raises LaunchFailed, with the reason, and leaves no process behind."""
 
 
-def output_of(command: Sequence[str], environ: Mapping[str, str], directory: Path | None = None) -> Iterator[str]:
+def output_of(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    directory: Path | None = None,
+    started: Callable[[int], None] | None = None,
+) -> Iterator[str]:
     """Run a launcher, and give the lines that it and its workers print.
 
     It is a group of processes of its own: whoever stops to read, for an interrupt or an error, ends it with all that it
-    started. The kernel ends it when this process dies. Raises LauncherEnded where its exit code is not 0, OSError.
+    started; `started` is told its process id. The kernel ends it when this process dies.
+    Raises LauncherEnded where its exit code is not 0, OSError.
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
     process = subprocess.Popen(
@@ -87,6 +93,8 @@ def output_of(command: Sequence[str], environ: Mapping[str, str], directory: Pat
         start_new_session=True,  # nosec B603 # a launcher of ours, with a job of the user
     )
     try:
+        if started is not None:
+            started(process.pid)
         for line in must_have(process.stdout, "the output of a launcher"):
             last.append(line.rstrip("\n"))
             yield last[-1]

@@ -10,7 +10,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import deque
@@ -28,8 +30,14 @@ _APPLICATION = re.compile(r"Submitted application (application_\d+_\d+)")
 _WEB = re.compile(r"ResourceManager web address for application: (https?://[^/\s]+)")
 _TASK = re.compile(r"- (\w+), (\w+), (\d+), (https?://\S+)")
 _RESTARTS = "Application (re)starts"
+_ENDED = ("FINISHED", "FAILED", "KILLED")
 _TIMEOUT_S = 5.0
+LOOK_S = 2.0
+"""How often YARN is asked of the application."""
+CLIENT_TIMEOUT_S = 10.0
+"""How long the client may go on when the application has ended."""
 _WORDS_KEPT = 400
+NO_NODES = "YARN has no node that runs; the job waits for one: start a NodeManager, or interrupt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +59,13 @@ class TonyLauncher:
         command = self._written(launch, java)
         environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / "conf")}
         try:
-            with ContainerLogs(followed.show) as logs:
-                try:
-                    # TonY leaves its archive and its final configuration where it is started.
-                    for line in output_of(command, environ, launch.directory):
-                        followed.read(line, logs)
-                finally:
-                    followed.end()
+            with ContainerLogs(followed.show) as logs, followed:
+                # TonY leaves its archive and its final configuration where it is started.
+                for line in output_of(command, environ, launch.directory, followed.started):
+                    followed.read(line, logs)
         except LauncherEnded as ended:
-            raise LaunchFailed(followed.reason(ended)) from None
+            if not followed.ended_well:
+                raise LaunchFailed(followed.reason(ended)) from None
         launch.tell(f"{followed.application} ended well after {time.monotonic() - began:.0f} s")
 
     def _written(self, launch: Launch, java: str) -> list[str]:
@@ -109,7 +115,7 @@ class TonyLauncher:
 
 
 class _Followed:
-    """A job as TonY's client tells of it."""
+    """A job as TonY's client tells of it, and as YARN does: the client waits for ever for a master that was started again."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
@@ -117,7 +123,64 @@ class _Followed:
         self._web = ""
         self._told: dict[str, str] = {}
         self._sessions = 0
+        self._pid = 0
+        self._nodes = -1
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ambry-yarn-watch", daemon=True)
         self.application = ""
+        self.ended_well = False
+        """Whether YARN said so of an application whose client had to be ended."""
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.end()
+
+    def started(self, pid: int) -> None:
+        """The client's process."""
+        self._pid = pid
+
+    def _watch(self) -> None:
+        """End the client of an application that has ended a while ago."""
+        ended_s = 0.0
+        masters = 1
+        while not self._over.wait(LOOK_S):
+            about = self._about()
+            if about.get("state") not in _ENDED:
+                masters = max(masters, self._masters(masters))
+                self._tell_of_nodes()
+                continue
+            ended_s += LOOK_S
+            if ended_s >= CLIENT_TIMEOUT_S and self._pid:
+                self.ended_well = about.get("finalStatus") == "SUCCEEDED"
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._pid, signal.SIGTERM)
+                return
+
+    def _tell_of_nodes(self) -> None:
+        """Once for each time that YARN has none: it would wait for one without a word."""
+        if not self._web:
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(_ask(f"{self._web}/ws/v1/cluster/metrics"))["clusterMetrics"]
+            nodes = int(told["activeNodes"])
+            if nodes == 0 and self._nodes != 0:
+                self._launch.tell(NO_NODES)
+            self._nodes = nodes
+
+    def _masters(self, known: int) -> int:
+        """How many times the master was started; new ones are told."""
+        if not self._web:
+            return known
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = len(json.loads(_ask(f"{self._place}/appattempts"))["appAttempts"]["appAttempt"])
+            if found > known:
+                self._launch.tell(f"the master of {self.application} is started again, and all workers with it")
+            return found
+        return known
 
     def show(self, line: str) -> None:
         self._words.append(line.partition(": ")[2])
@@ -144,8 +207,7 @@ class _Followed:
 
     def end(self) -> None:
         """Whoever stops to follow takes the application along: nobody would publish what it makes."""
-        state = self._about().get("state", "")
-        if not self.application or not self._web or state in ("FINISHED", "FAILED", "KILLED", ""):
+        if self._about().get("state", "") in (*_ENDED, ""):
             return
         with contextlib.suppress(OSError, ValueError):
             _ask(f"{self._place}/state?user.name={os.environ.get('USER', 'root')}", b'{"state": "KILLED"}')

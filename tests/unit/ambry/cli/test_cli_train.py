@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,6 +73,23 @@ def test_a_job_that_fails_is_a_sentence_and_exit_code_1(script: Path) -> None:
     assert done.exit_code == 1 and "ambry: worker 0 ended with exit code 4" in done.stderr
     assert "Traceback" not in done.output
     assert run("model", "show", "never").exit_code == 3
+
+
+def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    class Terminated:
+        def run(self, launch: Launch) -> None:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(10)
+            finally:
+                ended.append("workers")
+
+    monkeypatch.setattr(choice, "launcher_of", lambda *_: Terminated())
+    done = run("train", "submit", "train.py")
+    assert (done.exit_code, ended) == (130, ["workers"])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_an_environment_is_packed_and_named_by_its_id(here: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.jobs import named_job
+from ambry.ml.training.launchers import tony
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.tony import TonyLauncher
@@ -58,6 +59,10 @@ class Yarn(BaseHTTPRequestHandler):
                 f"Container: {CONTAINER} on localhost:18041\nLogType:stdout\nLogLength:{len(self.log)}\nLogContents:\n"
             )
             self._answer(f"{head}{last}End of LogType:stdout.\n{'*' * 71}\n\n")
+        elif self.path == "/ws/v1/cluster/metrics":
+            self._answer('{"clusterMetrics": {"activeNodes": 0}}')
+        elif self.path.endswith("/appattempts"):
+            self._answer('{"appAttempts": {"appAttempt": [{"id": 1}, {"id": 2}]}}')
         else:
             self._answer(json.dumps({"app": self.app}))
 
@@ -213,3 +218,40 @@ def test_answers_of_other_forms_are_nothing() -> None:
     assert contents_in("not found") == ""
     assert sizes_in({"containerLogsInfo": [{"containerLogInfo": [{"fileName": "a", "fileSize": "3"}]}]}) == {"a": 3}
     assert sizes_in({"containerLogsInfo": []}) == {}
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
+def test_a_client_that_waits_for_a_master_that_is_gone_is_ended_and_yarn_decides(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """TonY 0.4.7 whose master was killed: YARN starts another one, which ends well, and the client asks the first for ever."""
+    monkeypatch.setattr(tony, "LOOK_S", 0.02)
+    monkeypatch.setattr(tony, "CLIENT_TIMEOUT_S", 0.1)
+    Yarn.app = {"state": "FINISHED", "finalStatus": status}
+    launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 0).replace("exit 0", "sleep 600"))
+    if status == "SUCCEEDED":
+        launcher.run(launch)
+        assert told.told[-1].startswith(f"{APPLICATION} ended well after ")
+    else:
+        with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed"):
+            launcher.run(launch)
+    assert Yarn.killed == []
+
+
+def test_a_master_that_is_started_again_and_a_yarn_without_nodes_are_told(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tony, "LOOK_S", 0.02)
+    Yarn.app = {"state": "RUNNING"}
+    launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 0).replace("exit 0", "sleep 600"))
+    wanted = {f"the master of {APPLICATION} is started again, and all workers with it", tony.NO_NODES}
+
+    def heard(line: str) -> None:
+        wanted.discard(line)
+        if not wanted:
+            Yarn.app = {"state": "KILLED"}
+            monkeypatch.setattr(tony, "CLIENT_TIMEOUT_S", 0.0)
+
+    with pytest.raises(LaunchFailed):
+        launcher.run(Launch(**{**{name: getattr(launch, name) for name in launch.__slots__}, "tell": heard}))
+    assert wanted == set()
