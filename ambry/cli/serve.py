@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.cli.arguments import ChosenCluster, Seconds, as_duration, as_size, connecting
+from ambry.cli.failures import EXIT_INTERRUPTED
+from ambry.cli.output import complain
+from ambry.cli.service_log import log_to
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from ambry.ml.serving.service import ScoringService
 
 DRAIN_S_MAX = 3_600
 STOP_S = 30.0
@@ -21,6 +29,8 @@ IDLE_S = 75.0
 """A connection that sends no whole head for so long is closed."""
 LOG_S = 10.0
 """What was taken for a log is stored so often."""
+
+_log = logging.getLogger("ambry.ml")
 
 
 @click.command()
@@ -126,7 +136,8 @@ def serve(
     wanted = version_of(place)
     if not wanted.version.startswith("@"):
         raise click.UsageError(f"{place!r} names no alias to follow; write NAME@champion")
-    with cluster.connect() as client:
+    log_to(sys.stderr, "ambry.ml", logging.WARNING if cluster.quiet else logging.INFO)
+    with _Signals() as signals, cluster.connect() as client:
         from ambry.ml.experiments.exposures import ExposureLog
         from ambry.ml.serving.app import make_app
         from ambry.ml.serving.feature_log import FeatureLog
@@ -157,34 +168,90 @@ def serve(
             def app(ending: asyncio.Event) -> Any:
                 return make_app(service, wanted.dataset, threads=threads, limits=limits, ending=ending)
 
-            asyncio.run(_run(app, host, port, wanted.dataset, cluster.quiet, drain))
+            signals.running = True
+            asyncio.run(_run(app, service, host, port, wanted.dataset, cluster.quiet, drain, signals))
+    _log.info("ended", extra={"model": wanted.dataset})
+    if signals.count > 1:
+        # A thread that still scores is not waited for; all that was taken is stored.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+class _Signals:
+    """SIGINT and SIGTERM: the first ends the service in peace, the second at once, the third the process.
+
+    Before it runs, the first one ends the command, as an interruption.
+    """
+
+    def __init__(self) -> None:
+        self.running = False
+        self.count = 0
+        self.told: Callable[[], object] = int
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # What has ended well has nothing left that a signal could interrupt but the end of the process: see _heard.
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: object) -> None:
+        self.count += 1
+        if not self.running:
+            raise KeyboardInterrupt
+        if self.count > 2:
+            with suppress(OSError, RuntimeError):  # Nobody reads, or who was interrupted was writing.
+                complain("ambry: ended by a third signal; what was not stored of the logs is lost")
+            os._exit(EXIT_INTERRUPTED)
+        self.told()
 
 
 async def _run(
-    make: Callable[[asyncio.Event], Any], host: str, port: int, name: str, quiet: bool, drain_s: float
+    make: Callable[[asyncio.Event], Any],
+    service: ScoringService,
+    host: str,
+    port: int,
+    name: str,
+    quiet: bool,
+    drain_s: float,
+    signals: _Signals,
 ) -> None:
-    """Until SIGINT or SIGTERM, and for `drain_s` more unless a second one comes. Raises OSError where the port is taken."""
+    """Until the first signal, and for `drain_s` more unless a second one comes. Raises OSError where the port is taken."""
     import asyncio
-    from contextlib import suppress
 
     from aiohttp import web
 
-    ending, ended = asyncio.Event(), asyncio.Event()
+    ending, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    def end() -> None:
-        (ended if ending.is_set() else ending).set()
+    def heard() -> None:
+        (hurry if ending.is_set() else ending).set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+    signals.told = lambda: loop.call_soon_threadsafe(heard)
+    if signals.count:
+        heard()
     runner = web.AppRunner(make(ending), access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=STOP_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
+        address = ":".join(map(str, runner.addresses[0][:2]))
         if not quiet:
-            url = f"http://{':'.join(map(str, runner.addresses[0][:2]))}/v2/models/{name}/infer"
-            click.echo(f"ambry: {name} is scored at {url}; Ctrl-C ends it", err=True)
+            click.echo(f"ambry: {name} is scored at http://{address}/v2/models/{name}/infer; Ctrl-C ends it", err=True)
+        for role, model in service.serving().items():
+            _log.info("serving", extra={"role": role, "model": str(model), "sha256": model.digest, "address": address})
         await ending.wait()
+        _log.info("draining", extra={"seconds": drain_s})
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), drain_s)
+            await asyncio.wait_for(hurry.wait(), drain_s)
     finally:
-        await runner.cleanup()
+        ended = asyncio.ensure_future(runner.cleanup())
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait({ended, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.is_set():
+            _log.warning("ends at once", extra={"signals": signals.count})
+        # What is still at work when the loop ends is broken off.
+        signals.told = int
+        hurried.cancel()

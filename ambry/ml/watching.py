@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.clock import SystemClock
 from ambry.errors import InvalidRequest
+from ambry.ml.places import shown_version
 
 BROKEN_S = 60.0
 """The longest time until a version that could not be opened is tried again."""
@@ -24,15 +25,24 @@ _log = logging.getLogger("ambry.ml")
 class RepeatedWork:
     """Calls `work` every `every_s` seconds on a thread of its own, the first time after that. Close it.
 
-    An exception of any kind is `error` until `work` succeeds; a warning tells of one that was not there the time before.
+    An exception of any kind is `error` until `work` succeeds; a warning tells of one that was not there the time before, and
+    the log tells that it works again.
     """
 
-    def __init__(self, work: Callable[[], object], every_s: float, *, name: str) -> None:
-        """`name` is the thread's. Raises InvalidRequest."""
+    def __init__(
+        self,
+        work: Callable[[], object],
+        every_s: float,
+        *,
+        name: str,
+        more: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
+        """`name` is the thread's; `more` is what a warning tells besides. Raises InvalidRequest."""
         self.every_s = check_seconds(every_s)
         self.error: Exception | None = None
         self._work = work
         self._name = name
+        self._more = more
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
@@ -59,9 +69,12 @@ class RepeatedWork:
             except Exception as error:
                 # Of whatever kind: `work` runs what others wrote, and the thread has to go on.
                 if repr(error) != repr(self.error):
-                    _log.warning("%s failed, and is tried again: %r", self._name, error)
+                    told = {"work": self._name, "error": f"{type(error).__name__}: {error}", **self._more()}
+                    _log.warning("failed, and is tried again", extra=told)
                 self.error = error
             else:
+                if self.error is not None:
+                    _log.info("works again", extra={"work": self._name, **self._more()})
                 self.error = None
 
 
@@ -104,7 +117,7 @@ class VersionWatch(Generic[T]):
         self._broken: _Broken | None = None
         self._moved = threading.Condition()
         self.current = opened()
-        self._repeated = RepeatedWork(self.look, poll_s, name=name)
+        self._repeated = RepeatedWork(self.look, poll_s, name=name, more=self._serving)
 
     @property
     def error(self) -> Exception | None:
@@ -133,9 +146,26 @@ class VersionWatch(Generic[T]):
             raise
         self._broken = None
         with self._moved:
-            self.current = found
+            before, self.current = self.current, found
             self._moved.notify_all()
+        _log.info(
+            "followed",
+            extra={
+                "place": shown_version(self._place),
+                "before": before.version,
+                "version": found.version,
+                **self.told_of(found),
+            },
+        )
         return found
+
+    def told_of(self, found: T) -> dict[str, Any]:
+        """What the log tells of a version besides its number."""
+        return {}
+
+    def _serving(self) -> dict[str, object]:
+        broken = {"broken": self._broken.version} if self._broken is not None else {}
+        return {"place": shown_version(self._place), **broken, "stays": self.current.version}
 
     def close(self) -> None:
         """Stop following; `current` stays usable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -45,3 +46,7 @@ class ExperimentWatch(VersionWatch[StoredExperiment]):
             return stored
 
         super().__init__(client, place, opened, poll_s=poll_s, name=f"ambry-watch-{place.dataset}")
+
+    def told_of(self, found: StoredExperiment) -> dict[str, Any]:
+        arms = {arm.name: arm.model for arm in found.experiment.arms}
+        return {"exposed": found.experiment.exposed, "arms": arms}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ambry.client.datasets import AliasInfo
 from ambry.client.refs import LATEST, VersionRef
@@ -90,3 +91,6 @@ class ModelWatch(VersionWatch[StoredModel]):
             return model
 
         super().__init__(client, place, opened, poll_s=poll_s, name=f"ambry-watch-{alias or 'newest'}")
+
+    def told_of(self, found: StoredModel) -> dict[str, Any]:
+        return {"sha256": found.digest}

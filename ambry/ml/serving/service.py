@@ -167,6 +167,10 @@ class ScoringService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def serving(self) -> dict[str, StoredModel]:
+        """Which model serves as what: champion, challenger, and arms of the experiment."""
+        return {role: slot.served.model for role, slot in self._roles().items()}
+
     def _roles(self) -> dict[str, ServingSlot]:
         roles: dict[str, ServingSlot] = {"champion": self.champion}
         if self.challenger is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -54,7 +58,10 @@ def test_it_serves_until_it_is_told_to_end(here: Path) -> None:
         finally:
             running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 0
-        assert running.stderr.read() == ""
+        log = [json.loads(line) for line in running.stderr]
+    assert [each["event"] for each in log] == ["serving", "draining", "ended"]
+    assert (log[0]["model"], log[0]["role"], len(log[0]["sha256"])) == ("served@1.0.0", "champion", 64)
+    assert log[0]["address"] in found[0] and log[0]["level"] == "info"
 
 
 def test_whoever_ends_it_is_told_by_readiness_and_still_answered(here: Path) -> None:
@@ -89,9 +96,109 @@ def test_whoever_ends_it_is_told_by_readiness_and_still_answered(here: Path) -> 
                 assert json.load(answer)["outputs"][0]["data"] == [2.0, 4.0]
         finally:
             running.send_signal(signal.SIGTERM)
-        assert running.wait(60) == 0 and running.stderr.read() == ""
+        assert running.wait(60) == 0
+        log = [json.loads(line)["event"] for line in running.stderr]
+    assert log == ["serving", "draining", "ends at once", "ended"]
     with AmbryClient.from_env() as client:
         assert len(client.list("drained.scored/").all()) == 1
+
+
+def test_it_logs_what_it_follows_and_what_it_cannot_load(here: Path) -> None:
+    """A service that did not follow told nobody but those who asked for its metrics."""
+    with AmbryClient.from_env() as client:
+        for factor in (b"1", b"no number", b"3"):
+            models.publish(client, "logged", {"factor": factor})
+        models.promote(client, "logged@1.0.0")
+        with _served(here, "logged@champion", "--poll", "0.05") as running:
+            assert running.stderr is not None
+            assert "http://" in running.stderr.readline()
+            assert json.loads(running.stderr.readline())["event"] == "serving"
+            models.promote(client, "logged@1.1.0")
+            failed = json.loads(running.stderr.readline())
+            models.promote(client, "logged@1.2.0")
+            followed = json.loads(running.stderr.readline())
+            works = json.loads(running.stderr.readline())
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(60) == 0
+        expected = models.open(client, "logged@1.2.0").digest
+    assert (failed["level"], failed["event"], failed["place"]) == (
+        "warning",
+        "failed, and is tried again",
+        "logged@champion",
+    )
+    assert (failed["broken"], failed["stays"]) == ("1.1.0", "1.0.0") and "logged@1.1.0" in failed["error"]
+    assert (followed["event"], followed["before"], followed["version"]) == ("followed", "1.0.0", "1.2.0")
+    assert followed["sha256"] == expected and works["event"] == "works again"
+
+
+HANGING = """\
+import sys
+import threading
+
+calls = []
+
+def scorer(model):
+    def predict(inputs):
+        calls.append(1)
+        if len(calls) > 1:
+            print("hangs", file=sys.stderr, flush=True)
+            threading.Event().wait()
+        return {"predict": inputs["x"]}
+    return predict
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "rest", "code"), [([], [], 0), (["--challenger", "champion"], [signal.SIGTERM], 130)]
+)
+def test_a_second_signal_waits_for_no_answer_and_a_third_for_nothing(
+    here: Path, options: list[str], rest: list[signal.Signals], code: int
+) -> None:
+    """A second signal that came while the service was closed killed the process (-15), and its logs were lost."""
+    name = f"hung-{code}"
+    with AmbryClient.from_env() as client:
+        models.publish(client, name, {"factor": b"1"})
+        models.promote(client, f"{name}@1.0.0")
+    (here / "hanging.py").write_text(HANGING)
+    with _served(here, f"{name}@champion", *options, function="hanging:scorer") as running:
+        assert running.stderr is not None
+        found = re.search(r"http://\S+/infer", running.stderr.readline())
+        assert found
+        asked = [threading.Thread(target=_ask, args=(found[0],)) for _ in range(1 if options else 2)]
+        for thread in asked:
+            thread.start()
+        while running.stderr.readline() != "hangs\n":
+            assert running.poll() is None
+        running.send_signal(signal.SIGTERM)
+        assert json.loads(running.stderr.readline())["event"] == "draining"
+        for number in [signal.SIGINT, *rest]:
+            running.send_signal(number)
+        assert running.wait(60) == code
+        for thread in asked:
+            thread.join()
+
+
+def _ask(url: str) -> None:
+    with suppress(OSError, http.client.HTTPException):
+        urllib.request.urlopen(url, json.dumps(REQUEST).encode(), timeout=60).close()
+
+
+@contextmanager
+def _served(here: Path, *args: str, function: str = "scoring:scorer") -> Iterator[subprocess.Popen[str]]:
+    """`ambry serve` as a process, which is killed where a test fails before it has ended."""
+    (here / "scoring.py").write_text(SCORER)
+    paths = os.pathsep.join([str(here), str(Path(ambry.__file__).parents[1])])
+    command = [sys.executable, "-c", "from ambry.cli.entry import main; main()", "serve", *args]
+    with subprocess.Popen(
+        [*command, "--port", "0", "--function", function],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 @pytest.mark.parametrize(
