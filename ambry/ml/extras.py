@@ -10,6 +10,7 @@ EXTRA_OF = {
     "alembic": "mlflow",
     "fastavro": "sources",
     "fsspec": "fsspec",
+    "glum": "photon",
     "joblib": "sklearn",
     "lmdb": "sources",
     "mlflow": "mlflow",
@@ -22,6 +23,7 @@ EXTRA_OF = {
     "skops": "sklearn",
     "sqlalchemy": "sources",
     "statsmodels": "experiments",
+    "tabmat": "photon",
     "torch": "torch",
     "yaml": "mlflow",
 }

@@ -27,7 +27,7 @@ CONTENT_TYPE = "application/vnd.ambry.model+json"
 PARTS_MAX = 10_000
 MANIFEST_SIZE_MAX = 16 << 20
 """Bytes."""
-KINDS = ("safetensors", "onnx", "sklearn", "arrow", "avro", "mlflow", "pickle", "files")
+KINDS = ("safetensors", "onnx", "sklearn", "arrow", "avro", "mlflow", "photon", "pickle", "files")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEXTS = ("definitions", "snapshot", "code", "parent", "note")

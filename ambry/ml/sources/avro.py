@@ -11,10 +11,8 @@ Needs fastavro: pip install 'ambry[sources]'.
 from __future__ import annotations
 
 import json
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.files import opened, written
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout, column_names
@@ -81,7 +80,7 @@ def write_avro(
     first = next(batches, None)
     key_type = "long" if first is None or first.schema.field(0).type == pa.int64() else "string"
     said = {NAMES_KEY: json.dumps({name: str(kind.urn) for name, kind in zip(names, kinds, strict=True)})}
-    with _written(place) as file:
+    with written(place) as file:
         fastavro.writer(file, _schema(entity, key_type, bag), records(first, batches), codec="deflate", metadata=said)
     return count
 
@@ -104,7 +103,7 @@ class AvroSource:
         fastavro = needed("fastavro")
         self.availability = availability
         self._place, self._bag = place, bag
-        with foreign(f"{place} is no Avro file of features", TO_DO, *_errors()), _opened(place) as file:
+        with foreign(f"{place} is no Avro file of features", TO_DO, *_errors()), opened(place) as file:
             reader = fastavro.reader(file)
             said, schema = reader.metadata, reader.writer_schema
             if not isinstance(schema, dict) or schema.get("type") != "record":
@@ -145,7 +144,7 @@ class AvroSource:
             yield pa.RecordBatch.from_arrays(self._columns(piece, kinds), schema=schema)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        with foreign(f"{self._place} cannot be read to its end", TO_DO, *_errors()), _opened(self._place) as file:
+        with foreign(f"{self._place} cannot be read to its end", TO_DO, *_errors()), opened(self._place) as file:
             yield from needed("fastavro").reader(file)
 
     def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
@@ -170,30 +169,6 @@ class AvroSource:
         ):
             keys = conform_keys(pa.array([record[entity] for record in records], self._key_type), entity)
         return [keys, *columns]
-
-
-def _opened(place: str | Path) -> AbstractContextManager[Any]:
-    if "://" in str(place):
-        opened: AbstractContextManager[Any] = needed("fsspec").open(str(place), "rb")
-        return opened
-    return Path(place).open("rb")
-
-
-@contextmanager
-def _written(place: str | Path) -> Iterator[Any]:
-    """A file that is there whole or not at all."""
-    if "://" in str(place):
-        with needed("fsspec").open(str(place), "wb") as file:
-            yield file
-        return
-    path = Path(place)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _schema(entity: str, key_type: str, bag: str) -> dict[str, Any]:

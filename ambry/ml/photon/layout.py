@@ -1,0 +1,337 @@
+"""The directory that Photon writes a model into, and reads it from.
+
+    model-metadata.json                             {"modelType": "LOGISTIC_REGRESSION", "modelName": ..., ...}
+    fixed-effect/<name>/id-info                     the shard
+    fixed-effect/<name>/coefficients/part-*.avro    one BayesianLinearModelAvro
+    random-effect/<name>/id-info                    the kind of entity, and the shard, each a line
+    random-effect/<name>/coefficients/part-*.avro   one for each entity
+    random-effect/<name>/index.arrow                ours: where each entity lies (entities.py); Photon passes it by
+
+Coefficients that are 0 are not written. What is written is the same for the same model, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ambry.errors import InvalidRequest
+from ambry.ml.files import written
+from ambry.ml.photon.avro_files import TO_DO, avro_errors, avro_records, container, encoder
+from ambry.ml.photon.entities import EntityPlaces
+from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder
+from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
+from ambry.ml.sources.foreign import foreign
+
+METADATA = "model-metadata.json"
+FIXED, RANDOM = "fixed-effect", "random-effect"
+ID_INFO, COEFFICIENTS, INDEX = "id-info", "coefficients", "index.arrow"
+MODELS_PER_PART = 10_000
+METADATA_BYTES_MAX = 16 << 20
+ID_INFO_BYTES_MAX = 1 << 16
+
+MODEL_SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "BayesianLinearModelAvro",
+    "namespace": "com.linkedin.photon.avro.generated",
+    "doc": "a generic schema to describe a Bayesian linear model with means and variances",
+    "fields": [
+        {"name": "modelId", "type": "string"},
+        {"name": "modelClass", "type": ["null", "string"], "default": None},
+        {
+            "name": "means",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "NameTermValueAvro",
+                    "fields": [
+                        {"name": "name", "type": "string"},
+                        {"name": "term", "type": "string"},
+                        {"name": "value", "type": "double"},
+                    ],
+                },
+            },
+        },
+        {"name": "variances", "type": ["null", {"type": "array", "items": "NameTermValueAvro"}], "default": None},
+        {"name": "lossFunction", "type": ["null", "string"], "default": None},
+    ],
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
+_TYPE = re.compile(r'"modelType"\s*:\s*"(.+?)"')
+
+
+def model_files(model: PhotonModel, *, models_per_part: int = MODELS_PER_PART) -> dict[str, bytes]:
+    """The files of a model by their paths. Raises InvalidRequest for names that no directory has."""
+    for name in model:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"{name!r} cannot be the name of an effect: letters, digits, _, . and -")
+    for told in (*(each.shard for each in model.coordinates.values()), *model.entity_kinds):
+        if not told or "\n" in told or told != told.strip():
+            raise InvalidRequest(f"{told!r} cannot be the name of a shard or of a kind of entity: it is one line")
+    if models_per_part < 1:
+        raise InvalidRequest(f"a part has at least one model, and not {models_per_part}")
+    files = {METADATA: _metadata(model)}
+    encode = encoder(MODEL_SCHEMA)
+    for name, fixed in sorted(model.fixed.items()):
+        base = f"{FIXED}/{name}"
+        record = _record(FIXED, model.task, fixed.index, _pairs(fixed.means), _pairs(fixed.variances))
+        files[f"{base}/{ID_INFO}"] = f"{fixed.shard}\n".encode()
+        files[f"{base}/{COEFFICIENTS}/part-00000.avro"] = container(MODEL_SCHEMA, [encode(record)])[0]
+    for name, random in sorted(model.random.items()):
+        base = f"{RANDOM}/{name}"
+        files[f"{base}/{ID_INFO}"] = f"{random.entity}\n{random.shard}\n".encode()
+        places = EntityPlaces()
+        for number, records in enumerate(_parts(random, model.task, models_per_part)):
+            encoded = [encode(record) for record in records]
+            path = f"{COEFFICIENTS}/part-{number:05}.avro"
+            files[f"{base}/{path}"], found = container(MODEL_SCHEMA, encoded)
+            ids = [record["modelId"] for record in records]
+            places.add(path, ids, found, encoded)
+        files[f"{base}/{INDEX}"] = places.build()
+    return files
+
+
+def write_model(directory: Path, model: PhotonModel, *, models_per_part: int = MODELS_PER_PART) -> None:
+    """Write a model into a directory, which is made or empty. Raises InvalidRequest, FileExistsError for one that is not."""
+    files = model_files(model, models_per_part=models_per_part)
+    directory.mkdir(parents=True, exist_ok=True)
+    if next(directory.iterdir(), None) is not None:
+        raise FileExistsError(f"{directory} is not empty; name a new directory for the model")
+    for path, data in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written(target) as file:
+            file.write(data)
+
+
+def read_model(directory: Path) -> PhotonModel:
+    """A model of Photon's, or of ours. Raises InvalidRequest for what is none, with the file; FileNotFoundError."""
+    if not directory.is_dir():
+        raise FileNotFoundError(f"there is no directory {directory}")
+    said, task = read_metadata(directory / METADATA)
+    fixed = {path.name: _fixed(path) for path in _effects(directory / FIXED)}
+    random = {path.name: _random(path) for path in _effects(directory / RANDOM)}
+    if not fixed and not random:
+        raise InvalidRequest(
+            f"{directory} is no model of Photon's: it has neither {FIXED} nor {RANDOM} with effects in it"
+        )
+    classes = {kind for _, kind in (*fixed.values(), *random.values()) if kind}
+    task = task or _task_of(classes, directory)
+    return PhotonModel(
+        task=task,
+        fixed={name: each for name, (each, _) in fixed.items()},
+        random={name: each for name, (each, _) in random.items()},
+        name=str(said.get("modelName", "")),
+        configurations=_configurations(said),
+    )
+
+
+def read_metadata(path: Path) -> tuple[dict[str, Any], Task | None]:
+    """What model-metadata.json says, and the task; models from before there was one say nothing. Raises InvalidRequest."""
+    if not path.is_file():
+        return {}, None
+    data = _bounded(path, METADATA_BYTES_MAX)
+    try:
+        told = json.loads(data)
+        said: dict[str, Any] = told if isinstance(told, dict) else {}
+    except (ValueError, RecursionError):
+        # Photon writes it by hand, not always as JSON, and reads this one field.
+        said = {}
+    found = said.get("modelType") or next(iter(_TYPE.findall(data.decode("utf-8", "replace"))), None)
+    if found in (None, "NONE"):
+        return said, None
+    try:
+        return said, Task(found)
+    except ValueError:
+        raise InvalidRequest(f"{path}: a model is {', '.join(Task)}, and not {found!r}") from None
+
+
+def read_id_info(path: Path, lines: int) -> list[str]:
+    """Raises InvalidRequest."""
+    told = _bounded(path, ID_INFO_BYTES_MAX).decode("utf-8", "replace").split("\n") if path.is_file() else []
+    found = [line for line in (each.strip() for each in told) if line]
+    if len(found) != lines:
+        wanted = "the shard" if lines == 1 else "the kind of entity and the shard"
+        raise InvalidRequest(f"{path} has {len(found)} lines; it says {wanted}")
+    return found
+
+
+def coefficients_of(record: Mapping[str, Any], field: str = "means") -> dict[Feature, float]:
+    """Of one record. Raises ValueError for a feature that stands twice, and for what is no finite number."""
+    found: dict[Feature, float] = {}
+    for each in record[field] or ():
+        value = each["value"]
+        if not isinstance(value, int | float) or not np.isfinite(value):
+            raise ValueError(f"the coefficient of {each['name']!r} is {value!r}, and no finite number")
+        feature = (str(each["name"]), str(each.get("term") or ""))
+        if feature in found:
+            raise ValueError(f"the feature {feature} stands twice")
+        found[feature] = float(value)
+    return found
+
+
+def _fixed(path: Path) -> tuple[FixedModel, str]:
+    [shard] = read_id_info(path / ID_INFO, 1)
+    means, variances, ids, kind = _coefficients(path)
+    if len(ids) != 1:
+        raise InvalidRequest(f"{path / COEFFICIENTS} has {len(ids)} models, and a fixed effect is one")
+    told = None if variances is None else variances.matrix.toarray()[0]
+    model = FixedModel(shard=shard, index=means.index, means=means.matrix.toarray()[0], variances=told)
+    return model, kind
+
+
+def _random(path: Path) -> tuple[RandomModel, str]:
+    entity, shard = read_id_info(path / ID_INFO, 2)
+    means, variances, ids, kind = _coefficients(path)
+    if len(set(ids)) != len(ids):
+        twice = next(each for each in ids if ids.count(each) > 1)
+        raise InvalidRequest(f"{path / COEFFICIENTS}: the {entity} {twice!r} has two models")
+    model = RandomModel(
+        entity=entity,
+        shard=shard,
+        index=means.index,
+        entities=tuple(ids),
+        means=means.matrix,
+        variances=None if variances is None else variances.matrix,
+    )
+    return model, kind
+
+
+def _coefficients(path: Path) -> tuple[Shard, Shard | None, list[str], str]:
+    """Means, variances over the same features, ids, and the class of the models."""
+    directory = path / COEFFICIENTS
+    parts = sorted(directory.glob("*.avro")) if directory.is_dir() else []
+    if not parts:
+        raise InvalidRequest(f"{directory} has no file that ends in .avro")
+    ids: list[str] = []
+    means: list[dict[Feature, float]] = []
+    variances: list[dict[Feature, float]] = []
+    kind, any_variance = "", False
+    for part in parts:
+        with avro_records(part) as (schema, records):
+            missing = {"modelId", "means"} - {each["name"] for each in schema["fields"]}
+            if missing:
+                raise InvalidRequest(f"the records of {part} are no models of Photon's: they have no {min(missing)}")
+            for number, record in enumerate(records):
+                with foreign(f"{part}, record {number}", TO_DO, *avro_errors()):
+                    ids.append(str(record["modelId"]))
+                    means.append(coefficients_of(record))
+                    told = record.get("variances") is not None
+                    any_variance = any_variance or told
+                    variances.append(coefficients_of(record, "variances") if told else {})
+                    kind = kind or str(record.get("modelClass") or "")
+    index = FeatureIndex(tuple(sorted({feature for rows in (means, variances) for row in rows for feature in row})))
+
+    def shard(rows: list[dict[Feature, float]]) -> Shard:
+        builder = ShardBuilder(index)
+        for row in rows:
+            builder.add(row.items())
+        return builder.build()
+
+    return shard(means), shard(variances) if any_variance else None, ids, kind
+
+
+def _effects(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+
+
+def _task_of(classes: set[str], directory: Path) -> Task:
+    """Raises InvalidRequest."""
+    found = {task for task in Task if task.model_class in classes}
+    if len(found) != 1:
+        raise InvalidRequest(
+            f"{directory} does not say which task its model is: there is no {METADATA} with a modelType"
+        )
+    return found.pop()
+
+
+def _record(
+    name: str,
+    task: Task,
+    index: FeatureIndex,
+    means: tuple[list[int], list[float]],
+    variances: tuple[list[int], list[float]] | None,
+) -> dict[str, Any]:
+    def told(pairs: tuple[list[int], list[float]]) -> list[dict[str, Any]]:
+        named = ((index.features[column], value) for column, value in zip(*pairs, strict=True))
+        return [{"name": feature[0], "term": feature[1], "value": value} for feature, value in named]
+
+    return {
+        "modelId": name,
+        "modelClass": task.model_class,
+        "means": told(means),
+        "variances": None if variances is None else told(variances),
+        "lossFunction": "",
+    }
+
+
+def _pairs(values: Any) -> Any:
+    """Columns and values that are not 0, of an array; None of None."""
+    if values is None:
+        return None
+    columns = np.flatnonzero(values)
+    return columns.tolist(), np.asarray(values)[columns].tolist()
+
+
+def _rows(matrix: Any) -> Callable[[int], Any]:
+    """The same of a row of a CSR matrix."""
+    if matrix is None:
+        return lambda row: None
+    ends, columns, values = matrix.indptr, matrix.indices, matrix.data
+
+    def row(number: int) -> tuple[list[int], list[float]]:
+        start, end = int(ends[number]), int(ends[number + 1])
+        return columns[start:end].tolist(), values[start:end].tolist()
+
+    return row
+
+
+def _parts(random: RandomModel, task: Task, size: int) -> Iterator[list[dict[str, Any]]]:
+    """At least one, so that an effect without entities has a part too."""
+    means, variances = _rows(random.means), _rows(random.variances)
+    for start in range(0, max(len(random.entities), 1), size):
+        yield [
+            _record(random.entities[row], task, random.index, means(row), variances(row))
+            for row in range(start, min(start + size, len(random.entities)))
+        ]
+
+
+def _metadata(model: PhotonModel) -> bytes:
+    def told(effect: str, names: Mapping[str, Any]) -> dict[str, Any]:
+        values = [{"name": name, "configuration": dict(model.configurations.get(name, {}))} for name in sorted(names)]
+        return {"configurations": effect, "values": values}
+
+    said = {
+        "modelType": model.task.value,
+        "modelName": model.name,
+        "fixedEffectOptimizationConfigurations": told(FIXED, model.fixed),
+        "randomEffectOptimizationConfigurations": told(RANDOM, model.random),
+    }
+    return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _configurations(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for key in ("fixedEffectOptimizationConfigurations", "randomEffectOptimizationConfigurations"):
+        told = said.get(key)
+        for each in told.get("values", ()) if isinstance(told, dict) else ():
+            if isinstance(each, dict) and isinstance(each.get("configuration"), dict):
+                found[str(each.get("name"))] = each["configuration"]
+    return found
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    """Raises InvalidRequest."""
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise InvalidRequest(f"{path} has more than {most} bytes, which no such file has")
+    return data

@@ -1,0 +1,179 @@
+"""Models of Photon's kind (GAME, of which GLMix is what is trained): a score is a sum over coordinates.
+
+A fixed effect is one linear model for all rows. A random effect is one for each entity of a kind; an entity without a model
+adds nothing. The mean of a response is a function of the score and the row's offset, by the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, FeatureIndex, Shard
+
+_CLASSES = "com.linkedin.photon.ml.supervised"
+
+
+class Task(StrEnum):
+    """What is modelled."""
+
+    LINEAR = "LINEAR_REGRESSION"
+    LOGISTIC = "LOGISTIC_REGRESSION"
+    POISSON = "POISSON_REGRESSION"
+
+    @property
+    def model_class(self) -> str:
+        """Photon's class of such a model."""
+        kinds = {"LINEAR": "regression.Linear", "LOGISTIC": "classification.Logistic", "POISSON": "regression.Poisson"}
+        return f"{_CLASSES}.{kinds[self.name]}RegressionModel"
+
+    def mean(self, score: Any) -> Any:
+        """Of the response, of scores with their offsets."""
+        if self is Task.LINEAR:
+            return score
+        if self is Task.POISSON:
+            return np.exp(score)
+        return needed("scipy.special").expit(score)
+
+    def losses(self, score: Any, response: Any) -> Any:
+        """Of each row: half of its deviance, of a Poisson response without the part that is the same for every model."""
+        if self is Task.LINEAR:
+            return 0.5 * (score - response) ** 2
+        if self is Task.POISSON:
+            return np.exp(score) - response * score
+        return np.logaddexp(0.0, score) - response * score
+
+    def check(self, examples: Examples) -> None:
+        """Raises InvalidRequest for responses that the task has not, with the row."""
+        response = examples.response
+        wrong, wanted = ~np.isfinite(response), "a finite number"
+        if self is Task.LOGISTIC:
+            wrong, wanted = wrong | ((response != 0) & (response != 1)), "0 or 1"
+        elif self is Task.POISSON:
+            wrong, wanted = wrong | ~(response >= 0), "not negative"
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InvalidRequest(
+                f"the response of {examples.row_name(row)} is {response[row]}; in a {self.value} it is {wanted}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedModel:
+    """One linear model over a shard."""
+
+    shard: str
+    index: FeatureIndex
+    means: Any
+    """A coefficient for each feature, float64."""
+    variances: Any | None = None
+
+    def scores(self, examples: Examples) -> Any:
+        """Of each row."""
+        return design(examples.shard(self.shard), self.index) @ self.means
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomModel:
+    """A linear model over a shard for each entity of a kind."""
+
+    entity: str
+    """What the ids are called: Photon's random effect type."""
+    shard: str
+    index: FeatureIndex
+    entities: tuple[str, ...]
+    means: Any
+    """CSR of scipy: (entities, features)."""
+    variances: Any | None = None
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The row of each entity."""
+        return {entity: place for place, entity in enumerate(self.entities)}
+
+    def of(self, entity: str) -> dict[Feature, float]:
+        """The coefficients of an entity that are not 0. Raises InvalidRequest for one without a model."""
+        place = self.places.get(entity)
+        if place is None:
+            raise no_entity(self.entity, entity, len(self.entities))
+        row = self.means[place]
+        names = self.index.features
+        return {names[column]: value for column, value in zip(row.indices.tolist(), row.data.tolist(), strict=True)}
+
+    def scores(self, examples: Examples) -> Any:
+        """Of each row; 0 where its entity has no model."""
+        matrix = design(examples.shard(self.shard), self.index)
+        found = examples.entities(self.entity)
+        places = np.fromiter((self.places.get(each, -1) for each in found), np.int64, len(found))
+        known = np.flatnonzero(places >= 0)
+        scores = np.zeros(len(found))
+        if len(known):
+            scores[known] = np.asarray(matrix[known].multiply(self.means[places[known]]).sum(axis=1)).ravel()
+        return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotonModel:
+    """A whole model: its coordinates by name."""
+
+    task: Task
+    fixed: Mapping[str, FixedModel] = field(default_factory=dict)
+    random: Mapping[str, RandomModel] = field(default_factory=dict)
+    name: str = ""
+    configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each coordinate was trained with, as JSON has it."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        if not self.coordinates:
+            raise InvalidRequest("a model has at least one fixed or random effect")
+        if both := set(self.fixed) & set(self.random):
+            raise InvalidRequest(f"two effects have the same name {min(both)!r}")
+
+    @property
+    def coordinates(self) -> dict[str, FixedModel | RandomModel]:
+        """All of them."""
+        return {**self.fixed, **self.random}
+
+    @property
+    def entity_kinds(self) -> tuple[str, ...]:
+        """The ids that a row has to have."""
+        return tuple(dict.fromkeys(each.entity for each in self.random.values()))
+
+    def scores(self, examples: Examples) -> Any:
+        """Of each row, with its offset."""
+        return examples.offset + sum(each.scores(examples) for each in self.coordinates.values())
+
+    def predict(self, examples: Examples) -> Any:
+        """The mean of the response of each row."""
+        return self.task.mean(self.scores(examples))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.coordinates)
+
+
+def design(shard: Shard, index: FeatureIndex) -> Any:
+    """The rows over the features of a model, whose intercept is 1 where the rows have none of their own."""
+    matrix = shard.over(index)
+    place = index.places.get(INTERCEPT)
+    if place is None or INTERCEPT in shard.index.places:
+        return matrix
+    sparse = needed("scipy.sparse")
+    rows = matrix.shape[0]
+    ones = (np.ones(rows), (np.arange(rows), np.full(rows, place)))
+    return sparse.csr_matrix(matrix + sparse.csr_matrix(ones, shape=matrix.shape))
+
+
+def no_entity(kind: str, entity: str, count: int) -> InvalidRequest:
+    """What is raised for an entity without a model."""
+    return InvalidRequest(
+        f"there is no model for the {kind} {entity!r} among {count:,}: it was not in the data, or had too few rows; its score "
+        "is that of the other effects"
+    )

@@ -1,0 +1,163 @@
+"""Models in Photon's directory layout: there and back, the same bytes for the same model, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given
+
+from ambry.errors import InvalidRequest
+from ambry.ml.photon.examples import INTERCEPT, FeatureIndex, shard_of
+from ambry.ml.photon.layout import MODEL_SCHEMA, model_files, read_model, write_model
+from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
+from tests.support.photon_models import photon_models, told
+
+GOLDEN = Path(__file__).with_name("golden_model")
+
+
+def small() -> PhotonModel:
+    """What the golden files hold."""
+    index = FeatureIndex((INTERCEPT, ("age", ""), ("title", "engineer")))
+    fixed = FixedModel(
+        shard="globalShard", index=index, means=np.array([0.5, 0.0, -1.25]), variances=np.array([0.1, 0.2, 0.3])
+    )
+    shard = shard_of([{INTERCEPT: 1.0, ("job", "é"): 2.0}, {INTERCEPT: -0.5}, {}])
+    random = RandomModel(
+        entity="memberId", shard="memberShard", index=shard.index, entities=("7", "8", "9"), means=shard.matrix
+    )
+    return PhotonModel(
+        task=Task.LOGISTIC,
+        fixed={"global": fixed},
+        random={"per-member": random},
+        name="small",
+        configurations={"global": {"regularizationWeight": 1.0}},
+    )
+
+
+@given(photon_models())
+def test_there_and_back_is_the_same_model(model: PhotonModel) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        write_model(Path(made), model, models_per_part=2)
+        again = read_model(Path(made))
+    assert told(again) == told(model)
+    assert model_files(again, models_per_part=2) == model_files(model, models_per_part=2)
+
+
+def test_the_files_are_those_that_were_written_when_the_format_was_made(tmp_path: Path) -> None:
+    files = model_files(small(), models_per_part=2)
+    if os.environ.get("AMBRY_WRITE_GOLDEN"):
+        write_model(GOLDEN, small(), models_per_part=2)
+    golden = {path.relative_to(GOLDEN).as_posix(): path for path in GOLDEN.rglob("*") if path.is_file()}
+    assert sorted(files) == sorted(golden) == [
+        "fixed-effect/global/coefficients/part-00000.avro",
+        "fixed-effect/global/id-info",
+        "model-metadata.json",
+        "random-effect/per-member/coefficients/part-00000.avro",
+        "random-effect/per-member/coefficients/part-00001.avro",
+        "random-effect/per-member/id-info",
+        "random-effect/per-member/index.arrow",
+    ]  # fmt: skip
+    for path, data in files.items():
+        if not path.endswith(".arrow"):  # Arrow's own bytes may differ from release to release.
+            assert data == golden[path].read_bytes(), path
+    assert told(read_model(GOLDEN)) == told(small())
+
+
+def test_records_are_those_that_photon_writes() -> None:
+    path = GOLDEN / "random-effect/per-member/coefficients/part-00000.avro"
+    with path.open("rb") as file:
+        records = list(fastavro.reader(file))
+    assert records == [
+        {
+            "modelId": "7",
+            "modelClass": "com.linkedin.photon.ml.supervised.classification.LogisticRegressionModel",
+            "means": [
+                {"name": "(INTERCEPT)", "term": "", "value": 1.0},
+                {"name": "job", "term": "é", "value": 2.0},
+            ],
+            "variances": None,
+            "lossFunction": "",
+        },
+        {
+            "modelId": "8",
+            "modelClass": "com.linkedin.photon.ml.supervised.classification.LogisticRegressionModel",
+            "means": [{"name": "(INTERCEPT)", "term": "", "value": -0.5}],
+            "variances": None,
+            "lossFunction": "",
+        },
+    ]
+
+
+def written(directory: Path) -> Path:
+    write_model(directory, small())
+    return directory
+
+
+def test_a_model_of_before_there_was_metadata_says_its_task_by_its_class(tmp_path: Path) -> None:
+    (written(tmp_path / "m") / "model-metadata.json").unlink()
+    assert read_model(tmp_path / "m").task is Task.LOGISTIC
+
+
+def test_metadata_that_photon_wrote_by_hand_are_read_as_it_reads_them(tmp_path: Path) -> None:
+    (written(tmp_path / "m") / "model-metadata.json").write_text('\n{ "modelType": "POISSON_REGRESSION",\n "x": , }\n')
+    assert read_model(tmp_path / "m").task is Task.POISSON
+
+
+def put_records(path: Path, records: list[dict[str, Any]]) -> None:
+    with path.open("wb") as file:
+        fastavro.writer(file, MODEL_SCHEMA, records, codec="deflate")
+
+
+def record(*means: tuple[str, str, float], id: str = "7") -> dict[str, Any]:
+    return {"modelId": id, "means": [{"name": name, "term": term, "value": value} for name, term, value in means]}
+
+
+def test_what_is_wrong_with_a_directory_is_a_sentence(tmp_path: Path) -> None:
+    made = written(tmp_path / "m")
+    part = made / "random-effect/per-member/coefficients/part-00000.avro"
+
+    def refused() -> str:
+        with pytest.raises(InvalidRequest) as error:
+            read_model(made)
+        return error.value.message
+
+    put_records(part, [record(("a", "", 1.0)), record()])
+    assert "the memberId '7' has two models" in refused()
+    put_records(part, [record(("a", "", np.nan))])
+    assert "part-00000.avro, record 0: the coefficient of 'a' is nan" in refused()
+    put_records(part, [record(("a", "", 1.0), ("a", "", 1.0))])
+    assert "stands twice" in refused()
+    part.write_bytes(b"no")
+    assert "is no Avro file of records" in refused()
+    part.unlink()
+    assert "no file that ends in .avro" in refused()
+    (made / "random-effect/per-member/id-info").write_text("only one\n")
+    assert "has 1 lines; it says the kind of entity and the shard" in refused()
+    (made / "model-metadata.json").write_text(json.dumps({"modelType": "SMOOTHED_HINGE_LOSS_LINEAR_SVM"}))
+    assert "and not 'SMOOTHED_HINGE_LOSS_LINEAR_SVM'" in refused()
+
+
+def test_an_empty_directory_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="is no model of Photon's"):
+        read_model(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_model(tmp_path / "none")
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match="is not empty"):
+        write_model(written(tmp_path / "m"), small())
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "x y"])
+def test_the_name_of_an_effect_is_one_of_a_directory(name: str) -> None:
+    model = small()
+    with pytest.raises(InvalidRequest, match="cannot be the name of an effect"):
+        model_files(PhotonModel(task=model.task, fixed={name: model.fixed["global"]}))
