@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ambry.client.model import BlobInfo
-from ambry.client.refs import VersionRef
+from ambry.client.refs import VersionRef, found_as
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.features.axes import TensorType
@@ -63,6 +63,7 @@ class ArrowContent:
     def __init__(self, client: AmbryClient, place: VersionRef, info: BlobInfo) -> None:
         self._client = client
         self._place = place
+        self._found = found_as(info)
         self._index_id = info.metadata[INDEX_KEY]
         self._mapped: Any = None
 
@@ -72,7 +73,7 @@ class ArrowContent:
         try:
             path = self._client.cached_path(self._index_id)
         except BlobNotFound:
-            whole = self._client.cached_path(self._place)
+            whole = self._client.cached_path(self._found)
             try:
                 return SnapshotIndex(pa.py_buffer(index_of_file(whole)))
             except pa.ArrowInvalid as error:
@@ -93,7 +94,7 @@ class ArrowContent:
 
     def fetch(self) -> None:
         if self._mapped is None:
-            path = self._client.cached_path(self._place)
+            path = self._client.cached_path(self._found)
             try:
                 self._mapped = pa.ipc.open_file(pa.memory_map(str(path)))
             except pa.ArrowInvalid as error:
@@ -107,45 +108,48 @@ class ArrowContent:
         self.fetch()
         mapped = self._mapped
         for place in range(mapped.num_record_batches):
-            yield self._checked(mapped.get_batch(place).select(names))
+            yield self._checked([mapped.get_batch(place).select(names)])[0]
 
     def own_views(self, name: str, kind: TensorType) -> Iterator[Any]:
         """Over a mapping of its own."""
-        mapped, batches = private_batches(self._client.cached_path(self._place))
+        mapped, batches = private_batches(self._client.cached_path(self._found))
         for batch in batches:
             yield view_of(batch.column(name), kind, mapped)
 
     def batches_with(self, keys: Any, names: Sequence[str]) -> list[Any]:
         places = [int(place) for place in self.index.batches_of(keys)]
         if (mapped := self._mapped) is not None:
-            return [self._checked(mapped.get_batch(place).select(names)) for place in places]
+            return self._checked([mapped.get_batch(place).select(names) for place in places])
         spans = [self.index.place(place) for place in places]
         if not spans:
             return []
-        pieces = self._client.get_ranges(self._place, [(span.offset, span.offset + span.size) for span in spans])
+        pieces = self._client.get_ranges(self._found, [(span.offset, span.offset + span.size) for span in spans])
         try:
             batches = [pa.ipc.read_record_batch(pa.py_buffer(piece), self.schema) for piece in pieces]
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(self._place, error) from error
-        return [self._checked(batch.select(names)) for batch in batches]
+        return self._checked([batch.select(names) for batch in batches])
 
-    def _checked(self, batch: Any) -> Any:
-        """A batch whose texts and lists lie within it: offsets of a stranger would be followed anywhere. Raises DataCorrupt."""
+    def _checked(self, batches: list[Any]) -> list[Any]:
+        """Batches whose texts and lists lie within them: a stranger's offsets may lead anywhere. Raises DataCorrupt."""
+        kinds = batches[0].schema.types if batches else []
+        loose = [number for number, kind in enumerate(kinds) if not _has_width(kind)]
         try:
-            for column in batch.columns:
-                if not _has_width(column.type):
-                    column.validate(full=True)
+            for batch in batches if loose else ():
+                for number in loose:
+                    batch.column(number).validate(full=True)
         except pa.ArrowInvalid as error:
             raise _unreadable(self._place, error) from error
-        return batch
+        return batches
 
 
 class ParquetContent:
     """A Parquet file: its footer says where everything is, and between which entities a row group lies."""
 
-    def __init__(self, client: AmbryClient, place: VersionRef) -> None:
+    def __init__(self, client: AmbryClient, place: VersionRef, info: BlobInfo) -> None:
         self._client = client
         self._place = place
+        self._found = found_as(info)
         self._path: str | None = None
 
     @cached_property
@@ -168,7 +172,7 @@ class ParquetContent:
 
     def fetch(self) -> None:
         if self._path is None:
-            self._path = str(self._client.cached_path(self._place))
+            self._path = str(self._client.cached_path(self._found))
 
     def close(self) -> None:
         self._path = None
@@ -219,7 +223,7 @@ class ParquetContent:
         """A pyarrow ParquetFile. Raises DataCorrupt, and what a get raises."""
         from pyarrow import parquet
 
-        with Path(self._path).open("rb") if self._path else self._client.open(self._place) as source:
+        with Path(self._path).open("rb") if self._path else self._client.open(self._found) as source:
             try:
                 file = parquet.ParquetFile(source, pre_buffer=True)
             except pa.ArrowInvalid as error:
@@ -229,7 +233,7 @@ class ParquetContent:
 
 def content_of(client: AmbryClient, place: VersionRef, info: BlobInfo) -> SnapshotContent:
     """Of the version that `info` tells of."""
-    return ArrowContent(client, place, info) if INDEX_KEY in info.metadata else ParquetContent(client, place)
+    return ArrowContent(client, place, info) if INDEX_KEY in info.metadata else ParquetContent(client, place, info)
 
 
 def _has_width(kind: Any) -> bool:

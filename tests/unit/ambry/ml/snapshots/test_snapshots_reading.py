@@ -121,6 +121,23 @@ def test_few_entities_cost_few_bytes(client: AmbryClient, name: str, monkeypatch
     assert len(asked) == 1 and asked[0] < written.size / 50
 
 
+def test_a_read_by_key_is_one_request(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was opened is known: nobody is asked again what its version is."""
+    write(client, name, rows_of(list(range(2_000))))
+    with open_snapshot(client, name, metadata=METADATA) as snapshot:
+        snapshot.read([AGE], [5])
+        sent: list[str] = []
+        exchange = AmbryClient._exchange
+
+        def counted(self: AmbryClient, endpoint: Any, request: Any, *rest: Any, **named: Any) -> Any:
+            sent.append(f"{request.method} {request.path}")
+            return exchange(self, endpoint, request, *rest, **named)
+
+        monkeypatch.setattr(AmbryClient, "_exchange", counted)
+        assert snapshot.read([AGE], [5, 6, 1_999]).column("age").to_pylist() == [5, 6, 1_999 % 90]
+    assert len(sent) == 1, sent
+
+
 def test_texts_are_keys_too(client: AmbryClient, name: str) -> None:
     frame = rows_of([3, 1, 2])
     frame["member"] = ["zoë", "ann", "bob"]
