@@ -12,7 +12,7 @@ import click
 
 from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
-from ambry.cli.failures import EXIT_FAILURE
+from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.outcomes import OUTCOMES, comparison_row, evaluated, evaluating
 from ambry.cli.output import printable, show_fields, show_rows, standard_input, tell_done
 
@@ -121,7 +121,7 @@ def stop(name: str, cluster: ChosenCluster, output: str) -> None:
 @connecting
 @OUTPUT
 def layer(name: str, cluster: ChosenCluster, output: str) -> None:
-    """Say which running experiments have which part of the layer NAME; exit code 1 where two share one.
+    """Say which running experiments have which part of the layer NAME; exit code 8 where two share one.
 
     That may be where they were started in two datacenters before one had heard of the other. Stop one of them.
     """
@@ -141,7 +141,7 @@ def layer(name: str, cluster: ChosenCluster, output: str) -> None:
         },
     )
     if any(others for _, others in found):
-        sys.exit(EXIT_FAILURE)
+        sys.exit(EXIT_HELD_BACK)
 
 
 @experiment.command()
@@ -265,7 +265,7 @@ def decide(
 ) -> None:
     """Promote the model of an arm by the first of the metrics, or roll it back; the numbers stand in the history of the alias.
 
-    Refused where the split is not what it should be, and where the effect is not shown, with exit code 2. The evaluation and
+    Refused where the split is not what it should be, and where the effect is not shown, with exit code 8. The evaluation and
     its page are stored beside the experiment in any case.
     """
     from ambry.ml.experiments.decision import ModelMove

@@ -31,6 +31,7 @@ from ambry.errors import (
     UploadGone,
     UploadNotFound,
 )
+from ambry.ml.held_back import HeldBack
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -39,6 +40,7 @@ EXIT_GONE = 4
 EXIT_UNAVAILABLE = 5
 EXIT_CHECKSUM = 6
 EXIT_DENIED = 7
+EXIT_HELD_BACK = 8
 EXIT_INTERRUPTED = 130
 EXIT_CODES = {
     0: "ok",
@@ -49,6 +51,7 @@ EXIT_CODES = {
     EXIT_UNAVAILABLE: "unavailable (try again)",
     EXIT_CHECKSUM: "checksum mismatch",
     EXIT_DENIED: "not allowed (no key, or none that may)",
+    EXIT_HELD_BACK: "held back (a check speaks against it)",
     EXIT_INTERRUPTED: "interrupted",
 }
 """All of them, and what each means. Of several failures in one command the first one's counts."""
@@ -94,6 +97,8 @@ def exit_code(error: Exception) -> int:
         return EXIT_DENIED
     if isinstance(error, AmbryError) and error.retriable:
         return EXIT_UNAVAILABLE
+    if isinstance(error, HeldBack):
+        return EXIT_HELD_BACK
     if isinstance(error, InvalidRequest | ConfigInvalid) and error.status in (400, 416):
         return EXIT_USAGE
     return EXIT_FAILURE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, shows
-from ambry.cli.failures import EXIT_USAGE, report_one
+from ambry.cli.failures import EXIT_HELD_BACK, report_one
 from ambry.cli.output import show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
 
@@ -119,7 +119,7 @@ def publish(tree: Path, versions: str, cluster: ChosenCluster, version: str | No
 def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None:
     """Say what TREE changes beside VERSIONS, and which part of the version each change raises.
 
-    The exit code is 2 where it would break who reads them.
+    The exit code is 8 where it would break who reads them.
     """
     from ambry.ml.features.compatibility import Level
     from ambry.ml.features.tree import read_tree
@@ -129,7 +129,7 @@ def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None
         _, changes = _changes(client, versions, metadata, must_be_there=True)
     show_rows(changes, output, ["PART", "CHANGE"], lambda change: [change.level.name, change.words], _plain_change)
     if any(change.level is Level.REFUSED for change in changes):
-        sys.exit(EXIT_USAGE)
+        sys.exit(EXIT_HELD_BACK)
 
 
 @features.command()

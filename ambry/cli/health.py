@@ -10,7 +10,7 @@ import click
 
 from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
-from ambry.cli.failures import EXIT_FAILURE
+from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.output import printable, show_fields, show_rows
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def compare(
     keep: str | None,
     output: str,
 ) -> None:
-    """Say which columns of CURRENT are not what they are in REFERENCE; the exit code is 1 if any is beyond its thresholds."""
+    """Say which columns of CURRENT are not what they are in REFERENCE; the exit code is 8 if any is beyond its thresholds."""
     from ambry.ml.health import comparison, report
     from ambry.ml.health.summaries import summarise
     from ambry.ml.tables import open_table
@@ -98,7 +98,7 @@ def compare(
         for fault in found.faults if not cluster.quiet else []:
             click.echo(printable(f"ambry: {fault}"), err=True)
     if not found.healthy:
-        sys.exit(EXIT_FAILURE)
+        sys.exit(EXIT_HELD_BACK)
 
 
 @health.command()
@@ -127,7 +127,7 @@ def gate(
 ) -> None:
     """Let the alias point to MODEL, unless CURRENT is not what it was trained on.
 
-    What is held back says why, and has the exit code 2. The report is stored beside the model in any case.
+    What is held back says why, and has the exit code 8. The report is stored beside the model in any case.
     """
     from ambry.ml.health.gate import promote_checked
 

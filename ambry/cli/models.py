@@ -11,7 +11,7 @@ import click
 
 from ambry.cli.aliases import HEADER, alias_row, moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
-from ambry.cli.output import show_fields, show_rows, tell_done
+from ambry.cli.output import complain, show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
     from ambry.ml.models.lifecycle import LineageStep
@@ -188,19 +188,38 @@ def get(place: str, cluster: ChosenCluster, directory: Path, output: str) -> Non
 @click.argument("place", metavar="MODEL")
 @connecting
 @ALIAS
+@click.option("--newest", is_flag=True, help="The newest version of MODEL, which names none.")
 @click.option("--expect", metavar="VERSION", help="Only if the alias points there now; none for one that is new.")
 @moving
 @OUTPUT
 def promote(
-    place: str, cluster: ChosenCluster, alias: str, expect: str | None, who: str | None, why: str, output: str
+    place: str,
+    cluster: ChosenCluster,
+    alias: str,
+    newest: bool,
+    expect: str | None,
+    who: str | None,
+    why: str,
+    output: str,
 ) -> None:
-    """Let the alias point to a model."""
-    from ambry.ml.models import lifecycle
+    """Let the alias point to a model: MODEL@1.2.0, MODEL@ALIAS, or the newest one with --newest.
 
+    Where it points there already nothing is changed, and the move that stands is shown.
+    """
+    from ambry.client.refs import LATEST
+    from ambry.ml.models import lifecycle
+    from ambry.ml.places import dataset_text, version_of
+
+    if newest != (version_of(place).version == LATEST):
+        named = "names a version already; leave out --newest" if newest else "names no version; write NAME@1.2.0"
+        raise click.UsageError(f"{place!r} {named}{'' if newest else ', or say --newest'}")
     expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
     with cluster.connect() as client:
+        before = lifecycle.alias_of(client, dataset_text(version_of(place)), alias)
         moved = lifecycle.promote(client, place, alias, who=somebody() if who is None else who, why=why, **expected)
     if not cluster.quiet:
+        if moved == before:
+            complain(f"ambry: {alias} points to {moved.version} already; nothing was changed")
         show_fields(plain(moved), output)
 
 

@@ -25,6 +25,10 @@ IN_OPTIONS = {
     r"stream the blob \(get, ambry cat\)": "`ambry cat` streams the blob",
     r"seconds, or None for ever": "seconds, or forever",
     r"the same call goes on from there": "the same command goes on from there",
+    r"say trust=True if": "say --trust if",
+    r"or say kind=$": "or say --kind ",
+    r"nobody loads without trust=True": "nobody loads without --trust",
+    r"allow it \(allow_empty=True, --allow-empty\)": "allow it with --allow-empty",
     r"pass verify=$": "set AMBRY_VERIFY to ",
 }
 """Patterns of such words, each as it stands in a message, and what to say for it. tests/unit/ambry/cli/test_cli_wording.py

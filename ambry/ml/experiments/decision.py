@@ -17,6 +17,7 @@ from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.experiments.evaluation import ArmComparison, Evaluation
 from ambry.ml.experiments.report import render_report
 from ambry.ml.experiments.store import StoredExperiment
+from ambry.ml.held_back import HeldBack
 from ambry.ml.models.lifecycle import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.pages import keep
@@ -34,7 +35,7 @@ class ModelMove(Enum):
     ROLL_BACK = "roll back"
 
 
-class DecisionRefused(InvalidRequest):
+class DecisionRefused(HeldBack):
     """What the experiment has shown is no reason for it. `report` is where the evaluation was stored."""
 
     def __init__(self, message: str, report: NameRef) -> None:

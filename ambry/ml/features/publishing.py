@@ -18,6 +18,7 @@ from ambry.ml.features.compatibility import DefinitionChange, Level, compare, le
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
+from ambry.ml.held_back import HeldBack
 from ambry.ml.places import in_dataset, shown_version, version_of
 
 FIRST_VERSION = "1.0.0"
@@ -29,7 +30,7 @@ _TRIES_MAX = 20
 _NUMBER = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 
-class ChangeRefused(InvalidRequest):
+class ChangeRefused(HeldBack):
     """The change would break who reads what is published. `changes` are those that would."""
 
     def __init__(self, message: str, changes: list[DefinitionChange]) -> None:

@@ -15,7 +15,8 @@ from ambry.ml.health.comparison import HealthReport, compare
 from ambry.ml.health.report import keep_health
 from ambry.ml.health.summaries import summarise
 from ambry.ml.health.thresholds import Thresholds
-from ambry.ml.models.lifecycle import CHAMPION, promote
+from ambry.ml.held_back import HeldBack
+from ambry.ml.models.lifecycle import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import dataset_text
 from ambry.ml.snapshots.schema import columns_of
@@ -26,7 +27,7 @@ _WHY_CHARACTERS_MAX = 1_024
 _SHOWN_MAX = 3
 
 
-class PromotionHeld(InvalidRequest):
+class PromotionHeld(HeldBack):
     """The check found what speaks against it; the alias points where it did. `page` is the report that was stored."""
 
     def __init__(self, message: str, report: HealthReport, page: NameRef) -> None:
@@ -94,7 +95,9 @@ def promote_checked(
         )
     found = f"{len(faults)} faults" if faults else "healthy"
     told = [*([why] if why else []), *([f"forced: {force}"] if faults else []), f"{found} by {shown}"]
-    moved = promote(client, model.place, alias, expected=expected, who=who, why="; ".join(told)[:_WHY_CHARACTERS_MAX])
+    # Also where the alias points there already: what was found now stands in its history.
+    reason = "; ".join(told)[:_WHY_CHARACTERS_MAX]
+    moved = client.set_alias(dataset_text(model.place), alias, model.version, expected=expected, who=who, why=reason)
     return CheckedPromotion(moved=moved, report=report, page=page)
 
 

@@ -6,6 +6,7 @@ Deployment is an alias (`champion`) of the dataset, moved only from where its mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +41,23 @@ def promote(
     who: str = "",
     why: str = "",
 ) -> AliasInfo:
-    """Let an alias point to a model. Raises BlobNotFound, UpdateConflict where the alias moved meanwhile."""
+    """Let an alias point to a model; where it points there already, that move is given and no other one made.
+
+    Raises BlobNotFound, UpdateConflict where the alias moved meanwhile.
+    """
     model = open_model(client, place)
+    if expected in ("AS_IT_IS", model.version):
+        now = alias_of(client, dataset_text(model.place), alias)
+        if now is not None and now.version == model.version:
+            return now
     return client.set_alias(dataset_text(model.place), alias, model.version, expected=expected, who=who, why=why)
+
+
+def alias_of(client: AmbryClient, dataset: str, alias: str) -> AliasInfo | None:
+    """Where an alias points, and who moved it there; None where there is none."""
+    with suppress(BlobNotFound):
+        return client.alias(dataset, alias)
+    return None
 
 
 def roll_back(client: AmbryClient, dataset: str, alias: str = CHAMPION, *, who: str = "", why: str = "") -> AliasInfo:

@@ -162,7 +162,7 @@ def test_what_was_shown_promotes_and_rolls_back(serving: str, name: str) -> None
     assert done["why"].startswith(f"as planned; {name}@1 treatment: clicks +")
     assert "<svg" in said("cat", done["report"])
     refused = run("experiment", "decide", name, "outcomes.csv", "--arm", "treatment", "--roll-back")
-    assert (refused.exit_code, refused.stdout) == (2, "") and "no worse" in refused.stderr
+    assert (refused.exit_code, refused.stdout) == (8, "") and "no worse" in refused.stderr
     back = ("--arm", "treatment", "--roll-back", "--force", "complaints")
     assert told("experiment", "decide", name, "outcomes.csv", *back)["version"] == "1.0.0"
     assert "forced: complaints" in said("model", "history", serving).splitlines()[1]

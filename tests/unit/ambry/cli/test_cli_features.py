@@ -77,10 +77,10 @@ def test_what_breaks_readers_is_told_and_not_published(tree: Path, name: str) ->
     (tree / "flagship/kinds.csv").write_text("0, OUT_OF_VOCAB\n1, Comments\n2, Click\n")
     for command in (["publish"], ["publish", "--dry-run"], ["publish", "--version", "9.0.0"]):
         done = run("features", command[0], str(tree), name, *command[1:])
-        assert (done.exit_code, done.stdout) == (2, "") and done.stderr.count("\n") == 1, done.output
+        assert (done.exit_code, done.stdout) == (8, "") and done.stderr.count("\n") == 1, done.output
         assert "id 1 was 'Comment' and is 'Comments' now" in done.stderr
     done = run("features", "diff", str(tree), name)
-    assert done.exit_code == 2 and done.stdout.splitlines()[1].startswith("REFUSED")
+    assert done.exit_code == 8 and done.stdout.splitlines()[1].startswith("REFUSED")
     assert [line.split()[-1] for line in said("dataset", "versions", name).splitlines()] == ["VERSION", "1.0.0"]
 
 
@@ -115,7 +115,7 @@ def test_what_was_accepted_comes_into_the_tree(tree: Path, name: str, here: Path
     said("features", "publish", str(tree), name)
     (tree / "flagship/kinds.csv").write_text("0, OUT_OF_VOCAB\n1, Comment\n2, Click\n")
     refused = run("features", "publish", str(tree), name)
-    assert refused.exit_code == 2 and "features get --vocabularies" in refused.stderr
+    assert refused.exit_code == 8 and "features get --vocabularies" in refused.stderr
     kinds = str(tree / "flagship/kinds.csv")
     assert told("features", "get", name, str(tree), "--vocabularies") == {"path": kinds, "added": ["Share"]}
     assert said("features", "publish", str(tree), name, "-q") == "1.1.0\n"

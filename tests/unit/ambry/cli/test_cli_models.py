@@ -47,6 +47,8 @@ def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name:
     said("model", "promote", f"{name}@1.0.0", "--expect", "none", "-q")
     moved = told("model", "promote", f"{name}@1.1.0", "--who", "ann", "--why", "better on the holdout")
     assert (moved["version"], moved["who"]) == ("1.1.0", "ann")
+    again = run("model", "promote", name, "--newest", "--why", "once more", "--json")
+    assert json.loads(again.stdout) == moved and "points to 1.1.0 already" in again.stderr
     shown = told("model", "show", f"{name}@champion")
     assert (shown["model"], shown["parts"]) == (f"{name}@1.1.0", {"config.json": 2, "weights.bin": 14})
     assert (shown["metrics"], shown["parent"], shown["note"]) == ({"auc": 0.95}, f"{name}@1.0.0", "größer")
@@ -63,6 +65,22 @@ def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name:
     assert [line.split()[2:] for line in said("model", "ls", name).splitlines()[1:]] == [["champion"], []]
     lines = [json.loads(line) for line in said("model", "lineage", name, "--json").splitlines()]
     assert [(line["model"], line["code"]) for line in lines] == [(f"{name}@1.1.0", ""), (f"{name}@1.0.0", "git:1")]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["{}"], "say --newest"),
+        (["{}@1.0.0", "--newest"], "leave out --newest"),
+        (["{}@champion", "--newest"], "already"),
+    ],
+)
+def test_nothing_is_promoted_that_nobody_named(name: str, args: list[str], words: str) -> None:
+    """`ambry model promote NAME` let whatever was newest serve, without a word."""
+    said("model", "publish", name, "model")
+    done = run("model", "promote", *(arg.format(name) for arg in args))
+    assert done.exit_code == 2 and words in done.stderr, done.output
+    assert run("model", "history", name).exit_code == 3
 
 
 @pytest.mark.parametrize(

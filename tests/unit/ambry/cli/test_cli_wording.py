@@ -62,6 +62,16 @@ MESSAGES = {
         "ambry/client/beside.py",
         "the same call goes on from there",
     ),
+    "a pickle runs code when it is read; say trust=True if you trust who made it": (
+        "ambry/ml/models/reading.py",
+        "say trust=True if you trust who made it",
+    ),
+    "or say kind='pickle'": ("ambry/ml/models/saving.py", "kind='pickle', which"),
+    "which nobody loads without trust=True": ("ambry/ml/models/saving.py", "which nobody loads without trust=True"),
+    "or allow it (allow_empty=True, --allow-empty)": (
+        "ambry/ml/snapshots/writing.py",
+        "(allow_empty=True, --allow-empty)",
+    ),
     "check the endpoint, or pass verify='if-present'": ("ambry/client/transfer.py", "or pass verify='if-present'"),
 }
 
