@@ -77,6 +77,7 @@ def test_a_job_that_fails_is_a_sentence_and_exit_code_1(script: Path) -> None:
 
 def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
+    before = signal.getsignal(signal.SIGTERM)
 
     class Terminated:
         def run(self, launch: Launch) -> None:
@@ -89,7 +90,7 @@ def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.
     monkeypatch.setattr(choice, "launcher_of", lambda *_: Terminated())
     done = run("train", "submit", "train.py")
     assert (done.exit_code, ended) == (130, ["workers"])
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_environment_is_packed_and_named_by_its_id(here: Path) -> None:
