@@ -849,10 +849,13 @@ COVERED_BY = {
         )
         for twin in ("aio", "sync")
     },
-    "ambry/ml/training/torch_checkpoints.py": (
-        "tests/integration/test_training.py",
-        "torch itself, whole jobs against real processes",
-    ),
+    **{
+        f"ambry/ml/training/{name}.py": (
+            "tests/integration/test_training.py",
+            "torch itself, whole jobs against real processes",
+        )
+        for name in ("store_files", "torch_checkpoints")
+    },
     "ambry/ml/training/current.py": (
         "tests/unit/ambry/ml/training/test_training_submitting.py",
         "scripts ask for it, in whole jobs",

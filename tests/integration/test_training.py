@@ -153,3 +153,32 @@ def test_a_model_without_an_optimizer(client: AmbryClient) -> None:
         checkpoints.save(1, model)
         assert checkpoints.restore(other) is not None
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_a_file_that_fails_in_a_thread_of_torch_leaves_no_checkpoint(
+    client: AmbryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's writer loses what fails in any of its threads but the first, and calls the rest saved."""
+    from ambry.errors import Unavailable
+    from ambry.ml.training import torch_checkpoints
+
+    monkeypatch.setattr(torch_checkpoints, "STREAM_BYTES_MIN", 1)
+    model, optimizer = network()
+    step(model, optimizer, 0)
+    opened = client.open
+
+    def failing(ref: Any, mode: Any, **said: Any) -> Any:
+        if "__0_2" in str(ref):
+            raise Unavailable("no room for this one")
+        return opened(ref, mode, **said)
+
+    with torch_checkpoints.TorchCheckpoints("training/failing", client=client) as checkpoints:
+        checkpoints.save(1, model, optimizer)
+        monkeypatch.setattr(client, "open", failing)
+        with pytest.raises(Unavailable, match="no room"):
+            checkpoints.save(2, model, optimizer)
+        assert checkpoints.folder.steps() == [1]
+        monkeypatch.undo()
+        checkpoints.save(2, model, optimizer)
+        mark = checkpoints.folder.mark_of(2)
+    assert ".metadata" in mark.files and len([path for path in mark.files if path.endswith(".distcp")]) == 1

@@ -8,9 +8,9 @@
             checkpoints.save(step + 1, model, optimizer)
     checkpoints.wait()
 
-Each worker writes its part to a disk of its machine, and sends that. `dcp.save(..., checkpoint_id="ambry://...")` without this
-module works too, through fsspec; it costs a sync of all disks of the machine (torch calls os.sync() for a file without a
-descriptor), and a checkpoint that somebody was killed in looks like one.
+Each worker writes its part straight into the store, several files at a time. `dcp.save(..., checkpoint_id="ambry://...")`
+without this module works too, through fsspec; it costs a sync of all disks of the machine (torch calls os.sync() for a file
+without a descriptor), and one whose files were replaced since looks like one that is whole.
 
 What is read here is unpickled by torch (`.metadata`): read checkpoints of jobs that you trust. Models that are published are
 not: they are safetensors.
@@ -33,9 +33,12 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, RequestTimeout
 from ambry.ml.extras import needed
 from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
+from ambry.ml.training.store_files import StoreFiles
 
 OTHERS_TIMEOUT_S = 600.0
 """How long the one who makes a checkpoint whole waits for the files of the others."""
+STREAMS_MAX = 4
+STREAM_BYTES_MIN = 64 << 20
 _LOOK_AGAIN_S = 0.05
 _SENT = "sent-{rank}.json"
 
@@ -60,8 +63,8 @@ class TorchCheckpoints:
         scratch: Path | None = None,
         background: bool = False,
     ) -> None:
-        """`scratch` is where parts are written before they are sent; the directory for temporary files if it is None. With
-        `background`, `save` returns when the state is written there, and sending goes on beside the next steps.
+        """With `background`, `save` returns when the state is written to `scratch`, or the directory for temporary files if it
+        is None, and sending goes on beside the next steps. A checkpoint that the cache does not hold is read there, too.
 
         Raises InvalidRequest, and ModuleNotFoundError where torch is not installed.
         """
@@ -109,26 +112,52 @@ class TorchCheckpoints:
         self.wait()
         distributed = self._distributed()
         rank = distributed.get_rank() if distributed else 0
+        if rank == 0:
+            self.folder.begin(step)  # Before any file: dcp.save talks to rank 0 before a worker writes.
+        if self._background:
+            self._save_beside(step, self._state(model, optimizer), said)
+            return
+        store = StoreFiles(self._client, self.folder, step)
+        state = self._state(model, optimizer)
+        writer = self._dcp.FileSystemWriter("", sync_files=False, thread_count=self._streams(model, distributed))
+        writer.fs, writer.path = store, ""
+        self._dcp.save(state, storage_writer=writer, no_dist=distributed is None)
+        store.check()
+        all_ = self._gathered(dict(store.files))
+        if rank == 0:
+            self.folder.complete(step, {path: file for files in all_ for path, file in files.items()}, **said)
+        if distributed:
+            distributed.barrier()
+
+    def _save_beside(self, step: int, state: dict[str, Any], said: Mapping[str, Any]) -> None:
+        """Write the state to a disk here, and let it be sent beside what comes next."""
+        distributed = self._distributed()
+        rank = distributed.get_rank() if distributed else 0
         made = Path(tempfile.mkdtemp(prefix="ambry-checkpoint-", dir=self._scratch))
         try:
-            if rank == 0:
-                self.folder.begin(step)
             writer = self._dcp.FileSystemWriter(made, sync_files=False)
-            # The files of a step are its own only after begin(); dcp.save talks to rank 0 before any worker writes.
-            self._dcp.save(self._state(model, optimizer), storage_writer=writer, no_dist=distributed is None)
+            self._dcp.save(state, storage_writer=writer, no_dist=distributed is None)
+            own = [path.relative_to(made).as_posix() for path in sorted(made.rglob("*")) if path.is_file()]
+            all_ = self._gathered(own)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
-        own = [path.relative_to(made).as_posix() for path in sorted(made.rglob("*")) if path.is_file()]
-        all_: list[list[str]] = [own]
-        if distributed:
-            all_ = [[]] * distributed.get_world_size()
-            distributed.all_gather_object(all_, own)
         self._sending = self._pool.submit(self._send, step, made, rank, all_, said)
-        if not self._background:
-            self.wait()
-            if distributed:
-                distributed.barrier()
+
+    def _gathered(self, own: Any) -> list[Any]:
+        """What each worker has, by rank."""
+        distributed = self._distributed()
+        if distributed is None:
+            return [own]
+        all_: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(all_, own)
+        return all_
+
+    def _streams(self, model: Any, distributed: Any) -> int:
+        """How many files a worker writes at a time: one is sent part after part, and small ones are not worth a request."""
+        size = sum(each.numel() * each.element_size() for each in model.parameters())
+        share = size // (distributed.get_world_size() if distributed else 1)
+        return int(min(STREAMS_MAX, max(1, share // STREAM_BYTES_MIN)))
 
     def restore(self, model: Any, optimizer: Any = None) -> RestoredCheckpoint | None:
         """Read the newest whole checkpoint into a model and an optimizer; on all workers. None where there is none.

@@ -38,6 +38,9 @@ class TorchrunLauncher:
             PEERS: ",".join(f"127.0.0.1:{port}" for port in free_ports(launch.job.workers)),
         }
         environ.setdefault("OMP_NUM_THREADS", "1")
+        # Else all restarts share one store, in which a worker finds the address of a rank 0 that is dead (torch 2.13:
+        # "Gloo connectFullMesh failed"), and whether one restart or all of them are used up is chance.
+        environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
         for line in self._followed(launch, torchrun_command(python, launch), environ):
             launch.show(line)
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")

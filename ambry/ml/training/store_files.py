@@ -1,0 +1,74 @@
+"""The files of a checkpoint as torch's own `FileSystemWriter` writes them, each one straight into the store.
+
+It takes the place of that writer's `fs`, of which these are the methods that it calls. Several of its threads write at a time,
+and what fails in one of them torch does not hear of: it would call the checkpoint saved. So it is kept here, for `check`.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from ambry.client.sync.client import AmbryClient
+from ambry.ml.training.checkpoints import CheckpointFile, CheckpointFolder
+
+BLOCK_SIZE = 8 << 20
+_METADATA = ".metadata"
+
+
+class StoreFiles:
+    """The files that one worker writes of the checkpoint of a step."""
+
+    def __init__(self, client: AmbryClient, folder: CheckpointFolder, step: int) -> None:
+        self._client = client
+        self._folder = folder
+        self._step = step
+        self._lock = threading.Lock()
+        self._small: dict[str, bytes] = {}
+        self._failure: BaseException | None = None
+        self.files: dict[str, CheckpointFile] = {}
+        """What is durable."""
+
+    def check(self) -> None:
+        """Raises what a file failed with."""
+        if self._failure is not None:
+            raise self._failure
+
+    @contextmanager
+    def create_stream(self, path: str, mode: str) -> Generator[Any]:
+        """A file to write; in the store when it is closed. Metadata gets there when it has its last name."""
+        if _METADATA in path:
+            buffer = io.BytesIO()
+            yield buffer
+            self._small[path] = buffer.getvalue()
+            return
+        try:
+            with self._client.open(self._folder.name_of(self._step, path), "wb", block_size=BLOCK_SIZE) as stream:
+                yield stream
+            with self._lock:
+                self.files[path] = CheckpointFile(stream.info.id, stream.info.size)
+        except BaseException as error:
+            self._failure = self._failure or error
+            raise
+
+    def concat_path(self, path: str, suffix: str) -> str:
+        return f"{path}/{suffix}" if path else suffix
+
+    def init_path(self, path: str) -> str:
+        return path
+
+    def mkdir(self, path: str) -> None:
+        """Names need no directories."""
+
+    def exists(self, path: str) -> bool:
+        """Nothing is there: the place of a step is made empty before."""
+        return False
+
+    def rename(self, path: str, new_path: str) -> None:
+        """Of metadata, which is written last."""
+        body = self._small.pop(path)
+        info = self._client.put(body, name=self._folder.name_of(self._step, new_path))
+        self.files[new_path] = CheckpointFile(info.id, info.size)
