@@ -182,7 +182,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
     if arguments.output:
         arguments.output.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     show(out, found)
-    return 0
+    return 0 if all(cost.held for cost in found) else 1
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,13 +1,13 @@
 """Rows in the order of their keys, however many there are: sorted runs on the disk, merged by whole batches.
 
 What is in memory is the rows that came since the last run (at most `memory_max` bytes, twice while they are sorted), and one
-batch of each run while they are merged. No key is merged by itself: the rows of all runs up to the smallest key at the end of a
+batch of each of at most `RUNS_MAX` runs while they are merged, which are as many open files: more of them become one first. No key is merged by itself: the rows of all runs up to the smallest key at the end of a
 batch are in memory, and nothing that comes later is smaller, so these are put together, sorted and given out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ambry.errors import InvalidRequest
 MEMORY_MAX = 64 << 20
 """Bytes."""
 RUN_BATCH_BYTES = 1 << 20
+RUNS_MAX = 64
+"""How many are merged at once."""
 
 
 class SortedRows:
@@ -36,6 +38,7 @@ class SortedRows:
         self._batches: list[Any] = []
         self._size = 0
         self._runs: list[Path] = []
+        self._runs_made = 0
 
     def add(self, batch: Any) -> None:
         """Take a record batch of the schema, in any order. Raises OSError where the disk is full."""
@@ -75,17 +78,31 @@ class SortedRows:
         return table.take(pc.sort_indices(table.column(self._key)))
 
     def _spill(self) -> None:
-        table = self._sorted()
-        path = self._directory / f"run-{len(self._runs)}.arrow"
-        rows = max(1, table.num_rows * RUN_BATCH_BYTES // max(table.nbytes, 1))
+        self._runs.append(self._written([self._sorted()]))
+
+    def _written(self, tables: Iterable[Any]) -> Path:
+        """A run of these rows, which come sorted."""
+        path = self._directory / f"run-{self._runs_made}.arrow"
+        self._runs_made += 1
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
-            writer.write_table(table, max_chunksize=rows)
-        self._runs.append(path)
+            for table in tables:
+                rows = max(1, table.num_rows * RUN_BATCH_BYTES // max(table.nbytes, 1))
+                writer.write_table(table, max_chunksize=rows)
+        return path
 
     def _merged(self) -> Iterator[Any]:
         if self._batches:
             self._spill()
-        with _Heads(self._runs, self._key) as heads:
+        while len(self._runs) > RUNS_MAX:
+            some, self._runs = self._runs[:RUNS_MAX], self._runs[RUNS_MAX:]
+            self._runs.append(self._written(self._of(some)))
+            for path in some:
+                path.unlink()
+        yield from self._of(self._runs)
+
+    def _of(self, runs: list[Path]) -> Iterator[Any]:
+        """The rows of some runs, sorted."""
+        with _Heads(runs, self._key) as heads:
             while (bound := heads.bound()) is not None:
                 table = heads.up_to(bound)
                 yield table.take(pc.sort_indices(table.column(self._key)))
