@@ -68,11 +68,19 @@ def places_of(salt: int, units: Any) -> Any:
     return places_at(salt, keys_of(units))
 
 
+def array_of(column: Any) -> Any:
+    """A column as numpy has it, of which texts are objects: its own arrays of texts lose the NULs at their ends."""
+    import numpy as np
+
+    array = np.asarray(column)
+    return array if array.dtype.kind not in "SU" or column is array else np.array(list(column), dtype=object)
+
+
 def keys_of(units: Any) -> Any:
     """What units are hashed as: a numpy array of numbers with 64 bits, or a list of keys. Raises InvalidRequest."""
     import numpy as np
 
-    array = np.asarray(units) if hasattr(units, "__array__") else None
+    array = array_of(units) if hasattr(units, "__array__") else None
     if array is not None and array.dtype.kind in "iu" and array.ndim == 1:
         if array.dtype == np.uint64 and len(array) and int(array.max()) >= _LIMIT:
             raise InvalidRequest(f"{int(array.max())} is no unit: a number has 64 bits with a sign")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.experiments.assignment import array_of
 from ambry.ml.snapshots.frames import pieces_of
 
 VALUE_MAX = 1e150
@@ -105,7 +106,7 @@ def _array(name: str, column: Any) -> Any:
     # numpy makes texts of numbers beside texts, and 1 of True beside numbers.
     mixed = isinstance(column, list | tuple) and len(set(map(type, column))) > 1
     try:
-        array = np.array(column, dtype=object) if mixed else np.asarray(column)
+        array = np.array(column, dtype=object) if mixed else array_of(column)
     except ValueError:  # Lists of different lengths.
         array = np.empty((0, 0))
     if array.ndim != 1:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import xxhash
 from hypothesis import given
@@ -45,6 +51,13 @@ def test_texts_are_hashed_as_their_utf8() -> None:
 def test_arrays_of_texts_are_lists_of_them() -> None:
     for units in (["7", "12"], ["ann", "7"], ["007", "0"]):
         assert places_of(1, np.array(units)).tolist() == [place_of(1, unit) for unit in units]
+
+
+@pytest.mark.parametrize("frame", [list, tuple, pd.Series, pl.Series, pa.array, partial(np.array, dtype=object)])
+def test_texts_keep_the_nuls_at_their_ends(frame: Callable[[list[str]], Any]) -> None:
+    """Which numpy's own arrays of texts lose."""
+    units = ["ann", "ann\0", "\0", "bob\0\0"]
+    assert places_of(1, frame(units)).tolist() == [place_of(1, unit) for unit in units]
 
 
 def test_a_place_is_for_ever() -> None:

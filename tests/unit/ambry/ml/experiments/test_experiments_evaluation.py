@@ -113,6 +113,11 @@ def test_what_cannot_be_evaluated_is_told(change: dict[str, Any], words: str) ->
         evaluate(TWO, outcomes(100, 0), **change)
 
 
+def test_units_that_differ_by_a_nul_are_two() -> None:
+    units = [f"ann{ending * number}" for ending in ("\0", "x") for number in range(1, 200)]
+    assert sum(evaluate(TWO, {"unit": units, "clicks": [1.0] * len(units)}).counts.values()) == len(units)
+
+
 def test_too_few_units_are_told() -> None:
     with pytest.raises(InvalidRequest, match="wait for more"):
         evaluate(TWO, outcomes(2, 0))
