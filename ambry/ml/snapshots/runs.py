@@ -1,8 +1,9 @@
 """Rows in the order of their keys, however many there are: sorted runs on the disk, merged by whole batches.
 
 What is in memory is the rows that came since the last run (at most `memory_max` bytes, twice while they are sorted), and one
-batch of each of at most `RUNS_MAX` runs while they are merged, which are as many open files: more of them become one first. No key is merged by itself: the rows of all runs up to the smallest key at the end of a
-batch are in memory, and nothing that comes later is smaller, so these are put together, sorted and given out.
+batch of each of at most `RUNS_MAX` runs while they are merged, which are as many open files: more of them become one first. No
+key is merged by itself: the rows of all runs up to the smallest key at the end of a batch are in memory, and nothing that comes
+later is smaller, so these are put together, sorted and given out.
 """
 
 from __future__ import annotations
