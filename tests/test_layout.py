@@ -957,7 +957,6 @@ COVERED_BY = {
             ("defaults", "reading", "entities that are not there"),
             ("index", "reading", "entities are read by key"),
             ("rows", "reading", "frames of every kind make the same snapshot"),
-            ("runs", "reading", "rows of any order come out sorted"),
             ("schema", "columns", "every type and layout"),
         )
     },
