@@ -58,7 +58,12 @@ def model() -> None:
 @click.option("--metric", "metrics", metavar="NAME=NUMBER", callback=as_metrics, multiple=True, help="May be repeated.")
 @click.option("--param", "params", metavar="K=V", callback=as_pairs, multiple=True, help="May be repeated.")
 @click.option("--feature", "features", metavar="URN", multiple=True, help="An input, in their order; may be repeated.")
-@click.option("--definitions", default="", metavar="VERSION", help="Of the features, such as features@1.2.0.")
+@click.option(
+    "--definitions",
+    default="",
+    metavar="VERSION",
+    help="Of the features, such as features@1.2.0, or where they live: wheel:feed-features==1.2.0.",
+)
 @click.option("--snapshot", default="", metavar="VERSION", help="What it was trained on.")
 @click.option("--parent", default="", metavar="MODEL", help="What it was made from.")
 @click.option("--code", default="", metavar="TEXT", help="What made it, such as a commit.")
@@ -82,7 +87,8 @@ def publish(
 ) -> None:
     """Publish SOURCE, a file or a directory, as the next version of the model NAME, and print which it is.
 
-    Files that an earlier version had are not stored again. A snapshot and a parent are written down with their numbers.
+    Files that an earlier version had are not stored again. A snapshot, a parent and definitions are looked up, and written
+    down with their numbers.
     """
     from ambry.ml.models.publishing import publish_model
 

@@ -8,16 +8,35 @@ ambry://team/models/fraud@...   the same of another container
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ambry.client.refs import LATEST, SCHEME, NameRef, VersionRef, parse_uri
 from ambry.errors import InvalidRequest
 
 _TOKENS = ("LATEST", "MAJOR", "MINOR", "PATCH", "REVISION")
 
 
-def version_of(text: str | VersionRef) -> VersionRef:
+class Placed(Protocol):
+    """What was published or opened: a model, a snapshot, an experiment."""
+
+    @property
+    def place(self) -> VersionRef:
+        """With its number."""
+
+
+Place = str | VersionRef | Placed
+"""Whatever says which version is meant."""
+
+
+def version_of(text: Place) -> VersionRef:
     """Raises InvalidRequest for what names no dataset."""
     if isinstance(text, VersionRef):
         return text
+    if not isinstance(text, str):
+        place = getattr(text, "place", None)
+        if not isinstance(place, VersionRef):
+            raise InvalidRequest(f"a {type(text).__name__} names no version; write NAME, NAME@1.2.0 or NAME@ALIAS")
+        return place
     dataset, at, wanted = text.rpartition("@") if "@" in text.rpartition("/")[2] else (text, "", "")
     if not dataset or (at and not wanted):
         raise InvalidRequest(f"{text!r} names no version; write NAME, NAME@1.2.0 or NAME@ALIAS")
@@ -33,6 +52,11 @@ def in_dataset(dataset: str, version: str = LATEST) -> VersionRef:
         return VersionRef(dataset, version)
     said = parse_uri(dataset)
     return VersionRef(said.name, version, said.account, said.container)
+
+
+def dataset_of(said: Place) -> str:
+    """The dataset, where a text names it alone and all else names a version of it. Raises InvalidRequest."""
+    return said if isinstance(said, str) else dataset_text(version_of(said))
 
 
 def dataset_text(place: VersionRef) -> str:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, InvalidRequest, UpdateConflict
 from ambry.ml.datasets import check_schema, dataset_for
@@ -19,7 +18,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
 from ambry.ml.held_back import HeldBack
-from ambry.ml.places import in_dataset, shown_version, version_of
+from ambry.ml.places import Place, in_dataset, shown_version, version_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -160,7 +159,7 @@ def _contradicts(
     return False
 
 
-def load(client: AmbryClient, place: VersionRef | str, *, digest: str | None = None) -> LoadedFeatures:
+def load(client: AmbryClient, place: Place, *, digest: str | None = None) -> LoadedFeatures:
     """Definitions of `NAME`, `NAME@1.2.0` or `NAME@alias` (places.py), out of the cache where they are in it.
 
     With `digest`, they are those or none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ambry.client.datasets import AliasInfo
-from ambry.client.refs import NameRef, VersionRef
+from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.ml.health.comparison import HealthReport, compare
@@ -18,7 +18,7 @@ from ambry.ml.health.thresholds import Thresholds
 from ambry.ml.held_back import HeldBack
 from ambry.ml.models.lifecycle import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
-from ambry.ml.places import dataset_text
+from ambry.ml.places import Place, dataset_text
 from ambry.ml.snapshots.schema import columns_of
 from ambry.ml.tables import open_table
 
@@ -47,7 +47,7 @@ class CheckedPromotion:
 
 def check_model(
     client: AmbryClient,
-    place: VersionRef | str,
+    place: Place,
     current: str,
     *,
     reference: str = "",
@@ -63,7 +63,7 @@ def check_model(
 
 def promote_checked(
     client: AmbryClient,
-    place: VersionRef | str,
+    place: Place,
     current: str,
     *,
     reference: str = "",

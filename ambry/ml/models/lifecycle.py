@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ambry.client.datasets import AliasInfo
-from ambry.client.refs import LATEST, VersionRef
+from ambry.client.refs import LATEST
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
 from ambry.ml.models.loading import StoredModel, open_model
-from ambry.ml.places import dataset_text, in_dataset
+from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
 from ambry.ml.watching import VersionWatch
 
 CHAMPION = "champion"
@@ -34,7 +34,7 @@ class LineageStep:
 
 def promote(
     client: AmbryClient,
-    place: VersionRef | str,
+    place: Place,
     alias: str = CHAMPION,
     *,
     expected: str | None = "AS_IT_IS",
@@ -60,12 +60,12 @@ def alias_of(client: AmbryClient, dataset: str, alias: str) -> AliasInfo | None:
     return None
 
 
-def roll_back(client: AmbryClient, dataset: str, alias: str = CHAMPION, *, who: str = "", why: str = "") -> AliasInfo:
+def roll_back(client: AmbryClient, dataset: Place, alias: str = CHAMPION, *, who: str = "", why: str = "") -> AliasInfo:
     """Let an alias point to the version before, as `AmbryClient.roll_back_alias`. Raises InvalidRequest where there is none."""
-    return client.roll_back_alias(dataset, alias, who=who, why=why)
+    return client.roll_back_alias(dataset_of(dataset), alias, who=who, why=why)
 
 
-def lineage(client: AmbryClient, place: VersionRef | str) -> Iterator[LineageStep]:
+def lineage(client: AmbryClient, place: Place) -> Iterator[LineageStep]:
     """A model, its parent, and so on. Raises BlobNotFound for the first; a parent that is gone ends the line and says so."""
     model = open_model(client, place)
     for _ in range(LINEAGE_MAX):
@@ -90,14 +90,14 @@ class ModelWatch(VersionWatch[StoredModel]):
     def __init__(
         self,
         client: AmbryClient,
-        dataset: str,
+        dataset: Place,
         alias: str = CHAMPION,
         *,
         prepare: Callable[[StoredModel], object] | None = None,
         poll_s: float = POLL_S,
     ) -> None:
         """The empty alias is the newest version. Raises BlobNotFound where it is not there, and what `prepare` raises."""
-        place = in_dataset(dataset, f"@{alias}" if alias else LATEST)
+        place = in_dataset(dataset_of(dataset), f"@{alias}" if alias else LATEST)
 
         def opened() -> StoredModel:
             model = open_model(client, place)

@@ -22,7 +22,7 @@ from ambry.ids import BlobId
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
 from ambry.ml.models.parts import digest_of, part_name
 from ambry.ml.models.reading import LOADERS, READS_NO_LINKS
-from ambry.ml.places import shown_version, version_of
+from ambry.ml.places import Place, shown_version, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +157,19 @@ class StoredModel:
         return PinnedName(name.name, name.account, name.container, blob=part.id)
 
 
-def open_model(client: AmbryClient, place: VersionRef | str, *, digest: str | None = None) -> StoredModel:
-    """A model by its version (`fraud@1.2.0`), its alias (`fraud@champion`) or the newest (`fraud`).
+def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) -> StoredModel:
+    """A model by its version (`fraud@1.2.0`), its alias (`fraud@champion`) or the newest (`fraud`), or one that was published.
 
     With `digest` (of the manifest, SHA-256) it is that one or none. Raises BlobNotFound, ChecksumMismatch, InvalidRequest for
     a version that is no model.
     """
-    place = version_of(place)
-    info = client.head(place)
+    wanted = version_of(place)
+    info = client.head(wanted)
     if info.size > MANIFEST_SIZE_MAX:
         raise InvalidRequest(
-            f"{shown_version(place)} has {info.size} bytes, and so is no model: a manifest has at most {MANIFEST_SIZE_MAX}"
+            f"{shown_version(wanted)} has {info.size} bytes, and so is no model: a manifest has at most {MANIFEST_SIZE_MAX}"
         )
-    exact = replace(place, version=info.version)
+    exact = replace(wanted, version=info.version)
     try:
         manifest = parse_manifest(client.cached_path(exact).read_bytes())
     except InvalidRequest as error:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ambry.client.refs import LATEST, VersionRef
+from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.datasets import dataset_for
+from ambry.ml.features.metadata import FeatureNotDefined
+from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_path, check_paths, check_said
 from ambry.ml.models.parts import files_of, store_part
 from ambry.ml.models.saving import save
-from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
+from ambry.ml.places import Place, dataset_text, in_dataset, shown_version, version_of
 
 SCHEMA = "SEMANTIC"
 KIND = "model"
@@ -27,6 +30,8 @@ KIND_KEY = "model-kind"
 DIGEST_KEY = "model-sha256"
 """In the metadata of a version."""
 FIRST_VERSION = "1.0.0"
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:")
+"""How definitions begin that are no dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,23 +64,24 @@ def publish_model(
     kind: str | None = None,
     framework: Mapping[str, str] | None = None,
     features: Iterable[FeatureUrn | str] = (),
-    definitions: str = "",
-    snapshot: VersionRef | str = "",
+    definitions: Place = "",
+    snapshot: Place = "",
     code: str = "",
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, Any] | None = None,
-    parent: VersionRef | str = "",
+    parent: Place = "",
     note: str = "",
 ) -> PublishedModel:
     """Publish a model as the next version of a dataset, which is made where there is none; durable on return.
 
     `model` is a file, a directory, {path: file or bytes}, or what saving.py can write: arrays or a state_dict as safetensors,
     an estimator of scikit-learn by skops, an ONNX model, an Arrow table. `kind` is what files are, where their names do not
-    tell. `version` is a number, or the part that rises (MAJOR, MINOR, PATCH); without it MINOR. `snapshot` and `parent` are
-    looked up now and written down with their numbers: a model says what it was made from for ever.
+    tell. `version` is a number, or the part that rises (MAJOR, MINOR, PATCH); without it MINOR. `snapshot`, `parent` and
+    `definitions` are looked up now and written down with their numbers: a model says what it was made from for ever. All
+    `features` have to be in the definitions; such as live elsewhere say it, as `wheel:feed-features==1.2.0`.
 
-    Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for a snapshot or parent that is
-    not there, InvalidRequest, AlreadyExists for a number that was given.
+    Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for what it names and is not
+    there, InvalidRequest, AlreadyExists for a number that was given.
     """
     manifest = prepare_model(
         client,
@@ -103,12 +109,12 @@ def prepare_model(
     kind: str | None = None,
     framework: Mapping[str, str] | None = None,
     features: Iterable[FeatureUrn | str] = (),
-    definitions: str = "",
-    snapshot: VersionRef | str = "",
+    definitions: Place = "",
+    snapshot: Place = "",
     code: str = "",
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, Any] | None = None,
-    parent: VersionRef | str = "",
+    parent: Place = "",
     note: str = "",
 ) -> ModelManifest:
     """Store the parts of a model, as `publish_model` takes it, and give its manifest: nobody sees it before it is published.
@@ -118,6 +124,7 @@ def prepare_model(
     place = in_dataset(dataset)
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
     named = {name: _exact(client, said) for name, said in (("snapshot", snapshot), ("parent", parent))}
+    named["definitions"] = _definitions(client, definitions, urns)
     with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
         files, found_kind, made_with = _files(model, Path(made), kind)
         # Before anything is stored: what is refused leaves nothing behind.
@@ -134,7 +141,6 @@ def prepare_model(
         parts=parts,
         framework={**made_with, **(framework or {})},
         features=urns,
-        definitions=definitions,
         code=code,
         metrics=numbers,
         params=values,
@@ -232,12 +238,35 @@ def _next(client: AmbryClient, dataset: str) -> str:
     return "MINOR" if has_versions or found.schema != SCHEMA else FIRST_VERSION
 
 
-def _exact(client: AmbryClient, said: VersionRef | str) -> str:
+def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:
+    """The version of the definitions with its number, if all features are in it; what lives elsewhere as it is said.
+
+    Raises BlobNotFound, InvalidRequest.
+    """
+    if isinstance(said, str) and (not said or (_ELSEWHERE.match(said) and not said.startswith(SCHEME))):
+        return said
+    try:
+        found = load(client, said)
+        for urn in urns:
+            found.metadata.feature(urn)
+    except BlobNotFound as error:
+        shown = said if isinstance(said, str) else shown_version(version_of(said))
+        error.message = (
+            f"the definitions {shown} are not there ({error.message}); publish them first, or say where they live, such as "
+            "wheel:feed-features==1.2.0"
+        )
+        raise
+    except FeatureNotDefined as error:
+        raise InvalidRequest(f"definitions {found.place}: {error.message}") from error
+    return found.place
+
+
+def _exact(client: AmbryClient, said: Place) -> str:
     """The version with its number. Raises BlobNotFound, InvalidRequest."""
     if not said:
         return ""
     place = version_of(said)
     version = client.head(place).version
     if not version:
-        raise InvalidRequest(f"{said} is no version of a dataset")
+        raise InvalidRequest(f"{shown_version(place)} is no version of a dataset")
     return shown_version(VersionRef(place.dataset, version, place.account, place.container))

@@ -25,7 +25,7 @@ from ambry.ml.experiments.following import ExperimentWatch
 from ambry.ml.experiments.store import load_experiment
 from ambry.ml.models.lifecycle import CHAMPION, POLL_S
 from ambry.ml.models.loading import StoredModel
-from ambry.ml.places import in_dataset, version_of
+from ambry.ml.places import Place, dataset_of, in_dataset, version_of
 from ambry.ml.serving.feature_log import FeatureLog
 from ambry.ml.serving.inference import InferenceRequest
 from ambry.ml.serving.metrics import ServingMetrics
@@ -62,7 +62,7 @@ class ScoringService:
     def __init__(
         self,
         client: AmbryClient,
-        dataset: str,
+        dataset: Place,
         *,
         alias: str = CHAMPION,
         challenger: str = "",
@@ -92,6 +92,7 @@ class ScoringService:
                     opened.callback(log.close)
             self._shadows = ThreadPoolExecutor(1, thread_name_prefix="ambry-shadow")
             opened.callback(self._shadows.shutdown, cancel_futures=True)
+            dataset = dataset_of(dataset)
             self.champion = self._followed(dataset, alias)
             opened.callback(self.champion.close)
             self.challenger = self._followed(dataset, challenger) if challenger else None

@@ -25,6 +25,9 @@ from ambry import (
     UpdateConflict,
 )
 from ambry.ml import models
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.publishing import publish
+from ambry.ml.features.reading import parse_definitions
 from ambry.ml.models.publishing import kind_of
 from ambry.ml.models.reading import READS_NO_LINKS
 
@@ -427,3 +430,45 @@ def test_what_is_no_model_is_told(client: AmbryClient, name: str) -> None:
 )
 def test_files_say_what_they_are(files: list[str], kind: str) -> None:
     assert kind_of(files) == kind
+
+
+def test_what_was_published_names_its_version_wherever_one_is_named(client: AmbryClient, name: str) -> None:
+    """`models.promote(client, made)` was an AttributeError: what was published had to be made a text first."""
+    first = models.publish(client, name, {"x.txt": b"1"})
+    second = models.publish(client, name, {"x.txt": b"2"}, parent=first)
+    assert second.manifest.parent == str(first)
+    assert models.open(client, first).id == first.id
+    models.promote(client, first)
+    assert models.promote(client, models.open(client, second)).version == "1.1.0"
+    assert [step.version for step in models.lineage(client, second)] == [str(second), str(first)]
+    assert models.roll_back(client, second).version == "1.0.0"
+    with pytest.raises(InvalidRequest, match="a list names no version; write NAME"):
+        models.open(client, cast(Any, []))
+
+
+def test_features_and_their_definitions_are_looked_up(client: AmbryClient, name: str) -> None:
+    """A model said for ever that it took features of a version that never was."""
+    publish(client, f"{name}-features", FeatureMetadata.of([parse_definitions("age: {valType: INT}", "n")]))
+    urn = "urn:li:(n,age,1,0)"
+    made = models.publish(client, name, {"x.txt": b"1"}, features=[urn], definitions=f"{name}-features")
+    assert made.manifest.definitions == f"{name}-features@1.0.0"
+    with pytest.raises(InvalidRequest, match=r"-features@1.0.0: urn:li:\(n,agee,1,0\) is not defined; did you mean"):
+        models.publish(
+            client, name, {"x.txt": b"1"}, features=["urn:li:(n,agee,1,0)"], definitions=f"{name}-features@1.0.0"
+        )
+    for missing in (f"{name}-features@7.0.0", "nobodys-features"):
+        with pytest.raises(BlobNotFound, match=f"definitions {missing} are not there .*; publish them first"):
+            models.publish(client, name, {"x.txt": b"1"}, features=[urn], definitions=missing)
+    elsewhere = "wheel:feed-features==1.2.0"
+    assert models.publish(client, name, {"x.txt": b"1"}, definitions=elsewhere).manifest.definitions == elsewhere
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy_are_metrics_and_those_that_are_none_are_refused(
+    client: AmbryClient, name: str, kind: Any
+) -> None:
+    made = models.publish(client, name, {"x.txt": b"1"}, metrics={"auc": kind(1)}, params={"depth": kind(3)})
+    assert (made.manifest.metrics, made.manifest.params) == ({"auc": 1}, {"depth": 3})
+    for wrong in (np.float32("nan"), np.float64("inf")):
+        with pytest.raises(InvalidRequest, match=r"'auc' is (nan|inf); a metric is a finite number"):
+            models.publish(client, name, {"x.txt": b"1"}, metrics={"auc": wrong})
