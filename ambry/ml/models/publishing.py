@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -67,7 +67,7 @@ def publish_model(
     definitions: Place = "",
     snapshot: Place = "",
     code: str = "",
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, SupportsFloat] | None = None,
     params: Mapping[str, Any] | None = None,
     parent: Place = "",
     note: str = "",
@@ -112,7 +112,7 @@ def prepare_model(
     definitions: Place = "",
     snapshot: Place = "",
     code: str = "",
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, SupportsFloat] | None = None,
     params: Mapping[str, Any] | None = None,
     parent: Place = "",
     note: str = "",

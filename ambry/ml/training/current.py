@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
@@ -83,7 +83,7 @@ class CurrentJob:
         self,
         model: Any,
         *,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Mapping[str, SupportsFloat] | None = None,
         params: Mapping[str, Any] | None = None,
         features: Iterable[FeatureUrn | str] = (),
         definitions: str = "",
