@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models test-slow test-faults clean
+.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models test-slow test-faults test-engines clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,7 +48,7 @@ demo: $(READY) ## Upload a model, kill its datacenter, read it in the other one 
 
 test: $(READY) ## Everything quick: check, coverage and audit-code side by side, then the unit and integration tests on all cores (WORKERS=1)
 	$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) check coverage audit-code
-	$(PYTEST) tests -m "not slow and not fault" -n $(WORKERS) --durations=15
+	$(PYTEST) tests -m "not slow and not fault and not engine" -n $(WORKERS) --durations=15
 
 check: $(READY) ## Formatting, lint, types, the generated client, and the rules of the house (tests/test_layout.py)
 	$(BIN)/ruff format --check .
@@ -103,6 +103,9 @@ bench-models: $(READY) ## Measure how long it takes to list 10,000 models with t
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow
+
+test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
+	$(PYTEST) tests -m engine -n0 -rs
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault

@@ -88,6 +88,7 @@ FLOORS = [
     ["ambry.client"],
     ["ambry.fs", "ambry.mlflow", "ambry.tensors"],
     ["ambry.ml"],
+    ["ambry.streams"],
     ["ambry.cli"],
     ["deploy"],
 ]
@@ -261,6 +262,7 @@ SEAM = {
     "ambry/fs/*": "runs in the user's process: files to send and receive",
     "ambry/mlflow/*": "runs in the user's process: files to send",
     "ambry/ml/*": "runs in the user's process: definitions, snapshots and models as files",
+    "ambry/streams/*": "runs in the user's process: threads that read ahead, files that keep a token",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
     "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
     "deploy/*": "starts processes and writes their files",
@@ -828,6 +830,10 @@ COVERED_BY = {
             "client/changes",
             "cli/changes",
         )
+    },
+    **{
+        f"ambry/{name}.py": ("tests/integration/test_streams_kafka.py", "the command against a real broker")
+        for name in ("cli/publishing", "streams/broker")
     },
     "frontend/rest/changes_forms.py": (
         "tests/unit/frontend/rest/test_frontend_rest_changes.py",

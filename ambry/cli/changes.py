@@ -27,11 +27,25 @@ AGAIN_S = 1.0
     help="Begin behind a token, at the beginning (where nothing is said), or now. Where --state has a file, that counts.",
 )  # fmt: skip
 @click.option(
-    "--state", type=click.Path(dir_okay=False, path_type=Path),
-    help="Go on where this file says that the run before ended, and note there how far this one is.",
+    "--state", metavar="FILE|NAME",
+    help="Go on where this file says that the run before ended, and note there how far this one is. "
+    "With --to also an ambry:// name; without it .changes/kafka/TOPIC in the container.",
+)  # fmt: skip
+@click.option("--to", metavar="kafka://HOST:PORT[,HOST:PORT]/TOPIC", help="Publish them on a topic of Kafka.")
+@click.option(
+    "--kafka-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings of the Kafka client, key=value lines as librdkafka calls them (security.protocol, sasl.username, ...).",
 )  # fmt: skip
 @OUTPUT
-def changes(cluster: ChosenCluster, follow: bool, since: str | None, state: Path | None, output: str) -> None:
+def changes(
+    cluster: ChosenCluster,
+    follow: bool,
+    since: str | None,
+    state: str | None,
+    to: str | None,
+    kafka_config: Path | None,
+    output: str,
+) -> None:
     """Tell what was put, deleted, undeleted, extended, named and aliased in a container.
 
     Each change is told at least once, those of a name in their order.
@@ -40,7 +54,19 @@ def changes(cluster: ChosenCluster, follow: bool, since: str | None, state: Path
     ambry changes                                        # all that is there
     ambry changes --follow --since now
     ambry changes --since now --state /var/lib/mirror/token --output json
+    ambry changes --to kafka://localhost:9092/changes --follow
     """
+    if to is not None:
+        from ambry.cli.publishing import publish
+
+        publish(cluster, to, kafka_config, follow=follow, since=since, state=state)
+        return
+    if kafka_config is not None:
+        raise click.UsageError("--kafka-config is for --to kafka://...")
+    _tell(cluster, follow, since, None if state is None else Path(state), output)
+
+
+def _tell(cluster: ChosenCluster, follow: bool, since: str | None, state: Path | None, output: str) -> None:
     from ambry.client.changes import TokenFile
     from ambry.client.sync.waiting import pause
 
@@ -74,29 +100,10 @@ def changes(cluster: ChosenCluster, follow: bool, since: str | None, state: Path
 
 def _line(change: ToldChange, output: str) -> str:
     if output == "json":
-        return json.dumps(_plain(change))
+        from ambry.client.changes import change_fields
+
+        return json.dumps(change_fields(change))
     of_dataset = "" if change.dataset is None else f"{change.dataset}{'@' + change.alias if change.alias else ''}"
     what = [change.name or of_dataset, change.version or "", "" if change.id is None else str(change.id)]
     what += [str(change.size) if change.size is not None else "", change.who, change.why]
     return printable("  ".join([when(change.time), change.type.ljust(14), *filter(None, what)])).strip()
-
-
-def _plain(change: ToldChange) -> dict[str, object]:
-    """What a change says."""
-    fields: dict[str, object] = {
-        "type": change.type,
-        "time": None if change.time is None else change.time.isoformat(),
-        "id": None if change.id is None else str(change.id),
-        "size": change.size,
-        "expires": None if change.expires is None else change.expires.isoformat(),
-        "life_version": change.life_version or None,
-        "name": change.name,
-        "dataset": change.dataset,
-        "version": change.version,
-        "alias": change.alias,
-        "who": change.who or None,
-        "why": change.why or None,
-        "datacenter": change.datacenter,
-        "late": change.late or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}

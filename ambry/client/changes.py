@@ -61,3 +61,27 @@ class TokenFile:
     def write(self, token: str) -> None:
         """Replace it by one with this token, whole at every moment; durable on return. Raises OSError."""
         replace_text(self.path, token + "\n")
+
+
+def change_fields(change: ToldChange) -> dict[str, object]:
+    """What a change says, as JSON has it: a line of `ambry changes --output json`, and a message on Kafka.
+
+    What it does not say is left out: no null, no empty text, no false.
+    """
+    fields: dict[str, object] = {
+        "type": change.type,
+        "time": None if change.time is None else change.time.isoformat(),
+        "id": None if change.id is None else str(change.id),
+        "size": change.size,
+        "expires": None if change.expires is None else change.expires.isoformat(),
+        "life_version": change.life_version or None,
+        "name": change.name,
+        "dataset": change.dataset,
+        "version": change.version,
+        "alias": change.alias,
+        "who": change.who or None,
+        "why": change.why or None,
+        "datacenter": change.datacenter,
+        "late": change.late or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

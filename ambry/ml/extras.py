@@ -8,6 +8,7 @@ from typing import Any
 EXTRA_OF = {
     "aiohttp": "serving",
     "alembic": "mlflow",
+    "confluent_kafka": "kafka",
     "fastavro": "sources",
     "fsspec": "fsspec",
     "glum": "photon",
@@ -17,6 +18,7 @@ EXTRA_OF = {
     "numpy": "features",
     "prometheus_client": "serving",
     "pyarrow": "features",
+    "quixstreams": "streams",
     "safetensors": "tensors",
     "scipy": "experiments",
     "sklearn": "sklearn",

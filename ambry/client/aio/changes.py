@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.model import Timeout
 from ambry.client.wire.message import ApiRequest
+from ambry.errors import must_have
 
 if TYPE_CHECKING:
     from ambry.client.changes import ToldChange, ToldChanges
@@ -24,8 +26,9 @@ class AsyncChangesFeed:
     >>> feed = client.changes("now")
     >>> async for change in feed:
     ...     told = f"{change.type} {change.id}"
-    >>> bool(feed.token)
-    True
+    >>> page = await feed.next_page()  # for who keeps tokens: what is left, whole, with the token behind it
+    >>> bool(feed.token), page.changes
+    (True, ())
     """
 
     def __init__(self, calls: AsyncCalls, since: str, *, follow: bool, page_size: int, timeout: Timeout | None) -> None:
@@ -54,6 +57,25 @@ class AsyncChangesFeed:
                     raise StopAsyncIteration
             await self._next_page()
         return self._left.popleft()
+
+    async def next_page(self) -> ToldChanges:
+        """The changes that were not given out yet of a page, or else the next one whole, with the token behind it.
+
+        For who keeps that token beside what was done with the changes. With `follow` a page may have none: so far nothing came.
+        Where the feed does not follow it is asked for until a page is `at_end`.
+
+        >>> page = await client.changes("now").next_page()
+        >>> page.changes, page.at_end
+        ((), True)
+        """
+        if not self._left:
+            if self._page is not None:
+                self.token = self._page.token or self.token
+            await self._next_page()
+        page = must_have(self._page, "the page that came")
+        told = tuple(self._left)
+        self._left.clear()
+        return replace(page, changes=told, token=page.token or self.token)
 
     async def _next_page(self) -> None:
         """The next one; waits for a change where there is none."""

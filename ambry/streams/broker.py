@@ -1,0 +1,136 @@
+"""Kafka as the publisher needs it: an idempotent producer, the topic, and what its errors are in sentences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ambry.errors import AccessDenied, AmbryError, InvalidRequest, Unavailable
+from ambry.ml.extras import needed
+from ambry.streams.messages import CHANGE_HEADER, EPOCH_HEADER, SEQUENCE_HEADER, ChangeMessage
+from ambry.streams.target import KafkaTarget
+
+ASK_S = 10.0
+"""For one question about the topic."""
+
+_log = logging.getLogger("ambry.streams")
+_log.addHandler(logging.NullHandler())  # librdkafka tells of every attempt; what matters is told as a sentence.
+
+_LATER = frozenset(
+    (
+        "_TRANSPORT",
+        "_ALL_BROKERS_DOWN",
+        "_TIMED_OUT",
+        "_TIMED_OUT_QUEUE",
+        "_RESOLVE",
+        "_DESTROY",
+        "_PURGE_QUEUE",
+        "_PURGE_INFLIGHT",
+    )
+)
+"""Of errors that may be over by themselves; so may those that Kafka calls retriable."""
+
+
+class KafkaBroker:
+    """One producer. Of one thread; `close` it."""
+
+    def __init__(self, target: KafkaTarget, on_delivery: Callable[[int], None]) -> None:
+        """`on_delivery` is told the sequence of each message that is acknowledged, within `poll`.
+
+        Raises InvalidRequest for settings that no client has, ModuleNotFoundError.
+        """
+        self._kafka = needed("confluent_kafka")
+        self._admin_module = needed("confluent_kafka.admin")
+        self._target = target
+        self._on_delivery = on_delivery
+        self._failed: AmbryError | None = None
+        self.trouble = ""
+        """What the client said last that is wrong; empty where nothing is."""
+        try:
+            self._producer = self._kafka.Producer({**target.producer_settings(), "error_cb": self._heard}, logger=_log)
+            self._admin = self._admin_module.AdminClient(
+                {**target.client_settings(), "error_cb": self._heard}, logger=_log
+            )
+        except (self._kafka.KafkaException, ValueError, TypeError) as error:
+            raise InvalidRequest(f"the settings for Kafka are refused: {_words(error)}") from None
+
+    def topic(self) -> str:
+        """Kafka's id of itself; the topic is there on return, made by the broker's defaults where it was not.
+
+        Raises Unavailable while nobody answers, AccessDenied, InvalidRequest.
+        """
+        try:
+            found = self._admin.list_topics(self._target.topic, timeout=ASK_S)
+            about = found.topics[self._target.topic]
+            if about.error is not None:
+                if about.error.name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
+                    raise self._sentence(about.error)
+                self._make()
+        except self._kafka.KafkaException as error:
+            raise self._sentence(error.args[0]) from None
+        return str(found.cluster_id or "")
+
+    def _make(self) -> None:
+        new = self._admin_module.NewTopic(self._target.topic, -1, -1)
+        try:
+            self._admin.create_topics([new], operation_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
+        except self._kafka.KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+
+    def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
+        """Give it to the producer, which sends it by itself. Waits while that has no room."""
+        headers = [(CHANGE_HEADER, message.change), (SEQUENCE_HEADER, b"%d" % sequence), (EPOCH_HEADER, epoch)]
+
+        def delivered(error: Any, _: Any) -> None:
+            if error is None:
+                self._on_delivery(sequence)
+            elif self._failed is None:
+                self._failed = self._sentence(error)
+
+        while True:
+            try:
+                self._producer.produce(
+                    self._target.topic, message.value, message.key, headers=headers, on_delivery=delivered
+                )
+                return
+            except BufferError:
+                self.poll(0.1)
+            except self._kafka.KafkaException as error:
+                raise self._sentence(error.args[0]) from None
+
+    def poll(self, wait_s: float) -> None:
+        """Hear what was acknowledged. Raises what a message failed with: the run is over then."""
+        self._producer.poll(wait_s)
+        if self._failed is not None:
+            raise self._failed
+
+    def close(self) -> None:
+        """Drop what was not sent. What is under way of a key may arrive, in its order."""
+        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+        self._producer.poll(0)
+
+    def _heard(self, error: Any) -> None:
+        self.trouble = error.str()
+        if (error.fatal() or _is_permanent(error)) and self._failed is None:
+            self._failed = self._sentence(error)
+
+    def _sentence(self, error: Any) -> AmbryError:
+        """What an error of Kafka is here."""
+        told = f"Kafka at {','.join(self._target.brokers)}, topic {self._target.topic}: {error.str()}"
+        name = error.name()
+        if name in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED") or name.endswith("AUTHORIZATION_FAILED"):
+            return AccessDenied(f"{told}; look at the settings (--kafka-config) and at what this user may do there")
+        if name in _LATER or error.retriable():
+            return Unavailable(f"{told}{f' ({self.trouble})' if self.trouble else ''}")
+        return InvalidRequest(told)
+
+
+def _is_permanent(error: Any) -> bool:
+    return error.name() in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL")
+
+
+def _words(error: Exception) -> str:
+    first = error.args[0] if error.args else error
+    return first.str() if hasattr(first, "str") else str(first)

@@ -1,0 +1,201 @@
+"""Publishes the changes of a container: reads pages ahead, sends them, and keeps the token behind what was acknowledged.
+
+What a kill leaves is the token that was kept last: the next run publishes again what lies behind it, at most REPEATS_MAX
+messages, in the same order for each key and with the same `ambry-change`. A message that fails ends the run, since a later one
+of its key must not be there before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
+from ambry.clock import SystemClock
+from ambry.errors import AmbryError, Unavailable, must_have
+from ambry.streams.messages import ChangeMessage, message_of, without_own
+from ambry.streams.pages import Feed, PagesAhead
+from ambry.streams.plan import GIVE_UP_AFTER_S, TELL_AFTER_S, PublishProgress
+from ambry.streams.state import Keeper, Overtaken, PublisherState, begin
+
+T = TypeVar("T")
+
+POLL_S = 0.02
+"""How long an acknowledgement may lie unheard while no page comes."""
+
+
+class Broker(Protocol):
+    """What messages are given to; see KafkaBroker."""
+
+    trouble: str
+
+    def topic(self) -> str: ...
+
+    def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None: ...
+
+    def poll(self, wait_s: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a run did: the messages that were acknowledged, and the token behind them, which is kept."""
+
+    messages: int
+    token: str
+
+
+class Publisher:
+    """One run. `brokers` makes what messages are given to, given who hears acknowledgements; `feeds` a feed from a token."""
+
+    def __init__(
+        self,
+        *,
+        brokers: Callable[[Callable[[int], None]], Broker],
+        feeds: Callable[[str], Feed],
+        keeper: Keeper,
+        topic: str,
+        since: str = "beginning",
+        follow: bool = False,
+        tell: Callable[[str], None] = lambda text: None,
+        clock: SystemClock | None = None,
+    ) -> None:
+        self._brokers = brokers
+        self._feeds = feeds
+        self._keeper = keeper
+        self._topic = topic
+        self._since = since
+        self._follow = follow
+        self._tell = tell
+        self._clock = clock or SystemClock()
+        self._progress: PublishProgress | None = None
+        self._kept: PublisherState | None = None
+        self._told_silence = False
+        self._sent_from = 0
+        self._said = ""
+
+    def run(self) -> Published:
+        """Until there is no more, or with `follow` until it is interrupted; what was acknowledged by then is kept.
+
+        Raises Overtaken, Unavailable, AccessDenied, InvalidRequest, AmbryError of the store.
+        """
+        broker = self._brokers(self._acknowledged)
+        try:
+            cluster = self._patiently(broker.topic)
+            kept = self._patiently(partial(begin, self._keeper, cluster=cluster, topic=self._topic, since=self._since))
+            self._kept = kept
+            self._sent_from = kept.sequence
+            self._progress = PublishProgress(kept.covered, self._clock.monotonic())
+            with PagesAhead(self._feeds(kept.token), follows=self._follow, tell=self._tell) as pages:
+                self._publish_and_keep(broker, pages)
+        finally:
+            broker.close()
+        progress = must_have(self._progress, "progress")
+        return Published(messages=progress.covered.sequence - self._sent_from, token=progress.covered.token)
+
+    def _publish_and_keep(self, broker: Broker, pages: PagesAhead) -> None:
+        try:
+            self._publish(broker, pages)
+        except Overtaken:
+            raise
+        except BaseException:
+            # Whatever ended it, an interruption first of all: what comes again is less by what can be kept now.
+            with suppress(AmbryError, OSError):
+                self._keep(at_once=True)
+            raise
+        self._keep(at_once=True)
+
+    def _publish(self, broker: Broker, pages: PagesAhead) -> None:
+        progress = must_have(self._progress, "progress")
+        ended = False
+        while not (ended and not progress.in_flight):
+            page = None
+            if ended:
+                broker.poll(POLL_S)
+            else:
+                page = pages.get(POLL_S)
+                broker.poll(0)
+            if page is not None:
+                self._send(broker, page)
+                ended = page.at_end and not self._follow
+            self._keep()
+            self._look_at_silence(broker)
+
+    def _send(self, broker: Broker, page: ToldChanges) -> None:
+        progress = must_have(self._progress, "progress")
+        if any(each.type == RESTARTED for each in page.changes):
+            self._tell("the feed begins again in part: changes that were published before come again")
+        messages = self._messages(page.changes)
+        while not progress.has_room(len(messages)):
+            broker.poll(POLL_S)
+            self._keep()
+            self._look_at_silence(broker)
+        epoch = b"%d" % must_have(self._kept, "state").epoch
+        sequences = progress.take(page.token, len(messages), self._clock.monotonic())
+        for sequence, message in zip(sequences, messages, strict=True):
+            broker.send(message, sequence, epoch)
+
+    def _messages(self, changes: tuple[ToldChange, ...]) -> list[ChangeMessage]:
+        told = without_own(changes, self._keeper.name, self._keeper.own)
+        return [message for each in told if (message := message_of(each)) is not None]
+
+    def _acknowledged(self, sequence: int) -> None:
+        must_have(self._progress, "progress").acknowledge(sequence, self._clock.monotonic())
+        if self._told_silence:
+            self._told_silence = False
+            self._tell("Kafka answers again")
+
+    def _keep(self, *, at_once: bool = False) -> None:
+        """Keep the token, if it is time. While the store does not answer publishing goes on as far as its bound."""
+        progress, kept = must_have(self._progress, "progress"), must_have(self._kept, "state")
+        now = self._clock.monotonic()
+        wanted = progress.to_keep(now, at_once=at_once)
+        if wanted is None:
+            return
+        new = replace(kept, token=wanted.token, sequence=wanted.sequence)
+        try:
+            self._keeper.store(new)
+        except AmbryError as error:
+            if at_once or not error.retriable:
+                raise
+            self._say(f"how far it is could not be stored: {error}; it is tried again")
+            progress.not_now(self._clock.monotonic())
+            return
+        self._kept = new
+        progress.keep(wanted, self._clock.monotonic())
+
+    def _look_at_silence(self, broker: Broker) -> None:
+        progress = must_have(self._progress, "progress")
+        silent_s = progress.silent_s(self._clock.monotonic())
+        if silent_s >= TELL_AFTER_S and not self._told_silence:
+            self._told_silence = True
+            self._tell(f"{self._silence(broker, silent_s)}; it is tried again")
+        if silent_s >= GIVE_UP_AFTER_S and not self._follow:
+            raise Unavailable(f"{self._silence(broker, silent_s)}; the same command goes on where it was")
+
+    def _silence(self, broker: Broker, silent_s: float) -> str:
+        waiting = must_have(self._progress, "progress").in_flight
+        why = f" ({broker.trouble})" if broker.trouble else ""
+        return f"Kafka has acknowledged nothing for {silent_s:.0f} s, and {waiting:,} changes wait{why}"
+
+    def _say(self, text: str) -> None:
+        """Tell it, unless it was the last that was told."""
+        if text != self._said:
+            self._said = text
+            self._tell(text)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """What a call gives that may fail at first: as long as it takes for who follows."""
+        deadline = self._clock.monotonic() + GIVE_UP_AFTER_S
+        while True:
+            try:
+                return call()
+            except AmbryError as error:
+                if not error.retriable or (not self._follow and self._clock.monotonic() >= deadline):
+                    raise
+                self._say(f"{error}; it is tried again")
+            self._clock.sleep(1.0)

@@ -1,0 +1,196 @@
+"""Where a publisher's token is kept: a named blob, or a file, either of which one run at a time has.
+
+The blob is replaced only where it is still the one that this run wrote (If-Match): a run that was overtaken finds out with its
+next token, and ends. The file is locked as long as the run lives.
+
+    {"format": 1, "cluster": "...", "topic": "...", "token": "...", "sequence": 12, "epoch": 3, "run": "9f..."}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from ambry.client.locked_file import LockedFile
+from ambry.client.refs import NameRef
+from ambry.client.state_file import read_text, replace_text
+from ambry.client.sync.client import AmbryClient
+from ambry.clock import system_random
+from ambry.errors import AlreadyExists, AmbryError, BlobNotFound, InvalidRequest, PreconditionFailed, UpdateConflict
+from ambry.streams.plan import Covered
+
+FORMAT = 1
+SIZE_MAX = 64 << 10
+"""Bytes of a state; a token has at most 16 KiB."""
+LOADS_MAX = 5
+"""Each that fails is a blob that somebody else replaced."""
+HISTORY_MAX = 10_000
+"""Blobs of the state that are known to be its own, of former runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublisherState:
+    """What is kept. `cluster` is Kafka's id of itself; `run` is this run's own."""
+
+    cluster: str
+    topic: str
+    token: str
+    sequence: int = 0
+    epoch: int = 0
+    run: str = ""
+
+    @property
+    def covered(self) -> Covered:
+        return Covered(self.token, self.sequence)
+
+
+class Overtaken(UpdateConflict):
+    """Another run publishes with this state since."""
+
+
+class Keeper(Protocol):
+    """Where a state is kept, by one run."""
+
+    own: set[str]
+    """The blobs of the state that are known, as text: their changes are not published."""
+
+    @property
+    def name(self) -> str | None:
+        """The state's name where it is in the container that is published."""
+
+    def load(self) -> PublisherState | None:
+        """What a run before left. Raises InvalidRequest for what no publisher wrote, AmbryError, OSError."""
+
+    def store(self, kept: PublisherState) -> None:
+        """Replace it; durable on return. Raises Overtaken, AmbryError, OSError."""
+
+
+def begin(keeper: Keeper, *, cluster: str, topic: str, since: str) -> PublisherState:
+    """Take over the state; `since` is where a first run begins. Raises InvalidRequest, Overtaken, AmbryError."""
+    before = keeper.load()
+    if before is None:
+        before = PublisherState(cluster=cluster, topic=topic, token=since)
+    elif (before.cluster, before.topic) != (cluster, topic):
+        raise InvalidRequest(
+            f"the state is of topic {before.topic} in the Kafka cluster {before.cluster}, and this is topic {topic} in "
+            f"{cluster}; give each a state of its own (--state)"
+        )
+    mine = replace(before, epoch=before.epoch + 1, run=system_random().randbytes(8).hex())
+    keeper.store(mine)
+    return mine
+
+
+def encode(kept: PublisherState) -> str:
+    """As it stands in the blob or the file."""
+    return json.dumps({"format": FORMAT, **asdict(kept)}, separators=(",", ":"))
+
+
+def decode(text: str) -> PublisherState:
+    """Raises InvalidRequest for what no publisher wrote."""
+    try:
+        fields: Any = json.loads(text)
+        number = fields.pop("format")
+        kept = PublisherState(**fields)
+        sound = all(isinstance(each, str) for each in (kept.cluster, kept.topic, kept.token, kept.run)) and all(
+            type(each) is int and each >= 0 for each in (kept.sequence, kept.epoch)
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        sound, number = False, None
+    if not sound or number != FORMAT:
+        raise InvalidRequest("the state is none that a publisher of this release wrote; name another one (--state)")
+    return kept
+
+
+class StateBlob:
+    """In a named blob. `container` is (account, container) of what is published."""
+
+    def __init__(self, client: AmbryClient, place: NameRef, container: tuple[str, str]) -> None:
+        self.own: set[str] = set()
+        self._client = client
+        self._place = place
+        self._here = (place.account, place.container) == container
+        self._etag: str | None = None
+        self._blob: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        return self._place.name if self._here else None
+
+    def load(self) -> PublisherState | None:
+        for tries_left in reversed(range(LOADS_MAX)):
+            try:
+                info = self._client.head(self._place)
+            except BlobNotFound:
+                return None
+            try:
+                data = self._client.get_bytes(info.id, max_size=SIZE_MAX)
+                break
+            except BlobNotFound:
+                # A run that has not noticed yet replaced it in between.
+                if not tries_left:
+                    raise
+        kept = decode(data.decode(errors="replace"))
+        self._etag, self._blob = info.etag, str(info.id)
+        changes = islice(self._client.history(self._place), HISTORY_MAX)
+        self.own.update(str(each.id) for each in changes if each.id is not None)
+        return kept
+
+    def store(self, kept: PublisherState) -> None:
+        data = encode(kept).encode()
+        try:
+            made = self._client.put(
+                data,
+                name=self._place,
+                if_absent=self._etag is None,
+                if_match=self._etag,
+                content_type="application/json",
+            )
+            etag, blob = made.etag, str(made.id)
+        except (PreconditionFailed, AlreadyExists) as error:
+            # An answer that was lost: what stands there is this run's own.
+            found = self._client.head(self._place)
+            if self._client.get_bytes(found.id, max_size=SIZE_MAX) != data:
+                raise Overtaken(
+                    f"another publisher goes on with the state {self._place}; this one ends. What both published is told "
+                    "twice, in order, and has the same ambry-change"
+                ) from error
+            etag, blob = found.etag, str(found.id)
+        before, self._etag, self._blob = self._blob, etag, blob
+        self.own.add(blob)
+        if before is not None:
+            # Nobody reads it again. Where the container keeps what was put (a lock), it stays.
+            with suppress(AmbryError):
+                self._client.delete(before)
+
+
+class StateFile:
+    """In a file on this machine, locked by whoever has it. See locked."""
+
+    name = None
+
+    def __init__(self, path: Path) -> None:
+        self.own: set[str] = set()
+        self._path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While this run lives. Raises InvalidRequest where another one has it, OSError."""
+        with LockedFile(self._path.with_name(f"{self._path.name}.lock")) as lock:
+            try:
+                lock.lock(wait=False)
+            except BlockingIOError:
+                raise InvalidRequest(
+                    f"another process publishes with {self._path}; end it first, or name another file"
+                ) from None
+            yield
+
+    def load(self) -> PublisherState | None:
+        return decode(read_text(self._path)) if self._path.exists() else None
+
+    def store(self, kept: PublisherState) -> None:
+        replace_text(self._path, encode(kept) + "\n")

@@ -1,0 +1,257 @@
+"""A publisher with a broker and a feed of this test's own: nothing lost, in order, bounded, whatever fails and when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
+from ambry.errors import InvalidRequest, Unavailable
+from ambry.streams.messages import ChangeMessage
+from ambry.streams.plan import GIVE_UP_AFTER_S
+from ambry.streams.publisher import Published, Publisher
+from ambry.streams.state import Overtaken, PublisherState
+
+
+class Log:
+    """A topic that outlives its publishers."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+        """Key and change, as they were appended."""
+
+
+class Killed(BaseException):
+    """As a kill: nothing of the publisher runs after it."""
+
+
+class ScriptedBroker:
+    """Appends what it was sent in order, acknowledges in any order, and is killed or silent when the test says so."""
+
+    trouble = "connection refused"
+
+    def __init__(self, log: Log, heard: Callable[[int], None], chance: random.Random, steps: int | None = None) -> None:
+        self._log, self._heard, self._chance = log, heard, chance
+        self._sent: list[tuple[ChangeMessage, int]] = []
+        self._appended: list[int] = []
+        self._steps = steps
+        self.silent = False
+        self.waits_s = 0.0
+
+    def topic(self) -> str:
+        return "cluster"
+
+    def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
+        self._step()
+        self._sent.append((message, sequence))
+
+    def poll(self, wait_s: float) -> None:
+        self._step()
+        self.waits_s += wait_s
+        if self.silent:
+            return
+        while self._sent and self._chance.random() < 0.9:
+            message, sequence = self._sent.pop(0)
+            self._log.messages.append((message.key.decode(), message.change.decode()))
+            self._appended.append(sequence)
+        self._chance.shuffle(self._appended)
+        while self._appended and self._chance.random() < 0.8:
+            self._heard(self._appended.pop())
+
+    def _step(self) -> None:
+        if self._steps is not None:
+            self._steps -= 1
+            if self._steps < 0:
+                raise Killed
+
+    def close(self) -> None:
+        pass
+
+
+class Pages:
+    """A feed of these changes, of which a token is the number told before it."""
+
+    def __init__(self, changes: list[ToldChange], size: int, token: str) -> None:
+        self._changes, self._size = changes, size
+        self._next = 0 if token == "beginning" else int(token)
+
+    def next_page(self) -> ToldChanges:
+        told = tuple(self._changes[self._next : self._next + self._size])
+        self._next += len(told)
+        return ToldChanges(changes=told, token=str(self._next), at_end=self._next == len(self._changes))
+
+
+class Memory:
+    """A state that outlives its runs."""
+
+    name = None
+
+    def __init__(self) -> None:
+        self.own: set[str] = set()
+        self.kept: PublisherState | None = None
+        self.refuses: Exception | None = None
+
+    def load(self) -> PublisherState | None:
+        return self.kept
+
+    def store(self, kept: PublisherState) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.kept = kept
+
+
+def changes(count: int) -> list[ToldChange]:
+    return [
+        ToldChange(type="name.put", name=f"n{number % 5}", size=number, datacenter=number) for number in range(count)
+    ]
+
+
+def run(
+    told: list[ToldChange],
+    log: Log,
+    memory: Memory,
+    seed: int = 0,
+    steps: int | None = None,
+    tell: list[str] | None = None,
+) -> Published:
+    chance = random.Random(seed)
+    return Publisher(
+        brokers=lambda heard: ScriptedBroker(log, heard, chance, steps),
+        feeds=lambda token: Pages(told, 7, token),
+        keeper=memory,
+        topic="topic",
+        tell=(lambda text: None) if tell is None else tell.append,
+    ).run()
+
+
+def firsts(log: Log) -> dict[str, list[str]]:
+    """By key, changes in the order of their first appearance."""
+    found: dict[str, list[str]] = {}
+    for key, change in log.messages:
+        if change not in found.setdefault(key, []):
+            found[key].append(change)
+    return found
+
+
+def test_everything_is_published_and_kept() -> None:
+    log, memory = Log(), Memory()
+    assert run(changes(40), log, memory) == Published(messages=40, token="40")
+    assert len(log.messages) == 40
+    assert memory.kept is not None and (memory.kept.token, memory.kept.sequence) == ("40", 40)
+    assert run(changes(40), log, memory).messages == 0 and len(log.messages) == 40
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_killed_anywhere_nothing_is_lost_and_the_order_of_keys_holds(seed: int) -> None:
+    chance = random.Random(seed)
+    told, memory, log, undisturbed = changes(60), Memory(), Log(), Log()
+    run(told, undisturbed, Memory())
+    for again in range(100):
+        before = memory.kept
+        try:
+            run(told, log, memory, seed=100 * seed + again, steps=chance.randrange(10, 120))
+            break
+        except Killed:
+            if chance.random() < 0.5:  # What a kill left out of what an interruption still keeps.
+                memory.kept = before or memory.kept
+    assert firsts(log) == firsts(undisturbed)
+    assert memory.kept is not None and memory.kept.token == "60"
+
+
+def test_a_run_that_was_overtaken_ends() -> None:
+    memory = Memory()
+
+    class Once(Memory):
+        def store(self, kept: PublisherState) -> None:
+            if memory.kept is not None:
+                raise Overtaken("another one goes on")
+            memory.kept = kept
+
+    with pytest.raises(Overtaken):
+        run(changes(3), Log(), Once())
+
+
+def test_a_feed_that_begins_again_is_told_and_no_message() -> None:
+    tell: list[str] = []
+    log = Log()
+    run([ToldChange(type=RESTARTED), *changes(2)], log, Memory(), tell=tell)
+    assert len(log.messages) == 2 and "begins again in part" in tell[0]
+
+
+class QuickClock:
+    """Each look at it is a second later."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_a_broker_that_says_nothing_is_told_of_and_given_up_at_last() -> None:
+    tell: list[str] = []
+
+    def silent(heard: Callable[[int], None]) -> ScriptedBroker:
+        broker = ScriptedBroker(Log(), heard, random.Random(0))
+        broker.silent = True
+        return broker
+
+    publisher = Publisher(
+        brokers=silent,
+        feeds=lambda token: Pages(changes(3), 7, token),
+        keeper=Memory(),
+        topic="topic",
+        tell=tell.append,
+        clock=QuickClock(),  # type: ignore[arg-type]
+    )
+    with pytest.raises(Unavailable, match=r"3 changes wait \(connection refused\); the same command goes on"):
+        publisher.run()
+    assert len(tell) == 1 and tell[0].endswith("it is tried again")
+
+
+def test_a_broker_that_is_away_at_first_is_waited_for_within_bounds() -> None:
+    tell: list[str] = []
+
+    class Away(ScriptedBroker):
+        def topic(self) -> str:
+            raise Unavailable("nobody answers")
+
+    clock = QuickClock()
+    publisher = Publisher(
+        brokers=lambda heard: Away(Log(), heard, random.Random(0)),
+        feeds=lambda token: Pages([], 7, token),
+        keeper=Memory(),
+        topic="topic",
+        tell=tell.append,
+        clock=clock,  # type: ignore[arg-type]
+    )
+    with pytest.raises(Unavailable):
+        publisher.run()
+    assert tell == ["nobody answers; it is tried again"] and clock.now_s >= GIVE_UP_AFTER_S
+
+
+def test_a_message_that_fails_ends_the_run_and_what_was_acknowledged_is_kept() -> None:
+    class Refuses(ScriptedBroker):
+        def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
+            if sequence == 14:
+                for _ in range(200):
+                    self.poll(0)
+                raise InvalidRequest("message size too large")
+            super().send(message, sequence, epoch)
+
+    memory, log = Memory(), Log()
+    publisher = Publisher(
+        brokers=lambda heard: Refuses(log, heard, random.Random(0)),
+        feeds=lambda token: Pages(changes(20), 7, token),
+        keeper=memory,
+        topic="topic",
+    )
+    with pytest.raises(InvalidRequest, match="too large"):
+        publisher.run()
+    assert memory.kept is not None and (memory.kept.token, memory.kept.sequence) == ("14", 14)

@@ -1,0 +1,122 @@
+"""The state of a publisher: one run at a time has it, in a blob or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ambry import AmbryClient, BlobNotFound
+from ambry.client.refs import NameRef
+from ambry.errors import InvalidRequest
+from ambry.streams.state import Overtaken, PublisherState, StateBlob, StateFile, begin, decode, encode
+from tests.support.named_frontend import named_frontend
+
+KEPT = PublisherState(cluster="c", topic="t", token="abc", sequence=3, epoch=2, run="00ff")
+WRITTEN = '{"format":1,"cluster":"c","topic":"t","token":"abc","sequence":3,"epoch":2,"run":"00ff"}'
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
+    path = tmp_path_factory.mktemp("meta") / "meta.sqlite"
+    with named_frontend(path) as url, AmbryClient(url) as made:
+        yield made
+
+
+def named(client: AmbryClient, name: str) -> StateBlob:
+    here = (client.default_account, client.default_container)
+    return StateBlob(client, NameRef(name, *here), here)
+
+
+def test_a_state_is_this_text() -> None:
+    assert encode(KEPT) == WRITTEN
+    assert decode(WRITTEN) == KEPT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        WRITTEN.replace('"format":1', '"format":2'),
+        WRITTEN.replace('"sequence":3', '"sequence":-3'),
+        WRITTEN.replace('"sequence":3', '"sequence":true'),
+        WRITTEN.replace('"abc"', "7"),
+        WRITTEN.replace('"run"', '"ran"'),
+    ],
+)
+def test_what_no_publisher_wrote_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="name another one"):
+        decode(text)
+
+
+def test_the_next_run_goes_on_and_the_one_before_finds_out(client: AmbryClient) -> None:
+    first = named(client, "states/next")
+    began = begin(first, cluster="c", topic="t", since="beginning")
+    assert (began.epoch, began.token, began.sequence) == (1, "beginning", 0)
+    first.store(replace(began, token="t1", sequence=5))
+    second = named(client, "states/next")
+    went_on = begin(second, cluster="c", topic="t", since="now")
+    assert (went_on.epoch, went_on.token, went_on.sequence) == (2, "t1", 5)
+    with pytest.raises(Overtaken, match="another publisher goes on"):
+        first.store(replace(began, token="t2", sequence=6))
+    second.store(replace(went_on, token="t3", sequence=7))
+    loaded = named(client, "states/next").load()
+    assert loaded is not None and loaded.token == "t3"
+
+
+def test_of_two_that_begin_at_once_one_is_told(client: AmbryClient) -> None:
+    one, other = named(client, "states/both"), named(client, "states/both")
+    assert one.load() is None and other.load() is None
+    one.store(KEPT)
+    with pytest.raises(Overtaken):
+        other.store(replace(KEPT, run="other"))
+
+
+def test_only_the_newest_blob_of_a_state_stays_and_all_are_known(client: AmbryClient) -> None:
+    state = named(client, "states/blobs")
+    for number in range(3):
+        state.store(replace(KEPT, sequence=number))
+    assert len(state.own) == 3
+    living = [each for each in sorted(state.own) if _is_there(client, each)]
+    assert living == [str(client.head("states/blobs").id)]
+    later = named(client, "states/blobs")
+    later.load()
+    assert later.own == state.own and later.name == "states/blobs"
+
+
+def _is_there(client: AmbryClient, blob: str) -> bool:
+    try:
+        client.head(blob)
+    except BlobNotFound:
+        return False
+    return True
+
+
+def test_a_state_elsewhere_has_no_name_here(client: AmbryClient) -> None:
+    place = NameRef("states/x", client.default_account, client.default_container)
+    assert StateBlob(client, place, ("another", "container")).name is None
+
+
+def test_another_topic_or_cluster_is_refused(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state")
+    begin(file, cluster="c", topic="t", since="beginning")
+    for cluster, topic in (("c", "other"), ("other", "t")):
+        with pytest.raises(InvalidRequest, match="the state is of topic t in the Kafka cluster c"):
+            begin(file, cluster=cluster, topic=topic, since="beginning")
+
+
+def test_a_file_is_of_one_process(tmp_path: Path) -> None:
+    one, other = StateFile(tmp_path / "state"), StateFile(tmp_path / "state")
+    with (
+        one.locked(),
+        pytest.raises(InvalidRequest, match="another process publishes with"),
+        other.locked(),
+    ):
+        pass
+    with other.locked():
+        other.store(KEPT)
+        assert one.load() == KEPT
