@@ -140,14 +140,16 @@ class _Pages:
         return self._web.json_response(told, status=200 if ready else 503)
 
     async def model(self, request: Any) -> Any:
-        model = self._asked(request)
+        self._asked(request)
+        served = self._service.champion.served
+        model, predictor = served.model, served.predictor
         manifest = model.manifest
         experiment = self._service.experiment
         errors = {role: str(error) for role, error in self._service.errors().items() if error is not None}
         parameters: dict[str, Any] = {
             "model": str(model),
             "sha256": model.digest,
-            "features": list(self._service.champion.served.predictor.columns.names),
+            "features": list(predictor.columns.names),
             "snapshot": manifest.snapshot,
             "error": errors.get("champion", ""),
             "errors": errors,
@@ -164,8 +166,8 @@ class _Pages:
             "name": self._name,
             "versions": [model.version],
             "platform": f"ambry_{manifest.kind}",
-            "inputs": [],
-            "outputs": [],
+            "inputs": [each.told() for each in predictor.inputs],
+            "outputs": [each.told() for each in predictor.outputs],
             "parameters": parameters,
         }
         return self._web.json_response(told)
@@ -250,11 +252,13 @@ class _Pages:
 
     async def drift(self, request: Any) -> Any:
         served = self._service.champion.served
+        columns = served.drift.columns()
+        names = served.column_names(len(columns))
         told = {
             "model": served.name,
             "training": served.drift.knows_training,
             "strange": served.drift.strange,
-            "columns": [asdict(each) for each in served.drift.columns()],
+            "columns": [{"name": name, **asdict(each)} for name, each in zip(names, columns, strict=True)],
         }
         return self._web.json_response(told)
 

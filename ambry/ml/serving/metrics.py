@@ -132,8 +132,9 @@ class ServingMetrics:
             for log, lines in dropped.items():
                 self._dropped.labels(log).set(lines)
             self._strange.labels(drift.name).set(drift.drift.strange)
-            for each in drift.drift.columns():
-                place = (drift.name, str(each.column))
+            columns = drift.drift.columns()
+            for name, each in zip(drift.column_names(len(columns)), columns, strict=True):
+                place = (drift.name, name)
                 self._mean.labels(*place).set(each.mean)
                 self._missing.labels(*place).set(each.missing / max(1, each.rows + each.missing))
                 if each.shift is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.serving.columns import Columns, shown
+from ambry.ml.serving.signatures import MATRIX, TensorSpec, specs_of_answer, specs_of_columns, specs_of_onnx
 
 Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Arrays by the names of inputs, to arrays by the names of outputs. Called by several threads. Raises InvalidRequest for inputs
@@ -24,10 +25,12 @@ MESSAGE_CHARACTERS_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """How a model scores, and which columns its inputs are."""
+    """How a model scores, which columns its inputs are, and what is known of its inputs and outputs."""
 
     predict: Predict
     columns: Columns
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
 
 def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "") -> Predictor:
@@ -38,7 +41,7 @@ def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "")
     """
     features = model.manifest.features
     if function:
-        return Predictor(_made(function, model), Columns(features))
+        return Predictor(_made(function, model), Columns(features), specs_of_columns(features) if features else ())
     if model.manifest.kind not in ("onnx", "sklearn", "pickle", "mlflow"):
         raise InvalidRequest(
             f"{model} is of the kind {model.manifest.kind!r}, which says nothing of how it scores; "
@@ -87,7 +90,7 @@ def _onnx(session: Any, features: tuple[str, ...]) -> Predictor:
             answers = session.run(None, arrays)
         return {name: each for name, each in zip(outputs, answers, strict=True) if isinstance(each, np.ndarray)}
 
-    return Predictor(predict, columns)
+    return Predictor(predict, columns, specs_of_onnx(session.get_inputs()), specs_of_onnx(session.get_outputs()))
 
 
 _ONNX_TYPES = {
@@ -131,7 +134,11 @@ def _estimator(estimator: Any, features: tuple[str, ...]) -> Predictor:
                 outputs["predict_proba"] = np.asarray(estimator.predict_proba(rows))
         return outputs
 
-    return Predictor(predict, columns)
+    answered: tuple[TensorSpec, ...] = ()
+    # An estimator says nothing of its outputs: it is asked for a row of zeros. One that takes no such row is not known.
+    with suppress(Exception):
+        answered = specs_of_answer(predict({MATRIX: np.zeros((1, int(wanted)))})) if wanted is not None else ()
+    return Predictor(predict, columns, specs_of_columns(names, wanted), answered)
 
 
 def _pyfunc(model: Any, features: tuple[str, ...]) -> Predictor:
@@ -144,7 +151,7 @@ def _pyfunc(model: Any, features: tuple[str, ...]) -> Predictor:
         with _inputs_refused():
             return {"predict": np.asarray(model.predict(given))}
 
-    return Predictor(predict, columns)
+    return Predictor(predict, columns, specs_of_columns(columns.names))
 
 
 def _frame(columns: Columns, inputs: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.ml.models.lifecycle import ModelWatch
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import dataset_text, version_of
-from ambry.ml.serving.drift import InputDrift
+from ambry.ml.serving.drift import COLUMNS_MAX, InputDrift
 from ambry.ml.serving.predictors import Predictor, predictor_of
 
 
@@ -28,6 +28,11 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", str(self.model))
+
+    def column_names(self, count: int) -> tuple[str, ...]:
+        """What the columns are called whose drift is known: features, or their numbers where some features are tensors."""
+        names = self.predictor.columns.names
+        return names[:count] if count == min(len(names), COLUMNS_MAX) else tuple(map(str, range(count)))
 
 
 class ModelLoader:

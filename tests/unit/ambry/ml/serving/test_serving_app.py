@@ -485,3 +485,36 @@ def test_estimators_take_features_by_name_and_say_what_is_wrong(client: AmbryCli
             with pytest.raises(InvalidRequest, match="the model"):
                 service.score(InferenceRequest(wrong))
         assert [each.mean for each in service.champion.served.drift.columns()] == [6.0, 0.0]
+        page = service.render_metrics().decode()
+        assert f'input_mean{{column="urn:li:(n,a,1,0)",model="{name}-e@1.0.0"}} 6.0' in page
+
+
+async def test_metadata_say_what_the_model_takes_and_gives(client: AmbryClient, name: str) -> None:
+    """`inputs` and `outputs` were empty: clients of the protocol that ask for them could not make a request."""
+    rows = np.array([[0.0, 9.0], [1.0, 8.0], [5.0, 1.0], [6.0, 0.0]])
+    fitted = LogisticRegression().fit(rows, [0, 0, 1, 1])
+    models.publish(client, f"{name}-m", fitted, features=["urn:li:(n,a,1,0)", "urn:li:(n,b,1,0)"])
+    models.promote(client, f"{name}-m@1.0.0")
+    with ScoringService(client, f"{name}-m", poll_s=60) as service:
+        async with TestClient(TestServer(make_app(service, name, threads=1))) as http:
+            for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/1.0.0"):
+                async with http.get(path) as answer:
+                    told = await answer.json()
+            asked = {
+                "inputs": [{**each, "shape": [2], "data": [6.0, 0.0]} for each in told["inputs"]],
+                "outputs": [{"name": each["name"]} for each in told["outputs"]],
+            }
+            async with http.post(f"/v2/models/{name}/infer", json=asked) as answer:
+                scored = (await answer.json())["outputs"]
+            async with http.get("/drift") as answer:
+                drift = (await answer.json())["columns"]
+    assert told["inputs"] == [
+        {"name": "urn:li:(n,a,1,0)", "datatype": "FP64", "shape": [-1]},
+        {"name": "urn:li:(n,b,1,0)", "datatype": "FP64", "shape": [-1]},
+    ]
+    assert told["outputs"] == [
+        {"name": "predict", "datatype": "INT64", "shape": [-1]},
+        {"name": "predict_proba", "datatype": "FP64", "shape": [-1, 2]},
+    ]
+    assert [(each["name"], each["datatype"]) for each in scored] == [("predict", "INT64"), ("predict_proba", "FP64")]
+    assert [column["name"] for column in drift] == ["urn:li:(n,a,1,0)", "urn:li:(n,b,1,0)"]

@@ -25,7 +25,7 @@ class Session:
         return [SimpleNamespace(name=name, type=kind) for name, kind in self._inputs.items()]
 
     def get_outputs(self) -> list[Any]:
-        return [SimpleNamespace(name="sum"), SimpleNamespace(name="maps")]
+        return [SimpleNamespace(name="sum", type="tensor(double)"), SimpleNamespace(name="maps", type="seq(map)")]
 
     def run(self, outputs: None, fed: dict[str, Any]) -> list[Any]:
         self.fed = fed
