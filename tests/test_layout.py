@@ -941,7 +941,7 @@ COVERED_BY = {
         for name, test, why in (
             ("answers", "reading", "what all sources answer alike"),
             ("avro", "reading", "the same answer as from the others"),
-            ("lmdb", "reading", "the same answer as from the others"),
+            ("lmdb_cells", "reading", "the same answer as from the others"),
             ("parquet", "reading", "the same answer as from the others"),
             ("snapshot", "reading", "the same answer as from the others"),
             ("sql", "reading", "the same answer as from the others"),

@@ -1,50 +1,49 @@
 """Features for serving, in an LMDB directory of this machine: written by one process, read by many without a server.
 
-One database of LMDB per feature, called by its URN; a key is an entity, a value its tensor. Numbers are little-endian.
+One database of LMDB per feature, called by its URN; what stands there for an entity says lmdb_cells.py. The database `ambry`
+has the schema of what lies there (`schema`), as Arrow writes it. LMDB has no checksums: what is told of is a directory that is
+none of ours, files that were cut short, and values that cannot be read; bytes that changed where they lie are not.
 
-    key of an int64      8 bytes, big-endian, the sign bit turned over, so that keys stand in order
-    key of a string      its UTF-8, at most 511 bytes
-    scalar, dense        the cells, one after the other; texts and bytes as they are; a boolean is one byte
-    sparse               count (4 bytes), `count` indices of each axis (int32; int64 of entities), and the values:
-                         `count` cells, or `count` lengths (4 bytes) and then the texts
-
-An entity without a value has no entry. The database `ambry` has the schema of what lies there (`schema`), as Arrow writes it.
-
-Needs lmdb: pip install 'ambry[server]'.
+Needs lmdb: pip install 'ambry[sources]'.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.axes import TensorType
-from ambry.ml.features.definitions import Availability, ValueType
+from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.snapshots.cells import NUMPY_TYPES, parts_of, sparse_column, tensor_view
-from ambry.ml.snapshots.dense import dense_column
 from ambry.ml.snapshots.rows import conformed
-from ambry.ml.snapshots.schema import Layout, arrow_type, columns_of, feature_field, shape_of
+from ambry.ml.snapshots.schema import Layout, columns_of, feature_field
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
+from ambry.ml.sources.foreign import foreign
+from ambry.ml.sources.lmdb_cells import KEY_BYTES_MAX, column_of, keys_of_entities, values_of
 
 ABOUT = b"ambry"
 SCHEMA = b"schema"
 FEATURES_MAX = 1_024
 """Of one directory."""
-KEY_BYTES_MAX = 511
+
+DATA = "data.mdb"
 MAP_BYTES = 64 << 20
 """To begin with; it doubles when it is full."""
+WHOLE_TRIES, WHOLE_WAIT_S = 50, 0.01
+"""For who opens a directory in the moment in which it is written."""
 
 
 def write_lmdb(
@@ -72,9 +71,14 @@ def write_lmdb(
 
     Path(place).mkdir(parents=True, exist_ok=True)
     with _environment(place, readonly=False) as environment:
+        _check_whole(place, environment)
         for batch in conformed(rows, kinds, entity, schema_of, typed.columns, typed.layouts):
             keys = _lmdb_keys(batch.column(0))
-            _enlarging(environment, lambda keys=keys, batch=batch: _put(environment, keys, batch, kinds))
+            with _readable(place):
+                _enlarging(environment, lambda keys=keys, batch=batch: _put(environment, keys, batch, kinds))
+            if lacking := _lacking(place, environment):  # Pages that were taken and let go in one transaction.
+                path = Path(place) / DATA
+                os.truncate(path, path.stat().st_size + lacking)
             count += batch.num_rows
     return count
 
@@ -89,19 +93,21 @@ class LmdbSource:
         self._place = place
         self._metadata = metadata
         self.availability = availability
-        if not (Path(place) / "data.mdb").is_file():
+        if not (Path(place) / DATA).is_file():
             raise InvalidRequest(f"{place} holds no features; `write_lmdb` puts them there")
         self._turns = Condition()
         self._readers, self._closed = 0, False
         self._environment = _environment(place, readonly=True)
         try:
-            schema = self._read_schema()
+            _check_whole(place, self._environment)
+            with _readable(place):
+                schema = self._read_schema()
+                self._entity = schema.field(0)
+                self._fields = {urn: schema.field(name) for urn, name in columns_of(schema).items()}
+                self._databases = {urn: self._environment.open_db(urn.encode(), create=False) for urn in self._fields}
         except BaseException:
             self._environment.close()
             raise
-        self._entity = schema.field(0)
-        self._fields = {urn: schema.field(name) for urn, name in columns_of(schema).items()}
-        self._databases = {urn: self._environment.open_db(urn.encode(), create=False) for urn in self._fields}
 
     def __enter__(self) -> Self:
         return self
@@ -136,14 +142,14 @@ class LmdbSource:
         kinds = [self.resolve(urn) for urn in urns]
         asked = asked_keys(keys, self._entity.name, self._entity.type)
         wanted = asked.unique()
-        places = [key if 0 < len(key) <= KEY_BYTES_MAX else None for key in _encoded(wanted)]
+        places = [key if 0 < len(key) <= KEY_BYTES_MAX else None for key in keys_of_entities(wanted)]
         layouts = {str(kind.urn): _layout(self._fields[str(kind.urn)]) for kind in kinds}
         columns = []
-        with self._begin() as reading:
+        with _readable(self._place), self._begin() as reading:
             for kind in kinds:
                 database = self._databases[str(kind.urn)]
                 stored = [None if key is None else reading.get(key, db=database) for key in places]
-                columns.append(_column_of(stored, kind, layouts[str(kind.urn)]))
+                columns.append(column_of(stored, kind, layouts[str(kind.urn)]))
         typed = TypedColumns(self._metadata, self._entity.name, {}, layouts)
         return answer(kinds, typed.schema(kinds, asked.type), asked, wanted, columns)
 
@@ -178,22 +184,59 @@ class LmdbSource:
             return pa.ipc.read_schema(pa.py_buffer(reading.get(SCHEMA, db=about)))
 
 
-# --- writing ---
+# --- the directory ---
 
 
 def _environment(place: str | Path, *, readonly: bool) -> Any:
+    """Raises InvalidRequest for what is no directory of LMDB, OSError."""
     lmdb = needed("lmdb")
-    return lmdb.open(
-        str(place),
-        readonly=readonly,
-        create=not readonly,
-        max_dbs=FEATURES_MAX + 1,
-        map_size=0 if readonly else MAP_BYTES,
-        max_readers=1_024,
+    with _readable(place):
+        return lmdb.open(
+            str(place),
+            readonly=readonly,
+            create=not readonly,
+            max_dbs=FEATURES_MAX + 1,
+            map_size=0 if readonly else MAP_BYTES,
+            max_readers=1_024,
+        )
+
+
+def _readable(place: str | Path) -> AbstractContextManager[None]:
+    """Raises InvalidRequest for what LMDB says of the directory, and for values that are none of ours."""
+    lmdb = needed("lmdb")
+    return foreign(
+        f"the LMDB directory {place} cannot be read",
+        "write the features to a new directory",
+        lmdb.Error,
+        struct.error,
     )
 
 
+def _check_whole(place: str | Path, environment: Any) -> None:
+    """Raises InvalidRequest for a file that was cut short: a page that it lacks ends the process that reads it (SIGBUS).
+
+    `write_lmdb` leaves a file that has every page that LMDB counts; one that it writes in this moment may lack some yet.
+    """
+    for _ in range(WHOLE_TRIES):
+        if not (lacking := _lacking(place, environment)):
+            return
+        time.sleep(WHOLE_WAIT_S)
+    raise InvalidRequest(
+        f"{place}/data.mdb was cut short, it lacks {lacking:,} bytes; copy the directory again, or write it anew"
+    )
+
+
+def _lacking(place: str | Path, environment: Any) -> int:
+    """How many bytes the file is shorter than its pages."""
+    whole = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    return max(0, int(whole) - (Path(place) / DATA).stat().st_size)
+
+
+# --- writing ---
+
+
 def _enlarging(environment: Any, put: Any) -> None:
+    """Raises OSError where the disk has no room."""
     lmdb = needed("lmdb")
     while True:
         try:
@@ -203,6 +246,8 @@ def _enlarging(environment: Any, put: Any) -> None:
             environment.set_mapsize(environment.info()["map_size"] * 2)
         except lmdb.MapResizedError:
             environment.set_mapsize(0)  # Another process made it larger.
+        except lmdb.DiskError as error:
+            raise OSError(errno.ENOSPC, "there is no room for the features", environment.path()) from error
 
 
 def _put(environment: Any, keys: list[bytes], batch: Any, kinds: list[TensorType]) -> None:
@@ -213,7 +258,7 @@ def _put(environment: Any, keys: list[bytes], batch: Any, kinds: list[TensorType
         writing.put(SCHEMA, schema.serialize().to_pybytes(), db=about)
         for kind, field, column in zip(kinds, list(batch.schema)[1:], batch.columns[1:], strict=True):
             database = environment.open_db(str(kind.urn).encode(), txn=writing)
-            for key, value in zip(keys, _values_of(column, kind, _layout(field)), strict=True):
+            for key, value in zip(keys, values_of(column, kind, _layout(field)), strict=True):
                 if value is None:
                     writing.delete(key, db=database)
                 else:
@@ -239,112 +284,14 @@ def _merged(before: Any, now: Any) -> Any:
 
 def _lmdb_keys(column: Any) -> list[bytes]:
     """Raises InvalidRequest for one that LMDB cannot have."""
-    keys = _encoded(column)
+    keys = keys_of_entities(column)
     for place, key in enumerate(keys):
         if not 0 < len(key) <= KEY_BYTES_MAX:
             raise InvalidRequest(f"the key in row {place} has {len(key)} bytes; LMDB has keys of 1 to {KEY_BYTES_MAX}")
     return keys
 
 
-def _encoded(column: Any) -> list[bytes]:
-    if column.type == pa.string():
-        return [key.encode() for key in column.to_pylist()]
-    numbers = column.to_numpy(zero_copy_only=False).view("u8") ^ np.uint64(1 << 63)
-    raw = numbers.astype(">u8").tobytes()
-    return [raw[start : start + 8] for start in range(0, len(raw), 8)]
-
-
 def _layout(field: Any) -> Layout:
     if isinstance(field.type, pa.FixedShapeTensorType):
         return "dense"
     return "sparse" if pa.types.is_list(field.type) else "scalar"
-
-
-def _values_of(column: Any, kind: TensorType, layout: Layout) -> Iterator[bytes | None]:
-    """What is stored for each row; None where there is no value."""
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    stored: Iterable[bytes]
-    if layout == "dense":
-        stored = (row.tobytes() for row in tensor_view(column, kind))
-    elif layout == "sparse":
-        stored = _sparse_values(column, kind)
-    elif kind.value_type not in NUMPY_TYPES:
-        stored = (_bytes(value) if value is not None else b"" for value in column.to_pylist())
-    else:
-        values = column.fill_null(False if kind.value_type is ValueType.BOOLEAN else 0)
-        stored = (value.tobytes() for value in values.to_numpy(zero_copy_only=False))
-    return (None if none else value for none, value in zip(missing, stored, strict=True))
-
-
-def _sparse_values(column: Any, kind: TensorType) -> Iterator[bytes]:
-    rows, axes, values = parts_of(column)
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(column)))])
-    texts = [_bytes(value) for value in values.to_pylist()] if kind.value_type not in NUMPY_TYPES else None
-    cells: Any = None if texts is not None else values.to_numpy(zero_copy_only=False)
-    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        parts = [struct.pack("<I", end - start), *(axis[start:end].tobytes() for axis in axes)]
-        if texts is not None:
-            own = texts[start:end]
-            parts += [struct.pack(f"<{len(own)}I", *map(len, own)), *own]
-        else:
-            parts.append(cells[start:end].tobytes())
-        yield b"".join(parts)
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
-
-
-# --- reading ---
-
-
-def _column_of(stored: list[bytes | None], kind: TensorType, layout: Layout) -> Any:
-    """The Arrow column of what was stored."""
-    missing = np.array([value is None for value in stored], dtype=bool)
-    if layout == "sparse":
-        return _sparse_column(stored, kind, missing)
-    dtype = NUMPY_TYPES.get(kind.value_type)
-    if dtype is None:
-        texts = [
-            value.decode() if value is not None and kind.value_type is ValueType.STRING else value for value in stored
-        ]
-        return pa.array(texts, arrow_type(kind.value_type))
-    shape = shape_of(kind) if layout == "dense" else ()
-    empty = bytes(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-    cells = np.frombuffer(b"".join(empty if value is None else value for value in stored), dtype=dtype)
-    if layout == "scalar":
-        return pa.array(cells, arrow_type(kind.value_type), mask=missing)
-    return dense_column(cells.reshape(len(stored), *shape), missing, kind)
-
-
-def _sparse_column(stored: list[bytes | None], kind: TensorType, missing: Any) -> Any:
-    counts: list[int] = []
-    axes: list[list[Any]] = [[] for _ in kind.axes]
-    values: list[Any] = []
-    texts: list[str | bytes] = []
-    widths = [np.dtype("<i8") if axis.is_wide else np.dtype("<i4") for axis in kind.axes]
-    for value in stored:
-        count = 0 if value is None else struct.unpack_from("<I", value)[0]
-        counts.append(count)
-        if value is None or not count:
-            continue
-        at = 4
-        for indices, width in zip(axes, widths, strict=True):
-            indices.append(np.frombuffer(value, width, count, at))
-            at += count * width.itemsize
-        if kind.value_type in NUMPY_TYPES:
-            values.append(np.frombuffer(value, NUMPY_TYPES[kind.value_type], count, at))
-            continue
-        at += 4 * count
-        for length in struct.unpack_from(f"<{count}I", value, at - 4 * count):
-            text = value[at : at + length]
-            texts.append(text.decode() if kind.value_type is ValueType.STRING else text)
-            at += length
-    rows = np.repeat(np.arange(len(stored)), counts)
-    indices = [np.concatenate(each) if each else np.zeros(0, width) for each, width in zip(axes, widths, strict=True)]
-    cells: Any = pa.array(texts, arrow_type(kind.value_type))
-    if kind.value_type in NUMPY_TYPES:
-        cells = pa.array(
-            np.concatenate(values) if values else np.zeros(0, NUMPY_TYPES[kind.value_type]), arrow_type(kind.value_type)
-        )
-    return sparse_column(kind, rows, indices, cells, len(stored), missing)
