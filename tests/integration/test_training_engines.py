@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libr
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy/demos/train_digits.py"
+SCRIPT_TF = ROOT / "deploy/demos/train_digits_tf.py"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,13 @@ def client(own: LocalCluster) -> Iterator[AmbryClient]:
 
 
 def outcome(
-    client: AmbryClient, launcher: Launcher, directory: Path, name: str, *arguments: str
+    client: AmbryClient,
+    launcher: Launcher,
+    directory: Path,
+    name: str,
+    *arguments: str,
+    script: Path = SCRIPT,
+    python: str = sys.executable,
 ) -> tuple[Any, list[str]]:
     """The digest of the parameters, and what was said."""
     said: list[str] = []
@@ -52,14 +60,15 @@ def outcome(
         "AMBRY_CACHE_DIR": str(directory / "cache"),
         "AMBRY_TRAIN_NODE_CACHE": str(directory / "trees"),
         "OMP_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     wanted = training.WhatToRun(
-        script=SCRIPT,
+        script=script,
         arguments=arguments,
         workers=2,
         name=name,
         publish=f"{name}-model",
-        python=sys.executable,
+        python=python,
         environ=environ,
     )
     job = training.prepare_job(client, wanted, said.append)
@@ -141,3 +150,46 @@ def test_spark_on_yarn(
     settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
     launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1], settings=settings)
     check(own, client, launcher, tmp_path, "spark", undisturbed)
+
+
+def tensorflow() -> str:
+    """A Python that has TensorFlow: this one, or the one that AMBRY_TENSORFLOW_PYTHON names."""
+    if find_spec("tensorflow"):
+        return sys.executable
+    if not (named := os.environ.get("AMBRY_TENSORFLOW_PYTHON")):
+        pytest.skip("tensorflow is not installed; pip install tensorflow-cpu, or name a Python that has it")
+    return named
+
+
+def outcome_of_tensorflow(
+    client: AmbryClient, launcher: Launcher, directory: Path, name: str, *arguments: str
+) -> tuple[Any, list[str]]:
+    return outcome(client, launcher, directory, name, *arguments, script=SCRIPT_TF, python=tensorflow())
+
+
+def test_tensorflow_with_chief_worker_and_evaluator_by_tony(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, yarn: tuple[Path, Path]
+) -> None:
+    settings = {"tony.chief.instances": "1", "tony.worker.instances": "1", "tony.evaluator.instances": "1"}
+    settings |= {f"tony.{task}.memory": "1g" for task in ("chief", "worker", "evaluator")}
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow", settings=settings)
+    check_tensorflow(own, client, launcher, tmp_path, "tony")
+
+
+def test_tensorflow_on_spark(own: LocalCluster, client: AmbryClient, tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    check_tensorflow(own, client, SparkLauncher(), tmp_path, "spark")
+
+
+def check_tensorflow(own: LocalCluster, client: AmbryClient, launcher: Launcher, directory: Path, engine: str) -> None:
+    calm, said = outcome_of_tensorflow(client, launcher, directory, f"tf-calm-{engine}")
+    if engine == "tony":
+        assert any("evaluator 0: evaluated step 60: accuracy 0.9" in line for line in said), said
+    victim = own.nodes()[1].name
+    arguments = ("--die-at", "35", "--once", str(directory / "once"), "--also-kill", str(own.pid(victim)))
+    try:
+        killed, said = outcome_of_tensorflow(client, launcher, directory, f"tf-killed-{engine}", *arguments)
+    finally:
+        own.start(victim)
+    text = "\n".join(said)
+    assert killed == calm and f"begins at step 30, by {engine}" in text and "are started again" in text, said

@@ -18,8 +18,9 @@ _OF_TONY = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARN|DEBUG) +\w+:\d+ - |SLF4J: |bash: .*/bin/hadoop: No such file"
 )
 """What its executor prints beside the script; it looks for a hadoop command, and does without."""
-_FRAME = re.compile(r"LogContents:\n(.*)End of LogType:", re.DOTALL)
+_FRAME = re.compile(rb"LogLength:(\d+)\nLogContents:\n(.*)End of LogType:", re.DOTALL)
 STREAMS = ("stdout", "stderr")
+_GROWS_MAX = 64 << 10
 _AT_ONCE_MAX = 1 << 20
 """Bytes of one stream: of more that came at once the end is shown."""
 
@@ -85,8 +86,13 @@ class ContainerLogs:
             new = sizes.get(stream, 0) - each.seen[stream]
             if new <= 0:
                 continue
-            text = contents_in(_get(f"{base}/{stream}?size=-{min(new, _AT_ONCE_MAX)}"))
-            each.seen[stream] += new
+            # It may have grown since: more than that is asked for, and what was shown is cut off by where it ends.
+            found = contents_in(_get(f"{base}/{stream}?size=-{min(new, _AT_ONCE_MAX) + _GROWS_MAX}"))
+            if found is None:
+                continue
+            end, body = found
+            text = body[max(0, each.seen[stream] - (end - len(body))) :].decode("utf-8", "replace")
+            each.seen[stream] = end
             *lines, each.rest[stream] = (each.rest[stream] + text).split("\n")
             for line in lines:
                 self._line(each, line)
@@ -104,15 +110,15 @@ def sizes_in(told: Any) -> dict[str, int]:
     return {}
 
 
-def contents_in(answer: str) -> str:
-    """The log in an answer of a NodeManager, which tells of it before and after."""
+def contents_in(answer: bytes) -> tuple[int, bytes] | None:
+    """Where the part of a log ends that an answer of a NodeManager has, in bytes of the log, and the part."""
     found = _FRAME.search(answer)
-    return found[1] if found else ""
+    return None if found is None else (int(found[1]), found[2])
 
 
-def _get(url: str) -> str:
+def _get(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise ValueError(url)
     asked = urllib.request.Request(url, headers={"Accept": "*/*"})
     with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), looked at
-        return str(answer.read().decode("utf-8", "replace"))
+        return bytes(answer.read())
