@@ -23,8 +23,15 @@ def opened(place: str | Path) -> AbstractContextManager[Any]:
 def written(place: str | Path) -> Iterator[Any]:
     """A file that is there whole or not at all. Raises OSError, ModuleNotFoundError for a URL without fsspec."""
     if "://" in str(place):
-        with needed("fsspec").open(str(place), "wb") as file:
+        filesystem, path = needed("fsspec.core").url_to_fs(str(place))
+        file = filesystem.open(path, "wb", autocommit=False)
+        try:
             yield file
+            file.close()
+            file.commit()
+        except BaseException:
+            file.discard()
+            raise
         return
     path = Path(place)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")

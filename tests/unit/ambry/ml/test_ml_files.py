@@ -33,3 +33,32 @@ def test_urls_are_of_fsspec() -> None:
         file.write(b"abc")
     with opened("memory://x/y") as file:
         assert file.read() == b"abc"
+
+
+def test_what_failed_leaves_nothing_at_a_url(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/x"
+    with pytest.raises(RuntimeError), written(url) as file:
+        file.write(b"abc" * 1_000_000)
+        raise RuntimeError
+    assert not (tmp_path / "x").exists()
+    with written(url) as file:
+        file.write(b"whole")
+    with opened(url) as file:
+        assert file.read() == b"whole"
+
+
+@pytest.mark.parametrize("size", [3, 30_000_000])
+def test_what_failed_leaves_nothing_in_the_store(
+    url: str, name: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setenv("AMBRY_ENDPOINTS", url)
+    place = f"ambry://default/default/{name}/half.avro"
+    with pytest.raises(RuntimeError), written(place) as file:
+        file.write(bytes(size))
+        raise RuntimeError
+    with pytest.raises(FileNotFoundError), opened(place) as file:
+        file.read()
+    with written(place) as file:
+        file.write(b"whole")
+    with opened(place) as file:
+        assert file.read() == b"whole"
