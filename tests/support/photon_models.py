@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ambry.ml.photon.examples import INTERCEPT, Feature, FeatureIndex, shard_of
+from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, FeatureIndex, examples_of, shard_of
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -77,3 +77,27 @@ def many_entities(count: int, features: int = 10, seed: int = 1) -> PhotonModel:
     random = RandomModel(entity="memberId", shard="features", index=shard.index, entities=ids, means=shard.matrix)
     fixed = FixedModel(shard="features", index=shard.index, means=made.normal(size=features))
     return PhotonModel(task=Task.LOGISTIC, fixed={"global": fixed}, random={"per-member": random}, name="many")
+
+
+def drawn_rows(task: Task, count: int, members: int, seed: int = 2) -> Examples:
+    """Rows of a task with two features, one of them large, members that differ, weights and offsets."""
+    made = np.random.default_rng(seed)
+    a, b = made.normal(size=count), 100 + 30 * made.normal(size=count)
+    member = made.integers(0, members, size=count)
+    offset = 0.2 * made.normal(size=count)
+    score = offset + 0.5 * a - 0.01 * (b - 100) + made.normal(size=members)[member] - 0.3
+    mean = task.mean(score)
+    if task is Task.LINEAR:
+        response = mean + made.normal(size=count)
+    elif task is Task.LOGISTIC:
+        response = (made.random(count) < mean).astype(float)
+    else:
+        response = made.poisson(mean).astype(float)
+    told = [{("a", ""): x, ("b", ""): y} for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    return examples_of(
+        {"features": told, "slope": [{("a", ""): x} for x in a.tolist()], "nothing": [{} for _ in told]},
+        response,
+        weight=made.integers(1, 4, size=count).astype(float),
+        offset=offset,
+        ids={"member": [f"m{each}" for each in member], "parity": [f"p{each % 2}" for each in member]},
+    )

@@ -1,0 +1,211 @@
+"""What is to be trained: fixed and random effects, with their penalties, normalisation and bounds.
+
+The objective is Photon's: the sum over rows of weight times loss (Task.losses), plus l1 times the sum of absolute coefficients,
+plus l2 / 2 times the sum of their squares. A penalty is an input; nothing estimates it. Weights of variance components become
+one as l2 = 1 / variance, in a linear model times the variance of the residuals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.photon.examples import INTERCEPT, SHARD, Examples, FeatureIndex, Shard, first_row, shown
+from ambry.ml.photon.models import design
+
+VALUE_MAX = 1e100
+
+
+class Normalization(StrEnum):
+    """What a feature is divided by before penalties see its coefficient, as Photon names it; models hold coefficients of the
+    features as they are.
+    """
+
+    NONE = "NONE"
+    STANDARD_DEVIATION = "SCALE_WITH_STANDARD_DEVIATION"
+    MAX_MAGNITUDE = "SCALE_WITH_MAX_MAGNITUDE"
+    STANDARDIZATION = "STANDARDIZATION"
+    """Also less its mean, which goes into the intercept: without a penalty on that one, it comes out as the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What effects of both kinds have. Without `intercept` there is none, unless it is among the features."""
+
+    name: str
+    shard: str = SHARD
+    l1: float = 0.0
+    l2: float = 0.0
+    intercept: bool = True
+    normalization: Normalization = Normalization.NONE
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        for what, weight in (("l1", self.l1), ("l2", self.l2)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise InvalidRequest(
+                    f"{what} of {self.name!r} is {weight}; a penalty is a finite number, and not negative"
+                )
+        if self.normalization is Normalization.STANDARDIZATION and (not self.intercept or self.intercept_has_penalty):
+            raise InvalidRequest(
+                f"{self.name!r} is to be standardised, which moves means into an intercept without a penalty, and it has none; "
+                f"take {Normalization.STANDARD_DEVIATION}"
+            )
+
+    @property
+    def intercept_has_penalty(self) -> bool:
+        """Whether the intercept is under l1 and l2."""
+        return False
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As the metadata of a model say it."""
+        return {name: value for name, value in asdict(self).items() if name != "name"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedEffect(Effect):
+    """One linear model for all rows. No penalty is on its intercept."""
+
+    name: str = "global"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomEffect(Effect):
+    """A linear model for each entity with at least `lower` rows.
+
+    Of an entity with more than `upper` rows so many are taken, the same for the same seed, which count for all of them.
+    """
+
+    entity: str
+    l2: float = 1.0
+    penalize_intercept: bool = True
+    lower: int = 1
+    upper: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest."""
+        # Not super(): slots make the class anew, and zero arguments would mean the one before.
+        Effect.__post_init__(self)
+        if self.lower < 1 or (self.upper is not None and self.upper < self.lower):
+            raise InvalidRequest(
+                f"{self.name!r} takes entities with {self.lower} to {self.upper} rows; the lower bound is 1 or more, and the "
+                "upper one not below it"
+            )
+
+    @property
+    def intercept_has_penalty(self) -> bool:
+        """Its intercepts are what entities differ by, and so under the penalty unless it is said otherwise."""
+        return self.penalize_intercept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """Rows of an effect over its features, how they are scaled, and the penalties on what is scaled."""
+
+    index: FeatureIndex
+    matrix: Any
+    """CSR, divided by `scale`."""
+    scale: Any
+    l1: Any
+    l2: Any
+
+
+def design_of(effect: Effect, examples: Examples) -> Design:
+    """Every column is scaled to be of order 1, for the solver; penalties are those on what Photon would scale.
+
+    Raises InvalidRequest for a shard that is not there.
+    """
+    shard = examples.shard(effect.shard)
+    features = shard.index.features
+    if effect.intercept and INTERCEPT not in shard.index.places:
+        features = (*features, INTERCEPT)
+    if not features:
+        raise InvalidRequest(
+            f"the shard {effect.shard!r} has no features, and {effect.name!r} no intercept: nothing to fit"
+        )
+    index = FeatureIndex(features)
+    matrix = design(shard, index)
+    if (bad := first_row(np.abs(matrix.data) > VALUE_MAX)) is not None:
+        name = shown(features[matrix.indices[bad]])
+        raise InvalidRequest(
+            f"the feature {name} has the value {matrix.data[bad]}; beyond {VALUE_MAX:.0e} nothing can be fitted: scale it"
+        )
+    own = _factors(effect.normalization, shard, index, matrix)
+    scale = np.where(own != 1, own, _root_mean_square(matrix))
+    under = np.ones(len(index))
+    if INTERCEPT in index.places:
+        place = index.places[INTERCEPT]
+        scale[place] = 1.0
+        under[place] = float(effect.intercept_has_penalty)
+    relative = own / scale
+    diagonal = _diagonal(1 / scale)
+    return Design(
+        index=index,
+        matrix=(matrix @ diagonal).tocsr(),
+        scale=scale,
+        l1=effect.l1 * under * relative,
+        l2=effect.l2 * under * relative**2,
+    )
+
+
+def check_effects(effects: Sequence[Effect], examples: Examples) -> None:
+    """Raises InvalidRequest where there is none, two have one name, or what they ask for is not there."""
+    if not effects:
+        raise InvalidRequest("there is no effect to fit; give at least one FixedEffect or RandomEffect")
+    names = [effect.name for effect in effects]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidRequest(f"two effects have the name {twice!r}; each has its own")
+    if not len(examples) or not examples.weight.sum() > 0:
+        raise InvalidRequest("there are no rows with a weight above 0 to fit")
+    for effect in effects:
+        examples.shard(effect.shard)
+        if isinstance(effect, RandomEffect):
+            examples.entities(effect.entity)
+
+
+def configurations(effects: Sequence[Effect]) -> Mapping[str, Mapping[str, Any]]:
+    """By the name of each effect."""
+    return {effect.name: effect.told for effect in effects}
+
+
+def _factors(kind: Normalization, shard: Shard, index: FeatureIndex, matrix: Any) -> Any:
+    """What each feature is divided by; 1 for those that are the same in every row."""
+    if kind is Normalization.NONE:
+        return np.ones(len(index))
+    if kind is Normalization.MAX_MAGNITUDE:
+        found = abs(matrix).max(axis=0).toarray().ravel()
+    else:
+        rows = matrix.shape[0]
+        mean = np.asarray(matrix.mean(axis=0)).ravel()
+        # Around the mean, which a difference of squares would lose: of what is stored, and of the zeros that are not.
+        columns = matrix.tocsc()
+        away = columns.copy()
+        away.data = (columns.data - np.repeat(mean, np.diff(columns.indptr))) ** 2
+        zeros = rows - np.diff(columns.indptr)
+        squares = np.asarray(away.sum(axis=0)).ravel() + zeros * mean**2
+        found = np.sqrt(squares / max(rows - 1, 1))
+        found[found < 1e-12 * np.abs(mean)] = 0.0
+    found[found == 0] = 1.0
+    return found
+
+
+def _root_mean_square(matrix: Any) -> Any:
+    most = abs(matrix).max(axis=0).toarray().ravel()
+    most[most == 0] = 1.0
+    # Of what is at most 1, so that no square is out of a float's range.
+    relative = matrix @ _diagonal(1 / most)
+    found = np.sqrt(np.asarray(relative.multiply(relative).mean(axis=0)).ravel())
+    return np.where(found > 0, found * most, 1.0)
+
+
+def _diagonal(values: Any) -> Any:
+    return needed("scipy.sparse").diags_array(values).tocsr()
