@@ -26,6 +26,7 @@ EXTRA_OF = {
     "sqlalchemy": "sources",
     "statsmodels": "experiments",
     "tabmat": "photon",
+    "threadpoolctl": "photon",
     "torch": "torch",
     "yaml": "mlflow",
 }

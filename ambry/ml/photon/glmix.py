@@ -117,9 +117,8 @@ class _Block:
         """Of what was found for the columns."""
         features = self.columns % self.width
         told = found / self.design.scale[features]
-        if self.active is None:
+        if self.active is None or not isinstance(self.effect, RandomEffect):
             return FixedModel(shard=self.effect.shard, index=self.design.index, means=told)
-        assert isinstance(self.effect, RandomEffect)
         shape = (len(self.active.entities), self.width)
         matrix = needed("scipy.sparse").csr_matrix((told, (self.columns // self.width, features)), shape)
         matrix.eliminate_zeros()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,7 @@ def solve(problem: Problem) -> Any:
     )
     matrix = _tabmat(blocks)
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with _one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             model.fit(matrix, problem.response, sample_weight=problem.weight, offset=problem.offset)
         found = np.asarray(model.coef_, dtype=np.float64)
@@ -157,6 +158,14 @@ def _tabmat(blocks: list[Any]) -> Any:
         else:
             made.append(tabmat.SparseMatrix(block.tocsc()))
     return made[0] if len(made) == 1 else tabmat.SplitMatrix(made)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Threads of tabmat and BLAS wait for each other in loops: on 2 busy cores one was 60 times as fast for 1,200 columns, and
+    14 times for 200,000 rows.
+    """
+    limits: AbstractContextManager[Any] = needed("threadpoolctl").threadpool_limits(1)
+    return limits
 
 
 def _short(error: Exception) -> str:
