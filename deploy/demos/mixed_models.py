@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ambry.ml.extras import needed
-from ambry.ml.photon.effects import Effect, FixedEffect, RandomEffect
+from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
 from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, examples_of
 from ambry.ml.photon.models import PhotonModel, Task
 
@@ -28,7 +28,7 @@ class MixedModel:
     name: str
     examples: Examples
     task: Task
-    effects: tuple[Effect, ...]
+    effects: tuple[ModelEffect, ...]
     fixed: Mapping[Feature, float]
     random: Mapping[str, float]
     tolerance: float
@@ -116,7 +116,7 @@ def _rows(data: Any, columns: list[str], response: Any, entities: Any) -> Exampl
     return examples_of(shards, response.to_numpy(float), ids={"entity": entities.tolist()})
 
 
-def _effects(l2: float) -> tuple[Effect, ...]:
+def _effects(l2: float) -> tuple[ModelEffect, ...]:
     return FixedEffect(), RandomEffect(name="per-entity", entity="entity", shard=NOTHING, l2=l2)
 
 

@@ -16,17 +16,17 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.photon.effects import Design, Effect, RandomEffect, check_effects, configurations, design_of
+from ambry.ml.photon.effects import Design, ModelEffect, RandomEffect, check_effects, configurations, design_of
 from ambry.ml.photon.entity_fit import EntityFit, entity_rows, fits_of
 from ambry.ml.photon.examples import Examples, shown
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
-from ambry.ml.photon.solving import Problem, solve
+from ambry.ml.photon.solving import GlmProblem, solve
 
 SWEEPS = 20
 TOLERANCE = 1e-6
 
 Model = FixedModel | RandomModel
-FitEffect = Callable[[Effect, Examples, Task, Any, Model | None], Model]
+FitEffect = Callable[[ModelEffect, Examples, Task, Any, Model | None], Model]
 """An effect, rows, the task, the offset of each row (with the scores of all other effects), and the model to begin at."""
 
 
@@ -51,7 +51,7 @@ class Descent:
 def descend(
     examples: Examples,
     task: Task,
-    effects: Sequence[Effect],
+    effects: Sequence[ModelEffect],
     *,
     sweeps: int = SWEEPS,
     tolerance: float = TOLERANCE,
@@ -106,7 +106,7 @@ def descend(
     return Descent(whole, tuple(told), told[-1].change <= tolerance)
 
 
-def fit_effect(effect: Effect, examples: Examples, task: Task, offset: Any, start: Model | None = None) -> Model:
+def fit_effect(effect: ModelEffect, examples: Examples, task: Task, offset: Any, start: Model | None = None) -> Model:
     """Train one effect in this process. Raises InvalidRequest."""
     design = design_of(effect, examples)
     if isinstance(effect, RandomEffect):
@@ -114,7 +114,7 @@ def fit_effect(effect: Effect, examples: Examples, task: Task, offset: Any, star
         return random_model(effect, design, fits_of(entity_rows(effect, design, examples, offset, begin), task))
     used = np.flatnonzero(examples.weight > 0)
     found = solve(
-        Problem(
+        GlmProblem(
             task=task,
             matrix=design.matrix[used],
             response=examples.response[used],

@@ -36,7 +36,7 @@ class Normalization(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
+class ModelEffect:
     """What effects of both kinds have. Without `intercept` there is none, unless it is among the features."""
 
     name: str
@@ -71,14 +71,14 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FixedEffect(Effect):
+class FixedEffect(ModelEffect):
     """One linear model for all rows. No penalty is on its intercept."""
 
     name: str = "global"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomEffect(Effect):
+class RandomEffect(ModelEffect):
     """A linear model for each entity with at least `lower` rows.
 
     Of an entity with more than `upper` rows so many are taken, the same for the same seed, which count for all of them.
@@ -94,7 +94,7 @@ class RandomEffect(Effect):
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""
         # Not super(): slots make the class anew, and zero arguments would mean the one before.
-        Effect.__post_init__(self)
+        ModelEffect.__post_init__(self)
         if self.lower < 1 or (self.upper is not None and self.upper < self.lower):
             raise InvalidRequest(
                 f"{self.name!r} takes entities with {self.lower} to {self.upper} rows; the lower bound is 1 or more, and the "
@@ -119,7 +119,7 @@ class Design:
     l2: Any
 
 
-def design_of(effect: Effect, examples: Examples) -> Design:
+def design_of(effect: ModelEffect, examples: Examples) -> Design:
     """Every column is scaled to be of order 1, for the solver; penalties are those on what Photon would scale.
 
     Raises InvalidRequest for a shard that is not there.
@@ -157,7 +157,7 @@ def design_of(effect: Effect, examples: Examples) -> Design:
     )
 
 
-def check_effects(effects: Sequence[Effect], examples: Examples) -> None:
+def check_effects(effects: Sequence[ModelEffect], examples: Examples) -> None:
     """Raises InvalidRequest where there is none, two have one name, or what they ask for is not there."""
     if not effects:
         raise InvalidRequest("there is no effect to fit; give at least one FixedEffect or RandomEffect")
@@ -172,7 +172,7 @@ def check_effects(effects: Sequence[Effect], examples: Examples) -> None:
             examples.entities(effect.entity)
 
 
-def configurations(effects: Sequence[Effect]) -> Mapping[str, Mapping[str, Any]]:
+def configurations(effects: Sequence[ModelEffect]) -> Mapping[str, Mapping[str, Any]]:
     """By the name of each effect."""
     return {effect.name: effect.told for effect in effects}
 

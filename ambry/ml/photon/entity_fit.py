@@ -18,7 +18,7 @@ from ambry.ml.photon.bounds import row_key, sampled
 from ambry.ml.photon.effects import Design, RandomEffect
 from ambry.ml.photon.examples import Examples
 from ambry.ml.photon.models import Task
-from ambry.ml.photon.solving import Problem, solve
+from ambry.ml.photon.solving import GlmProblem, solve
 
 STEPS_MAX = 200
 DECREMENT_MAX = 1e-24
@@ -57,7 +57,7 @@ def fit_entity(rows: EntityRows, task: Task) -> EntityFit:
     try:
         if (rows.l1 > 0).any():
             means = solve(
-                Problem(
+                GlmProblem(
                     task=task,
                     matrix=needed("scipy.sparse").csr_matrix(rows.matrix),
                     response=rows.response,

@@ -14,14 +14,14 @@ import numpy as np
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.bounds import ActiveRows, active_rows
-from ambry.ml.photon.effects import Design, Effect, RandomEffect, check_effects, configurations, design_of
+from ambry.ml.photon.effects import Design, ModelEffect, RandomEffect, check_effects, configurations, design_of
 from ambry.ml.photon.examples import Examples, shown
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
-from ambry.ml.photon.solving import Problem, solve
+from ambry.ml.photon.solving import GlmProblem, solve
 
 
 def train(
-    examples: Examples, task: Task, effects: Sequence[Effect], *, start: PhotonModel | None = None, name: str = ""
+    examples: Examples, task: Task, effects: Sequence[ModelEffect], *, start: PhotonModel | None = None, name: str = ""
 ) -> PhotonModel:
     """The best model. `start` is one to begin at: the same comes out, sooner.
 
@@ -39,7 +39,7 @@ def train(
         raise InvalidRequest("no row is left within the bounds of all effects; raise them")
     begin = None if start is None else np.concatenate([block.start(start) for block in blocks])
     found = solve(
-        Problem(
+        GlmProblem(
             task=task,
             matrix=[block.matrix[used] for block in blocks],
             response=examples.response[used],
@@ -67,14 +67,16 @@ def train(
 class _Block:
     """The columns of an effect: of a random one, those of each entity beside each other, as far as any row has them."""
 
-    def __init__(self, effect: Effect, design: Design, active: ActiveRows | None, columns: Any, matrix: Any) -> None:
+    def __init__(
+        self, effect: ModelEffect, design: Design, active: ActiveRows | None, columns: Any, matrix: Any
+    ) -> None:
         self.effect, self.design, self.active, self.matrix = effect, design, active, matrix
         self.columns = columns
         """Of each column, entity times features plus feature."""
         self.width = len(design.index)
 
     @classmethod
-    def of(cls, effect: Effect, examples: Examples) -> _Block:
+    def of(cls, effect: ModelEffect, examples: Examples) -> _Block:
         design = design_of(effect, examples)
         width = len(design.index)
         if not isinstance(effect, RandomEffect):

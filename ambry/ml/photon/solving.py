@@ -33,7 +33,7 @@ _FAMILIES = {Task.LINEAR: "normal", Task.LOGISTIC: "binomial", Task.POISSON: "po
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class GlmProblem:
     """Rows, penalties, and how an error calls a column."""
 
     task: Task
@@ -53,7 +53,7 @@ class Problem:
         return np.flatnonzero((self.l1 == 0) & (self.l2 == 0))
 
 
-def solve(problem: Problem) -> Any:
+def solve(problem: GlmProblem) -> Any:
     """The best coefficients. Raises InvalidRequest where there are none: columns that others tell, a response that is the same
     in all rows, rows that are told apart without an error.
     """
@@ -95,7 +95,7 @@ def solve(problem: Problem) -> Any:
 _TO_DO = "say an l2 penalty, and look at features of very different sizes"
 
 
-def _check_response(problem: Problem, blocks: list[Any]) -> None:
+def _check_response(problem: GlmProblem, blocks: list[Any]) -> None:
     """Raises InvalidRequest for a response that only endless coefficients would give."""
     if problem.task is Task.LINEAR or not len(problem.free):
         return
@@ -108,7 +108,7 @@ def _check_response(problem: Problem, blocks: list[Any]) -> None:
         )
 
 
-def _check_free_columns(problem: Problem, blocks: list[Any]) -> None:
+def _check_free_columns(problem: GlmProblem, blocks: list[Any]) -> None:
     """Raises InvalidRequest for a column without a penalty that is 0, or is told by others."""
     free = problem.free
     if not len(free) or len(free) > CHECKED_COLUMNS_MAX:
@@ -130,7 +130,7 @@ def _check_free_columns(problem: Problem, blocks: list[Any]) -> None:
         )
 
 
-def _check_found(problem: Problem, matrix: Any, found: Any, per_weight: float) -> None:
+def _check_found(problem: GlmProblem, matrix: Any, found: Any, per_weight: float) -> None:
     """Raises InvalidRequest for what the solver could not end."""
     with np.errstate(all="ignore"):
         score = np.asarray(matrix.matvec(found)) + problem.offset

@@ -12,7 +12,7 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry.errors import InvalidRequest
 from ambry.ml.photon.descent import descend, fit_effect
-from ambry.ml.photon.effects import Effect, FixedEffect, RandomEffect
+from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
 from ambry.ml.photon.examples import Examples
 from ambry.ml.photon.glmix import train
 from ambry.ml.photon.models import Task
@@ -56,7 +56,7 @@ def test_what_is_locked_stays(rows: Examples, task: Task) -> None:
 def test_another_may_fit_effects_and_is_told_what_the_others_leave(rows: Examples, task: Task) -> None:
     asked: list[tuple[str, Any]] = []
 
-    def fit(effect: Effect, examples: Examples, task: Task, offset: Any, start: Any) -> Any:
+    def fit(effect: ModelEffect, examples: Examples, task: Task, offset: Any, start: Any) -> Any:
         asked.append((effect.name, offset))
         return fit_effect(effect, examples, task, offset, start)
 

@@ -16,7 +16,7 @@ from ambry.ml.photon.effects import RandomEffect, design_of
 from ambry.ml.photon.entity_fit import EntityRows, entity_rows, fit_entity
 from ambry.ml.photon.examples import Examples
 from ambry.ml.photon.models import Task
-from ambry.ml.photon.solving import Problem, solve
+from ambry.ml.photon.solving import GlmProblem, solve
 
 EFFECT = RandomEffect(name="r", entity="member", l2=0.5)
 
@@ -28,7 +28,7 @@ def problems(rows: Examples, effect: RandomEffect = EFFECT) -> list[EntityRows]:
 def test_newton_comes_to_what_glum_does(rows: Examples, task: Task) -> None:
     for each in problems(rows):
         expected = solve(
-            Problem(
+            GlmProblem(
                 task=task,
                 matrix=needed("scipy.sparse").csr_matrix(each.matrix),
                 response=each.response,
