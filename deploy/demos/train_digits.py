@@ -10,6 +10,8 @@ import argparse
 import hashlib
 import os
 import signal
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,13 @@ def die_once(said: argparse.Namespace, step: int, rank: int, world: int) -> None
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def summary_writer(place: str, rank: int) -> Any:
+    """TensorBoard's, as it comes, in the store; of one worker, and None where it is not installed."""
+    if rank != 0 or find_spec("tensorboard") is None:
+        return None
+    return import_module("torch.utils.tensorboard").SummaryWriter(place, flush_secs=600)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=60)
@@ -65,6 +74,7 @@ def main() -> None:
         found = checkpoints.restore(model, optimizer)
         first = found.step if found else 0
         print(f"worker {rank} of {world} begins at step {first}, by {job.role.launcher}", flush=True)
+        writer = summary_writer(job.logs, rank)
         for step in range(first, said.steps):
             die_once(said, step, rank, world)
             source = torch.Generator().manual_seed(step * world + rank)
@@ -75,6 +85,11 @@ def main() -> None:
             optimizer.step()
             if (step + 1) % said.every == 0:
                 checkpoints.save(step + 1, model, optimizer, loss=loss.item())
+                if writer is not None:
+                    writer.add_scalar("loss", loss.item(), step + 1)
+                    writer.flush()
+        if writer is not None:
+            writer.close()
     with torch.no_grad():
         accuracy = float((model(data).argmax(1) == target).float().mean())
     digest = sha256_of(model)

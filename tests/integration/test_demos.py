@@ -47,6 +47,15 @@ def test_vocabulary() -> None:
 
 
 @pytest.mark.slow
+def test_tony() -> None:
+    told = shown("tony")
+    if find_spec("torch"):
+        assert "ok      it ends with the parameters of the undisturbed run, to the last bit" in told
+    else:
+        assert "Left out: training" in told
+
+
+@pytest.mark.slow
 def test_models() -> None:
     told = shown("models")
     assert "the same manifest" in told
