@@ -90,7 +90,7 @@ class StoredModel:
             target = directory / part.path
             target.parent.mkdir(parents=True, exist_ok=True)
             gathers = target.with_name(f".ambry-{part.sha256}")
-            self.client.get_file(self._ref(part), gathers, overwrite=True)
+            self.client.get_file(self.ref(part), gathers, overwrite=True)
             found = digest_of(gathers)
             if (found.size, found.sha256) != (part.size, part.sha256):
                 gathers.unlink()
@@ -139,7 +139,7 @@ class StoredModel:
     def _file(self, part: ModelPart) -> Path:
         """In the cache, where its SHA-256 is compared when it comes. Raises ChecksumMismatch."""
         try:
-            path = self.client.cached_path(self._ref(part), sha256=part.sha256)
+            path = self.client.cached_path(self.ref(part), sha256=part.sha256)
         except ChecksumMismatch as error:
             raise self._differs(part, f"is not it: {error.message}") from error
         if (size := path.stat().st_size) != part.size:
@@ -152,7 +152,8 @@ class StoredModel:
             ". Do not use this version; publish the model again"
         )
 
-    def _ref(self, part: ModelPart) -> PinnedName:
+    def ref(self, part: ModelPart) -> PinnedName:
+        """The blob of a part, for reads of one's own: a range of it is not compared with its SHA-256."""
         name = part_name(self.place, part.sha256)
         return PinnedName(name.name, name.account, name.container, blob=part.id)
 

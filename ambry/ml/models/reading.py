@@ -78,6 +78,13 @@ def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool)
     return records
 
 
+def _photon(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
+    """All effects in memory; photon.open_scorer reads the entities that are asked for."""
+    from ambry.ml.photon.layout import read_model
+
+    return read_model(directory)
+
+
 def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """MLflow decides by MLmodel which of its flavours reads the files, and that file is its maker's too."""
     if not trust:
@@ -139,6 +146,7 @@ LOADERS: dict[str, Loader] = {
     "arrow": _arrow,
     "avro": _avro,
     "mlflow": _mlflow,
+    "photon": _photon,
     "pickle": _pickle,
 }
 

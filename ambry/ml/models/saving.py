@@ -83,6 +83,14 @@ def _table(model: Any, directory: Path) -> SavedModel:
     return SavedModel("arrow", _versions("pyarrow"))
 
 
+def _photon(model: Any, directory: Path) -> SavedModel:
+    """In Photon's directory layout, with the index of its entities."""
+    from ambry.ml.photon.layout import write_model
+
+    write_model(directory, model)
+    return SavedModel("photon", _versions("numpy", "fastavro", "glum"))
+
+
 def _pickle(model: Any, directory: Path) -> SavedModel:
     import pickle  # nosec B403 # asked for; loading it asks for trust
 
@@ -96,6 +104,7 @@ _WRITERS: list[tuple[Callable[[Any], bool], Callable[[Any, Path], SavedModel]]] 
     (lambda model: "torch" in _modules_of(model) and hasattr(model, "state_dict"), _module),
     (lambda model: "sklearn" in _modules_of(model), _estimator),
     (lambda model: "onnx" in _modules_of(model), _onnx),
+    (lambda model: type(model).__name__ == "PhotonModel" and "ambry" in _modules_of(model), _photon),
     (lambda model: "pyarrow" in _modules_of(model) and hasattr(model, "schema"), _table),
 ]
 

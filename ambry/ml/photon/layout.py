@@ -13,6 +13,7 @@ Coefficients that are 0 are not written. What is written is the same for the sam
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -167,13 +168,26 @@ def coefficients_of(record: Mapping[str, Any], field: str = "means") -> dict[Fea
     found: dict[Feature, float] = {}
     for each in record[field] or ():
         value = each["value"]
-        if not isinstance(value, int | float) or not np.isfinite(value):
+        if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"the coefficient of {each['name']!r} is {value!r}, and no finite number")
         feature = (str(each["name"]), str(each.get("term") or ""))
         if feature in found:
             raise ValueError(f"the feature {feature} stands twice")
         found[feature] = float(value)
     return found
+
+
+def read_records(part: Path) -> Iterator[tuple[str, dict[Feature, float], dict[Feature, float] | None, str]]:
+    """Of each model of a part: its id, means, variances where it has any, and its class. Raises InvalidRequest."""
+    with avro_records(part) as (schema, records):
+        missing = {"modelId", "means"} - {each["name"] for each in schema["fields"]}
+        if missing:
+            raise InvalidRequest(f"the records of {part} are no models of Photon's: they have no {min(missing)}")
+        for number, record in enumerate(records):
+            with foreign(f"{part}, record {number}", TO_DO, *avro_errors()):
+                told = None if record.get("variances") is None else coefficients_of(record, "variances")
+                found = (str(record["modelId"]), coefficients_of(record), told, str(record.get("modelClass") or ""))
+            yield found
 
 
 def _fixed(path: Path) -> tuple[FixedModel, str]:
@@ -214,18 +228,12 @@ def _coefficients(path: Path) -> tuple[Shard, Shard | None, list[str], str]:
     variances: list[dict[Feature, float]] = []
     kind, any_variance = "", False
     for part in parts:
-        with avro_records(part) as (schema, records):
-            missing = {"modelId", "means"} - {each["name"] for each in schema["fields"]}
-            if missing:
-                raise InvalidRequest(f"the records of {part} are no models of Photon's: they have no {min(missing)}")
-            for number, record in enumerate(records):
-                with foreign(f"{part}, record {number}", TO_DO, *avro_errors()):
-                    ids.append(str(record["modelId"]))
-                    means.append(coefficients_of(record))
-                    told = record.get("variances") is not None
-                    any_variance = any_variance or told
-                    variances.append(coefficients_of(record, "variances") if told else {})
-                    kind = kind or str(record.get("modelClass") or "")
+        for id, mean, variance, told in read_records(part):
+            ids.append(id)
+            means.append(mean)
+            any_variance = any_variance or variance is not None
+            variances.append(variance or {})
+            kind = kind or told
     index = FeatureIndex(tuple(sorted({feature for rows in (means, variances) for row in rows for feature in row})))
 
     def shard(rows: list[dict[Feature, float]]) -> Shard:

@@ -1,0 +1,140 @@
+"""Published models: scores from the store by one range each, and from the cache without any request."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml import models
+from ambry.ml.photon.examples import INTERCEPT, examples_of
+from ambry.ml.photon.layout import read_model, write_model
+from ambry.ml.photon.models import PhotonModel, Task
+from ambry.ml.photon.serving import open_scorer
+from tests.support.photon_models import many_entities, told
+
+MODEL = many_entities(300, features=4)
+FEATURES = {("action", "kind-0"): 2.0, ("action", "kind-2"): -1.0, ("unknown", ""): 9.0}
+
+
+def expected(entity: str, offset: float = 0.0, features: Any = FEATURES) -> float:
+    rows = examples_of([features], [0.0], offset=[offset], ids={"memberId": [entity]})
+    return float(MODEL.scores(rows)[0])
+
+
+class Counted:
+    """Counts what a client reads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ranges: list[Any] = []
+        get_bytes = AmbryClient.get_bytes
+
+        def counted(client: AmbryClient, ref: Any, **options: Any) -> bytes:
+            self.ranges.append(options["range"])
+            return get_bytes(client, ref, **options)
+
+        monkeypatch.setattr(AmbryClient, "get_bytes", counted)
+
+
+@pytest.mark.parametrize("models_per_part", [10_000, 7])
+def test_each_entity_costs_one_range_and_none_from_the_cache(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models_per_part: int
+) -> None:
+    write_model(tmp_path / "model", MODEL, models_per_part=models_per_part)
+    models.publish(client, name, tmp_path / "model", kind="photon")
+    scorer = open_scorer(client, name)
+    read = Counted(monkeypatch)
+    for entity in ("member-0", "member-7", "member-299"):
+        read.ranges.clear()
+        assert scorer.score({"memberId": entity}, FEATURES) == pytest.approx(expected(entity), abs=1e-12)
+        [(start, stop)] = read.ranges
+        assert stop - start < 300
+    read.ranges.clear()
+    assert scorer.score({"memberId": "nobody"}, FEATURES, offset=1.0) == pytest.approx(
+        expected("nobody", 1.0), abs=1e-12
+    )
+    scorer.fetch()
+    for number in range(300):
+        entity = f"member-{number}"
+        assert scorer.score({"memberId": entity}, FEATURES) == pytest.approx(expected(entity), abs=1e-12)
+        assert scorer.coefficients("per-member", entity) == MODEL.random["per-member"].of(entity)
+    assert read.ranges == []
+
+
+def test_a_model_is_published_as_it_is_and_loaded_whole(client: AmbryClient, name: str) -> None:
+    made = models.publish(client, name, MODEL, metrics={"auc": 0.9})
+    assert made.manifest.kind == "photon"
+    assert told(models.open(client, name).load()) == told(MODEL)
+    again = models.publish(client, name, MODEL, metrics={"auc": 0.9})
+    assert again.digest == made.digest
+
+
+def test_scores_are_by_shard_and_task(client: AmbryClient, name: str) -> None:
+    poisson = replace(MODEL, task=Task.POISSON, random={"r": replace(MODEL.random["per-member"], shard="own")})
+    models.publish(client, name, poisson)
+    scorer = open_scorer(client, name)
+    own = {("action", "kind-1"): 3.0, INTERCEPT: 2.0}
+    rows = examples_of({"features": [FEATURES], "own": [own]}, [0.0], ids={"memberId": ["member-3"]})
+    found = scorer.predict({"memberId": "member-3"}, FEATURES, by_shard={"own": own})
+    assert found == pytest.approx(float(poisson.predict(rows)[0]), rel=1e-12)
+    assert scorer.task is Task.POISSON
+    assert scorer.effects == {"r": 300}
+
+
+def test_what_is_not_there_is_a_sentence(client: AmbryClient, name: str) -> None:
+    models.publish(client, name, MODEL)
+    scorer = open_scorer(client, name)
+    assert scorer.coefficients("global")[INTERCEPT] == MODEL.fixed["global"].means[0]
+    for call, said in (
+        (lambda: scorer.coefficients("per-member", "nobody"), "no model for the memberId 'nobody' among 300"),
+        (lambda: scorer.coefficients("x"), "has no effect 'x'; it has global, per-member"),
+        (lambda: scorer.score({"jobId": "1"}, {}), "scores by memberId, and no memberId is said"),
+    ):
+        with pytest.raises(InvalidRequest, match=said):
+            call()
+
+
+def test_a_model_of_another_kind_or_without_an_index_is_refused(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    models.publish(client, name, {"x.txt": b"1"})
+    with pytest.raises(InvalidRequest, match="no model of Photon's"):
+        open_scorer(client, name)
+    write_model(tmp_path / "model", MODEL)
+    (tmp_path / "model/random-effect/per-member/index.arrow").unlink()
+    models.publish(client, f"{name}-raw", tmp_path / "model", kind="photon")
+    with pytest.raises(InvalidRequest, match="no index of the entities of 'per-member'"):
+        open_scorer(client, f"{name}-raw")
+    models.publish(client, f"{name}-read", read_model(tmp_path / "model"))
+    assert open_scorer(client, f"{name}-read").effects == {"per-member": 300}
+
+
+def test_records_that_are_not_what_the_index_says_are_not_scored(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """An index of one model beside the parts of another."""
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    write_model(ours, MODEL)
+    write_model(other, many_entities(300, features=4, seed=9))
+    index = "random-effect/per-member/index.arrow"
+    shutil.copyfile(other / index, ours / index)
+    models.publish(client, name, ours, kind="photon")
+    scorer = open_scorer(client, name)
+    for _ in range(2):
+        with pytest.raises(DataCorrupt, match="are not what the index says"):
+            scorer.score({"memberId": "member-3"}, FEATURES)
+        scorer.fetch()
+    (ours / "random-effect/per-member/coefficients/part-00000.avro").write_bytes(b"Obj\x01")
+    models.publish(client, f"{name}-short", ours, kind="photon")
+    with pytest.raises(DataCorrupt, match="which the part has not"):
+        open_scorer(client, f"{name}-short").score({"memberId": "member-3"}, FEATURES)
+
+
+def test_a_model_of_fixed_effects_alone_has_no_entities(client: AmbryClient, name: str) -> None:
+    models.publish(client, name, PhotonModel(task=Task.LINEAR, fixed=MODEL.fixed))
+    scorer = open_scorer(client, name)
+    assert scorer.entity_kinds == ()
+    assert scorer.score({}, {}) == MODEL.fixed["global"].means[0]
