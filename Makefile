@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon test-slow test-faults test-engines clean
+.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon bench-streams test-slow test-faults test-engines clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -103,6 +103,9 @@ bench-models: $(READY) ## Measure how long it takes to list 10,000 models with t
 
 bench-photon: $(READY) ## Measure how long it takes to publish 10,000 models of entities, and to score one of them
 	$(BIN)/python -m tests.bench.photon
+
+bench-streams: $(READY) ## Measure how fast and how late the change feed is on Kafka (AMBRY_KAFKA_JARS: docs/testing.md)
+	$(BIN)/python -m tests.bench.streams
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow

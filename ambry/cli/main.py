@@ -47,6 +47,7 @@ CLIENT_COMMANDS = {
     "alias": "ambry.cli.aliases",
     "features": "ambry.cli.features",
     "snapshot": "ambry.cli.snapshots",
+    "stream": "ambry.cli.stream",
     "model": "ambry.cli.models",
     "train": "ambry.cli.train",
     "serve": "ambry.cli.serve",

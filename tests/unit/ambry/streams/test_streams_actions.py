@@ -1,0 +1,66 @@
+"""What the job does with a change and with what a file adds, and what becomes a snapshot; Kafka is for the engine tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.errors import UpdateConflict
+from ambry.ml import features, snapshots
+from ambry.streams.actions import folded, publish_snapshot, split
+from deploy.demos.data import ARTICLE
+from tests.support.named_frontend import named_frontend
+
+URN = "urn:li:(flagship,historicalActionsInFeed,1,0)"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
+    path = tmp_path_factory.mktemp("meta") / "meta.sqlite"
+    with named_frontend(path) as url, AmbryClient(url) as made:
+        yield made
+
+
+def test_a_file_is_a_message_for_each_member(client: AmbryClient) -> None:
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
+    lines = [{"member": member, "action": "Click", "at": now} for member in (5, 17, 5)]
+    put = client.put("".join(json.dumps(line) + "\n" for line in lines).encode(), name="actions/1")
+    told = split(client, {"type": "name.put", "name": "actions/1", "id": str(put.id)})
+    assert told == [
+        {"member": 5, "file": str(put.id), "days": {day: {"Click": 2}}},
+        {"member": 17, "file": str(put.id), "days": {day: {"Click": 1}}},
+    ]
+    client.delete(put.id)
+    assert split(client, {"type": "name.put", "name": "actions/1", "id": str(put.id)}) == []
+
+
+def test_a_repeat_changes_nothing_of_what_is_kept() -> None:
+    told = {"member": 5, "file": "one", "days": {"2026-11-27": {"Click": 2}}}
+    once = folded(None, told)
+    assert once == {"days": {"2026-11-27": {"Click": 2}}, "files": {"one": "2026-11-27"}}
+    assert folded(json.loads(json.dumps(once)), told) == once
+
+
+def test_the_windows_of_members_are_a_snapshot(client: AmbryClient) -> None:
+    metadata = features.FeatureMetadata.of([features.parse_definitions(ARTICLE, "flagship")])
+    features.publish(client, "definitions", metadata)
+    loaded = features.load(client, "definitions")
+    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    members = {
+        17: {"2026-11-27": {"Click": 3, "Wave": 1, "Nod": 1}, "2026-11-21": {"Click": 1}},
+        5: {"2020-01-01": {"Share": 1}},
+    }
+    written = publish_snapshot(client, "members", members, URN, metadata=loaded, as_of=noon, lengths=(1, 7))
+    assert written.rows == 2
+    with snapshots.open(client, "members") as snapshot:
+        kind = snapshot.resolve(URN)
+        [row] = snapshot.read([URN], [17]).column(1).to_pylist()
+        told = {(kind.axes[0].decode(cell["feedActions"]), cell["numberOfDays"]): cell["value"] for cell in row}
+    assert told == {("Click", 1): 3, ("Click", 7): 4, ("OUT_OF_VOCAB", 1): 2, ("OUT_OF_VOCAB", 7): 2}
+    with pytest.raises(UpdateConflict):
+        publish_snapshot(client, "members", {17: {"2026-11-27": {"Click": 9}}}, URN, metadata=loaded, as_of=noon)
