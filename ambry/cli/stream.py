@@ -11,6 +11,7 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.output import tell_done
 from ambry.cli.snapshots import as_time
+from ambry.clock import SystemClock
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def snapshot(
             found,
             urn,
             metadata=loaded,
-            as_of=as_of or datetime.now(UTC),
+            as_of=as_of or datetime.fromtimestamp(SystemClock().wall_ms() / 1000, UTC),
             lengths=sorted(set(days)),
         )
     tell_done(
