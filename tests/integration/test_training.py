@@ -168,7 +168,7 @@ def test_a_file_that_fails_in_a_thread_of_torch_leaves_no_checkpoint(
     opened = client.open
 
     def failing(ref: Any, mode: Any, **said: Any) -> Any:
-        if "__0_2" in str(ref):
+        if "__0_1" in str(ref):
             raise Unavailable("no room for this one")
         return opened(ref, mode, **said)
 
