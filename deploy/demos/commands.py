@@ -33,4 +33,5 @@ _shows("models", "Models: a real one outlives its datacenter, and loads from the
 _shows("ab", "An A/B test of two models: assignment, ramp, evaluation, promotion and back.")
 _shows("proml", "The life of a model: trained, registered, promoted, watched, held back, rolled back.")
 _shows("tony", "Training: a worker and a data node are killed, and nothing changes; by torchrun, and by TonY on YARN.")
+_shows("photon", "Photon ML: GLMs and GLMix equal to statsmodels, and a model of each entity read by one range.")
 _shows("vocabulary", "Titles of a vocabulary: proposed, reviewed, accepted, and more of them suggested by an LSTM.")

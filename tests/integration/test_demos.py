@@ -36,6 +36,14 @@ def test_proml() -> None:
     assert "a column that has shifted is flagged" in told and "the promotion is held back" in told
 
 
+def test_photon() -> None:
+    pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+    told = shown("photon")
+    for name in ("dietox", "fair", "epil"):
+        assert f"ok      {name} (" in told
+    assert "861 rows score in dc2 as they did in memory" in told and "by one request each: 20" in told
+
+
 def test_vocabulary() -> None:
     """Without torch it tells what to install, and all but the network is shown."""
     told = shown("vocabulary")

@@ -78,8 +78,8 @@ def publish_model(
     an estimator of scikit-learn by skops, an ONNX model, an Arrow table, a PhotonModel. `kind` is what files are, where
     their names do not tell. `version` is a number, or the part that rises (MAJOR, MINOR, PATCH); without it MINOR.
     `snapshot`, `parent` and `definitions` are looked up now and written down with their numbers: a model says what it was
-    made from for ever. All `features` have to be in the definitions; such as live elsewhere say it, as `wheel:feed-
-    features==1.2.0`.
+    made from for ever. All `features` have to be in the definitions; such as live elsewhere say it, as
+    `wheel:feed-features==1.2.0`.
 
     Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for what it names and is not
     there, InvalidRequest, AlreadyExists for a number that was given.

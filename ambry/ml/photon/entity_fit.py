@@ -131,7 +131,7 @@ def _newton(rows: EntityRows, task: Task) -> Any:
         for _ in range(STEPS_MAX):
             mean = task.mean(matrix @ found + offset)
             gradient = matrix.T @ (weight * (mean - response)) + l2 * found
-            curve = weight * _curvature(task, mean)
+            curve = weight * task.curvature(mean)
             hessian = (matrix * curve[:, None]).T @ matrix + np.diag(l2)
             try:
                 step = np.linalg.solve(hessian, gradient)
@@ -153,9 +153,3 @@ def _newton(rows: EntityRows, task: Task) -> Any:
     raise InvalidRequest(
         "its rows do not tell which coefficients are best; say l2, or a higher bound of rows from below"
     )
-
-
-def _curvature(task: Task, mean: Any) -> Any:
-    if task is Task.LINEAR:
-        return np.ones(len(mean))
-    return mean if task is Task.POISSON else mean * (1 - mean)

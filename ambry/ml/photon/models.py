@@ -42,6 +42,12 @@ class Task(StrEnum):
             return np.exp(score)
         return needed("scipy.special").expit(score)
 
+    def curvature(self, mean: Any) -> Any:
+        """By how much the mean rises with the score, there."""
+        if self is Task.LINEAR:
+            return np.ones(len(mean))
+        return mean if self is Task.POISSON else mean * (1 - mean)
+
     def losses(self, score: Any, response: Any) -> Any:
         """Of each row: half of its deviance, of a Poisson response without the part that is the same for every model."""
         if self is Task.LINEAR:
