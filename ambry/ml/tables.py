@@ -3,7 +3,7 @@
 .csv .tsv           the types are guessed by the first 16 MiB; an empty field is null
 .jsonl .ndjson      an object in each line
 .parquet
-.arrow .feather     Arrow's IPC file
+.arrow .feather     Arrow's IPC file, or its stream
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 TYPES_SIZE = 16 << 20
+_ARROW_FILE = b"ARROW1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,7 @@ def read_file(path: Path) -> NamedTable:
             case ".parquet":
                 return _parquet(path, path.name)
             case ".arrow" | ".feather":
-                file = pa.ipc.open_file(pa.memory_map(str(path)))
-                batches = map(_valid, map(file.get_batch, range(file.num_record_batches)))
-                return NamedTable(path.name, file.schema, _told(path, batches))
+                return _arrow(path)
     except pa.ArrowInvalid as error:
         raise DataCorrupt(f"{path} cannot be read as {suffix}: {error}") from error
     raise InvalidRequest(f"{path} is no table that is read here; those end in {', '.join(SUFFIXES)}")
@@ -100,6 +99,19 @@ def _csv(path: Path, delimiter: str) -> Any:
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
     )
+
+
+def _arrow(path: Path) -> NamedTable:
+    """As a file has it, with a footer, or as a stream. Raises ArrowInvalid."""
+    source = pa.memory_map(str(path))
+    if source.read(len(_ARROW_FILE)) == _ARROW_FILE:
+        file = pa.ipc.open_file(source)
+        return NamedTable(
+            path.name, file.schema, _told(path, map(_valid, map(file.get_batch, range(file.num_record_batches))))
+        )
+    source.seek(0)
+    stream = pa.ipc.open_stream(source)
+    return NamedTable(path.name, stream.schema, _told(path, map(_valid, stream)))
 
 
 def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:

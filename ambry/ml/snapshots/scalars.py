@@ -57,9 +57,14 @@ def plain(array: Any) -> Any:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        # Arrow takes none out of a dictionary of views.
+        array = pa.DictionaryArray.from_arrays(array.indices, _without_views(array.dictionary)).dictionary_decode()
     elif pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
+    return _without_views(array)
+
+
+def _without_views(array: Any) -> Any:
     flat = {"string_view": pa.string(), "binary_view": pa.binary()}.get(str(array.type))
     return array if flat is None else array.cast(flat)
 

@@ -7,6 +7,7 @@ Only the columns that are asked for are read, and of these the row groups in whi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ class ParquetSource:
 
     def __init__(
         self,
-        place: str,
+        place: str | Path,
         metadata: FeatureMetadata,
         *,
         entity: str,
@@ -49,13 +50,15 @@ class ParquetSource:
                 self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem)
             except pa.ArrowInvalid as error:
                 if "duplicate field" in str(error):
-                    raise InvalidRequest(_doubled(place, path, filesystem)) from error
+                    raise InvalidRequest(_doubled(str(place), path, filesystem)) from error
                 raise
+            if (plain := _filterable(self._dataset.schema)) != self._dataset.schema:
+                self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem, schema=plain)
         self.availability = availability
         schema = self._dataset.schema
         if entity not in schema.names:
             raise InvalidRequest(f"{place} has no column {entity!r}; it has {', '.join(schema.names)}")
-        self._place = place
+        self._place = str(place)
         self._typed = TypedColumns(metadata, entity, {**columns_of(schema), **(columns or {})}, dict(layouts or {}))
         self._names = self._typed.found_among(schema.names)
         self._key_type = key_type_of(schema.field(entity).type, entity)
@@ -95,6 +98,12 @@ class ParquetSource:
             return column.cast(keys.type).isin(keys)
         # A key that is too large for the column becomes another one, whose row nobody asked for.
         return column.isin(keys.cast(there, safe=False))
+
+
+def _filterable(schema: Any) -> Any:
+    """With texts and bytes in place of views of such, of which Arrow cannot take some rows and leave others."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata)
 
 
 def _doubled(place: str, path: str, filesystem: Any) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +28,7 @@ from ambry.ml.features.publishing import publish
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.models.publishing import kind_of
 from ambry.ml.models.reading import READS_NO_LINKS
+from tests.support.alone import run_alone
 
 WEIGHTS: dict[str, Any] = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, dtype=np.int64)}
 
@@ -278,19 +277,31 @@ def test_a_table_whose_offsets_lie_is_no_table(client: AmbryClient, name: str) -
         models.open(client, name).load()
 
 
-ONNX_ALONE = """\
-import importlib.util, sys
+ONNX_ALONE = """
 import numpy, onnxruntime
-assert importlib.util.find_spec("ambry") is None
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 print(session.run(None, {"x": numpy.array([[1, 2]], dtype="f4")})[0].tolist())
 """
+SAFETENSORS_ALONE = """
+from safetensors import safe_open
+from safetensors.numpy import save_file
+with safe_open(sys.argv[1], framework="numpy") as file:
+    assert sorted(file.keys()) == ["coef", "ids"] and file.metadata() is None
+    tensors = {name: file.get_tensor(name) for name in file.keys()}
+assert tensors["coef"].dtype == "float32" and tensors["coef"].tolist() == [[0.5, -1.0], [2.0, 0.25]]
+assert tensors["ids"].dtype == "int64" and tensors["ids"].tolist() == [-(2**63), 2**63 - 1]
+save_file({**tensors, "more": tensors["coef"] * 2}, sys.argv[2], metadata={"by": "somebody else"})
+"""
+SKOPS_ALONE = """
+import numpy, skops.io
+model = skops.io.load(sys.argv[1], trusted=[])
+print(model.predict(numpy.array([[0.0, 0.0], [3.0, 3.0]])).tolist())
+skops.io.dump(model.set_params(logisticregression__C=7.0), sys.argv[2])
+"""
 
 
-def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(
-    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With its weights in a file beside it, too."""
+def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    """As it lies in the cache, and with its weights in a file beside it, too."""
     onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed; `make libraries` does it")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make libraries` does it")
     weights = onnx.numpy_helper.from_array(np.array([[0.5], [2.0]], dtype="f4"), "w")
@@ -303,7 +314,6 @@ def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(
         [weights],
     )
     made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
     for beside in (False, True):
         source = tmp_path / f"made-{beside}"
         source.mkdir()
@@ -313,9 +323,34 @@ def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(
         opened = models.open(client, f"{name}-{beside}")
         ours = opened.load().run(None, {"x": np.array([[1, 2]], dtype="f4")})[0].tolist()
         opened.download(tmp_path / f"got-{beside}")
-        alone = [sys.executable, "-I", "-c", ONNX_ALONE, str(tmp_path / f"got-{beside}/model.onnx")]
-        done = subprocess.run(alone, capture_output=True, text=True, timeout=120)
-        assert (ours, done.stdout) == ([[4.5]], "[[4.5]]\n"), done.stderr
+        places = [tmp_path / f"got-{beside}/model.onnx", *([] if beside else [opened.path("model.onnx")])]
+        assert ours == [[4.5]] and {run_alone(ONNX_ALONE, place) for place in places} == {"[[4.5]]\n"}
+
+
+def test_safetensors_are_the_same_for_us_and_for_who_never_saw_us(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    coef = np.array([[0.5, -1.0], [2.0, 0.25]], dtype=np.float32)
+    models.publish(client, name, {"coef": coef, "ids": np.array([-(2**63), 2**63 - 1])})
+    run_alone(SAFETENSORS_ALONE, models.open(client, name).path("model.safetensors"), tmp_path / "theirs.safetensors")
+    models.publish(client, name, tmp_path / "theirs.safetensors")
+    found = models.open(client, name).load()
+    assert {key: tensor.tolist() for key, tensor in found.items()} == {
+        "coef": coef.tolist(), "ids": [-(2**63), 2**63 - 1], "more": (coef * 2).tolist(),
+    }  # fmt: skip
+
+
+def test_skops_are_the_same_for_us_and_for_who_never_saw_us(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    linear, scaling = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("sklearn.preprocessing")
+    made = pipeline.make_pipeline(scaling.StandardScaler(), linear.LogisticRegression())
+    made.fit(np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 2.0], [4.0, 4.0]]), [0, 0, 1, 1])
+    models.publish(client, name, made)
+    assert run_alone(SKOPS_ALONE, models.open(client, name).path("model.skops"), tmp_path / "x.skops") == "[0, 1]\n"
+    models.publish(client, name, tmp_path / "x.skops")
+    found = models.open(client, name).load()
+    assert found.predict([[0.0, 0.0], [3.0, 3.0]]).tolist() == [0, 1]
+    assert found.named_steps["logisticregression"].C == 7.0
 
 
 def test_a_pickle_is_never_loaded_without_trust(client: AmbryClient, name: str, tmp_path: Path) -> None:
