@@ -70,7 +70,7 @@ def _action_in(line: bytes, latest_ms: int) -> tuple[int, str, str] | None:
         day = datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
     except (ValueError, TypeError, KeyError, OverflowError, OSError):
         return None
-    sound = type(member) is int and -(1 << 63) <= member < 1 << 63 and type(at) is int and at <= latest_ms
+    sound = type(member) is int and -(1 << 63) <= member < 1 << 63 and type(at) is int and 0 <= at <= latest_ms
     return (member, action, day) if sound and isinstance(action, str) and len(action) <= ACTION_LENGTH_MAX else None
 
 

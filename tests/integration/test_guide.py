@@ -16,10 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.kafka_broker import running_kafka
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md") if path.name != "README.md")
 HEAVY = ("dask", "mlflow", "torch", "zarr")
 """Libraries that `make libraries` installs; their blocks run in the slow tests."""
+ENGINE_PAGES = ("streams.md",)
+"""Pages that need a real engine beside the store; they run in the tests of engines."""
 HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "suggestions.md", "training.md")
 
 
@@ -85,7 +89,9 @@ def missing(blocks: list[Block]) -> str:
 
 
 @pytest.mark.usefixtures("beside")
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("dask.md", "mlflow.md", "training.md")])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in ("dask.md", "mlflow.md", "training.md", *ENGINE_PAGES)]
+)
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: str) -> None:
     light = [block for block in blocks_of(page) if not set(block.libraries) & set(HEAVY)]
     assert light
@@ -103,6 +109,17 @@ def test_the_blocks_of_a_page_with_heavy_libraries_do_too(page: str) -> None:
     if lacking := missing(blocks):
         pytest.skip(f"{lacking} is not installed; `make libraries` does it")
     check(page, blocks)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("beside")
+def test_the_blocks_of_the_page_on_streams_do_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = blocks_of("streams.md")
+    if lacking := missing(blocks) or ("" if find_spec("quixstreams") else "quixstreams"):
+        pytest.skip(f"{lacking} is not installed: pip install 'ambry[streams]'")
+    with running_kafka(tmp_path / "kafka") as broker:
+        monkeypatch.setenv("KAFKA", broker.address)
+        check("streams.md", blocks)
 
 
 def test_every_page_is_in_the_list_of_pages() -> None:

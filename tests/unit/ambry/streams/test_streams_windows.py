@@ -52,6 +52,7 @@ def test_actions_are_counted_by_member_day_and_action() -> None:
         b'{"member":true,"action":"Click","at":0}',
         b'{"member":17,"action":7,"at":0}',
         b'{"member":17,"action":"Click","at":0.5}',
+        b'{"member":17,"action":"Click","at":-1}',
         b'{"member":17,"action":"Click"}',
         b'{"member":17,"action":"Click","at":1e400}',
         b'{"member":9223372036854775808,"action":"Click","at":0}',

@@ -1,0 +1,252 @@
+/*
+ * The twin of `ambry stream actions` as a Samza job: the same topics, the same counts (ambry/streams/windows.py says the rules).
+ *
+ *   java -cp CLASSES:JARS/* ActionsJob BROKERS CHANGES TOPIC FOLDER STATE_DIRECTORY
+ *
+ * It reads changes on the topic CHANGES, fetches files of actions below FOLDER by their ids from AMBRY_ENDPOINTS (with the key
+ * in AMBRY_KEY, if there is one), and writes the days of each member to TOPIC. State is in RocksDB with a changelog in Kafka. A message
+ * may be processed twice; a member takes each file once, so that changes nothing. Replication of the topics that Samza makes: -Dreplication=3.
+ */
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
+import java.util.*;
+import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.samza.application.TaskApplication;
+import org.apache.samza.application.descriptors.TaskApplicationDescriptor;
+import org.apache.samza.config.MapConfig;
+import org.apache.samza.context.Context;
+import org.apache.samza.runtime.LocalApplicationRunner;
+import org.apache.samza.serializers.KVSerde;
+import org.apache.samza.serializers.StringSerde;
+import org.apache.samza.storage.kv.KeyValueStore;
+import org.apache.samza.system.*;
+import org.apache.samza.system.kafka.descriptors.KafkaSystemDescriptor;
+import org.apache.samza.task.*;
+
+public class ActionsJob implements TaskApplication {
+  static final int DAYS_MAX = 400;
+  static final int ACTION_LENGTH_MAX = 200;
+  static final long DAY_MS = 86_400_000L;
+  static final long READ_MAX = 64L << 20;
+  static final Duration STORE_WAIT = Duration.ofSeconds(240);
+  static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+
+  final String brokers, changes, topic, folder;
+
+  ActionsJob(String brokers, String changes, String topic, String folder) {
+    this.brokers = brokers;
+    this.changes = changes;
+    this.topic = topic;
+    this.folder = folder;
+  }
+
+  @Override
+  public void describe(TaskApplicationDescriptor d) {
+    KafkaSystemDescriptor kafka =
+        new KafkaSystemDescriptor("kafka")
+            // Samza asks for one, and never connects to it.
+            .withConsumerZkConnect(List.of("127.0.0.1:1"))
+            .withProducerBootstrapServers(List.of(brokers.split(",")));
+    KVSerde<String, String> text = KVSerde.of(new StringSerde(), new StringSerde());
+    for (String input : List.of(changes, topic + "-by-member")) {
+      d.withInputStream(
+          kafka.getInputDescriptor(input, text).withOffsetDefault(SystemStreamMetadata.OffsetType.OLDEST));
+    }
+    for (String output : List.of(topic + "-by-member", topic)) {
+      d.withOutputStream(kafka.getOutputDescriptor(output, text));
+    }
+    d.withTaskFactory((StreamTaskFactory) () -> new Actions(changes, topic, folder));
+  }
+
+  /** What stands on the topic of changes is split by member; what adds to a member is added to its days. */
+  static class Actions implements StreamTask, InitableTask {
+    final String changes, folder;
+    final SystemStream byMember, members;
+    final HttpClient http = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(5)).build();
+    KeyValueStore<String, String> kept;
+
+    Actions(String changes, String topic, String folder) {
+      this.changes = changes;
+      this.folder = folder;
+      byMember = new SystemStream("kafka", topic + "-by-member");
+      members = new SystemStream("kafka", topic);
+    }
+
+    @Override
+    @SuppressWarnings("unchecked")
+    public void init(Context context) {
+      kept = (KeyValueStore<String, String>) context.getTaskContext().getStore("members");
+    }
+
+    @Override
+    public void process(IncomingMessageEnvelope envelope, MessageCollector out, TaskCoordinator coordinator)
+        throws Exception {
+      JsonNode told = JSON.readTree((String) envelope.getMessage());
+      if (!envelope.getSystemStreamPartition().getStream().equals(changes)) {
+        String member = told.get("member").asText();
+        ObjectNode state = added(kept.get(member), told.get("file").asText(), told.get("days"));
+        kept.put(member, state.toString());
+        ObjectNode said = JSON.createObjectNode().put("member", told.get("member").asLong());
+        said.set("days", state.get("days"));
+        out.send(new OutgoingMessageEnvelope(members, member, said.toString()));
+        return;
+      }
+      if (!told.path("type").asText().equals("name.put") || !told.path("name").asText().startsWith(folder)) return;
+      String file = told.get("id").asText();
+      byte[] data = read(file);
+      if (data == null) return;
+      for (Map.Entry<Long, ObjectNode> each : parsed(file, data).entrySet()) {
+        ObjectNode part = JSON.createObjectNode().put("member", each.getKey()).put("file", file);
+        part.set("days", each.getValue());
+        out.send(new OutgoingMessageEnvelope(byMember, each.getKey().toString(), part.toString()));
+      }
+    }
+
+    /** The bytes of a blob; null for one that is gone or too large. The store is waited for, within bounds. */
+    byte[] read(String blob) throws Exception {
+      HttpRequest.Builder asked =
+          HttpRequest.newBuilder(URI.create(System.getenv("AMBRY_ENDPOINTS").split(",")[0] + "/" + blob))
+              .timeout(Duration.ofSeconds(30));
+      String key = System.getenv("AMBRY_KEY");
+      if (key != null) asked.header("Authorization", "Bearer " + key);
+      Instant deadline = Instant.now().plus(STORE_WAIT);
+      while (true) {
+        String why;
+        try {
+          HttpResponse<java.io.InputStream> answer = http.send(asked.build(), HttpResponse.BodyHandlers.ofInputStream());
+          try (java.io.InputStream body = answer.body()) {
+            int status = answer.statusCode();
+            if (status == 200) {
+              byte[] data = body.readNBytes((int) READ_MAX + 1);
+              return data.length > READ_MAX ? null : data;
+            }
+            if (status == 404 || status == 410) return null;
+            why = "the store answered " + status + " for " + blob;
+            if (status < 500 && status != 429) throw new IllegalStateException(why);
+          }
+        } catch (IOException error) {
+          why = "the store does not answer for " + blob + ": " + error;
+        }
+        if (Instant.now().isAfter(deadline)) throw new IllegalStateException(why);
+        Thread.sleep(1000);
+      }
+    }
+  }
+
+  /** What a file adds to each member, as days of actions. */
+  static Map<Long, ObjectNode> parsed(String file, byte[] data) {
+    // A blob id holds a UUIDv7, which begins with the time (RFC 9562).
+    byte[] raw = Base64.getUrlDecoder().decode(file);
+    long latest = (ByteBuffer.wrap(raw, 16, 8).getLong() >>> 16) + DAY_MS;
+    Map<Long, ObjectNode> found = new LinkedHashMap<>();
+    for (int begin = 0, end; begin < data.length; begin = end + 1) {
+      for (end = begin; end < data.length && data[end] != '\n' && data[end] != '\r'; ) end++;
+      JsonNode line;
+      try {
+        line = JSON.readTree(data, begin, end - begin);
+      } catch (IOException wrong) {
+        continue;
+      }
+      JsonNode member = line.path("member"), action = line.path("action"), at = line.path("at");
+      boolean sound = member.isIntegralNumber() && member.canConvertToLong() && action.isTextual();
+      sound = sound && at.isIntegralNumber() && at.canConvertToLong() && at.asLong() >= 0 && at.asLong() <= latest;
+      if (!sound || action.asText().codePointCount(0, action.asText().length()) > ACTION_LENGTH_MAX) continue;
+      String day = Instant.ofEpochMilli(at.asLong()).atOffset(ZoneOffset.UTC).toLocalDate().toString();
+      ObjectNode days = found.computeIfAbsent(member.asLong(), key -> JSON.createObjectNode());
+      increase(days, day, action.asText(), 1);
+    }
+    return found;
+  }
+
+  /** What is kept of a member with what a file adds, once. */
+  static ObjectNode added(String before, String file, JsonNode days) throws JsonProcessingException {
+    ObjectNode state = before == null ? JSON.createObjectNode() : (ObjectNode) JSON.readTree(before);
+    ObjectNode sums = state.with("days"), files = state.with("files");
+    if (files.has(file) || days.isEmpty()) return state;
+    String newest = "";
+    for (Iterator<Map.Entry<String, JsonNode>> each = days.fields(); each.hasNext(); ) {
+      Map.Entry<String, JsonNode> day = each.next();
+      if (day.getKey().compareTo(newest) > 0) newest = day.getKey();
+      day.getValue().fields().forEachRemaining(
+          action -> increase(sums, day.getKey(), action.getKey(), action.getValue().asLong()));
+    }
+    files.put(file, newest);
+    String last = newest;
+    for (Iterator<String> each = sums.fieldNames(); each.hasNext(); ) {
+      String day = each.next();
+      if (day.compareTo(last) > 0) last = day;
+    }
+    String oldest = LocalDate.parse(last).minusDays(DAYS_MAX).toString();
+    for (Iterator<String> each = sums.fieldNames(); each.hasNext(); ) if (each.next().compareTo(oldest) <= 0) each.remove();
+    for (Iterator<JsonNode> each = files.elements(); each.hasNext(); ) if (each.next().asText().compareTo(oldest) <= 0) each.remove();
+    return state;
+  }
+
+  static void increase(ObjectNode days, String day, String action, long times) {
+    ObjectNode sum = days.has(day) ? (ObjectNode) days.get(day) : days.putObject(day);
+    sum.put(action, sum.path(action).asLong() + times);
+  }
+
+  static void make(String brokers, String... topics) throws Exception {
+    try (Admin admin = Admin.create(Map.of("bootstrap.servers", (Object) brokers))) {
+      for (String topic : topics) {
+        try {
+          admin.createTopics(List.of(new NewTopic(topic, Optional.empty(), Optional.empty()))).all().get();
+        } catch (ExecutionException error) {
+          if (!(error.getCause() instanceof TopicExistsException)) throw error;
+        }
+      }
+    }
+  }
+
+  public static void main(String[] a) throws Exception {
+    if (a.length != 5 || System.getenv("AMBRY_ENDPOINTS") == null) {
+      System.err.println("ActionsJob BROKERS CHANGES TOPIC FOLDER STATE_DIRECTORY, with the store in AMBRY_ENDPOINTS");
+      System.exit(2);
+    }
+    String brokers = a[0], topic = a[2], replication = System.getProperty("replication", "1");
+    make(brokers, a[1], topic + "-by-member", topic);
+    Map<String, String> c = new HashMap<>();
+    c.put("app.name", topic);
+    c.put("app.id", "1");
+    c.put("job.name", topic);
+    c.put("job.id", "1");
+    c.put("job.coordinator.factory", "org.apache.samza.standalone.PassthroughJobCoordinatorFactory");
+    c.put("job.coordination.utils.factory", "org.apache.samza.standalone.PassthroughCoordinationUtilsFactory");
+    c.put("job.coordinator.system", "kafka");
+    c.put("job.coordinator.replication.factor", replication);
+    c.put("processor.id", "0");
+    c.put("task.name.grouper.factory", "org.apache.samza.container.grouper.task.SingleContainerGrouperFactory");
+    c.put("task.checkpoint.factory", "org.apache.samza.checkpoint.kafka.KafkaCheckpointManagerFactory");
+    c.put("task.checkpoint.system", "kafka");
+    c.put("task.checkpoint.replication.factor", replication);
+    c.put("task.commit.ms", "1000");
+    c.put("serializers.registry.text.class", "org.apache.samza.serializers.StringSerdeFactory");
+    c.put("stores.members.factory", "org.apache.samza.storage.kv.RocksDbKeyValueStorageEngineFactory");
+    c.put("stores.members.key.serde", "text");
+    c.put("stores.members.msg.serde", "text");
+    c.put("stores.members.changelog", "kafka." + topic + "-members-changelog");
+    c.put("stores.members.changelog.replication.factor", replication);
+    c.put("job.logged.store.base.dir", a[4]);
+    c.put("job.non-logged.store.base.dir", a[4]);
+    LocalApplicationRunner runner = new LocalApplicationRunner(new ActionsJob(brokers, a[1], topic, a[3]), new MapConfig(c));
+    runner.run();
+    runner.waitForFinish();
+  }
+}
