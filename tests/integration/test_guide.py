@@ -24,6 +24,8 @@ HEAVY = ("dask", "mlflow", "torch", "zarr")
 """Libraries that `make libraries` installs; their blocks run in the slow tests."""
 ENGINE_PAGES = ("streams.md",)
 """Pages that need a real engine beside the store; they run in the tests of engines."""
+BEHIND = {"photon.md": ("glum", "tabmat")}
+"""Libraries that a page needs and does not import itself."""
 HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "suggestions.md", "training.md")
 
 
@@ -83,8 +85,9 @@ def check(page: str, blocks: list[Block]) -> None:
             assert printed == block.printed, f"block {number + 1} of {page}"
 
 
-def missing(blocks: list[Block]) -> str:
-    absent = {name for block in blocks for name in block.libraries if find_spec(name) is None}
+def missing(page: str, blocks: list[Block]) -> str:
+    asked = {*BEHIND.get(page, ()), *(name for block in blocks for name in block.libraries)}
+    absent = {name for name in asked if find_spec(name) is None}
     return ", ".join(sorted(absent))
 
 
@@ -95,7 +98,7 @@ def missing(blocks: list[Block]) -> str:
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: str) -> None:
     light = [block for block in blocks_of(page) if not set(block.libraries) & set(HEAVY)]
     assert light
-    if lacking := missing(light):
+    if lacking := missing(page, light):
         pytest.skip(f"{lacking} is not installed; `make venv` does it")
     check(page, light)
 
@@ -106,7 +109,7 @@ def test_the_blocks_of_a_page_run_and_print_what_it_says(page: str) -> None:
 def test_the_blocks_of_a_page_with_heavy_libraries_do_too(page: str) -> None:
     blocks = blocks_of(page)
     assert any(set(block.libraries) & set(HEAVY) for block in blocks)
-    if lacking := missing(blocks):
+    if lacking := missing(page, blocks):
         pytest.skip(f"{lacking} is not installed; `make libraries` does it")
     check(page, blocks)
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.files import opened
 from ambry.ml.sources.foreign import foreign
@@ -87,7 +88,10 @@ def encoder(schema: dict[str, Any]) -> Any:
 
     def encode(record: dict[str, Any]) -> bytes:
         out = io.BytesIO()
-        fastavro.schemaless_writer(out, parsed, record)
+        try:
+            fastavro.schemaless_writer(out, parsed, record)
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"{error.object!r} is no text that Avro holds: {error.reason}") from None
         return out.getvalue()
 
     return encode

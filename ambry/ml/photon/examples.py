@@ -192,7 +192,7 @@ class ShardBuilder:
             if place is None:
                 if self._fixed is not None:
                     continue
-                place = places[feature] = len(places)
+                place = places[_checked(feature)] = len(places)
             self._columns.append(place)
             self._values.append(value)
         seen = self._columns[start:]
@@ -216,6 +216,13 @@ class ShardBuilder:
         matrix.sort_indices()
         matrix.eliminate_zeros()
         return Shard(index, matrix)
+
+
+def _checked(feature: Feature) -> Feature:
+    """Raises InvalidRequest for what is no pair of texts, such as a number as the term."""
+    if not (isinstance(feature, tuple) and len(feature) == 2 and all(isinstance(text, str) for text in feature)):
+        raise InvalidRequest(f"a feature is a name and a term, both texts, and not {feature!r}")
+    return feature
 
 
 def shard_of(rows: Iterable[Mapping[Feature, float]], index: FeatureIndex | None = None) -> Shard:

@@ -43,6 +43,8 @@ def test_rows_are_taken_by_place_or_mask() -> None:
         ({"features": [{A: 1}], "response": [1], "weight": [-1.0]}, "a weight is not negative"),
         ({"features": [{A: 1}], "response": [1], "offset": [np.nan]}, "the offset of row 0 is nan"),
         ({"features": [{A: "x"}], "response": [1]}, "a row is {(name, term): number}"),
+        ({"features": [{("a", 1): 1.0}], "response": [1]}, "both texts, and not ('a', 1)"),
+        ({"features": [{"a": 1.0}], "response": [1]}, "both texts, and not 'a'"),
         ({"features": [1], "response": [1]}, "a row is {(name, term): number}"),
         ({"features": [{A: 1}], "response": ["x"]}, "the response of a row is a number"),
         ({"features": [{A: 1}], "response": [[1]]}, "one response for each row"),

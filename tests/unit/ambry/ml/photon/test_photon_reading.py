@@ -112,6 +112,12 @@ def test_rows_without_a_response_are_for_scoring(tmp_path: Path) -> None:
         read_examples(bare)
 
 
+def test_a_text_that_avro_does_not_hold_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no text that Avro holds"):
+        write_examples(tmp_path / "x.avro", examples_of([{("\ud800", ""): 1.0}], [1.0]))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_file_at_all_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"no file that ends in \.avro"):
         read_examples(tmp_path)
