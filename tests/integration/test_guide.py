@@ -118,7 +118,7 @@ def test_the_blocks_of_a_page_with_heavy_libraries_do_too(page: str) -> None:
 @pytest.mark.usefixtures("beside")
 def test_the_blocks_of_the_page_on_streams_do_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of("streams.md")
-    if lacking := missing(blocks) or ("" if find_spec("quixstreams") else "quixstreams"):
+    if lacking := missing("streams.md", blocks) or ("" if find_spec("quixstreams") else "quixstreams"):
         pytest.skip(f"{lacking} is not installed: pip install 'ambry[streams]'")
     with running_kafka(tmp_path / "kafka") as broker:
         monkeypatch.setenv("KAFKA", broker.address)
