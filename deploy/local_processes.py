@@ -42,7 +42,7 @@ _STAYS_CLOSED = re.compile(r"partition \d+ (cannot be opened|is fenced): ")
 # A child asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG is 1, prctl(2)), then becomes the real
 # program, which keeps the request. This runs in the child's own interpreter and not as a preexec_fn, which may deadlock
 # when the parent has threads. The parent may have died before the request: hence the look at getppid.
-_DIE_WITH_PARENT = """
+DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() == int(sys.argv[1]):
@@ -147,7 +147,7 @@ def spawn(
     for item in overrides:
         command += ["--set", item]
     if die_with_parent:
-        command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+        command = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
     # The children run the code that this process runs, wherever they are started.
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from ambry.cli.main import cli
+from deploy.demos import streams
+from deploy.demos.kafka import KafkaUnavailable, kafka_jars
 from deploy.demos.stage import DemonstrationFailed, Stage
 
 
@@ -69,6 +71,25 @@ def test_models() -> None:
     assert "the same manifest" in told
     for module, what in (("skops", "scikit-learn"), ("torch", "state_dict of torch")):
         assert (f"ok      a {what}" in told or "ok      a pipeline" in told) or find_spec(module) is None
+
+
+@pytest.mark.engine
+def test_streams() -> None:
+    pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
+    try:
+        kafka_jars()
+    except KafkaUnavailable as lacking:
+        pytest.skip(str(lacking))
+    told = shown("streams")
+    assert "each name's changes are on the topic as the feed tells them: 63 names" in told
+    assert "each member's windows are those of the batch" in told or find_spec("quixstreams") is None
+
+
+def test_without_kafka_the_demonstration_of_streams_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AMBRY_KAFKA_JARS", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/java")
+    with pytest.raises(DemonstrationFailed, match="says how they are fetched"):
+        streams.run(Stage(None, None, None, None))  # type: ignore[arg-type]
 
 
 def test_a_check_that_does_not_hold_fails_the_demonstration(capsys: pytest.CaptureFixture[str]) -> None:
