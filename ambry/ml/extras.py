@@ -19,6 +19,7 @@ EXTRA_OF = {
     "prometheus_client": "serving",
     "pyarrow": "features",
     "quixstreams": "streams",
+    "pyspark": "spark",
     "safetensors": "tensors",
     "scipy": "experiments",
     "sklearn": "sklearn",

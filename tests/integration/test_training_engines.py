@@ -6,7 +6,10 @@ Slow: torch, Spark, and YARN with TonY where somebody says where they are (AMBRY
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import sysconfig
+import venv
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,6 +125,34 @@ def yarn() -> tuple[Path, Path]:
     if not jars or not conf:
         pytest.skip("no YARN: AMBRY_TONY_JARS and HADOOP_CONF_DIR say where TonY and its configuration are")
     return Path(jars), Path(conf)
+
+
+def test_one_and_two_workers_by_tony_in_an_environment_that_travels(
+    client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+) -> None:
+    """A virtual environment with ambry in it; the large libraries are those of the node, as an administrator lays them."""
+    root = tmp_path / "env"
+    venv.create(root, symlinks=True)
+    [site] = root.glob("lib/*/site-packages")
+    shutil.copytree(ROOT / "ambry", site / "ambry", ignore=shutil.ignore_patterns("__pycache__"))
+    (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    said: list[str] = []
+    digests = []
+    for workers in (1, 2):
+        wanted = training.WhatToRun(
+            script=SCRIPT,
+            workers=workers,
+            venv=root,
+            name=f"travels-{workers}",
+            publish="travels",
+            environ={"AMBRY_CACHE_DIR": str(tmp_path / "cache"), "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")},
+        )
+        job = training.prepare_job(client, wanted, said.append)
+        launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1])
+        ended = training.run_job(client, job, launcher, tell=said.append, show=said.append)
+        assert ended.model is not None and (tmp_path / "trees" / job.environment.sha256 / "pyvenv.cfg").is_file()
+        digests.append(ended.model.manifest.params["parameters"])
+    assert digests[1] == undisturbed != digests[0]
 
 
 def test_tony_on_yarn(

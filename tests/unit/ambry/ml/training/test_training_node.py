@@ -80,6 +80,36 @@ def test_the_environment_of_a_job_is_what_the_script_runs_in(
     assert (done.returncode, done.stdout) == (0, f"42 {tmp_path / 'node/trees' / made.sha256}\n"), done.stderr
 
 
+def wheel(directory: Path) -> Path:
+    """A package of one module, as pip installs it."""
+    directory.mkdir()
+    files = {
+        "made.py": "VALUE = 43\n",
+        "made-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: made\nVersion: 1.0\n",
+        "made-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files["made-1.0.dist-info/RECORD"] = "".join(f"{path},,\n" for path in (*files, "made-1.0.dist-info/RECORD"))
+    with zipfile.ZipFile(directory / "made-1.0-py3-none-any.whl", "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return directory
+
+
+def test_wheels_become_an_environment_on_the_node(
+    client: AmbryClient, sources: StoredTree, url: str, tmp_path: Path
+) -> None:
+    made = store_tree(client, "wheels", wheel(tmp_path / "wheels"))
+    (tmp_path / "src/train.py").write_text("import made, sys; print(made.VALUE, sys.prefix)")
+    tree = store_tree(client, "sources", tmp_path / "src", "train.py")
+    for _ in range(2):
+        done = begin(tmp_path / "node", document(tree, url, environment=asdict(made)), {})
+        assert (done.returncode, done.stdout) == (0, f"43 {tmp_path / 'node/trees' / made.sha256}\n"), done.stderr
+    (tmp_path / "wheels/made-1.0-py3-none-any.whl").write_bytes(b"no wheel")
+    broken = store_tree(client, "wheels", tmp_path / "wheels")
+    done = begin(tmp_path / "node", document(tree, url, environment=asdict(broken)), {})
+    assert done.returncode == EXIT_NODE and "the wheels of the job could not be installed on this node: " in done.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "environ", "told"),
     [

@@ -17,15 +17,16 @@ TORCHRUN = {
     "LOCAL_RANK": "1",
     "LOCAL_WORLD_SIZE": "2",
     "MASTER_ADDR": "localhost",
-    "MASTER_PORT": "43281",
+    "MASTER_PORT": "35445",
     "RANK": "1",
     "ROLE_NAME": "default",
     "ROLE_RANK": "1",
     "ROLE_WORLD_SIZE": "2",
     "TORCHELASTIC_MAX_RESTARTS": "3",
     "TORCHELASTIC_RESTART_COUNT": "2",
-    "TORCHELASTIC_RUN_ID": "d9e4a4d0-0c8b-4f1e-a1c9-5d0c63ab0f3e",
-    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "TORCHELASTIC_RUN_ID": "9acb87c8-faae-4171-9e54-2e342ce62268",
+    "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+    "TORCHELASTIC_USE_AGENT_STORE": "False",
     "WORLD_SIZE": "2",
 }
 TONY_TORCH = {
@@ -67,7 +68,7 @@ SPARK = {
 
 def test_torchrun_says_all_of_it() -> None:
     assert role_of(TORCHRUN) == WorkerRole(
-        launcher="torchrun", index=1, rank=1, world=2, local_rank=1, master="localhost:43281", attempt=2
+        launcher="torchrun", index=1, rank=1, world=2, local_rank=1, master="localhost:35445", attempt=2
     )
 
 
