@@ -49,6 +49,7 @@ CLIENT_COMMANDS = {
     "snapshot": "ambry.cli.snapshots",
     "stream": "ambry.cli.stream",
     "model": "ambry.cli.models",
+    "photon": "ambry.cli.photon",
     "train": "ambry.cli.train",
     "serve": "ambry.cli.serve",
     "vocab": "ambry.cli.vocab",

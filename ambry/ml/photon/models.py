@@ -16,7 +16,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, FeatureIndex, Shard
+from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, FeatureIndex, Shard, listed
 
 _CLASSES = "com.linkedin.photon.ml.supervised"
 
@@ -153,6 +153,25 @@ class PhotonModel:
         """The ids that a row has to have."""
         return tuple(dict.fromkeys(each.entity for each in self.random.values()))
 
+    @property
+    def described(self) -> dict[str, str]:
+        """What each effect is, by its name."""
+        return {
+            **{name: fixed_text(len(each.index), each.shard) for name, each in self.fixed.items()},
+            **{name: random_text(len(each.entities), each.entity, each.shard) for name, each in self.random.items()},
+        }
+
+    def coefficients(self, effect: str, entity: str | None = None) -> dict[Feature, float]:
+        """Those that are not 0, of a fixed effect or of an entity. Raises InvalidRequest for one without a model."""
+        fixed, random = self.fixed.get(effect), self.random.get(effect)
+        if fixed is not None:
+            return {
+                name: value for name, value in zip(fixed.index.features, fixed.means.tolist(), strict=True) if value
+            }
+        if random is None:
+            raise no_effect("the model", effect, list(self))
+        return random.of(said_entity(effect, random.entity, entity))
+
     def scores(self, examples: Examples) -> Any:
         """Of each row, with its offset."""
         return examples.offset + sum(each.scores(examples) for each in self.coordinates.values())
@@ -175,6 +194,28 @@ def design(shard: Shard, index: FeatureIndex) -> Any:
     rows = matrix.shape[0]
     ones = (np.ones(rows), (np.arange(rows), np.full(rows, place)))
     return sparse.csr_matrix(matrix + sparse.csr_matrix(ones, shape=matrix.shape))
+
+
+def fixed_text(features: int, shard: str) -> str:
+    """How a fixed effect is told."""
+    return f"{features:,} features of {shard}"
+
+
+def random_text(entities: int, kind: str, shard: str) -> str:
+    """How a random effect is told."""
+    return f"{entities:,} of {kind} over {shard}"
+
+
+def no_effect(where: str, effect: str, there: list[str]) -> InvalidRequest:
+    """What is raised for an effect that a model has not."""
+    return InvalidRequest(f"{where} has no effect {effect!r}; it has {listed(there)}")
+
+
+def said_entity(effect: str, kind: str, entity: str | None) -> str:
+    """Raises InvalidRequest where a random effect is asked for, and nobody is named."""
+    if entity is None:
+        raise InvalidRequest(f"{effect!r} has coefficients of each {kind}; say of which")
+    return entity
 
 
 def no_entity(kind: str, entity: str, count: int) -> InvalidRequest:

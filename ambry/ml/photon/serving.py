@@ -37,7 +37,7 @@ from ambry.ml.photon.layout import (
     read_metadata,
     read_records,
 )
-from ambry.ml.photon.models import Task, no_entity
+from ambry.ml.photon.models import Task, fixed_text, no_effect, no_entity, random_text, said_entity
 
 KIND = "photon"
 RECORD_BYTES_MAX = 64 << 20
@@ -83,18 +83,26 @@ class PhotonScorer:
             each.fetch()
         return self
 
-    def coefficients(self, effect: str, entity: str = "") -> dict[Feature, float]:
+    @property
+    def described(self) -> dict[str, str]:
+        """What each effect is, by its name."""
+        return {
+            **{each.name: fixed_text(len(each.means), each.shard) for each in self._fixed},
+            **{name: random_text(len(each.index), each.entity, each.shard) for name, each in self._random.items()},
+        }
+
+    def coefficients(self, effect: str, entity: str | None = None) -> dict[Feature, float]:
         """Of a fixed effect, or of an entity. Raises InvalidRequest for one without a model."""
         fixed = next((each for each in self._fixed if each.name == effect), None)
         if fixed is not None:
             return dict(fixed.means)
         random = self._random.get(effect)
         if random is None:
-            names = [*(each.name for each in self._fixed), *self._random]
-            raise InvalidRequest(f"{self.model} has no effect {effect!r}; it has {listed(names)}")
-        found = random.means(entity)
+            raise no_effect(str(self.model), effect, [*(each.name for each in self._fixed), *self._random])
+        wanted = said_entity(effect, random.entity, entity)
+        found = random.means(wanted)
         if found is None:
-            raise no_entity(random.entity, entity, len(random.index))
+            raise no_entity(random.entity, wanted, len(random.index))
         return found
 
     def score(

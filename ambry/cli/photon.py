@@ -1,0 +1,280 @@
+"""`ambry photon`: models with coefficients of each entity, trained, scored with, and looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
+from ambry.cli.output import printable, show_fields, show_rows
+from ambry.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from ambry.ml.photon.examples import Examples
+    from ambry.ml.photon.models import PhotonModel
+
+DATA = click.argument("data", nargs=-1, required=True, metavar="DATA...")
+RESPONSE = click.option("--response", metavar="FIELD", help="Where the response is.  [default: response, or label]")
+BAGS = click.option(
+    "--bag",
+    "bags",
+    metavar="SHARD=FIELD[,FIELD]",
+    callback=as_pairs,
+    multiple=True,
+    help="The fields with the features of a shard; may be repeated.  [default: features=features]",
+)
+
+
+def as_numbers(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
+    """`effect=number`, any number of times."""
+    numbers: dict[str, float] = {}
+    for name, text in as_pairs(ctx, param, values).items():
+        try:
+            numbers[name] = float(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a number") from None
+    return numbers
+
+
+@click.group()
+def photon() -> None:
+    """Models as Photon ML has them: coefficients for all, and for each member, job or song.
+
+    DATA are Avro files of (name, term, value), directories of such, or URLs. MODEL is a published one (NAME, NAME@1.2.0,
+    NAME@ALIAS) or a directory that Photon or `train -o` wrote.
+
+    \b
+    ambry photon train clicks/ --task logistic --random per-member=memberId --l2 per-member=10 --publish clicks
+    ambry photon score clicks today/ > scores.tsv
+    ambry photon show clicks --effect per-member --entity 42
+    """
+
+
+@photon.command()
+@DATA
+@connecting
+@click.option("--task", type=click.Choice(["linear", "logistic", "poisson"]), required=True)
+@click.option(
+    "--fixed",
+    metavar="NAME[=SHARD]",
+    default="global=features",
+    show_default=True,
+    help="The fixed effect; an empty name is none.",
+)
+@click.option(
+    "--random",
+    "randoms",
+    metavar="NAME=ID[,SHARD]",
+    callback=as_pairs,
+    multiple=True,
+    help="A random effect: the id that its entities have, and the shard.  [default: features]",
+)
+@click.option("--l1", "l1", metavar="EFFECT=NUMBER", callback=as_numbers, multiple=True, help="May be repeated.")
+@click.option(
+    "--l2",
+    "l2",
+    metavar="EFFECT=NUMBER",
+    callback=as_numbers,
+    multiple=True,
+    help="May be repeated.  [default: 0, of random effects 1]",
+)
+@click.option(
+    "--normalization",
+    type=click.Choice(["none", "standard-deviation", "max-magnitude", "standardization"]),
+    default="none",
+    show_default=True,
+    help="What features of the fixed effect are divided by before penalties see them.",
+)
+@click.option("--lower", type=click.IntRange(1), default=1, help="Rows that an entity has at least to have a model.")
+@click.option("--upper", type=click.IntRange(1), help="Rows of an entity that are taken at most.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample that --upper takes.")
+@RESPONSE
+@BAGS
+@click.option("--validate", "held_out", metavar="DATA", multiple=True, help="Rows that are not trained on; repeatable.")
+@click.option(
+    "--evaluator",
+    "evaluators",
+    metavar="NAME",
+    multiple=True,
+    help="AUC, RMSE, AUC:ID, PRECISION@5:ID, ...; may be repeated.  [default: what is usual for the task]",
+)
+@click.option("--start", metavar="MODEL", help="Where to begin.")
+@click.option("-o", "directory", type=click.Path(path_type=Path), help="Write the model there, as Photon reads it.")
+@click.option("--publish", "name", metavar="NAME", help="Publish it as the next version of this model.")
+@OUTPUT
+def train(
+    data: tuple[str, ...],
+    cluster: ChosenCluster,
+    task: str,
+    fixed: str,
+    randoms: dict[str, str],
+    l1: dict[str, float],
+    l2: dict[str, float],
+    normalization: str,
+    lower: int,
+    upper: int | None,
+    seed: int,
+    response: str | None,
+    bags: dict[str, str],
+    held_out: tuple[str, ...],
+    evaluators: tuple[str, ...],
+    start: str | None,
+    directory: Path | None,
+    name: str | None,
+    output: str,
+) -> None:
+    """Train a GLM or a GLMix on DATA, and say how good it is: on the rows of --validate, else on those that it has seen."""
+    from ambry.ml import models
+    from ambry.ml.photon import Normalization, Task, evaluate, evaluator
+    from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
+    from ambry.ml.photon.glmix import train as fit
+    from ambry.ml.photon.layout import write_model
+
+    effects: list[ModelEffect] = []
+    called, _, shard = fixed.partition("=")
+    if called:
+        effects.append(
+            FixedEffect(
+                name=called,
+                shard=shard or "features",
+                l1=l1.get(called, 0.0),
+                l2=l2.get(called, 0.0),
+                normalization=Normalization[normalization.upper().replace("-", "_")],
+            )
+        )
+    for effect, text in randoms.items():
+        entity, _, shard = text.partition(",")
+        effects.append(
+            RandomEffect(
+                name=effect,
+                entity=entity,
+                shard=shard or "features",
+                l1=l1.get(effect, 0.0),
+                l2=l2.get(effect, 1.0),
+                lower=lower,
+                upper=upper,
+                seed=seed,
+            )
+        )
+    if unknown := (set(l1) | set(l2)) - {effect.name for effect in effects}:
+        raise InvalidRequest(f"a penalty is on {min(unknown)!r}, and there is no such effect")
+    # Before anything is trained: names that are wrong cost no minutes.
+    told = [evaluator(text) for text in evaluators]
+    ids = dict.fromkeys(
+        [*(text.partition(",")[0] for text in randoms.values()), *(each.group for each in told if each.group)]
+    )
+    rows = _rows(data, list(ids), bags, response)
+    seen = _rows(held_out, list(ids), bags, response) if held_out else rows
+    begin = _model(cluster, start) if start else None
+    model = fit(rows, Task[task.upper()], effects, start=begin, name=name or "")
+    metrics = evaluate(model, seen, evaluators)
+    fields: dict[str, Any] = {"rows": len(rows), **metrics, **model.described}
+    if directory is not None:
+        write_model(directory, model)
+        fields["directory"] = str(directory)
+    if name is not None:
+        with cluster.connect() as client:
+            numbers = {key: value for key, value in metrics.items() if value == value}
+            fields["version"] = str(models.publish(client, name, model, metrics=numbers))
+    show_fields({key: _plain(value) for key, value in fields.items()}, output)
+
+
+@photon.command()
+@click.argument("place", metavar="MODEL")
+@DATA
+@connecting
+@BAGS
+@click.option("--mean", is_flag=True, help="The mean of the response, such as a probability, and not the score.")
+@OUTPUT
+def score(
+    place: str, data: tuple[str, ...], cluster: ChosenCluster, bags: dict[str, str], mean: bool, output: str
+) -> None:
+    """Print the uid of each row of DATA and its score, with its offset. Entities without a model count for nothing."""
+    model = _model(cluster, place)
+    rows = _rows(data, list(model.entity_kinds), bags, None, model)
+    found = model.predict(rows) if mean else model.scores(rows)
+    for uid, value in zip(rows.uids, found.tolist(), strict=True):
+        click.echo(json.dumps({"uid": uid, "score": value}) if output == "json" else f"{printable(uid)}\t{value!r}")
+
+
+@photon.command()
+@click.argument("place", metavar="MODEL")
+@connecting
+@click.option("--effect", help="Its coefficients, the largest first.")
+@click.option(
+    "--entity", help="Of which entity, where the effect is a random one; a published model is read by one range."
+)
+@OUTPUT
+def show(place: str, cluster: ChosenCluster, effect: str | None, entity: str | None, output: str) -> None:
+    """Say what MODEL is: its task and effects, or the coefficients of one."""
+    if effect is not None:
+        means = _coefficients(cluster, place, effect, entity)
+        show_rows(
+            sorted(means.items(), key=lambda pair: (-abs(pair[1]), pair[0])),
+            output,
+            ["COEFFICIENT", "NAME", "TERM"],
+            lambda pair: [f"{pair[1]:.6g}", *pair[0]],
+            lambda pair: {"name": pair[0][0], "term": pair[0][1], "value": pair[1]},
+        )
+        return
+    if entity is not None:
+        raise click.UsageError("--entity is of a random effect; name it by --effect")
+    if Path(place).is_dir():
+        model = _model(cluster, place)
+        told: dict[str, Any] = {"task": model.task.value, **model.described}
+    else:
+        from ambry.ml.photon.serving import open_scorer
+
+        with cluster.connect() as client:
+            scorer = open_scorer(client, place)
+            told = {"model": str(scorer.model), "task": scorer.task.value, **scorer.described}
+    show_fields(told, output)
+
+
+def _coefficients(cluster: ChosenCluster, place: str, effect: str, entity: str | None) -> dict[tuple[str, str], float]:
+    """Raises InvalidRequest for what the model has not."""
+    from ambry.ml.photon.serving import open_scorer
+
+    if Path(place).is_dir():
+        return _model(cluster, place).coefficients(effect, entity)
+    with cluster.connect() as client:
+        return open_scorer(client, place).coefficients(effect, entity)
+
+
+def _rows(
+    data: Sequence[str],
+    ids: list[str],
+    bags: dict[str, str],
+    response: str | None,
+    model: PhotonModel | None = None,
+) -> Examples:
+    """Of a model, the features that it has."""
+    from ambry.ml.photon.reading import read_examples
+
+    fields = {shard: [field.strip() for field in text.split(",")] for shard, text in bags.items()} or None
+    return read_examples(list(data), bags=fields, ids=ids, response=response, labelled=model is None)
+
+
+def _model(cluster: ChosenCluster, place: str) -> PhotonModel:
+    """Whole, of a directory or out of the store."""
+    from ambry.ml.models.loading import open_model
+    from ambry.ml.photon.layout import read_model
+    from ambry.ml.photon.serving import KIND
+
+    if Path(place).is_dir():
+        return read_model(Path(place))
+    with cluster.connect() as client:
+        stored = open_model(client, place)
+        if stored.manifest.kind != KIND:
+            raise InvalidRequest(f"{stored} is {stored.manifest.kind}, and no model of Photon's")
+        found: PhotonModel = stored.load()
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """A metric that nothing can be said about is null, which JSON has."""
+    return None if isinstance(value, float) and value != value else value
