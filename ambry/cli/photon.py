@@ -211,6 +211,8 @@ def score(
 @OUTPUT
 def show(place: str, cluster: ChosenCluster, effect: str | None, entity: str | None, output: str) -> None:
     """Say what MODEL is: its task and effects, or the coefficients of one."""
+    from ambry.ml.photon.layout import directory_at
+
     if effect is not None:
         means = _coefficients(cluster, place, effect, entity)
         show_rows(
@@ -223,7 +225,7 @@ def show(place: str, cluster: ChosenCluster, effect: str | None, entity: str | N
         return
     if entity is not None:
         raise click.UsageError("--entity is of a random effect; name it by --effect")
-    if Path(place).is_dir():
+    if directory_at(place) is not None:
         model = _model(cluster, place)
         told: dict[str, Any] = {"task": model.task.value, **model.described}
     else:
@@ -237,9 +239,10 @@ def show(place: str, cluster: ChosenCluster, effect: str | None, entity: str | N
 
 def _coefficients(cluster: ChosenCluster, place: str, effect: str, entity: str | None) -> dict[tuple[str, str], float]:
     """Raises InvalidRequest for what the model has not."""
+    from ambry.ml.photon.layout import directory_at
     from ambry.ml.photon.serving import open_scorer
 
-    if Path(place).is_dir():
+    if directory_at(place) is not None:
         return _model(cluster, place).coefficients(effect, entity)
     with cluster.connect() as client:
         return open_scorer(client, place).coefficients(effect, entity)
@@ -262,11 +265,11 @@ def _rows(
 def _model(cluster: ChosenCluster, place: str) -> PhotonModel:
     """Whole, of a directory or out of the store."""
     from ambry.ml.models.loading import open_model
-    from ambry.ml.photon.layout import read_model
+    from ambry.ml.photon.layout import directory_at, read_model
     from ambry.ml.photon.serving import KIND
 
-    if Path(place).is_dir():
-        return read_model(Path(place))
+    if (directory := directory_at(place)) is not None:
+        return read_model(directory)
     with cluster.connect() as client:
         stored = open_model(client, place)
         if stored.manifest.kind != KIND:

@@ -111,6 +111,12 @@ def write_model(directory: Path, model: PhotonModel, *, models_per_part: int = M
             file.write(data)
 
 
+def directory_at(place: str) -> Path | None:
+    """The directory that a text names, if there is one: others name a published model."""
+    path = Path(place)
+    return path if path.is_dir() else None
+
+
 def read_model(directory: Path) -> PhotonModel:
     """A model of Photon's, or of ours. Raises InvalidRequest for what is none, with the file; FileNotFoundError."""
     if not directory.is_dir():

@@ -198,12 +198,12 @@ def design(shard: Shard, index: FeatureIndex) -> Any:
 
 def fixed_text(features: int, shard: str) -> str:
     """How a fixed effect is told."""
-    return f"{features:,} features of {shard}"
+    return f"{features:,} coefficients over {shard}"
 
 
 def random_text(entities: int, kind: str, shard: str) -> str:
     """How a random effect is told."""
-    return f"{entities:,} of {kind} over {shard}"
+    return f"{entities:,} models by {kind} over {shard}"
 
 
 def no_effect(where: str, effect: str, there: list[str]) -> InvalidRequest:

@@ -59,7 +59,7 @@ def test_a_model_is_trained_published_shown_and_scored_with(here: Path) -> None:
     for place in (name, "model"):
         [shown] = told("photon", "show", place)
         assert shown["task"] == "LOGISTIC_REGRESSION"
-        assert shown["per-member"] == "20 of member over features" and shown["global"] == "3 features of features"
+        assert shown["per-member"] == "20 models by member over features" and shown["global"] == "3 coefficients over features"
         means = {
             (each["name"], each["term"]): each["value"] for each in told("photon", "show", place, "--effect", "global")
         }
@@ -111,13 +111,14 @@ def test_what_cannot_be_done_is_a_sentence(here: Path, args: tuple[str, ...], sa
 
 def test_an_entity_or_effect_that_is_not_there_is_told(here: Path) -> None:
     told(*MIXED, "-o", "model")
-    assert "no model for the member 'x' among 20" in refused(
-        "photon", "show", "model", "--effect", "per-member", "--entity", "x"
-    )
-    assert "has coefficients of each member" in refused("photon", "show", "model", "--effect", "per-member")
+    shown = ("photon", "show", "model", "--effect", "per-member")
+    assert "no model for the member 'x' among 20" in refused(*shown, "--entity", "x")
+    assert "has coefficients of each member" in refused(*shown)
     assert "has no effect 'x'; it has global, per-member" in refused("photon", "show", "model", "--effect", "x")
     assert run(*MIXED, "-o", "model").exit_code != 0
 
 
 def test_data_that_are_not_there_are_not_found() -> None:
-    assert run("photon", "train", "none.avro", "--task", "linear").exit_code == 3
+    done = run("photon", "train", "none.avro", "--task", "linear")
+    assert done.exit_code == 1
+    assert "none.avro" in done.stderr
