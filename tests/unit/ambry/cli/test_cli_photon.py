@@ -59,7 +59,10 @@ def test_a_model_is_trained_published_shown_and_scored_with(here: Path) -> None:
     for place in (name, "model"):
         [shown] = told("photon", "show", place)
         assert shown["task"] == "LOGISTIC_REGRESSION"
-        assert shown["per-member"] == "20 models by member over features" and shown["global"] == "3 coefficients over features"
+        assert (
+            shown["per-member"] == "20 models by member over features"
+            and shown["global"] == "3 coefficients over features"
+        )
         means = {
             (each["name"], each["term"]): each["value"] for each in told("photon", "show", place, "--effect", "global")
         }
