@@ -19,6 +19,7 @@ DISTRIBUTIONS = {
     "prometheus_client": "prometheus-client",
     "sklearn": "scikit-learn",
     "mlflow": "mlflow-skinny",
+    "confluent_kafka": "confluent-kafka",
     "yaml": "mlflow-skinny",  # which needs it
 }
 """What brings a module that is called otherwise."""
@@ -30,6 +31,7 @@ OF_OURS = {
     "ambry.ml.snapshots": "features",
     "ambry.ml.sources": "sources",
     "ambry.ml.vocab": "features",
+    "ambry.streams": "streams",
     "ambry.tensors": "tensors",
 }
 GUIDE = sorted((ROOT / "docs/guide").glob("*.md"))
