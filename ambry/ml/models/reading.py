@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.errors import InvalidRequest
+from ambry.ml.avro_reading import read_avro
 from ambry.ml.extras import needed
 from ambry.ml.models.manifest import ModelManifest
 from ambry.tensors.frameworks import framework_of
@@ -70,11 +71,10 @@ def _arrow(directory: Path, manifest: ModelManifest, framework: str, trust: bool
 
 def _avro(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """The records of all its files."""
-    fastavro = needed("fastavro")
     records: list[Any] = []
     for part in _ending(manifest, ".avro"):
         with (directory / part).open("rb") as file:
-            records.extend(fastavro.reader(file))
+            records.extend(read_avro(file, gathered=True).records)
     return records
 
 

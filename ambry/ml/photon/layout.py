@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
-from ambry.ml.photon.avro_files import TO_DO, avro_errors, avro_records, container, encoder
+from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.entities import EntityPlaces
 from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task

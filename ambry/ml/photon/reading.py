@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
-from ambry.ml.photon.avro_files import TO_DO, avro_errors, avro_records, container, encoder
+from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, listed, texts_of
 from ambry.ml.sources.foreign import foreign
 

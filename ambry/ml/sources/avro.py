@@ -11,7 +11,6 @@ Needs fastavro: pip install 'ambry[sources]'.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from ambry.errors import InvalidRequest
+from ambry.ml.avro_reading import avro_errors, read_avro
 from ambry.ml.extras import needed
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
@@ -100,16 +100,15 @@ class AvroSource:
         availability: Availability = Availability.OFFLINE,
     ) -> None:
         """Raises InvalidRequest for what is no such file."""
-        fastavro = needed("fastavro")
         self.availability = availability
         self._place, self._bag = place, bag
-        with foreign(f"{place} is no Avro file of features", TO_DO, *_errors()), opened(place) as file:
-            reader = fastavro.reader(file)
-            said, schema = reader.metadata, reader.writer_schema
+        with foreign(f"{place} is no Avro file of features", TO_DO, *avro_errors()), opened(place) as file:
+            read = read_avro(file)
+            said, schema = read.metadata, read.schema
             if not isinstance(schema, dict) or schema.get("type") != "record":
                 raise TypeError("its values are no records")
             fields = {field["name"]: field["type"] for field in schema["fields"]}
-            stored = {str(urn): str(name) for name, urn in json.loads(said.get(NAMES_KEY, "{}")).items()}
+            stored = {str(urn): str(name) for name, urn in json.loads(said.get(NAMES_KEY, b"{}")).items()}
         for name in (entity, bag):
             if name not in fields:
                 raise InvalidRequest(f"the records of {place} have no field {name!r}; they have {', '.join(fields)}")
@@ -131,7 +130,7 @@ class AvroSource:
         kinds = [self.resolve(urn) for urn in urns]
         asked = asked_keys(keys, self._typed.entity, self._key_type)
         wanted = set(asked.to_pylist())
-        found = [record for record in self._records() if record[self._typed.entity] in wanted]
+        found = list(islice((each for each in self._records() if each[self._typed.entity] in wanted), len(wanted) + 1))
         keys_found, *columns = self._columns(found, kinds)
         return answer(kinds, self._typed.schema(kinds, asked.type), asked, keys_found, columns)
 
@@ -144,8 +143,8 @@ class AvroSource:
             yield pa.RecordBatch.from_arrays(self._columns(piece, kinds), schema=schema)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        with foreign(f"{self._place} cannot be read to its end", TO_DO, *_errors()), opened(self._place) as file:
-            yield from needed("fastavro").reader(file)
+        with foreign(f"{self._place} cannot be read to its end", TO_DO, *avro_errors()), opened(self._place) as file:
+            yield from read_avro(file).records
 
     def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
         """The keys, and a column for each kind."""
@@ -205,8 +204,3 @@ def _and(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     if first is not None:
         yield first
     yield from rest
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """What is raised of a file that is torn, besides what Python has: codecs have classes of their own."""
-    return (zlib.error, needed("fastavro.schema").SchemaParseException)
