@@ -9,19 +9,21 @@ Whole numbers of 64 bits are hashed as their 8 bytes (little-endian), texts as t
 number, so that a service that has ids as texts sees the same. The method is the one of LinkedIn's LiX (2020-12-16): a digest of
 a fixed-width salt and the id, cut by cumulative fractions.
 
-xxh3: https://github.com/Cyan4973/xxHash/blob/v0.8.2/xxhash.h (XXH3_len_4to8_64b, XXH3_rrmxmx), done here for whole arrays too.
+Whole arrays of units are hashed by hashing.py, which does as xxhash does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from ambry.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from ambry.ml.experiments.hashing import Keys
 
 Unit = int | str
 Stretch = tuple[float, float]
@@ -29,15 +31,8 @@ Stretch = tuple[float, float]
 
 _PLACES = 1 << 53
 _LIMIT = 1 << 63
-_MASK64 = (1 << 64) - 1
 _BEGIN = frozenset(("", "-", *"0123456789"))
 """With what the text of a number begins; the rest need not be looked at."""
-_DIGITS = frozenset("0123456789")
-_DIGITS_SAFE = 18
-"""So many decimal digits are a number of 64 bits, whichever they are."""
-# Bytes 8 to 24 of xxh3's secret, as two numbers, and what its mixer multiplies by.
-_SECRET_8, _SECRET_16 = 0x1CAD21F72C81017C, 0xDB979083E96DD4DE
-_MULTIPLIER = 0x9FB21C651E98DF25
 
 
 def salt_of(text: str) -> int:
@@ -76,56 +71,59 @@ def array_of(column: Any) -> Any:
     return array if array.dtype.kind not in "SU" or column is array else np.array(list(column), dtype=object)
 
 
-def keys_of(units: Any) -> Any:
-    """What units are hashed as: a numpy array of numbers with 64 bits, or a list of keys. Raises InvalidRequest."""
+def keys_of(units: Any) -> Keys:
+    """Of units, what `key_of` says of each; hashed as often as one likes. Raises InvalidRequest."""
     import numpy as np
+
+    from ambry.ml.experiments.hashing import Keys
 
     array = array_of(units) if hasattr(units, "__array__") else None
     if array is not None and array.dtype.kind in "iu" and array.ndim == 1:
         if array.dtype == np.uint64 and len(array) and int(array.max()) >= _LIMIT:
             raise InvalidRequest(f"{int(array.max())} is no unit: a number has 64 bits with a sign")
-        return array.astype(np.int64, copy=False)
+        return Keys.of_numbers(array.astype(np.int64, copy=False))
     listed = list(units) if array is None else array.tolist()
     types = set(map(type, listed))
     if types == {str}:
         return _keys_of_texts(listed)
     if types == {int}:
         with suppress(OverflowError):  # `key_of` says which one.
-            return np.array(listed, dtype=np.int64)
-    return [key_of(unit) for unit in listed]
+            return Keys.of_numbers(np.array(listed, dtype=np.int64))
+    keys = [key_of(unit) for unit in listed]
+    return Keys(b"".join(keys), np.fromiter(map(len, keys), dtype=np.int64, count=len(keys)))
 
 
-def _keys_of_texts(units: list[str]) -> Any:
-    """As `keys_of`, for texts of which most are read without a call of a function for each."""
+def _keys_of_texts(units: list[str]) -> Keys:
+    """Without a call for each, but for numbers with a sign or of more than 18 digits."""
     import numpy as np
 
-    begins = {unit[:1] for unit in units}
-    if _BEGIN.isdisjoint(begins):
-        try:
-            return [unit.encode() for unit in units]
-        except UnicodeEncodeError:  # Half of a pair of surrogates, which `key_of` takes.
-            return [key_of(unit) for unit in units]
-    digits = "".join(units) if begins <= _DIGITS else "-"
-    if (
-        digits.isascii()
-        and digits.isdecimal()
-        and max(map(len, units)) <= _DIGITS_SAFE
-        and ("0" not in begins or all(unit == "0" for unit in units if unit[0] == "0"))
-    ):
-        return np.fromiter(map(int, units), dtype=np.int64, count=len(units))
-    return [key_of(unit) for unit in units]
+    from ambry.ml.experiments.hashing import Keys
+    from ambry.ml.experiments.numerals import numbers_among
 
-
-def places_at(salt: int, keys: Any) -> Any:
-    """Where the units of keys lie (`keys_of`), as a numpy array."""
-    import numpy as np
-
-    if isinstance(keys, np.ndarray):
-        hashes = _hashes(salt, keys)
+    joined = "".join(units)
+    if joined.isascii():
+        data, sizes = joined.encode(), map(len, units)
     else:
-        found = map(xxhash.xxh3_64_intdigest, keys, repeat(salt))
-        hashes = np.fromiter(found, dtype=np.uint64, count=len(keys))
-    return (hashes >> np.uint64(11)).astype(np.float64) / _PLACES
+        encoded = [unit.encode("utf-8", "surrogatepass") for unit in units]
+        data, sizes = b"".join(encoded), map(len, encoded)
+    lengths = np.fromiter(sizes, dtype=np.int64, count=len(units))
+    if not lengths.all():
+        raise InvalidRequest("the empty text is no unit")
+    places, numbers, unsure = numbers_among(data, lengths)
+    if len(unsure):
+        found = [(place, number) for place in unsure.tolist() if (number := _number(units[place])) is not None]
+        more = np.array(found, dtype=np.int64).reshape(-1, 2)
+        places, numbers = np.concatenate([places, more[:, 0]]), np.concatenate([numbers, more[:, 1]])
+        order = np.argsort(places)
+        places, numbers = places[order], numbers[order]
+    return Keys(data, lengths, (places, numbers))
+
+
+def places_at(salt: int, keys: Keys) -> Any:
+    """Where the units of keys lie, as a numpy array."""
+    import numpy as np
+
+    return (keys.hashes(salt) >> np.uint64(11)).astype(np.float64) / _PLACES
 
 
 def exposed_stretches(shares: Sequence[float], exposed: float) -> tuple[Stretch, ...]:
@@ -180,25 +178,3 @@ def _number(text: str) -> int | None:
         return None
     number = int(text)
     return number if -_LIMIT <= number < _LIMIT else None
-
-
-def _hashes(salt: int, units: Any) -> Any:
-    """xxh3_64 of the 8 bytes of each number, with a seed."""
-    import numpy as np
-
-    low = salt & 0xFFFFFFFF
-    seed = (salt ^ (int.from_bytes(low.to_bytes(4, "little"), "big") << 32)) & _MASK64
-    flip = np.uint64(((_SECRET_8 ^ _SECRET_16) - seed) & _MASK64)
-    words = units.view(np.uint64)
-    mixed = ((words << np.uint64(32)) | (words >> np.uint64(32))) ^ flip
-    mixed ^= _rotated(mixed, 49) ^ _rotated(mixed, 24)
-    mixed *= np.uint64(_MULTIPLIER)
-    mixed ^= (mixed >> np.uint64(35)) + np.uint64(8)
-    mixed *= np.uint64(_MULTIPLIER)
-    return mixed ^ (mixed >> np.uint64(28))
-
-
-def _rotated(words: Any, bits: int) -> Any:
-    import numpy as np
-
-    return (words << np.uint64(bits)) | (words >> np.uint64(64 - bits))

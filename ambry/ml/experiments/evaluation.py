@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
-from ambry.ml.experiments.assignment import keys_of
+from ambry.ml.experiments.assignment import key_of, keys_of
 from ambry.ml.experiments.checks import typed
 from ambry.ml.experiments.columns import groups_of, is_missing, numbers, parts_of, whole_columns
 from ambry.ml.experiments.document import Experiment
@@ -167,8 +167,9 @@ def _rows(
     }
     names = [unit, *(() if arm is None else (arm,)), *segments, *targeted]
     rows = whole_columns(outcomes, names, metrics, why)
-    keys = keys_of(rows[unit])
-    if (len(np.unique(keys)) if isinstance(keys, np.ndarray) else len(set(keys))) != len(rows[unit]):
+    units = rows[unit]
+    # Two units of one hash are as good as never, and then told apart one by one.
+    if len(np.unique(keys_of(units).hashes(0))) != len(units) != len({key_of(each) for each in units.tolist()}):
         raise InvalidRequest(
             f"a unit stands twice in the column {unit!r}, where 1 and '1' are one; put the rows of a unit together first"
         )
