@@ -23,7 +23,7 @@ import xxhash
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from ambry.ml.experiments.hashing import Keys
+    from ambry.ml.experiments.hashing import UnitKeys
 
 Unit = int | str
 Stretch = tuple[float, float]
@@ -71,33 +71,33 @@ def array_of(column: Any) -> Any:
     return array if array.dtype.kind not in "SU" or column is array else np.array(list(column), dtype=object)
 
 
-def keys_of(units: Any) -> Keys:
+def keys_of(units: Any) -> UnitKeys:
     """Of units, what `key_of` says of each; hashed as often as one likes. Raises InvalidRequest."""
     import numpy as np
 
-    from ambry.ml.experiments.hashing import Keys
+    from ambry.ml.experiments.hashing import UnitKeys
 
     array = array_of(units) if hasattr(units, "__array__") else None
     if array is not None and array.dtype.kind in "iu" and array.ndim == 1:
         if array.dtype == np.uint64 and len(array) and int(array.max()) >= _LIMIT:
             raise InvalidRequest(f"{int(array.max())} is no unit: a number has 64 bits with a sign")
-        return Keys.of_numbers(array.astype(np.int64, copy=False))
+        return UnitKeys.of_numbers(array.astype(np.int64, copy=False))
     listed = list(units) if array is None else array.tolist()
     types = set(map(type, listed))
     if types == {str}:
         return _keys_of_texts(listed)
     if types == {int}:
         with suppress(OverflowError):  # `key_of` says which one.
-            return Keys.of_numbers(np.array(listed, dtype=np.int64))
+            return UnitKeys.of_numbers(np.array(listed, dtype=np.int64))
     keys = [key_of(unit) for unit in listed]
-    return Keys(b"".join(keys), np.fromiter(map(len, keys), dtype=np.int64, count=len(keys)))
+    return UnitKeys(b"".join(keys), np.fromiter(map(len, keys), dtype=np.int64, count=len(keys)))
 
 
-def _keys_of_texts(units: list[str]) -> Keys:
+def _keys_of_texts(units: list[str]) -> UnitKeys:
     """Without a call for each, but for numbers with a sign or of more than 18 digits."""
     import numpy as np
 
-    from ambry.ml.experiments.hashing import Keys
+    from ambry.ml.experiments.hashing import UnitKeys
     from ambry.ml.experiments.numerals import numbers_among
 
     joined = "".join(units)
@@ -116,10 +116,10 @@ def _keys_of_texts(units: list[str]) -> Keys:
         places, numbers = np.concatenate([places, more[:, 0]]), np.concatenate([numbers, more[:, 1]])
         order = np.argsort(places)
         places, numbers = places[order], numbers[order]
-    return Keys(data, lengths, (places, numbers))
+    return UnitKeys(data, lengths, (places, numbers))
 
 
-def places_at(salt: int, keys: Keys) -> Any:
+def places_at(salt: int, keys: UnitKeys) -> Any:
     """Where the units of keys lie, as a numpy array."""
     import numpy as np
 

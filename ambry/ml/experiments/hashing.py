@@ -41,7 +41,7 @@ Hash = Callable[[int, slice], Any]
 """The hashes of these keys of a group, with a seed."""
 
 
-class Keys:
+class UnitKeys:
     """Keys of 1 byte and more; hashed by any seed as often as one likes. Usable by threads."""
 
     def __init__(self, data: bytes, lengths: Any, numbers: tuple[Any, Any] | None = None) -> None:
@@ -72,7 +72,7 @@ class Keys:
                 self._group(places, len(places), _hash_one_by_one(keys))
 
     @classmethod
-    def of_numbers(cls, numbers: Any) -> Keys:
+    def of_numbers(cls, numbers: Any) -> UnitKeys:
         """The 8 bytes (little-endian) of each of an array of int64."""
         return cls(b"", np.full(len(numbers), 8), (np.arange(len(numbers)), numbers))
 

@@ -10,13 +10,13 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.ml.experiments.hashing import BLOCK, Keys
+from ambry.ml.experiments.hashing import BLOCK, UnitKeys
 
 SEEDS = st.sampled_from([0, 1, 2**32 - 1, 2**64 - 1]) | st.integers(0, 2**64 - 1)
 
 
-def keys_of(texts: list[bytes]) -> Keys:
-    return Keys(b"".join(texts), np.array(list(map(len, texts)), dtype=np.int64))
+def keys_of(texts: list[bytes]) -> UnitKeys:
+    return UnitKeys(b"".join(texts), np.array(list(map(len, texts)), dtype=np.int64))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 0xCBCF937E4542CA16, 2**64 - 1])
@@ -39,13 +39,13 @@ def test_more_than_a_block_of_each_length() -> None:
 
 @given(SEEDS, st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_numbers_are_hashed_as_their_8_bytes(seed: int, numbers: list[int]) -> None:
-    hashes = Keys.of_numbers(np.array(numbers, dtype=np.int64)).hashes(seed)
+    hashes = UnitKeys.of_numbers(np.array(numbers, dtype=np.int64)).hashes(seed)
     assert hashes.tolist() == [
         xxhash.xxh3_64_intdigest(number.to_bytes(8, "little", signed=True), seed) for number in numbers
     ]
 
 
 def test_numbers_among_texts_stand_where_they_are() -> None:
-    keys = Keys(b"ann7bob", np.array([3, 1, 3]), (np.array([1]), np.array([7])))
+    keys = UnitKeys(b"ann7bob", np.array([3, 1, 3]), (np.array([1]), np.array([7])))
     expected = [b"ann", (7).to_bytes(8, "little"), b"bob"]
     assert keys.hashes(5).tolist() == [xxhash.xxh3_64_intdigest(each, 5) for each in expected]
