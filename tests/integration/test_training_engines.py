@@ -1,6 +1,7 @@
 """One script on every engine, unchanged, with the outcome of an undisturbed run whatever is killed.
 
-Slow: torch, Spark, and YARN with TonY where somebody says where they are (AMBRY_TONY_JARS, HADOOP_CONF_DIR).
+torch, TensorFlow and Spark where they are installed, and YARN with TonY where somebody says where they are (AMBRY_TONY_JARS,
+HADOOP_CONF_DIR).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ambry.ml.training.launchers.torchrun import TorchrunLauncher
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libraries` does it")
 
