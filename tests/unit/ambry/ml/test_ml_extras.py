@@ -28,6 +28,7 @@ OF_OURS = {
     "ambry.ml.features": "features",
     "ambry.ml.health": "experiments",
     "ambry.ml.models": "models",
+    "ambry.ml.photon": "photon",
     "ambry.ml.snapshots": "features",
     "ambry.ml.sources": "sources",
     "ambry.ml.vocab": "features",
