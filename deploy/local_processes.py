@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,11 +146,19 @@ def spawn(
     command = [sys.executable, "-m", module, "--config", str(config)]
     for item in overrides:
         command += ["--set", item]
-    if die_with_parent:
-        command = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
     # The children run the code that this process runs, wherever they are started.
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environ = {**os.environ, "PYTHONPATH": path}
+    return spawn_program(command, log=log, directory=config.parent, environ=environ, die_with_parent=die_with_parent)
+
+
+def spawn_program(
+    command: Sequence[str], *, log: Path, directory: Path, environ: Mapping[str, str], die_with_parent: bool
+) -> subprocess.Popen[bytes]:
+    """Start a program, named by its whole path if it is to die with its parent, as `spawn` does it."""
+    if die_with_parent:
+        command = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
 
     def start() -> subprocess.Popen[bytes]:
         # What is logged is nobody else's business, as in ambry/service/log_file.py.
@@ -160,9 +168,9 @@ def spawn(
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                cwd=config.parent,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,  # nosec B603 # our own interpreter and module
+                cwd=directory,
+                env=environ,
+                start_new_session=True,  # nosec B603 # our own interpreter and module, or an engine that was named
             )
 
     return _spawner.submit(start).result()

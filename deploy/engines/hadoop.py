@@ -1,0 +1,164 @@
+"""Apache Hadoop: YARN (a ResourceManager and a NodeManager) and HDFS (a NameNode and a DataNode), each process on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from deploy.engines.jars import EngineError, Tell, fetch
+from deploy.engines.processes import EngineProcess, fetched, free_ports, java
+from deploy.local_layout import HOST
+
+NODE_MEMORY_MB = 6_144
+NODE_CORES = 8
+FORMAT_TIMEOUT_S = 120.0
+LOG4J = """\
+log4j.rootLogger=WARN,console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d %p %c{2}: %m%n
+"""
+_YARN = "org.apache.hadoop.yarn.server"
+_HDFS = "org.apache.hadoop.hdfs.server"
+
+
+class YarnCluster:
+    """A ResourceManager and a NodeManager that it counts on. `conf` is what HADOOP_CONF_DIR is to be."""
+
+    def __init__(self, directory: Path, jars: Path) -> None:
+        self.conf = directory / "conf"
+        rm, scheduler, tracker, admin, web, node, localizer, node_web = free_ports(8)
+        self.url = f"http://{HOST}:{web}"
+        """Of the ResourceManager's pages and its REST API."""
+        scratch = {name: directory / name for name in ("tmp", "nm-local", "nm-logs")}
+        _write(self.conf, "core-site", {"fs.defaultFS": "file:///", "hadoop.tmp.dir": scratch["tmp"]})
+        _write(self.conf, "capacity-scheduler", {
+            "yarn.scheduler.capacity.root.queues": "default",
+            "yarn.scheduler.capacity.root.default.capacity": 100,
+            "yarn.scheduler.capacity.maximum-am-resource-percent": 0.8,
+        })  # fmt: skip
+        _write(self.conf, "yarn-site", {
+            "yarn.resourcemanager.hostname": HOST,
+            "yarn.resourcemanager.bind-host": HOST,
+            "yarn.resourcemanager.address": f"{HOST}:{rm}",
+            "yarn.resourcemanager.scheduler.address": f"{HOST}:{scheduler}",
+            "yarn.resourcemanager.resource-tracker.address": f"{HOST}:{tracker}",
+            "yarn.resourcemanager.admin.address": f"{HOST}:{admin}",
+            "yarn.resourcemanager.webapp.address": f"{HOST}:{web}",
+            "yarn.resourcemanager.am.max-attempts": 2,
+            "yarn.nodemanager.hostname": HOST,
+            "yarn.nodemanager.bind-host": HOST,
+            "yarn.nodemanager.address": f"{HOST}:{node}",
+            "yarn.nodemanager.localizer.address": f"{HOST}:{localizer}",
+            "yarn.nodemanager.webapp.address": f"{HOST}:{node_web}",
+            "yarn.nodemanager.resource.memory-mb": NODE_MEMORY_MB,
+            "yarn.nodemanager.resource.cpu-vcores": NODE_CORES,
+            "yarn.scheduler.minimum-allocation-mb": 128,
+            "yarn.scheduler.maximum-allocation-mb": 4_096,
+            "yarn.nodemanager.vmem-check-enabled": "false",
+            "yarn.nodemanager.local-dirs": scratch["nm-local"],
+            "yarn.nodemanager.log-dirs": scratch["nm-logs"],
+            # A disk over 90 % full makes a node unhealthy, and applications wait for ever without a word.
+            "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 100.0,
+            "yarn.nodemanager.delete.debug-delay-sec": 600,
+            "yarn.nodemanager.aux-services": "",
+            "yarn.webapp.ui2.enable": "false",
+        })  # fmt: skip
+        command = {
+            name: java(jars, f"{_YARN}.{main}", conf=self.conf)
+            for name, main in (
+                ("resourcemanager", "resourcemanager.ResourceManager"),
+                ("nodemanager", "nodemanager.NodeManager"),
+            )
+        }
+        self.resource_manager = EngineProcess(
+            "resourcemanager",
+            command["resourcemanager"],
+            directory,
+            lambda: bool(fetched(f"{self.url}/ws/v1/cluster/info")),
+        )
+        self.node_manager = EngineProcess("nodemanager", command["nodemanager"], directory, self._has_node)
+
+    def _has_node(self) -> bool:
+        """Whether the ResourceManager counts on the node: it runs, and is healthy."""
+        said = fetched(f"{self.url}/ws/v1/cluster/nodes?states=RUNNING")
+        nodes: Any = json.loads(said).get("nodes") if said else None
+        return bool(nodes and nodes.get("node"))
+
+
+class HdfsCluster:
+    """A NameNode and a DataNode. `url` is for Hadoop's clients, `web_address` for webhdfs."""
+
+    def __init__(self, directory: Path, jars: Path) -> None:
+        """Formats the NameNode where it was not. Raises EngineError."""
+        self.conf = directory / "conf"
+        rpc, web, data, data_ipc, data_web = free_ports(5)
+        self.url = f"hdfs://{HOST}:{rpc}"
+        self.web_address = f"{HOST}:{web}"
+        _write(self.conf, "core-site", {"fs.defaultFS": self.url, "hadoop.tmp.dir": directory / "tmp"})
+        _write(self.conf, "hdfs-site", {
+            "dfs.namenode.name.dir": f"file://{directory / 'name'}",
+            "dfs.datanode.data.dir": f"file://{directory / 'data'}",
+            "dfs.namenode.http-address": self.web_address,
+            "dfs.namenode.secondary.http-address": f"{HOST}:0",
+            "dfs.datanode.address": f"{HOST}:{data}",
+            "dfs.datanode.ipc.address": f"{HOST}:{data_ipc}",
+            "dfs.datanode.http.address": f"{HOST}:{data_web}",
+            "dfs.datanode.hostname": HOST,
+            "dfs.client.use.datanode.hostname": "true",
+            "dfs.replication": 1,
+            "dfs.permissions.enabled": "false",
+            "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+            "dfs.datanode.du.reserved": 0,
+        })  # fmt: skip
+        name_node = java(jars, f"{_HDFS}.namenode.NameNode", conf=self.conf)
+        if not (directory / "name" / "current").is_dir():
+            try:
+                done = subprocess.run([*name_node, "-format", "-force", "-nonInteractive"],
+                                      capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise EngineError(f"HDFS was not formatted within {FORMAT_TIMEOUT_S:.0f} s") from None
+            if done.returncode:
+                raise EngineError(f"HDFS cannot be formatted: {done.stderr.strip()[-500:]}")
+        beans = f"http://{self.web_address}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
+        self.name_node = EngineProcess("namenode", name_node, directory, lambda: "FSNamesystemState" in fetched(beans))
+        data_node = java(jars, f"{_HDFS}.datanode.DataNode", conf=self.conf)
+        self.data_node = EngineProcess("datanode", data_node, directory, lambda: _live_data_nodes(fetched(beans)) > 0)
+
+
+@contextlib.contextmanager
+def yarn(directory: Path, tell: Tell) -> Iterator[YarnCluster]:
+    """A YARN with one node that takes applications, in a directory of the caller's. Raises EngineError."""
+    cluster = YarnCluster(directory, fetch("hadoop", tell))
+    with cluster.resource_manager, cluster.node_manager:
+        yield cluster
+
+
+@contextlib.contextmanager
+def hdfs(directory: Path, tell: Tell) -> Iterator[HdfsCluster]:
+    """An HDFS that takes files, in a directory of the caller's. Raises EngineError."""
+    cluster = HdfsCluster(directory, fetch("hadoop", tell))
+    with cluster.name_node, cluster.data_node:
+        yield cluster
+
+
+def _live_data_nodes(said: str) -> int:
+    beans: Any = json.loads(said).get("beans") if said else None
+    return int(beans[0].get("NumLiveDataNodes", 0)) if beans else 0
+
+
+def _write(conf: Path, name: str, properties: Mapping[str, object]) -> None:
+    conf.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"<property><name>{key}</name><value>{escape(str(value))}</value></property>"
+        for key, value in properties.items()
+    ]
+    text = "\n".join(["<configuration>", *lines, "</configuration>", ""])
+    (conf / f"{name}.xml").write_text(text, "utf-8")
+    (conf / "log4j.properties").write_text(LOG4J, "utf-8")

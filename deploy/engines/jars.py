@@ -1,0 +1,172 @@
+"""Jars by their coordinates: fetched by Maven into a cache, and compared with the digests that stand here.
+
+A lock (`locks/NAME.lock`) has a line `direct GROUP:ARTIFACT:VERSION` for each that is asked for, and `SHA256  FILE` for each
+that Maven brings for them. The cache is a directory of jars whose name has the digest of its lock; it is there whole or not
+at all. Which repository they come from is what the person's own Maven says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.directory_lock import locked
+
+LOCKS = Path(__file__).with_name("locks")
+CACHE = "AMBRY_ENGINES"
+"""The directory of the cache; without it, `ambry/engines` in that of the user (XDG Base Directory Specification)."""
+FETCH_TIMEOUT_S = 900.0
+_COORDINATE = re.compile(r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+")
+
+Tell = Callable[[str], None]
+
+
+class EngineError(Exception):
+    """An engine cannot be had or does not start. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What an engine consists of: the coordinates that are asked for, and the SHA-256 of each jar by its file's name."""
+
+    direct: tuple[str, ...]
+    digests: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Of all of it: another lock is another directory."""
+        return hashlib.sha256(encode_lock(self).encode()).hexdigest()
+
+
+def parse_lock(text: str) -> Lock:
+    """Raises ValueError."""
+    direct: list[str] = []
+    digests: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        first, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if first == "direct" and _COORDINATE.fullmatch(rest):
+            direct.append(rest)
+        elif re.fullmatch("[0-9a-f]{64}", first) and rest.endswith(".jar") and "/" not in rest and rest not in digests:
+            digests[rest] = first
+        else:
+            raise ValueError(f"line {number} of the lock is neither `direct GROUP:ARTIFACT:VERSION` nor `SHA256  JAR`")
+    if not direct or not digests:
+        raise ValueError("the lock names nothing")
+    return Lock(tuple(direct), digests)
+
+
+def encode_lock(lock: Lock) -> str:
+    """The text of a lock; `parse_lock` reads it."""
+    lines = [f"direct {each}" for each in lock.direct]
+    lines += [f"{digest}  {name}" for name, digest in sorted(lock.digests.items())]
+    return "\n".join(lines) + "\n"
+
+
+def read_lock(name: str) -> Lock:
+    """Of an engine that there is."""
+    return parse_lock((LOCKS / f"{name}.lock").read_text("utf-8"))
+
+
+def cache_directory() -> Path:
+    """Where engines are kept."""
+    if said := os.environ.get(CACHE):
+        return Path(said)
+    own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) / "ambry" / "engines"
+
+
+def kept(name: str) -> Path | None:
+    """The directory of an engine's jars, if they were fetched."""
+    directory = _directory_of(name, read_lock(name))
+    return directory if directory.is_dir() else None
+
+
+def fetch(name: str, tell: Tell) -> Path:
+    """The directory of an engine's jars, every one as its lock says; fetched where it is not there.
+
+    Raises EngineError where they cannot be had or are others than they were.
+    """
+    lock = read_lock(name)
+    directory = _directory_of(name, lock)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(directory.parent))
+        except TimeoutError:
+            raise EngineError(f"another process fetches into {directory.parent}; try again when it is done") from None
+        if directory.is_dir():
+            if not (wrong := differing(directory, lock)):
+                return directory
+            tell(f"{name}: {len(wrong)} files in {directory} are not what they were ({wrong[0]}); fetched again")
+            shutil.rmtree(directory)
+        tell(f"{name}: fetching {', '.join(lock.direct)} with Maven, {len(lock.digests)} jars")
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory.parent) as made:
+            jars = Path(made) / "jars"
+            copy_jars(lock.direct, jars)
+            if wrong := differing(jars, lock):
+                raise EngineError(
+                    f"{name}: what Maven brought is not what was checked before: {', '.join(wrong[:5])}; look at the "
+                    f"repository that it uses, or write the lock anew (`python -m tools.engine_lock {name}`)"
+                )
+            jars.rename(directory)
+    size = sum(path.stat().st_size for path in directory.iterdir())
+    tell(f"{name}: {len(lock.digests)} jars, {size / 1e6:.0f} MB, in {directory}")
+    return directory
+
+
+def copy_jars(direct: tuple[str, ...], jars: Path) -> None:
+    """All jars that some coordinates need at run time, into a directory. Raises EngineError."""
+    if shutil.which("mvn") is None:
+        raise EngineError("there is no Maven (mvn), which fetches the engine; `make engines` installs it")
+    pom = jars.with_suffix(".pom.xml")
+    pom.write_text(pom_of(direct), "utf-8")
+    command = ["mvn", "--batch-mode", "--quiet", f"--file={pom}", "dependency:copy-dependencies"]
+    command += ["-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"Maven did not end within {FETCH_TIMEOUT_S:.0f} s; try again, it goes on") from None
+    if done.returncode:
+        said = next((line for line in done.stdout.splitlines() if "ERROR" in line), "it said nothing")
+        raise EngineError(f"Maven could not fetch {', '.join(direct)}: {said.strip()[:400]}")
+
+
+def pom_of(direct: tuple[str, ...]) -> str:
+    """A project of Maven that needs these."""
+    needs = "".join(
+        "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
+            *each.split(":")
+        )
+        for each in direct
+    )
+    own = "<groupId>ambry</groupId><artifactId>engine</artifactId><version>1</version>"
+    head = '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+    return f"{head}{own}<dependencies>{needs}</dependencies></project>\n"
+
+
+def digests_of(jars: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a directory, by its name."""
+    found = {}
+    for path in sorted(jars.iterdir()):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def differing(jars: Path, lock: Lock) -> list[str]:
+    """The files that are not as the lock says: changed, missing, or of somebody else."""
+    there = digests_of(jars)
+    return sorted(name for name in {*there, *lock.digests} if there.get(name) != lock.digests.get(name))
+
+
+def _directory_of(name: str, lock: Lock) -> Path:
+    return cache_directory() / f"{name}-{lock.digest[:12]}"

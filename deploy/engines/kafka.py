@@ -1,0 +1,90 @@
+"""Apache Kafka: one broker that is its own controller (KRaft), on loopback, with its data in a directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.engines.jars import EngineError, Tell, fetch
+from deploy.engines.processes import EngineProcess, free_ports, java
+from deploy.local_layout import HOST
+
+FORMAT_TIMEOUT_S = 120.0
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+num.partitions=4
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.coordinator.rebalance.protocols=classic,consumer
+auto.create.topics.enable=false
+"""
+LOG4J = """\
+<Configuration><Appenders><Console name="c"><PatternLayout pattern="%d %p %m%n"/></Console></Appenders>
+<Loggers><Root level="warn"><AppenderRef ref="c"/></Root></Loggers></Configuration>
+"""
+_API_VERSIONS = struct.pack(">hhi", 18, 0, 1) + struct.pack(">h", -1)
+"""The request that every broker answers (Kafka protocol, ApiVersions v0): key, version, correlation id, no client id."""
+
+
+class KafkaBroker(EngineProcess):
+    """`address` is what clients connect to. Its data outlives its processes: it may be killed and started again."""
+
+    def __init__(self, directory: Path, jars: Path, *, port: int | None = None) -> None:
+        """Lays out a fresh broker in a directory that is not there yet, or opens the one that is. Raises EngineError."""
+        chosen, controller = free_ports(2)
+        self.port = port or chosen
+        self.address = f"{HOST}:{self.port}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "log4j2.xml").write_text(LOG4J, "utf-8")
+        properties = directory / "server.properties"
+        properties.write_text(
+            PROPERTIES.format(port=self.port, controller=controller, data=directory / "data"), "utf-8"
+        )
+        options = [f"-Dlog4j2.configurationFile={directory / 'log4j2.xml'}"]
+        if not (directory / "data" / "meta.properties").is_file():
+            cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            words = ["format", "-t", cluster, "-c", str(properties)]
+            _run(java(jars, "kafka.tools.StorageTool", *words, options=options))
+        super().__init__("kafka", java(jars, "kafka.Kafka", str(properties), options=options), directory, self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=2) as asked:
+                asked.sendall(struct.pack(">i", len(_API_VERSIONS)) + _API_VERSIONS)
+                return len(asked.recv(10)) == 10
+        except OSError:
+            return False
+
+
+@contextlib.contextmanager
+def kafka(directory: Path, tell: Tell, *, port: int | None = None) -> Iterator[KafkaBroker]:
+    """A broker that answers, in a directory of the caller's. Raises EngineError."""
+    with KafkaBroker(directory, fetch("kafka", tell), port=port) as broker:
+        yield broker
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"Kafka's storage was not made within {FORMAT_TIMEOUT_S:.0f} s") from None
+    if done.returncode:
+        raise EngineError(f"Kafka's storage cannot be made: {(done.stderr or done.stdout).strip()[-500:]}")

@@ -1,0 +1,129 @@
+"""Locks, and what is fetched by them, with a Maven that copies what it is told."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.engines import jars
+from deploy.engines.jars import EngineError, Lock, differing, encode_lock, fetch, kept, parse_lock, pom_of
+
+NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,20}", fullmatch=True)
+LOCK = st.builds(
+    Lock,
+    st.lists(st.tuples(NAMES, NAMES, NAMES).map(":".join), min_size=1, max_size=4).map(tuple),
+    st.dictionaries(
+        NAMES.map(lambda name: f"{name}.jar"), st.binary(min_size=32, max_size=32).map(bytes.hex), min_size=1
+    ),
+)
+DIRECT = ("org.example:thing:1.0",)
+FILES = {"thing-1.0.jar": b"thing", "other-2.jar": b"other"}
+
+MAVEN = """#!/bin/sh
+echo run >> {log}
+for word in "$@"; do
+    case $word in -DoutputDirectory=*) to=${{word#*=}};; --file=*) grep -q thing "${{word#*=}}" || exit 9;; esac
+done
+mkdir -p "$to"
+{work}
+"""
+
+
+@given(LOCK)
+def test_a_lock_is_read_as_it_was_written(lock: Lock) -> None:
+    assert parse_lock(encode_lock(lock)) == lock
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "direct a:b:1\n", "direct a:b\n" + "0" * 64 + "  x.jar\n", "direct a:b:1\n" + "0" * 63 + "  x.jar\n",
+     "direct a:b:1\n" + "0" * 64 + "  ../x.jar\n", "direct a:b:1\n" + ("0" * 64 + "  x.jar\n") * 2],
+)  # fmt: skip
+def test_what_is_no_lock_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="the lock"):
+        parse_lock(text)
+
+
+def test_every_lock_that_there_is_can_be_read() -> None:
+    locks = sorted(jars.LOCKS.glob("*.lock"))
+    assert {path.stem for path in locks} >= {"kafka", "hadoop", "tony", "samza"}
+    for path in locks:
+        lock = parse_lock(path.read_text())
+        assert encode_lock(lock) == path.read_text()
+        assert all(f"<artifactId>{each.split(':')[1]}</artifactId>" in pom_of(lock.direct) for each in lock.direct)
+
+
+@pytest.fixture
+def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its log of runs; the lock of `thing` is one of these files."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "locks").mkdir()
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+    (tmp_path / "locks" / "thing.lock").write_text(encode_lock(Lock(DIRECT, digests)))
+    monkeypatch.setattr(jars, "LOCKS", tmp_path / "locks")
+    monkeypatch.setenv("AMBRY_ENGINES", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    does(tmp_path, "\n".join(f'printf {content.decode()} > "$to/{name}"' for name, content in FILES.items()))
+    return tmp_path / "log"
+
+
+def does(directory: Path, work: str) -> None:
+    path = directory / "bin" / "mvn"
+    path.write_text(MAVEN.format(log=directory / "log", work=work))
+    path.chmod(0o755)
+
+
+def test_an_engine_is_fetched_once(maven: Path) -> None:
+    said: list[str] = []
+    assert kept("thing") is None
+    found = fetch("thing", said.append)
+    assert {path.name: path.read_bytes() for path in found.iterdir()} == FILES
+    assert (fetch("thing", said.append), kept("thing")) == (found, found)
+    assert maven.read_text() == "run\n" and len(said) == 2 and "2 jars" in said[0]
+    assert [path.name for path in found.parent.iterdir()] == [found.name]
+
+
+def test_a_jar_that_changed_is_fetched_again(maven: Path) -> None:
+    said: list[str] = []
+    found = fetch("thing", said.append)
+    (found / "other-2.jar").write_bytes(b"0ther")
+    (found / "strange.jar").write_bytes(b"")
+    assert {path.name: path.read_bytes() for path in fetch("thing", said.append).iterdir()} == FILES
+    assert "2 files" in said[2] and maven.read_text() == "run\nrun\n"
+
+
+def test_what_is_not_what_was_checked_is_refused(maven: Path) -> None:
+    does(maven.parent, 'printf evil > "$to/thing-1.0.jar"; printf other > "$to/other-2.jar"')
+    with pytest.raises(EngineError, match=r"not what was checked before: thing-1\.0\.jar; look at the repository"):
+        fetch("thing", lambda _: None)
+    assert kept("thing") is None and list((maven.parent / "cache").iterdir()) == []
+
+
+def test_what_cannot_be_fetched_is_a_sentence(maven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    does(maven.parent, "echo '[ERROR] no route to the repository'; exit 1")
+    with pytest.raises(EngineError, match=r"could not fetch org\.example:thing:1\.0: .*no route to the repository"):
+        fetch("thing", lambda _: None)
+    (maven.parent / "bin" / "mvn").unlink()
+    monkeypatch.setenv("PATH", str(maven.parent / "bin"))
+    with pytest.raises(EngineError, match="no Maven"):
+        fetch("thing", lambda _: None)
+
+
+def test_two_at_once_fetch_it_once(maven: Path) -> None:
+    found: list[Path] = []
+    workers = [threading.Thread(target=lambda: found.append(fetch("thing", lambda _: None))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert len(found) == 4 and len(set(found)) == 1 and maven.read_text() == "run\n"
+
+
+def test_what_differs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jar").write_bytes(b"a")
+    assert differing(tmp_path, Lock(DIRECT, {"b.jar": "0" * 64})) == ["a.jar", "b.jar"]

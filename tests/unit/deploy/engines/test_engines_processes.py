@@ -1,0 +1,97 @@
+"""Processes of an engine, with small programs in its place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.engines import processes
+from deploy.engines.jars import EngineError
+from deploy.engines.processes import EngineProcess, fetched, free_ports, java
+from tests.support.waiting import eventually
+
+WAITS = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+
+
+def program(directory: Path, code: str, *, timeout_s: float = 60.0) -> EngineProcess:
+    mark = directory / "ready"
+    return EngineProcess("thing", [sys.executable, "-c", code, str(mark)], directory, mark.exists, timeout_s=timeout_s)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_it_is_ready_when_it_was_started_and_gone_when_it_was_stopped(tmp_path: Path) -> None:
+    with program(tmp_path, WAITS) as running:
+        pid = running.pid
+        assert pid is not None and alive(pid) and (tmp_path / "ready").exists()
+    assert running.pid is None and not alive(pid)
+    running.stop()
+
+
+def test_it_is_killed_and_started_again(tmp_path: Path) -> None:
+    with program(tmp_path, WAITS) as running:
+        first = running.pid
+        running.kill()
+        assert running.pid is None
+        running.start()
+        assert running.pid not in (None, first)
+
+
+def test_one_that_ends_says_why(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"thing ended with 7; its log .*thing.log ends with:\n.*no bcprov"):
+        program(tmp_path, "import sys; print('no bcprov'); sys.exit(7)").start()
+
+
+def test_one_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
+    running = program(tmp_path, "import time; time.sleep(60)", timeout_s=0.3)
+    with pytest.raises(EngineError, match="thing is not ready after 0 s"):
+        running.start()
+    assert running.pid is None
+
+
+def test_what_does_not_end_is_killed_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STOP_TIMEOUT_S", 0.2)
+    code = """
+import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+time.sleep(60)
+"""
+    with program(tmp_path, code) as running:
+        pid = running.pid
+        child = int(eventually(lambda: (tmp_path / "ready").read_text(), "the child runs"))
+    assert pid is not None and not alive(pid)
+    eventually(lambda: not alive(child) or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z", "it is gone")
+
+
+def test_a_signal_may_be_another(tmp_path: Path) -> None:
+    with program(tmp_path, WAITS) as running:
+        running.kill(signal.SIGTERM)
+        assert running.pid is None
+
+
+def test_without_java_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="no Java"):
+        java(tmp_path, "Main")
+    (tmp_path / "java").write_text("")
+    (tmp_path / "java").chmod(0o755)
+    command = java(tmp_path / "jars", "Main", "x", conf=tmp_path / "conf", heap="64m")
+    assert command[0] == str(tmp_path / "java") and command[1] == "-Xmx64m"
+    assert command[-4:] == ["-cp", f"{tmp_path}/conf:{tmp_path}/jars/*", "Main", "x"]
+
+
+def test_ports_are_free_and_pages_that_do_not_answer_are_empty() -> None:
+    ports = free_ports(5)
+    assert len(set(ports)) == 5 and fetched(f"http://127.0.0.1:{ports[0]}/") == ""
