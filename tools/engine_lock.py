@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.engines.jars import LOCKS, EngineError, Lock, copy_jars, digests_of, encode_lock, read_lock
+from deploy.engines.jars import LOCKS, EngineError, JarLock, copy_jars, digests_of, encode_lock, read_lock
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
         except EngineError as error:
             print(error, file=sys.stderr)
             return 1
-        lock = Lock(direct, digests_of(jars))
+        lock = JarLock(direct, digests_of(jars))
     (LOCKS / f"{said.name}.lock").write_text(encode_lock(lock), "utf-8")
     print(f"{said.name}: {len(lock.digests)} jars")
     return 0

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ambry.ml import features, snapshots
-from ambry.ml.extras import to_install
+from ambry.ml.extras import needed, to_install
 from ambry.streams.actions import publish_snapshot, read_members
 from ambry.streams.messages import change_id
 from ambry.streams.target import KafkaTarget
 from ambry.streams.windows import over_files, windows
 from deploy.demos.data import ARTICLE
-from deploy.demos.kafka import KafkaProcess, KafkaUnavailable, kafka_jars
+from deploy.demos.kafka import KafkaProcess
 from deploy.demos.stage import DemonstrationFailed, Stage
+from deploy.engines.jars import EngineError, fetch
 
 URN = "urn:li:(flagship,historicalActionsInFeed,1,0)"
 TOPIC = "changes"
@@ -33,11 +34,12 @@ LENGTHS = (1, 7, 30)
 def run(stage: Stage) -> None:
     """The whole demonstration."""
     try:
-        jars = kafka_jars()
+        needed("confluent_kafka")
+        jars = fetch("kafka", stage.say)
         stage.step("Start Kafka beside the store")
         broker = KafkaProcess(stage.directory / "kafka", jars)
         broker.start()
-    except (KafkaUnavailable, ModuleNotFoundError) as lacking:
+    except (EngineError, ModuleNotFoundError) as lacking:
         raise DemonstrationFailed(str(lacking)) from None
     stage.say(f"a broker at {broker.address}")
     work = _Work(stage, broker)
@@ -46,7 +48,7 @@ def run(stage: Stage) -> None:
         _count(stage, broker, work)
     finally:
         work.end()
-        broker.kill()
+        broker.stop()
 
 
 class _Work:
@@ -179,7 +181,7 @@ def _count(stage: Stage, broker: KafkaProcess, work: _Work) -> None:
 def _messages(broker: KafkaProcess) -> list[Any]:
     try:
         return broker.messages(TOPIC)
-    except (KafkaUnavailable, KeyError):
+    except (EngineError, KeyError):
         return []
 
 

@@ -1,12 +1,10 @@
 """Training as TonY does it: a gang of workers, killed in the middle with a data node, ends as if nothing had been.
 
-By torchrun on this machine, and by TonY itself where there is a YARN: AMBRY_TONY_JARS names the directory of TonY's jars, and
-HADOOP_CONF_DIR the configuration of the cluster.
+By torchrun on this machine, and by TonY itself on a YARN of the demonstration's own, where Java and Maven are.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from ambry.ml.training.launchers import Launcher
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
 from deploy.demos.stage import Stage, environment
+from deploy.engines.hadoop import yarn
+from deploy.engines.jars import EngineError, fetch
 
 SCRIPT = Path(__file__).with_name("train_digits.py")
 DIES_AT, RESUMES_AT = 35, 30
@@ -106,8 +106,9 @@ def _tensorboard(stage: Stage, calm: Any) -> None:
 
 
 def _tony(stage: Stage, digest: str) -> None:
-    jars, conf = os.environ.get("AMBRY_TONY_JARS"), os.environ.get("HADOOP_CONF_DIR")
-    if not jars or not conf:
-        stage.skip("TonY", "AMBRY_TONY_JARS and HADOOP_CONF_DIR do not say where it is")
-        return
-    _killed(stage, TonyLauncher(jars=Path(jars), hadoop_conf=Path(conf)), "tony", digest)
+    try:
+        jars = fetch("tony", stage.say)
+        with yarn(stage.directory / "yarn", stage.say) as cluster:
+            _killed(stage, TonyLauncher(jars=jars, hadoop_conf=cluster.conf), "tony", digest)
+    except EngineError as lacking:
+        stage.skip("TonY", str(lacking))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
-from deploy.engines.jars import EngineError, Tell, fetch
+from deploy.engines.jars import EngineError, Tell, fetch, run_to_end
 from deploy.engines.processes import EngineProcess, fetched, free_ports, java
 from deploy.local_layout import HOST
 
@@ -120,8 +120,7 @@ class HdfsCluster:
         name_node = java(jars, f"{_HDFS}.namenode.NameNode", conf=self.conf)
         if not (directory / "name" / "current").is_dir():
             try:
-                done = subprocess.run([*name_node, "-format", "-force", "-nonInteractive"],
-                                      capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)  # fmt: skip
+                done = run_to_end([*name_node, "-format", "-force", "-nonInteractive"], FORMAT_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 raise EngineError(f"HDFS was not formatted within {FORMAT_TIMEOUT_S:.0f} s") from None
             if done.returncode:
@@ -156,7 +155,7 @@ def _live_data_nodes(said: str) -> int:
 def _write(conf: Path, name: str, properties: Mapping[str, object]) -> None:
     conf.mkdir(parents=True, exist_ok=True)
     lines = [
-        f"<property><name>{key}</name><value>{escape(str(value))}</value></property>"
+        f"<property><name>{key}</name><value>{html.escape(str(value))}</value></property>"
         for key, value in properties.items()
     ]
     text = "\n".join(["<configuration>", *lines, "</configuration>", ""])

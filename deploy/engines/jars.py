@@ -34,7 +34,7 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class JarLock:
     """What an engine consists of: the coordinates that are asked for, and the SHA-256 of each jar by its file's name."""
 
     direct: tuple[str, ...]
@@ -46,7 +46,7 @@ class Lock:
         return hashlib.sha256(encode_lock(self).encode()).hexdigest()
 
 
-def parse_lock(text: str) -> Lock:
+def parse_lock(text: str) -> JarLock:
     """Raises ValueError."""
     direct: list[str] = []
     digests: dict[str, str] = {}
@@ -61,17 +61,17 @@ def parse_lock(text: str) -> Lock:
             raise ValueError(f"line {number} of the lock is neither `direct GROUP:ARTIFACT:VERSION` nor `SHA256  JAR`")
     if not direct or not digests:
         raise ValueError("the lock names nothing")
-    return Lock(tuple(direct), digests)
+    return JarLock(tuple(direct), digests)
 
 
-def encode_lock(lock: Lock) -> str:
+def encode_lock(lock: JarLock) -> str:
     """The text of a lock; `parse_lock` reads it."""
     lines = [f"direct {each}" for each in lock.direct]
     lines += [f"{digest}  {name}" for name, digest in sorted(lock.digests.items())]
     return "\n".join(lines) + "\n"
 
 
-def read_lock(name: str) -> Lock:
+def read_lock(name: str) -> JarLock:
     """Of an engine that there is."""
     return parse_lock((LOCKS / f"{name}.lock").read_text("utf-8"))
 
@@ -132,12 +132,19 @@ def copy_jars(direct: tuple[str, ...], jars: Path) -> None:
     command = ["mvn", "--batch-mode", "--quiet", f"--file={pom}", "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
+        done = run_to_end(command, FETCH_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise EngineError(f"Maven did not end within {FETCH_TIMEOUT_S:.0f} s; try again, it goes on") from None
     if done.returncode:
         said = next((line for line in done.stdout.splitlines() if "ERROR" in line), "it said nothing")
         raise EngineError(f"Maven could not fetch {', '.join(direct)}: {said.strip()[:400]}")
+
+
+def run_to_end(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """What it said, and how it ended. Raises TimeoutExpired."""
+    return subprocess.run(  # nosec B603 # Maven or Java of this machine, with words of our own
+        command, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
 def pom_of(direct: tuple[str, ...]) -> str:
@@ -162,11 +169,11 @@ def digests_of(jars: Path) -> dict[str, str]:
     return found
 
 
-def differing(jars: Path, lock: Lock) -> list[str]:
+def differing(jars: Path, lock: JarLock) -> list[str]:
     """The files that are not as the lock says: changed, missing, or of somebody else."""
     there = digests_of(jars)
     return sorted(name for name in {*there, *lock.digests} if there.get(name) != lock.digests.get(name))
 
 
-def _directory_of(name: str, lock: Lock) -> Path:
+def _directory_of(name: str, lock: JarLock) -> Path:
     return cache_directory() / f"{name}-{lock.digest[:12]}"

@@ -11,7 +11,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.engines.jars import EngineError, Tell, fetch
+from deploy.engines.jars import EngineError, Tell, fetch, run_to_end
 from deploy.engines.processes import EngineProcess, free_ports, java
 from deploy.local_layout import HOST
 
@@ -44,7 +44,7 @@ _API_VERSIONS = struct.pack(">hhi", 18, 0, 1) + struct.pack(">h", -1)
 """The request that every broker answers (Kafka protocol, ApiVersions v0): key, version, correlation id, no client id."""
 
 
-class KafkaBroker(EngineProcess):
+class LocalKafka(EngineProcess):
     """`address` is what clients connect to. Its data outlives its processes: it may be killed and started again."""
 
     def __init__(self, directory: Path, jars: Path, *, port: int | None = None) -> None:
@@ -75,15 +75,15 @@ class KafkaBroker(EngineProcess):
 
 
 @contextlib.contextmanager
-def kafka(directory: Path, tell: Tell, *, port: int | None = None) -> Iterator[KafkaBroker]:
+def kafka(directory: Path, tell: Tell, *, port: int | None = None) -> Iterator[LocalKafka]:
     """A broker that answers, in a directory of the caller's. Raises EngineError."""
-    with KafkaBroker(directory, fetch("kafka", tell), port=port) as broker:
+    with LocalKafka(directory, fetch("kafka", tell), port=port) as broker:
         yield broker
 
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+        done = run_to_end(command, FORMAT_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise EngineError(f"Kafka's storage was not made within {FORMAT_TIMEOUT_S:.0f} s") from None
     if done.returncode:

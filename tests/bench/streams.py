@@ -25,7 +25,7 @@ from rich.console import Console
 
 from ambry.client.sync.client import AmbryClient
 from ambry.ml.extras import needed
-from deploy.demos.kafka import KafkaUnavailable
+from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.bench import report
 from tests.bench.child import BenchFailed, exit_code_of
@@ -130,7 +130,7 @@ def _reaches(client: AmbryClient, broker: KafkaProcess) -> bool:
     client.put(b"hello")
     try:
         return bool(broker.messages("following"))
-    except (KeyError, KafkaUnavailable):
+    except (KeyError, EngineError):
         return False
 
 

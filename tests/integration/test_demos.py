@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from ambry.cli.main import cli
 from deploy.demos import streams
-from deploy.demos.kafka import KafkaUnavailable, kafka_jars
 from deploy.demos.stage import DemonstrationFailed, Stage
+from tests.support.kafka_broker import jars_or_skip
 
 
 def shown(name: str) -> str:
@@ -76,19 +77,19 @@ def test_models() -> None:
 @pytest.mark.engine
 def test_streams() -> None:
     pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
-    try:
-        kafka_jars()
-    except KafkaUnavailable as lacking:
-        pytest.skip(str(lacking))
+    jars_or_skip("kafka")
     told = shown("streams")
     assert "each name's changes are on the topic as the feed tells them: 63 names" in told
     assert "each member's windows are those of the batch" in told or find_spec("quixstreams") is None
 
 
-def test_without_kafka_the_demonstration_of_streams_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AMBRY_KAFKA_JARS", raising=False)
-    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/java")
-    with pytest.raises(DemonstrationFailed, match="says how they are fetched"):
+def test_without_kafka_the_demonstration_of_streams_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
+    monkeypatch.setenv("AMBRY_ENGINES", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DemonstrationFailed, match="`make engines` installs it"):
         streams.run(Stage(None, None, None, None))  # type: ignore[arg-type]
 
 

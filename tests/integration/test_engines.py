@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.engines.jars import EngineError, fetch
+from tests.support.kafka_broker import jars_or_skip
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -29,12 +28,7 @@ pytestmark = pytest.mark.engine
 def running(name: str, directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`ambry engines up`, with what it said it was."""
     jars = {"kafka": "kafka"}.get(name, "hadoop")
-    if shutil.which("java") is None:
-        pytest.skip("there is no java; `make engines` installs it")
-    try:
-        fetch(jars, print)
-    except EngineError as error:
-        pytest.skip(str(error))
+    jars_or_skip(jars)
     command = [sys.executable, "-m", "ambry.cli.main", "engines", "up", name, "--directory", str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         said: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """Actions of members over the whole way: put, feed, Kafka, job, snapshot. Whatever is killed, it is what a batch computes.
 
-By both jobs: `ambry stream actions` (Quix Streams) and deploy/streams/ActionsJob.java (Samza; AMBRY_SAMZA_JARS names jars).
+By both jobs: `ambry stream actions` (Quix Streams) and deploy/streams/ActionsJob.java (Samza).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def quix() -> Job:
 
 @pytest.fixture(scope="module")
 def samza(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    jars = jars_or_skip("AMBRY_SAMZA_JARS")
+    jars = jars_or_skip("samza")
     if shutil.which("javac") is None:
         pytest.skip("there is no javac: apt-get install default-jdk-headless")
     classes = tmp_path_factory.mktemp("classes")

@@ -1,7 +1,6 @@
 """One script on every engine, unchanged, with the outcome of an undisturbed run whatever is killed.
 
-torch, TensorFlow and Spark where they are installed, and YARN with TonY where somebody says where they are (AMBRY_TONY_JARS,
-HADOOP_CONF_DIR).
+torch, TensorFlow and Spark where they are installed, and TonY on a YARN of our own; what is not there is skipped, and said.
 """
 
 from __future__ import annotations
@@ -24,8 +23,11 @@ from ambry.ml.training.launchers import Launcher
 from ambry.ml.training.launchers.spark import SparkLauncher
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
+from deploy.engines import hadoop
+from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster
+from tests.support.kafka_broker import jars_or_skip
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
@@ -120,12 +122,15 @@ def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_pat
         training.run_job(client, job, SparkLauncher(), max_restarts=0, tell=lambda _: None, show=lambda _: None)
 
 
-@pytest.fixture
-def yarn() -> tuple[Path, Path]:
-    jars, conf = os.environ.get("AMBRY_TONY_JARS"), os.environ.get("HADOOP_CONF_DIR")
-    if not jars or not conf:
-        pytest.skip("no YARN: AMBRY_TONY_JARS and HADOOP_CONF_DIR say where TonY and its configuration are")
-    return Path(jars), Path(conf)
+@pytest.fixture(scope="module")
+def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """TonY's jars, and the configuration of a YARN of our own."""
+    jars = jars_or_skip("tony")
+    try:
+        with hadoop.yarn(tmp_path_factory.mktemp("yarn"), print) as cluster:
+            yield jars, cluster.conf
+    except EngineError as lacking:
+        pytest.skip(str(lacking))
 
 
 def test_one_and_two_workers_by_tony_in_an_environment_that_travels(

@@ -1,26 +1,28 @@
-"""A real Kafka broker for tests: skipped, with the reason, where there cannot be one."""
+"""A real Kafka broker for tests: a process of its own, gone at the end; skipped, with the reason, where there cannot be one."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.demos.kafka import KafkaProcess, KafkaUnavailable, kafka_jars
+from deploy.demos.kafka import KafkaProcess
+from deploy.engines.jars import EngineError, fetch
 
 __all__ = ["KafkaProcess", "jars_or_skip", "running_kafka"]
 
 
-def jars_or_skip(variable: str) -> Path:
-    """The folder with jars that the environment names."""
-    named = os.environ.get(variable)
-    if not named:
-        pytest.skip(f"{variable} names no folder with jars; docs/testing.md says how they are fetched")
-    return Path(named)
+def jars_or_skip(name: str) -> Path:
+    """The directory with the jars of an engine, fetched where it is not there."""
+    if shutil.which("java") is None:
+        pytest.skip("there is no java; `make engines` installs it")
+    try:
+        return fetch(name, print)
+    except EngineError as lacking:
+        pytest.skip(str(lacking))
 
 
 @contextlib.contextmanager
@@ -28,12 +30,7 @@ def running_kafka(directory: Path) -> Iterator[KafkaProcess]:
     """A ready broker, gone afterwards with its data."""
     pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
     try:
-        broker = KafkaProcess(directory, kafka_jars())
-    except KafkaUnavailable as lacking:
-        pytest.skip(str(lacking))
-    try:
-        broker.start()
-        yield broker
+        with KafkaProcess(directory, jars_or_skip("kafka")) as broker:
+            yield broker
     finally:
-        broker.kill()
         shutil.rmtree(directory, ignore_errors=True)

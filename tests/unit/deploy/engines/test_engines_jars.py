@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.engines import jars
-from deploy.engines.jars import EngineError, Lock, differing, encode_lock, fetch, kept, parse_lock, pom_of
+from deploy.engines.jars import EngineError, JarLock, differing, encode_lock, fetch, kept, parse_lock, pom_of
 
 NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,20}", fullmatch=True)
 LOCK = st.builds(
-    Lock,
+    JarLock,
     st.lists(st.tuples(NAMES, NAMES, NAMES).map(":".join), min_size=1, max_size=4).map(tuple),
     st.dictionaries(
         NAMES.map(lambda name: f"{name}.jar"), st.binary(min_size=32, max_size=32).map(bytes.hex), min_size=1
@@ -35,7 +35,7 @@ mkdir -p "$to"
 
 
 @given(LOCK)
-def test_a_lock_is_read_as_it_was_written(lock: Lock) -> None:
+def test_a_lock_is_read_as_it_was_written(lock: JarLock) -> None:
     assert parse_lock(encode_lock(lock)) == lock
 
 
@@ -64,7 +64,7 @@ def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin").mkdir()
     (tmp_path / "locks").mkdir()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
-    (tmp_path / "locks" / "thing.lock").write_text(encode_lock(Lock(DIRECT, digests)))
+    (tmp_path / "locks" / "thing.lock").write_text(encode_lock(JarLock(DIRECT, digests)))
     monkeypatch.setattr(jars, "LOCKS", tmp_path / "locks")
     monkeypatch.setenv("AMBRY_ENGINES", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
@@ -126,4 +126,4 @@ def test_two_at_once_fetch_it_once(maven: Path) -> None:
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jar").write_bytes(b"a")
-    assert differing(tmp_path, Lock(DIRECT, {"b.jar": "0" * 64})) == ["a.jar", "b.jar"]
+    assert differing(tmp_path, JarLock(DIRECT, {"b.jar": "0" * 64})) == ["a.jar", "b.jar"]
