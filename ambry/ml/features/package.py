@@ -27,7 +27,11 @@ from ambry.ml.features.writing import format_definitions
 DEFINITIONS_FILE = "features.conf"
 CONTENT_TYPE = "application/zip"
 PACKAGE_SIZE_MAX = 256 << 20
-"""Bytes; the whole is in memory when it is read."""
+"""Bytes of all members, unpacked; the whole is in memory when it is read."""
+MEMBERS_MAX = 20_000
+VOCABULARY_ROWS_MAX = 5_000_000
+"""Of all vocabularies of a package, each counted wherever it is named."""
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -63,12 +67,22 @@ def unpack(packed: bytes) -> FeatureMetadata:
     """Raises InvalidRequest for what is no package."""
     texts = _texts(packed)
     found: list[Definitions] = []
+    rows = 0
+
+    def vocabulary(path: str) -> str | None:
+        nonlocal rows
+        text = texts.get(path)
+        rows += 0 if text is None else text.count("\n") + 1
+        if rows > VOCABULARY_ROWS_MAX:
+            raise InvalidRequest(f"{path}: vocabularies with more than {VOCABULARY_ROWS_MAX} rows in all are not read")
+        return text
+
     for name in sorted(texts):
         place, _, file = name.partition("/")
         if file != DEFINITIONS_FILE:
             continue
         definitions = parse_definitions(texts[name], unquote(place), name)
-        found.append(with_vocabularies(definitions, lambda file, place=place: texts.get(f"{place}/{file}")))  # type: ignore[misc]
+        found.append(with_vocabularies(definitions, lambda file, place=place: vocabulary(f"{place}/{file}")))  # type: ignore[misc]
     if not found:
         raise InvalidRequest("this zip has no definitions of features in it")
     return FeatureMetadata.of(found)
@@ -79,6 +93,10 @@ def _texts(packed: bytes) -> dict[str, str]:
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) > MEMBERS_MAX:
+                raise ValueError(f"it has {len(members)} files, and one has at most {MEMBERS_MAX}")
+            if strange := next((each for each in members if each.compress_type not in _PACKINGS), None):
+                raise ValueError(f"{strange.filename[:80]!r} is packed in a way that is not read; store or deflate it")
             size = sum(member.file_size for member in members)
             texts = {} if size > PACKAGE_SIZE_MAX else {each.filename: archive.read(each).decode() for each in members}
     except (zipfile.BadZipFile, struct.error, zlib.error, ValueError, RuntimeError, EOFError, OSError) as error:

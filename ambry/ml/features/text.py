@@ -19,6 +19,8 @@ from ambry.errors import InvalidRequest
 
 DEPTH_MAX = 32
 TEXT_CHARACTERS_MAX = 64 << 20
+GAP_LINES_MAX = 1_000_000
+"""Between rows of one vocabulary, of all vocabularies in a text: each line is kept, so that faults are told with theirs."""
 
 _SPACE = re.compile(r"[ \t\r\f\v﻿]+")
 _COMMENT = re.compile(r"(?://|#)[^\n]*")
@@ -116,6 +118,7 @@ class _Parser:
         self._line_start: int = 0
         self._rows: dict[str, TextRows] = {}
         self._rows_of: str | None = None
+        self._gap_lines = 0
 
     def whole(self) -> TextTree:
         self._skip(rows=True)
@@ -245,7 +248,11 @@ class _Parser:
                 "a row of a vocabulary belongs in its own file, or below a comment that names the file: // ... (name.csv):"
             )
         rows = self._rows.setdefault(self._rows_of, TextRows(self._rows_of, self._place()))
-        rows.lines.extend([""] * (self._line - rows.place.line - len(rows.lines)))
+        gap = self._line - rows.place.line - len(rows.lines)
+        self._gap_lines += gap
+        if self._gap_lines > GAP_LINES_MAX:
+            self._refuse(f"more than {GAP_LINES_MAX} lines lie between rows of one vocabulary; put its rows together")
+        rows.lines.extend([""] * gap)
         rows.lines.append(row)
 
     def _take(self, count: int) -> None:

@@ -295,3 +295,18 @@ async def test_what_is_wrong_is_told_and_changes_nothing(frontend: HttpFrontend)
     assert await store.head() == before
     await eventually(lambda: pool.visible() == living)
     assert not await store.locals(LocalSpace.INTENT), "nothing is left for the janitor"
+
+
+@pytest.mark.parametrize("sign", ["%0D%0A", "%0A", "%09", "%1B[0m", "%7F", "%C2%85", "%E2%80%AE"])
+async def test_no_control_character_is_part_of_a_dataset_a_version_or_an_alias(
+    frontend: HttpFrontend, sign: str
+) -> None:
+    await prepare(frontend)
+    paths = (f"d/{sign}", f"d/1.0.0{sign}X:%20y", f"d{sign}/1.0.0", f"d/@{sign}", f"d/@champion{sign}", f"m/2{sign}")
+    for path in paths:
+        for method in ("GET", "PUT", "DELETE"):
+            bad = Bad(method, f"{HERE}/{path}", VERSIONED, b"x" if method == "PUT" else None, 400, "")
+            status, told = await call(frontend, bad)
+            assert status == 400, (bad, status, told)
+            assert len(told["detail"]) > 20
+            assert told["detail"].isprintable()
