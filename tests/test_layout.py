@@ -992,7 +992,6 @@ COVERED_BY = {
         for name, test, why in (
             ("compatibility", "publishing", "what may be published is what it decides"),
             ("definitions", "reading", "values that reading makes and writing takes"),
-            ("package", "metadata", "trees are packed and unpacked"),
             ("text", "reading", "every place and sentence of a refusal"),
             ("tree", "metadata", "trees are read from files"),
             ("wheel", "metadata", "a tree is built, installed and read again"),
