@@ -156,10 +156,16 @@ def dense_of(column: Any, kind: TensorType, shape: Sequence[int] | None = None) 
     return dense
 
 
+def not_zero(dense: Any) -> tuple[Any, ...]:
+    """The indices on each axis of what is not zero to the last bit: -0.0 is a cell, and so the same when it is dense again."""
+    is_float = dense.dtype.kind == "f"
+    return np.nonzero(np.ascontiguousarray(dense).view(f"u{dense.dtype.itemsize}") if is_float else dense)
+
+
 def cells_of(dense: Any, kind: TensorType) -> Any:
-    """The sparse column of what is not zero in a numpy array of (rows, *shape)."""
+    """The sparse column of what is not zero (`not_zero`) in a numpy array of (rows, *shape)."""
     dense = np.asarray(dense)
-    rows, *axes = np.nonzero(dense)
+    rows, *axes = not_zero(dense)
     return sparse_column(kind, rows, axes, dense[(rows, *axes)], len(dense))
 
 

@@ -18,7 +18,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import Axis, TensorType, bucket_of
 from ambry.ml.features.definitions import Categorical, Hashed
 from ambry.ml.features.vocabulary import OUT_OF_VOCAB_ID
-from ambry.ml.snapshots.cells import NUMPY_TYPES, cells_of, owners_of, sparse_column
+from ambry.ml.snapshots.cells import NUMPY_TYPES, cells_of, not_zero, owners_of, sparse_column
 from ambry.ml.snapshots.dense import array_tensors, arrow_tensors, is_listing, row_tensor
 from ambry.ml.snapshots.scalars import cell_values, fitted, is_none, plain, refuse_nulls
 from ambry.ml.snapshots.schema import VALUE
@@ -174,7 +174,7 @@ def _of_dense(row: Any, kind: TensorType, place: int) -> list[tuple[Any, ...]]:
     if row.shape != _shape(row.shape, kind):
         raise InvalidRequest(f"{kind.urn} has the shape {_shape(row.shape, kind)}, and row {place} has {row.shape}")
     typed = fitted(row, kind, lambda _: place)
-    places = np.nonzero(typed)
+    places = not_zero(typed)
     return list(zip(*(each.tolist() for each in (*places, typed[places])), strict=True))
 
 

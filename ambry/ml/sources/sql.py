@@ -51,8 +51,8 @@ def write_sql(
     """Make a table with the features of entities, all rows in one transaction. Returns how many.
 
     `database` is a URL of SQLAlchemy or an Engine. Raises InvalidRequest for what does not fit, for a table that is there, for
-    an entity that stands twice, for NaN, which databases keep as null or not at all, and for what this one does not take (NUL
-    in a text, for PostgreSQL); no table is left then.
+    an entity that stands twice, and for what this database does not take (NUL in a text, for PostgreSQL); no table is left
+    then. SQLite keeps a number of -0.0 as 0.0.
     """
     alchemy = needed("sqlalchemy")
     engine = _engine(database)
@@ -253,16 +253,10 @@ def _table(alchemy: Any, table: str, schema: Any, kinds: list[TensorType], typed
 
 
 def _plain(column: Any, kind: TensorType, field: Any) -> list[Any]:
-    """What the database is given for each row. Raises InvalidRequest."""
+    """What the database is given for each row."""
     if kind.axes:
         return [None if row is None else json.dumps(row) for row in plain_values(column, field)]
-    values = column.to_pylist()
-    for row, value in enumerate(values):
-        if isinstance(value, float) and math.isnan(value):
-            raise InvalidRequest(
-                f"{kind.urn}: the value in row {row} is NaN, which databases do not keep; leave it null"
-            )
-    return list(values)
+    return list(column.to_pylist())
 
 
 def _values(values: list[Any], kind: TensorType) -> Any:

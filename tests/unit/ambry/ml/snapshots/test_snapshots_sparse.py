@@ -220,3 +220,12 @@ def test_numbers_are_no_texts() -> None:
     for row in ([1 << 70], [1, 0.5], [9007199254740993, 0.5]):
         with pytest.raises(InvalidRequest, match="urn:li:"):
             conform([row], kind_of("STRING", "kinds"))
+
+
+@pytest.mark.parametrize("rows", [[[0.0, -0.0, 1.0]], [np.array([0.0, -0.0, 1.0])], np.array([[0.0, -0.0, 1.0]])])
+def test_the_sign_of_zero_is_kept(rows: Any) -> None:
+    """Dense, sparse and dense again it was 0.0."""
+    kind = kind_of("DOUBLE", "days")
+    cells = conform(rows, kind, "sparse")
+    assert repr(cells.to_pylist()) == "[[{'days': 1, 'value': -0.0}, {'days': 2, 'value': 1.0}]]"
+    assert repr(dense_of(cells, kind, (3,)).tolist()) == "[[0.0, -0.0, 1.0]]"

@@ -1,0 +1,189 @@
+"""Any rows, written to every kind of source, are the same to the last bit when they are read by any keys.
+
+Bits: -0.0 is another float than 0.0, unless SQLite has it, and NaN in a tensor is NaN; as a number alone it is null for all.
+What a source does not keep it refuses when it is written: LMDB keys of no byte or of more than 511, names with terms whole
+numbers that no float has.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from ambry import AmbryClient, InvalidRequest
+from ambry.ml.features.definitions import ValueType
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.snapshots.reading import open_snapshot
+from ambry.ml.snapshots.schema import layout_of
+from ambry.ml.snapshots.writing import write_snapshot
+from ambry.ml.sources.answers import FeatureSource
+from ambry.ml.sources.avro import AvroSource, write_avro
+from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
+from ambry.ml.sources.lmdb_cells import KEY_BYTES_MAX
+from ambry.ml.sources.parquet import ParquetSource
+from ambry.ml.sources.snapshot import SnapshotSource
+from ambry.ml.sources.sql import SqlSource, write_sql
+
+DEFAULTS = {
+    ValueType.INT: "-1",
+    ValueType.LONG: "4294967296",
+    ValueType.FLOAT: "-0.0",
+    ValueType.DOUBLE: "0.1",
+    ValueType.STRING: '"none"',
+    ValueType.BOOLEAN: "true",
+    ValueType.BYTES: '"6e6f6e65"',
+}
+SHAPES = {"": (), "D": ("days",), "S": ("kinds", "members"), "H": ("words",)}
+"""A scalar, a tensor that lies dense, and two that lie sparse."""
+LINES = [
+    f"{value_type.value.lower()}{shape}{told}: {{valType: {value_type.value}, "
+    f"dims: [{', '.join(f'{axis}-1-0' for axis in axes)}]{default}}}"
+    for value_type in ValueType
+    for shape, axes in SHAPES.items()
+    for told, default in [("", ""), *([("Else", f", default: {DEFAULTS[value_type]}")] if shape in ("", "D") else [])]
+]
+METADATA = FeatureMetadata.of(
+    [
+        parse_definitions(
+            "\n".join(LINES)
+            + """
+days: {type: discrete : {size: 2}}
+kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
+words: {type: hashed : {buckets: 100000}}
+members: {type: entity}
+// (kinds.csv)
+0, OUT_OF_VOCAB
+1, "Comment, 100%2C"
+2, "Click\\0"
+""",
+            "n",
+        )
+    ]
+)
+KINDS = [METADATA.tensor_type(urn) for urn in METADATA.urns]
+WHEN = datetime(2026, 11, 27, 12, tzinfo=UTC)
+LIMITS = st.sampled_from([0, -1, -(1 << 63), (1 << 63) - 1])
+TEXTS = st.text(max_size=5) | st.sampled_from(["", "\0", "a", "a\0", "a\0\0", "é,%2C%", "#7", "12", "x" * 600])
+VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
+    ValueType.INT: st.integers(-(1 << 31), (1 << 31) - 1),
+    ValueType.LONG: LIMITS | st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-5, 5),
+    ValueType.FLOAT: st.floats(width=32) | st.sampled_from([0.0, -0.0]),
+    ValueType.DOUBLE: st.floats() | st.sampled_from([0.0, -0.0]),
+    ValueType.STRING: TEXTS,
+    ValueType.BOOLEAN: st.booleans(),
+    ValueType.BYTES: st.binary(max_size=5) | st.sampled_from([b"", b"\0", b"a\0"]),
+}
+INDICES: dict[str, st.SearchStrategy[Any]] = {
+    "days": st.integers(0, 1),
+    "kinds": st.sampled_from([0, 1, 2, "Comment, 100%2C", "Click\0", "Click", "strange"]),
+    "words": st.integers(0, 99_999) | TEXTS.filter(bool),
+    "members": LIMITS | st.integers(0, 9),
+}
+_numbers = count()
+
+
+def cells(kind: Any) -> st.SearchStrategy[Any]:
+    if not kind.axes:
+        return VALUES[kind.value_type]
+    values = VALUES[kind.value_type]
+    if layout_of(kind) == "dense":
+        return st.lists(values, min_size=2, max_size=2)
+    cell = st.tuples(*(INDICES[axis.name] for axis in kind.axes), values)
+    return st.lists(cell, max_size=3, unique_by=lambda made: str(kind.axes[0].encode_all([made[0]])))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[Any], dict[str, Any], list[Any]]:
+    """Some features, rows of them, and the keys that are asked for."""
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4, unique=True))
+    keys = draw(st.sampled_from([LIMITS | st.integers(-3, 300), TEXTS]))
+    entities = draw(st.lists(keys, min_size=1, max_size=5, unique=True))
+    rows: dict[str, Any] = {"member": entities}
+    for kind in kinds:
+        rows[kind.urn.name] = [draw(st.none() | cells(kind)) for _ in entities]
+    return kinds, rows, draw(st.lists(st.sampled_from(entities) | keys, max_size=6))
+
+
+def shown(answer: Any, *, of_sqlite: bool) -> dict[str, str]:
+    """Each column as text, in which all floats but NaNs are told apart, and for SQLite the zeros are one."""
+    told = {name: repr(answer.column(name).to_pylist()) for name in answer.column_names}
+    return {name: text.replace("-0.0", "0.0") if of_sqlite else text for name, text in told.items()}
+
+
+def numbers_in(rows: dict[str, Any]) -> Iterator[Any]:
+    for name, column in rows.items():
+        if name != "member":
+            for value in column:
+                yield from ([value] if not isinstance(value, list) else value)
+
+
+def beyond_a_float(value: Any) -> bool:
+    number = value[-1] if isinstance(value, tuple) else value
+    return isinstance(number, int) and int(float(number)) != number
+
+
+def sources(client: AmbryClient, directory: Path, kinds: list[Any], rows: dict[str, Any]) -> Iterator[FeatureSource]:
+    urns = [kind.urn for kind in kinds]
+    said: dict[str, Any] = {"metadata": METADATA, "entity": "member"}
+    name = f"alike-{next(_numbers)}"
+    write_snapshot(client, name, rows, urns, as_of=WHEN, rows_per_batch=2, **said)
+    snapshot = open_snapshot(client, name, metadata=METADATA)
+    yield SnapshotSource(snapshot)
+    parquet.write_table(snapshot.table(), directory / "table.parquet")
+    yield ParquetSource(str(directory / "table.parquet"), METADATA, entity="member")
+    if all(not isinstance(key, str) or 0 < len(key.encode()) <= KEY_BYTES_MAX for key in rows["member"]):
+        write_lmdb(directory / "lmdb", rows, urns, **said)
+        with LmdbSource(directory / "lmdb", METADATA) as source:
+            yield source
+    else:
+        with pytest.raises(InvalidRequest, match="LMDB has keys of 1 to 511"):
+            write_lmdb(directory / "lmdb", rows, urns, **said)
+    with ExitStack() as stack:
+        engine = sqlalchemy.create_engine(f"sqlite:///{directory / 'features.sqlite'}")
+        stack.callback(engine.dispose)
+        write_sql(engine, "features", rows, urns, **said)
+        yield SqlSource(engine, "features", METADATA, entity="member")
+    if any(map(beyond_a_float, numbers_in(rows))):
+        with pytest.raises(InvalidRequest, match="no float is"):
+            write_avro(directory / "features.avro", rows, urns, **said)
+        return
+    write_avro(directory / "features.avro", rows, urns, **said)
+    yield AvroSource(directory / "features.avro", METADATA, entity="member")
+
+
+@pytest.fixture(scope="module")
+def store(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AMBRY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        with AmbryClient([url]) as made:
+            yield made
+
+
+@settings(max_examples=25)
+@given(tables())
+def test_any_rows_are_the_same_in_every_source(
+    store: AmbryClient, drawn: tuple[list[Any], dict[str, Any], list[Any]]
+) -> None:
+    kinds, rows, asked = drawn
+    with tempfile.TemporaryDirectory() as made:
+        expected: Any = None
+        for source in sources(store, Path(made), kinds, rows):
+            answer = source.read([kind.urn for kind in kinds], asked)
+            if expected is None:
+                expected = answer
+                assert answer.column("member").to_pylist() == asked
+            assert answer.schema.equals(expected.schema, check_metadata=True), source
+            of_sqlite = isinstance(source, SqlSource)
+            assert shown(answer, of_sqlite=of_sqlite) == shown(expected, of_sqlite=of_sqlite), source
