@@ -88,7 +88,7 @@ FLOORS = [
     ["ambry.client"],
     ["ambry.fs", "ambry.mlflow", "ambry.tensors"],
     ["ambry.ml"],
-    ["ambry.streams"],
+    ["ambry.spark", "ambry.streams"],
     ["ambry.cli"],
     ["deploy"],
 ]
@@ -262,6 +262,7 @@ SEAM = {
     "ambry/fs/*": "runs in the user's process: files to send and receive",
     "ambry/mlflow/*": "runs in the user's process: files to send",
     "ambry/ml/*": "runs in the user's process: definitions, snapshots and models as files",
+    "ambry/spark/*": "runs in the user's process, and in Spark's: temporary files, the point in time of a snapshot",
     "ambry/streams/*": "runs in the user's process: threads that read ahead, files that keep a token",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
     "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
@@ -881,6 +882,10 @@ COVERED_BY = {
         "tests/unit/ambry/ml/training/launchers/test_launchers_torchrun.py",
         "every engine by its name",
     ),
+    **{
+        f"ambry/spark/{name}.py": ("tests/integration/test_spark.py", "whole queries of Spark itself")
+        for name in ("contents", "reading", "source", "writing")
+    },
     "ambry/ml/experiments/checks.py": (
         "tests/unit/ambry/ml/experiments/test_experiments_document.py",
         "what a document says of its fields",

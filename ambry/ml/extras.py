@@ -18,6 +18,7 @@ EXTRA_OF = {
     "numpy": "features",
     "prometheus_client": "serving",
     "pyarrow": "features",
+    "pyspark": "spark",
     "quixstreams": "streams",
     "pyspark": "spark",
     "safetensors": "tensors",

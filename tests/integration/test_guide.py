@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md") if path.name != "README.md")
 HEAVY = ("dask", "mlflow", "torch", "zarr")
 """Libraries that `make libraries` installs; their blocks run in the slow tests."""
-ENGINE_PAGES = ("streams.md",)
+ENGINE_PAGES = ("spark.md", "streams.md")
 """Pages that need a real engine beside the store; they run in the tests of engines."""
 BEHIND = {"photon.md": ("glum", "tabmat")}
 """Libraries that a page needs and does not import itself."""
@@ -123,6 +123,15 @@ def test_the_blocks_of_the_page_on_streams_do_too(tmp_path: Path, monkeypatch: p
     with running_kafka(tmp_path / "kafka") as broker:
         monkeypatch.setenv("KAFKA", broker.address)
         check("streams.md", blocks)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("beside")
+def test_the_blocks_of_the_page_on_spark_do_too() -> None:
+    blocks = blocks_of("spark.md")
+    if lacking := missing("spark.md", blocks):
+        pytest.skip(f"{lacking} is not installed: pip install 'ambry[spark]'")
+    check("spark.md", blocks)
 
 
 def test_every_page_is_in_the_list_of_pages() -> None:

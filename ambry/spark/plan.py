@@ -1,0 +1,82 @@
+"""Which pieces of a file a query has to read, and which of them one task reads. Pure.
+
+A piece is a row group of Parquet or a record batch of Arrow. One is left out where what is known of its values says that no
+row of it can be wanted; Spark looks at each row again, so that a piece too many costs time and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Comparison = Literal["in", "<", "<=", ">", ">="]
+SPLIT_SIZE = 64 << 20
+"""Bytes, of the columns that are read, that a task takes on unless the reader says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A column is one of `values`, or compares so with the only one of them."""
+
+    column: str
+    comparison: Comparison
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`number` among the pieces of its file; `bounds` the least and the greatest value of columns, where that is known."""
+
+    number: int
+    rows: int
+    size: int
+    """Bytes that are moved for it."""
+    bounds: Mapping[str, tuple[Any, Any]]
+
+
+def wanted(pieces: Iterable[Piece], conditions: Sequence[Condition]) -> list[Piece]:
+    """Those in which there may be a row for which all conditions hold."""
+    return [piece for piece in pieces if piece.rows and all(_may_hold(each, piece.bounds) for each in conditions)]
+
+
+def tasks(pieces: Iterable[Piece], split_size: int = SPLIT_SIZE) -> list[tuple[Piece, ...]]:
+    """Neighbours together, up to `split_size` bytes; a larger piece is a task of its own."""
+    found: list[list[Piece]] = []
+    size = 0
+    for piece in pieces:
+        if not found or size + piece.size > split_size:
+            found.append([])
+            size = 0
+        found[-1].append(piece)
+        size += piece.size
+    return [tuple(each) for each in found]
+
+
+def _may_hold(condition: Condition, bounds: Mapping[str, tuple[Any, Any]]) -> bool:
+    if condition.column not in bounds:
+        return True
+    least, greatest = bounds[condition.column]
+    try:
+        match condition.comparison:
+            case "in":
+                return any(_is_odd(value) or least <= value <= greatest for value in condition.values)
+            case "<":
+                return bool(least < condition.values[0]) or _is_odd(condition.values[0])
+            case "<=":
+                return bool(least <= condition.values[0]) or _is_odd(condition.values[0])
+            case _ if isinstance(greatest, float):
+                # NaN, which no bounds tell of, is greater than all numbers in Spark.
+                return True
+            case ">":
+                return bool(greatest > condition.values[0])
+            case ">=":
+                return bool(greatest >= condition.values[0])
+    except TypeError:
+        # Of types that do not compare, such as times with and without a zone: nothing is known.
+        return True
+
+
+def _is_odd(value: Any) -> bool:
+    """NaN: Spark holds it equal to itself, and Python does not."""
+    return bool(value != value)

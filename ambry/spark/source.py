@@ -1,0 +1,101 @@
+"""`ambry` as a data source of Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+from pyspark.sql import datasource
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from ambry.client.credentials import KeyFile
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import InvalidRequest
+from ambry.spark.columns import spark_arrow_schema
+from ambry.spark.contents import StoredFile, stored_file
+from ambry.spark.plan import SPLIT_SIZE
+from ambry.spark.reading import AmbryReader
+from ambry.spark.writing import AmbryWriter, WriteOptions, write_options
+
+_SECRET = ("key", "auth")
+_CLUSTER = ("profile", "endpoints", "account", "container", "key_file")
+_READING = ("path", "columns", "split_size")
+
+
+class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspark, which is not always there.
+    """What is meant by a place is looked up once, where the frame is made: all its tasks, and each time that it is computed
+    again, read that blob, also while an alias moves on."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        super().__init__(options)
+        self._file: StoredFile | None = None
+        # Sent to tasks: the endpoints and the key that are the driver's.
+        self._client = client_of(options)
+
+    @classmethod
+    def name(cls) -> str:
+        return "ambry"
+
+    def schema(self) -> Any:
+        """Raises BlobNotFound, InvalidRequest, DataCorrupt."""
+        stored = self._stored().schema
+        said = self.options.get("columns")
+        names = stored.names if said is None else [each.strip() for each in said.split(",")]
+        return from_arrow_schema(spark_arrow_schema(stored, names), prefer_timestamp_ntz=True)
+
+    def reader(self, schema: Any) -> AmbryReader:
+        """Raises InvalidRequest for a schema with columns that are not there."""
+        check_options(self.options, _READING)
+        spark_arrow_schema(self._stored().schema, schema.fieldNames())
+        return AmbryReader(self._client, self._stored(), schema, number_of(self.options, "split_size", SPLIT_SIZE))
+
+    def writer(self, schema: Any, overwrite: bool) -> AmbryWriter:
+        """Raises InvalidRequest."""
+        if overwrite:
+            raise InvalidRequest('a version is never written over; write with mode("append"), which makes the next one')
+        check_options(self.options, WriteOptions.NAMES)
+        return AmbryWriter(self._client, place_in(self.options), write_options(self.options), schema)
+
+    def _stored(self) -> StoredFile:
+        if self._file is None:
+            with copy(self._client) as client:
+                self._file = stored_file(client, place_in(self.options))
+        return self._file
+
+
+def place_in(options: Mapping[str, str]) -> str:
+    """Raises InvalidRequest."""
+    if not (place := options.get("path")):
+        raise InvalidRequest('say what is meant: .load("members@champion"), .save("members")')
+    return place
+
+
+def check_options(options: Mapping[str, str], known: tuple[str, ...]) -> None:
+    """Raises InvalidRequest for an option that is none: what was meant by it would not be done."""
+    every = (*_CLUSTER, *known)
+    if wrong := [name for name in options if name.lower() not in every]:
+        raise InvalidRequest(f"ambry has no option {wrong[0]!r} here; there are {', '.join(sorted(every))}")
+
+
+def number_of(options: Mapping[str, str], name: str, default: int) -> int:
+    """Raises InvalidRequest."""
+    said = options.get(name, str(default))
+    if not said.isdecimal() or not int(said):
+        raise InvalidRequest(f"the option {name} is a number of bytes, and not {said!r}")
+    return int(said)
+
+
+def client_of(options: Mapping[str, str]) -> AmbryClient:
+    """As `ambry` on the driver would have it. Raises InvalidRequest, ConfigInvalid."""
+    if secret := [name for name in _SECRET if options.get(name) is not None]:
+        raise InvalidRequest(
+            f"the option {secret[0]} would stand in plans; say key_file or profile, or set AMBRY_KEY_FILE on the driver"
+        )
+    said: dict[str, Any] = {name: options[name] for name in ("account", "container") if options.get(name)}
+    if endpoints := options.get("endpoints"):
+        said["endpoints"] = [each.strip() for each in endpoints.split(",")]
+    if key_file := options.get("key_file"):
+        # The key itself: who runs tasks elsewhere has no such file.
+        said["key"] = KeyFile(key_file).key()
+    return AmbryClient.from_env(options.get("profile") or None, **said)

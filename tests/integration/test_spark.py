@@ -1,0 +1,224 @@
+"""Spark itself, on this machine: snapshots, Parquet and Arrow are read in parallel, and frames become versions or nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from ambry import AmbryClient
+from ambry.ml import snapshots
+from ambry.ml.features import publishing
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from deploy.local_cluster import LocalCluster
+from tests.support.clusters import running_cluster
+
+pytestmark = pytest.mark.engine
+pytest.importorskip("pyspark", reason="pyspark is not installed; pip install 'ambry[spark]' does it")
+
+ROWS = 50_000
+TEXT = """\
+age: {valType: INT, default: -1}
+flag: {valType: BOOLEAN, default: true}
+week: {valType: FLOAT, dims: [days-1-0], default: 0.5}
+grid: {valType: LONG, dims: [two-1-0, days-1-0]}
+bits: {valType: BOOLEAN, dims: [days-1-0]}
+name: {valType: STRING}
+open: {valType: INT, dims: [seen-1-0]}
+days: {type: discrete : {size: 7}}
+two: {type: discrete : {size: 2}}
+seen: {type: discrete}
+"""
+AS_OF = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with running_cluster(tmp_path_factory.mktemp("spark"), datacenters=1, auth=True) as running:
+        yield running
+
+
+@pytest.fixture
+def client(own: LocalCluster) -> Iterator[AmbryClient]:
+    with AmbryClient([own.frontends()[0].url], key=own.key) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def options(own: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    path = tmp_path_factory.mktemp("key") / "key"
+    path.touch(0o600)
+    path.write_text(str(own.key))
+    return {"endpoints": own.frontends()[0].url, "key_file": str(path)}
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from pyspark.sql import SparkSession
+
+    from ambry.spark import register
+
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    told = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.memory": "700m",
+        "spark.local.dir": str(tmp_path_factory.mktemp("local")),
+        "spark.sql.shuffle.partitions": "2",
+    }
+    builder = SparkSession.builder.master("local[2,3]")
+    for name, value in told.items():
+        builder = builder.config(name, value)
+    made = builder.getOrCreate()
+    made.sparkContext.setLogLevel("OFF")
+    register(made)
+    yield made
+    made.stop()
+
+
+def table() -> Any:
+    numbers = range(ROWS)
+    return pa.table({"k": pa.array(numbers), "v": pa.array([each / 4 for each in numbers]), "w": ["x" * 20] * ROWS})
+
+
+def put_parquet(client: AmbryClient, name: str) -> None:
+    sink = io.BytesIO()
+    parquet.write_table(table(), sink, row_group_size=5_000)
+    client.put(sink.getvalue(), name=name)
+
+
+def test_parquet_is_read_by_row_groups_and_columns(client: AmbryClient, session: Any, options: dict[str, str]) -> None:
+    put_parquet(client, "in/a.parquet")
+    place = "ambry://default/default/in/a.parquet"
+    reader = session.read.format("ambry").options(**options, split_size="100000")
+    whole = reader.load(place)
+    assert whole.rdd.getNumPartitions() > 1
+    assert sorted(whole.toArrow().column("k").to_pylist()) == list(range(ROWS))
+    some = reader.option("columns", "v").load(place)
+    assert some.columns == ["v"]
+    assert some.selectExpr("sum(v)").collect()[0][0] == sum(range(ROWS)) / 4
+    few = whole.where("k in (7, 12000, 12001)")
+    assert few.rdd.getNumPartitions() == 2
+    assert sorted(row.k for row in few.collect()) == [7, 12_000, 12_001]
+    assert whole.where("k >= 49990 and v < 12498").count() == 2
+    assert whole.where("k = -1").collect() == []
+
+
+def test_arrow_without_an_index_is_read_too(client: AmbryClient, session: Any, options: dict[str, str]) -> None:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table().schema) as writer:
+        writer.write_table(table(), max_chunksize=10_000)
+    client.put(sink.getvalue(), name="in/a.arrow")
+    frame = session.read.format("ambry").options(**options, columns="v,k").load("ambry://default/default/in/a.arrow")
+    assert frame.columns == ["v", "k"]
+    assert frame.toArrow().sort_by("k").column("v").to_pylist() == table().column("v").to_pylist()
+
+
+def test_a_frame_is_one_version_that_pyarrow_reads(client: AmbryClient, session: Any, options: dict[str, str]) -> None:
+    from pyspark.sql.utils import AnalysisException
+
+    put_parquet(client, "in/b.parquet")
+    frame = (
+        session.read.format("ambry")
+        .options(**options, split_size="200000")
+        .load("ambry://default/default/in/b.parquet")
+    )
+    frame.write.format("ambry").mode("append").options(**options).save("out")
+    (version,) = client.versions("out")
+    back = session.read.format("ambry").options(**options).load("out@1")
+    assert sorted(back.toArrow().column("k").to_pylist()) == list(range(ROWS))
+    # Which version is meant is looked up once: what is written later changes nothing.
+    newest = session.read.format("ambry").options(**options).load("out")
+    frame.limit(10).write.format("ambry").mode("append").options(**options).save("out")
+    assert newest.count() == ROWS
+    assert session.read.format("ambry").options(**options).load("out").count() == 10
+    footer = parquet.read_metadata(pa.py_buffer(client.get_bytes(version.ref)))
+    ids = dict.fromkeys(footer.row_group(each).column(0).file_path for each in range(footer.num_row_groups))
+    tables = [parquet.read_table(pa.py_buffer(client.get_bytes(each))) for each in ids]
+    assert sum(each.num_rows for each in tables) == footer.num_rows == ROWS
+    with pytest.raises(AnalysisException, match="never written over"):
+        frame.write.format("ambry").mode("overwrite").options(**options).save("out")
+
+
+def test_what_fails_leaves_nothing(client: AmbryClient, session: Any, options: dict[str, str]) -> None:
+    frame = session.range(100).repartition(4)
+    bad = frame.selectExpr("id", "if(id = 77, raise_error('of ours'), 1) as one")
+    with pytest.raises(Exception, match="of ours"):
+        bad.write.format("ambry").mode("append").options(**options).save("failed")
+    assert not [each for each in client.datasets() if each.name == "failed"]
+    left = list(client.list("failed.parts/"))
+    # A task that was tried again may have left a part: it goes by itself.
+    assert all(client.head(each.ref).expires is not None for each in left)
+
+
+def test_a_task_that_is_tried_again_counts_once(
+    client: AmbryClient, session: Any, options: dict[str, str], tmp_path: Path
+) -> None:
+    mark = str(tmp_path / "tried")
+
+    def once(batches: Iterator[Any]) -> Iterator[Any]:
+        yield from batches
+        if not Path(mark).exists():
+            Path(mark).touch()
+            raise RuntimeError("the first try fails")
+
+    frame = session.range(0, 1_000, 1, 2).mapInArrow(once, "id long")
+    frame.write.format("ambry").mode("append").options(**options).save("tried")
+    assert Path(mark).exists()
+    back = session.read.format("ambry").options(**options).load("tried").toArrow()
+    assert sorted(back.column("id").to_pylist()) == list(range(1_000))
+
+
+def test_typed_snapshots_go_both_ways(client: AmbryClient, session: Any, options: dict[str, str]) -> None:
+    publishing.publish(client, "features", FeatureMetadata.of([parse_definitions(TEXT, "n")]))
+    loaded = publishing.load(client, "features")
+    keys = range(5_000)
+    columns: dict[str, Any] = {
+        "member": list(keys),
+        "age": [None if key % 7 == 0 else key for key in keys],
+        "flag": [key % 2 == 0 for key in keys],
+        "week": [None if key % 5 == 0 else [key + day / 7 for day in range(7)] for key in keys],
+        "grid": [[[key + day] * 7 for day in range(2)] for key in keys],
+        "bits": [[(key + day) % 3 == 0 for day in range(7)] for key in keys],
+        "name": [f"name of {key}" for key in keys],
+        "open": [[(day, key) for day in range(key % 3)] for key in keys],
+    }
+    urns = loaded.metadata.urns
+    snapshots.write(client, "members", columns, urns, metadata=loaded, entity="member", as_of=AS_OF)
+    with snapshots.open(client, "members") as snapshot:
+        there = snapshot.table()
+    frame = session.read.format("ambry").options(**options).load("members")
+    few = frame.where("member between 10 and 12").select("member", "grid").toArrow().to_pydict()
+    assert few == {"member": [10, 11, 12], "grid": columns["grid"][10:13]}
+    later = {**options, "definitions": "features", "entity": "member", "as_of": "2026-11-28T00:00:00Z"}
+    frame.repartition(3).write.format("ambry").mode("append").options(**later).save("members")
+    with snapshots.open(client, "members") as again:
+        assert again.about.as_of > AS_OF
+        back = again.table()
+    assert back.schema.equals(there.schema)
+    assert back.equals(there)
+    assert list(client.list("members.parts/")) == []
+
+
+def test_a_key_stands_in_no_plan_and_is_refused_as_an_option(
+    own: LocalCluster, client: AmbryClient, session: Any, options: dict[str, str]
+) -> None:
+    put_parquet(client, "in/c.parquet")
+    frame = session.read.format("ambry").options(**options).load("ambry://default/default/in/c.parquet")
+    plan = frame._jdf.queryExecution().toString()
+    assert str(own.key) not in plan
+    with pytest.raises(Exception, match="would stand in plans"):
+        session.read.format("ambry").option("key", str(own.key)).load("out")
+    with pytest.raises(Exception, match="no column 'nobody'; there are k, v, w"):
+        session.read.format("ambry").options(**options, columns="nobody").load("ambry://default/default/in/c.parquet")

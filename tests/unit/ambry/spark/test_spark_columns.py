@@ -1,0 +1,77 @@
+"""Columns of the store in types that Spark has, value by value, and back into snapshots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.ml.snapshots.schema import TYPE_KEY
+from ambry.spark.columns import as_spark, spark_arrow_schema
+
+
+def read(table: Any) -> Any:
+    schema = spark_arrow_schema(table.schema, table.schema.names)
+    return pa.Table.from_batches([as_spark(batch, schema) for batch in table.to_batches()], schema)
+
+
+def tensors(shape: tuple[int, ...], rows: int, kind: Any, missing: int | None = None) -> Any:
+    width = int(np.prod(shape))
+    cells = pa.array(np.arange(rows * width) % 2 if kind == pa.uint8() else np.arange(rows * width), kind)
+    mask = None if missing is None else pa.array([row == missing for row in range(rows)])
+    storage = pa.FixedSizeListArray.from_arrays(cells, width, mask=mask)
+    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(kind, shape), storage)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 1, 2)])
+@pytest.mark.parametrize("missing", [None, 1])
+def test_tensors_are_arrays_of_arrays(shape: tuple[int, ...], missing: int | None) -> None:
+    table = pa.table({"t": tensors(shape, 4, pa.float32(), missing)})
+    expected: list[Any] = np.arange(4 * np.prod(shape), dtype=np.float32).reshape(4, *shape).tolist()
+    if missing is not None:
+        expected[missing] = None
+    assert read(table).column("t").to_pylist() == expected
+    # A part of an array begins somewhere else in the same cells.
+    assert read(table.slice(1, 2)).column("t").to_pylist() == expected[1:3]
+
+
+def test_tensors_of_booleans_are_booleans() -> None:
+    field = pa.field("t", pa.fixed_shape_tensor(pa.uint8(), (2,)), metadata={TYPE_KEY: b'{"valType": "BOOLEAN"}'})
+    table = pa.Table.from_arrays([tensors((2,), 2, pa.uint8())], schema=pa.schema([field]))
+    assert read(table).column("t").to_pylist() == [[False, True], [False, True]]
+
+
+def test_types_that_spark_has_not_are_wider_ones() -> None:
+    columns = {
+        "u8": pa.array([0, 255, None], pa.uint8()),
+        "u32": pa.array([0, 2**32 - 1, None], pa.uint32()),
+        "u64": pa.array([0, 2**64 - 1, None], pa.uint64()),
+        "half": pa.array([np.float16(0.5), np.float16(1), None], pa.float16()),
+        "word": pa.array(["a", "b", None]).dictionary_encode(),
+        "at": pa.array([1_000, 2_000, None], pa.timestamp("ns", "UTC")),
+        "bag": pa.array([[{"n": 7}], [], None], pa.list_(pa.struct([("n", pa.uint16())]))),
+    }
+    found = read(pa.table(columns))
+    assert [str(kind) for kind in found.schema.types[:5]] == ["int16", "int64", "decimal128(20, 0)", "float", "string"]
+    assert found.column("u64").to_pylist() == [0, 2**64 - 1, None]
+    assert found.column("word").to_pylist() == ["a", "b", None]
+    assert found.column("bag").to_pylist() == [[{"n": 7}], [], None]
+    assert found.column("at").cast(pa.int64()).to_pylist() == [1, 2, None]
+
+
+def test_a_value_that_would_be_rounded_is_refused() -> None:
+    table = pa.table({"at": pa.array([1_001], pa.timestamp("ns"))})
+    with pytest.raises(InvalidRequest, match=r"'at'.*cannot be timestamp"):
+        read(table)
+
+
+def test_columns_that_are_not_there_and_that_are_there_twice() -> None:
+    schema = pa.schema([("a", pa.int32()), ("b", pa.int32()), ("b", pa.int32())])
+    with pytest.raises(InvalidRequest, match="no column 'c'; there are a, b, b"):
+        spark_arrow_schema(schema, ["c"])
+    with pytest.raises(InvalidRequest, match="2 columns are called 'b'"):
+        spark_arrow_schema(schema, ["b"])
+    assert spark_arrow_schema(schema, ["a"]).names == ["a"]

@@ -1,0 +1,95 @@
+"""Which pieces a query reads: no row that is wanted is ever left out, and tasks have each piece once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ambry.spark.plan import Condition, Piece, tasks, wanted
+
+HOLDS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+NUMBERS = st.integers(-20, 20)
+FLOATS = st.sampled_from([float("nan"), float("inf"), -float("inf"), -1.5, -0.0, 0.0, 2.5, 1e300])
+
+
+def as_spark_compares(value: Any, condition: Condition) -> bool:
+    """NaN equals NaN and is greater than all else."""
+
+    def key(each: Any) -> tuple[bool, Any]:
+        return (True, 0.0) if each != each else (False, each)
+
+    if condition.comparison == "in":
+        return any(key(value) == key(each) for each in condition.values)
+    return HOLDS[condition.comparison](key(value), key(condition.values[0]))
+
+
+def piece_of(number: int, values: list[Any]) -> Piece:
+    """With bounds as Parquet has them, which leave out NaN."""
+    real = [value for value in values if value == value]
+    bounds = {"k": (min(real), max(real))} if real else {}
+    return Piece(number, len(values), 10, bounds)
+
+
+def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Condition]:
+    compared = st.builds(
+        lambda how, value: Condition("k", how, (value,)), st.sampled_from(["<", "<=", ">", ">="]), values
+    )
+    return compared | st.builds(lambda many: Condition("k", "in", tuple(many)), st.lists(values, max_size=3))
+
+
+@given(
+    st.one_of(
+        *(
+            st.tuples(
+                st.lists(st.lists(values, max_size=4), max_size=6), st.lists(conditions(values), min_size=1, max_size=3)
+            )
+            for values in (NUMBERS, FLOATS)
+        )
+    )
+)
+def test_no_row_that_is_wanted_is_left_out(case: tuple[list[list[Any]], list[Condition]]) -> None:
+    groups, asked = case
+    kept = {piece.number for piece in wanted([piece_of(*each) for each in enumerate(groups)], asked)}
+    needed = {
+        number
+        for number, values in enumerate(groups)
+        if any(all(as_spark_compares(value, condition) for condition in asked) for value in values)
+    }
+    assert needed <= kept
+
+
+def test_pieces_that_cannot_have_a_row_are_left_out() -> None:
+    pieces = [piece_of(number, [number * 10, number * 10 + 9]) for number in range(5)]
+    asked = [
+        (Condition("k", "in", (17, 33)), [1, 3]),
+        (Condition("k", "in", ()), []),
+        (Condition("k", "<", (10,)), [0]),
+        (Condition("k", "<=", (10,)), [0, 1]),
+        (Condition("k", ">", (39,)), [4]),
+        (Condition("k", ">=", (39,)), [3, 4]),
+        (Condition("other", "in", (1,)), [0, 1, 2, 3, 4]),
+        (Condition("k", "in", ("text",)), [0, 1, 2, 3, 4]),
+    ]
+    for condition, kept in asked:
+        assert [piece.number for piece in wanted(pieces, [condition])] == kept, condition
+
+
+@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 100))
+def test_tasks_have_each_piece_once_and_are_not_too_large(sizes: list[int], split: int) -> None:
+    pieces = [Piece(number, 1, size, {}) for number, size in enumerate(sizes)]
+    made = tasks(pieces, split)
+    assert [piece for each in made for piece in each] == pieces
+    for each in made:
+        assert each and (len(each) == 1 or sum(piece.size for piece in each) <= split)
+    for one, following in pairwise(made):
+        assert sum(piece.size for piece in one) + following[0].size > split
