@@ -309,3 +309,15 @@ def container_place(client: AmbryClient, text: str) -> tuple[str, str]:
     """The account and the container of `ACCOUNT/CONTAINER`, or of a container in the account that was chosen."""
     account, _, container = text.rpartition("/")
     return account or client.default_account, container
+
+
+def as_time(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """A point in time, as a callback of click."""
+    if value is None:
+        return None
+    try:
+        return date_of(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no point in time; write 2026-11-27, or 2026-11-27T12:00:00+01:00"
+        ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting, shows
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_time, connecting, shows
 from ambry.cli.failures import EXIT_HELD_BACK, report_one
 from ambry.cli.output import show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
@@ -130,6 +130,58 @@ def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None
     show_rows(changes, output, ["PART", "CHANGE"], lambda change: [change.level.name, change.words], _plain_change)
     if any(change.level is Level.REFUSED for change in changes):
         sys.exit(EXIT_HELD_BACK)
+
+
+@features.command("import")
+@click.argument("place")
+@click.argument("dataset")
+@connecting
+@click.option("--definitions", required=True, metavar="VERSIONS", help="What `ambry features publish` published.")
+@click.option("--entity", required=True, metavar="FIELD", help="The field with the keys.")
+@click.option("--as-of", required=True, callback=as_time, metavar="TIME", help="The point in time that they are of.")
+@click.option("--feature", "urns", multiple=True, metavar="URN", help="One of them; all that are defined, if none is.")
+@click.option("--bag", default="features", show_default=True, metavar="FIELD", help="The field with the features.")
+@click.option("--format", "file_format", type=click.Choice(["arrow", "parquet"]), default="arrow", show_default=True)
+@OUTPUT
+def import_features(
+    place: str,
+    dataset: str,
+    cluster: ChosenCluster,
+    definitions: str,
+    entity: str,
+    as_of: Any,
+    urns: tuple[str, ...],
+    bag: str,
+    file_format: Any,
+    output: str,
+) -> None:
+    """Move a snapshot of the first version, Avro of names, terms and values, into DATASET; print its version.
+
+    PLACE is a file, a directory of .avro files, or a URL of either that fsspec opens. hdfs:// is read through WebHDFS, at the
+    web port of the name node.
+
+    \b
+    ambry features import hdfs://namenode/features/members/2026-11-27 members \\
+        --definitions features --entity member --as-of 2026-11-27
+    """
+    from ambry.ml.features.publishing import load
+    from ambry.ml.places import version_of
+    from ambry.ml.sources.first_version import import_avro
+
+    with cluster.connect() as client:
+        loaded = load(client, version_of(definitions))
+        made = import_avro(
+            client,
+            place,
+            dataset,
+            list(urns) or loaded.metadata.urns,
+            metadata=loaded,
+            entity=entity,
+            as_of=as_of,
+            bag=bag,
+            file_format=file_format,
+        )
+    tell_done(output, made.version, version=made.version, id=str(made.id), rows=made.rows, size=made.size)
 
 
 @features.command()

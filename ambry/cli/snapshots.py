@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, date_of
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, as_time, connecting
 from ambry.cli.output import show_fields, show_rows, tell_done, when
 from ambry.errors import InvalidRequest
 
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from ambry.ml.features.metadata import FeatureMetadata
     from ambry.ml.features.urn import FeatureUrn
     from ambry.ml.snapshots.reading import Snapshot
-
-
-def as_time(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        return date_of(value)
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is no point in time; write 2026-11-27, or 2026-11-27T12:00:00+01:00"
-        ) from None
 
 
 @click.group()

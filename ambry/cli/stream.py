@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_time, connecting
 from ambry.cli.output import tell_done
-from ambry.cli.snapshots import as_time
 from ambry.clock import SystemClock
 from ambry.errors import InvalidRequest
 

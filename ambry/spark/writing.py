@@ -60,6 +60,7 @@ class WriteOptions:
 class StoredPart(datasource.WriterCommitMessage):  # type: ignore[misc]  # Of pyspark, which is not always there.
     """What a task tells the driver. `footer` is pickled FileMetaData."""
 
+    name: NameRef
     blob: str
     rows: int
     footer: bytes
@@ -94,7 +95,7 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
             rows, footer = part_file(path, to_arrow_schema(self._schema, timezone="UTC"), iterator)
             with copy(self._client) as client:
                 info = client.put(path, name=name, ttl=PART_TTL, content_type=CONTENT_TYPE)
-        return StoredPart(str(info.id), rows, pickle.dumps(footer))
+        return StoredPart(name, str(info.id), rows, pickle.dumps(footer))
 
     def commit(self, messages: list[Any]) -> None:
         """Raises what `snapshots.write` and `put_version` raise; nothing is visible then, and the parts are gone."""
@@ -145,7 +146,7 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
         _forget(client, [each for each in parts if not each.rows])
         schema = to_arrow_schema(self._schema, timezone="UTC")
         for each in full:
-            client.update_ttl(BlobId.parse(each.blob), None)
+            client.update_ttl(each.name, None)
         dataset_for(client, self._dataset, "MONOTONIC", "parquet")
         client.put_version(
             self._dataset,
@@ -233,7 +234,7 @@ def _forget(client: AmbryClient, parts: Sequence[StoredPart]) -> None:
     """What cannot be deleted now goes by itself."""
     for part in parts:
         with suppress(AmbryError):
-            client.delete(BlobId.parse(part.blob))
+            client.delete(part.name)
 
 
 def _time_of(text: str) -> datetime:

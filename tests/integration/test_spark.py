@@ -207,7 +207,9 @@ def test_typed_snapshots_go_both_ways(client: AmbryClient, session: Any, options
         assert again.about.as_of > AS_OF
         back = again.table()
     assert back.schema.equals(there.schema)
-    assert back.equals(there)
+    assert [
+        name for name in there.column_names if back.column(name).to_pylist() != there.column(name).to_pylist()
+    ] == []
     assert list(client.list("members.parts/")) == []
 
 

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ambry.cli.main import cli
+from ambry.ml.features.tree import read_tree
+from ambry.ml.sources.avro import write_avro
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -123,3 +125,15 @@ def test_what_was_accepted_comes_into_the_tree(tree: Path, name: str, here: Path
     assert (here / "new/flagship/kinds.csv").read_text() == "0, OUT_OF_VOCAB\n1, Comment\n2, Click\n"
     there = run("features", "get", name, str(here / "new"))
     assert there.exit_code == 1 and "says something else" in there.stderr
+
+
+def test_a_snapshot_of_the_first_version_is_moved(tree: Path, name: str, here: Path) -> None:
+    said("features", "publish", str(tree), name)
+    (here / "old").mkdir()
+    rows = {"member": [1, 2], "actions": [[[each] * 31 for each in (0, 5, 7)], None]}
+    write_avro(here / "old/part-0.avro", rows, [URN], metadata=read_tree(tree), entity="member")
+    what = ("features", "import", str(here / "old"), f"{name}-members", "--definitions", name, "--entity", "member")
+    assert told(*what, "--as-of", "2026-11-27")["rows"] == 2
+    what = ("features", "import", str(here / "dist"), name, "--definitions", name, "--entity", "member")
+    nothing = run(*what, "--as-of", "2026-11-27")
+    assert nothing.exit_code == 1 and "dist" in nothing.stderr

@@ -1,0 +1,99 @@
+"""Snapshots of the first version, Avro of names, terms and values, moved into typed ones: from HDFS, or any URL or path.
+
+    hdfs://namenode/data/members/2026-11-27     read through WebHDFS, at the name node's web port: 9870, if none is said
+    webhdfs://namenode:9870/..., s3://..., ...  whatever fsspec opens
+
+A directory is all files with .avro in it; names with `_` or `.` before them are the engine's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
+from ambry.ml.features.publishing import LoadedFeatures
+from ambry.ml.snapshots.asked import urn_list
+from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapshot
+from ambry.ml.sources.answers import Urns
+from ambry.ml.sources.avro import BAG, AvroSource
+
+WEB_PORT = 9870
+RPC_PORTS = (8020, 9000)
+"""What a name node listens at for Hadoop's own clients, and clusters are called by."""
+
+
+def import_avro(
+    client: AmbryClient,
+    place: str,
+    dataset: str,
+    features: Urns,
+    *,
+    metadata: LoadedFeatures,
+    entity: str,
+    as_of: datetime,
+    columns: Mapping[str, str] | None = None,
+    bag: str = BAG,
+    file_format: FileFormat = "arrow",
+) -> WrittenSnapshot:
+    """Write what lies at `place` as the snapshot of `as_of`, in bounded memory; durable on return.
+
+    Raises InvalidRequest for what is no such file, or does not fit, and OSError where nothing is; else as `snapshots.write`.
+    """
+    features = urn_list(features)
+    files = avro_files(place)
+    sources = [AvroSource(each, metadata.metadata, entity=entity, columns=columns, bag=bag) for each in files]
+    return write_snapshot(
+        client,
+        dataset,
+        _rows(sources, features),
+        features,
+        metadata=metadata,
+        entity=entity,
+        as_of=as_of,
+        file_format=file_format,
+    )
+
+
+def avro_files(place: str) -> list[str]:
+    """The files at a path or URL, in their order. Raises InvalidRequest where there is none, OSError."""
+    place = web_url(place)
+    if "://" not in place:
+        path = Path(place)
+        found = sorted(str(each) for each in path.iterdir()) if path.is_dir() else [place]
+    else:
+        filesystem, path_there = needed("fsspec.core").url_to_fs(place)
+        found = [place]
+        if filesystem.isdir(path_there):
+            names = sorted(each.rstrip("/").rpartition("/")[2] for each in filesystem.ls(path_there, detail=False))
+            found = [f"{place.rstrip('/')}/{name}" for name in names]
+    if found == [place]:
+        return found
+    files = [each for each in found if each.endswith(".avro") and each.rpartition("/")[2][0] not in "_."]
+    if not files:
+        raise InvalidRequest(f"there is no .avro in {place}; say the directory that has the files")
+    return files
+
+
+def web_url(place: str) -> str:
+    """hdfs:// as fsspec reads it without Java: through the web port of the name node."""
+    if not place.startswith("hdfs://"):
+        return place
+    told = urlsplit(place)
+    if not told.hostname:
+        raise InvalidRequest(f"{place} names no name node; write hdfs://HOST:PORT/PATH, with its web port")
+    port = WEB_PORT if told.port is None or told.port in RPC_PORTS else told.port
+    return f"webhdfs://{told.hostname}:{port}{told.path}"
+
+
+def _rows(sources: Sequence[AvroSource], features: Urns) -> Iterator[Any]:
+    for source in sources:
+        for batch in source.batches(features):
+            yield pa.Table.from_batches([batch])

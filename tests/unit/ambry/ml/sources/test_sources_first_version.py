@@ -1,0 +1,89 @@
+"""Snapshots of the first version become typed ones, row by row, from a directory and from URLs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from ambry import AmbryClient, InvalidRequest
+from ambry.ml import snapshots
+from ambry.ml.features import publishing
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.sources.avro import write_avro
+from ambry.ml.sources.first_version import avro_files, import_avro, web_url
+
+METADATA = FeatureMetadata.of(
+    [
+        parse_definitions(
+            "age: {valType: INT}\nweek: {valType: FLOAT, dims: [days-1-0]}\ndays: {type: discrete : {size: 3}}\n", "n"
+        )
+    ]
+)
+URNS = [str(urn) for urn in METADATA.urns]
+WHEN = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def rows(keys: range) -> dict[str, list[Any]]:
+    return {
+        "member": list(keys),
+        "age": [None if key % 5 == 0 else key for key in keys],
+        "week": [[key + 0.5, 0.0, 1.0] for key in keys],
+    }
+
+
+def write(place: str) -> None:
+    """In the order that a job leaves them, with what an engine leaves beside them."""
+    write_avro(f"{place}/part-1.avro", rows(range(50)), URNS, metadata=METADATA, entity="member")
+    write_avro(f"{place}/part-0.avro", rows(range(50, 120)), URNS, metadata=METADATA, entity="member")
+    with fsspec.open(f"{place}/_SUCCESS", "wb") as mark:
+        mark.write(b"")
+    write_avro(f"{place}/_tmp.avro", rows(range(3)), URNS, metadata=METADATA, entity="member")
+
+
+@pytest.mark.parametrize("where", ["path", "file", "memory"])
+def test_a_directory_is_one_snapshot_equal_row_by_row(
+    client: AmbryClient, name: str, tmp_path: Path, where: str
+) -> None:
+    place = {"path": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{name}/deep"}[where]
+    write(place)
+    publishing.publish(client, f"{name}-features", METADATA)
+    loaded = publishing.load(client, f"{name}-features")
+    made = import_avro(client, place, name, iter(URNS), metadata=loaded, entity="member", as_of=WHEN)
+    assert made.rows == 120 and made.version == str(int(WHEN.timestamp() * 1000))
+    snapshots.write(client, f"{name}-same", rows(range(120)), URNS, metadata=loaded, entity="member", as_of=WHEN)
+    with snapshots.open(client, name) as moved, snapshots.open(client, f"{name}-same") as same:
+        assert moved.table().to_pylist() == same.table().to_pylist()
+        assert moved.schema.equals(same.schema)
+
+
+def test_one_file_is_itself_and_an_empty_directory_is_refused(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.bin")
+    write_avro(file, rows(range(3)), URNS, metadata=METADATA, entity="member")
+    assert avro_files(file) == [file]
+    with pytest.raises(InvalidRequest, match=r"there is no \.avro in"):
+        avro_files(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("hdfs://nn/a/b", "webhdfs://nn:9870/a/b"),
+        ("hdfs://nn:8020/a", "webhdfs://nn:9870/a"),
+        ("hdfs://nn:9000/a", "webhdfs://nn:9870/a"),
+        ("hdfs://127.0.0.1:41234/a", "webhdfs://127.0.0.1:41234/a"),
+        ("webhdfs://nn:1/a", "webhdfs://nn:1/a"),
+        ("/data/a", "/data/a"),
+    ],
+)
+def test_hdfs_is_read_at_the_web_port(said: str, meant: str) -> None:
+    assert web_url(said) == meant
+
+
+def test_hdfs_without_a_host_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="names no name node"):
+        web_url("hdfs:///a/b")
