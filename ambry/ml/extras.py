@@ -18,7 +18,6 @@ EXTRA_OF = {
     "numpy": "features",
     "prometheus_client": "serving",
     "pyarrow": "features",
-    "pyspark": "spark",
     "quixstreams": "streams",
     "pyspark": "spark",
     "safetensors": "tensors",

@@ -17,14 +17,10 @@ from ambry.ml.extras import needed
 
 __all__ = ["register"]
 
-PUSHDOWN = "spark.sql.python.filterPushdown.enabled"
-"""Off by default in Spark, which refuses a source that can be asked for some rows as long as it is."""
-
 
 def register(session: Any) -> None:
-    """Let a session of Spark know `ambry`, and hand it the conditions of a query. Raises ModuleNotFoundError."""
+    """Let a session of Spark know `ambry`. Raises ModuleNotFoundError."""
     needed("pyspark")
     from ambry.spark.source import AmbryDataSource
 
-    session.conf.set(PUSHDOWN, "true")
     session.dataSource.register(AmbryDataSource)

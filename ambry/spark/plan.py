@@ -1,14 +1,17 @@
 """Which pieces of a file a query has to read, and which of them one task reads. Pure.
 
 A piece is a row group of Parquet or a record batch of Arrow. One is left out where what is known of its values says that no
-row of it can be wanted; Spark looks at each row again, so that a piece too many costs time and changes nothing.
+row of it can be wanted; the query looks at each row again, so that a piece too many costs time and changes nothing.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from ambry.errors import InvalidRequest
 
 Comparison = Literal["in", "<", "<=", ">", ">="]
 SPLIT_SIZE = 64 << 20
@@ -33,6 +36,43 @@ class Piece:
     size: int
     """Bytes that are moved for it."""
     bounds: Mapping[str, tuple[Any, Any]]
+
+
+_COMPARISONS: dict[type[ast.cmpop], Comparison] = {
+    ast.In: "in",
+    ast.Eq: "in",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+}
+
+
+def conditions_in(text: str) -> list[Condition]:
+    """`member >= 10 and member < 20`, `name in ("a", "b")`, `day == "x"`: a column, a comparison and what is compared with.
+
+    Raises InvalidRequest.
+    """
+    if not text.strip():
+        return []
+    try:
+        said = ast.parse(text.strip(), mode="eval").body
+        each = said.values if isinstance(said, ast.BoolOp) and isinstance(said.op, ast.And) else [said]
+        return [_condition(one) for one in each]
+    except (SyntaxError, ValueError, TypeError, KeyError):
+        raise InvalidRequest(
+            f"prune is {text!r}, and no list of conditions; write them as member >= 10 and member < 20, "
+            'or member in (17, 42), or name == "a"'
+        ) from None
+
+
+def _condition(said: ast.expr) -> Condition:
+    """Raises ValueError, KeyError."""
+    if not isinstance(said, ast.Compare) or not isinstance(said.left, ast.Name) or len(said.ops) != 1:
+        raise ValueError
+    value = ast.literal_eval(said.comparators[0])
+    how = type(said.ops[0])
+    return Condition(said.left.id, _COMPARISONS[how], tuple(value) if how is ast.In else (value,))
 
 
 def wanted(pieces: Iterable[Piece], conditions: Sequence[Condition]) -> list[Piece]:

@@ -1,8 +1,8 @@
-"""What Spark asks a source for: pieces by the conditions of a query, as tasks, and the record batches of each."""
+"""What Spark asks a source for: pieces as tasks, and the record batches of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -12,16 +12,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from ambry.client.sync.client import AmbryClient
 from ambry.spark.columns import as_spark
 from ambry.spark.contents import StoredFile
-from ambry.spark.plan import Comparison, Condition, Piece, tasks, wanted
-
-_COMPARISONS: dict[type, Comparison] = {
-    datasource.EqualTo: "in",
-    datasource.EqualNullSafe: "in",
-    datasource.LessThan: "<",
-    datasource.LessThanOrEqual: "<=",
-    datasource.GreaterThan: ">",
-    datasource.GreaterThanOrEqual: ">=",
-}
+from ambry.spark.plan import Condition, Piece, tasks, wanted
 
 
 class PiecesOfTask(datasource.InputPartition):  # type: ignore[misc]  # Of pyspark, which is not always there.
@@ -33,21 +24,20 @@ class PiecesOfTask(datasource.InputPartition):  # type: ignore[misc]  # Of pyspa
 
 
 class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As above.
-    """Goes to the tasks pickled, with the client and its key; nothing of it stands in a plan."""
+    """Goes to the tasks pickled, with the client and its key; nothing of it stands in a plan.
 
-    def __init__(self, client: AmbryClient, file: StoredFile, schema: Any, split_size: int) -> None:
+    It takes no conditions from Spark (`pushFilters`): Spark 4.3 keeps the reader of a frame with the conditions of one query,
+    and asks it again in queries without them, which lack rows then.
+    """
+
+    def __init__(
+        self, client: AmbryClient, file: StoredFile, schema: Any, conditions: Sequence[Condition], split_size: int
+    ) -> None:
         self._client = client
         self._file = file
         self._schema = schema
         self._split_size = split_size
-        self._conditions: list[Condition] = []
-
-    def pushFilters(self, filters: list[Any]) -> Iterable[Any]:
-        """All go back to Spark too, which looks at each row: a piece is left out or comes whole."""
-        for each in filters:
-            if (condition := condition_of(each)) is not None:
-                self._conditions.append(condition)
-        return filters
+        self._conditions = conditions
 
     def partitions(self) -> Sequence[PiecesOfTask]:
         names = self._schema.fieldNames()
@@ -60,17 +50,3 @@ class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As abov
         with copy(self._client) as client:
             for batch in self._file.batches(client, partition.pieces, self._schema.fieldNames()):
                 yield as_spark(batch, schema)
-
-
-def condition_of(told: Any) -> Condition | None:
-    """A filter of Spark's, where it says between which values a column lies."""
-    column: Any = getattr(told, "attribute", ())
-    if len(column) != 1:
-        return None
-    if isinstance(told, datasource.In):
-        return Condition(column[0], "in", tuple(value for value in told.value if value is not None))
-    comparison = _COMPARISONS.get(type(told))
-    value = getattr(told, "value", None)
-    if comparison is None or value is None:
-        return None
-    return Condition(column[0], comparison, (value,))

@@ -14,13 +14,13 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.spark.columns import spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
-from ambry.spark.plan import SPLIT_SIZE
+from ambry.spark.plan import SPLIT_SIZE, conditions_in
 from ambry.spark.reading import AmbryReader
 from ambry.spark.writing import AmbryWriter, WriteOptions, write_options
 
 _SECRET = ("key", "auth")
 _CLUSTER = ("profile", "endpoints", "account", "container", "key_file")
-_READING = ("path", "columns", "split_size")
+_READING = ("path", "columns", "prune", "split_size")
 
 
 class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspark, which is not always there.
@@ -48,7 +48,9 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         """Raises InvalidRequest for a schema with columns that are not there."""
         check_options(self.options, _READING)
         spark_arrow_schema(self._stored().schema, schema.fieldNames())
-        return AmbryReader(self._client, self._stored(), schema, number_of(self.options, "split_size", SPLIT_SIZE))
+        file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
+        spark_arrow_schema(file.schema, [each.column for each in conditions])
+        return AmbryReader(self._client, file, schema, conditions, number_of(self.options, "split_size", SPLIT_SIZE))
 
     def writer(self, schema: Any, overwrite: bool) -> AmbryWriter:
         """Raises InvalidRequest."""

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambry.spark.plan import Condition, Piece, tasks, wanted
+from ambry.errors import InvalidRequest
+from ambry.spark.plan import Condition, Piece, conditions_in, tasks, wanted
 
 HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -93,3 +95,20 @@ def test_tasks_have_each_piece_once_and_are_not_too_large(sizes: list[int], spli
         assert each and (len(each) == 1 or sum(piece.size for piece in each) <= split)
     for one, following in pairwise(made):
         assert sum(piece.size for piece in one) + following[0].size > split
+
+
+def test_conditions_are_read_as_they_are_written() -> None:
+    assert conditions_in("") == []
+    assert conditions_in('k >= -1 and w in ("a", "b") and k == 3') == [
+        Condition("k", ">=", (-1,)),
+        Condition("w", "in", ("a", "b")),
+        Condition("k", "in", (3,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["k", "k = 1", "1 < k", "k < j", "0 < k < 1", "k == 1 or k == 2", "f(k) == 1", "k in 3", "k != 1"]
+)
+def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="no list of conditions"):
+        conditions_in(text)
