@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,6 +33,9 @@ def written(place: str | Path) -> Iterator[Any]:
         except BaseException:
             file.discard()
             raise
+        if not filesystem.exists(path):
+            # HDFS moves nothing into a directory that is not there, and says nothing either.
+            raise FileNotFoundError(errno.ENOENT, "it was not put in place; make its directory first", str(place))
         return
     path = Path(place)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")

@@ -1,6 +1,6 @@
 """Snapshots of the first version, Avro of names, terms and values, moved into typed ones: from HDFS, or any URL or path.
 
-    hdfs://namenode/data/members/2026-11-27     read through WebHDFS, at the name node's web port: 9870, if none is said
+    hdfs://USER@namenode/data/members           read through WebHDFS, at the name node's web port: 9870, if none is said
     webhdfs://namenode:9870/..., s3://..., ...  whatever fsspec opens
 
 A directory is all files with .avro in it; names with `_` or `.` before them are the engine's own.
@@ -90,7 +90,8 @@ def web_url(place: str) -> str:
     if not told.hostname:
         raise InvalidRequest(f"{place} names no name node; write hdfs://HOST:PORT/PATH, with its web port")
     port = WEB_PORT if told.port is None or told.port in RPC_PORTS else told.port
-    return f"webhdfs://{told.hostname}:{port}{told.path}"
+    user = f"{told.username}@" if told.username else ""
+    return f"webhdfs://{user}{told.hostname}:{port}{told.path}"
 
 
 def _rows(sources: Sequence[AvroSource], features: Urns) -> Iterator[Any]:

@@ -76,6 +76,7 @@ def test_one_file_is_itself_and_an_empty_directory_is_refused(tmp_path: Path) ->
         ("hdfs://nn:8020/a", "webhdfs://nn:9870/a"),
         ("hdfs://nn:9000/a", "webhdfs://nn:9870/a"),
         ("hdfs://127.0.0.1:41234/a", "webhdfs://127.0.0.1:41234/a"),
+        ("hdfs://me@nn/a", "webhdfs://me@nn:9870/a"),
         ("webhdfs://nn:1/a", "webhdfs://nn:1/a"),
         ("/data/a", "/data/a"),
     ],
