@@ -19,7 +19,7 @@ from ambry.ids import BlobId
 from ambry.ml.places import version_of
 from ambry.ml.snapshots.contents import ArrowContent
 from ambry.ml.snapshots.writing import INDEX_KEY
-from ambry.spark.plan import Piece
+from ambry.spark.plan import FilePiece
 
 BATCH_ROWS = 65_536
 """Of a record batch of Parquet."""
@@ -33,10 +33,10 @@ class StoredFile(Protocol):
     def schema(self) -> Any:
         """The pyarrow Schema."""
 
-    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+    def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         """All of it, with the sizes of these columns."""
 
-    def batches(self, client: AmbryClient, pieces: Sequence[Piece], columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         """Record batches with these columns, in any order of columns. Raises DataCorrupt, and what a get raises."""
 
 
@@ -52,7 +52,7 @@ class ParquetStored:
     def schema(self) -> Any:
         return self.footer.schema.to_arrow_schema()
 
-    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+    def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         wanted, made = set(columns), []
         for number in range(self.footer.num_row_groups):
             group = self.footer.row_group(number)
@@ -64,10 +64,10 @@ class ParquetStored:
                     size += chunk.total_compressed_size
                 if chunk.is_stats_set and chunk.statistics.has_min_max and path in self.schema.names:
                     bounds[path] = (chunk.statistics.min, chunk.statistics.max)
-            made.append(Piece(number, group.num_rows, size, bounds))
+            made.append(FilePiece(number, group.num_rows, size, bounds))
         return made
 
-    def batches(self, client: AmbryClient, pieces: Sequence[Piece], columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         for path, numbers in self._by_file([piece.number for piece in pieces]):
             yield from self._of_file(client, path, numbers, columns)
 
@@ -104,11 +104,11 @@ class ArrowStored:
     """Bytes of each record batch, as far as that is known."""
     shown: str
 
-    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+    def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         share = len(columns) / max(len(self.schema.names), 1)
-        return [Piece(number, 1, int(size * share), {}) for number, size in enumerate(self.sizes)]
+        return [FilePiece(number, 1, int(size * share), {}) for number, size in enumerate(self.sizes)]
 
-    def batches(self, client: AmbryClient, pieces: Sequence[Piece], columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         fields = [self.schema.get_field_index(name) for name in columns]
         try:
             with client.open(self.found) as source:
@@ -127,14 +127,14 @@ class SnapshotStored:
 
     found: Found
     schema: Any
-    known: tuple[Piece, ...]
+    known: tuple[FilePiece, ...]
     offsets: tuple[int, ...]
     shown: str
 
-    def pieces(self, columns: Sequence[str]) -> list[Piece]:
+    def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         return list(self.known)
 
-    def batches(self, client: AmbryClient, pieces: Sequence[Piece], columns: Sequence[str]) -> Iterator[Any]:
+    def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         for start in range(0, len(pieces), _TOGETHER):
             together = pieces[start : start + _TOGETHER]
             spans = [(self.offsets[each.number], self.offsets[each.number] + each.size) for each in together]
@@ -181,7 +181,7 @@ def _snapshot(client: AmbryClient, version: VersionRef, info: BlobInfo) -> Snaps
     places = [index.place(number) for number in range(len(index))]
     key = index.schema.names[0]
     pieces = tuple(
-        Piece(number, each.rows, each.size, {key: (_plain(each.first), _plain(each.last))})
+        FilePiece(number, each.rows, each.size, {key: (_plain(each.first), _plain(each.last))})
         for number, each in enumerate(places)
     )
     return SnapshotStored(found_as(info), index.schema, pieces, tuple(each.offset for each in places), str(version))

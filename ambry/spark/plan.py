@@ -19,7 +19,7 @@ SPLIT_SIZE = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ColumnCondition:
     """A column is one of `values`, or compares so with the only one of them."""
 
     column: str
@@ -28,7 +28,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FilePiece:
     """`number` among the pieces of its file; `bounds` the least and the greatest value of columns, where that is known."""
 
     number: int
@@ -48,7 +48,7 @@ _COMPARISONS: dict[type[ast.cmpop], Comparison] = {
 }
 
 
-def conditions_in(text: str) -> list[Condition]:
+def conditions_in(text: str) -> list[ColumnCondition]:
     """`member >= 10 and member < 20`, `name in ("a", "b")`, `day == "x"`: a column, a comparison and what is compared with.
 
     Raises InvalidRequest.
@@ -66,23 +66,23 @@ def conditions_in(text: str) -> list[Condition]:
         ) from None
 
 
-def _condition(said: ast.expr) -> Condition:
+def _condition(said: ast.expr) -> ColumnCondition:
     """Raises ValueError, KeyError."""
     if not isinstance(said, ast.Compare) or not isinstance(said.left, ast.Name) or len(said.ops) != 1:
         raise ValueError
     value = ast.literal_eval(said.comparators[0])
     how = type(said.ops[0])
-    return Condition(said.left.id, _COMPARISONS[how], tuple(value) if how is ast.In else (value,))
+    return ColumnCondition(said.left.id, _COMPARISONS[how], tuple(value) if how is ast.In else (value,))
 
 
-def wanted(pieces: Iterable[Piece], conditions: Sequence[Condition]) -> list[Piece]:
+def wanted(pieces: Iterable[FilePiece], conditions: Sequence[ColumnCondition]) -> list[FilePiece]:
     """Those in which there may be a row for which all conditions hold."""
     return [piece for piece in pieces if piece.rows and all(_may_hold(each, piece.bounds) for each in conditions)]
 
 
-def tasks(pieces: Iterable[Piece], split_size: int = SPLIT_SIZE) -> list[tuple[Piece, ...]]:
+def tasks(pieces: Iterable[FilePiece], split_size: int = SPLIT_SIZE) -> list[tuple[FilePiece, ...]]:
     """Neighbours together, up to `split_size` bytes; a larger piece is a task of its own."""
-    found: list[list[Piece]] = []
+    found: list[list[FilePiece]] = []
     size = 0
     for piece in pieces:
         if not found or size + piece.size > split_size:
@@ -93,7 +93,7 @@ def tasks(pieces: Iterable[Piece], split_size: int = SPLIT_SIZE) -> list[tuple[P
     return [tuple(each) for each in found]
 
 
-def _may_hold(condition: Condition, bounds: Mapping[str, tuple[Any, Any]]) -> bool:
+def _may_hold(condition: ColumnCondition, bounds: Mapping[str, tuple[Any, Any]]) -> bool:
     if condition.column not in bounds:
         return True
     least, greatest = bounds[condition.column]

@@ -12,13 +12,13 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from ambry.client.sync.client import AmbryClient
 from ambry.spark.columns import as_spark
 from ambry.spark.contents import StoredFile
-from ambry.spark.plan import Condition, Piece, tasks, wanted
+from ambry.spark.plan import ColumnCondition, FilePiece, tasks, wanted
 
 
 class PiecesOfTask(datasource.InputPartition):  # type: ignore[misc]  # Of pyspark, which is not always there.
     """What one task reads."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
+    def __init__(self, pieces: Sequence[FilePiece]) -> None:
         super().__init__(None)
         self.pieces = tuple(pieces)
 
@@ -31,7 +31,7 @@ class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As abov
     """
 
     def __init__(
-        self, client: AmbryClient, file: StoredFile, schema: Any, conditions: Sequence[Condition], split_size: int
+        self, client: AmbryClient, file: StoredFile, schema: Any, conditions: Sequence[ColumnCondition], split_size: int
     ) -> None:
         self._client = client
         self._file = file

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
-from ambry.spark.plan import Condition, Piece, conditions_in, tasks, wanted
+from ambry.spark.plan import ColumnCondition, FilePiece, conditions_in, tasks, wanted
 
 HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -24,7 +24,7 @@ NUMBERS = st.integers(-20, 20)
 FLOATS = st.sampled_from([float("nan"), float("inf"), -float("inf"), -1.5, -0.0, 0.0, 2.5, 1e300])
 
 
-def as_spark_compares(value: Any, condition: Condition) -> bool:
+def as_spark_compares(value: Any, condition: ColumnCondition) -> bool:
     """NaN equals NaN and is greater than all else."""
 
     def key(each: Any) -> tuple[bool, Any]:
@@ -35,18 +35,18 @@ def as_spark_compares(value: Any, condition: Condition) -> bool:
     return HOLDS[condition.comparison](key(value), key(condition.values[0]))
 
 
-def piece_of(number: int, values: list[Any]) -> Piece:
+def piece_of(number: int, values: list[Any]) -> FilePiece:
     """With bounds as Parquet has them, which leave out NaN."""
     real = [value for value in values if value == value]
     bounds = {"k": (min(real), max(real))} if real else {}
-    return Piece(number, len(values), 10, bounds)
+    return FilePiece(number, len(values), 10, bounds)
 
 
-def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Condition]:
+def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[ColumnCondition]:
     compared = st.builds(
-        lambda how, value: Condition("k", how, (value,)), st.sampled_from(["<", "<=", ">", ">="]), values
+        lambda how, value: ColumnCondition("k", how, (value,)), st.sampled_from(["<", "<=", ">", ">="]), values
     )
-    return compared | st.builds(lambda many: Condition("k", "in", tuple(many)), st.lists(values, max_size=3))
+    return compared | st.builds(lambda many: ColumnCondition("k", "in", tuple(many)), st.lists(values, max_size=3))
 
 
 @given(
@@ -59,7 +59,7 @@ def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Condition]:
         )
     )
 )
-def test_no_row_that_is_wanted_is_left_out(case: tuple[list[list[Any]], list[Condition]]) -> None:
+def test_no_row_that_is_wanted_is_left_out(case: tuple[list[list[Any]], list[ColumnCondition]]) -> None:
     groups, asked = case
     kept = {piece.number for piece in wanted([piece_of(*each) for each in enumerate(groups)], asked)}
     needed = {
@@ -73,14 +73,14 @@ def test_no_row_that_is_wanted_is_left_out(case: tuple[list[list[Any]], list[Con
 def test_pieces_that_cannot_have_a_row_are_left_out() -> None:
     pieces = [piece_of(number, [number * 10, number * 10 + 9]) for number in range(5)]
     asked = [
-        (Condition("k", "in", (17, 33)), [1, 3]),
-        (Condition("k", "in", ()), []),
-        (Condition("k", "<", (10,)), [0]),
-        (Condition("k", "<=", (10,)), [0, 1]),
-        (Condition("k", ">", (39,)), [4]),
-        (Condition("k", ">=", (39,)), [3, 4]),
-        (Condition("other", "in", (1,)), [0, 1, 2, 3, 4]),
-        (Condition("k", "in", ("text",)), [0, 1, 2, 3, 4]),
+        (ColumnCondition("k", "in", (17, 33)), [1, 3]),
+        (ColumnCondition("k", "in", ()), []),
+        (ColumnCondition("k", "<", (10,)), [0]),
+        (ColumnCondition("k", "<=", (10,)), [0, 1]),
+        (ColumnCondition("k", ">", (39,)), [4]),
+        (ColumnCondition("k", ">=", (39,)), [3, 4]),
+        (ColumnCondition("other", "in", (1,)), [0, 1, 2, 3, 4]),
+        (ColumnCondition("k", "in", ("text",)), [0, 1, 2, 3, 4]),
     ]
     for condition, kept in asked:
         assert [piece.number for piece in wanted(pieces, [condition])] == kept, condition
@@ -88,7 +88,7 @@ def test_pieces_that_cannot_have_a_row_are_left_out() -> None:
 
 @given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 100))
 def test_tasks_have_each_piece_once_and_are_not_too_large(sizes: list[int], split: int) -> None:
-    pieces = [Piece(number, 1, size, {}) for number, size in enumerate(sizes)]
+    pieces = [FilePiece(number, 1, size, {}) for number, size in enumerate(sizes)]
     made = tasks(pieces, split)
     assert [piece for each in made for piece in each] == pieces
     for each in made:
@@ -100,9 +100,9 @@ def test_tasks_have_each_piece_once_and_are_not_too_large(sizes: list[int], spli
 def test_conditions_are_read_as_they_are_written() -> None:
     assert conditions_in("") == []
     assert conditions_in('k >= -1 and w in ("a", "b") and k == 3') == [
-        Condition("k", ">=", (-1,)),
-        Condition("w", "in", ("a", "b")),
-        Condition("k", "in", (3,)),
+        ColumnCondition("k", ">=", (-1,)),
+        ColumnCondition("w", "in", ("a", "b")),
+        ColumnCondition("k", "in", (3,)),
     ]
 
 
