@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -158,7 +159,11 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Generator[None]:
     """SIGTERM as an interrupt: workers end, and an application of YARN with them."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_INTERRUPTED))
+
+    def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(EXIT_INTERRUPTED)
+
+    before = signal.signal(signal.SIGTERM, interrupted)
     try:
         yield
     finally:

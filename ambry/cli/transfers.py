@@ -5,7 +5,7 @@ What is read and what was written are compared by digests in each of them; a ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -214,7 +214,7 @@ class _InOrder:
 
 
 @contextmanager
-def watching_retries(client: AmbryClient, display: Display) -> Iterator[None]:
+def watching_retries(client: AmbryClient, display: Display) -> Generator[None]:
     """Let a display count what is tried again."""
     said = client.on_retry
 

@@ -157,7 +157,8 @@ def as_range(given: ByteRange | tuple[int, int | None] | None) -> ByteRange | No
     """A tuple (start, stop) as a ByteRange. Raises InvalidRequest, TypeError."""
     if given is None or isinstance(given, ByteRange):
         return given
-    if not (isinstance(given, tuple | list) and len(cast(Sequence[object], given)) in (1, 2)):
+    is_pair = isinstance(given, tuple | list)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not (is_pair and len(cast(Sequence[object], given)) in (1, 2)):
         raise TypeError(f"range is (start, stop) as in a slice, stop not included, not {repr(given)[:60]}")
     return ByteRange(*given)
 

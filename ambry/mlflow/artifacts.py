@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
             self.client.start_upload(name=self._name(artifact_path, Path(local_file).name)) as upload,
         ):
             numbers = range(1, num_parts + 1)
-            urls = self.thread_pool.map(lambda number: upload.presign_part(number, expires=URL_LIFE), numbers)
+            urls = self.thread_pool.map(partial(upload.presign_part, expires=URL_LIFE), numbers)
             credentials = [
                 MultipartUploadCredential(url, number, {}) for number, url in zip(numbers, urls, strict=True)
             ]

@@ -17,6 +17,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,15 @@ def run_job(
     text = {"key_deserializer": "str", "key_serializer": "str"}
     by_member, out = app.topic(f"{topic}-by-member", **text), app.topic(topic, **text)
     files = app.dataframe(app.topic(changes.topic, **text))
-    files = files.filter(lambda change: change["type"] == "name.put" and change["name"].startswith(folder))
-    parts = files.apply(lambda change: split(client, change), expand=True)
-    parts.to_topic(by_member, key=lambda part: str(part["member"]))
+
+    def is_file(change: dict[str, Any]) -> bool:
+        return change["type"] == "name.put" and str(change["name"]).startswith(folder)
+
+    def member_of(part: dict[str, Any]) -> str:
+        return str(part["member"])
+
+    parts = files.filter(is_file).apply(partial(split, client), expand=True)
+    parts.to_topic(by_member, key=member_of)
 
     def fold(told: dict[str, Any], kept: Any) -> dict[str, Any]:
         new = folded(kept.get("actions"), told)

@@ -132,5 +132,5 @@ def _is_permanent(error: Any) -> bool:
 
 
 def _words(error: Exception) -> str:
-    first = error.args[0] if error.args else error
+    first: Any = error.args[0] if error.args else error
     return first.str() if hasattr(first, "str") else str(first)

@@ -27,6 +27,7 @@ class Feed(Protocol):
 
     def next_page(self) -> ToldChanges:
         """The next one, whole."""
+        ...
 
 
 class PagesAhead:

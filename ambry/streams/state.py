@@ -9,7 +9,7 @@ next token, and ends. The file is locked as long as the run lives.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -96,14 +96,17 @@ def decode(text: str) -> PublisherState:
         fields: Any = json.loads(text)
         number = fields.pop("format")
         kept = PublisherState(**fields)
-        sound = all(isinstance(each, str) for each in (kept.cluster, kept.topic, kept.token, kept.run)) and all(
-            type(each) is int and each >= 0 for each in (kept.sequence, kept.epoch)
-        )
+        texts: list[object] = [kept.cluster, kept.topic, kept.token, kept.run]
+        numbers: list[object] = [kept.sequence, kept.epoch]
+        if (
+            number == FORMAT
+            and all(isinstance(each, str) for each in texts)
+            and all(type(each) is int and each >= 0 for each in numbers)
+        ):
+            return kept
     except (ValueError, TypeError, KeyError, AttributeError):
-        sound, number = False, None
-    if not sound or number != FORMAT:
-        raise InvalidRequest("the state is none that a publisher of this release wrote; name another one (--state)")
-    return kept
+        pass
+    raise InvalidRequest("the state is none that a publisher of this release wrote; name another one (--state)")
 
 
 class StateBlob:
@@ -122,11 +125,13 @@ class StateBlob:
         return self._place.name if self._here else None
 
     def load(self) -> PublisherState | None:
-        for tries_left in reversed(range(LOADS_MAX)):
+        tries_left = LOADS_MAX
+        while True:
             try:
                 info = self._client.head(self._place)
             except BlobNotFound:
                 return None
+            tries_left -= 1
             try:
                 data = self._client.get_bytes(info.id, max_size=SIZE_MAX)
                 break
@@ -178,7 +183,7 @@ class StateFile:
         self._path = path
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """While this run lives. Raises InvalidRequest where another one has it, OSError."""
         with LockedFile(self._path.with_name(f"{self._path.name}.lock")) as lock:
             try:

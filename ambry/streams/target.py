@@ -39,7 +39,7 @@ class KafkaTarget:
 
     brokers: tuple[str, ...]
     topic: str
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __str__(self) -> str:
         return f"{SCHEME}{','.join(self.brokers)}/{self.topic}"
