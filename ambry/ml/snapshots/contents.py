@@ -154,13 +154,13 @@ class ParquetContent:
 
     @cached_property
     def _footer(self) -> Any:
-        with self._opened() as file:
+        """Read once: a version does not change."""
+        with self._opened(None) as file:
             return file.metadata
 
     @cached_property
     def schema(self) -> Any:
-        with self._opened() as file:
-            return file.schema_arrow
+        return self._footer.schema.to_arrow_schema()
 
     @property
     def rows(self) -> int:
@@ -179,7 +179,7 @@ class ParquetContent:
 
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
         self.fetch()
-        with self._opened() as file:
+        with self._opened(self._footer) as file:
             for place in range(file.num_row_groups):
                 yield self._group(file, place, names)
 
@@ -191,7 +191,7 @@ class ParquetContent:
         places = self._groups_of(keys)
         if not places:
             return []
-        with self._opened() as file:
+        with self._opened(self._footer) as file:
             return [self._group(file, place, names) for place in places]
 
     def _groups_of(self, keys: Any) -> list[int]:
@@ -212,22 +212,22 @@ class ParquetContent:
         """One row group as one record batch. Raises DataCorrupt."""
         try:
             table = file.read_row_group(place, columns=list(names)).combine_chunks()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(self._place, error) from error
+        except (pa.ArrowException, OSError) as error:
+            raise _torn(self._place, error) from error
         return pa.RecordBatch.from_arrays(
             [_one(table.column(name)) for name in names], schema=pa.schema([table.field(name) for name in names])
         )
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        """A pyarrow ParquetFile. Raises DataCorrupt, and what a get raises."""
+    def _opened(self, footer: Any) -> Iterator[Any]:
+        """A pyarrow ParquetFile; the footer is read where it is None. Raises DataCorrupt, and what a get raises."""
         from pyarrow import parquet
 
         with Path(self._path).open("rb") if self._path else self._client.open(self._found) as source:
             try:
-                file = parquet.ParquetFile(source, pre_buffer=True)
-            except pa.ArrowInvalid as error:
-                raise _unreadable(self._place, error) from error
+                file = parquet.ParquetFile(source, metadata=footer, pre_buffer=True)
+            except (pa.ArrowException, OSError) as error:
+                raise _torn(self._place, error) from error
             yield file
 
 
@@ -243,6 +243,11 @@ def _has_width(kind: Any) -> bool:
 def _one(column: Any) -> Any:
     """A column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else pa.array([], column.type)
+
+
+def _torn(place: VersionRef, error: Exception) -> Exception:
+    """What to raise of a file of Parquet. An OSError with a number is the system's and stays."""
+    return error if isinstance(error, OSError) and error.errno is not None else _unreadable(place, error)
 
 
 def _unreadable(place: VersionRef, error: Exception) -> DataCorrupt:

@@ -127,16 +127,49 @@ def test_row_groups_without_a_key_are_not_read(client: AmbryClient, name: str, m
     assert read == [0, 6]
 
 
-def test_a_file_that_is_no_parquet_is_told(client: AmbryClient, name: str) -> None:
-    both(client, name, [1])
-    client.put_version(
-        f"{name}-parquet", b"PAR1 no", str(int(NOON.timestamp() * 1000) + 1), metadata={writing.FORMAT_KEY: "parquet"}
-    )
+@pytest.mark.parametrize("torn", ["no Parquet", "a footer that is none", "a row group that is none"])
+def test_a_file_that_is_no_parquet_is_told(client: AmbryClient, name: str, torn: str) -> None:
+    """A torn footer was pyarrow's OSError."""
+    _, whole = both(client, name, list(range(40)))
+    data = bytearray(client.get_bytes(whole.info.id))
+    if torn == "no Parquet":
+        data = bytearray(b"PAR1 no")
+    elif torn == "a footer that is none":
+        data[-200:-8] = b"\xff" * 192
+    else:
+        data[4:600] = b"\xff" * 596
+    newer = str(int(NOON.timestamp() * 1000) + 1)
+    client.put_version(f"{name}-parquet", bytes(data), newer, metadata={writing.FORMAT_KEY: "parquet"})
     with (
         open_snapshot(client, f"{name}-parquet", metadata=METADATA) as snapshot,
         pytest.raises(DataCorrupt, match="cannot be read"),
     ):
         snapshot.table()
+
+
+def test_a_footer_is_read_once(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read again for each read by key."""
+    _, snapshot = both(client, name, list(range(0, 200, 2)))
+    expected = snapshot.read([AGE], [30]).column("age").to_pylist()
+    size, read = snapshot.info.size, []
+    opened = AmbryClient.open
+
+    def counted(self: AmbryClient, *said: Any, **more: Any) -> Any:
+        file = opened(self, *said, **more)
+        reads = file.read
+
+        def noted(*count: Any) -> bytes:
+            place, data = file.tell(), reads(*count)
+            read.append((place, len(data)))
+            return bytes(data)
+
+        file.read = noted
+        return file
+
+    monkeypatch.setattr(AmbryClient, "open", counted)
+    assert snapshot.read([AGE], [30]).column("age").to_pylist() == expected
+    assert read
+    assert all(place + count < size - 8 for place, count in read)
 
 
 def test_a_version_of_no_snapshot_is_told(client: AmbryClient, name: str) -> None:
