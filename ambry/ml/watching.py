@@ -116,6 +116,7 @@ class VersionWatch(Generic[T]):
         self._opened = opened
         self._broken: _Broken | None = None
         self._moved = threading.Condition()
+        self._looking = threading.Lock()
         self.current = opened()
         self._repeated = RepeatedWork(self.look, poll_s, name=name, more=self._serving)
 
@@ -130,7 +131,12 @@ class VersionWatch(Generic[T]):
             return self._moved.wait_for(lambda: self.current.version == version, timeout_s)
 
     def look(self) -> T:
-        """Look now. Raises what the store or opening raises; `current` stays as it is then."""
+        """Look now, or when who is looking is done. Raises what the store or opening raises; `current` stays as it is then."""
+        # Who asked earlier and opened for longer would put an older version in the place of a newer one.
+        with self._looking:
+            return self._look()
+
+    def _look(self) -> T:
         version = self._client.head(self._place).version
         if version == self.current.version:
             self._broken = None

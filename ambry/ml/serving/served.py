@@ -44,7 +44,8 @@ class ModelLoader:
         self._function = function
         self._told = loaded
         self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}
+        # A turn is there for as long as somebody waits for it or has it.
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._served: WeakValueDictionary[str, ServedModel] = WeakValueDictionary()
 
     def get(self, model: StoredModel) -> ServedModel:

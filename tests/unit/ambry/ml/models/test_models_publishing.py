@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -442,6 +444,31 @@ def test_a_watch_follows_an_alias_and_keeps_what_is_good(client: AmbryClient, na
     assert loaded == [b"1", b"2"]
     with pytest.raises(BlobNotFound):
         models.ModelWatch(client, name, "challenger")
+
+
+def test_two_looks_at_once_never_go_back(client: AmbryClient, name: str) -> None:
+    """Who had asked before a move, and took longer to load, put the older version in the place of the newer one."""
+    for number in range(3):
+        models.publish(client, name, {"x.txt": str(number).encode()})
+    models.promote(client, f"{name}@1.0.0")
+    loads, moved = threading.Event(), threading.Event()
+
+    def prepare(model: models.StoredModel) -> None:
+        if model.version == "1.1.0":
+            loads.set()
+            moved.wait(30)
+
+    with models.ModelWatch(client, name, prepare=prepare, poll_s=60) as watch, ThreadPoolExecutor(2) as pool:
+        models.promote(client, f"{name}@1.1.0")
+        first = pool.submit(watch.look)
+        assert loads.wait(30)
+        models.promote(client, f"{name}@1.2.0")
+        second = pool.submit(watch.look)
+        # Without turns the second is done long before.
+        wait([second], timeout=0.2)
+        moved.set()
+        assert (first.result(30).version, second.result(30).version) == ("1.1.0", "1.2.0")
+        assert watch.current.version == "1.2.0"
 
 
 def test_what_is_no_model_is_told(client: AmbryClient, name: str) -> None:

@@ -22,7 +22,7 @@ from ambry.ml.serving.drift import InputDrift, summary_of
 from ambry.ml.serving.feature_log import FeatureLog
 from ambry.ml.serving.inference import HEADER_SIZE, InferenceRequest
 from ambry.ml.serving.limits import ServingLimits
-from ambry.ml.serving.served import FollowedModel
+from ambry.ml.serving.served import FollowedModel, ModelLoader
 from ambry.ml.serving.service import ScoringService, agreement
 from tests.support.eventually import eventually
 
@@ -360,6 +360,14 @@ def test_a_model_is_loaded_once_whoever_serves_it(client: AmbryClient, name: str
                 break
             deadline.wait(0.01)
         assert found[1]() == 1
+
+
+def test_a_loader_keeps_nothing_of_models_that_are_gone(client: AmbryClient, name: str) -> None:
+    """It kept a lock for each version that it ever loaded."""
+    loader = ModelLoader(trust=False, function=SCORER, loaded=lambda _: None)
+    for version in ("1.0.0", "1.1.0"):
+        loader.get(models.open(client, f"{name}@{version}"))
+    assert (len(loader._turns), len(loader._served)) == (0, 0)
 
 
 def test_a_broken_model_is_tried_less_and_less(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
