@@ -115,8 +115,11 @@ bench-streams: $(READY) ## Measure how fast and how late the change feed is on K
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow
 
+# Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own.
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
-	AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}" $(PYTEST) tests -m engine -n0 -rs
+	export AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}"; \
+	$(PYTEST) tests -m engine -n0 -rs --ignore tests/integration/test_guide.py && \
+	$(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault
