@@ -170,7 +170,7 @@ def load(client: AmbryClient, place: Place, *, digest: str | None = None) -> Loa
     if info.size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"{place} has {info.size} bytes; definitions have at most {PACKAGE_SIZE_MAX}")
     # By its number: LATEST and aliases may point elsewhere by now.
-    metadata = unpack(client.cached_path(replace(place, version=info.version)).read_bytes())
+    metadata = unpack(client.cached_path(replace(place, version=info.version), verify=True).read_bytes())
     found = package_digest(metadata)
     if digest is not None and digest.lower() != found:
         raise ChecksumMismatch(f"{place} has the digest {found}, and {digest} was asked for")

@@ -172,7 +172,7 @@ def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) 
         )
     exact = replace(wanted, version=info.version)
     try:
-        manifest = parse_manifest(client.cached_path(exact).read_bytes())
+        manifest = parse_manifest(client.cached_path(exact, verify=True).read_bytes())
     except InvalidRequest as error:
         error.message = f"{shown_version(exact)}: {error.message}"
         raise

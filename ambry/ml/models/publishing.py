@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -123,6 +124,8 @@ def prepare_model(
     Parts are durable on return. Raises as `publish_model` does.
     """
     place = in_dataset(dataset)
+    with suppress(BlobNotFound):  # A name that no dataset can have is refused before anything is stored for it.
+        client.dataset(dataset_text(place))
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
     named = {name: _exact(client, said) for name, said in (("snapshot", snapshot), ("parent", parent))}
     named["definitions"] = _definitions(client, definitions, urns)

@@ -71,7 +71,7 @@ class ArrowContent:
     def index(self) -> SnapshotIndex:
         """Where its batches lie, out of the cache; of the whole file, where the index is gone. Raises DataCorrupt."""
         try:
-            path = self._client.cached_path(self._index_id)
+            path = self._client.cached_path(self._index_id, verify=True)
         except BlobNotFound:
             whole = self._client.cached_path(self._found)
             try:

@@ -95,7 +95,7 @@ def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations
         raise DataCorrupt(f"{shown_version(exact)} has {info.size} bytes; relations have at most {FILE_SIZE_MAX}")
     try:
         # Into memory, and validated: in a mapped file an offset that leads nowhere would end the process.
-        with pa.ipc.open_file(client.cached_path(exact).read_bytes()) as reader:
+        with pa.ipc.open_file(client.cached_path(exact, verify=True).read_bytes()) as reader:
             if reader.schema != _SCHEMA:
                 raise DataCorrupt(
                     f"{shown_version(exact)} has other columns than relations have: {reader.schema.names}"

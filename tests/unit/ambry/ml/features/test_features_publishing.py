@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, ChecksumMismatch, InvalidRequest
+from ambry.client.refs import VersionRef
 from ambry.ml.features.compatibility import Level, compare, level_of
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import ChangeRefused, load, next_version, publish
@@ -170,3 +171,12 @@ def test_a_dimension_with_its_own_namespace_is_the_same_one() -> None:
     assert with_namespace != metadata(BEFORE)
     assert compare(metadata(BEFORE), with_namespace) == []
     assert compare(with_namespace, metadata(BEFORE)) == []
+
+
+def test_definitions_that_changed_in_the_cache_are_fetched_again(client: AmbryClient, name: str) -> None:
+    publish(client, name, metadata(BEFORE))
+    assert load(client, name).metadata == metadata(BEFORE)
+    kept = client.cached_path(VersionRef(name))
+    kept.chmod(0o600)
+    kept.write_bytes(bytes(kept.stat().st_size))
+    assert load(client, name).metadata == metadata(BEFORE)

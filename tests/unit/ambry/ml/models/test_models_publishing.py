@@ -196,6 +196,25 @@ def test_what_is_refused_leaves_nothing_behind(client: AmbryClient, name: str, s
     assert client.list(f"{name}.parts/").all() == []
 
 
+@pytest.mark.parametrize("dataset", ["-x", "x!", "x" * 300])
+def test_a_dataset_that_cannot_be_is_refused_before_anything_is_stored(client: AmbryClient, dataset: str) -> None:
+    """What is stored for it would be nobody's."""
+    before = client.list("").all()
+    with pytest.raises(InvalidRequest):
+        models.publish(client, dataset, {"a.txt": b"of no dataset"})
+    assert client.list("").all() == before
+
+
+def test_a_manifest_that_changed_in_the_cache_is_fetched_again(client: AmbryClient, name: str) -> None:
+    made = models.publish(client, name, {"a.txt": b"abc"})
+    kept = client.cached_path(made.id)
+    kept.chmod(0o600)
+    content = kept.read_bytes()
+    kept.write_bytes(content.replace(b"a.txt", b"b.txt"))
+    assert models.open(client, name).path("a.txt").read_bytes() == b"abc"
+    assert client.cached_path(made.id).read_bytes() == content
+
+
 def test_a_directory_comes_back_as_it_was(client: AmbryClient, name: str, tmp_path: Path) -> None:
     models.publish(client, name, {"a/b.txt": b"1", "c.txt": b"2"})
     stored = models.open(client, name)
