@@ -13,7 +13,12 @@ from typing import Protocol
 
 import pytest
 
+from ambry.blob import NEVER_MS
 from ambry.errors import InvalidRequest
+from frontend.datasets import datasets as datasets_module
+from frontend.datasets.datasets import Datasets
+from frontend.datasets.rows import Dataset
+from frontend.datasets.versions import DatasetVersion, VersionSchema
 from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.store import (
     GROUP_MAX,
@@ -35,9 +40,11 @@ from frontend.metadata.store import (
     Stamp,
     Version,
 )
+from frontend.names.rows import NamedBlob
 from tests.support.fake_clock import SettableClock
 from tests.support.metadata_stores import opened, postgres_store, sqlite_store
 from tests.support.postgres import PostgresProcess, why_impossible
+from tests.support.samples import blob_id
 
 NAME = Space.NAME
 SCOPE = 0xFFFFFFFF << 32 | 0x80000001
@@ -408,6 +415,41 @@ async def test_a_listing_with_a_delimiter_shows_each_kind_once_however_it_is_pag
             last = page[-1]
             after = last.prefix if isinstance(last, CommonPrefix) else last.key
         assert found == grouped(listed, prefix, delimiter)
+
+
+NEIGHBOURS = ("a", "a!", "a-b", "ab", "a\u00e9", "a\U0001f600", "b", "b" * 40, "none", "none-of-it", "\uffee")
+"""Names of datasets, of which some begin with others; bytes, characters and UTF-16 have them in different orders."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("page_max", "scanned"), [(3, 1), (7, 2), (PAGE_MAX, 4)])
+async def test_the_newest_version_of_each_dataset_is_found_by_one_listing(
+    store: MetadataStore, monkeypatch: pytest.MonkeyPatch, page_max: int, scanned: int, seed: int
+) -> None:
+    """`GET /datasets?newest`: the versions of neighbours, from a key that is none on, without those that were deleted."""
+    monkeypatch.setattr(datasets_module, "PAGE_MAX", page_max)
+    monkeypatch.setattr(datasets_module, "_SCANNED_PAGES_MAX", scanned)
+    chance, datasets = random.Random(seed), Datasets(store)
+    blob = NamedBlob(blob_id(1), 5, NEVER_MS, True)
+    expected: dict[str, DatasetVersion] = {}
+    for made in chance.sample(NEIGHBOURS, len(NEIGHBOURS)):
+        known = await datasets.save(SCOPE, made, Dataset(schema=VersionSchema.MONOTONIC), update=False)
+        numbers = [] if made.startswith("none") else sorted(chance.sample(range(1, 1_000), chance.randrange(1, 9)))
+        deleted = set(chance.sample(numbers, chance.randrange(len(numbers) + 1)))
+        for number in numbers:
+            await datasets.point(known, (number,), blob, lambda _: [], now_ms=T0_MS)
+        for number in deleted:
+            await datasets.bury(known, await datasets.versions.find(SCOPE, datasets.key(known, (number,))))
+        if living := set(numbers) - deleted:
+            expected[made] = (max(living),)
+    whole = await datasets.all(SCOPE, after=None, limit=PAGE_MAX)
+    assert [each.name for each in whole] == sorted(NEIGHBOURS, key=str.encode)
+    for limit in (1, 4, len(whole)):
+        found: dict[str, DatasetVersion] = {}
+        for begin in range(0, len(whole), limit):
+            newest = await datasets.newest_of(whole[begin : begin + limit])
+            found |= {name: each.number for name, each in newest.items()}
+        assert found == expected
 
 
 async def test_pages_stay_whole_while_others_write(store: MetadataStore) -> None:
