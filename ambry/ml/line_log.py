@@ -63,6 +63,7 @@ class LineLog:
         TypeError for what JSON does not have.
         """
         at_ms = int((at or datetime.now(UTC)).timestamp() * 1000)
+        _day(at_ms)  # One that no calendar has would be in the way of all lines of its file.
         line = json.dumps(
             {**told, "at": at_ms}, separators=(",", ":"), allow_nan=False
         )  # In ASCII, which holds any text.
@@ -110,8 +111,9 @@ class LineLog:
         """By one thread at a time; the others go on taking."""
         while part := self._part():
             data = "".join(f"{line}\n" for line in part).encode()
-            name = f"{self._folder.name}{_day(part[0])}/{self._process}-{self._files:06}.jsonl"
             try:
+                day = _day(json.loads(part[0])["at"])
+                name = f"{self._folder.name}{day}/{self._process}-{self._files:06}.jsonl"
                 self._client.put(
                     data,
                     name=NameRef(name, self._folder.account, self._folder.container),
@@ -154,5 +156,6 @@ class LineLog:
             self.dropped += over
 
 
-def _day(line: str) -> str:
-    return datetime.fromtimestamp(json.loads(line)["at"] / 1000, UTC).date().isoformat()
+def _day(at_ms: int) -> str:
+    """Raises ValueError, OverflowError."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()

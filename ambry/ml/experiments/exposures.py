@@ -46,15 +46,19 @@ class ExposureLog(LineLog):
     def record(
         self, unit: Unit, arm: str, attributes: Mapping[str, Any] | None = None, *, at: datetime | None = None
     ) -> None:
-        """Take one, as `take` does. Raises InvalidRequest for what is no unit, and attributes that JSON has not."""
-        key_of(unit)  # Refuses what is no unit: one such line would be in the way of every evaluation.
+        """Take one, as `take` does. Raises InvalidRequest for what no evaluation would read, with all that lies beside it."""
+        key_of(unit)
         told: dict[str, Any] = {"unit": unit, "arm": arm}
-        if attributes:
-            told["attributes"] = dict(attributes)
+        if not isinstance(arm, str):
+            raise InvalidRequest(f"an arm is a text, and not {arm!r:.60}; it is the name that the experiment gives it")
         try:
+            if attributes:
+                told["attributes"] = dict(attributes)
             self.take(told, at=at)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidRequest(f"the exposure of {unit!r:.60} has attributes that JSON has not: {error}") from error
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidRequest(
+                f"the exposure of {unit!r:.60} has attributes that JSON has not, or a time that no calendar has: {error}"
+            ) from error
 
 
 def read_exposures(client: AmbryClient, experiment: str) -> Iterator[Exposure]:

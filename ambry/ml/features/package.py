@@ -98,9 +98,15 @@ def _texts(packed: bytes) -> dict[str, str]:
             if strange := next((each for each in members if each.compress_type not in _PACKINGS), None):
                 raise ValueError(f"{strange.filename[:80]!r} is packed in a way that is not read; store or deflate it")
             size = sum(member.file_size for member in members)
-            texts = {} if size > PACKAGE_SIZE_MAX else {each.filename: archive.read(each).decode() for each in members}
+            texts = {} if size > PACKAGE_SIZE_MAX else {each.filename: _text(archive, each) for each in members}
     except (zipfile.BadZipFile, struct.error, zlib.error, ValueError, RuntimeError, EOFError, OSError) as error:
         raise InvalidRequest(f"this is no package of definitions: {error}") from error
     if size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"definitions of more than {PACKAGE_SIZE_MAX} bytes are not read")
     return texts
+
+
+def _text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    """No more of it is unpacked than it says that it has: `ZipFile.read` unpacks all there is, and cuts it afterwards."""
+    with archive.open(member) as file:
+        return file.read(member.file_size + 1).decode()

@@ -131,11 +131,12 @@ class ArrowContent:
         return self._checked([batch.select(names) for batch in batches])
 
     def _checked(self, batches: list[Any]) -> list[Any]:
-        """Batches whose texts and lists lie within them: a stranger's offsets may lead anywhere. Raises DataCorrupt."""
+        """Batches whose values lie within them: a stranger's lengths and offsets may lead anywhere. Raises DataCorrupt."""
         kinds = batches[0].schema.types if batches else []
         loose = [number for number, kind in enumerate(kinds) if not _has_width(kind)]
         try:
-            for batch in batches if loose else ():
+            for batch in batches:
+                batch.validate()
                 for number in loose:
                     batch.column(number).validate(full=True)
         except pa.ArrowInvalid as error:

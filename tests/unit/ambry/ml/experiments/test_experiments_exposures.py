@@ -124,3 +124,26 @@ def test_a_line_of_strangers_is_told_where_it_is(client: AmbryClient, name: str,
     client.put(json.dumps({"at": 1, **line}).encode(), name=f"{name}.exposures/2026-11-27/x-000000.jsonl")
     with pytest.raises(DataCorrupt, match="line 1 is no exposure"):
         list(read_exposures(client, name))
+
+
+@pytest.mark.parametrize(
+    ("arm", "attributes", "at"),
+    [
+        (None, None, NOON),
+        (7, None, NOON),
+        ("control", [1], NOON),
+        ("control", None, datetime.max.replace(tzinfo=UTC)),
+    ],
+)
+def test_what_would_be_in_the_way_of_the_others_is_refused(
+    client: AmbryClient, name: str, arm: Any, attributes: Any, at: datetime
+) -> None:
+    """A time of which no day is known had taken all lines of its file along; an arm that is none, all that is read."""
+    with ExposureLog(client, name) as log:
+        with pytest.raises(InvalidRequest):
+            log.record(0, arm, attributes, at=at)
+        for unit in range(1, 10):
+            log.record(unit, "control", at=NOON)
+    assert sorted(each.unit for each in read_exposures(client, name) if isinstance(each.unit, int)) == list(
+        range(1, 10)
+    )

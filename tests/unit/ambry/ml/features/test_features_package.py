@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 import zipfile
+import zlib
 
 import pytest
 
@@ -60,3 +63,21 @@ def test_gaps_between_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text.parse_text(f"a: 1\n{named}{again}").rows[29].lines[-1] == "1, a"
     with pytest.raises(text.DefinitionInvalid, match="lines lie between rows"):
         text.parse_text("a: 1\n" + named + "\n" * 100 + again)
+
+
+def test_no_more_is_unpacked_than_a_file_says_that_it_has() -> None:
+    """A directory that lies: 10 bytes of the 256 MiB that there are, with their checksum."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+    name, said = b"a/features.conf", bytes(10)
+    common = struct.pack("<HHHHIIIHH", 0, 8, 0, 0x21, zlib.crc32(said), len(packed), len(said), len(name), 0)
+    body = struct.pack("<IH", 0x04034B50, 20) + common + name + packed
+    entry = struct.pack("<IHH", 0x02014B50, 20, 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(entry), len(body), 0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest):
+            unpack(body + entry + end)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ambry import AmbryClient, DataCorrupt, InvalidRequest
+from ambry.client.refs import VersionRef
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots import contents, writing
@@ -217,3 +219,20 @@ def test_offsets_that_lie_are_told(
     with pytest.raises(DataCorrupt, match="cannot be read"):
         snapshot.read([NAME], [2])
     assert snapshot.read([AGE], [2]).column("age").to_pylist() == [-1], "numbers have no offsets"
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+def test_lengths_that_lie_are_told(client: AmbryClient, name: str, fetched: bool) -> None:
+    """Of numbers, too, which ended the process (SIGSEGV): nothing but a buffer says how many there are."""
+    rows, settings = 1_237, {"metadata": METADATA, "entity": "member"}
+    keys = list(range(rows))
+    write_snapshot(client, name, {"member": keys, "age": keys}, [AGE], as_of=NOON, **settings)  # type: ignore[arg-type]
+    info = client.head(VersionRef(name))
+    lying = client.get_bytes(info.id).replace(struct.pack("<q", rows), struct.pack("<q", 400_000_000))
+    said = {writing.FORMAT_KEY: "arrow", writing.INDEX_KEY: info.metadata[writing.INDEX_KEY]}
+    client.put_version(name, lying, str(int(info.version) + 1), metadata=said)
+    with open_snapshot(client, name, metadata=METADATA) as snapshot:
+        if fetched:
+            snapshot.fetch()
+        with pytest.raises(DataCorrupt, match="too small"):
+            snapshot.read([AGE], [5, 1_236, 1_000_000])
