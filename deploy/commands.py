@@ -10,13 +10,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.address import authority
 from ambry.service.directory_option import directory_option
+from deploy.interrupts import signals_interrupt
 
 if TYPE_CHECKING:
     from deploy.local_cluster import LocalCluster
@@ -86,7 +86,7 @@ def up(
         detach=detach,
         report=_say,
     )
-    with _failures_shown(directory), _signals_interrupt():
+    with _failures_shown(directory), signals_interrupt():
         try:
             started = local.up()
             joined = len(started) < len(local.members)
@@ -244,25 +244,6 @@ def _failures_shown(directory: Path) -> Iterator[None]:
         raise  # `ambry cluster status | head -1`: no trouble of the cluster
     except OSError as cause:
         raise click.ClickException(f"cannot use {cause.filename or directory}: {cause.strerror or cause}") from cause
-
-
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """TERM and the loss of the terminal end the command the way Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    # nohup ignores the loss of the terminal, and stays right.
-    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(message: str) -> None:

@@ -19,10 +19,10 @@ LOOK_EVERY_S = 0.02
 
 
 @contextlib.contextmanager
-def locked(directory: Path, *, reads: bool = False) -> Iterator[None]:
+def locked(directory: Path, *, reads: bool = False, wait_s: float | None = None) -> Iterator[None]:
     """Not reentrant. Where there is no directory nothing is locked.
 
-    Raises TimeoutError where somebody else has it for WAIT_S, OSError.
+    Raises TimeoutError where somebody else has it for `wait_s` (without it, WAIT_S), OSError.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -30,14 +30,14 @@ def locked(directory: Path, *, reads: bool = False) -> Iterator[None]:
         yield
         return
     try:
-        _take(descriptor, directory, fcntl.LOCK_SH if reads else fcntl.LOCK_EX)
+        _take(descriptor, directory, fcntl.LOCK_SH if reads else fcntl.LOCK_EX, WAIT_S if wait_s is None else wait_s)
         yield
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, directory: Path, how: int) -> None:
-    end = time.monotonic() + WAIT_S
+def _take(descriptor: int, directory: Path, how: int, wait_s: float) -> None:
+    end = time.monotonic() + wait_s
     while True:
         try:
             return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
@@ -45,7 +45,7 @@ def _take(descriptor: int, directory: Path, how: int) -> None:
             if time.monotonic() >= end:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
-                    f"another command has been changing it for {WAIT_S:g} s; wait for it, or end it, and try again",
+                    f"another command has been changing it for {wait_s:g} s; wait for it, or end it, and try again",
                     str(directory),
                 ) from None
         time.sleep(LOOK_EVERY_S)

@@ -19,7 +19,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as made:
         jars = Path(made) / "jars"
         try:
-            copy_jars(direct, jars)
+            copy_jars(direct, jars, tell=print)
         except EngineError as error:
             print(error, file=sys.stderr)
             return 1

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from deploy.directory_lock import locked
 from deploy.engines.hadoop import hdfs, yarn
 from deploy.engines.jars import EngineError, fetch, kept
 from deploy.engines.kafka import kafka
+from deploy.engines.postgres import INSTALLED, binaries_of, postgres
+from deploy.engines.processes import EngineProcess
+from deploy.engines.zookeeper import zookeeper
+from deploy.interrupts import signals_interrupt
 
-Line = tuple[str, str]
-"""What it is, and where."""
+LOOK_S = 1.0
+"""How often it is seen whether the engine still runs."""
 JARS = {
     "kafka": "Apache Kafka 4.3.1, a broker in 400 MB",
     "hadoop": "Apache Hadoop 3.5.0: YARN and HDFS, some 450 MB each",
     "tony": "LinkedIn's TonY 0.4.7, for `ambry train submit --engine tony`",
     "samza": "Apache Samza 1.8.0, for jobs in Java",
+    "zookeeper": "Apache ZooKeeper 3.9.5, a server in 80 MB",
 }
-JARS_OF = {"kafka": "kafka", "yarn": "hadoop", "hdfs": "hadoop"}
+ENGINES = ["kafka", "yarn", "hdfs", "zookeeper", "postgres"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    lines: tuple[tuple[str, str], ...]
+    """What it is, and where."""
+    processes: tuple[EngineProcess, ...]
 
 
 @click.group()
@@ -37,7 +50,12 @@ def list_engines() -> None:
     """Tell what there is, and what of it was fetched."""
     for name, what in JARS.items():
         directory = kept(name)
-        click.echo(f"{name:8} {what}; {'not fetched' if directory is None else directory}")
+        click.echo(f"{name:10} {what}; {'not fetched' if directory is None else directory}")
+    try:
+        where = str(binaries_of(INSTALLED))
+    except EngineError as lacking:
+        where = str(lacking)
+    click.echo(f"{'postgres':10} PostgreSQL, as it is installed; {where}")
 
 
 @engines.command("fetch")
@@ -53,58 +71,91 @@ def fetch_engines(names: tuple[str, ...]) -> None:
 
 
 @engines.command()
-@click.argument("name", type=click.Choice(list(JARS_OF)))
+@click.argument("name", type=click.Choice(ENGINES))
 @click.option(
     "--directory", type=click.Path(path_type=Path, file_okay=False), help="Keep its data here.  [default: none is kept]"
 )
 def up(name: str, directory: Path | None) -> None:
-    """Run kafka, yarn or hdfs on this machine until Ctrl-C; it says where it is when it is ready.
+    """Run an engine on this machine until Ctrl-C; it says where it is when it is ready.
 
     Without --directory its data are gone at the end. It dies with this command, however that ends.
     """
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
-    with _told(), contextlib.ExitStack() as stack:
-        place = directory
-        if place is None:
-            place = Path(tempfile.mkdtemp(prefix=f"ambry-{name}-"))
-            stack.callback(shutil.rmtree, place, ignore_errors=True)
-        lines = stack.enter_context(_RUNNING[name](place.absolute()))
-        for what, where in lines:
-            click.echo(f"{what:16} {where}")
-        click.echo(f"{'logs':16} {place.absolute()}/*.log")
-        click.echo("ready; Ctrl-C ends it")
-        over.wait()
-        click.echo("stopping")
+    with _told(), signals_interrupt(), contextlib.ExitStack() as stack:
+        try:
+            place = directory
+            if place is None:
+                place = Path(tempfile.mkdtemp(prefix=f"ambry-{name}-"))
+                stack.callback(shutil.rmtree, place, ignore_errors=True)
+            place = place.absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            _take(stack, place)
+            runs = stack.enter_context(_RUNNING[name](place))
+            for what, where in (*runs.lines, ("logs", f"{place}/*.log")):
+                click.echo(f"{what:16} {where}")
+        except KeyboardInterrupt:
+            click.echo("interrupted; what had been started is stopped again", err=True)
+            raise
+        try:
+            click.echo("ready; Ctrl-C ends it")
+            while True:
+                time.sleep(LOOK_S)
+                for process in runs.processes:
+                    process.check()
+        except KeyboardInterrupt:
+            click.echo("stopping")
+
+
+def _take(stack: contextlib.ExitStack, place: Path) -> None:
+    """The directory is ours until the end: two engines on the same files would break them. Raises EngineError."""
+    try:
+        stack.enter_context(locked(place, wait_s=0))
+    except TimeoutError:
+        raise EngineError(f"another `ambry engines up` runs in {place}; end it, or name another directory") from None
 
 
 @contextlib.contextmanager
-def _kafka(directory: Path) -> Iterator[list[Line]]:
+def _kafka(directory: Path) -> Iterator[_Running]:
     with kafka(directory, _tell) as broker:
-        yield [("broker", broker.address), ("try", f"ambry changes --to kafka://{broker.address}/changes")]
+        lines = ("broker", broker.address), ("try", f"ambry changes --to kafka://{broker.address}/changes")
+        yield _Running(lines, (broker,))
 
 
 @contextlib.contextmanager
-def _yarn(directory: Path) -> Iterator[list[Line]]:
+def _yarn(directory: Path) -> Iterator[_Running]:
     with yarn(directory, _tell) as cluster:
-        yield [("pages", cluster.url), ("HADOOP_CONF_DIR", str(cluster.conf))]
+        lines = ("pages", cluster.url), ("HADOOP_CONF_DIR", str(cluster.conf))
+        yield _Running(lines, (cluster.resource_manager, cluster.node_manager))
 
 
 @contextlib.contextmanager
-def _hdfs(directory: Path) -> Iterator[list[Line]]:
+def _hdfs(directory: Path) -> Iterator[_Running]:
     with hdfs(directory, _tell) as cluster:
-        yield [
+        lines = (
             ("files", cluster.url),
             ("webhdfs", f"webhdfs://{cluster.web_address}"),
             ("HADOOP_CONF_DIR", str(cluster.conf)),
-        ]
+        )
+        yield _Running(lines, (cluster.name_node, cluster.data_node))
 
 
-_RUNNING: dict[str, Callable[[Path], contextlib.AbstractContextManager[list[Line]]]] = {
+@contextlib.contextmanager
+def _zookeeper(directory: Path) -> Iterator[_Running]:
+    with zookeeper(directory, _tell) as server:
+        yield _Running((("server", server.address),), (server,))
+
+
+@contextlib.contextmanager
+def _postgres(directory: Path) -> Iterator[_Running]:
+    with postgres(directory, _tell) as server:
+        yield _Running((("database", server.url),), (server,))
+
+
+_RUNNING: dict[str, Callable[[Path], contextlib.AbstractContextManager[_Running]]] = {
     "kafka": _kafka,
     "yarn": _yarn,
     "hdfs": _hdfs,
+    "zookeeper": _zookeeper,
+    "postgres": _postgres,
 }
 
 

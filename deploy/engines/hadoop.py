@@ -128,7 +128,7 @@ class HdfsCluster:
         beans = f"http://{self.web_address}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
         self.name_node = EngineProcess("namenode", name_node, directory, lambda: "FSNamesystemState" in fetched(beans))
         data_node = java(jars, f"{_HDFS}.datanode.DataNode", conf=self.conf)
-        self.data_node = EngineProcess("datanode", data_node, directory, lambda: _live_data_nodes(fetched(beans)) > 0)
+        self.data_node = EngineProcess("datanode", data_node, directory, lambda: _takes_files(fetched(beans)))
 
 
 @contextlib.contextmanager
@@ -147,9 +147,12 @@ def hdfs(directory: Path, tell: Tell) -> Iterator[HdfsCluster]:
         yield cluster
 
 
-def _live_data_nodes(said: str) -> int:
+def _takes_files(said: str) -> bool:
+    """Whether the NameNode is out of safe mode and knows a place: a DataNode lives before it has told what room it has."""
     beans: Any = json.loads(said).get("beans") if said else None
-    return int(beans[0].get("NumLiveDataNodes", 0)) if beans else 0
+    if not beans:
+        return False
+    return beans[0].get("FSState") == "Operational" and int(beans[0].get("CapacityRemaining", 0)) > 0
 
 
 def _write(conf: Path, name: str, properties: Mapping[str, object]) -> None:

@@ -12,18 +12,23 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.directory_lock import locked
+from deploy.local_processes import spawn_program, wait_until
 
 LOCKS = Path(__file__).with_name("locks")
 CACHE = "AMBRY_ENGINES"
 """The directory of the cache; without it, `ambry/engines` in that of the user (XDG Base Directory Specification)."""
 FETCH_TIMEOUT_S = 900.0
+JARS_BETWEEN = 20
+"""It is told when so many more have come."""
+_BROUGHT = re.compile(r"Downloaded from \S+: \S+\.jar ")
 _COORDINATE = re.compile(r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+")
 
 Tell = Callable[[str], None]
@@ -98,20 +103,19 @@ def fetch(name: str, tell: Tell) -> Path:
     lock = read_lock(name)
     directory = _directory_of(name, lock)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(directory.parent))
-        except TimeoutError:
-            raise EngineError(f"another process fetches into {directory.parent}; try again when it is done") from None
+    with _alone(directory.parent, tell):
         if directory.is_dir():
             if not (wrong := differing(directory, lock)):
                 return directory
             tell(f"{name}: {len(wrong)} files in {directory} are not what they were ({wrong[0]}); fetched again")
             shutil.rmtree(directory)
+        # Nobody else is here, so these are of fetches that were killed.
+        for left in directory.parent.glob(".*-*"):
+            shutil.rmtree(left, ignore_errors=True)
         tell(f"{name}: fetching {', '.join(lock.direct)} with Maven, {len(lock.digests)} jars")
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory.parent) as made:
             jars = Path(made) / "jars"
-            copy_jars(lock.direct, jars)
+            copy_jars(lock.direct, jars, tell=lambda text: tell(f"{name}: {text}"))
             if wrong := differing(jars, lock):
                 raise EngineError(
                     f"{name}: what Maven brought is not what was checked before: {', '.join(wrong[:5])}; look at the "
@@ -123,21 +127,58 @@ def fetch(name: str, tell: Tell) -> Path:
     return directory
 
 
-def copy_jars(direct: tuple[str, ...], jars: Path) -> None:
-    """All jars that some coordinates need at run time, into a directory. Raises EngineError."""
-    if shutil.which("mvn") is None:
+def copy_jars(direct: tuple[str, ...], jars: Path, tell: Tell) -> None:
+    """All jars that some coordinates need at run time, into a directory. It tells how far it is. Raises EngineError.
+
+    Maven runs in a session of its own and ends with us, however we end.
+    """
+    maven = shutil.which("mvn")
+    if maven is None:
         raise EngineError("there is no Maven (mvn), which fetches the engine; `make engines` installs it")
-    pom = jars.with_suffix(".pom.xml")
+    pom, log = jars.with_suffix(".pom.xml"), jars.with_suffix(".log")
     pom.write_text(pom_of(direct), "utf-8")
-    command = ["mvn", "--batch-mode", "--quiet", f"--file={pom}", "dependency:copy-dependencies"]
+    command = [maven, "--batch-mode", f"--file={pom}", "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
+    process = spawn_program(command, log=log, directory=pom.parent, environ=os.environ, die_with_parent=True)
+    told = 0
+
+    def ended() -> bool:
+        nonlocal told
+        brought = len(_BROUGHT.findall(log.read_text("utf-8", "replace")))
+        if brought >= told + JARS_BETWEEN:
+            told = brought
+            tell(f"Maven has {brought} more jars")
+        return process.poll() is not None
+
     try:
-        done = run_to_end(command, FETCH_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise EngineError(f"Maven did not end within {FETCH_TIMEOUT_S:.0f} s; try again, it goes on") from None
-    if done.returncode:
-        said = next((line for line in done.stdout.splitlines() if "ERROR" in line), "it said nothing")
+        if not wait_until(ended, FETCH_TIMEOUT_S, 0.2):
+            raise EngineError(f"Maven did not end within {FETCH_TIMEOUT_S:.0f} s; try again, it goes on")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode:
+        lines = log.read_text("utf-8", "replace").splitlines()
+        said = next((line for line in lines if "ERROR" in line), "it said nothing")
         raise EngineError(f"Maven could not fetch {', '.join(direct)}: {said.strip()[:400]}")
+
+
+@contextlib.contextmanager
+def _alone(cache: Path, tell: Tell) -> Iterator[None]:
+    """One fetch at a time. Raises EngineError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(cache, wait_s=1))
+        except TimeoutError:
+            tell(f"another process fetches into {cache}; waiting for it")
+            try:
+                stack.enter_context(locked(cache, wait_s=FETCH_TIMEOUT_S))
+            except TimeoutError:
+                raise EngineError(
+                    f"another process has been fetching into {cache} for {FETCH_TIMEOUT_S:.0f} s; "
+                    "try again when it is done, or end it"
+                ) from None
+        yield
 
 
 def run_to_end(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from deploy.engines.jars import EngineError, Tell, fetch, run_to_end
 from deploy.engines.processes import EngineProcess, free_ports, java
 from deploy.local_layout import HOST
+from deploy.local_processes import taken
 
 FORMAT_TIMEOUT_S = 120.0
 PROPERTIES = """\
@@ -51,6 +52,8 @@ class LocalKafka(EngineProcess):
         """Lays out a fresh broker in a directory that is not there yet, or opens the one that is. Raises EngineError."""
         chosen, controller = free_ports(2)
         self.port = port or chosen
+        if taken([self.port]):
+            raise EngineError(f"port {self.port} is somebody else's; end who has it, or name another one")
         self.address = f"{HOST}:{self.port}"
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "log4j2.xml").write_text(LOG4J, "utf-8")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from deploy.engines.jars import EngineError
-from deploy.local_layout import HOST
-from deploy.local_processes import spawn_program, wait_until
+from deploy.local_processes import spawn_program, taken, wait_until
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
-"""For SIGTERM; SIGKILL comes behind it."""
+"""For the signal that asks it to end; SIGKILL comes behind it."""
 JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 SHOWN_LINES = 8
+PORTS = range(20_000, 32_768)
 
 
 class EngineProcess:
@@ -36,6 +37,7 @@ class EngineProcess:
         ready: Callable[[], bool],
         *,
         timeout_s: float = READY_TIMEOUT_S,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         """`ready` is asked until it holds; `directory` is there, and has its log as `NAME.log`."""
         self.name = name
@@ -44,6 +46,7 @@ class EngineProcess:
         self._directory = directory
         self._ready = ready
         self._timeout_s = timeout_s
+        self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -63,18 +66,26 @@ class EngineProcess:
         process = self._process = spawn_program(
             self._command, log=self.log, directory=self._directory, environ=os.environ, die_with_parent=True
         )
-        if (
-            wait_until(lambda: process.poll() is not None or self._ready(), self._timeout_s, 0.2)
-            and process.poll() is None
-        ):
+        try:
+            settled = wait_until(lambda: process.poll() is not None or self._ready(), self._timeout_s, 0.2)
+        except BaseException:  # an interrupt, which leaves nothing either
+            self.stop()
+            raise
+        if settled and process.poll() is None:
             return
-        how = (
-            f"is not ready after {self._timeout_s:.0f} s"
-            if process.poll() is None
-            else f"ended with {process.returncode}"
-        )
+        how = self.ended() or f"is not ready after {self._timeout_s:.0f} s"
         self.stop()
         raise EngineError(f"{self.name} {how}; its log {self.log} ends with:\n{self._last_lines()}")
+
+    def ended(self) -> str:
+        """How it ended, where it did by itself; empty while it runs."""
+        code = None if self._process is None else self._process.poll()
+        return "" if code is None else f"ended with {code}"
+
+    def check(self) -> None:
+        """Raises EngineError, with what it said last, where it has ended by itself."""
+        if how := self.ended():
+            raise EngineError(f"{self.name} {how}; its log {self.log} ends with:\n{self._last_lines()}")
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to all of it, and wait for its end. Raises TimeoutExpired where it does not end of it."""
@@ -86,7 +97,7 @@ class EngineProcess:
         """Ended on return, with all that it started."""
         if self._process is None:
             return
-        self._signal(signal.SIGTERM)
+        self._signal(self._stop_signal)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_TIMEOUT_S)
         self._signal(signal.SIGKILL)
@@ -118,12 +129,15 @@ def java(
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports of loopback that nobody has now."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """So many ports of loopback that nobody has now, below those that the kernel gives to outgoing connections by itself.
+
+    An engine takes seconds until it binds them. Raises EngineError.
+    """
+    ports = random.SystemRandom().sample(PORTS, len(PORTS))
+    found = list(itertools.islice((port for port in ports if not taken([port])), count))
+    if len(found) < count:
+        raise EngineError(f"of the ports {PORTS[0]} to {PORTS[-1]} only {len(found)} are free; {count} are needed")
+    return found
 
 
 def fetched(url: str) -> str:

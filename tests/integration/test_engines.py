@@ -9,8 +9,11 @@ import http.client
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.engines.jars import EngineError
+from deploy.engines.postgres import INSTALLED, binaries_of
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.waiting import eventually
 
@@ -25,12 +30,19 @@ pytestmark = pytest.mark.engine
 
 
 @contextmanager
-def running(name: str, directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def running(
+    name: str, directory: Path, errors: int | None = None
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`ambry engines up`, with what it said it was."""
-    jars = {"kafka": "kafka"}.get(name, "hadoop")
-    jars_or_skip(jars)
+    if name == "postgres":
+        try:
+            binaries_of(INSTALLED)
+        except EngineError as lacking:
+            pytest.skip(str(lacking))
+    else:
+        jars_or_skip({"yarn": "hadoop", "hdfs": "hadoop"}.get(name, name))
     command = [sys.executable, "-m", "ambry.cli.main", "engines", "up", name, "--directory", str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
         said: dict[str, str] = {}
         assert process.stdout is not None
         for line in process.stdout:
@@ -45,12 +57,12 @@ def running(name: str, directory: Path) -> Iterator[tuple[subprocess.Popen[str],
             process.wait(60)
 
 
-def of(directory: Path) -> list[int]:
+def of(directory: Path, program: bytes = b"java") -> list[int]:
     """The processes that were started for a directory."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if os.fsencode(directory) in path.read_bytes() and b"java" in path.read_bytes():
+            if os.fsencode(directory) in path.read_bytes() and program in path.read_bytes().split(b"\0")[0]:
                 found.append(int(path.parent.name))
         except OSError:
             continue
@@ -66,6 +78,64 @@ def test_kafka_answers_and_goes_with_its_command(tmp_path: Path, number: signal.
         eventually(lambda: not of(tmp_path / "x"), "no process is left")
     with running("kafka", tmp_path / "x") as (_, said):
         assert said["broker"]
+
+
+def test_a_directory_is_of_one_command_and_a_dead_broker_ends_it(tmp_path: Path) -> None:
+    with running("kafka", tmp_path / "x", subprocess.PIPE) as (process, _):
+        command = [sys.executable, "-m", "ambry.cli.main", "engines", "up", "hdfs", "--directory", str(tmp_path / "x")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1 and "another `ambry engines up` runs in" in done.stderr, done.stderr
+        (broker,) = of(tmp_path / "x")
+        os.kill(broker, signal.SIGKILL)
+        assert process.wait(60) == 1 and process.stderr is not None
+        assert "kafka ended with -9; its log" in process.stderr.read()
+
+
+def test_a_signal_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    jars_or_skip("kafka")
+    command = [sys.executable, "-m", "ambry.cli.main", "engines", "up", "kafka", "--directory", str(tmp_path / "x")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: of(tmp_path / "x"), "Java runs", timeout_s=60)
+        process.terminate()
+        said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "") and "interrupted; what had been started is stopped" in errors
+    assert not of(tmp_path / "x")
+
+
+def test_zookeeper_serves(tmp_path: Path) -> None:
+    with running("zookeeper", tmp_path / "x") as (_, said):
+        host, _, port = said["server"].partition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as asked:
+            # A ConnectRequest as a client sends it first: version, last zxid, timeout in ms, session, password.
+            request = struct.pack(">iqiqi", 0, 0, 30_000, 0, 16) + bytes(16)
+            asked.sendall(struct.pack(">i", len(request)) + request)
+            (length,) = struct.unpack(">i", asked.recv(4))
+            _, timeout_ms, session = struct.unpack(">iiq", asked.recv(length)[:16])
+        assert timeout_ms == 30_000 and session != 0
+    assert not of(tmp_path / "x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_postgres_keeps_what_it_was_given(number: signal.Signals) -> None:
+    """Twice in the same directory, with a client that does not go when the server is to end."""
+    with tempfile.TemporaryDirectory(prefix="ambry-engine-") as made:
+        Path(made).chmod(0o755)
+        place = Path(made) / "x"
+        with running("postgres", place) as (process, said), psql(said["database"]) as client:
+            assert client.stdin is not None and client.stdout is not None
+            client.stdin.write("create table kept as select 7 as seven; select seven from kept;\n")
+            client.stdin.flush()
+            assert [client.stdout.readline() for _ in range(2)] == ["SELECT 1\n", "7\n"]
+            process.send_signal(number)
+            process.wait(60)
+            eventually(lambda: not of(place, b"postgres"), "no process is left")
+        with running("postgres", place) as (_, said), psql(said["database"]) as client:
+            assert client.communicate("select seven from kept;\n", timeout=60)[0] == "7\n"
+
+
+def psql(url: str) -> subprocess.Popen[str]:
+    command = [str(binaries_of(INSTALLED) / "psql"), "-XAt", url]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_yarn_counts_on_its_node(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.directory_lock import locked
 from deploy.engines import jars
 from deploy.engines.jars import EngineError, JarLock, differing, encode_lock, fetch, kept, parse_lock, pom_of
+from tests.support.waiting import eventually
 
 NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,20}", fullmatch=True)
 LOCK = st.builds(
@@ -51,7 +53,7 @@ def test_what_is_no_lock_is_refused(text: str) -> None:
 
 def test_every_lock_that_there_is_can_be_read() -> None:
     locks = sorted(jars.LOCKS.glob("*.lock"))
-    assert {path.stem for path in locks} >= {"kafka", "hadoop", "tony", "samza"}
+    assert {path.stem for path in locks} >= {"kafka", "hadoop", "tony", "samza", "zookeeper"}
     for path in locks:
         lock = parse_lock(path.read_text())
         assert encode_lock(lock) == path.read_text()
@@ -122,6 +124,45 @@ def test_two_at_once_fetch_it_once(maven: Path) -> None:
     for worker in workers:
         worker.join(60)
     assert len(found) == 4 and len(set(found)) == 1 and maven.read_text() == "run\n"
+
+
+def test_who_waits_for_another_fetch_is_told(maven: Path) -> None:
+    directory = fetch("thing", lambda _: None)
+    said: list[str] = []
+    with locked(directory.parent):
+        worker = threading.Thread(target=lambda: fetch("thing", said.append))
+        worker.start()
+        eventually(lambda: said, "it is told")
+        assert said == [f"another process fetches into {directory.parent}; waiting for it"]
+    worker.join(60)
+    assert not worker.is_alive() and len(said) == 1
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next(maven: Path) -> None:
+    left = maven.parent / "cache" / ".thing-abc"
+    (left / "jars").mkdir(parents=True)
+    (left / "jars" / "thing-1.0.jar").write_bytes(b"half")
+    found = fetch("thing", lambda _: None)
+    assert list(found.parent.iterdir()) == [found]
+
+
+def test_it_is_told_how_far_maven_is_and_maven_ends_with_an_interrupt(maven: Path) -> None:
+    pid = maven.parent / "pid"
+    line = "Downloaded from place: there/of-$n.jar (1 kB)"
+    does(maven.parent, f'n=0; while [ $n -lt 25 ]; do n=$((n+1)); echo "{line}"; done; echo $$ > {pid}; exec sleep 60')
+    said: list[str] = []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        if "more jars" in text:
+            eventually(pid.exists, "Maven sleeps")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch("thing", tell)
+    assert said[-1] in {f"thing: Maven has {count} more jars" for count in range(20, 26)}
+    eventually(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "Maven is gone")
+    assert list((maven.parent / "cache").iterdir()) == []
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -75,6 +77,50 @@ time.sleep(60)
     eventually(lambda: not alive(child) or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z", "it is gone")
 
 
+def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    running = EngineProcess("thing", [sys.executable, "-c", WAITS, str(tmp_path / "x")], tmp_path, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        running.start()
+    eventually(lambda: not processes_of(tmp_path / "x"), "it is gone")
+
+
+def processes_of(word: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(word) in path.read_bytes():
+                found.append(path.parent.name)
+    return found
+
+
+def test_one_that_ends_later_is_told(tmp_path: Path) -> None:
+    with program(tmp_path, WAITS) as running:
+        running.check()
+        running.log.write_text("out of memory")
+        running.kill()
+        with pytest.raises(EngineError, match=r"thing ended with -9; its log .*ends with:\n +out of memory"):
+            running.check()
+    running.check()
+
+
+def test_it_is_stopped_by_the_signal_that_it_understands(tmp_path: Path) -> None:
+    code = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, lambda *_: (pathlib.Path(sys.argv[1] + ".by").write_text("INT"), sys.exit(0)))
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+    mark = tmp_path / "ready"
+    command = [sys.executable, "-c", code, str(mark)]
+    with EngineProcess("thing", command, tmp_path, mark.exists, stop_signal=signal.SIGINT):
+        pass
+    assert (tmp_path / "ready.by").read_text() == "INT"
+
+
 def test_a_signal_may_be_another(tmp_path: Path) -> None:
     with program(tmp_path, WAITS) as running:
         running.kill(signal.SIGTERM)
@@ -94,4 +140,11 @@ def test_without_java_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_ports_are_free_and_pages_that_do_not_answer_are_empty() -> None:
     ports = free_ports(5)
-    assert len(set(ports)) == 5 and fetched(f"http://127.0.0.1:{ports[0]}/") == ""
+    # The kernel gives none of these to an outgoing connection while an engine starts.
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert len(set(ports)) == 5 and max(ports) < max(first, 32_768)
+    assert fetched(f"http://127.0.0.1:{ports[0]}/") == ""
+    with socket.create_server(("127.0.0.1", ports[0])), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(processes, "PORTS", range(ports[0], ports[0] + 1))
+        with pytest.raises(EngineError, match="only 0 are free; 1 are needed"):
+            free_ports(1)

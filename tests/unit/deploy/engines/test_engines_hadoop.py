@@ -1,0 +1,30 @@
+"""Hadoop as an engine: what is ready, by what its own pages say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.engines.hadoop import _takes_files
+
+
+@pytest.mark.parametrize(
+    ("state", "live", "remaining", "ready"),
+    [
+        ("Operational", 1, 50_000_000_000, True),
+        ("safeMode", 1, 50_000_000_000, False),
+        ("Operational", 0, 0, False),
+        ("Operational", 1, 0, False),
+    ],
+)
+def test_hdfs_is_ready_when_a_node_has_told_what_room_it_has(
+    state: str, live: int, remaining: int, ready: bool
+) -> None:
+    """A file that was created between the registration of the DataNode and its first report had no place to go to."""
+    bean = {"FSState": state, "NumLiveDataNodes": live, "CapacityRemaining": remaining}
+    assert _takes_files(json.dumps({"beans": [bean]})) is ready
+
+
+def test_a_name_node_that_says_nothing_is_not_ready() -> None:
+    assert not _takes_files("") and not _takes_files('{"beans": []}')

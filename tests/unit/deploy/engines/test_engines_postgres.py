@@ -1,0 +1,41 @@
+"""PostgreSQL as an engine: which of those that are installed, and what is said where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.engines import postgres
+from deploy.engines.jars import EngineError
+from deploy.engines.postgres import LocalPostgres, binaries_of
+
+
+def test_the_newest_is_taken(tmp_path: Path) -> None:
+    for version in ("9", "15", "17"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin" / "postgres").touch()
+    (tmp_path / "18" / "bin").mkdir(parents=True)  # clients alone
+    assert binaries_of(tmp_path) == tmp_path / "17" / "bin"
+
+
+def test_where_there_is_none_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "INSTALLED", tmp_path)
+    with pytest.raises(EngineError, match=r"no PostgreSQL in .*; `make services` installs it"):
+        LocalPostgres(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_root_without_its_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "15" / "bin").mkdir(parents=True)
+    (tmp_path / "15" / "bin" / "postgres").touch()
+    monkeypatch.setattr(postgres, "INSTALLED", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(postgres, "SYSTEM_USER", "nobody-of-that-name")
+    with pytest.raises(EngineError, match="does not run as root, and there is no "):
+        LocalPostgres(tmp_path / "x")
+
+
+def test_the_first_message_is_that_of_the_protocol() -> None:
+    message = b"\x00\x03\x00\x00user\x00ambry\x00database\x00postgres\x00\x00"
+    assert bytes([0, 0, 0, len(message) + 4]) + message == postgres._STARTUP

@@ -1,0 +1,28 @@
+"""Signals that are to end a command as Ctrl-C does."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from deploy.interrupts import signals_interrupt
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_and_what_was_before_is_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), signals_interrupt():
+        os.kill(os.getpid(), number)
+        signal.pause()
+    assert signal.getsignal(number) == before
+
+
+def test_a_command_behind_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
