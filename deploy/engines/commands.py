@@ -9,17 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deploy.directory_lock import locked
-from deploy.engines.hadoop import hdfs, yarn
 from deploy.engines.jars import EngineError, fetch, kept
-from deploy.engines.kafka import kafka
-from deploy.engines.postgres import INSTALLED, binaries_of, postgres
-from deploy.engines.processes import EngineProcess
-from deploy.engines.zookeeper import zookeeper
 from deploy.interrupts import signals_interrupt
+
+if TYPE_CHECKING:
+    from deploy.engines.processes import EngineProcess
 
 LOOK_S = 1.0
 """How often it is seen whether the engine still runs."""
@@ -48,6 +47,8 @@ def engines() -> None:
 @engines.command("list")
 def list_engines() -> None:
     """Tell what there is, and what of it was fetched."""
+    from deploy.engines.postgres import INSTALLED, binaries_of
+
     for name, what in JARS.items():
         directory = kept(name)
         click.echo(f"{name:10} {what}; {'not fetched' if directory is None else directory}")
@@ -115,6 +116,8 @@ def _take(stack: contextlib.ExitStack, place: Path) -> None:
 
 @contextlib.contextmanager
 def _kafka(directory: Path) -> Iterator[_Running]:
+    from deploy.engines.kafka import kafka
+
     with kafka(directory, _tell) as broker:
         lines = ("broker", broker.address), ("try", f"ambry changes --to kafka://{broker.address}/changes")
         yield _Running(lines, (broker,))
@@ -122,6 +125,8 @@ def _kafka(directory: Path) -> Iterator[_Running]:
 
 @contextlib.contextmanager
 def _yarn(directory: Path) -> Iterator[_Running]:
+    from deploy.engines.hadoop import yarn
+
     with yarn(directory, _tell) as cluster:
         lines = ("pages", cluster.url), ("HADOOP_CONF_DIR", str(cluster.conf))
         yield _Running(lines, (cluster.resource_manager, cluster.node_manager))
@@ -129,6 +134,8 @@ def _yarn(directory: Path) -> Iterator[_Running]:
 
 @contextlib.contextmanager
 def _hdfs(directory: Path) -> Iterator[_Running]:
+    from deploy.engines.hadoop import hdfs
+
     with hdfs(directory, _tell) as cluster:
         lines = (
             ("files", cluster.url),
@@ -140,12 +147,16 @@ def _hdfs(directory: Path) -> Iterator[_Running]:
 
 @contextlib.contextmanager
 def _zookeeper(directory: Path) -> Iterator[_Running]:
+    from deploy.engines.zookeeper import zookeeper
+
     with zookeeper(directory, _tell) as server:
         yield _Running((("server", server.address),), (server,))
 
 
 @contextlib.contextmanager
 def _postgres(directory: Path) -> Iterator[_Running]:
+    from deploy.engines.postgres import postgres
+
     with postgres(directory, _tell) as server:
         yield _Running((("database", server.url),), (server,))
 
