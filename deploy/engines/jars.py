@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.directory_lock import locked
-from deploy.local_processes import spawn_program, wait_until
 
 LOCKS = Path(__file__).with_name("locks")
 CACHE = "AMBRY_ENGINES"
@@ -132,6 +131,8 @@ def copy_jars(direct: tuple[str, ...], jars: Path, tell: Tell) -> None:
 
     Maven runs in a session of its own and ends with us, however we end.
     """
+    from deploy.local_processes import spawn_program, wait_until  # Not to be loaded by who lists the commands.
+
     maven = shutil.which("mvn")
     if maven is None:
         raise EngineError("there is no Maven (mvn), which fetches the engine; `make engines` installs it")
