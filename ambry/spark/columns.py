@@ -47,7 +47,7 @@ def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
 
 def as_spark(batch: Any, schema: Any) -> Any:
     """A record batch in exactly this schema of Spark's. Raises InvalidRequest for a value that does not fit."""
-    arrays = []
+    arrays: list[Any] = []
     for field in schema:
         column = batch.column(field.name)
         try:
@@ -65,7 +65,8 @@ def as_spark(batch: Any, schema: Any) -> Any:
 def _spark_type(field: Any) -> Any:
     kind = field.type
     if isinstance(kind, pa.FixedShapeTensorType):
-        told = json.loads((field.metadata or {}).get(TYPE_KEY, b"{}"))
+        metadata: dict[bytes, bytes] = field.metadata or {}
+        told = json.loads(metadata.get(TYPE_KEY, b"{}"))
         nested = pa.bool_() if told.get("valType") == "BOOLEAN" else _plain(kind.value_type)
         for _ in kind.shape:
             nested = pa.list_(nested)

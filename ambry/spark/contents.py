@@ -35,9 +35,11 @@ class StoredFile(Protocol):
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         """All of it, with the sizes of these columns."""
+        ...
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         """Record batches with these columns, in any order of columns. Raises DataCorrupt, and what a get raises."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ class ParquetStored:
         return self.footer.schema.to_arrow_schema()
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
-        wanted, made = set(columns), []
+        wanted = set(columns)
+        made: list[FilePiece] = []
         for number in range(self.footer.num_row_groups):
             group = self.footer.row_group(number)
-            size, bounds = 0, {}
+            size = 0
+            bounds: dict[str, tuple[Any, Any]] = {}
             for each in range(group.num_columns):
                 chunk = group.column(each)
                 path = chunk.path_in_schema

@@ -187,7 +187,8 @@ def part_file(path: Path, schema: Any, batches: Iterator[Any]) -> tuple[int, Any
     from pyarrow import parquet
 
     told: list[Any] = []
-    rows, held, size = 0, [], 0
+    held: list[Any] = []
+    rows = size = 0
     with parquet.ParquetWriter(str(path), schema, compression="zstd", metadata_collector=told) as writer:
         for batch in batches:
             held.append(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
