@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ambry.with_parent import with_parent
 from deploy.local_layout import HOST, LocalClusterError
 
 PROBE_TIMEOUT_S = 2.0
@@ -38,16 +39,6 @@ BODY_MAX = 1 << 20
 SHOWN_MAX = 500
 _STAYS_CLOSED = re.compile(r"partition \d+ (cannot be opened|is fenced): ")
 """How a data node says of a replica that nothing but an operator opens it (datanode/replicas.py)."""
-
-# A child asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG is 1, prctl(2)), then becomes the real
-# program, which keeps the request. This runs in the child's own interpreter and not as a preexec_fn, which may deadlock
-# when the parent has threads. The parent may have died before the request: hence the look at getppid.
-DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 # The kernel takes the *thread* that forked for the parent. So one thread, which lives as long as this process, starts
 # all children: a test may call start() from a short-lived thread and keep the process that it got.
@@ -156,9 +147,9 @@ def spawn(
 def spawn_program(
     command: Sequence[str], *, log: Path, directory: Path, environ: Mapping[str, str], die_with_parent: bool
 ) -> subprocess.Popen[bytes]:
-    """Start a program, named by its whole path if it is to die with its parent, as `spawn` does it."""
+    """Start a program as `spawn` does it."""
     if die_with_parent:
-        command = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
+        command = with_parent(command, signal.SIGKILL)
 
     def start() -> subprocess.Popen[bytes]:
         # What is logged is nobody else's business, as in ambry/service/log_file.py.

@@ -52,7 +52,15 @@ def within(name: str, package: str) -> bool:
 
 # From the ground up. A module imports what stands below it, and its own room; nothing beside it, nothing above.
 FLOORS = [
-    ["ambry.errors", "ambry.clock", "ambry.checksum", "ambry.buffers", "ambry.durability", "ambry.patience"],
+    [
+        "ambry.errors",
+        "ambry.clock",
+        "ambry.checksum",
+        "ambry.buffers",
+        "ambry.durability",
+        "ambry.patience",
+        "ambry.with_parent",
+    ],
     ["ambry.blob", "ambry.ids", "ambry.address"],
     ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.rest"],
     ["ambry.protocol", "ambry.service"],

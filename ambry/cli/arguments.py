@@ -311,6 +311,17 @@ def container_place(client: AmbryClient, text: str) -> tuple[str, str]:
     return account or client.default_account, container
 
 
+def as_numbers(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
+    """`name=number`, any number of times."""
+    numbers: dict[str, float] = {}
+    for name, text in as_pairs(ctx, param, values).items():
+        try:
+            numbers[name] = float(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a number") from None
+    return numbers
+
+
 def as_time(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     """A point in time, as a callback of click."""
     if value is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.cli.aliases import HEADER, alias_row, moving, plain, somebody
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting, shows
 from ambry.cli.output import complain, show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
     from ambry.ml.models.loading import StoredModel
 
 ALIAS = click.option("--alias", default="champion", show_default=True, help="Which of the aliases of the dataset.")
-
-
-def as_metrics(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
-    """`name=number`, any number of times."""
-    numbers: dict[str, float] = {}
-    for name, text in as_pairs(ctx, param, values).items():
-        try:
-            numbers[name] = float(text)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not a number") from None
-    return numbers
 
 
 @click.group()
@@ -55,7 +43,7 @@ def model() -> None:
 @click.option(
     "--kind", help="What the files are, where their names do not tell: safetensors, onnx, sklearn, mlflow, ..."
 )
-@click.option("--metric", "metrics", metavar="NAME=NUMBER", callback=as_metrics, multiple=True, help="May be repeated.")
+@click.option("--metric", "metrics", metavar="NAME=NUMBER", callback=as_numbers, multiple=True, help="May be repeated.")
 @click.option("--param", "params", metavar="K=V", callback=as_pairs, multiple=True, help="May be repeated.")
 @click.option("--feature", "features", metavar="URN", multiple=True, help="An input, in their order; may be repeated.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, show_fields, show_rows
 from ambry.errors import InvalidRequest
 
@@ -27,17 +27,6 @@ BAGS = click.option(
     multiple=True,
     help="The fields with the features of a shard; may be repeated.  [default: features=features]",
 )
-
-
-def as_numbers(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
-    """`effect=number`, any number of times."""
-    numbers: dict[str, float] = {}
-    for name, text in as_pairs(ctx, param, values).items():
-        try:
-            numbers[name] = float(text)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not a number") from None
-    return numbers
 
 
 @click.group()
@@ -195,7 +184,7 @@ def score(
 ) -> None:
     """Print the uid of each row of DATA and its score, with its offset. Entities without a model count for nothing."""
     model = _model(cluster, place)
-    rows = _rows(data, list(model.entity_kinds), bags, None, model)
+    rows = _rows(data, list(model.entity_kinds), bags, None, labelled=False)
     found = model.predict(rows) if mean else model.scores(rows)
     for uid, value in zip(rows.uids, found.tolist(), strict=True):
         click.echo(json.dumps({"uid": uid, "score": value}) if output == "json" else f"{printable(uid)}\t{value!r}")
@@ -253,13 +242,13 @@ def _rows(
     ids: list[str],
     bags: dict[str, str],
     response: str | None,
-    model: PhotonModel | None = None,
+    *,
+    labelled: bool = True,
 ) -> Examples:
-    """Of a model, the features that it has."""
     from ambry.ml.photon.reading import read_examples
 
     fields = {shard: [field.strip() for field in text.split(",")] for shard, text in bags.items()} or None
-    return read_examples(list(data), bags=fields, ids=ids, response=response, labelled=model is None)
+    return read_examples(list(data), bags=fields, ids=ids, response=response, labelled=labelled)
 
 
 def _model(cluster: ChosenCluster, place: str) -> PhotonModel:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import html
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.engines.jars import EngineError, Tell, fetch, run_to_end
-from deploy.engines.processes import EngineProcess, fetched, free_ports, java
+from deploy.engines.jars import Tell, fetch
+from deploy.engines.processes import EngineProcess, fetched, free_ports, java, make_storage
 from deploy.local_layout import HOST
 
 NODE_MEMORY_MB = 6_144
 NODE_CORES = 8
-FORMAT_TIMEOUT_S = 120.0
 LOG4J = """\
 log4j.rootLogger=WARN,console
 log4j.appender.console=org.apache.log4j.ConsoleAppender
@@ -119,12 +117,7 @@ class HdfsCluster:
         })  # fmt: skip
         name_node = java(jars, f"{_HDFS}.namenode.NameNode", conf=self.conf)
         if not (directory / "name" / "current").is_dir():
-            try:
-                done = run_to_end([*name_node, "-format", "-force", "-nonInteractive"], FORMAT_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                raise EngineError(f"HDFS was not formatted within {FORMAT_TIMEOUT_S:.0f} s") from None
-            if done.returncode:
-                raise EngineError(f"HDFS cannot be formatted: {done.stderr.strip()[-500:]}")
+            make_storage("HDFS", [*name_node, "-format", "-force", "-nonInteractive"])
         beans = f"http://{self.web_address}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
         self.name_node = EngineProcess("namenode", name_node, directory, lambda: "FSNamesystemState" in fetched(beans))
         data_node = java(jars, f"{_HDFS}.datanode.DataNode", conf=self.conf)

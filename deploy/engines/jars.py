@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -180,13 +179,6 @@ def _alone(cache: Path, tell: Tell) -> Iterator[None]:
                     "try again when it is done, or end it"
                 ) from None
         yield
-
-
-def run_to_end(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """What it said, and how it ended. Raises TimeoutExpired."""
-    return subprocess.run(  # nosec B603 # Maven or Java of this machine, with words of our own
-        command, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
 
 
 def pom_of(direct: tuple[str, ...]) -> str:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.engines.jars import EngineError, Tell, fetch, run_to_end
-from deploy.engines.processes import EngineProcess, free_ports, java
+from deploy.engines.jars import EngineError, Tell, fetch
+from deploy.engines.processes import EngineProcess, free_ports, java, make_storage
 from deploy.local_layout import HOST
 from deploy.local_processes import taken
 
-FORMAT_TIMEOUT_S = 120.0
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -65,7 +63,7 @@ class LocalKafka(EngineProcess):
         if not (directory / "data" / "meta.properties").is_file():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             words = ["format", "-t", cluster, "-c", str(properties)]
-            _run(java(jars, "kafka.tools.StorageTool", *words, options=options))
+            make_storage("Kafka", java(jars, "kafka.tools.StorageTool", *words, options=options))
         super().__init__("kafka", java(jars, "kafka.Kafka", str(properties), options=options), directory, self._answers)
 
     def _answers(self) -> bool:
@@ -82,12 +80,3 @@ def kafka(directory: Path, tell: Tell, *, port: int | None = None) -> Iterator[L
     """A broker that answers, in a directory of the caller's. Raises EngineError."""
     with LocalKafka(directory, fetch("kafka", tell), port=port) as broker:
         yield broker
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = run_to_end(command, FORMAT_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise EngineError(f"Kafka's storage was not made within {FORMAT_TIMEOUT_S:.0f} s") from None
-    if done.returncode:
-        raise EngineError(f"Kafka's storage cannot be made: {(done.stderr or done.stdout).strip()[-500:]}")

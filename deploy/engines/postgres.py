@@ -12,12 +12,11 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deploy.engines.jars import EngineError, Tell, run_to_end
-from deploy.engines.processes import EngineProcess, free_ports
+from deploy.engines.jars import EngineError, Tell
+from deploy.engines.processes import STORAGE_TIMEOUT_S, EngineProcess, free_ports, make_storage, run_to_end
 from deploy.local_layout import HOST
 
 INSTALLED = Path("/usr/lib/postgresql")
@@ -25,7 +24,6 @@ SYSTEM_USER = "postgres"
 USER = "ambry"
 """The superuser of the server; no password is asked for."""
 DATABASE = "postgres"
-INITDB_TIMEOUT_S = 120.0
 _ASKED = b"user\0" + USER.encode() + b"\0database\0" + DATABASE.encode() + b"\0\0"
 _STARTUP = struct.pack(">ii", 8 + len(_ASKED), 3 << 16) + _ASKED
 """The first message of a client (PostgreSQL protocol 3.0): length, version, parameters."""
@@ -58,19 +56,14 @@ class LocalPostgres(EngineProcess):
         self._data.mkdir(mode=0o700)
         if as_user:
             shutil.chown(self._data, SYSTEM_USER)
-            if run_to_end([*as_user, "--", "test", "-x", str(self._data)], INITDB_TIMEOUT_S).returncode:
+            if run_to_end([*as_user, "--", "test", "-x", str(self._data)], STORAGE_TIMEOUT_S).returncode:
                 raise EngineError(
                     f"PostgreSQL does not run as root, and its user {SYSTEM_USER} may not enter {self._data.parent}; "
                     "name a directory in one that everybody may enter, as in /tmp (--directory)"
                 )
         command = [*as_user, *(["--"] if as_user else []), str(binaries / "initdb"), "-D", str(self._data)]
         command += ["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync"]
-        try:
-            done = run_to_end(command, INITDB_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise EngineError(f"PostgreSQL's data were not made within {INITDB_TIMEOUT_S:.0f} s") from None
-        if done.returncode:
-            raise EngineError(f"PostgreSQL's data cannot be made: {done.stderr.strip()[-500:]}")
+        make_storage("PostgreSQL", command)
 
     def _serves(self) -> bool:
         """Whether it lets a client in: its first answer begins with R (AuthenticationOk), or with E while it starts."""

@@ -19,6 +19,7 @@ from deploy.engines.jars import EngineError
 from deploy.local_processes import spawn_program, taken, wait_until
 
 READY_TIMEOUT_S = 120.0
+STORAGE_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 """For the signal that asks it to end; SIGKILL comes behind it."""
 JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
@@ -75,7 +76,7 @@ class EngineProcess:
             return
         how = self.ended() or f"is not ready after {self._timeout_s:.0f} s"
         self.stop()
-        raise EngineError(f"{self.name} {how}; its log {self.log} ends with:\n{self._last_lines()}")
+        raise self._failed(how)
 
     def ended(self) -> str:
         """How it ended, where it did by itself; empty while it runs."""
@@ -85,7 +86,7 @@ class EngineProcess:
     def check(self) -> None:
         """Raises EngineError, with what it said last, where it has ended by itself."""
         if how := self.ended():
-            raise EngineError(f"{self.name} {how}; its log {self.log} ends with:\n{self._last_lines()}")
+            raise self._failed(how)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to all of it, and wait for its end. Raises TimeoutExpired where it does not end of it."""
@@ -109,12 +110,30 @@ class EngineProcess:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def _last_lines(self) -> str:
+    def _failed(self, how: str) -> EngineError:
         try:
             lines = self.log.read_text("utf-8", "replace").splitlines()
         except OSError:
-            return ""
-        return "\n".join(f"    {line[:300]}" for line in lines[-SHOWN_LINES:])
+            lines = []
+        last = "\n".join(f"    {line[:300]}" for line in lines[-SHOWN_LINES:])
+        return EngineError(f"{self.name} {how}; its log {self.log} ends with:\n{last}")
+
+
+def make_storage(whose: str, command: list[str]) -> None:
+    """Run what lays out the storage of an engine. Raises EngineError."""
+    try:
+        done = run_to_end(command, STORAGE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"the storage of {whose} was not made within {STORAGE_TIMEOUT_S:.0f} s") from None
+    if done.returncode:
+        raise EngineError(f"the storage of {whose} cannot be made: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
+def run_to_end(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """What it said, and how it ended. Raises TimeoutExpired."""
+    return subprocess.run(  # nosec B603 # Maven or Java of this machine, with words of our own
+        command, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
 def java(

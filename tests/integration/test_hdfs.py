@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import fsspec.core
 import pytest
@@ -13,33 +11,14 @@ from pyarrow import parquet
 from ambry import AmbryClient
 from ambry.ml import snapshots
 from ambry.ml.features import publishing
-from ambry.ml.features.metadata import FeatureMetadata
-from ambry.ml.features.reading import parse_definitions
 from ambry.ml.files import written
 from ambry.ml.sources import AvroSource, ParquetSource, write_avro
 from ambry.ml.sources.first_version import import_avro
 from deploy.engines.hadoop import hdfs
 from deploy.engines.jars import EngineError
+from tests.support.first_version import METADATA, URNS, WHEN, rows
 
 pytestmark = pytest.mark.engine
-
-METADATA = FeatureMetadata.of(
-    [
-        parse_definitions(
-            "age: {valType: INT}\nweek: {valType: FLOAT, dims: [days-1-0]}\ndays: {type: discrete : {size: 3}}\n", "n"
-        )
-    ]
-)
-URNS = [str(urn) for urn in METADATA.urns]
-WHEN = datetime(2026, 11, 27, tzinfo=UTC)
-
-
-def rows(keys: range) -> dict[str, list[Any]]:
-    return {
-        "member": list(keys),
-        "age": [None if key % 5 == 0 else key for key in keys],
-        "week": [[key + 0.5, 0.0, 1.0] for key in keys],
-    }
 
 
 def test_snapshots_on_hdfs_are_read_and_moved(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from ambry.errors import InvalidRequest
@@ -23,6 +22,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions, with_vocabularies
 from ambry.ml.features.vocabulary import format_vocabulary
 from ambry.ml.features.writing import format_definitions
+from ambry.ml.stable_zip import stored_zip
 
 DEFINITIONS_FILE = "features.conf"
 CONTENT_TYPE = "application/zip"
@@ -32,7 +32,6 @@ MEMBERS_MAX = 20_000
 VOCABULARY_ROWS_MAX = 5_000_000
 """Of all vocabularies of a package, each counted wherever it is named."""
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(metadata: FeatureMetadata) -> bytes:
@@ -44,18 +43,6 @@ def pack(metadata: FeatureMetadata) -> bytes:
         for name, vocabulary in definitions.vocabularies.items():
             files[f"{place}/{name}"] = format_vocabulary(vocabulary)
     return stored_zip({name: files[name].encode() for name in sorted(files)})
-
-
-def stored_zip(members: Mapping[str, bytes]) -> bytes:
-    """A zip of these files, in their order: the same byte for byte wherever and whenever it is made."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, data in members.items():
-            member = zipfile.ZipInfo(name, _EARLIEST)
-            member.create_system = 3  # Of Unix, wherever it is made.
-            member.external_attr = 0o100644 << 16
-            archive.writestr(member, data)
-    return packed.getvalue()
 
 
 def digest(metadata: FeatureMetadata) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.metadata import FeatureMetadata
-from ambry.ml.features.package import pack, stored_zip, unpack
+from ambry.ml.features.package import pack, unpack
+from ambry.ml.stable_zip import stored_zip
 
 GROUP = "ambry.features"
 PACKED_FILE = "features.zip"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, TypedDict, Unpack
 
 from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -56,22 +56,28 @@ class PublishedModel:
         return shown_version(self.place)
 
 
+class SaidOfModel(TypedDict, total=False):
+    """What is said of a model that is published, as `publish_model` and `prepare_model` take it."""
+
+    kind: str | None
+    framework: Mapping[str, str] | None
+    features: Iterable[FeatureUrn | str]
+    definitions: Place
+    snapshot: Place
+    code: str
+    metrics: Mapping[str, SupportsFloat] | None
+    params: Mapping[str, Any] | None
+    parent: Place
+    note: str
+
+
 def publish_model(
     client: AmbryClient,
     dataset: str,
     model: Any,
     *,
     version: str | None = None,
-    kind: str | None = None,
-    framework: Mapping[str, str] | None = None,
-    features: Iterable[FeatureUrn | str] = (),
-    definitions: Place = "",
-    snapshot: Place = "",
-    code: str = "",
-    metrics: Mapping[str, SupportsFloat] | None = None,
-    params: Mapping[str, Any] | None = None,
-    parent: Place = "",
-    note: str = "",
+    **said: Unpack[SaidOfModel],
 ) -> PublishedModel:
     """Publish a model as the next version of a dataset, which is made where there is none; durable on return.
 
@@ -85,22 +91,7 @@ def publish_model(
     Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for what it names and is not
     there, InvalidRequest, AlreadyExists for a number that was given.
     """
-    manifest = prepare_model(
-        client,
-        dataset,
-        model,
-        kind=kind,
-        framework=framework,
-        features=features,
-        definitions=definitions,
-        snapshot=snapshot,
-        code=code,
-        metrics=metrics,
-        params=params,
-        parent=parent,
-        note=note,
-    )
-    return publish_manifest(client, dataset, manifest, version)
+    return publish_manifest(client, dataset, prepare_model(client, dataset, model, **said), version)
 
 
 def prepare_model(

@@ -29,6 +29,7 @@ from ambry.ml.photon.entities import EntityPlaces
 from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.sources.foreign import foreign
+from ambry.ml.sources.name_term_value import triple_schema
 
 METADATA = "model-metadata.json"
 FIXED, RANDOM = "fixed-effect", "random-effect"
@@ -49,15 +50,7 @@ MODEL_SCHEMA: dict[str, Any] = {
             "name": "means",
             "type": {
                 "type": "array",
-                "items": {
-                    "type": "record",
-                    "name": "NameTermValueAvro",
-                    "fields": [
-                        {"name": "name", "type": "string"},
-                        {"name": "term", "type": "string"},
-                        {"name": "value", "type": "double"},
-                    ],
-                },
+                "items": triple_schema("NameTermValueAvro"),
             },
         },
         {"name": "variances", "type": ["null", {"type": "array", "items": "NameTermValueAvro"}], "default": None},

@@ -22,6 +22,7 @@ from ambry.ml.files import written
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, listed, texts_of
 from ambry.ml.sources.foreign import foreign
+from ambry.ml.sources.name_term_value import check_field_name, triple_schema
 
 RESPONSES = ("response", "label")
 METADATA = "metadataMap"
@@ -79,18 +80,8 @@ def read_examples(
 def write_examples(place: Path, examples: Examples) -> None:
     """Rows as a file of Photon's, each shard a field; whole or not there. Raises InvalidRequest for names that Avro lacks."""
     for name in (*examples.shards, *examples.ids):
-        if not (name.isascii() and name.isidentifier()):
-            raise InvalidRequest(f"{name!r} is no name of a field in Avro; take letters, digits and _")
-    triple = {
-        "type": "record",
-        "name": "FeatureAvro",
-        "namespace": "com.linkedin.photon.avro.generated",
-        "fields": [
-            {"name": "name", "type": "string"},
-            {"name": "term", "type": "string"},
-            {"name": "value", "type": "double"},
-        ],
-    }
+        check_field_name(name)
+    triple = triple_schema("FeatureAvro", namespace="com.linkedin.photon.avro.generated")
     bags: list[dict[str, Any]] = []
     for place_of, name in enumerate(examples.shards):
         bags.append({"name": name, "type": {"type": "array", "items": "FeatureAvro" if place_of else triple}})

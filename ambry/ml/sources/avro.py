@@ -31,7 +31,7 @@ from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout, column_names
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 from ambry.ml.sources.foreign import foreign
-from ambry.ml.sources.name_term_value import column_from, triples_of
+from ambry.ml.sources.name_term_value import check_field_name, column_from, triple_schema, triples_of
 
 BAG = "features"
 NAMES_KEY = "ambry.features"
@@ -173,19 +173,10 @@ class AvroSource:
 def _schema(entity: str, key_type: str, bag: str) -> dict[str, Any]:
     """Photon ML's, with one key. Raises InvalidRequest for a name that Avro does not have."""
     for name in (entity, bag):
-        if not (name.isascii() and name.isidentifier()):
-            raise InvalidRequest(f"{name!r} is no name of a field in Avro; take letters, digits and _")
+        check_field_name(name)
     if entity == bag:
         raise InvalidRequest(f"the entities and the features would both be the field {bag!r}; say another `bag`")
-    triple = {
-        "type": "record",
-        "name": "NameTermValue",
-        "fields": [
-            {"name": "name", "type": "string"},
-            {"name": "term", "type": "string"},
-            {"name": "value", "type": "double"},
-        ],
-    }
+    triple = triple_schema("NameTermValue")
     fields = [{"name": entity, "type": key_type}, {"name": bag, "type": {"type": "array", "items": triple}}]
     return {"type": "record", "name": "Entity", "namespace": "ambry", "fields": fields}
 

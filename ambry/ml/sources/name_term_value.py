@@ -40,6 +40,19 @@ _NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
 _BUCKET = re.compile(r"#(\d{1,10})", re.ASCII)
 
 
+def triple_schema(name: str, **said: str) -> dict[str, Any]:
+    """The record of Avro that a triple is, called `name`."""
+    types = {"name": "string", "term": "string", "value": "double"}
+    fields = [{"name": field, "type": kind} for field, kind in types.items()]
+    return {"type": "record", "name": name, **said, "fields": fields}
+
+
+def check_field_name(name: str) -> None:
+    """Raises InvalidRequest for a name that Avro does not have."""
+    if not (name.isascii() and name.isidentifier()):
+        raise InvalidRequest(f"{name!r} is no name of a field in Avro; take letters, digits and _")
+
+
 def triples_of(column: Any, kind: TensorType, name: str) -> list[list[Triple]]:
     """Of each row of a column of a snapshot, its triples; none where there is no value. Raises InvalidRequest."""
     if not kind.axes:

@@ -8,14 +8,14 @@ authority.crt     whom to trust, where the store speaks TLS under an authority o
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from ambry.ml.stable_zip import stored_zip
 
 ARCHIVE = "ambry-node.pyz"
 DOCUMENT = "job.json"
 _MODULES = ("node", "roles")
-_TIME = (1980, 1, 1, 0, 0, 0)
 _MAIN = """\
 import os
 import sys
@@ -33,9 +33,7 @@ def write_bundle(directory: Path, document: bytes, *, key: str = "", authority: 
     for package in ("ambry", "ambry/ml", "ambry/ml/training"):
         files[f"{package}/__init__.py"] = ""
     files |= {f"ambry/ml/training/{name}.py": (here / f"{name}.py").read_text("utf-8") for name in _MODULES}
-    with zipfile.ZipFile(directory / ARCHIVE, "w") as archive:
-        for path, text in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(path, _TIME), text)
+    (directory / ARCHIVE).write_bytes(stored_zip({path: text.encode() for path, text in sorted(files.items())}))
     (directory / DOCUMENT).write_bytes(document)
     secrets: Mapping[str, str] = {"key": key, "authority.crt": authority}
     for name, text in secrets.items():

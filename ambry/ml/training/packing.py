@@ -25,10 +25,10 @@ from typing import Literal
 
 from ambry.client.beside import is_ours
 from ambry.errors import InvalidRequest
+from ambry.ml.stable_zip import stable_member
 
 Kind = Literal["sources", "venv", "wheels"]
 FILES_MAX = 1_000_000
-_TIME = (1980, 1, 1, 0, 0, 0)
 _LEVEL = 1
 """Of deflate: a tenth larger than the best, in a tenth of the time."""
 _NEVER = frozenset(("__pycache__", ".git", ".hg", ".svn", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"))
@@ -146,9 +146,7 @@ def _write(entries: list[PackedEntry], target: Path) -> int:
         raise InvalidRequest(f"there are {len(entries)} files, and at most {FILES_MAX} are packed")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for entry in sorted(entries, key=lambda each: each.path):
-            about = zipfile.ZipInfo(entry.path, _TIME)
-            about.create_system = 3  # Unix, on whatever it is made: the mode is read by that.
-            about.external_attr = entry.mode << 16
+            about = stable_member(entry.path, entry.mode)
             about.compress_type = zipfile.ZIP_DEFLATED
             if isinstance(entry.content, bytes):
                 archive.writestr(about, entry.content, compresslevel=_LEVEL)

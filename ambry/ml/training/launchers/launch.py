@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +15,12 @@ from typing import Protocol
 
 from ambry.errors import AmbryError, must_have
 from ambry.ml.training.jobs import TrainingJob
+from ambry.with_parent import with_parent
 
 TERM_TIMEOUT_S = 15.0
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed): \S")
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
-
-# The child asks the kernel to be asked to end when its parent dies (PR_SET_PDEATHSIG is 1, SIGTERM 15), then becomes the real
-# program. Not as a preexec_fn, which may deadlock when the parent has threads.
-_END_WITH_PARENT = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15)
-if os.getppid() == int(sys.argv[1]):
-    os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 class LaunchFailed(AmbryError):
@@ -82,7 +73,7 @@ def output_of(
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
     process = subprocess.Popen(
-        [sys.executable, "-c", _END_WITH_PARENT, str(os.getpid()), *command],
+        with_parent(command, signal.SIGTERM),
         env=dict(environ),
         cwd=directory,
         stdin=subprocess.DEVNULL,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
@@ -12,28 +10,9 @@ import pytest
 from ambry import AmbryClient, InvalidRequest
 from ambry.ml import snapshots
 from ambry.ml.features import publishing
-from ambry.ml.features.metadata import FeatureMetadata
-from ambry.ml.features.reading import parse_definitions
 from ambry.ml.sources.avro import write_avro
 from ambry.ml.sources.first_version import avro_files, import_avro, web_url
-
-METADATA = FeatureMetadata.of(
-    [
-        parse_definitions(
-            "age: {valType: INT}\nweek: {valType: FLOAT, dims: [days-1-0]}\ndays: {type: discrete : {size: 3}}\n", "n"
-        )
-    ]
-)
-URNS = [str(urn) for urn in METADATA.urns]
-WHEN = datetime(2026, 11, 27, tzinfo=UTC)
-
-
-def rows(keys: range) -> dict[str, list[Any]]:
-    return {
-        "member": list(keys),
-        "age": [None if key % 5 == 0 else key for key in keys],
-        "week": [[key + 0.5, 0.0, 1.0] for key in keys],
-    }
+from tests.support.first_version import METADATA, URNS, WHEN, rows
 
 
 def write(place: str) -> None:

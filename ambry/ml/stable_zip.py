@@ -1,0 +1,30 @@
+"""Zip archives that are the same, byte for byte, for the same files, wherever and whenever they are made."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Mapping
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can say."""
+_UNIX = 3
+"""On whatever it is made: the mode is read by that."""
+
+
+def stable_member(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
+    """What an archive says of a file, stored as it is unless who writes it says otherwise."""
+    member = zipfile.ZipInfo(name, _EARLIEST)
+    member.create_system = _UNIX
+    member.external_attr = mode << 16
+    return member
+
+
+def stored_zip(members: Mapping[str, bytes]) -> bytes:
+    """A zip of these files, in their order."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(stable_member(name), data)
+    return packed.getvalue()
