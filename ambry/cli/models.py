@@ -56,6 +56,7 @@ def model() -> None:
 @click.option("--parent", default="", metavar="MODEL", help="What it was made from.")
 @click.option("--code", default="", metavar="TEXT", help="What made it, such as a commit.")
 @click.option("--note", default="", metavar="TEXT")
+@click.option("--once", is_flag=True, help="A version that is this very model is given, and no other one made.")
 @shows("version", "id", "json", default="version")
 def publish(
     name: str,
@@ -71,6 +72,7 @@ def publish(
     parent: str,
     code: str,
     note: str,
+    once: bool,
     output: str,
 ) -> None:
     """Publish SOURCE, a file or a directory, as the next version of the model NAME, and print which it is.
@@ -86,6 +88,7 @@ def publish(
             name,
             source,
             version=version,
+            once=once,
             kind=kind,
             features=features,
             definitions=definitions,

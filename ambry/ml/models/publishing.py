@@ -77,6 +77,7 @@ def publish_model(
     model: Any,
     *,
     version: str | None = None,
+    once: bool = False,
     **said: Unpack[SaidOfModel],
 ) -> PublishedModel:
     """Publish a model as the next version of a dataset, which is made where there is none; durable on return.
@@ -88,10 +89,14 @@ def publish_model(
     made from for ever. All `features` have to be in the definitions; such as live elsewhere say it, as
     `wheel:feed-features==1.2.0`.
 
-    Parts that a version of the dataset had before are not stored again. Raises BlobNotFound for what it names and is not
-    there, InvalidRequest, AlreadyExists for a number that was given.
+    Parts that a version of the dataset had before are not stored again. With `once` a version that is this very model, made
+    from the same and said to be the same, is given as it is, and no other one made: whoever runs again gets the same version.
+
+    Raises BlobNotFound for what it names and is not there, InvalidRequest, AlreadyExists for a number that was given.
     """
-    return publish_manifest(client, dataset, prepare_model(client, dataset, model, **said), version)
+    manifest = prepare_model(client, dataset, model, **said)
+    there = published_before(client, dataset, manifest) if once else None
+    return there or publish_manifest(client, dataset, manifest, version)
 
 
 def prepare_model(
@@ -152,6 +157,17 @@ def publish_manifest(
     Raises AlreadyExists for a number that was given.
     """
     return _put(client, in_dataset(dataset), manifest, version)
+
+
+def published_before(client: AmbryClient, dataset: str, manifest: ModelManifest) -> PublishedModel | None:
+    """The first version of a dataset that is this very manifest; None where none is. One call for each version of its size."""
+    place, size = in_dataset(dataset), len(manifest.encode())
+    with suppress(BlobNotFound):
+        for entry in client.versions(dataset_text(place)):
+            if entry.size == size and client.head(entry.ref).metadata.get(DIGEST_KEY) == manifest.digest:
+                exact = VersionRef(place.dataset, entry.version, place.account, place.container)
+                return PublishedModel(place=exact, id=entry.id, manifest=manifest)
+    return None
 
 
 def _plain(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def write_snapshot(
 
     Raises InvalidRequest for a value that does not fit, with its row, for an entity that stands twice, and for no rows unless
     `allow_empty`: who opens the newest snapshot would find nobody in it. UpdateConflict where
-    there is a snapshot of that time with other rows, or of a later one, which is looked at before any row is. The same rows
-    of the same time again are the same version, while that is the newest.
+    there is a snapshot of that time with other rows, or of a later one and none of that time, which is looked at before any
+    row is. The same rows of the same time again are the same version, whatever came after it.
     """
     known = definitions_in(metadata)
     kinds = [known.tensor_type(urn) for urn in urn_list(features)]
@@ -120,8 +120,11 @@ def write_snapshot(
     )
     version = version_at(as_of)
     newest = _newest(client, dataset)
+    before = newest
     if newest is not None and int(newest.version) > int(version):
-        raise _refused(dataset, version, newest)
+        before = _there(client, in_dataset(dataset, version))
+        if before is None:
+            raise _refused(dataset, version, newest)
     with tempfile.TemporaryDirectory(prefix="ambry-snapshot-", dir=spool) as made:
         directory = Path(made)
         sorted_rows = _collect(rows, kinds, about, columns, layouts, directory, memory_max)
@@ -134,10 +137,10 @@ def write_snapshot(
             )
         if newest is None:
             check_schema(dataset_for(client, dataset, SCHEMA, "snapshot"), SCHEMA, "snapshots")
-        if newest is not None and newest.version == version:
-            if not _is_of(newest, path):
-                raise _refused(dataset, version, newest)
-            info, stored = newest, _index_of(newest)
+        if before is not None and before.version == version:
+            if not _is_of(before, path):
+                raise _refused(dataset, version, before)
+            info, stored = before, _index_of(before)
             _keep(client, stored)
         else:
             info, stored = _put(client, dataset, path, version, file_format, index)

@@ -83,6 +83,11 @@ def test_nothing_is_promoted_that_nobody_named(name: str, args: list[str], words
     assert run("model", "history", name).exit_code == 3
 
 
+def test_what_is_published_once_is_not_published_again(here: Path, name: str) -> None:
+    assert [said("model", "publish", name, "model", "--once") for _ in range(2)] == ["1.0.0\n", "1.0.0\n"]
+    assert said("model", "publish", name, "model") == "1.1.0\n"
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -74,6 +74,14 @@ def test_the_same_from_the_same_is_the_same_document(client: AmbryClient, name: 
         models.open(client, f"{name}-0", digest="0" * 64)
 
 
+def test_what_is_published_once_is_the_version_that_it_was(client: AmbryClient, name: str) -> None:
+    first = models.publish(client, name, WEIGHTS, note="x", once=True)
+    other = models.publish(client, name, WEIGHTS, note="y", once=True)
+    again = models.publish(client, name, WEIGHTS, note="x", once=True)
+    assert (again, again.version, other.version) == (first, "1.0.0", "1.1.0")
+    assert models.publish(client, name, WEIGHTS, note="x").version == "1.2.0"
+
+
 def test_parts_that_are_there_are_not_stored_again(
     client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

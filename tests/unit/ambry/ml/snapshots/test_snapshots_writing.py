@@ -82,6 +82,16 @@ def test_the_same_rows_of_the_same_time_are_the_same_version(client: AmbryClient
     assert [entry.id for entry in client.versions(name)] == [first.id]
 
 
+def test_the_same_rows_are_the_same_version_whatever_came_after_them(client: AmbryClient, name: str) -> None:
+    """Who runs again what made an older snapshot gets that one."""
+    first = write(client, name)
+    later = write(client, name, {"member": [1], "age": [3]}, as_of=NOON + timedelta(days=1))
+    assert write(client, name) == first
+    with pytest.raises(UpdateConflict, match=r"snapshot of 2026-11-27T12:.* already, of other rows"):
+        write(client, name, {"member": [1], "age": [3]})
+    assert [entry.id for entry in client.versions(name)] == [first.id, later.id]
+
+
 def test_a_writer_who_comes_second_has_the_version_of_the_first(client: AmbryClient, name: str) -> None:
     made = []
 

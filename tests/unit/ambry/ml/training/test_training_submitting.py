@@ -73,9 +73,10 @@ def test_a_model_is_a_version_with_its_lineage_when_all_has_ended_well(
     assert f"job:{job.job} sources:{job.sources.id} environment:{job.environment.id}" in manifest.code
     assert f"begins at 0 of {name}-data@1.0.0 ambry://default/default/training/{job.job}/tensorboard" in said
 
+    models.publish(client, name, {"weights": np.zeros(3)})  # Of somebody else, in the meantime.
     again = run_job(client, prepare_job(client, wanted, said.append), OneProcess(), tell=said.append, show=said.append)
     assert again.model is not None and again.model.id == ended.model.id
-    assert [entry.version for entry in client.versions(name)] == ["1.0.0"]
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
 
 
 def test_a_job_that_fails_publishes_nothing_and_goes_on_when_it_is_submitted_again(
