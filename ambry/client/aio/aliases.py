@@ -135,7 +135,9 @@ class AsyncAliases(AsyncCalls):
         timeout = self._whole(timeout)
         moves = await self.alias_history(dataset, alias, timeout=timeout)
         before = version_before(moves)
-        if before is None or moves[0].version is None:
+        if moves[0].version is None:
+            raise InvalidRequest(f"the alias {alias!r} of {dataset!r} was deleted; set it instead")
+        if before is None:
             raise InvalidRequest(
                 f"the alias {alias!r} of {dataset!r} has no version before {moves[0].version}; set it instead"
             )

@@ -139,6 +139,8 @@ def test_an_alias_moves_and_is_rolled_back(url: str, twins: Twins, name: str) ->
         client.alias(name, "champion")
     with pytest.raises(BlobNotFound):
         client.delete_alias(name, "champion")
+    with pytest.raises(InvalidRequest, match=r"'champion' of .* was deleted; set it instead"):
+        client.roll_back_alias(name, "champion")
     assert client.set_alias(name, "champion", "1.2.9").version == "1.2.9", "from wherever it is"
     with pytest.raises(NameNotFound, match="never had an alias"):
         client.alias_history(name, "challenger")
