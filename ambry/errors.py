@@ -14,6 +14,10 @@ from typing import ClassVar, TypeVar
 
 T = TypeVar("T")
 
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What comes of taking a document apart that somebody else wrote: it is no JSON, a field lacks, is of another type, is a number
+beyond all, or is nested deeper than Python's stack. Of ours, InvalidRequest and ConfigInvalid are among them."""
+
 
 class AmbryError(Exception):
     """Base of everything this project raises on purpose.

@@ -12,6 +12,7 @@ from typing import Any
 from ambry.checksum import digest
 from ambry.client.locked_file import listed
 from ambry.client.state_file import read_text, replace_text
+from ambry.errors import MALFORMED
 from ambry.ids import BlobId
 
 NAMES_MAX = 10_000
@@ -39,7 +40,7 @@ class RememberedNames:
 
     def recall(self, name: str) -> BlobId | None:
         """What it pointed to when it was last seen."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(*MALFORMED, OSError):
             found: Any = json.loads(read_text(self._path(name)))
             if found["name"] == name:
                 return BlobId.parse(found["id"])

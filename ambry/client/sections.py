@@ -20,7 +20,7 @@ from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.sources import Body
 from ambry.client.special_file import is_special
 from ambry.client.state_file import sync_directory
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 
 PART_BYTES_MIN = 1 << 20
 CHUNK_BYTES = 1 << 20
@@ -153,7 +153,7 @@ class RememberedUpload:
         """None where there is none, or nothing that makes sense."""
         if self._held is None:
             return None
-        with suppress(OSError, ValueError, KeyError, TypeError, InvalidRequest):
+        with suppress(*MALFORMED, OSError):
             self._held.seek(0)
             found: Any = json.loads(self._held.read(STATE_BYTES_MAX))
             upload, part_size = wire.uploads.parse_id(found["upload"]), found["part_size"]

@@ -23,7 +23,7 @@ from typing import Any
 
 from ambry.client.sync.client import AmbryClient
 from ambry.clock import SystemClock
-from ambry.errors import AmbryError, BlobNotFound, DataCorrupt, TooLarge, Unavailable
+from ambry.errors import MALFORMED, AmbryError, BlobNotFound, DataCorrupt, TooLarge, Unavailable
 from ambry.ml import snapshots
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
@@ -221,6 +221,6 @@ def _json(value: bytes | None, target: KafkaTarget) -> Any:
         said = json.loads(value or b"")
         if type(said["member"]) is int and isinstance(said["days"], dict):
             return said
-    except (ValueError, TypeError, KeyError):
+    except MALFORMED:
         pass
     raise DataCorrupt(f"a message of {target} is none of a job of actions; is it another topic?")

@@ -21,7 +21,15 @@ from ambry.client.refs import NameRef
 from ambry.client.state_file import read_text, replace_text
 from ambry.client.sync.client import AmbryClient
 from ambry.clock import system_random
-from ambry.errors import AlreadyExists, AmbryError, BlobNotFound, InvalidRequest, PreconditionFailed, UpdateConflict
+from ambry.errors import (
+    MALFORMED,
+    AlreadyExists,
+    AmbryError,
+    BlobNotFound,
+    InvalidRequest,
+    PreconditionFailed,
+    UpdateConflict,
+)
 from ambry.streams.plan import Covered
 
 FORMAT = 1
@@ -104,7 +112,7 @@ def decode(text: str) -> PublisherState:
             and all(type(each) is int and each >= 0 for each in numbers)
         ):
             return kept
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except MALFORMED:
         pass
     raise InvalidRequest("the state is none that a publisher of this release wrote; name another one (--state)")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from ambry.errors import MALFORMED
 from ambry.ids import BlobId
 
 DAYS_MAX = 400
@@ -68,7 +69,7 @@ def _action_in(line: bytes, latest_ms: int) -> tuple[int, str, str] | None:
         said: Any = json.loads(line)
         member, action, at = said["member"], said["action"], said["at"]
         day = datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
-    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+    except (*MALFORMED, OSError):
         return None
     sound = type(member) is int and -(1 << 63) <= member < 1 << 63 and type(at) is int and 0 <= at <= latest_ms
     return (member, action, day) if sound and isinstance(action, str) and len(action) <= ACTION_LENGTH_MAX else None

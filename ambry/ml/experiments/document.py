@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.experiments.assignment import (
     Stretch,
     Unit,
@@ -248,7 +248,7 @@ def parse_experiment(data: bytes | str) -> Experiment:
         raise
     except KeyError as error:
         raise InvalidRequest(f"this is no experiment: it has no field {error}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"this is no experiment: {error}") from error
     return Experiment(**fields)
 

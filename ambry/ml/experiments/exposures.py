@@ -16,7 +16,7 @@ from typing import Any
 
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import MALFORMED, DataCorrupt, InvalidRequest
 from ambry.ml.experiments.assignment import Unit, key_of, unit_of
 from ambry.ml.line_log import LineLog
 from ambry.ml.places import version_of
@@ -90,7 +90,7 @@ def _parsed(line: bytes, name: str, number: int) -> Exposure:
         if not isinstance(found.arm, str) or not isinstance(found.attributes, dict):
             raise TypeError("an arm is a text, and attributes are an object")
         return found
-    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
+    except (*MALFORMED, OSError) as error:
         raise DataCorrupt(f"{name}: line {number} is no exposure: {error!r}") from error
 
 

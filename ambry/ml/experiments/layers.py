@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, PreconditionFailed, UpdateConflict
+from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, DataCorrupt, PreconditionFailed, UpdateConflict
 from ambry.ml.experiments.document import LayerRange
 
 CONTENT_TYPE = "application/json"
@@ -94,7 +94,7 @@ def _read(client: AmbryClient, name: NameRef) -> tuple[Stretches, str | None]:
     try:
         said = json.loads(data)["stretches"]
         return {str(holder): (float(begin), float(end)) for holder, (begin, end) in said.items()}, etag
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(f"{name} says nothing of a layer: {error!r}") from error
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 
 FILE_SIZE_MAX = 1 << 20
 """Bytes."""
@@ -62,7 +62,7 @@ def parse_thresholds(text: str) -> Thresholds:
     """Raises InvalidRequest, with the line where it is no TOML."""
     try:
         said = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except MALFORMED as error:
         # A number of thousands of digits is a ValueError of its own.
         raise InvalidRequest(f"the thresholds are no TOML: {error}") from error
     columns = said.pop("columns", {})

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ambry.errors import InvalidBlobId, InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
 
 FORMAT = 1
@@ -129,7 +129,7 @@ def parse_manifest(data: bytes) -> ModelManifest:
     try:
         said = json.loads(data)
         number = said["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"this is no model: {error}") from error
     if isinstance(number, int) and number > FORMAT:
         raise InvalidRequest(f"this is a model of the format {number}, which this release does not read; upgrade it")
@@ -147,7 +147,7 @@ def parse_manifest(data: bytes) -> ModelManifest:
             **{name: said.get(name, "") for name in _TEXTS},
         )
         written = manifest.encode()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidBlobId) as error:
+    except MALFORMED as error:
         raise InvalidRequest(f"this is no model: {error}") from error
     if written != data:
         raise InvalidRequest(

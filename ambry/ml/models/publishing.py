@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat, TypedDict, Unpack
 
 from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.datasets import dataset_for
 from ambry.ml.features.metadata import FeatureNotDefined
@@ -176,7 +176,7 @@ def _plain(said: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in said.items():
         try:
             found[str(name)] = json.loads(json.dumps(value, default=_of_numpy))
-        except (TypeError, ValueError, RecursionError) as error:
+        except MALFORMED as error:
             raise InvalidRequest(f"{name!r} cannot be written down with the model: {error}") from None
     return found
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ambry.errors import DataCorrupt
+from ambry.errors import MALFORMED, DataCorrupt
 from ambry.ml.extras import needed
 
 PARTS_KEY = b"ambry.photon.parts"
@@ -89,7 +89,7 @@ class EntityIndex:
                 int(self._part.max()) >= len(self.parts) or (self._hash[1:] < self._hash[:-1]).any()
             ):
                 raise ValueError("its rows are not in order, or name parts that it has not")
-        except (pa.ArrowException, LookupError, TypeError, ValueError, OSError) as error:
+        except (*MALFORMED, pa.ArrowException, OSError) as error:
             raise DataCorrupt(f"the index of entities {path} cannot be read: {error}") from error
 
     def __len__(self) -> int:

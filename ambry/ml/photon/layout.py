@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
@@ -141,7 +141,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], Task | None]:
     try:
         told = json.loads(data)
         said: dict[str, Any] = told if isinstance(told, dict) else {}
-    except (ValueError, RecursionError):
+    except MALFORMED:
         # Photon writes it by hand, not always as JSON, and reads this one field.
         said = {}
     found = said.get("modelType") or next(iter(_TYPE.findall(data.decode("utf-8", "replace"))), None)

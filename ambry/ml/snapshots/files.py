@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.frames import PIECE_ROWS
@@ -117,7 +117,7 @@ def _read_lines(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except MALFORMED as error:
                 raise InvalidRequest(f"{path}:{number}: this is no JSON: {error}") from None
             if not isinstance(row, dict):
                 raise InvalidRequest(f"{path}:{number}: a line is an object, and not {line.strip()[:40]}")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.schema import TYPE_KEY, VALUE
@@ -44,7 +44,7 @@ def value_of(value: Any, kind: TensorType) -> Any:
     if kind.axes and isinstance(value, str | bytes):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except MALFORMED as error:
             raise InvalidRequest(f"{kind.urn}: {value[:40]!r} is no tensor as JSON: {error}") from None
     if kind.value_type is not ValueType.BYTES:
         return value

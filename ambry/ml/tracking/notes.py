@@ -15,7 +15,15 @@ from typing import Any
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest, PreconditionFailed, UpdateConflict
+from ambry.errors import (
+    MALFORMED,
+    AlreadyExists,
+    BlobNotFound,
+    DataCorrupt,
+    InvalidRequest,
+    PreconditionFailed,
+    UpdateConflict,
+)
 
 MODEL = "model"
 NOTES_SIZE_MAX = 4 << 20
@@ -59,7 +67,7 @@ class ModelNotes:
                 tags={str(key): str(value) for key, value in said["tags"].items()},
                 created_ms=int(said["created_ms"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             raise DataCorrupt(f"these are no notes of a model: {error}") from error
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from ambry.client.refs import NameRef, prefix_place
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobGone, BlobNotFound, DataCorrupt, InvalidRequest, TooLarge
+from ambry.errors import MALFORMED, BlobGone, BlobNotFound, DataCorrupt, InvalidRequest, TooLarge
 from ambry.ids import BlobId
 
 MARK = "complete.json"
@@ -75,7 +75,7 @@ class CheckpointMark:
             if len(files) != len(told["files"]):
                 raise DataCorrupt("the checkpoint has a file that lies outside of it")
             return cls(step=int(told["step"]), files=files, said=dict(told["said"]))
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidRequest) as error:
+        except MALFORMED as error:
             raise DataCorrupt(f"this is no mark of a checkpoint: {error!r}") from None
 
 

@@ -21,8 +21,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from ambry.client.refs import NameRef
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.training.checkpoints import KEEP
 
 FORMAT = 1
@@ -130,15 +132,10 @@ def parse_job(data: bytes) -> TrainingJob:
         told: Any = json.loads(data)
         if told.pop("format") > FORMAT:
             raise InvalidRequest("the job was written by a later release; upgrade ambry in its environment")
-        for name in ("sources", "environment"):
-            told[name] = StoredTree(**told[name])
-        for name in ("arguments", "endpoints"):
-            told[name] = tuple(told[name])
-        told["environ"] = tuple((str(name), str(value)) for name, value in told["environ"])
-        return TrainingJob(**told)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InvalidRequest):
-            raise
+        return msgspec.convert(told, TrainingJob)
+    except InvalidRequest:
+        raise
+    except (*MALFORMED, msgspec.ValidationError) as error:
         raise InvalidRequest(f"this is no document of a job: {error!r}") from None
 
 

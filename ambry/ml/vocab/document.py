@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import MALFORMED, DataCorrupt, InvalidRequest
 from ambry.ml.features.urn import Reference
 from ambry.ml.features.vocabulary import Vocabulary
 
@@ -126,7 +126,7 @@ class VocabReview:
         """The review of `made`. Raises DataCorrupt, also for one of another proposal."""
 
         def read(said: Mapping[str, Any]) -> VocabReview:
-            return cls(
+            review = cls(
                 proposal=said["proposal"],
                 verdict=said["verdict"],
                 names=tuple(said["names"]),
@@ -134,18 +134,18 @@ class VocabReview:
                 reason=said["reason"],
                 created_ms=int(said["created_ms"]),
             )
+            if review.proposal != made.id or not set(review.names) <= set(made.names):
+                raise DataCorrupt(f"{place}: this is no review of the proposal {made.id}")
+            return review
 
-        review = _parsed(data, read, "review of a proposal", place)
-        if review.proposal != made.id or not set(review.names) <= set(made.names):
-            raise DataCorrupt(f"{place}: this is no review of the proposal {made.id}")
-        return review
+        return _parsed(data, read, "review of a proposal", place)
 
 
 def published_version(data: bytes, place: str) -> str:
     """What the `published.json` there says. Raises DataCorrupt."""
     try:
         version = json.loads(data)["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(f"{place}: this names no version: {error}; delete it and accept again") from error
     if not isinstance(version, str):
         raise DataCorrupt(f"{place}: {version!r} is no version; delete it and accept again")
@@ -187,5 +187,5 @@ def _parsed(data: bytes, read: Callable[[Mapping[str, Any]], T], what: str, plac
                 f"{where}this is a {what} of the format {said['format']!r}, which this release does not read"
             )
         return read(said)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(f"{where}this is no {what}: {error}; delete it if it is nobody's") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import MALFORMED, DataCorrupt, InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import load
 from ambry.ml.models.loading import StoredModel, open_model
@@ -185,5 +185,5 @@ def _config(stored: StoredModel) -> tuple[EncoderConfig, str]:
         said = json.loads(stored.path(CONFIG_FILE).read_bytes())
         sizes = {name: said[name] for name in EncoderConfig().plain()}
         return EncoderConfig(**sizes), str(said["dimension"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(f"{stored} does not suggest titles: {error}") from error

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of
 from ambry.ml.training.launchers.tony_config import tony_command, tony_xml, yarn_xml
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
@@ -164,7 +164,7 @@ class _Followed:
         """Once for each time that YARN has none: it would wait for one without a word."""
         if not self._web:
             return
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*MALFORMED, OSError):
             told = json.loads(_ask(f"{self._web}/ws/v1/cluster/metrics"))["clusterMetrics"]
             nodes = int(told["activeNodes"])
             if nodes == 0 and self._nodes != 0:
@@ -175,7 +175,7 @@ class _Followed:
         """How many times the master was started; new ones are told."""
         if not self._web:
             return known
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*MALFORMED, OSError):
             found = len(json.loads(_ask(f"{self._place}/appattempts"))["appAttempts"]["appAttempt"])
             if found > known:
                 self._launch.tell(f"the master of {self.application} is started again, and all workers with it")
