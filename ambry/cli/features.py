@@ -34,7 +34,7 @@ def features() -> None:
     ambry features check definitions/
     ambry features publish definitions/ features
     ambry features get features definitions/ --vocabularies
-    ambry features show features 'urn:li:(flagship,historicalActionsInFeed,1,0)'
+    ambry features show features historicalActionsInFeed
     """
 
 
@@ -139,7 +139,7 @@ def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None
 @click.option("--definitions", required=True, metavar="VERSIONS", help="What `ambry features publish` published.")
 @click.option("--entity", required=True, metavar="FIELD", help="The field with the keys.")
 @click.option("--as-of", required=True, callback=as_time, metavar="TIME", help="The point in time that they are of.")
-@click.option("--feature", "urns", multiple=True, metavar="URN", help="One of them; all that are defined, if none is.")
+@click.option("--feature", "urns", multiple=True, metavar="NAME", help="One of them; all that are defined, if none is.")
 @click.option("--bag", default="features", show_default=True, metavar="FIELD", help="The field with the features.")
 @click.option("--format", "file_format", type=click.Choice(["arrow", "parquet"]), default="arrow", show_default=True)
 @OUTPUT
@@ -165,6 +165,7 @@ def import_features(
         --definitions features --entity member --as-of 2026-11-27
     """
     from ambry.ml.features.publishing import load
+    from ambry.ml.features.urn import find_urn
     from ambry.ml.places import version_of
     from ambry.ml.sources.first_version import import_avro
 
@@ -174,7 +175,7 @@ def import_features(
             client,
             place,
             dataset,
-            list(urns) or loaded.metadata.urns,
+            [find_urn(urn, loaded.metadata.urns) for urn in urns] or loaded.metadata.urns,
             metadata=loaded,
             entity=entity,
             as_of=as_of,
@@ -218,18 +219,19 @@ def get(versions: str, tree: Path, vocabularies: bool, cluster: ChosenCluster, o
 
 @features.command()
 @click.argument("versions")
-@click.argument("urn", required=False)
+@click.argument("name", required=False)
 @connecting
 @OUTPUT
-def show(versions: str, urn: str | None, cluster: ChosenCluster, output: str) -> None:
-    """List the features of VERSIONS, or say what one is."""
+def show(versions: str, name: str | None, cluster: ChosenCluster, output: str) -> None:
+    """List the features of VERSIONS, or say what the one is that has this NAME, or URN."""
     from ambry.ml.features.publishing import load
+    from ambry.ml.features.urn import find_urn
     from ambry.ml.places import version_of
 
     with cluster.connect() as client:
         metadata = load(client, version_of(versions)).metadata
-    if urn is not None:
-        show_fields(_plain_type(metadata, metadata.tensor_type(urn)), output)
+    if name is not None:
+        show_fields(_plain_type(metadata, metadata.tensor_type(find_urn(name, metadata.urns))), output)
         return
     kinds = [metadata.tensor_type(each) for each in metadata.urns]
     show_rows(

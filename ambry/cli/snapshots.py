@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, as_time, connecting
-from ambry.cli.output import show_fields, show_rows, tell_done, when
+from ambry.cli.output import printable, show_fields, show_rows, tell_done, when
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
-    from ambry.ml.features.axes import TensorType
-    from ambry.ml.features.metadata import FeatureMetadata
-    from ambry.ml.features.urn import FeatureUrn
+    from ambry.ml.snapshots.matching import MatchedColumns
     from ambry.ml.snapshots.reading import Snapshot
 
 
@@ -45,11 +43,12 @@ def snapshot() -> None:
 @click.option(
     "--as-of", callback=as_time, metavar="TIME", help="The point in time; UTC where no zone is said.  [default: now]"
 )
+@click.option("--feature", "urns", multiple=True, metavar="NAME", help="One of them; all of the namespace, if none is.")
 @click.option(
-    "--feature", "urns", multiple=True, metavar="URN", help="One of them; all that have a column, if none is."
+    "--column", "columns", multiple=True, callback=as_pairs, metavar="NAME=COLUMN", help="What its column is."
 )
-@click.option("--column", "columns", multiple=True, callback=as_pairs, metavar="URN=COLUMN", help="What its column is.")
 @click.option("--format", "file_format", type=click.Choice(["arrow", "parquet"]), default="arrow", show_default=True)
+@click.option("--allow-missing", is_flag=True, help="Leave out the features that have no column.")
 @click.option("--allow-empty", is_flag=True, help="Write a snapshot of no entities where FILE has no rows.")
 @OUTPUT
 def write(
@@ -62,10 +61,14 @@ def write(
     urns: Sequence[str],
     columns: dict[str, str],
     file_format: Any,
+    allow_missing: bool,
     allow_empty: bool,
     output: str,
 ) -> None:
     """Write the features that FILE has of entities as a snapshot; print its version, the milliseconds since 1970.
+
+    Each feature has a column of its name, or of the one that --column says; NAME is a feature's name, or its URN. What is
+    left over on either side is told, and a feature without a column is refused unless --allow-missing.
 
     Rows are in any order, and as many as there are. In CSV and JSON a tensor is nested lists, or a list of
     cells [key, ..., value].
@@ -74,11 +77,15 @@ def write(
     from ambry.ml.features.publishing import load
     from ambry.ml.places import version_of
     from ambry.ml.snapshots.files import columns_of_file, rows_of_file
+    from ambry.ml.snapshots.matching import match_columns
     from ambry.ml.snapshots.writing import write_snapshot
 
     with cluster.connect() as client:
         loaded = load(client, version_of(definitions))
-        kinds = _kinds_of(loaded.metadata, columns_of_file(file), entity, urns, columns)
+        matched = match_columns(loaded.metadata, columns_of_file(file), entity, urns, columns)
+        if not allow_missing:
+            matched.check_whole()
+        kinds = matched.kinds
         made = write_snapshot(
             client,
             dataset,
@@ -91,6 +98,8 @@ def write(
             file_format=file_format,
             allow_empty=allow_empty,
         )
+    if not cluster.quiet:
+        _tell_left_out(matched)
     tell_done(output, made.version, version=made.version, id=str(made.id), rows=made.rows, size=made.size)
 
 
@@ -147,22 +156,23 @@ def show(place: str, cluster: ChosenCluster, output: str) -> None:
 
 @snapshot.command()
 @click.argument("place", metavar="SNAPSHOT")
-@click.argument("urns", nargs=-1, metavar="[URN]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @connecting
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="An entity; all of them, if none is said.")
 @click.option("--to", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write them to a file.")
 @OUTPUT
 def read(
-    place: str, urns: Sequence[str], cluster: ChosenCluster, keys: Sequence[str], to: Path | None, output: str
+    place: str, names: Sequence[str], cluster: ChosenCluster, keys: Sequence[str], to: Path | None, output: str
 ) -> None:
-    """Read the features URN, or all, of some entities or of all; those that are not there have the default, or nothing.
+    """Read the features NAME (or URN), or all, of some entities or of all; who is not there has the default, or nothing.
 
     Of a few entities the ranges are fetched that they lie in, and of all the whole snapshot, which is kept in the cache.
     """
+    from ambry.ml.features.urn import find_urn
     from ambry.ml.snapshots.files import plain_rows, write_file
 
     with cluster.connect() as client, _opened(client, place) as opened:
-        wanted = list(urns) or [str(urn) for urn in opened.urns]
+        wanted = [str(find_urn(name, opened.urns)) for name in names] or [str(urn) for urn in opened.urns]
         if keys:
             table = opened.read(wanted, _typed_keys(opened, keys))
             schema, batches = table.schema, iter(table.to_batches())
@@ -198,37 +208,13 @@ def _opened(client: AmbryClient, place: str) -> Snapshot:
     return open_snapshot(client, place)
 
 
-def _kinds_of(
-    metadata: FeatureMetadata, there: Sequence[str], entity: str, urns: Sequence[str], columns: dict[str, str]
-) -> dict[str, TensorType]:
-    """The features that are written, by their column. Raises InvalidRequest."""
-    from ambry.ml.snapshots.schema import column_names
-
-    if there and entity not in there:
-        raise InvalidRequest(f"no column is called {entity!r}, as --entity says; there are {', '.join(there)}")
-    said = {str(_urn(f"--column {urn}={column}", urn)): column for urn, column in columns.items()}
-    chosen = [_urn("--feature", urn) for urn in urns] or metadata.urns
-    if strange := set(said) - {str(urn) for urn in chosen}:
-        raise InvalidRequest(f"--column {min(strange)}: it is no feature that is written")
-    names = {**column_names(chosen), **said}
-    if not urns:
-        chosen = tuple(urn for urn in chosen if str(urn) in said or names[str(urn)] in there)
-        chosen = tuple(urn for urn in chosen if names[str(urn)] != entity)
-    if not chosen:
-        raise InvalidRequest(
-            f"no feature of the definitions has a column here; there are {', '.join(there)}. Say --column URN=COLUMN"
-        )
-    return {names[str(urn)]: metadata.tensor_type(urn) for urn in chosen}
-
-
-def _urn(option: str, text: str) -> FeatureUrn:
-    """Raises InvalidRequest, which says the option."""
-    from ambry.ml.features.urn import FeatureUrn
-
-    try:
-        return FeatureUrn.parse(text)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"{option}: {error.message}") from None
+def _tell_left_out(matched: MatchedColumns) -> None:
+    for names, words in (
+        (matched.missing, "features without a column, left out"),
+        (matched.unused, "columns that are no feature, left out"),
+    ):
+        if names:
+            click.echo(printable(f"ambry: {words}: {', '.join(map(str, names))}"), err=True)
 
 
 def _typed_keys(opened: Snapshot, keys: Sequence[str]) -> list[Any]:

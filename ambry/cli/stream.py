@@ -29,7 +29,7 @@ def stream() -> None:
     \b
     ambry changes --to kafka://localhost:9092/changes --follow
     ambry stream actions kafka://localhost:9092/changes member-actions --folder actions/
-    ambry stream snapshot kafka://localhost:9092/member-actions members --definitions features --feature URN
+    ambry stream snapshot kafka://localhost:9092/member-actions members --definitions features --feature historicalActionsInFeed
     """
 
 
@@ -65,7 +65,7 @@ def actions(
 @click.argument("dataset")
 @connecting
 @click.option("--definitions", required=True, metavar="VERSIONS", help="What `ambry features publish` published.")
-@click.option("--feature", "urn", required=True, metavar="URN", help="Whose dims are the action and the days.")
+@click.option("--feature", "urn", required=True, metavar="NAME", help="Whose dims are the action and the days.")
 @click.option(
     "--days",
     multiple=True,
@@ -95,6 +95,7 @@ def snapshot(
 ) -> None:
     """Write what the topic of `ambry stream actions` says now of all members as a snapshot of DATASET."""
     from ambry.ml import features
+    from ambry.ml.features.urn import find_urn
     from ambry.streams.actions import publish_snapshot, read_members
 
     source = _target(members, kafka_config)
@@ -105,7 +106,7 @@ def snapshot(
             client,
             dataset,
             found,
-            urn,
+            str(find_urn(urn, loaded.metadata.urns)),
             metadata=loaded,
             as_of=as_of or datetime.fromtimestamp(SystemClock().wall_ms() / 1000, UTC),
             lengths=sorted(set(days)),

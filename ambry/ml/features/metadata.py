@@ -12,7 +12,7 @@ from ambry.ml.features.axes import Axis, TensorType
 from ambry.ml.features.definitions import Categorical, Definitions, Dimension, Feature, FeatureDim
 from ambry.ml.features.reading import check_references
 from ambry.ml.features.text import DefinitionInvalid
-from ambry.ml.features.urn import FeatureUrn, Reference
+from ambry.ml.features.urn import FeatureUrn, Reference, parse_urn
 from ambry.ml.features.vocabulary import Vocabulary
 
 
@@ -63,7 +63,7 @@ class FeatureMetadata:
 
     def feature(self, urn: FeatureUrn | str) -> Feature:
         """Raises FeatureNotDefined, InvalidRequest for what is no URN."""
-        urn = FeatureUrn.parse(urn) if isinstance(urn, str) else urn
+        urn = parse_urn(urn, self.urns) if isinstance(urn, str) else urn
         definitions = self.namespaces.get(urn.namespace)
         found = None if definitions is None else definitions.feature(urn.name, urn.version)
         if found is None:
@@ -73,7 +73,7 @@ class FeatureMetadata:
 
     def tensor_type(self, urn: FeatureUrn | str) -> TensorType:
         """What a feature's tensors are. Raises FeatureNotDefined, InvalidRequest for what is no URN."""
-        urn = FeatureUrn.parse(urn) if isinstance(urn, str) else urn
+        urn = parse_urn(urn, self.urns) if isinstance(urn, str) else urn
         feature = self.feature(urn)
         axes = tuple(self._axis(dim, urn.namespace) for dim in feature.dims)
         return TensorType(urn, feature.value_type, axes, feature.availability, feature.default)

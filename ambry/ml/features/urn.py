@@ -8,7 +8,9 @@ RFC 3986 section 2.1 does it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Self
 from urllib.parse import unquote
 
@@ -115,6 +117,43 @@ class FeatureUrn:
     def __str__(self) -> str:
         names = ",".join(_ENCODED.sub(_percent, part) for part in (self.namespace, self.name))
         return f"urn:li:({names},{self.version.major},{self.version.minor})"
+
+
+def parse_urn(text: str, known: Iterable[FeatureUrn]) -> FeatureUrn:
+    """`FeatureUrn.parse`, which says where it is none which of `known` is meant. Raises InvalidRequest."""
+    try:
+        return FeatureUrn.parse(text)
+    except InvalidRequest as error:
+        same, near = _named(text, known)
+        hint = f"; did you mean {' or '.join(map(str, same or near))}?" if same or near else ""
+        raise InvalidRequest(f"{error.message}{hint}") from None
+
+
+def find_urn(text: str, known: Iterable[FeatureUrn]) -> FeatureUrn:
+    """What somebody types: a URN, or the name of a feature where one alone of `known` has it.
+
+    Raises InvalidRequest, which names the URNs that may be meant.
+    """
+    if text.lstrip().startswith("urn:"):
+        return FeatureUrn.parse(text)
+    same, near = _named(text, known)
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise InvalidRequest(f"several features are called {text!r}: {', '.join(map(str, same))}; write which one")
+    hint = f"did you mean {near[0]}?" if near else "write its name, or urn:li:(namespace,name,major,minor)"
+    raise InvalidRequest(f"no feature is called {text[:URN_CHARACTERS_MAX]!r}; {hint}")
+
+
+def _named(text: str, known: Iterable[FeatureUrn]) -> tuple[list[FeatureUrn], list[FeatureUrn]]:
+    """Those that are called `text`; and, where none is, the one whose name is most like it."""
+    names: dict[str, list[FeatureUrn]] = {}
+    for urn in sorted(known):
+        here = Reference(urn.name, urn.version)
+        for name in (urn.name, str(here), str(here.within(urn.namespace))):
+            names.setdefault(name, []).append(urn)
+    near = [] if text in names else get_close_matches(text, names, n=1)
+    return names.get(text, []), [urn for name in near for urn in names[name]][:1]
 
 
 def check_name(name: str) -> str:

@@ -31,10 +31,13 @@ def kind_of_file(path: Path) -> str:
 
 
 def columns_of_file(path: Path) -> list[str]:
-    """What its columns are called; of lines of JSON, those of the first one. Raises InvalidRequest."""
+    """What its columns are called; of lines of JSON, those of any of them. Raises InvalidRequest, OSError."""
+    names: dict[str, None] = {}
     for piece in rows_of_file(path, {}):
-        return list(piece) if isinstance(piece, Mapping) else list(piece.schema.names)
-    return []
+        if not isinstance(piece, Mapping):
+            return list(piece.schema.names)
+        names.update(dict.fromkeys(piece))
+    return list(names)
 
 
 def rows_of_file(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:

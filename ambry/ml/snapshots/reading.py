@@ -24,7 +24,7 @@ from ambry.ml.datasets import check_schema
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load
-from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.features.urn import FeatureUrn, parse_urn
 from ambry.ml.places import dataset_text, shown_version, version_of
 from ambry.ml.snapshots.arrays import RowReader, check_width, view_of
 from ambry.ml.snapshots.asked import check_keys, urn_list
@@ -141,7 +141,7 @@ class Snapshot:
 
     def column(self, urn: FeatureUrn | str) -> str:
         """What the column of a feature is called. Raises FeatureNotDefined."""
-        urn = FeatureUrn.parse(urn) if isinstance(urn, str) else urn
+        urn = parse_urn(urn, self.urns) if isinstance(urn, str) else urn
         columns = self._columns
         if str(urn) not in columns:
             raise FeatureNotDefined(f"{urn} is not in {self!r}; it has {', '.join(columns)}")

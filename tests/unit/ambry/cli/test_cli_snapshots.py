@@ -132,7 +132,7 @@ def test_files_of_others_are_written(here: Path, definitions: str, name: str) ->
     """A frame of pandas, of which one column is called otherwise, and a stream of Arrow."""
     frame = pd.DataFrame({"member": ["b", "a"], "years": [1, 2], "share": [np.array([1, 2, 3.0]), None], "x": [0, 0]})
     frame.to_parquet(here / "x.parquet")
-    write(definitions, name, "x.parquet", "--column", f"{AGE}=years", "--format", "parquet")
+    write(definitions, name, "x.parquet", "--column", f"{AGE}=years", "--format", "parquet", "--allow-missing")
     assert told("snapshot", "show", name)["batches"] == 1
     assert told("snapshot", "read", name) == [
         {"member": "a", "years": 2, "share": None},
@@ -166,7 +166,8 @@ def test_a_file_that_cannot_be_written_is_one_line(
     here: Path, definitions: str, name: str, text: str, file: str, words: str
 ) -> None:
     (here / file).write_text(text)
-    done = run("snapshot", "write", file, name, "--definitions", definitions, "--entity", "member")
+    options = ("--definitions", definitions, "--entity", "member", "--allow-missing")
+    done = run("snapshot", "write", file, name, *options)
     assert (done.exit_code, done.stdout) == (2, ""), done.output
     assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
@@ -188,9 +189,13 @@ def test_a_file_without_rows_is_refused_unless_it_may_be(here: Path, definitions
     ("options", "words"),
     [
         (["--entity", "prson"], "no column is called 'prson', as --entity says; there are member, age"),
-        (["--entity", "member", "--column", "age=years"], "--column age=years: "),
-        (["--entity", "member", "--feature", "age"], "--feature: "),
-        (["--entity", "member", "--column", f"{AGE}=years"], "rows has 'years'; they have age, member"),
+        (
+            ["--entity", "member", "--column", "aeg=years"],
+            f"--column aeg=years: no feature is called 'aeg'; did you mean {AGE}?",
+        ),
+        (["--entity", "member", "--feature", "shar"], f"--feature: no feature is called 'shar'; did you mean {SHARE}?"),
+        (["--entity", "member", "--column", f"{AGE}=years"], "no column is called 'years', as --column says"),
+        (["--entity", "member", "--feature", "share"], "none of the 1 rows has 'share'; they have age, member"),
         (["--entity", "member", "--feature", AGE, "--column", f"{NOTE}=note"], "it is no feature that is written"),
     ],
 )
@@ -200,6 +205,32 @@ def test_columns_that_are_not_there_are_told(
     (here / "members.jsonl").write_text('{"member": 1, "age": 2}\n')
     done = run("snapshot", "write", "members.jsonl", name, "--definitions", definitions, *options)
     assert done.exit_code == 2 and words in done.stderr, done.output
+
+
+def test_no_feature_and_no_column_is_left_out_in_silence(here: Path, definitions: str, name: str) -> None:
+    """`snapshot write` made a version without the features whose column was misspelt, and said nothing."""
+    (here / "members.csv").write_text('member,age,shares,town\n1,2,"[0, 1, 0]",Rome\n')
+    options = ("members.csv", name, "--definitions", definitions, "--entity", "member")
+    done = run("snapshot", "write", *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"no column for {ACTIONS}; {NOTE}; {RAW}; {SHARE} (is it 'shares'?)." in done.stderr
+    assert run("snapshot", "ls", name).exit_code == 3  # Nothing was written, no dataset either.
+    done = run("snapshot", "write", *options, "--allow-missing", "--column", "share=shares", "--as-of", "2026-11-27")
+    assert (done.exit_code, done.stdout) == (0, "1795737600000\n")
+    assert done.stderr.splitlines() == [
+        f"ambry: features without a column, left out: {ACTIONS}, {NOTE}, {RAW}",
+        "ambry: columns that are no feature, left out: town",
+    ]
+    assert told("snapshot", "read", name, "age", SHARE) == {"member": 1, "age": 2, "shares": [0.0, 1.0, 0.0]}
+    done = run("snapshot", "write", *options, "--feature", "age", "--as-of", "2026-11-28", "-q")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_feature_of_a_later_line_of_json_is_not_left_out(here: Path, definitions: str, name: str) -> None:
+    """The first line alone said which features there are."""
+    (here / "members.jsonl").write_text('{"member": 1, "age": 2}\n{"member": 2, "note": "x"}\n')
+    write(definitions, name, "members.jsonl", "--allow-missing")
+    assert told("snapshot", "read", name, "note") == [{"member": 1, "note": None}, {"member": 2, "note": "x"}]
 
 
 def test_keys_and_times_that_are_none_are_told(here: Path, definitions: str, name: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
-from ambry.ml.features.urn import URN_CHARACTERS_MAX, FeatureUrn, FeatureVersion, Reference
+from ambry.ml.features.urn import URN_CHARACTERS_MAX, FeatureUrn, FeatureVersion, Reference, find_urn, parse_urn
 
 ARTICLE = "urn:li:(flagship,historicalActionsInFeed,1,0)"
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=8).filter(
@@ -76,3 +76,39 @@ def test_a_reference_names_a_version(text: str) -> None:
 
 def test_a_name_may_end_as_a_version_does() -> None:
     assert Reference.parse("a-1-0-2-3") == Reference("a-1-0", FeatureVersion(2, 3))
+
+
+KNOWN = [FeatureUrn.parse(f"urn:li:({urn})") for urn in ("n,age,1,0", "n,views,1,0", "n,views,2,0", "m,share,1,0")]
+
+
+@pytest.mark.parametrize("text", ["age", "age-1-0", "n/age-1-0", "urn:li:(n,age,1,0)", "urn:li:mlFeature:(n, age,1,0)"])
+def test_a_name_that_one_feature_has_is_that_feature(text: str) -> None:
+    assert find_urn(text, KNOWN) == KNOWN[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("views", "several features are called 'views': urn:li:(n,views,1,0), urn:li:(n,views,2,0); write which one"),
+        ("aeg", "no feature is called 'aeg'; did you mean urn:li:(n,age,1,0)?"),
+        ("income", "no feature is called 'income'; write its name, or urn:li:(namespace,name,major,minor)"),
+        ("m/age-1-0", "no feature is called 'm/age-1-0'; did you mean urn:li:(n,age,1,0)?"),
+        ("urn:li:(n,age)", "is not the URN of a feature"),
+    ],
+)
+def test_what_is_no_feature_names_the_one_that_is_meant(text: str, words: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        find_urn(text, KNOWN)
+    assert words in caught.value.message
+
+
+def test_where_urns_are_asked_for_a_name_is_answered_with_its_urn() -> None:
+    """Code that stays says which version it means, so a name is not taken there."""
+    assert parse_urn("urn:li:(x,y,1,0)", KNOWN) == FeatureUrn("x", "y", FeatureVersion(1, 0))
+    for text, words in (
+        ("share", "; did you mean urn:li:(m,share,1,0)?"),
+        ("views", "; did you mean urn:li:(n,views,1,0) or urn:li:(n,views,2,0)?"),
+    ):
+        with pytest.raises(InvalidRequest, match="is not the URN of a feature") as caught:
+            parse_urn(text, KNOWN)
+        assert caught.value.message.endswith(words)
