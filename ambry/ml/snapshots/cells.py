@@ -185,8 +185,13 @@ def tensor_view(column: Any, kind: TensorType) -> Any:
     shape = column.type.shape if is_tensor else shape_of(kind)
     storage = column.storage if is_tensor else column
     width = storage.type.list_size
-    values = storage.values.slice(storage.offset * width, len(storage) * width)
-    view = values.to_numpy(zero_copy_only=True).reshape(len(storage), *shape)
+    # The cells of a null row may be null themselves: Parquet reads them so.
+    values, count = storage.values, len(storage) * width
+    dtype = np.dtype(values.type.to_pandas_dtype())
+    start = (storage.offset * width + values.offset) * dtype.itemsize
+    flat = np.frombuffer(values.buffers()[1], dtype, count, start) if count else np.zeros(0, dtype)
+    flat.flags.writeable = False
+    view = flat.reshape(len(storage), *shape)
     return view.view(np.dtype("bool")) if kind.value_type is ValueType.BOOLEAN else view
 
 
