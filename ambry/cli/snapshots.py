@@ -229,11 +229,10 @@ def _typed_keys(opened: Snapshot, keys: Sequence[str]) -> list[Any]:
 
 
 def _type_of(field: Any) -> str:
-    from ambry.ml.snapshots.schema import TYPE_KEY
+    from ambry.ml.snapshots.described import type_of
 
-    told = json.loads(field.metadata[TYPE_KEY])
-    axes = " x ".join(f"{axis['name']}: {axis['size'] or '?'}" for axis in told["axes"])
-    return f"{told['valType']} [{axes}]" if axes else str(told["valType"])
+    described = type_of(field)
+    return "" if described is None else described.sized
 
 
 def _time_of(version: str) -> datetime:

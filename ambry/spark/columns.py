@@ -13,7 +13,6 @@ All else is as `pyspark` has it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ambry.errors import InvalidRequest
-from ambry.ml.snapshots.schema import TYPE_KEY
+from ambry.ml.snapshots.described import holds_booleans
 
 _WIDER = {
     pa.uint8(): pa.int16(),
@@ -65,9 +64,7 @@ def as_spark(batch: Any, schema: Any) -> Any:
 def _spark_type(field: Any) -> Any:
     kind = field.type
     if isinstance(kind, pa.FixedShapeTensorType):
-        metadata: dict[bytes, bytes] = field.metadata or {}
-        told = json.loads(metadata.get(TYPE_KEY, b"{}"))
-        nested = pa.bool_() if told.get("valType") == "BOOLEAN" else _plain(kind.value_type)
+        nested = pa.bool_() if holds_booleans(field) else _plain(kind.value_type)
         for _ in kind.shape:
             nested = pa.list_(nested)
         return nested

@@ -18,6 +18,7 @@ from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.places import version_of
 from ambry.ml.snapshots.contents import ArrowContent
+from ambry.ml.snapshots.order import check_rising
 from ambry.ml.snapshots.writing import INDEX_KEY
 from ambry.spark.plan import FilePiece
 
@@ -143,12 +144,23 @@ class SnapshotStored:
             together = pieces[start : start + _TOGETHER]
             spans = [(self.offsets[each.number], self.offsets[each.number] + each.size) for each in together]
             try:
-                for data in client.get_ranges(self.found, spans):
-                    batch = pa.ipc.read_record_batch(pa.py_buffer(data), self.schema).select(list(columns))
+                for data, piece in zip(client.get_ranges(self.found, spans), together, strict=True):
+                    batch = pa.ipc.read_record_batch(pa.py_buffer(data), self.schema)
                     batch.validate(full=True)
-                    yield batch
-            except (pa.ArrowInvalid, OSError) as error:
+                    self._check_ends(batch, piece)
+                    yield batch.select(list(columns))
+            except (pa.ArrowException, OSError) as error:
                 raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
+
+    def _check_ends(self, batch: Any, piece: FilePiece) -> None:
+        """Whether a batch goes as far as the index says, by which others were left out. Raises DataCorrupt."""
+        keys = batch.column(0)
+        check_rising(keys, f"{self.shown}: batch {piece.number}")
+        told = piece.bounds[self.schema.names[0]]
+        if not len(keys) or (keys[0].as_py(), keys[-1].as_py()) != told:
+            raise DataCorrupt(
+                f"{self.shown}: batch {piece.number} does not go from {told[0]} to {told[1]}, as its index says"
+            )
 
 
 _TOGETHER = 64
@@ -181,7 +193,9 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
 
 
 def _snapshot(client: AmbryClient, version: VersionRef, info: BlobInfo) -> SnapshotStored:
-    index = ArrowContent(client, version, info).index
+    content = ArrowContent(client, version, info)
+    content.check_types()
+    index = content.index
     places = [index.place(number) for number in range(len(index))]
     key = index.schema.names[0]
     pieces = tuple(

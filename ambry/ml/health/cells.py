@@ -10,7 +10,6 @@ NaN and infinities are missing. Bytes and whatever else there is are only counte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ambry.ml.snapshots.schema import TYPE_KEY, VALUE
+from ambry.ml.snapshots.described import DescribedAxis, type_of
+from ambry.ml.snapshots.schema import VALUE
 
 CELLS = " (cells)"
 """Follows the name of a sparse column: how many cells a row has."""
@@ -106,7 +106,7 @@ def _whole_type(kind: Any) -> Any:
 def _dense(field: Any, column: Any) -> Cells:
     storage, shape = column.storage, tuple(field.type.shape)
     found = _plain(field.name, storage.flatten(), column.null_count * int(np.prod(shape)))
-    axes = [place for place, axis in enumerate(_axes(field)) if axis.get("kind") == "categorical"]
+    axes = [place for place, axis in enumerate(_axes(field)) if axis.kind == "categorical"]
     if not axes:
         return found
     there = storage.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape) != 0
@@ -123,7 +123,7 @@ def _dense(field: Any, column: Any) -> Cells:
 
 def _sparse(field: Any, column: Any, cells: Any) -> Cells:
     found = _plain(field.name, cells.field(VALUE), column.null_count)
-    names = [axis["name"] for axis in _axes(field) if axis.get("kind") == "categorical"]
+    names = [axis.name for axis in _axes(field) if axis.kind == "categorical"]
     outside = np.zeros(len(cells), dtype=bool)
     for name in names:
         outside |= cells.field(name).to_numpy(zero_copy_only=False) == 0
@@ -137,7 +137,7 @@ def _sparse(field: Any, column: Any, cells: Any) -> Cells:
     )
 
 
-def _axes(field: Any) -> list[dict[str, Any]]:
-    """Of a typed feature; none of any other column."""
-    told = (field.metadata or {}).get(TYPE_KEY)
-    return list(json.loads(told).get("axes", [])) if told else []
+def _axes(field: Any) -> tuple[DescribedAxis, ...]:
+    """Of a typed feature; none of any other column. Raises DataCorrupt."""
+    described = type_of(field)
+    return () if described is None else described.axes

@@ -8,7 +8,7 @@ their own, and so do texts), the column is copied once, when the reader is made.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,16 +52,18 @@ def view_of(array: Any, kind: TensorType, private: Any | None = None) -> Any:
         view = np.frombuffer(data, dtype, count, start)
     else:
         base = np.frombuffer(private, np.uint8).ctypes.data
-        view = np.frombuffer(private, dtype, count, data.address - base + start)
+        if base <= data.address <= base + len(private) - data.size:
+            view = np.frombuffer(private, dtype, count, data.address - base + start)
+        else:  # It was packed, and is nobody's but the batch's.
+            view = np.frombuffer(data, dtype, count, start).copy()
     return view.reshape(len(array), *shape)
 
 
-def private_batches(path: Path) -> tuple[Any, Iterator[Any]]:
-    """A mapping of a file that may be written, which changes nobody's bytes but one's own, and the batches in it."""
+def private_file(path: Path) -> tuple[Any, Any]:
+    """A mapping of a file that may be written, which changes nobody's bytes but one's own, and Arrow's reader of it."""
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    reader = pa.ipc.open_file(pa.py_buffer(mapped))
-    return mapped, (reader.get_batch(place) for place in range(reader.num_record_batches))
+    return mapped, pa.ipc.open_file(pa.py_buffer(mapped))
 
 
 @dataclass(frozen=True, slots=True)

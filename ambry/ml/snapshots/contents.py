@@ -7,13 +7,12 @@ are moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from ambry.client.model import BlobInfo
@@ -21,9 +20,14 @@ from ambry.client.refs import VersionRef, found_as
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.features.axes import TensorType
-from ambry.ml.snapshots.arrays import private_batches, view_of
-from ambry.ml.snapshots.index import SnapshotIndex, index_of_file
+from ambry.ml.snapshots.arrays import private_file, view_of
+from ambry.ml.snapshots.described import check_schema_of
+from ambry.ml.snapshots.index import FILE_START, SnapshotIndex, index_of_file
+from ambry.ml.snapshots.order import BatchBounds, check_rising
 from ambry.ml.snapshots.writing import INDEX_KEY
+
+HEAD_SIZE_MAX = 16 << 20
+"""Bytes of the schema of a snapshot."""
 
 
 class SnapshotContent(Protocol):
@@ -64,21 +68,22 @@ class ArrowContent:
         self._client = client
         self._place = place
         self._found = found_as(info)
+        self._size = info.size
         self._index_id = info.metadata[INDEX_KEY]
         self._mapped: Any = None
+        self._sound: list[set[str]] = []
+        self._is_checked = False
 
     @cached_property
     def index(self) -> SnapshotIndex:
         """Where its batches lie, out of the cache; of the whole file, where the index is gone. Raises DataCorrupt."""
-        try:
-            path = self._client.cached_path(self._index_id, verify=True)
-        except BlobNotFound:
-            whole = self._client.cached_path(self._found)
+        with _readable(self._place):
             try:
-                return SnapshotIndex(pa.py_buffer(index_of_file(whole)))
-            except pa.ArrowInvalid as error:
-                raise _unreadable(self._place, error) from error
-        return SnapshotIndex(pa.memory_map(str(path)))
+                path = self._client.cached_path(self._index_id, verify=True)
+            except BlobNotFound:
+                whole = self._client.cached_path(self._found)
+                return SnapshotIndex(pa.py_buffer(index_of_file(whole)), self._size)
+            return SnapshotIndex(pa.memory_map(str(path)), self._size)
 
     @property
     def schema(self) -> Any:
@@ -95,10 +100,11 @@ class ArrowContent:
     def fetch(self) -> None:
         if self._mapped is None:
             path = self._client.cached_path(self._found)
-            try:
-                self._mapped = pa.ipc.open_file(pa.memory_map(str(path)))
-            except pa.ArrowInvalid as error:
-                raise _unreadable(self._place, error) from error
+            with _readable(self._place):
+                mapped = pa.ipc.open_file(pa.memory_map(str(path)))
+                self._check_file(mapped.schema, mapped.num_record_batches)
+            self._sound = [set() for _ in range(mapped.num_record_batches)]
+            self._mapped = mapped
 
     def close(self) -> None:
         """Arrays over what is mapped keep it alive."""
@@ -108,40 +114,80 @@ class ArrowContent:
         self.fetch()
         mapped = self._mapped
         for place in range(mapped.num_record_batches):
-            yield self._checked([mapped.get_batch(place).select(names)])[0]
+            yield self._batch(mapped, place, names)
 
     def own_views(self, name: str, kind: TensorType) -> Iterator[Any]:
         """Over a mapping of its own."""
-        mapped, batches = private_batches(self._client.cached_path(self._found))
-        for batch in batches:
+        with _readable(self._place):
+            mapped, file = private_file(self._client.cached_path(self._found))
+            self._check_file(file.schema, file.num_record_batches)
+        for place in range(file.num_record_batches):
+            with _readable(self._place):
+                batch = file.get_batch(place)
+                self._check(batch, place, [name])
             yield view_of(batch.column(name), kind, mapped)
 
     def batches_with(self, keys: Any, names: Sequence[str]) -> list[Any]:
-        places = [int(place) for place in self.index.batches_of(keys)]
-        if (mapped := self._mapped) is not None:
-            return self._checked([mapped.get_batch(place).select(names) for place in places])
-        spans = [self.index.place(place) for place in places]
-        if not spans:
+        places = [int(place) for place in self.index.bounds.batches_of(keys)]
+        if not places:
             return []
-        pieces = self._client.get_ranges(self._found, [(span.offset, span.offset + span.size) for span in spans])
-        try:
+        if (mapped := self._mapped) is not None:
+            return [self._batch(mapped, place, names) for place in places]
+        spans = [self.index.place(place) for place in places]
+        ranges = [(span.offset, span.offset + span.size) for span in spans]
+        head = [] if self._is_checked else [self._head]
+        pieces = self._client.get_ranges(self._found, [*head, *ranges])
+        with _readable(self._place):
+            if head:
+                self._check_head(pieces.pop(0))
             batches = [pa.ipc.read_record_batch(pa.py_buffer(piece), self.schema) for piece in pieces]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(self._place, error) from error
-        return self._checked([batch.select(names) for batch in batches])
+            for batch, place in zip(batches, places, strict=True):
+                self._check(batch, place, names)
+        return [batch.select(list(names)) for batch in batches]
 
-    def _checked(self, batches: list[Any]) -> list[Any]:
-        """Batches whose values lie within them: a stranger's lengths and offsets may lead anywhere. Raises DataCorrupt."""
-        kinds = batches[0].schema.types if batches else []
-        loose = [number for number, kind in enumerate(kinds) if not _has_width(kind)]
-        try:
-            for batch in batches:
-                batch.validate()
-                for number in loose:
-                    batch.column(number).validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise _unreadable(self._place, error) from error
-        return batches
+    def check_types(self) -> None:
+        """Whether the columns are those of the index, for who reads batches by themselves. Raises DataCorrupt."""
+        if not self._is_checked and len(self.index):
+            [head] = self._client.get_ranges(self._found, [self._head])
+            with _readable(self._place):
+                self._check_head(head)
+
+    @property
+    def _head(self) -> tuple[int, int]:
+        """Where the schema of the file stands: a batch tells nothing of its types."""
+        return 0, min(self.index.head_size, HEAD_SIZE_MAX)
+
+    def _check_head(self, head: bytes) -> None:
+        self._check_file(pa.ipc.read_schema(pa.py_buffer(head[FILE_START:])), len(self.index))
+
+    def _check_file(self, schema: Any, batch_count: int) -> None:
+        """Whether the index is one of this file. Raises DataCorrupt."""
+        if not schema.equals(self.index.schema, check_metadata=True):
+            raise DataCorrupt("its index tells of other columns than it has")
+        if batch_count != len(self.index):
+            raise DataCorrupt(f"its index tells of {len(self.index)} batches, and it has {batch_count}")
+        self._is_checked = True
+
+    def _batch(self, mapped: Any, place: int, names: Sequence[str]) -> Any:
+        """Columns of a batch of the mapped file, each looked at once. Raises DataCorrupt."""
+        with _readable(self._place):
+            batch = mapped.get_batch(place)
+            if not self._sound[place].issuperset(names):
+                self._check(batch, place, names)
+                self._sound[place] |= set(names)
+            return batch.select(list(names))
+
+    def _check(self, batch: Any, place: int, names: Sequence[str]) -> None:
+        """Whether values lie within a batch, and its entities as the index says: a stranger's lengths and offsets may lead
+        anywhere. Raises DataCorrupt, ArrowInvalid.
+        """
+        key = self.schema.names[0]
+        check_values(batch.select(list(dict.fromkeys([key, *names]))), self._loose)
+        self.index.check_batch(place, batch)
+
+    @cached_property
+    def _loose(self) -> frozenset[str]:
+        return loose_of(self.schema)
 
 
 class ParquetContent:
@@ -161,7 +207,10 @@ class ParquetContent:
 
     @cached_property
     def schema(self) -> Any:
-        return self._footer.schema.to_arrow_schema()
+        with _readable(self._place):
+            schema = self._footer.schema.to_arrow_schema()
+            check_schema_of(schema)
+        return schema
 
     @property
     def rows(self) -> int:
@@ -181,33 +230,57 @@ class ParquetContent:
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
         self.fetch()
         with self._opened(self._footer) as file:
-            for place in range(file.num_row_groups):
-                yield self._group(file, place, names)
+            yield from self._groups(file, range(file.num_row_groups), names)
 
     def own_views(self, name: str, kind: TensorType) -> Iterator[Any]:
-        for batch in self.batches([name]):
-            yield view_of(batch.column(name), kind).copy()
+        self.fetch()
+        with self._opened(self._footer) as file:
+            for place in range(file.num_row_groups):
+                yield view_of(self._group(file, place, [name]).column(0), kind).copy()
 
     def batches_with(self, keys: Any, names: Sequence[str]) -> list[Any]:
-        places = self._groups_of(keys)
-        if not places:
+        bounds, places = self._bounds
+        told = {places[int(number)] for number in bounds.batches_of(keys)}
+        # One of which the footer says nothing may have any.
+        wanted = [place for place in range(self.batch_count) if place in told or place not in places]
+        if not wanted or not len(keys):
             return []
         with self._opened(self._footer) as file:
-            return [self._group(file, place, names) for place in places]
+            return list(self._groups(file, wanted, names))
 
-    def _groups_of(self, keys: Any) -> list[int]:
-        """By the entities that the footer says a row group lies between; one of which it says nothing may have any."""
-        wanted = np.sort(keys)
-        found = []
+    @cached_property
+    def _bounds(self) -> tuple[BatchBounds, list[int]]:
+        """Between which entities row groups lie, as the footer says, and which these are. Raises DataCorrupt."""
+        told = {}
         for place in range(self.batch_count):
-            told = self._footer.row_group(place).column(0).statistics
-            if told is None or not told.has_min_max:
-                found.append(place)
-                continue
-            after = int(np.searchsorted(wanted, told.min, side="left"))
-            if after < len(wanted) and wanted[after] <= told.max:
-                found.append(place)
-        return found
+            found = self._footer.row_group(place).column(0).statistics
+            if found is not None and found.has_min_max:
+                told[place] = found.min, found.max
+        kind = self.schema.types[0]
+        with _readable(self._place):
+            first, last = (
+                pa.array([ends[side] for ends in told.values()], kind).to_numpy(zero_copy_only=False) for side in (0, 1)
+            )
+            return BatchBounds(first, last, are_exact=False), list(told)
+
+    def _groups(self, file: Any, places: Iterable[int], names: Sequence[str]) -> Iterator[Any]:
+        """Row groups, whose entities rise. Raises DataCorrupt."""
+        bounds, told = self._bounds
+        entity = self.schema.names[0]
+        before: Any = None
+        for place in places:
+            batch = self._group(file, place, list(dict.fromkeys([entity, *names])))
+            with _readable(self._place):
+                keys = batch.column(0)
+                check_rising(keys, f"row group {place}")
+                if place in told:
+                    bounds.prove(told.index(place), keys)
+                if len(keys) and before is not None and keys[0].as_py() <= before:
+                    raise DataCorrupt(
+                        f"row group {place} begins with {keys[0].as_py()!r}, and {before!r} stands before it"
+                    )
+            before = keys[-1].as_py() if len(keys) else before
+            yield batch.select(list(names))
 
     def _group(self, file: Any, place: int, names: Sequence[str]) -> Any:
         """One row group as one record batch. Raises DataCorrupt."""
@@ -215,9 +288,14 @@ class ParquetContent:
             table = file.read_row_group(place, columns=list(names)).combine_chunks()
         except (pa.ArrowException, OSError) as error:
             raise _torn(self._place, error) from error
-        return pa.RecordBatch.from_arrays(
-            [_one(table.column(name)) for name in names], schema=pa.schema([table.field(name) for name in names])
-        )
+        schema = pa.schema([self.schema.field(name) for name in names])
+        columns = [_one(table.column(name)) for name in names]
+        if [column.type for column in columns] != schema.types:
+            raise _unreadable(self._place, ValueError(f"row group {place} is of other types than its schema says"))
+        batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+        with _readable(self._place):
+            check_values(batch, loose_of(schema))
+        return batch
 
     @contextmanager
     def _opened(self, footer: Any) -> Iterator[Any]:
@@ -237,8 +315,24 @@ def content_of(client: AmbryClient, place: VersionRef, info: BlobInfo) -> Snapsh
     return ArrowContent(client, place, info) if INDEX_KEY in info.metadata else ParquetContent(client, place, info)
 
 
-def _has_width(kind: Any) -> bool:
-    return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_primitive(kind)
+def loose_of(schema: Any) -> frozenset[str]:
+    """The columns whose values say more than how many they are."""
+    return frozenset(field.name for field in schema if not pa.types.is_primitive(field.type))
+
+
+def check_values(batch: Any, loose: frozenset[str]) -> None:
+    """Whether the values of a batch lie within it and are of their types. Raises DataCorrupt, ArrowInvalid."""
+    batch.validate()
+    for name in loose.intersection(batch.schema.names):
+        column = batch.column(name)
+        if not isinstance(column.type, pa.FixedShapeTensorType):
+            column.validate(full=True)
+            continue
+        cells = column.storage.flatten()  # Without those of rows that are null.
+        if cells.null_count:
+            raise DataCorrupt(f"the column {name!r} has a tensor with a cell that is null")
+        if column.type.value_type == pa.uint8() and len(cells) and int(cells.to_numpy().max()) > 1:
+            raise DataCorrupt(f"the column {name!r} has a boolean that is neither 0 nor 1")
 
 
 def _one(column: Any) -> Any:
@@ -246,8 +340,23 @@ def _one(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else pa.array([], column.type)
 
 
+@contextmanager
+def _readable(place: VersionRef) -> Iterator[None]:
+    """Raises DataCorrupt that names the snapshot for what Arrow says of it, and for what does not agree in it."""
+    try:
+        yield
+    except (pa.ArrowException, EOFError) as error:
+        raise _unreadable(place, error) from error
+    except OSError as error:
+        raise _torn(place, error) from error
+    except DataCorrupt as error:
+        if not isinstance(error.__cause__, DataCorrupt):  # That of the index was told already.
+            raise _unreadable(place, error) from error
+        raise
+
+
 def _torn(place: VersionRef, error: Exception) -> Exception:
-    """What to raise of a file of Parquet. An OSError with a number is the system's and stays."""
+    """What to raise of a file. An OSError with a number is the system's and stays."""
     return error if isinstance(error, OSError) and error.errno is not None else _unreadable(place, error)
 
 

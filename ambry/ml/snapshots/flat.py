@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
@@ -17,7 +16,8 @@ from ambry.ml.features.definitions import ValueType
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.snapshots.cells import dense_of
 from ambry.ml.snapshots.dense import dense_column
-from ambry.ml.snapshots.schema import DENSE_CELLS_MAX, TYPE_KEY, URN_KEY, feature_field
+from ambry.ml.snapshots.described import holds_booleans
+from ambry.ml.snapshots.schema import DENSE_CELLS_MAX, URN_KEY, feature_field
 
 COLUMNS_MAX = 100_000
 Frames = Literal["pandas", "polars"]
@@ -82,7 +82,7 @@ def _cells(column: Any, field: Any) -> list[Any]:
     storage = column.storage
     values = storage.values.slice(storage.offset * width, len(storage) * width).to_numpy(zero_copy_only=False)
     cells = values.reshape(len(storage), width)
-    if json.loads(field.metadata[TYPE_KEY])["valType"] == ValueType.BOOLEAN.value:
+    if holds_booleans(field):
         cells = cells.view(np.dtype("bool"))
     missing = storage.is_null().to_numpy(zero_copy_only=False)
     return [pa.array(np.ascontiguousarray(cells[:, place]), mask=missing) for place in range(width)]

@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ambry.errors import DataCorrupt, InvalidRequest
-from ambry.ml.snapshots.schema import about_of
+from ambry.errors import DataCorrupt
+from ambry.ml.snapshots.described import check_schema_of
+from ambry.ml.snapshots.order import BatchBounds, check_rising
 
 SCHEMA_KEY = b"ambry.schema"
 CONTENT_TYPE = "application/vnd.apache.arrow.file"
+_ROWS_MAX = 1 << 40
+"""Of a batch; the sum of more could pass the end of 64 bits."""
 FILE_START = 8
 """Where the messages of an Arrow file begin: after the magic and its padding."""
 
@@ -63,17 +66,23 @@ class IndexBuilder:
 
 
 def index_of_file(path: Path) -> bytes:
-    """The index of a snapshot that is whole, as it was when it was written. Raises pa.ArrowInvalid."""
+    """The index of a snapshot that is whole, as it was when it was written. Raises DataCorrupt, ArrowException, OSError."""
     builder = IndexBuilder()
     with pa.memory_map(str(path)) as source:
         file = pa.ipc.open_file(source)
-        key = about_of(file.schema).entity
+        key = check_schema_of(file.schema).entity
         source.seek(FILE_START)
         pa.ipc.read_message(source)
         for number in range(file.num_record_batches):
             offset = source.tell()
             pa.ipc.read_message(source)
-            keys = file.get_batch(number).column(key)
+            batch = file.get_batch(number)
+            batch.validate()
+            keys = batch.column(key)
+            keys.validate(full=True)
+            check_rising(keys, f"batch {number}")
+            if not len(keys):
+                raise DataCorrupt(f"batch {number} has no entity")
             builder.places.append(
                 BatchPlace(
                     first=keys[0].as_py(),
@@ -87,20 +96,31 @@ def index_of_file(path: Path) -> bytes:
 
 
 class SnapshotIndex:
-    """The index, read. Immutable, and usable by threads."""
+    """The index, read. Immutable but for what is proved of its bounds, and usable by threads."""
 
-    def __init__(self, data: Any) -> None:
-        """Raises DataCorrupt for what is no index."""
+    def __init__(self, data: Any, size: int) -> None:
+        """Of a snapshot of `size` bytes. Raises DataCorrupt for what is no index, and for what cannot be true."""
         try:
             table = pa.ipc.open_file(data).read_all()
+            table.validate(full=True)
             self.schema = pa.ipc.read_schema(pa.py_buffer((table.schema.metadata or {})[SCHEMA_KEY]))
-            self._first = table.column("first").to_numpy()
-            self._last = table.column("last").to_numpy()
-            self._offset = table.column("offset").to_numpy()
-            self._size = table.column("size").to_numpy()
-            self._rows = table.column("rows").to_numpy()
-        except (pa.ArrowInvalid, KeyError, OSError) as error:
+        except (pa.ArrowException, KeyError, OSError) as error:
             raise DataCorrupt(f"the index of the snapshot cannot be read: {error}") from error
+        about = check_schema_of(self.schema)
+        key = self.schema.field(about.entity).type
+        told = {"first": key, "last": key, "offset": pa.int64(), "size": pa.int64(), "rows": pa.int64()}
+        if dict(zip(table.schema.names, table.schema.types, strict=True)) != told or any(
+            column.null_count for column in table.columns
+        ):
+            raise DataCorrupt(
+                "the index of the snapshot has nulls, or other columns than "
+                + ", ".join(f"{name} ({kind})" for name, kind in told.items())
+            )
+        self.bounds = BatchBounds(table.column("first").to_numpy(), table.column("last").to_numpy(), are_exact=True)
+        self._offset = table.column("offset").to_numpy()
+        self._size = table.column("size").to_numpy()
+        self._rows = table.column("rows").to_numpy()
+        self._check_places(size)
 
     def __len__(self) -> int:
         return len(self._offset)
@@ -110,24 +130,37 @@ class SnapshotIndex:
         """Of the whole snapshot."""
         return int(self._rows.sum())
 
-    def batches_of(self, keys: Any) -> Any:
-        """Which batches `keys` (a numpy array) may lie in, each once, in order; those of keys that are in none are left out."""
-        if not len(self) or not len(keys):
-            return np.zeros(0, dtype=np.int64)
-        try:
-            places = np.searchsorted(self._last, keys, side="left")
-        except TypeError:
-            raise InvalidRequest("the keys are of another type than the entities of the snapshot") from None
-        inside = places < len(self)
-        places, keys = places[inside], np.asarray(keys)[inside]
-        return np.unique(places[self._first[places] <= keys])
+    @property
+    def head_size(self) -> int:
+        """Bytes of the snapshot before its first batch, which hold its schema."""
+        return int(self._offset[0]) if len(self) else 0
 
     def place(self, batch: int) -> BatchPlace:
         """Where a batch lies."""
         return BatchPlace(
-            first=self._first[batch],
-            last=self._last[batch],
+            first=self.bounds.first[batch],
+            last=self.bounds.last[batch],
             offset=int(self._offset[batch]),
             size=int(self._size[batch]),
             rows=int(self._rows[batch]),
         )
+
+    def check_batch(self, number: int, batch: Any) -> None:
+        """Whether a batch that was read is the one that the index says. Raises DataCorrupt."""
+        if batch.num_rows != self._rows[number]:
+            raise DataCorrupt(f"batch {number} was said to have {self._rows[number]} rows, and has {batch.num_rows}")
+        self.bounds.prove(number, batch.column(self.schema.names[0]))
+
+    def _check_places(self, size: int) -> None:
+        """Raises DataCorrupt for batches that lie in each other, or outside of the snapshot."""
+        # One bound after the other: the sum of two lies could pass the end of 64 bits.
+        outside = (self._offset < FILE_START) | (self._offset > size) | (self._size < 1) | (self._rows < 1)
+        outside |= self._size > size - np.clip(self._offset, 0, size)
+        outside[:-1] |= self._size[:-1] > self._offset[1:] - self._offset[:-1]
+        outside |= self._rows > _ROWS_MAX
+        if outside.any():
+            number = int(np.argmax(outside))
+            raise DataCorrupt(
+                f"the index of the snapshot has batch {number} with {self._rows[number]} rows in {self._size[number]} bytes at "
+                f"{self._offset[number]}, which cannot be in {size} bytes"
+            )

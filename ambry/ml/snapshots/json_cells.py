@@ -18,15 +18,15 @@ import pyarrow as pa
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
-from ambry.ml.snapshots.schema import TYPE_KEY, VALUE
+from ambry.ml.snapshots.described import holds_booleans
+from ambry.ml.snapshots.schema import VALUE
 
 
 def plain_values(column: Any, field: Any) -> list[Any]:
     """What JSON can hold of each row of a column of a snapshot, whose field it is; None for null."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(field.type, pa.FixedShapeTensorType):
-        is_boolean = json.loads(field.metadata[TYPE_KEY])["valType"] == ValueType.BOOLEAN.value
-        dtype = np.dtype("bool") if is_boolean else field.type.value_type.to_pandas_dtype()
+        dtype = np.dtype("bool") if holds_booleans(field) else field.type.value_type.to_pandas_dtype()
         rows = column.storage.to_pylist()
         return [None if row is None else np.array(row, dtype).reshape(field.type.shape).tolist() for row in rows]
     if pa.types.is_list(field.type):

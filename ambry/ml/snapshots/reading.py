@@ -31,7 +31,8 @@ from ambry.ml.snapshots.asked import check_keys, urn_list
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.contents import content_of
 from ambry.ml.snapshots.defaults import filled
-from ambry.ml.snapshots.schema import SnapshotAbout, about_of, check_described, columns_of
+from ambry.ml.snapshots.described import check_described
+from ambry.ml.snapshots.schema import SnapshotAbout, about_of, columns_of
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, SCHEMA, version_at
 from ambry.tensors.frameworks import framework_of, shared
 

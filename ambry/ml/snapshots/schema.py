@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from ambry.errors import InvalidRequest
+from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.features.urn import FeatureUrn
@@ -51,7 +51,7 @@ _TYPES: dict[ValueType, Any] = {
     ValueType.BOOLEAN: pa.bool_(),
     ValueType.BYTES: pa.binary(),
 }
-_NO_TENSORS = (ValueType.STRING, ValueType.BYTES)
+NO_TENSORS = (ValueType.STRING, ValueType.BYTES)
 """Arrow's tensors hold what has a width."""
 
 
@@ -73,13 +73,23 @@ def arrow_type(value_type: ValueType) -> Any:
     return _TYPES[value_type]
 
 
+def cell_type(value_type: ValueType) -> Any:
+    """Of one cell of a dense tensor: Arrow has none of bits."""
+    return pa.uint8() if value_type is ValueType.BOOLEAN else _TYPES[value_type]
+
+
+def index_type(*, is_wide: bool) -> Any:
+    """Of an index of a sparse cell."""
+    return pa.int64() if is_wide else pa.int32()
+
+
 def layout_of(kind: TensorType, asked: Layout | None = None) -> Layout:
     """How a feature lies in a snapshot. Raises InvalidRequest for a layout that it cannot have."""
     if not kind.axes:
         if asked not in (None, "scalar"):
             raise InvalidRequest(f"{kind.urn} has no dims, so it is a scalar and not {asked}")
         return "scalar"
-    can_be_dense = kind.is_dense and kind.value_type not in _NO_TENSORS
+    can_be_dense = kind.is_dense and kind.value_type not in NO_TENSORS
     if asked == "dense" and not can_be_dense:
         why = "its values have no width" if kind.is_dense else "an axis has no length"
         raise InvalidRequest(f"{kind.urn} cannot be dense: {why}; leave it sparse")
@@ -92,7 +102,7 @@ def layout_of(kind: TensorType, asked: Layout | None = None) -> Layout:
 
 def has_width(kind: TensorType, asked: Layout | None = None) -> bool:
     """Whether all rows of its column are of the same size. Raises InvalidRequest as `layout_of`."""
-    return kind.value_type not in _NO_TENSORS and layout_of(kind, asked) != "sparse"
+    return kind.value_type not in NO_TENSORS and layout_of(kind, asked) != "sparse"
 
 
 def shape_of(kind: TensorType) -> tuple[int, ...]:
@@ -109,23 +119,6 @@ def row_size(kinds: Iterable[TensorType], layouts: Mapping[str, Layout]) -> int:
     return size
 
 
-def check_described(kind: TensorType, field: Any) -> None:
-    """Raises InvalidRequest where definitions have another type than a field of a snapshot.
-
-    How long an axis is may differ: a vocabulary grows, and old columns are read with its later versions.
-    """
-    told, known = (_without_sizes(one) for one in (json.loads(field.metadata[TYPE_KEY]), _described(kind)))
-    if told != known:
-        raise InvalidRequest(
-            f"{kind.urn} is {known} by the definitions, and was written as {told}; read it with those it was written by"
-        )
-
-
-def _without_sizes(described: Mapping[str, Any]) -> str:
-    axes = [f"{axis['name']} ({axis['kind']} {axis['dimension']})" for axis in described["axes"]]
-    return f"{described['valType']} [{', '.join(axes)}]" if axes else str(described["valType"])
-
-
 def feature_field(kind: TensorType, column: str, asked: Layout | None = None) -> Any:
     """The pyarrow Field of a feature. Raises InvalidRequest."""
     value = _TYPES[kind.value_type]
@@ -133,19 +126,17 @@ def feature_field(kind: TensorType, column: str, asked: Layout | None = None) ->
         case "scalar":
             stored = value
         case "dense":
-            cell = pa.uint8() if kind.value_type is ValueType.BOOLEAN else value
+            cell = cell_type(kind.value_type)
             stored = pa.fixed_shape_tensor(cell, shape_of(kind), dim_names=[axis.name for axis in kind.axes])
         case "sparse":
             if any(axis.name == VALUE for axis in kind.axes):
                 raise InvalidRequest(
                     f"{kind.urn}: an axis named {VALUE!r} cannot lie in a snapshot; give it a local name"
                 )
-            axes = [
-                pa.field(axis.name, pa.int64() if axis.is_wide else pa.int32(), nullable=False) for axis in kind.axes
-            ]
+            axes = [pa.field(axis.name, index_type(is_wide=axis.is_wide), nullable=False) for axis in kind.axes]
             cells = pa.struct([*axes, pa.field(VALUE, value, nullable=False)])
             stored = pa.list_(pa.field("item", cells, nullable=False))
-    described = json.dumps(_described(kind), sort_keys=True)
+    described = json.dumps(description_of(kind), sort_keys=True)
     return pa.field(column, stored, metadata={URN_KEY: str(kind.urn), TYPE_KEY: described})
 
 
@@ -202,27 +193,48 @@ def column_names(urns: Iterable[FeatureUrn]) -> dict[str, str]:
 
 
 def about_of(schema: Any) -> SnapshotAbout:
-    """What a schema says of its snapshot. Raises InvalidRequest for one that is none, or of a later format."""
+    """What a schema says of its snapshot. Raises InvalidRequest for one that is none, or of a later format, DataCorrupt."""
     said = schema.metadata or {}
-    version = said.get(FORMAT_KEY, b"").decode()
+    version = said.get(FORMAT_KEY, b"")
     if not version:
         raise InvalidRequest("this is no snapshot of features: its schema does not say so")
-    if version != FORMAT:
-        raise InvalidRequest(f"this is a snapshot of the format {version}, which this release does not read")
-    return SnapshotAbout(
-        entity=said[ENTITY_KEY].decode(),
-        as_of=datetime.fromisoformat(said[AS_OF_KEY].decode()),
-        definitions=said.get(DEFINITIONS_KEY, b"").decode(),
-        digest=said.get(DIGEST_KEY, b"").decode(),
-    )
+    if version != FORMAT.encode():
+        raise InvalidRequest(
+            f"this is a snapshot of the format {version.decode(errors='replace')}, which this release does not read"
+        )
+    try:
+        about = SnapshotAbout(
+            entity=said[ENTITY_KEY].decode(),
+            as_of=datetime.fromisoformat(said[AS_OF_KEY].decode()),
+            definitions=said.get(DEFINITIONS_KEY, b"").decode(),
+            digest=said.get(DIGEST_KEY, b"").decode(),
+        )
+        if about.as_of.tzinfo is None:
+            raise ValueError(f"{about.as_of} has no time zone")
+    except (KeyError, ValueError) as error:
+        raise DataCorrupt(f"its schema does not say of which entities and which time it is ({error!r})") from error
+    return about
 
 
 def columns_of(schema: Any) -> dict[str, str]:
-    """The column of each URN, in the order of the schema."""
-    return {field.metadata[URN_KEY].decode(): field.name for field in schema if URN_KEY in (field.metadata or {})}
+    """The column of each URN, in the order of the schema. Raises DataCorrupt for two of one URN, and for what is none."""
+    found: dict[str, str] = {}
+    for field in schema:
+        said = (field.metadata or {}).get(URN_KEY)
+        if said is None:
+            continue
+        try:
+            urn = str(FeatureUrn.parse(said.decode()))
+        except (ValueError, InvalidRequest) as error:
+            raise DataCorrupt(f"the column {field.name!r} says {said!r}, which is no URN of a feature") from error
+        if urn in found:
+            raise DataCorrupt(f"the columns {found[urn]!r} and {field.name!r} are both of {urn}")
+        found[urn] = field.name
+    return found
 
 
-def _described(kind: TensorType) -> dict[str, Any]:
+def description_of(kind: TensorType) -> dict[str, Any]:
+    """What a field says of its feature (described.py reads it)."""
     axes = [
         {"name": axis.name, "dimension": str(axis.dimension), "kind": _kind(axis.kind), "size": axis.size}
         for axis in kind.axes

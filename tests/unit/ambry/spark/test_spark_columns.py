@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,9 @@ def test_tensors_are_arrays_of_arrays(shape: tuple[int, ...], missing: int | Non
 
 
 def test_tensors_of_booleans_are_booleans() -> None:
-    field = pa.field("t", pa.fixed_shape_tensor(pa.uint8(), (2,)), metadata={TYPE_KEY: b'{"valType": "BOOLEAN"}'})
+    axis = {"name": "flags", "dimension": "flags-1-0", "kind": "discrete", "size": 2}
+    told = json.dumps({"valType": "BOOLEAN", "axes": [axis]})
+    field = pa.field("t", pa.fixed_shape_tensor(pa.uint8(), (2,)), metadata={TYPE_KEY: told})
     table = pa.Table.from_arrays([tensors((2,), 2, pa.uint8())], schema=pa.schema([field]))
     assert read(table).column("t").to_pylist() == [[False, True], [False, True]]
 

@@ -248,10 +248,11 @@ def test_a_framework_that_is_none_is_refused(client: AmbryClient) -> None:
 
 def test_a_private_mapping_may_be_written(client: AmbryClient) -> None:
     """What the tensors of torch lie over."""
-    from ambry.ml.snapshots.arrays import private_batches, view_of
+    from ambry.ml.snapshots.arrays import private_file, view_of
 
     with snapshot_of(client, list(range(20))) as snapshot:
-        mapped, batches = private_batches(client.cached_path(snapshot.place))
+        mapped, file = private_file(client.cached_path(snapshot.place))
+        batches = map(file.get_batch, range(file.num_record_batches))
         views = [view_of(batch.column("week"), METADATA.tensor_type(WEEK), mapped) for batch in batches]
         assert all((view == other).all() for view, other in zip(views, snapshot.arrays(WEEK), strict=True))
         assert views[0].flags.writeable
