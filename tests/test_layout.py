@@ -956,6 +956,7 @@ COVERED_BY = {
             ("lmdb_cells", "reading", "the same answer as from the others"),
             ("parquet", "reading", "the same answer as from the others"),
             ("snapshot", "reading", "the same answer as from the others"),
+            ("reader", "alike", "each refuses what must not be served from it"),
             ("sql", "reading", "the same answer as from the others"),
         )
     },

@@ -254,7 +254,7 @@ def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:
 
     Raises BlobNotFound, InvalidRequest.
     """
-    if isinstance(said, str) and (not said or (_ELSEWHERE.match(said) and not said.startswith(SCHEME))):
+    if isinstance(said, str) and (not said or is_elsewhere(said)):
         return said
     try:
         found = load(client, said)
@@ -270,6 +270,11 @@ def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:
     except FeatureNotDefined as error:
         raise InvalidRequest(f"definitions {found.place}: {error.message}") from error
     return found.place
+
+
+def is_elsewhere(definitions: str) -> bool:
+    """Whether a manifest says that its definitions are no dataset, as `wheel:feed-features==1.2.0`."""
+    return _ELSEWHERE.match(definitions) is not None and not definitions.startswith(SCHEME)
 
 
 def _exact(client: AmbryClient, said: Place) -> str:

@@ -14,6 +14,7 @@ from ambry.ml.models.lifecycle import ModelWatch
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import dataset_text, version_of
 from ambry.ml.serving.drift import COLUMNS_MAX, InputDrift
+from ambry.ml.serving.online import check_online
 from ambry.ml.serving.predictors import Predictor, predictor_of
 
 
@@ -49,13 +50,14 @@ class ModelLoader:
         self._served: WeakValueDictionary[str, ServedModel] = WeakValueDictionary()
 
     def get(self, model: StoredModel) -> ServedModel:
-        """Raises what `predictor_of` raises."""
+        """Raises WrongSource for one whose features are not online, and what `predictor_of` raises."""
         name = str(model)
         with self._lock:
             turn = self._turns.setdefault(name, threading.Lock())
         with turn:
             if (found := self._served.get(name)) is not None:
                 return found
+            check_online(model)
             made = ServedModel(
                 model=model,
                 predictor=predictor_of(model, trust=self._trust, function=self._function),

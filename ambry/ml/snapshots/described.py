@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.features.axes import TensorType
-from ambry.ml.features.definitions import ValueType
+from ambry.ml.features.definitions import Availability, ValueType
 from ambry.ml.snapshots.schema import (
     NO_TENSORS,
     TYPE_KEY,
@@ -47,6 +47,7 @@ class DescribedType:
 
     value_type: ValueType
     axes: tuple[DescribedAxis, ...]
+    availability: Availability = Availability.BOTH
 
     def __str__(self) -> str:
         """Without lengths: a vocabulary grows, and old columns are read with its later versions."""
@@ -99,7 +100,7 @@ def _read(told: Mapping[str, Any]) -> DescribedType:
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
             raise ValueError(f"{size!r} is no length of an axis")
         axes.append(DescribedAxis(name, dimension, kind, size))
-    return DescribedType(ValueType(told["valType"]), tuple(axes))
+    return DescribedType(ValueType(told["valType"]), tuple(axes), Availability(told.get("availability", "BOTH")))
 
 
 def check_schema_of(schema: Any) -> SnapshotAbout:

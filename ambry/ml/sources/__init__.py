@@ -14,13 +14,15 @@ Needs pyarrow and numpy: pip install 'ambry[features]'. Each source says what el
 
 from __future__ import annotations
 
+from ambry.ml.features.availability import WrongSource
 from ambry.ml.sources.answers import FeatureSource
 from ambry.ml.sources.avro import AvroSource, write_avro
 from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
 from ambry.ml.sources.parquet import ParquetSource
+from ambry.ml.sources.reader import FeatureReader
 from ambry.ml.sources.snapshot import SnapshotSource
 from ambry.ml.sources.sql import SqlSource, write_sql
-from ambry.ml.sources.store import FeatureReader, FeatureStore, WrongSource
+from ambry.ml.sources.store import FeatureStore
 
 __all__ = [
     "AvroSource",

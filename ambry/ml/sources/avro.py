@@ -32,6 +32,7 @@ from ambry.ml.snapshots.schema import Layout, column_names
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, column_from, triple_schema, triples_of
+from ambry.ml.sources.reader import StoredFeatures
 
 BAG = "features"
 NAMES_KEY = "ambry.features"
@@ -85,7 +86,7 @@ def write_avro(
     return count
 
 
-class AvroSource:
+class AvroSource(StoredFeatures):
     """`place` is a file or a URL; `bag` the field with the features. A name is that of the feature, or as `columns` says."""
 
     def __init__(
@@ -118,7 +119,10 @@ class AvroSource:
         every = {str(urn): self._typed.columns.get(str(urn), told[str(urn)]) for urn in metadata.urns}
         self._names = {urn: name for urn, name in every.items() if not stored or urn in self._typed.columns}
 
-    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+    def __repr__(self) -> str:
+        return f"AvroSource({str(self._place)!r})"
+
+    def _found(self, urn: FeatureUrn | str) -> TensorType:
         """A file that others wrote does not say what is in it: there it has whatever is defined. Raises FeatureNotDefined."""
         kind = self._typed.metadata.tensor_type(urn)
         if str(kind.urn) not in self._names:
@@ -136,7 +140,7 @@ class AvroSource:
 
     def batches(self, urns: Urns) -> Iterator[Any]:
         """All entities, as record batches of an answer. Raises FeatureNotDefined, InvalidRequest."""
-        kinds = [self.resolve(urn) for urn in urns]
+        kinds = [self._found(urn) for urn in urns]
         schema = self._typed.schema(kinds, self._key_type)
         records = self._records()
         while piece := list(islice(records, RECORDS_PER_BATCH)):

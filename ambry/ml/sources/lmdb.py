@@ -33,6 +33,7 @@ from ambry.ml.snapshots.schema import Layout, columns_of, feature_field
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.lmdb_cells import KEY_BYTES_MAX, column_of, keys_of_entities, values_of
+from ambry.ml.sources.reader import StoredFeatures
 
 ABOUT = b"ambry"
 SCHEMA = b"schema"
@@ -83,7 +84,7 @@ def write_lmdb(
     return count
 
 
-class LmdbSource:
+class LmdbSource(StoredFeatures):
     """A directory that write_lmdb wrote. Close it, or use it in a `with`; a process opens a directory once at a time."""
 
     def __init__(
@@ -124,7 +125,10 @@ class LmdbSource:
             self._closed = True
             self._environment.close()
 
-    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+    def __repr__(self) -> str:
+        return f"LmdbSource({str(self._place)!r})"
+
+    def _found(self, urn: FeatureUrn | str) -> TensorType:
         """Raises FeatureNotDefined."""
         kind = self._metadata.tensor_type(urn)
         if str(kind.urn) not in self._fields:

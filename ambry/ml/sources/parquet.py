@@ -23,9 +23,10 @@ from ambry.ml.snapshots.columns import conform, conform_keys
 from ambry.ml.snapshots.schema import Layout, columns_of
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys, key_type_of
 from ambry.ml.sources.foreign import foreign
+from ambry.ml.sources.reader import StoredFeatures
 
 
-class ParquetSource:
+class ParquetSource(StoredFeatures):
     """`place` is a path or a URL; `storage_options` go to the file system of fsspec."""
 
     def __init__(
@@ -63,7 +64,10 @@ class ParquetSource:
         self._names = self._typed.found_among(schema.names)
         self._key_type = key_type_of(schema.field(entity).type, entity)
 
-    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+    def __repr__(self) -> str:
+        return f"ParquetSource({self._place!r})"
+
+    def _found(self, urn: FeatureUrn | str) -> TensorType:
         """Raises FeatureNotDefined."""
         kind = self._typed.metadata.tensor_type(urn)
         if str(kind.urn) not in self._names:

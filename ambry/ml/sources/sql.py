@@ -29,6 +29,7 @@ from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 from ambry.ml.sources.foreign import foreign
+from ambry.ml.sources.reader import StoredFeatures
 
 KEYS_PER_QUERY = 500
 """Parameters of one statement; SQLite took 999 for a long time."""
@@ -101,7 +102,7 @@ def write_sql(
     return count
 
 
-class SqlSource:
+class SqlSource(StoredFeatures):
     """`database` is a URL of SQLAlchemy or an Engine; `table` may be a view. Columns are called as their features, or as
     `columns` says.
     """
@@ -133,7 +134,10 @@ class SqlSource:
         self._names = self._typed.found_among(names)
         self._key_type = _key_type(self._table.columns[entity], self._engine)
 
-    def resolve(self, urn: FeatureUrn | str) -> TensorType:
+    def __repr__(self) -> str:
+        return f"SqlSource(the table {self._table.name!r})"
+
+    def _found(self, urn: FeatureUrn | str) -> TensorType:
         """Raises FeatureNotDefined."""
         kind = self._typed.metadata.tensor_type(urn)
         if str(kind.urn) not in self._names:

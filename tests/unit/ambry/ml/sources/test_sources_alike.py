@@ -7,6 +7,7 @@ numbers that no float has.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,7 +23,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ambry import AmbryClient, InvalidRequest
-from ambry.ml.features.definitions import ValueType
+from ambry.ml.features.availability import WrongSource
+from ambry.ml.features.definitions import Availability, ValueType
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots.reading import open_snapshot
@@ -33,6 +35,7 @@ from ambry.ml.sources.avro import AvroSource, write_avro
 from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
 from ambry.ml.sources.lmdb_cells import KEY_BYTES_MAX
 from ambry.ml.sources.parquet import ParquetSource
+from ambry.ml.sources.reader import StoredFeatures
 from ambry.ml.sources.snapshot import SnapshotSource
 from ambry.ml.sources.sql import SqlSource, write_sql
 
@@ -187,3 +190,60 @@ def test_any_rows_are_the_same_in_every_source(
             assert answer.schema.equals(expected.schema, check_metadata=True), source
             of_sqlite = isinstance(source, SqlSource)
             assert shown(answer, of_sqlite=of_sqlite) == shown(expected, of_sqlite=of_sqlite), source
+
+
+SIDES = "\n".join(f"{side.value.lower()}: {{valType: INT, availability: {side.value}}}" for side in Availability)
+TOLD = FeatureMetadata.of([parse_definitions(SIDES, "n")])
+ONLINE, OFFLINE, BOTH = (f"urn:li:(n,{side.value.lower()},1,0)" for side in Availability)
+
+
+@pytest.mark.parametrize("side", [Availability.ONLINE, Availability.OFFLINE])
+def test_each_source_by_itself_refuses_what_must_not_be_served_from_it(
+    store: AmbryClient, tmp_path: Path, side: Availability
+) -> None:
+    """A source that was asked without a store of sources gave an OFFLINE feature to who served."""
+    rows = {"member": [1], "online": [2], "offline": [3], "both": [4]}
+    said: dict[str, Any] = {"metadata": TOLD, "entity": "member"}
+    name = f"sides-{next(_numbers)}"
+    write_snapshot(store, name, rows, [ONLINE, OFFLINE, BOTH], as_of=WHEN, **said)
+    write_lmdb(tmp_path / "lmdb", rows, [ONLINE, OFFLINE, BOTH], **said)
+    write_avro(tmp_path / "x.avro", rows, [ONLINE, OFFLINE, BOTH], **said)
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    write_sql(engine, "features", rows, [ONLINE, OFFLINE, BOTH], **said)
+    snapshot = open_snapshot(store, name, metadata=TOLD)
+    parquet.write_table(snapshot.table(), tmp_path / "x.parquet")
+    fits, wrong = (ONLINE, OFFLINE) if side is Availability.ONLINE else (OFFLINE, ONLINE)
+    with LmdbSource(tmp_path / "lmdb", TOLD, availability=side) as directory:
+        found: list[StoredFeatures] = [
+            directory,
+            SnapshotSource(snapshot, availability=side),
+            ParquetSource(tmp_path / "x.parquet", TOLD, entity="member", availability=side),
+            SqlSource(engine, "features", TOLD, entity="member", availability=side),
+            AvroSource(tmp_path / "x.avro", TOLD, entity="member", availability=side),
+        ]
+        for source in found:
+            words = (
+                f"{wrong} is {'ONLINE' if wrong == ONLINE else 'OFFLINE'}, and its source {source!r} is {side.value};"
+            )
+            for ask in (
+                source.resolve,
+                lambda urn, s=source: s.reader([BOTH, urn]),
+                lambda urn, s=source: s.read([urn], [1]),
+            ):
+                with pytest.raises(WrongSource, match=re.escape(words)):
+                    ask(wrong)
+            reader = source.reader([BOTH, fits])
+            assert reader.read([1]).column("both").to_pylist() == [4]
+    engine.dispose()
+    # What is moved is not served.
+    batches = AvroSource(tmp_path / "x.avro", TOLD, entity="member").batches([ONLINE])
+    assert [batch.column("online").to_pylist() for batch in batches] == [[2]]
+
+
+def test_one_urn_is_no_list(tmp_path: Path) -> None:
+    write_lmdb(tmp_path / "lmdb", {"member": [1], "both": [4]}, [BOTH], metadata=TOLD, entity="member")
+    with (
+        LmdbSource(tmp_path / "lmdb", TOLD) as source,
+        pytest.raises(InvalidRequest, match="features are a list of URNs"),
+    ):
+        source.reader(BOTH)

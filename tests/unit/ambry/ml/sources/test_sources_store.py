@@ -12,12 +12,13 @@ import pytest
 from pyarrow import parquet
 
 from ambry.errors import InvalidRequest
+from ambry.ml.features.availability import WrongSource
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.sources.lmdb import LmdbSource, _enlarging, write_lmdb
 from ambry.ml.sources.parquet import ParquetSource
-from ambry.ml.sources.store import FeatureStore, WrongSource
+from ambry.ml.sources.store import FeatureStore
 
 TEXT = """\
 age: {valType: INT, availability: BOTH, default: -1}
@@ -63,7 +64,8 @@ def test_what_must_not_be_served_is_refused_before_it_is(
     online: LmdbSource, offline: ParquetSource, named: str
 ) -> None:
     for urn, source in ((INCOME, online), (CLICKS, offline)):
-        with pytest.raises(WrongSource, match=r"is (OFFLINE|ONLINE), and its source \w+ is (OFFLINE|ONLINE); give it"):
+        words = r"is (OFFLINE|ONLINE), and its source \w+\('.*'\) is (OFFLINE|ONLINE); ask another source"
+        with pytest.raises(WrongSource, match=words):
             FeatureStore(METADATA, {urn if named == "urn" else "n": source}).reader([urn])
     assert FeatureStore(METADATA, {"n": online}).resolve(AGE)
     assert FeatureStore(METADATA, {"n": offline}).resolve(AGE)
