@@ -29,7 +29,7 @@ JARS = {
     "samza": "Apache Samza 1.8.0, for jobs in Java",
     "zookeeper": "Apache ZooKeeper 3.9.5, a server in 80 MB",
 }
-ENGINES = ["kafka", "yarn", "hdfs", "zookeeper", "postgres"]
+ENGINES = ["kafka", "yarn", "hdfs", "zookeeper", "postgres", "spark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,21 @@ def engines() -> None:
 def list_engines() -> None:
     """Tell what there is, and what of it was fetched."""
     from deploy.engines.postgres import INSTALLED, binaries_of
+    from deploy.engines.spark import home_of_pyspark
 
     for name, what in JARS.items():
         directory = kept(name)
         click.echo(f"{name:10} {what}; {'not fetched' if directory is None else directory}")
-    try:
-        where = str(binaries_of(INSTALLED))
-    except EngineError as lacking:
-        where = str(lacking)
-    click.echo(f"{'postgres':10} PostgreSQL, as it is installed; {where}")
+    installed: list[tuple[str, str, Callable[[], Path]]] = [
+        ("postgres", "PostgreSQL, as it is installed", lambda: binaries_of(INSTALLED)),
+        ("spark", "Apache Spark, a master and a worker of pyspark", home_of_pyspark),
+    ]
+    for name, what, place in installed:
+        try:
+            where = str(place())
+        except EngineError as lacking:
+            where = str(lacking)
+        click.echo(f"{name:10} {what}; {where}")
 
 
 @engines.command("fetch")
@@ -161,12 +167,22 @@ def _postgres(directory: Path) -> Iterator[_Running]:
         yield _Running((("database", server.url),), (server,))
 
 
+@contextlib.contextmanager
+def _spark(directory: Path) -> Iterator[_Running]:
+    from deploy.engines.spark import spark
+
+    with spark(directory, _tell) as cluster:
+        lines = ("master", cluster.address), ("pages", cluster.url)
+        yield _Running(lines, (cluster.master, cluster.worker))
+
+
 _RUNNING: dict[str, Callable[[Path], contextlib.AbstractContextManager[_Running]]] = {
     "kafka": _kafka,
     "yarn": _yarn,
     "hdfs": _hdfs,
     "zookeeper": _zookeeper,
     "postgres": _postgres,
+    "spark": _spark,
 }
 
 

@@ -23,6 +23,7 @@ import pytest
 
 from deploy.engines.jars import EngineError
 from deploy.engines.postgres import INSTALLED, binaries_of
+from deploy.engines.spark import home_of_pyspark
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.waiting import eventually
 
@@ -37,6 +38,11 @@ def running(
     if name == "postgres":
         try:
             binaries_of(INSTALLED)
+        except EngineError as lacking:
+            pytest.skip(str(lacking))
+    elif name == "spark":
+        try:
+            home_of_pyspark()
         except EngineError as lacking:
             pytest.skip(str(lacking))
     else:
@@ -131,6 +137,23 @@ def test_postgres_keeps_what_it_was_given(number: signal.Signals) -> None:
             eventually(lambda: not of(place, b"postgres"), "no process is left")
         with running("postgres", place) as (_, said), psql(said["database"]) as client:
             assert client.communicate("select seven from kept;\n", timeout=60)[0] == "7\n"
+
+
+SUM = """
+import sys
+from pyspark.sql import SparkSession
+local = {f"spark.driver.{what}": "127.0.0.1" for what in ("host", "bindAddress")}
+session = SparkSession.builder.master(sys.argv[1]).config(map={**local, "spark.executor.memory": "512m"}).getOrCreate()
+print(session.sparkContext.parallelize(range(10), 2).map(lambda number: number * number).sum())
+"""
+
+
+def test_spark_has_a_worker_that_computes(tmp_path: Path) -> None:
+    with running("spark", tmp_path / "x") as (_, said):
+        command = [sys.executable, "-c", SUM, said["master"]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert done.stdout == "285\n", done.stderr
+    eventually(lambda: not of(tmp_path / "x"), "no process is left")
 
 
 def psql(url: str) -> subprocess.Popen[str]:
