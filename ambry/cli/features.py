@@ -27,8 +27,8 @@ def features() -> None:
     """Typed features: what they are called, over which dimensions they lie, and which values they have.
 
     TREE is a directory with one directory per namespace, in which *.conf and the vocabularies lie, or one such file.
-    VERSIONS is the dataset that they are published to, NAME or ambry://account/container/NAME; with @1.2.0 or @ and an alias,
-    one version of it.
+    VERSIONS is the dataset that they are published to, NAME or ambry://account/container/NAME; with @1.2.0, @ and an alias, or
+    @sha256:DIGEST, one version of it.
 
     \b
     ambry features check definitions/

@@ -23,7 +23,8 @@ ALIAS = click.option("--alias", default="champion", show_default=True, help="Whi
 def model() -> None:
     """Models: versions that never change, an alias that says which one serves, and what each was made from.
 
-    MODEL is NAME for the newest version, NAME@1.2.0, NAME@ALIAS, or the same as ambry://account/container/NAME.
+    MODEL is NAME for the newest version, NAME@1.2.0, NAME@ALIAS, NAME@sha256:DIGEST for the version that has the digest, or the
+    same as ambry://account/container/NAME.
 
     \b
     ambry model publish fraud model.safetensors --metric auc=0.93 --snapshot members

@@ -3,16 +3,20 @@
 fraud                           the newest version of the dataset of the client's container
 fraud@1.2.0                     that version
 fraud@champion                  where the alias points now
+fraud@sha256:9f86d081...        the version that has this digest, whichever it is: all 64 digits (digests.py finds it)
 ambry://team/models/fraud@...   the same of another container
 """
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from ambry.client.refs import LATEST, SCHEME, NameRef, VersionRef, parse_uri
 from ambry.errors import InvalidRequest
 
+DIGEST_MARK = "sha256:"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOKENS = ("LATEST", "MAJOR", "MINOR", "PATCH", "REVISION")
 
 
@@ -35,11 +39,13 @@ def version_of(text: Place) -> VersionRef:
     if not isinstance(text, str):
         place = getattr(text, "place", None)
         if not isinstance(place, VersionRef):
-            raise InvalidRequest(f"a {type(text).__name__} names no version; write NAME, NAME@1.2.0 or NAME@ALIAS")
+            raise InvalidRequest(
+                f"a {type(text).__name__} names no version; write NAME, NAME@1.2.0, NAME@ALIAS or NAME@sha256:DIGEST"
+            )
         return place
     dataset, at, wanted = text.rpartition("@") if "@" in text.rpartition("/")[2] else (text, "", "")
     if not dataset or (at and not wanted):
-        raise InvalidRequest(f"{text!r} names no version; write NAME, NAME@1.2.0 or NAME@ALIAS")
+        raise InvalidRequest(f"{text!r} names no version; write NAME, NAME@1.2.0, NAME@ALIAS or NAME@sha256:DIGEST")
     return in_dataset(dataset, _wanted(wanted))
 
 
@@ -52,6 +58,13 @@ def in_dataset(dataset: str, version: str = LATEST) -> VersionRef:
         return VersionRef(dataset, version)
     said = parse_uri(dataset)
     return VersionRef(said.name, version, said.account, said.container)
+
+
+def digest_version(digest: str) -> str:
+    """What stands in the place of a version where a digest names it. Raises InvalidRequest."""
+    if not _SHA256.fullmatch(digest.lower()):
+        raise InvalidRequest(f"a digest is a SHA-256, 64 hexadecimal digits, and not {digest!r}")
+    return DIGEST_MARK + digest.lower()
 
 
 def dataset_of(said: Place) -> str:
@@ -70,7 +83,9 @@ def shown_version(place: VersionRef) -> str:
 
 
 def _wanted(wanted: str) -> str:
-    """Numbers begin with a digit; what does not is an alias."""
+    """Numbers begin with a digit; what does not is a digest or an alias."""
     if not wanted:
         return LATEST
+    if wanted.lower().startswith(DIGEST_MARK):
+        return digest_version(wanted[len(DIGEST_MARK) :])
     return wanted if wanted[0].isdigit() or wanted in _TOKENS else f"@{wanted}"

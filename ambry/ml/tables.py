@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.digests import located
 from ambry.ml.extras import needed
-from ambry.ml.places import shown_version, version_of
+from ambry.ml.places import shown_version
 from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY
 
@@ -57,7 +58,7 @@ def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
     path = Path(said)
     if isinstance(said, Path) or path.suffix.lower() in SUFFIXES or path.is_file():
         return read_file(path)
-    place = version_of(str(said))
+    place = located(client, str(said))
     info = client.head(place)
     place = replace(place, version=info.version)
     if INDEX_KEY in info.metadata:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ambry.client.refs import VersionRef
@@ -107,9 +107,9 @@ class VersionWatch(Generic[T]):
     """
 
     def __init__(
-        self, client: AmbryClient, place: VersionRef, opened: Callable[[], T], *, poll_s: float, name: str
+        self, client: AmbryClient, place: VersionRef, opened: Callable[[VersionRef], T], *, poll_s: float, name: str
     ) -> None:
-        """`opened` is what the place is now, ready to be used. Raises what it raises."""
+        """`opened` is the version that the place is now, ready to be used. Raises what it raises."""
         check_seconds(poll_s)
         self._client = client
         self._place = place
@@ -117,7 +117,7 @@ class VersionWatch(Generic[T]):
         self._broken: _Broken | None = None
         self._moved = threading.Condition()
         self._looking = threading.Lock()
-        self.current = opened()
+        self.current = opened(replace(place, version=client.head(place).version))
         self._repeated = RepeatedWork(self.look, poll_s, name=name, more=self._serving)
 
     @property
@@ -145,7 +145,8 @@ class VersionWatch(Generic[T]):
         if broken is not None and _CLOCK.monotonic() < broken.again_at:
             raise broken.error
         try:
-            found = self._opened()
+            # By its number: the place may be elsewhere by now, and what was there before is not opened again.
+            found = self._opened(replace(self._place, version=version))
         except Exception as error:
             wait_s = min(BROKEN_S, 2 * (broken.wait_s if broken is not None else self._repeated.every_s))
             self._broken = _Broken(version=version, error=error, wait_s=wait_s, again_at=_CLOCK.monotonic() + wait_s)

@@ -16,7 +16,7 @@ from ambry.client.refs import PinnedName, VersionRef, found_as
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.ids import BlobId
-from ambry.ml.places import version_of
+from ambry.ml.digests import located
 from ambry.ml.snapshots.contents import ArrowContent
 from ambry.ml.snapshots.order import check_rising
 from ambry.ml.snapshots.writing import INDEX_KEY
@@ -212,7 +212,7 @@ def _plain(key: Any) -> Any:
 def _looked_up(client: AmbryClient, place: str) -> tuple[VersionRef | None, BlobInfo]:
     """A text without `@` is a dataset's newest version where there is such a dataset, and else a blob."""
     try:
-        version = version_of(place)
+        version = located(client, place)
         return version, client.head(version)
     except (BlobNotFound, InvalidRequest):
         if "@" in place.rpartition("/")[2]:

@@ -36,8 +36,8 @@ class ExperimentWatch(VersionWatch[StoredExperiment]):
             raise InvalidRequest(f"{shown_version(place)} is one version, which never changes; follow {place.dataset}")
         last: list[Experiment] = []
 
-        def opened() -> StoredExperiment:
-            stored = load_experiment(client, place)
+        def opened(exact: VersionRef) -> StoredExperiment:
+            stored = load_experiment(client, exact)
             if last:
                 check_ramp(last[0], stored.experiment)
             if prepare is not None:

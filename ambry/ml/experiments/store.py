@@ -6,6 +6,7 @@ before. A version never changes: what a unit saw last month can be asked next ye
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,11 +15,14 @@ from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
+from ambry.ml.digests import check_digest, digest_key, located
 from ambry.ml.experiments.document import CONTENT_TYPE, Experiment, check_ramp, parse_experiment, ramped
 from ambry.ml.experiments.layers import StretchTaken, let_go, take_stretch
-from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
+from ambry.ml.places import dataset_text, in_dataset, shown_version
 
 SCHEMA = "MONOTONIC"
+DIGEST_KEY = digest_key("experiment")
+"""In the metadata of a version."""
 KIND_TAG = ("kind", "experiment")
 """Of the dataset, so that experiments can be listed."""
 DOCUMENT_SIZE_MAX = 1 << 20
@@ -41,6 +45,11 @@ class StoredExperiment:
     @property
     def dataset(self) -> str:
         return dataset_text(self.place)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the document."""
+        return hashlib.sha256(self.experiment.encode()).hexdigest()
 
     @property
     def is_running(self) -> bool:
@@ -98,8 +107,11 @@ def stop_experiment(client: AmbryClient, dataset: str) -> StoredExperiment:
 
 
 def load_experiment(client: AmbryClient, place: VersionRef | str) -> StoredExperiment:
-    """An experiment as `NAME`, its newest version, or `NAME@3`. Raises BlobNotFound, InvalidRequest for what is none."""
-    place = version_of(place)
+    """An experiment as `NAME`, its newest version, `NAME@3` or `NAME@sha256:DIGEST`.
+
+    Raises BlobNotFound, ChecksumMismatch, InvalidRequest for what is none.
+    """
+    said, place = place, located(client, place)
     with client.get(place) as reader:
         info = reader.info
         place = replace(place, version=info.version)
@@ -110,6 +122,7 @@ def load_experiment(client: AmbryClient, place: VersionRef | str) -> StoredExper
         experiment = parse_experiment(data)
     except InvalidRequest as error:
         raise InvalidRequest(f"{shown_version(place)}: {error}") from error
+    check_digest(place, hashlib.sha256(data).hexdigest(), said)
     return StoredExperiment(place=place, id=info.id, experiment=experiment)
 
 
@@ -150,7 +163,12 @@ def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number:
     dataset = dataset_text(place)
     try:
         info = client.put_version(
-            dataset, experiment.encode(), number, content_type=CONTENT_TYPE, filename="experiment.json"
+            dataset,
+            (document := experiment.encode()),
+            number,
+            content_type=CONTENT_TYPE,
+            metadata={DIGEST_KEY: hashlib.sha256(document).hexdigest()},
+            filename="experiment.json",
         )
     except (AlreadyExists, UpdateConflict) as error:
         if number == FIRST_VERSION:

@@ -11,18 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml.datasets import check_schema, dataset_for
+from ambry.ml.digests import check_digest, digest_key, located
 from ambry.ml.features.compatibility import DefinitionChange, Level, compare, level_of
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
 from ambry.ml.held_back import HeldBack
-from ambry.ml.places import Place, in_dataset, shown_version, version_of
+from ambry.ml.places import Place, in_dataset, shown_version
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
-DIGEST_KEY = "features-sha256"
+DIGEST_KEY = digest_key("features")
 """In the metadata of a version."""
 _TRIES_MAX = 20
 """Each that fails is a version that somebody else made."""
@@ -160,22 +161,22 @@ def _contradicts(
 
 
 def load(client: AmbryClient, place: Place, *, digest: str | None = None) -> LoadedFeatures:
-    """Definitions of `NAME`, `NAME@1.2.0` or `NAME@alias` (places.py), out of the cache where they are in it.
+    """Definitions of `NAME`, `NAME@1.2.0`, `NAME@alias` or `NAME@sha256:DIGEST` (places.py), out of the cache where they are in
+    it.
 
-    With `digest`, they are those or none.
+    With `digest` they are the version that has it; where a version or an alias is said too, that one or none.
     Raises BlobNotFound, ChecksumMismatch for another digest, InvalidRequest for what is no package.
     """
-    place = version_of(place)
+    said, place = place, located(client, place, digest)
     info = client.head(place)
     if info.size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"{place} has {info.size} bytes; definitions have at most {PACKAGE_SIZE_MAX}")
     # By its number: LATEST and aliases may point elsewhere by now.
-    metadata = unpack(client.cached_path(replace(place, version=info.version), verify=True).read_bytes())
+    exact = replace(place, version=info.version)
+    metadata = unpack(client.cached_path(exact, verify=True).read_bytes())
     found = package_digest(metadata)
-    if digest is not None and digest.lower() != found:
-        raise ChecksumMismatch(f"{place} has the digest {found}, and {digest} was asked for")
-    told = shown_version(replace(place, version=info.version))
-    return LoadedFeatures(metadata=metadata, version=info.version, digest=found, place=told)
+    check_digest(exact, found, said, digest)
+    return LoadedFeatures(metadata=metadata, version=info.version, digest=found, place=shown_version(exact))
 
 
 def next_version(latest: str, changes: Sequence[DefinitionChange], asked: str | None = None) -> str:

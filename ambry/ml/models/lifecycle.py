@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ambry.client.datasets import AliasInfo
-from ambry.client.refs import LATEST
+from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
 from ambry.ml.models.loading import StoredModel, open_model
@@ -99,8 +99,8 @@ class ModelWatch(VersionWatch[StoredModel]):
         """The empty alias is the newest version. Raises BlobNotFound where it is not there, and what `prepare` raises."""
         place = in_dataset(dataset_of(dataset), f"@{alias}" if alias else LATEST)
 
-        def opened() -> StoredModel:
-            model = open_model(client, place)
+        def opened(exact: VersionRef) -> StoredModel:
+            model = open_model(client, exact)
             if prepare is not None:
                 prepare(model)
             return model

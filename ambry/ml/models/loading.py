@@ -19,10 +19,11 @@ from ambry.client.refs import PinnedName, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest
 from ambry.ids import BlobId
+from ambry.ml.digests import check_digest, located
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
 from ambry.ml.models.parts import digest_of, part_name
 from ambry.ml.models.reading import LOADERS, READS_NO_LINKS
-from ambry.ml.places import Place, shown_version, version_of
+from ambry.ml.places import Place, shown_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +160,13 @@ class StoredModel:
 
 
 def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) -> StoredModel:
-    """A model by its version (`fraud@1.2.0`), its alias (`fraud@champion`) or the newest (`fraud`), or one that was published.
+    """A model by its version (`fraud@1.2.0`), its alias (`fraud@champion`), its digest (`fraud@sha256:...`, of the manifest) or
+    the newest (`fraud`), or one that was published.
 
-    With `digest` (of the manifest, SHA-256) it is that one or none. Raises BlobNotFound, ChecksumMismatch, InvalidRequest for
-    a version that is no model.
+    With `digest` it is the version that has it; where a version or an alias is said too, that one or none. Raises BlobNotFound,
+    ChecksumMismatch, InvalidRequest for a version that is no model.
     """
-    wanted = version_of(place)
+    wanted = located(client, place, digest)
     info = client.head(wanted)
     if info.size > MANIFEST_SIZE_MAX:
         raise InvalidRequest(
@@ -176,8 +178,7 @@ def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) 
     except InvalidRequest as error:
         error.message = f"{shown_version(exact)}: {error.message}"
         raise
-    if digest is not None and digest.lower() != manifest.digest:
-        raise ChecksumMismatch(f"{shown_version(exact)} has the digest {manifest.digest}, and {digest} was asked for")
+    check_digest(exact, manifest.digest, place, digest)
     return StoredModel(client, exact, info.id, manifest)
 
 

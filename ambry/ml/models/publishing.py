@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, SupportsFloat, TypedDict, Unpack
 
@@ -16,6 +16,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.datasets import dataset_for
+from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
@@ -28,7 +29,7 @@ SCHEMA = "SEMANTIC"
 KIND = "model"
 """Of its dataset."""
 KIND_KEY = "model-kind"
-DIGEST_KEY = "model-sha256"
+DIGEST_KEY = digest_key(KIND)
 """In the metadata of a version."""
 FIRST_VERSION = "1.0.0"
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:")
@@ -123,7 +124,10 @@ def prepare_model(
     with suppress(BlobNotFound):  # A name that no dataset can have is refused before anything is stored for it.
         client.dataset(dataset_text(place))
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
-    named = {name: _exact(client, said) for name, said in (("snapshot", snapshot), ("parent", parent))}
+    named = {
+        name: shown_version(numbered(client, said)) if said else ""
+        for name, said in (("snapshot", snapshot), ("parent", parent))
+    }
     named["definitions"] = _definitions(client, definitions, urns)
     with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
         files, found_kind, made_with = _files(model, Path(made), kind)
@@ -160,13 +164,16 @@ def publish_manifest(
 
 
 def published_before(client: AmbryClient, dataset: str, manifest: ModelManifest) -> PublishedModel | None:
-    """The first version of a dataset that is this very manifest; None where none is. One call for each version of its size."""
+    """The first version of a dataset that is this very manifest; None where none is.
+
+    A list of the versions, and one request for what a thousand of its size say.
+    """
     place, size = in_dataset(dataset), len(manifest.encode())
     with suppress(BlobNotFound):
-        for entry in client.versions(dataset_text(place)):
-            if entry.size == size and client.head(entry.ref).metadata.get(DIGEST_KEY) == manifest.digest:
-                exact = VersionRef(place.dataset, entry.version, place.account, place.container)
-                return PublishedModel(place=exact, id=entry.id, manifest=manifest)
+        alike = [entry for entry in client.versions(dataset_text(place)) if entry.size == size]
+        for entry, info in infos_of(client, alike):
+            if info.metadata.get(DIGEST_KEY) == manifest.digest:
+                return PublishedModel(place=replace(place, version=entry.version), id=entry.id, manifest=manifest)
     return None
 
 
@@ -275,14 +282,3 @@ def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:
 def is_elsewhere(definitions: str) -> bool:
     """Whether a manifest says that its definitions are no dataset, as `wheel:feed-features==1.2.0`."""
     return _ELSEWHERE.match(definitions) is not None and not definitions.startswith(SCHEME)
-
-
-def _exact(client: AmbryClient, said: Place) -> str:
-    """The version with its number. Raises BlobNotFound, InvalidRequest."""
-    if not said:
-        return ""
-    place = version_of(said)
-    version = client.head(place).version
-    if not version:
-        raise InvalidRequest(f"{shown_version(place)} is no version of a dataset")
-    return shown_version(VersionRef(place.dataset, version, place.account, place.container))

@@ -21,11 +21,12 @@ from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.datasets import check_schema
+from ambry.ml.digests import located
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn, parse_urn
-from ambry.ml.places import dataset_text, shown_version, version_of
+from ambry.ml.places import dataset_text, shown_version
 from ambry.ml.snapshots.arrays import RowReader, check_width, view_of
 from ambry.ml.snapshots.asked import check_keys, urn_list
 from ambry.ml.snapshots.columns import conform_keys
@@ -52,7 +53,7 @@ def open_snapshot(
     `metadata` are the definitions where the snapshot does not say where its own were published. Raises BlobNotFound,
     InvalidRequest for a version that is no snapshot.
     """
-    place = version_of(place)
+    place = located(client, place)
     if as_of is not None:
         place = version_as_of(client, place, as_of)
     info = client.head(place)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
+from ambry.ml.digests import numbered
 from ambry.ml.models.manifest import parse_manifest
 from ambry.ml.models.publishing import PublishedModel, publish_manifest, published_before
-from ambry.ml.places import in_dataset, shown_version, version_of
+from ambry.ml.places import in_dataset, shown_version
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
 from ambry.ml.training.current import MODEL
@@ -74,7 +74,7 @@ def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], No
     root, script = _within(wanted)
     environment = _environment(client, wanted)
     sources = store_tree(client, "sources", root, None if wanted.sources else script)
-    snapshot = _exact(client, wanted.snapshot) if wanted.snapshot else ""
+    snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""
     if wanted.publish:
         in_dataset(wanted.publish)
     job = named_job(
@@ -180,15 +180,6 @@ def _environment(client: AmbryClient, wanted: WhatToRun) -> StoredTree:
     if wanted.environment:
         return stored_tree(client, wanted.environment)
     return list_packages(client)
-
-
-def _exact(client: AmbryClient, snapshot: str) -> str:
-    """With its number. Raises BlobNotFound, InvalidRequest."""
-    place = version_of(snapshot)
-    version = client.head(place).version
-    if not version:
-        raise InvalidRequest(f"{snapshot} is no version of a dataset")
-    return shown_version(VersionRef(place.dataset, version, place.account, place.container))
 
 
 class _Watched:

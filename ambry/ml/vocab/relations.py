@@ -10,6 +10,7 @@ Sorted by from, relation and to, each of which together stands once: the same ed
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Iterable
@@ -20,18 +21,21 @@ import pyarrow as pa
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, DataCorrupt, InvalidRequest, UpdateConflict
 from ambry.ml.datasets import check_schema, dataset_for
+from ambry.ml.digests import check_digest, digest_key, located
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import Reference
 from ambry.ml.features.vocabulary import Vocabulary
-from ambry.ml.places import dataset_text, in_dataset, shown_version, version_of
+from ambry.ml.places import dataset_text, in_dataset, shown_version
 from ambry.ml.vocab.proposals import the_dimension
 
 ALIAS = "alias"
 """What people write for a title of the vocabulary."""
 CONTENT_TYPE = "application/vnd.apache.arrow.file"
+DIGEST_KEY = digest_key("relations")
+"""In the metadata of a version."""
 EDGES_MAX = 10_000_000
 FILE_SIZE_MAX = 1 << 30
 """Bytes."""
@@ -87,15 +91,20 @@ class TitleRelations:
 
 
 def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations:
-    """The newest, or those of `NAME@3` or `NAME@alias`. Raises BlobNotFound, DataCorrupt for what are none."""
-    said = version_of(place)
+    """The newest, or those of `NAME@3`, `NAME@alias` or `NAME@sha256:DIGEST`, of the file.
+
+    Raises BlobNotFound, ChecksumMismatch, DataCorrupt for what are none.
+    """
+    said = located(client, place)
     info = client.head(said)
     exact = VersionRef(said.dataset, info.version, said.account, said.container)
     if info.size > FILE_SIZE_MAX:
         raise DataCorrupt(f"{shown_version(exact)} has {info.size} bytes; relations have at most {FILE_SIZE_MAX}")
     try:
         # Into memory, and validated: in a mapped file an offset that leads nowhere would end the process.
-        with pa.ipc.open_file(client.cached_path(exact, verify=True).read_bytes()) as reader:
+        data = client.cached_path(exact, verify=True).read_bytes()
+        check_digest(exact, hashlib.sha256(data).hexdigest(), place)
+        with pa.ipc.open_file(data) as reader:
             if reader.schema != _SCHEMA:
                 raise DataCorrupt(
                     f"{shown_version(exact)} has other columns than relations have: {reader.schema.names}"
@@ -104,7 +113,7 @@ def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations
         table.validate(full=True)
         columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
         edges = tuple(TitleRelation(*edge) for edge in zip(*columns, strict=True))
-    except DataCorrupt:
+    except (DataCorrupt, ChecksumMismatch):
         raise
     except (pa.ArrowException, InvalidRequest, OSError, ValueError, TypeError) as error:
         raise DataCorrupt(f"{shown_version(exact)} are no relations: {error}") from error
@@ -138,8 +147,10 @@ def add_relations(
             return before
         number = "1" if before is None else str(int(before.place.version) + 1)
         try:
+            file = _encoded(merged)
+            told = {DIGEST_KEY: hashlib.sha256(file).hexdigest()}
             client.put_version(
-                dataset_text(place), _encoded(merged), number, content_type=CONTENT_TYPE, filename="relations.arrow"
+                dataset_text(place), file, number, content_type=CONTENT_TYPE, metadata=told, filename="relations.arrow"
             )
         except (AlreadyExists, UpdateConflict):
             continue

@@ -67,6 +67,18 @@ def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name:
     assert [(line["model"], line["code"]) for line in lines] == [(f"{name}@1.1.0", ""), (f"{name}@1.0.0", "git:1")]
 
 
+def test_an_older_version_is_named_by_its_digest(here: Path, name: str) -> None:
+    """It was compared with the newest one, and refused."""
+    first = told("model", "publish", name, "model")
+    (here / "model/config.json").write_text('{"a": 1}')
+    said("model", "publish", name, "model")
+    place = f"{name}@sha256:{first['sha256']}"
+    assert told("model", "show", place)["model"] == f"{name}@1.0.0"
+    assert told("model", "promote", place)["version"] == "1.0.0"
+    gone = run("model", "show", f"{name}@sha256:{'0' * 64}")
+    assert gone.exit_code == 3 and f"none of the 2 versions of {name} has the SHA-256 0" in gone.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

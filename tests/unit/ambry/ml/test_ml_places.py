@@ -1,4 +1,4 @@
-"""What a version is called: a dataset, and a number or an alias behind an @."""
+"""What a version is called: a dataset, and a number, an alias or a digest behind an @."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ambry.ml.places import in_dataset, shown_version, version_of
         ("fraud@17", VersionRef("fraud", "17")),
         ("fraud@LATEST", VersionRef("fraud", "LATEST")),
         ("fraud@champion", VersionRef("fraud", "@champion")),
+        (f"fraud@sha256:{'0F' * 32}", VersionRef("fraud", f"sha256:{'0f' * 32}")),
+        (f"ambry://team/models/fraud@sha256:{'0' * 64}", VersionRef("fraud", f"sha256:{'0' * 64}", "team", "models")),
         ("ambry://team/models/fraud", VersionRef("fraud", "LATEST", "team", "models")),
         ("ambry://team/models/fraud@champion", VersionRef("fraud", "@champion", "team", "models")),
         ("ambry://te%40m/models/fraud@1.0.0", VersionRef("fraud", "1.0.0", "te@m", "models")),
@@ -27,7 +29,10 @@ def test_a_version_is_read_from_text(text: str, place: VersionRef) -> None:
     assert version_of(shown_version(place)) == place
 
 
-@pytest.mark.parametrize("text", ["", "@champion", "fraud@", "ambry://team", "ambry://team/models/"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "@champion", "fraud@", "fraud@sha256:", f"fraud@sha256:{'0' * 63}", "ambry://team", "ambry://team/models/"],
+)
 def test_what_names_no_version_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         version_of(text)

@@ -71,7 +71,7 @@ def test_the_same_from_the_same_is_the_same_document(client: AmbryClient, name: 
     pinned = models.open(client, f"{name}-0", digest=first.digest)
     assert pinned.version == "1.1.0"
     with pytest.raises(ChecksumMismatch, match=first.digest):
-        models.open(client, f"{name}-0", digest="0" * 64)
+        models.open(client, f"{name}-0@1.1.0", digest="0" * 64)
 
 
 def test_what_is_published_once_is_the_version_that_it_was(client: AmbryClient, name: str) -> None:
@@ -471,6 +471,30 @@ def test_a_watch_follows_an_alias_and_keeps_what_is_good(client: AmbryClient, na
     assert loaded == [b"1", b"2"]
     with pytest.raises(BlobNotFound):
         models.ModelWatch(client, name, "challenger")
+
+
+def test_a_watch_opens_the_version_that_it_saw(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the alias moved back between the look and the opening, what was there before was loaded once more."""
+    for data in (b"1", b"2"):
+        models.publish(client, name, {"x.txt": data})
+    models.promote(client, f"{name}@1.0.0")
+    loaded: list[bytes] = []
+    with models.ModelWatch(
+        client, name, prepare=lambda model: loaded.append(model.path().read_bytes()), poll_s=3_600
+    ) as watch:
+        models.promote(client, f"{name}@1.1.0")
+        head = AmbryClient.head
+
+        def and_moves_back(self: AmbryClient, ref: Any, **options: Any) -> Any:
+            info = head(self, ref, **options)
+            monkeypatch.undo()
+            models.roll_back(client, name)
+            return info
+
+        monkeypatch.setattr(AmbryClient, "head", and_moves_back)
+        assert watch.look().version == "1.1.0"
+        assert loaded == [b"1", b"2"]
+        assert watch.look().version == "1.0.0"
 
 
 def test_two_looks_at_once_never_go_back(client: AmbryClient, name: str) -> None:
