@@ -48,12 +48,17 @@ def start(document: IO[bytes], cluster: ChosenCluster, dataset: str, output: str
     {"name": "ranker-2", "exposed": 0.1, "metrics": ["clicks"],
      "arms": [{"name": "control", "share": 0.5, "model": "ranker@1.4.0"},
               {"name": "treatment", "share": 0.5, "model": "ranker@2.0.0"}]}
+
+    Its models have to be there. Layers and holdouts are names, which need no making; one that looks misspelt is told.
     """
-    from ambry.ml.experiments.store import start_experiment
+    from ambry.ml.experiments.store import lonely_references, start_experiment
 
     asked = _read(document)
     with cluster.connect() as client:
         _tell(start_experiment(client, asked, dataset), output)
+        if not cluster.quiet and (asked.layer or asked.holdout):
+            for told in lonely_references(client, asked):
+                click.echo(printable(f"ambry: {told}"), err=True)
 
 
 @experiment.command()

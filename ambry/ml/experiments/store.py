@@ -7,17 +7,19 @@ before. A version never changes: what a unit saw last month can be asked next ye
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.digests import check_digest, digest_key, located
-from ambry.ml.experiments.document import CONTENT_TYPE, Experiment, check_ramp, parse_experiment, ramped
+from ambry.ml.experiments.document import CONTENT_TYPE, Arm, Experiment, check_ramp, parse_experiment, ramped
 from ambry.ml.experiments.layers import StretchTaken, let_go, take_stretch
+from ambry.ml.models.loading import open_model
 from ambry.ml.places import dataset_text, in_dataset, shown_version
 
 SCHEMA = "MONOTONIC"
@@ -27,6 +29,8 @@ KIND_TAG = ("kind", "experiment")
 """Of the dataset, so that experiments can be listed."""
 DOCUMENT_SIZE_MAX = 1 << 20
 FIRST_VERSION = "1"
+_NEAR = 0.8
+"""How like each other names are that are one misspelt, as difflib says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +67,16 @@ class StoredExperiment:
 def start_experiment(client: AmbryClient, experiment: Experiment, dataset: str = "") -> StoredExperiment:
     """Store an experiment as the first version of a dataset of its own, which has its name unless said; durable on return.
 
-    Raises AlreadyExists where that dataset has versions, StretchTaken where another one has its part of a layer, and
-    InvalidRequest.
+    The models of its arms are looked up before anything is written: the name of an experiment is spent by its first version.
+    Raises AlreadyExists where that dataset has versions, StretchTaken where another one has its part of a layer, BlobNotFound
+    for a model that is not there, and InvalidRequest.
     """
     place = in_dataset(dataset or experiment.name)
     if experiment.exposed == 0:
         raise InvalidRequest(f"{experiment.name!r} is exposed to nobody, which ends an experiment; start it above 0")
     if len(document := experiment.encode()) > DOCUMENT_SIZE_MAX:
         raise InvalidRequest(f"an experiment has at most {DOCUMENT_SIZE_MAX} bytes, and this one {len(document)}")
+    _check_models(client, experiment.arms)
     _ready(client, place)
     return _put(client, place, experiment, FIRST_VERSION)
 
@@ -78,8 +84,8 @@ def start_experiment(client: AmbryClient, experiment: Experiment, dataset: str =
 def ramp_experiment(client: AmbryClient, dataset: str, after: Experiment | float) -> StoredExperiment:
     """Expose an experiment to this part of each arm, or make this the next document of it, which may only widen it.
 
-    Raises InvalidRequest for what would move a unit back, and for one that has ended; UpdateConflict where another one ramps it
-    in this moment.
+    Raises InvalidRequest for what would move a unit back, and for one that has ended; BlobNotFound for another model that is
+    not there; UpdateConflict where another one ramps it in this moment.
     """
     now = load_experiment(client, dataset)
     if not now.is_running:
@@ -90,6 +96,7 @@ def ramp_experiment(client: AmbryClient, dataset: str, after: Experiment | float
         return now
     if experiment.exposed == 0:
         return stop_experiment(client, dataset)
+    _check_models(client, [arm for arm in experiment.arms if arm not in now.experiment.arms])
     return _put(client, now.place, experiment, str(int(now.version) + 1))
 
 
@@ -135,6 +142,32 @@ def list_experiments(client: AmbryClient) -> Iterator[StoredExperiment]:
                 yield load_experiment(client, dataset.name)
 
 
+def lonely_references(client: AmbryClient, experiment: Experiment) -> list[str]:
+    """What is said of a layer or a holdout whose name is nearly that of another one, and of a holdout of another share.
+
+    Layers and holdouts are names alone, which need no making: one that is misspelt excludes nobody. Reads every experiment.
+    """
+    others = [each for each in list_experiments(client) if each.is_running and each.experiment.name != experiment.name]
+    told = []
+    for kind, one, known in (
+        ("layer", experiment.layer, [each.experiment.layer for each in others]),
+        ("holdout", experiment.holdout, [each.experiment.holdout for each in others]),
+    ):
+        names = {each.name for each in known if each is not None}
+        near = [] if one is None or one.name in names else get_close_matches(one.name, names, n=1, cutoff=_NEAR)
+        if one is not None and near:
+            told.append(f"no other running experiment names the {kind} {one.name!r}; did you mean {near[0]!r}?")
+    own = experiment.holdout
+    for each in others:
+        its = each.experiment.holdout
+        if own is not None and its is not None and its.name == own.name and its.share != own.share:
+            told.append(
+                f"the holdout {own.name!r} has the share {own.share:g} here and {its.share:g} in {each}; "
+                "they are to hold out the same units"
+            )
+    return told
+
+
 def layer_shares(client: AmbryClient, layer: str) -> list[tuple[StoredExperiment, list[StoredExperiment]]]:
     """The running experiments of a layer in their order, each with those that have a part of its stretch.
 
@@ -150,6 +183,18 @@ def layer_shares(client: AmbryClient, layer: str) -> list[tuple[StoredExperiment
         (one, [other for other, its in found if other is not one and its.begin < own.end and own.begin < its.end])
         for one, own in found
     ]
+
+
+def _check_models(client: AmbryClient, arms: Iterable[Arm]) -> None:
+    """Raises BlobNotFound, InvalidRequest for an arm whose model is not there, or is none."""
+    for arm in arms:
+        if not arm.model:
+            continue
+        try:
+            open_model(client, arm.model)
+        except (BlobNotFound, InvalidRequest) as error:
+            kind = BlobNotFound if isinstance(error, BlobNotFound) else InvalidRequest
+            raise kind(f"the arm {arm.name!r}, model {arm.model!r}: {error.message}") from error
 
 
 def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number: str) -> StoredExperiment:

@@ -40,8 +40,11 @@ def name() -> str:
 
 
 @pytest.fixture
-def experiment(name: str, here: Path) -> Experiment:
-    """Written to experiment.json; with 3,000 outcomes, in which the treatment has one click more."""
+def experiment(name: str, here: Path, url: str) -> Experiment:
+    """Of two models, written to experiment.json; with 3,000 outcomes, in which the treatment has one click more."""
+    with AmbryClient([url]) as client:
+        for data in (b"1", b"2"):
+            models.publish(client, f"{name}-model", {"x.txt": data})
     arms = (Arm("control", 0.5, f"{name}-model@1.0.0"), Arm("treatment", 0.5, f"{name}-model@1.1.0"))
     made = Experiment(name=name, arms=arms, metrics=("clicks",))
     (here / "experiment.json").write_bytes(made.encode())
@@ -54,10 +57,8 @@ def experiment(name: str, here: Path) -> Experiment:
 
 @pytest.fixture
 def serving(experiment: Experiment, url: str) -> str:
-    """The dataset of two models, of which the first serves."""
+    """The dataset of its models, of which the first serves."""
     with AmbryClient([url]) as client:
-        for data in (b"1", b"2"):
-            models.publish(client, f"{experiment.name}-model", {"x.txt": data})
         models.promote(client, f"{experiment.name}-model@1.0.0", why="the first")
     return f"{experiment.name}-model"
 
@@ -103,8 +104,24 @@ def test_what_cannot_be_is_told(name: str, experiment: Experiment) -> None:
     assert "no experiment" in run("experiment", "start", "nonsense.json").stderr
 
 
-def test_units_are_assigned_as_they_are_everywhere(name: str) -> None:
-    arms = (Arm("control", 0.5), Arm("treatment", 0.5, "ranker@2.0.0"))
+def test_what_is_misspelt_in_a_document_is_told(name: str) -> None:
+    arms = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "model": f"{name}-modle@1.0.0"}]
+    document = {"name": name, "arms": arms, "layer": {"name": f"{name}-feed", "from": 0, "to": 0.5}}
+    done = run("experiment", "start", "-", input=json.dumps(document))
+    assert (done.exit_code, done.stdout) == (3, "") and f"the arm 'b', model '{name}-modle@1.0.0'" in done.stderr
+    assert run("experiment", "show", name).exit_code == 3
+    del arms[1]["model"]
+    said("experiment", "start", "-", input=json.dumps(document))
+    second = document | {"name": f"{name}-b", "layer": {"name": f"{name}-fede", "from": 0.5, "to": 1}}
+    done = run("experiment", "start", "-", input=json.dumps(second))
+    assert (done.exit_code, done.stdout) == (0, f"{name}-b@1\n") and f"did you mean '{name}-feed'?" in done.stderr
+
+
+def test_units_are_assigned_as_they_are_everywhere(name: str, url: str) -> None:
+    model = f"{name}-model@1.0.0"
+    with AmbryClient([url]) as client:
+        models.publish(client, f"{name}-model", {"x.txt": b"1"})
+    arms = (Arm("control", 0.5), Arm("treatment", 0.5, model))
     made = Experiment(name=name, arms=arms, targeting={"country": ("de",), "beta": (True,)})
     said("experiment", "start", "-", input=made.encode().decode())
     attributes = ("--attribute", "country=de", "--attribute", "beta=true")
@@ -112,7 +129,7 @@ def test_units_are_assigned_as_they_are_everywhere(name: str) -> None:
     lines = said("experiment", "assign", name, "-", *attributes, "--json", input="\n".join(map(str, range(50))))
     found = [json.loads(line) for line in lines.splitlines()]
     assert [(row["unit"], row["arm"]) for row in found] == [(unit, arm.name if arm else "") for unit, arm in expected]
-    assert {row["model"] for row in found} == {None, "ranker@2.0.0"}
+    assert {row["model"] for row in found} == {None, model}
     assert said("experiment", "assign", name, "7", "--attribute", "country=fr").splitlines()[1].split() == ["-", "7"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry.client.refs import VersionRef
 from ambry.ml import models
 from ambry.ml.experiments import decision
 from ambry.ml.experiments.decision import DecisionRefused, ModelMove, decide
@@ -152,9 +153,12 @@ def test_what_cannot_be_decided_is_told(
 def test_an_arm_has_to_name_a_model_that_is_there(client: AmbryClient, stored: StoredExperiment) -> None:
     control, treatment = stored.experiment.arms
     found = evaluated(stored.experiment, 1.0)
-    for model, error in (("", InvalidRequest), (f"{stored.dataset}-model@9.0.0", BlobNotFound)):
+    models.publish(client, f"{stored.dataset}-model", {"x.txt": b"3"})
+    for model, error in (("", InvalidRequest), (f"{stored.dataset}-model@1.2.0", BlobNotFound)):
         arms = (control, replace(treatment, model=model))
         stored = ramp_experiment(client, stored.dataset, replace(stored.experiment, arms=arms))
+        if model:  # It was there when the experiment began, and is gone when it is decided.
+            client.delete(VersionRef(f"{stored.dataset}-model", "1.2.0"))
         with pytest.raises(error):
             decide(client, stored, found, arm="treatment")
     other = replace(found, experiment="another")

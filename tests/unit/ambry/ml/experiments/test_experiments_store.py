@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 
 from ambry import AlreadyExists, AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.client.refs import VersionRef
+from ambry.ml import models
 from ambry.ml.experiments import store
-from ambry.ml.experiments.document import Arm, Experiment, LayerRange
+from ambry.ml.experiments.document import Arm, Experiment, Holdout, LayerRange
+from ambry.ml.experiments.layers import stretches_of
 from ambry.ml.experiments.store import (
     layer_shares,
     list_experiments,
     load_experiment,
+    lonely_references,
     ramp_experiment,
     start_experiment,
     stop_experiment,
@@ -26,8 +30,8 @@ def experiment(name: str, **fields: Any) -> Experiment:
     return Experiment(**{"name": name, "arms": ARMS, "exposed": 0.1, **fields})
 
 
-def in_layer(name: str, layer: str, begin: float, end: float) -> Experiment:
-    return experiment(name, layer=LayerRange(layer, begin, end))
+def in_layer(name: str, layer: str, begin: float, end: float, **fields: Any) -> Experiment:
+    return experiment(name, layer=LayerRange(layer, begin, end), **fields)
 
 
 def test_an_experiment_is_started_ramped_and_stopped(client: AmbryClient, name: str) -> None:
@@ -70,6 +74,51 @@ def test_an_experiment_is_started_once(client: AmbryClient, name: str) -> None:
         start_experiment(client, experiment(f"{name}-c"))
     with pytest.raises(BlobNotFound):
         load_experiment(client, f"{name}-b")
+
+
+def test_a_model_that_is_not_there_is_told_before_the_name_is_spent(client: AmbryClient, name: str) -> None:
+    """`ranker@2.0.O` was started: nobody could be served, and an experiment of that name could not be started again."""
+    models.publish(client, f"{name}-model", {"x.txt": b"1"})
+    client.create_dataset(f"{name}-data")
+    client.put_version(f"{name}-data", b"rows", "1.0.0")
+
+    def asked(model: str) -> Experiment:
+        return in_layer(name, name, 0.0, 1.0, arms=(Arm("a", 0.5, f"{name}-model@1.0.0"), Arm("b", 0.5, model)))
+
+    for model, error, words in (
+        (f"{name}-model@1.0.1", BlobNotFound, f"the arm 'b', model '{name}-model@1.0.1': "),
+        (f"{name}-model@champion", BlobNotFound, "has no alias 'champion'"),
+        (f"{name}-modle@1.0.0", BlobNotFound, f"there is no dataset '{name}-modle'"),
+        (f"{name}-data@1.0.0", InvalidRequest, "the arm 'b'"),
+        ("@", InvalidRequest, "names no version"),
+    ):
+        with pytest.raises(error) as caught:
+            start_experiment(client, asked(model))
+        assert words in str(caught.value)
+    with pytest.raises(BlobNotFound):
+        client.dataset(name)
+    assert stretches_of(client, VersionRef(name, "1"), name) == {}
+    started = start_experiment(client, asked(f"{name}-model@1.0.0"))
+    with pytest.raises(BlobNotFound, match="the arm 'b'"):
+        ramp_experiment(client, name, asked(f"{name}-model@1.0.1"))
+    assert load_experiment(client, name) == started
+
+
+def test_layers_and_holdouts_that_nobody_else_names_are_told(client: AmbryClient, name: str) -> None:
+    """One that is misspelt excludes nobody, and nothing said so."""
+    first = in_layer(f"{name}-a", f"{name}-feed", 0.0, 0.5, holdout=Holdout(f"{name}-2026", 0.05))
+    start_experiment(client, first)
+    assert lonely_references(client, first) == []
+    same = replace(first, name=f"{name}-b", salt="", layer=LayerRange(f"{name}-feed", 0.5, 1.0))
+    assert lonely_references(client, same) == []
+    other = in_layer(f"{name}-c", f"{name}-fede", 0.0, 0.5, holdout=Holdout(f"{name}-2062", 0.05))
+    layer, holdout = lonely_references(client, other)
+    assert f"no other running experiment names the layer '{name}-fede'; did you mean '{name}-feed'?" in layer
+    assert f"no other running experiment names the holdout '{name}-2062'; did you mean '{name}-2026'?" in holdout
+    wider = replace(first, name=f"{name}-d", salt="", layer=None, holdout=Holdout(f"{name}-2026", 0.1))
+    assert lonely_references(client, wider) == [
+        f"the holdout '{name}-2026' has the share 0.1 here and 0.05 in {name}-a@1; they are to hold out the same units"
+    ]
 
 
 def test_of_two_who_ramp_at_once_one_is_told(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
