@@ -30,13 +30,14 @@ THRESHOLDS = click.option(
 def health() -> None:
     """Health of features: training beside serving, yesterday beside today.
 
-    TABLE, REFERENCE and CURRENT are a file (.csv, .jsonl, .parquet, .arrow), or a snapshot: NAME, NAME@1764280000000 or
-    NAME@ALIAS.
+    TABLE, REFERENCE and CURRENT are a file (.csv, .jsonl, .parquet, .arrow), a snapshot: NAME, NAME@1764280000000 or
+    NAME@ALIAS, or what `ambry serve --log-features` kept: MODEL.scored, MODEL.scored/DAY or MODEL.scored@VERSION/DAY.
 
     \b
     ambry health summary members
     ambry health compare members@1764280000000 members --thresholds thresholds.toml
-    ambry health gate fraud@1.2.0 members --why 'as planned'
+    ambry health compare fraud.scored/2026-11-26 fraud.scored/2026-11-27
+    ambry health gate fraud@1.2.0 fraud.scored/2026-11-27 --why 'as planned'
     """
 
 

@@ -1,4 +1,5 @@
-"""Tables by what a user calls them: a file, by its suffix, or a version of a snapshot. In batches, whatever their size.
+"""Tables by what a user calls them: a file, by its suffix, a version of a snapshot, or what a service scored. In batches,
+whatever their size.
 
 .csv .tsv           the types are guessed by the first 16 MiB; an empty field is null
 .jsonl .ndjson      an object in each line
@@ -20,6 +21,7 @@ from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
 from ambry.ml.places import shown_version
+from ambry.ml.scored import read_scored, scored_place
 from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY
 
@@ -51,11 +53,15 @@ def table_of(rows: Any, name: str = "") -> NamedTable:
 
 
 def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
-    """A file where there is one, or else a snapshot as `NAME`, `NAME@1764280000000` or `NAME@alias`.
+    """A file where there is one, or else a snapshot as `NAME`, `NAME@1764280000000` or `NAME@alias`, or what was scored by
+    models, `NAME.scored` and the other places of scored.py.
 
     Raises InvalidRequest for a file of another kind, FileNotFoundError, BlobNotFound, DataCorrupt.
     """
     path = Path(said)
+    scored = None if isinstance(said, Path) or path.is_file() else scored_place(said)
+    if scored is not None:
+        return NamedTable(str(scored), *read_scored(client, scored))
     if isinstance(said, Path) or path.suffix.lower() in SUFFIXES or path.is_file():
         return read_file(path)
     place = located(client, str(said))

@@ -91,7 +91,7 @@ def compare(reference: TableSummary, current: TableSummary, thresholds: Threshol
     for before in reference.columns:
         bounds = thresholds.of(before.name, before.urn)
         if not bounds.ignored:
-            found.append(_compared(before, current.of(before.name), bounds))
+            found.append(_compared(before, current.counterpart(before), bounds))
     return HealthReport(reference=reference, current=current, comparisons=tuple(found))
 
 

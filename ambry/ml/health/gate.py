@@ -53,10 +53,10 @@ def check_model(
     reference: str = "",
     thresholds: Thresholds | None = None,
 ) -> HealthReport:
-    """Compare what a model was trained on with a table of now, a snapshot or a file.
+    """Compare what a model was trained on with a table of now: a snapshot, a file, or what was scored (`NAME.scored/DAY`).
 
-    `reference` is the snapshot of the model's manifest unless said. Of snapshots the features of the model are compared, or all
-    columns where it names none. Raises InvalidRequest where nobody says what it was trained on.
+    `reference` is the snapshot of the model's manifest unless said. Of snapshots, and of what was scored, the features of the
+    model are compared, or all columns where it names none. Raises InvalidRequest where nobody says what it was trained on.
     """
     return _checked(client, open_model(client, place), current, reference, thresholds)
 

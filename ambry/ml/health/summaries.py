@@ -16,7 +16,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.experiments.assignment import places_of, salt_of
-from ambry.ml.health.cells import Cells, cells_of
+from ambry.ml.health.cells import CELLS, Cells, cells_of
 from ambry.ml.snapshots.schema import ENTITY_KEY, URN_KEY
 from ambry.ml.tables import NamedTable
 
@@ -103,6 +103,14 @@ class TableSummary:
 
     def of(self, column: str) -> ColumnSummary | None:
         return next((each for each in self.columns if each.name == column), None)
+
+    def counterpart(self, other: ColumnSummary) -> ColumnSummary | None:
+        """What a column of another table is here: of the same feature, whatever it is called, or else of the same name."""
+        cells = other.name.endswith(CELLS)
+        same = (
+            each for each in self.columns if other.urn and each.urn == other.urn and each.name.endswith(CELLS) == cells
+        )
+        return next(same, None) or self.of(other.name)
 
 
 def summarise(table: NamedTable, columns: Collection[str] | None = None) -> TableSummary:

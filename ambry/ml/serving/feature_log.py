@@ -5,7 +5,7 @@
      "outputs": {"predict": [1]}, "at": 1764280000000}
 
 A number that is not finite is null. Of a large request there are its first rows, CELLS_MAX numbers in all; `rows` says how many
-it had.
+it had. As a table they are read by scored.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.ml.line_log import LineLog
 from ambry.ml.places import version_of
+from ambry.ml.scored import scored_folder
 from ambry.ml.serving.inference import InferenceRequest
 
 CELLS_MAX = 10_000
@@ -47,8 +47,7 @@ class FeatureLog(LineLog):
         self._chosen = part
         self._chance = chance or random.Random()  # nosec B311  # chooses what is kept, and guards nothing
         place = version_of(dataset)
-        folder = NameRef(f"{place.dataset}.scored/", place.account, place.container)
-        super().__init__(client, folder, ttl_s=ttl_s, every_s=every_s)
+        super().__init__(client, scored_folder(place), ttl_s=ttl_s, every_s=every_s)
 
     def record(self, model: str, arm: str, request: InferenceRequest, outputs: Mapping[str, Any]) -> None:
         """Take one, or pass it by."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import AmbryError, InvalidRequest
+from ambry.ml.models.columns import Columns, shown
 from ambry.ml.models.loading import StoredModel
-from ambry.ml.serving.columns import Columns, shown
 from ambry.ml.serving.signatures import MATRIX, TensorSpec, specs_of_answer, specs_of_columns, specs_of_onnx
 
 Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from click.testing import CliRunner, Result
 from ambry import AmbryClient
 from ambry.cli.main import cli
 from ambry.ml import models
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.line_log import LineLog
+from ambry.ml.places import version_of
+from ambry.ml.scored import scored_folder
+from ambry.ml.snapshots.writing import write_snapshot
 
 pytestmark = pytest.mark.usefixtures("here")
 _numbers = count()
@@ -86,3 +93,34 @@ def test_a_gate_holds_a_promotion_back(url: str, name: str) -> None:
     assert (done["version"], done["healthy"], done["faults"]) == ("1.0.0", True, [])
     forced = told(*gate, "moved.csv", "--reference", "monday.csv", "--force", "the winter is known")
     assert forced["why"].startswith("forced: the winter is known; ") and forced["healthy"] is False
+
+
+def test_what_was_served_is_compared_by_the_day(url: str, here: Path, name: str) -> None:
+    """`health compare` said of NAME.scored that it is no snapshot, and no file."""
+    urn = "urn:li:(n,age,1,0)"
+    metadata = FeatureMetadata.of([parse_definitions("age: {valType: DOUBLE}", "n")])
+    monday, tuesday = datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
+    chance = np.random.default_rng(3)
+    with AmbryClient([url]) as client:
+        rows = {"member": np.arange(400), "age": chance.normal(10, 2, 400)}
+        write_snapshot(client, f"{name}-s", rows, [urn], metadata=metadata, entity="member", as_of=monday)
+        models.publish(client, name, {"x.txt": b"1"}, features=[urn], snapshot=f"{name}-s")
+        for day, mean in ((monday, 10), (tuesday, 14)):
+            inputs = {"age": chance.normal(mean, 2, 400).tolist()}
+            with LineLog(client, scored_folder(version_of(name))) as log:
+                log.take({"model": f"{name}@1.0.0", "rows": 400, "inputs": inputs, "outputs": {}}, at=day)
+    assert "moved" not in said("health", "compare", f"{name}-s", f"{name}.scored/2026-11-23")
+    (here / "bounds.toml").write_text(f'[columns."{urn}"]\nvalues_min = 10\n')
+    for before in (f"{name}-s", f"{name}.scored/2026-11-23"):
+        done = run(
+            "health", "compare", before, f"{name}.scored/2026-11-24", "--thresholds", "bounds.toml", "--keep", name
+        )
+        assert done.exit_code == 8 and "ambry: age: its distribution moved" in done.stderr
+        page = done.stderr.splitlines()[0].rpartition(" ")[2]
+        assert f"{name}.scored/2026-11-24 beside" in said("cat", page)
+    done = run("health", "gate", f"{name}@1.0.0", f"{name}.scored/2026-11-24")
+    assert done.exit_code == 8 and f"held back, {name}.scored/2026-11-24 is not {name}-s@" in done.stderr
+    assert told("health", "gate", f"{name}@1.0.0", f"{name}.scored/2026-11-23")["healthy"] is True
+    assert told("health", "summary", f"{name}.scored/2026-11-24", "--column", urn)["count"] == 400
+    done = run("health", "summary", f"{name}.scored/2026-11-25")
+    assert done.exit_code == 2 and f"there is nothing in {name}.scored/2026-11-25; `ambry serve" in done.stderr

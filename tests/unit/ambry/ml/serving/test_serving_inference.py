@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ambry.errors import InvalidRequest
+from ambry.ml.models.columns import Columns
 from ambry.ml.serving import pieces
-from ambry.ml.serving.columns import Columns
 from ambry.ml.serving.inference import AnswerNotFinite, format_answer, parse_request
 from ambry.ml.serving.pieces import NoJson, parse_json
 from ambry.ml.serving.tensors import DATATYPES
