@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import click
 
@@ -36,3 +37,24 @@ _shows("tony", "Training: a worker and a data node are killed, and nothing chang
 _shows("photon", "Photon ML: GLMs and GLMix equal to statsmodels, and a model of each entity read by one range.")
 _shows("vocabulary", "Titles of a vocabulary: proposed, reviewed, accepted, and more of them suggested by an LSTM.")
 _shows("streams", "Streams: the change feed on Kafka, and a feature that follows it, whatever is killed.")
+
+
+@demo.command("lifecycle")
+@click.option("--once", is_flag=True, help="Leave the second walk out.")
+@click.option(
+    "--ids",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Compare the ids with those of FILE, which is written where there is none: of another cluster, or another day.",
+)
+def lifecycle(once: bool, ids: Path | None) -> None:
+    """All of Pro-ML in one: snapshots by Spark on YARN, GLMix, a network by TonY, an A/B test, drift, rollback.
+
+    It is walked twice, which has to come out at the same ids.
+    """
+    from deploy.demos.lifecycle import run
+    from deploy.demos.stage import on_stage
+
+    with on_stage() as stage:
+        run(stage, twice=not once, ids=ids)
+        stage.end()

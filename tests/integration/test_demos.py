@@ -9,13 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from ambry.cli.main import cli
-from deploy.demos import streams
+from deploy.demos import lifecycle, streams
 from deploy.demos.stage import DemonstrationFailed, Stage
+from deploy.demos.trail import Trail, compare_stores, compare_walks
 from tests.support.kafka_broker import jars_or_skip
 
 
-def shown(name: str) -> str:
-    done = CliRunner().invoke(cli, ["demo", name], prog_name="ambry")
+def shown(name: str, *options: str) -> str:
+    done = CliRunner().invoke(cli, ["demo", name, *options], prog_name="ambry")
     assert done.exit_code == 0, done.output
     assert "FAILED" not in done.stdout and "Everything that was checked holds." in done.stdout
     return done.stdout
@@ -81,6 +82,60 @@ def test_streams() -> None:
     told = shown("streams")
     assert "each name's changes are on the topic as the feed tells them: 63 names" in told
     assert "each member's windows are those of the batch" in told or find_spec("quixstreams") is None
+
+
+LIFECYCLE = ("torch", "pyspark", "glum", "tabmat", "fastavro", "prometheus_client")
+
+
+@pytest.mark.engine
+def test_lifecycle(tmp_path: Path) -> None:
+    """In two clusters, one after the other: what has no part of chance in it is the same in both."""
+    if lacking := [name for name in LIFECYCLE if find_spec(name) is None]:
+        pytest.skip(f"{', '.join(lacking)}: not installed; pip install 'ambry[demos,serving,spark,torch]'")
+    for engine in ("hadoop", "tony"):
+        jars_or_skip(engine)
+    ids = tmp_path / "ids.json"
+    first, second = (shown("lifecycle", "--once", "--ids", str(ids)) for _ in range(2))
+    for day, rows in (("training", 241), ("serving", 471), ("later", 77)):
+        assert f"ok      {day}: each value is that of pandas over the same table: {rows}" in first
+    for told in (
+        "GLMix is nearer to the scales",
+        "rolled back, the service scores by the network",
+        "those that come are not",
+    ):
+        assert f"ok      {told}" in first
+    assert "the next one with --ids" in first
+    assert "ok      each version, digest and job is that of ids.json, of another store: 14 of 14" in second
+    assert "10 of 10 ids of blobs and manifests are others" in second
+
+
+def test_without_what_it_needs_the_lifecycle_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AMBRY_ENGINES", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DemonstrationFailed, match=r"`make engines` installs it|pip install"):
+        lifecycle.run(Stage(None, None, None, None))  # type: ignore[arg-type]
+
+
+def test_a_walk_that_comes_out_at_other_ids_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Stage(None, None, None, None)  # type: ignore[arg-type]
+    first, second = Trail(stage), Trail(stage)
+    for trail, blob in ((first, "A"), (second, "B")):
+        trail.step("Train", snapshot="pigs@1")
+        trail.out("model", "weights@1.0.0", here=blob)
+        trail.end_step()
+    for _ in range(2):  # The first time writes them down; in another store blobs have other ids.
+        compare_stores(stage, second, tmp_path / "ids.json")
+    stage.end()
+    compare_walks(stage, first, second)
+    with pytest.raises(DemonstrationFailed, match="id of a blob and digest of a manifest is that of the first time"):
+        stage.end()
+    assert "FAILED  each id of a blob and digest of a manifest is that of the first time: model A and B" in (
+        capsys.readouterr().out
+    )
+    second.out("model", "weights@1.1.0")
+    compare_stores(stage, second, tmp_path / "ids.json")
+    with pytest.raises(DemonstrationFailed, match="of another store"):
+        stage.end()
 
 
 def test_without_kafka_the_demonstration_of_streams_says_what_to_do(
