@@ -8,7 +8,10 @@ import stat
 
 from ambry.errors import AmbryError
 
-_OURS = re.compile(r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload(\.([0-9a-f]{32}\.)?new)?", re.DOTALL)
+_OURS = re.compile(
+    r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload(\.([0-9a-f]{32}\.)?new)?|\.ambry-[0-9a-f]{64}_*",
+    re.DOTALL,
+)
 
 LEFT_OUT = "it is called as what downloads and uploads keep beside files, and is left out"
 """Of a file: one that is somebody's own must go alone, or be called something else."""

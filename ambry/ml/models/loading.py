@@ -90,7 +90,7 @@ class StoredModel:
         for part in missing:
             target = directory / part.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            gathers = target.with_name(f".ambry-{part.sha256}")
+            gathers = target.with_name(_gathering(part, self.manifest))
             self.client.get_file(self.ref(part), gathers, overwrite=True)
             found = digest_of(gathers)
             if (found.size, found.sha256) != (part.size, part.sha256):
@@ -120,8 +120,13 @@ class StoredModel:
         with self.directory(links=self.manifest.kind not in READS_NO_LINKS) as directory:
             try:
                 return loader(directory, self.manifest, framework, trust)
-            except (AmbryError, ModuleNotFoundError, MemoryError):
+            except (AmbryError, ModuleNotFoundError):
                 raise
+            except MemoryError as error:
+                raise DataCorrupt(
+                    f"{self} asks for more memory than there is ({str(error) or 'MemoryError'}); either its files say that "
+                    "they are larger than they are, or it takes a larger machine"
+                ) from error
             except Exception as error:
                 # Of whatever kind: what reads the files is not ours, and has errors of its own.
                 made_with = ", ".join(f"{name} {number}" for name, number in sorted(self.manifest.framework.items()))
@@ -187,6 +192,15 @@ def _is_it(path: Path, part: ModelPart) -> bool:
     if not path.is_file() or path.stat().st_size != part.size:
         return False
     return digest_of(path).sha256 == part.sha256
+
+
+def _gathering(part: ModelPart, manifest: ModelManifest) -> str:
+    """What a part is called while it comes: not as another part is, whatever that is called."""
+    name = f".ambry-{part.sha256}"
+    taken = {other.path.rpartition("/")[2] for other in manifest.parts}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _in_the_way(parts: Sequence[ModelPart], directory: Path) -> str:

@@ -15,10 +15,12 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ambry.client.beside import is_ours
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
 
@@ -27,6 +29,9 @@ CONTENT_TYPE = "application/vnd.ambry.model+json"
 PARTS_MAX = 10_000
 MANIFEST_SIZE_MAX = 16 << 20
 """Bytes."""
+PATH_BYTES_MAX = 1_000
+NAME_BYTES_MAX = 255
+"""What every disk takes, with a directory before it."""
 KINDS = ("safetensors", "onnx", "sklearn", "arrow", "avro", "mlflow", "photon", "pickle", "files")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -186,6 +191,24 @@ def check_paths(paths: Iterable[str]) -> None:
             raise InvalidRequest(f"{above!r} is a part of the model, and so no directory that {path!r} could lie in")
 
 
+def check_new_paths(paths: Iterable[str]) -> None:
+    """Whether files may be parts of a model that is published: also on disks that take two cases of a name for one.
+
+    Raises InvalidRequest.
+    """
+    paths = list(paths)
+    check_paths(paths)
+    known: dict[str, str] = {}
+    for path in paths:
+        if any(is_ours(name) for name in path.split("/")):
+            raise InvalidRequest(
+                f"{path!r} is called as what downloads and uploads keep beside files; call it otherwise"
+            )
+        same = known.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+        if same != path:
+            raise InvalidRequest(f"{same!r} and {path!r} are one file on some disks; call one of them otherwise")
+
+
 def directories_of(path: str) -> Iterator[str]:
     """Those that a part lies in, from the highest on."""
     end = path.find("/")
@@ -198,5 +221,10 @@ def check_path(path: str) -> str:
     """`path`, if a part may lie there: below the directory of the model. Raises InvalidRequest."""
     parts = path.split("/")
     if not path or "\\" in path or not path.isprintable() or any(part in ("", ".", "..") for part in parts):
-        raise InvalidRequest(f"{path!r} is not a path below a model's directory")
+        raise InvalidRequest(f"{path[:PATH_BYTES_MAX]!r} is not a path below a model's directory")
+    if len(path.encode()) > PATH_BYTES_MAX or any(len(part.encode()) > NAME_BYTES_MAX for part in parts):
+        raise InvalidRequest(
+            f"the path of a part has at most {PATH_BYTES_MAX} bytes, and a name in it {NAME_BYTES_MAX}; "
+            f"shorten {path[:80]!r}..."
+        )
     return path

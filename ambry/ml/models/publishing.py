@@ -20,9 +20,10 @@ from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_path, check_paths, check_said
+from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_new_paths, check_path, check_said
 from ambry.ml.models.parts import files_of, store_part
 from ambry.ml.models.saving import save
+from ambry.ml.models.tensor_names import check_tensor_names
 from ambry.ml.places import Place, dataset_text, in_dataset, shown_version, version_of
 
 SCHEMA = "SEMANTIC"
@@ -134,7 +135,9 @@ def prepare_model(
         # Before anything is stored: what is refused leaves nothing behind.
         numbers, values = _plain(metrics or {}), _plain(params or {})
         check_said(found_kind, numbers, values)
-        check_paths(files)
+        check_new_paths(files)
+        if found_kind == "safetensors":
+            check_tensor_names(files)
         if len(files) > PARTS_MAX:
             raise InvalidRequest(
                 f"a model has at most {PARTS_MAX} parts, and this one {len(files)} files; pack some of them"

@@ -10,6 +10,8 @@ from ambry.errors import InvalidRequest
 from ambry.ml.avro_reading import read_avro
 from ambry.ml.extras import needed
 from ambry.ml.models.manifest import ModelManifest
+from ambry.ml.models.skops_package import check_package
+from ambry.ml.models.tensor_names import check_tensor_names
 from ambry.tensors.frameworks import framework_of
 
 Loader = Callable[[Path, ModelManifest, str, bool], Any]
@@ -36,7 +38,9 @@ def _safetensors(directory: Path, manifest: ModelManifest, framework: str, trust
     named = framework_of(framework)
     module = needed(f"safetensors.{'flax' if named == 'jax' else named}")
     found: dict[str, Any] = {}
-    for part in _ending(manifest, ".safetensors"):
+    parts = _ending(manifest, ".safetensors")
+    check_tensor_names({part: directory / part for part in parts})
+    for part in parts:
         found |= module.load_file(directory / part)
     return found
 
@@ -54,6 +58,7 @@ def _sklearn(directory: Path, manifest: ModelManifest, framework: str, trust: bo
 
 def _known_types(path: Path, trust: bool) -> list[str]:
     """The types of an estimator that skops does not know by itself. Raises InvalidRequest for any, without trust."""
+    check_package(path)
     strange: list[str] = needed("skops.io").get_untrusted_types(file=path)
     if strange and not trust:
         raise InvalidRequest(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,17 +55,34 @@ def _arrays(model: Any, directory: Path) -> SavedModel:
     """A state_dict of torch, or arrays of numpy by their names."""
     path = directory / "model.safetensors"
     if any("torch" in _modules_of(each) for each in model.values()):
-        needed("safetensors.torch").save_file(
-            {name: each.detach().cpu().contiguous() for name, each in model.items()}, path
-        )
+        with _told_by_safetensors(path):
+            needed("safetensors.torch").save_file(
+                {name: each.detach().cpu().contiguous() for name, each in model.items()}, path
+            )
         return SavedModel("safetensors", _versions("torch", "safetensors"))
-    needed("safetensors.numpy").save_file(dict(model), path)
+    with _told_by_safetensors(path):
+        needed("safetensors.numpy").save_file(dict(model), path)
     return SavedModel("safetensors", _versions("numpy", "safetensors"))
+
+
+@contextmanager
+def _told_by_safetensors(path: Path) -> Iterator[None]:
+    """Raises OSError with its number where the system said so, as of a full disk, and InvalidRequest for other tensors."""
+    raised = needed("safetensors").SafetensorError
+    try:
+        yield
+    except raised as error:
+        if number := re.search(r"\(os error (\d+)\)|code: (\d+)", str(error)):
+            code = int(number[1] or number[2])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        raise InvalidRequest(f"these tensors cannot be written as safetensors: {error}") from error
 
 
 def _module(model: Any, directory: Path) -> SavedModel:
     """A module of torch: its state_dict, with tensors that are shared stored once."""
-    needed("safetensors.torch").save_model(model, str(directory / "model.safetensors"))
+    path = directory / "model.safetensors"
+    with _told_by_safetensors(path):
+        needed("safetensors.torch").save_model(model, str(path))
     return SavedModel("safetensors", _versions("torch", "safetensors"))
 
 

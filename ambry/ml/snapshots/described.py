@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.errors import MALFORMED, DataCorrupt, InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability, ValueType
 from ambry.ml.snapshots.schema import (
@@ -73,7 +73,7 @@ def type_of(field: Any) -> DescribedType | None:
         if said is None:
             raise ValueError("there is none")
         described = _read(json.loads(said))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(
             f"the column {field.name!r} does not say what it holds ({TYPE_KEY.decode()}: {error!r}); write the snapshot again"
         ) from error
@@ -91,7 +91,7 @@ def holds_booleans(field: Any) -> bool:
 
 
 def _read(told: Mapping[str, Any]) -> DescribedType:
-    """Raises ValueError, KeyError, TypeError."""
+    """Raises MALFORMED."""
     axes = []
     for axis in told["axes"]:
         name, dimension, kind, size = axis["name"], axis["dimension"], axis["kind"], axis["size"]

@@ -24,11 +24,14 @@ from ambry import (
     InvalidRequest,
     UpdateConflict,
 )
+from ambry.client.refs import VersionRef
 from ambry.ml import models
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import publish
 from ambry.ml.features.reading import parse_definitions
-from ambry.ml.models.publishing import kind_of
+from ambry.ml.models.manifest import ModelManifest
+from ambry.ml.models.parts import store_part
+from ambry.ml.models.publishing import kind_of, publish_manifest
 from ambry.ml.models.reading import READS_NO_LINKS
 from tests.support.alone import run_alone
 
@@ -165,6 +168,54 @@ def test_a_download_is_gone_on_with_and_replaces_nothing(
     (out / "a.txt").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileExistsError, match=r"a\.txt"):
         found.download(out)
+
+
+def test_a_part_is_not_lost_under_what_gathers(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    """One that was called as another one while that came was overwritten by it, and then moved away."""
+    place = VersionRef(name)
+    client.create_dataset(name, "SEMANTIC")
+    last = store_part(client, place, "z.txt", b"z")
+    gathers = store_part(client, place, f".ambry-{last.sha256}", b"not lost")
+    publish_manifest(client, name, ModelManifest(kind="files", parts=(gathers, last)))
+    found = models.open(client, name).download(tmp_path / "out")
+    assert [path.read_bytes() for path in found] == [b"not lost", b"z"]
+    assert sorted((tmp_path / "out").iterdir()) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        ([f".ambry-{'0' * 64}"], "what downloads and uploads keep"),
+        ([f"a/.ambry-{'0' * 64}_/b"], "what downloads and uploads keep"),
+        (["a.ambry-upload"], "what downloads and uploads keep"),
+        (["A.txt", "a.txt"], "'A.txt' and 'a.txt' are one file on some disks"),
+        (["d/ü", "d/u\u0308"], "are one file on some disks"),
+        (["a/B/c", "A/b/C"], "are one file on some disks"),
+        (["x" * 256], "a name in it 255"),
+        (["ü" * 128], "a name in it 255"),
+        (["/".join(["d" * 9] * 101)], "at most 1000 bytes"),
+        (["a\0b"], "is not a path"),
+        (["a\nb"], "is not a path"),
+        (["a\\b"], "is not a path"),
+        (["a/"], "is not a path"),
+        (["/a"], "is not a path"),
+        (["a/../b"], "is not a path"),
+        (["\ud800"], "is not a path"),
+    ],
+)
+def test_paths_that_are_not_safe_on_every_disk_are_refused(
+    client: AmbryClient, name: str, paths: list[str], words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        models.publish(client, name, dict.fromkeys(paths, b"x"))
+    with pytest.raises(BlobNotFound):
+        client.dataset(name)
+
+
+def test_what_a_download_left_in_a_directory_is_no_part(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"a")
+    (tmp_path / f".ambry-{'0' * 64}").write_bytes(b"half")
+    assert [part.path for part in models.publish(client, name, tmp_path).manifest.parts] == ["a.txt"]
 
 
 @pytest.mark.parametrize(
