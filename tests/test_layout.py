@@ -949,7 +949,6 @@ COVERED_BY = {
             ("loading", "what was published is loaded"),
             ("parts", "what is stored once"),
             ("reading", "every kind that is light; the heavy ones in tests/integration"),
-            ("saving", "every kind that is light; the heavy ones in tests/integration"),
         )
     },
     **{
