@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ambry.errors import MALFORMED
 from ambry.ml.extras import needed
 
 SCHEMA_BYTES_MAX = 1 << 20
@@ -73,9 +74,9 @@ class _Cost(NamedTuple):
 
 
 def avro_errors() -> tuple[type[Exception], ...]:
-    """What is raised of a file that is torn, besides what Python has: codecs have classes of their own."""
+    """What is raised of a file that is torn: codecs have classes of their own."""
     schema = needed("fastavro.schema")
-    return (zlib.error, lzma.LZMAError, RecursionError, schema.SchemaParseException, schema.UnknownType)
+    return (*MALFORMED, EOFError, zlib.error, lzma.LZMAError, schema.SchemaParseException, schema.UnknownType)
 
 
 def read_avro(file: Any, *, gathered: bool = False) -> AvroFile:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import DataCorrupt, InvalidRequest
+from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
 from ambry.ml.places import shown_version
@@ -81,7 +82,7 @@ def read_file(path: Path) -> NamedTable:
     What is wrong further on in it is told by its batches, which raise DataCorrupt.
     """
     suffix = path.suffix.lower()
-    try:
+    with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read as {suffix}: {error}")):
         match suffix:
             case ".csv" | ".tsv":
                 reader = _csv(path, "\t" if suffix == ".tsv" else ",")
@@ -93,8 +94,6 @@ def read_file(path: Path) -> NamedTable:
                 return _parquet(path, path.name)
             case ".arrow" | ".feather":
                 return _arrow(path)
-    except pa.ArrowInvalid as error:
-        raise DataCorrupt(f"{path} cannot be read as {suffix}: {error}") from error
     raise InvalidRequest(f"{path} is no table that is read here; those end in {', '.join(SUFFIXES)}")
 
 
@@ -123,10 +122,13 @@ def _arrow(path: Path) -> NamedTable:
 
 def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
     """Raises DataCorrupt."""
-    try:
-        yield from batches
-    except pa.ArrowInvalid as error:
-        raise DataCorrupt(f"{path} cannot be read to its end: {error}") from error
+    rows = iter(batches)
+    while True:
+        with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read to its end: {error}")):
+            batch = next(rows, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _valid(batch: Any) -> Any:
@@ -136,5 +138,6 @@ def _valid(batch: Any) -> Any:
 
 
 def _parquet(path: Path, name: str) -> NamedTable:
-    file = needed("pyarrow.parquet").ParquetFile(path, memory_map=True)
-    return NamedTable(name, file.schema_arrow, _told(path, file.iter_batches()))
+    with arrow_told(lambda error: DataCorrupt(f"{name} cannot be read as .parquet: {error}")):
+        file = needed("pyarrow.parquet").ParquetFile(path, memory_map=True)
+        return NamedTable(name, file.schema_arrow, _told(path, file.iter_batches()))

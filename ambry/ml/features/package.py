@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from urllib.parse import quote, unquote
 
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.features.definitions import Definitions
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions, with_vocabularies
@@ -86,7 +86,7 @@ def _texts(packed: bytes) -> dict[str, str]:
                 raise ValueError(f"{strange.filename[:80]!r} is packed in a way that is not read; store or deflate it")
             size = sum(member.file_size for member in members)
             texts = {} if size > PACKAGE_SIZE_MAX else {each.filename: _text(archive, each) for each in members}
-    except (zipfile.BadZipFile, struct.error, zlib.error, ValueError, RuntimeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, struct.error, zlib.error, RuntimeError, EOFError, OSError, *MALFORMED) as error:
         raise InvalidRequest(f"this is no package of definitions: {error}") from error
     if size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"definitions of more than {PACKAGE_SIZE_MAX} bytes are not read")

@@ -19,6 +19,7 @@ from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef, found_as
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt
+from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.features.axes import TensorType
 from ambry.ml.snapshots.arrays import private_file, view_of
 from ambry.ml.snapshots.described import check_schema_of
@@ -284,10 +285,8 @@ class ParquetContent:
 
     def _group(self, file: Any, place: int, names: Sequence[str]) -> Any:
         """One row group as one record batch. Raises DataCorrupt."""
-        try:
+        with _readable(self._place):
             table = file.read_row_group(place, columns=list(names)).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise _torn(self._place, error) from error
         schema = pa.schema([self.schema.field(name) for name in names])
         columns = [_one(table.column(name)) for name in names]
         if [column.type for column in columns] != schema.types:
@@ -303,10 +302,8 @@ class ParquetContent:
         from pyarrow import parquet
 
         with Path(self._path).open("rb") if self._path else self._client.open(self._found) as source:
-            try:
+            with _readable(self._place):
                 file = parquet.ParquetFile(source, metadata=footer, pre_buffer=True)
-            except (pa.ArrowException, OSError) as error:
-                raise _torn(self._place, error) from error
             yield file
 
 
@@ -344,20 +341,12 @@ def _one(column: Any) -> Any:
 def _readable(place: VersionRef) -> Iterator[None]:
     """Raises DataCorrupt that names the snapshot for what Arrow says of it, and for what does not agree in it."""
     try:
-        yield
-    except (pa.ArrowException, EOFError) as error:
-        raise _unreadable(place, error) from error
-    except OSError as error:
-        raise _torn(place, error) from error
+        with arrow_told(lambda error: _unreadable(place, error)):
+            yield
     except DataCorrupt as error:
         if not isinstance(error.__cause__, DataCorrupt):  # That of the index was told already.
             raise _unreadable(place, error) from error
         raise
-
-
-def _torn(place: VersionRef, error: Exception) -> Exception:
-    """What to raise of a file. An OSError with a number is the system's and stays."""
-    return error if isinstance(error, OSError) and error.errno is not None else _unreadable(place, error)
 
 
 def _unreadable(place: VersionRef, error: Exception) -> DataCorrupt:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ambry.errors import MALFORMED, InvalidRequest
+from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.frames import PIECE_ROWS
@@ -42,10 +43,13 @@ def columns_of_file(path: Path) -> list[str]:
 
 def rows_of_file(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     """Record batches or mappings, as `write_snapshot` takes them. `kinds` by column. Raises InvalidRequest, OSError."""
-    try:
-        yield from _READERS[kind_of_file(path)](path, kinds)
-    except pa.ArrowInvalid as error:
-        raise InvalidRequest(f"{path} cannot be read: {error}") from None
+    pieces = _READERS[kind_of_file(path)](path, kinds)
+    while True:
+        with arrow_told(lambda error: InvalidRequest(f"{path} cannot be read: {error}")):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 def write_file(path: Path, schema: Any, batches: Iterable[Any]) -> int:
@@ -86,12 +90,18 @@ def _read_arrow(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             yield reader.schema.empty_table()
             for place in range(reader.num_record_batches):
-                yield reader.get_batch(place)
+                yield _valid(reader.get_batch(place))
             return
         file.seek(0)
         stream = pa.ipc.open_stream(file)
         yield stream.schema.empty_table()
-        yield from stream
+        yield from map(_valid, stream)
+
+
+def _valid(batch: Any) -> Any:
+    """A batch whose values lie within it: lengths and offsets that lie would lead anywhere. Raises ArrowInvalid."""
+    batch.validate(full=True)
+    return batch
 
 
 def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:

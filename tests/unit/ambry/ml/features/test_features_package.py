@@ -81,3 +81,18 @@ def test_no_more_is_unpacked_than_a_file_says_that_it_has() -> None:
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_file_without_a_name_is_told() -> None:
+    """It was an IndexError of zipfile."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("x", "")
+    header = bytearray(packed.getvalue())
+    central = header.index(b"PK\x01\x02")
+    header[central + 28] = 0
+    del header[central + 46]
+    end = header.index(b"PK\x05\x06")
+    header[end + 12 : end + 16] = (end - central).to_bytes(4, "little")
+    with pytest.raises(InvalidRequest, match="this is no package of definitions"):
+        unpack(bytes(header))
