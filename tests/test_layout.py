@@ -894,6 +894,11 @@ COVERED_BY = {
         f"ambry/spark/{name}.py": ("tests/integration/test_spark.py", "whole queries of Spark itself")
         for name in ("contents", "reading", "source", "writing")
     },
+    **{
+        f"ambry/spark/{name}.py": ("tests/integration/test_spark_photon.py", "whole models trained by Spark itself")
+        for name in ("glmix", "training_rows")
+    },
+    "ambry/cli/photon_spark.py": ("tests/integration/test_spark_photon.py", "whole models trained by Spark itself"),
     "ambry/ml/experiments/checks.py": (
         "tests/unit/ambry/ml/experiments/test_experiments_document.py",
         "what a document says of its fields",

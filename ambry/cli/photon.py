@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DATA = click.argument("data", nargs=-1, required=True, metavar="DATA...")
 RESPONSE = click.option("--response", metavar="FIELD", help="Where the response is.  [default: response, or label]")
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 BAGS = click.option(
     "--bag",
     "bags",
@@ -92,6 +93,18 @@ def photon() -> None:
     help="AUC, RMSE, AUC:ID, PRECISION@5:ID, ...; may be repeated.  [default: what is usual for the task]",
 )
 @click.option("--start", metavar="MODEL", help="Where to begin.")
+@click.option(
+    "--engine",
+    type=click.Choice(["glum", "spark"]),
+    default="glum",
+    show_default=True,
+    help="What trains: glum on this machine, all effects at once, or Spark, one after the other in turns.",
+)
+@click.option("--master", default="", metavar="URL", help="Of Spark: yarn, local[2].  [default: this machine]")
+@click.option("--workers", type=click.IntRange(1, 4_096), default=2, show_default=True, help="Executors of Spark.")
+@click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of Spark.")
+@click.option("--hadoop-conf", type=DIRECTORY, envvar="HADOOP_CONF_DIR", help="Of YARN.  [default: HADOOP_CONF_DIR]")
+@click.option("--sweeps", type=click.IntRange(1), default=50, show_default=True, help="Turns of Spark at most.")
 @click.option("-o", "directory", type=click.Path(path_type=Path), help="Write the model there, as Photon reads it.")
 @click.option("--publish", "name", metavar="NAME", help="Publish it as the next version of this model.")
 @OUTPUT
@@ -115,8 +128,14 @@ def train(
     directory: Path | None,
     name: str | None,
     output: str,
+    engine: str,
+    sweeps: int,
+    **spark: Any,
 ) -> None:
-    """Train a GLM or a GLMix on DATA, and say how good it is: on the rows of --validate, else on those that it has seen."""
+    """Train a GLM or a GLMix on DATA, and say how good it is: on the rows of --validate, else on those that it has seen.
+
+    With --engine spark, each file of DATA is a task, and all executors open it by the same name.
+    """
     from ambry.ml import models
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
@@ -156,12 +175,33 @@ def train(
     ids = dict.fromkeys(
         [*(text.partition(",")[0] for text in randoms.values()), *(each.group for each in told if each.group)]
     )
-    rows = _rows(data, list(ids), bags, response)
-    seen = _rows(held_out, list(ids), bags, response) if held_out else rows
     begin = _model(cluster, start) if start else None
-    model = fit(rows, Task[task.upper()], effects, start=begin, name=name or "")
-    metrics = evaluate(model, seen, evaluators)
-    fields: dict[str, Any] = {"rows": len(rows), **metrics, **model.described}
+    kind = Task[task.upper()]
+    if engine == "spark":
+        from ambry.cli.photon_spark import train_on_spark
+
+        said = _said(list(ids), bags, response)
+        model, fields = train_on_spark(
+            cluster,
+            data,
+            held_out,
+            said,
+            kind,
+            effects,
+            evaluators,
+            start=begin,
+            sweeps=sweeps,
+            name=name or "",
+            **spark,
+        )
+        metrics = fields.pop("metrics")
+    else:
+        rows = _rows(data, list(ids), bags, response)
+        seen = _rows(held_out, list(ids), bags, response) if held_out else rows
+        model = fit(rows, kind, effects, start=begin, name=name or "")
+        metrics = evaluate(model, seen, evaluators)
+        fields = {"rows": len(rows)}
+    fields |= {**metrics, **model.described}
     if directory is not None:
         write_model(directory, model)
         fields["directory"] = str(directory)
@@ -247,8 +287,13 @@ def _rows(
 ) -> Examples:
     from ambry.ml.photon.reading import read_examples
 
+    return read_examples(list(data), labelled=labelled, **_said(ids, bags, response))
+
+
+def _said(ids: list[str], bags: dict[str, str], response: str | None) -> dict[str, Any]:
+    """How rows are read."""
     fields = {shard: [field.strip() for field in text.split(",")] for shard, text in bags.items()} or None
-    return read_examples(list(data), bags=fields, ids=ids, response=response, labelled=labelled)
+    return {"bags": fields, "ids": ids, "response": response}
 
 
 def _model(cluster: ChosenCluster, place: str) -> PhotonModel:

@@ -39,6 +39,11 @@ class Block:
     def libraries(self) -> list[str]:
         return re.findall(r"^(?:import|from) (\w+)", self.code, re.M) if self.language == "python" else []
 
+    @property
+    def is_on_spark(self) -> bool:
+        """It runs in the tests of engines."""
+        return "--engine spark" in self.code
+
 
 def blocks_of(page: str) -> list[Block]:
     text = (ROOT / "docs" / "guide" / page).read_text("utf-8")
@@ -96,7 +101,7 @@ def missing(page: str, blocks: list[Block]) -> str:
     "page", [page for page in PAGES if page not in ("dask.md", "mlflow.md", "training.md", *ENGINE_PAGES)]
 )
 def test_the_blocks_of_a_page_run_and_print_what_it_says(page: str) -> None:
-    light = [block for block in blocks_of(page) if not set(block.libraries) & set(HEAVY)]
+    light = [block for block in blocks_of(page) if not set(block.libraries) & set(HEAVY) and not block.is_on_spark]
     assert light
     if lacking := missing(page, light):
         pytest.skip(f"{lacking} is not installed; `make venv` does it")
@@ -127,11 +132,13 @@ def test_the_blocks_of_the_page_on_streams_do_too(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("beside")
-def test_the_blocks_of_the_page_on_spark_do_too() -> None:
-    blocks = blocks_of("spark.md")
-    if lacking := missing("spark.md", blocks):
-        pytest.skip(f"{lacking} is not installed: pip install 'ambry[spark]'")
-    check("spark.md", blocks)
+@pytest.mark.parametrize("page", ["spark.md", "photon.md"])
+def test_the_blocks_of_the_pages_on_spark_do_too(page: str) -> None:
+    blocks = blocks_of(page)
+    assert page == "spark.md" or any(block.is_on_spark for block in blocks)
+    if lacking := missing(page, blocks) or ("" if find_spec("pyspark") else "pyspark"):
+        pytest.skip(f"{lacking} is not installed: pip install 'ambry[photon,spark]'")
+    check(page, blocks)
 
 
 def test_every_page_is_in_the_list_of_pages() -> None:

@@ -1,38 +1,47 @@
 """GLMix by turns, as Photon does it (coordinate descent): each effect is trained on what the others leave, which they say as
 offsets.
 
-The planner here keeps scores and nothing else, and asks `fit` for one effect at a time; what fits may be this process, or a
-cluster that has its rows (entity_fit.py is what each worker does). It comes to the same model as glmix.py does at once, in many
-turns where effects share what they explain.
+The planner here knows models and no rows, and asks for one effect at a time; what fits may be this process, or a cluster that
+has its rows (ambry/spark; entity_fit.py is what each worker does). It comes to the same model as glmix.py does at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.photon.effects import Design, ModelEffect, RandomEffect, check_effects, configurations, design_of
+from ambry.ml.photon.effects import (
+    ModelEffect,
+    RandomEffect,
+    Scaling,
+    check_effects,
+    configurations,
+    design_of,
+)
 from ambry.ml.photon.entity_fit import EntityFit, entity_rows, fits_of
 from ambry.ml.photon.examples import Examples, shown
+from ambry.ml.photon.extrapolation import Extrapolation
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.photon.solving import GlmProblem, solve
 
-SWEEPS = 20
-TOLERANCE = 1e-6
+SWEEPS = 50
+TOLERANCE = 1e-8
 
 Model = FixedModel | RandomModel
+Models = Mapping[str, Model]
+"""By the names of effects."""
 FitEffect = Callable[[ModelEffect, Examples, Task, Any, Model | None], Model]
 """An effect, rows, the task, the offset of each row (with the scores of all other effects), and the model to begin at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One turn of all effects: the mean loss after it, and by how much the score of a row changed at most."""
+    """One turn of all effects: the mean loss after it, and by how much the score of an effect for a row changed at most."""
 
     loss: float
     change: float
@@ -46,6 +55,72 @@ class Descent:
     sweeps: tuple[Sweep, ...]
     converged: bool
     """Whether the last sweep changed no score by more than the tolerance."""
+
+
+class DescentRows(Protocol):
+    """Rows to train on, wherever they lie."""
+
+    def fit(self, effect: ModelEffect, models: Models) -> Model:
+        """Train one effect on what the other models leave, from its own on, if there is one. Raises InvalidRequest."""
+        ...
+
+    def swept(self, before: Models, after: Models) -> Sweep:
+        """What a sweep did. An effect without a model before had none of its scores."""
+        ...
+
+
+class HeldRows:
+    """Rows in this process."""
+
+    def __init__(self, examples: Examples, task: Task, fit: FitEffect) -> None:
+        self._examples, self._task, self._fit = examples, task, fit
+        self._known: dict[int, tuple[Model, Any]] = {}
+
+    def fit(self, effect: ModelEffect, models: Models) -> Model:
+        others = [self._scores(model) for name, model in models.items() if name != effect.name]
+        return self._fit(
+            effect, self._examples, self._task, self._examples.offset + sum(others), models.get(effect.name)
+        )
+
+    def swept(self, before: Models, after: Models) -> Sweep:
+        examples = self._examples
+        told = sweep_sums(self._task, examples, [self._pair(before.get(name), model) for name, model in after.items()])
+        self._known = {id(model): (model, self._scores(model)) for model in after.values()}
+        return told.sweep()
+
+    def _pair(self, before: Model | None, after: Model) -> tuple[Any, Any]:
+        return 0.0 if before is None else self._scores(before), self._scores(after)
+
+    def _scores(self, model: Model) -> Any:
+        """Computed once for a model, which is kept with them."""
+        if id(model) not in self._known:
+            self._known[id(model)] = model, model.scores(self._examples)
+        return self._known[id(model)][1]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSums:
+    """A sweep as some rows tell it."""
+
+    loss: float
+    weight: float
+    change: float
+
+    def __add__(self, other: SweepSums) -> SweepSums:
+        """Of both."""
+        return SweepSums(self.loss + other.loss, self.weight + other.weight, max(self.change, other.change))
+
+    def sweep(self) -> Sweep:
+        """Of all rows."""
+        return Sweep(self.loss / self.weight, self.change)
+
+
+def sweep_sums(task: Task, examples: Examples, scores: Sequence[tuple[Any, Any]]) -> SweepSums:
+    """`scores` are those of each effect, before and after it."""
+    total = examples.offset + sum(after for _, after in scores)
+    change = max(float(np.abs(after - before).max(initial=0.0)) for before, after in scores)
+    losses = examples.weight @ task.losses(total, examples.response)
+    return SweepSums(float(losses), float(examples.weight.sum()), change)
 
 
 def descend(
@@ -67,35 +142,57 @@ def descend(
     """
     check_effects(effects, examples)
     task.check(examples)
+    rows = HeldRows(examples, task, fit or fit_effect)
+    return take_turns(rows, task, effects, sweeps=sweeps, tolerance=tolerance, start=start, locked=locked, name=name)
+
+
+def take_turns(
+    rows: DescentRows,
+    task: Task,
+    effects: Sequence[ModelEffect],
+    *,
+    sweeps: int,
+    tolerance: float,
+    start: PhotonModel | None,
+    locked: Iterable[str],
+    name: str,
+) -> Descent:
+    """`descend` on rows that lie anywhere and were looked at: what is the same on one machine and on many.
+
+    Sweeps begin where the last ones lead (extrapolation.py), and one that changes more than those before is taken back.
+    """
     if sweeps < 1:
         raise InvalidRequest(f"there is at least one sweep, and not {sweeps}")
     kept = set(locked)
-    before = {} if start is None else start.coordinates
-    if missing := kept - (set(before) & {effect.name for effect in effects}):
+    begin = {} if start is None else start.coordinates
+    if missing := kept - (set(begin) & {effect.name for effect in effects}):
         raise InvalidRequest(
             f"{min(missing)!r} cannot be locked: it is not among the effects and in the model to start with"
         )
-    train = fit or fit_effect
-    models: dict[str, Model] = {effect.name: before[effect.name] for effect in effects if effect.name in before}
-    scores = {
-        effect.name: models[effect.name].scores(examples) if effect.name in models else np.zeros(len(examples))
-        for effect in effects
-    }
+    free = [effect for effect in effects if effect.name not in kept]
+    models: dict[str, Model] = {effect.name: begin[effect.name] for effect in effects if effect.name in begin}
+    ahead = Extrapolation()
     told: list[Sweep] = []
-    for _ in range(sweeps):
-        change = 0.0
-        for effect in effects:
-            if effect.name in kept:
-                continue
-            offset = examples.offset + sum(other for each, other in scores.items() if each != effect.name)
-            model = models[effect.name] = train(effect, examples, task, offset, models.get(effect.name))
-            after = model.scores(examples)
-            change = max(change, float(np.abs(after - scores[effect.name]).max(initial=0.0)))
-            scores[effect.name] = after
-        total = examples.offset + sum(scores.values())
-        told.append(Sweep(float(np.average(task.losses(total, examples.response), weights=examples.weight)), change))
-        if change <= tolerance:
+    best: tuple[float, dict[str, Model]] | None = None
+    """The least change of a sweep since the last that was taken back, and what came out of it."""
+    while len(told) < sweeps:
+        before = dict(models)
+        for effect in free:
+            models[effect.name] = rows.fit(effect, models)
+        told.append(rows.swept(before, models))
+        change = told[-1].change
+        if change <= tolerance or len(told) == sweeps:
             break
+        if best is not None and not change <= best[0]:
+            ahead.forget()
+            models, best = best[1], None
+            continue
+        best = change, dict(models)
+        if len(told) > 1:
+            changed = [effect.name for effect in free]
+            models |= ahead.next({each: before[each] for each in changed}, {each: models[each] for each in changed})
+    if best is not None and not told[-1].change <= best[0]:
+        models = best[1]
     whole = PhotonModel(
         task=task,
         fixed={name: each for name, each in models.items() if isinstance(each, FixedModel)},
@@ -110,7 +207,11 @@ def fit_effect(effect: ModelEffect, examples: Examples, task: Task, offset: Any,
     """Train one effect in this process. Raises InvalidRequest."""
     design = design_of(effect, examples)
     if isinstance(effect, RandomEffect):
-        begin = None if not isinstance(start, RandomModel) else started(start, design)
+        begin = (
+            None
+            if not isinstance(start, RandomModel)
+            else started(start, design, set(examples.entities(effect.entity)))
+        )
         return random_model(effect, design, fits_of(entity_rows(effect, design, examples, offset, begin), task))
     used = np.flatnonzero(examples.weight > 0)
     found = solve(
@@ -123,42 +224,47 @@ def fit_effect(effect: ModelEffect, examples: Examples, task: Task, offset: Any,
             l1=design.l1,
             l2=design.l2,
             column_name=lambda column: f"the feature {shown(design.index.features[column])} of {effect.name!r}",
-            start=_fixed_start(start, design),
+            start=fixed_start(start, design),
         )
     )
     return FixedModel(shard=effect.shard, index=design.index, means=found / design.scale)
 
 
-def random_model(effect: RandomEffect, design: Design, fits: Iterable[EntityFit]) -> RandomModel:
+def random_model(effect: RandomEffect, scaling: Scaling, fits: Iterable[EntityFit]) -> RandomModel:
     """The model of all entities that were fitted, in the order of their ids, whoever fitted them."""
     found = sorted(fits, key=lambda fit: fit.entity)
     rows = np.repeat(np.arange(len(found)), [len(fit.columns) for fit in found])
     columns = np.concatenate([np.zeros(0, np.int64), *(fit.columns for fit in found)]).astype(np.int64)
     values = np.concatenate([np.zeros(0), *(fit.means for fit in found)])
-    shape = (len(found), len(design.index))
-    matrix = needed("scipy.sparse").csr_matrix((values / design.scale[columns], (rows, columns)), shape)
+    shape = (len(found), len(scaling.index))
+    matrix = needed("scipy.sparse").csr_matrix((values / scaling.scale[columns], (rows, columns)), shape)
     matrix.eliminate_zeros()
     return RandomModel(
         entity=effect.entity,
         shard=effect.shard,
-        index=design.index,
+        index=scaling.index,
         entities=tuple(fit.entity for fit in found),
         means=matrix,
     )
 
 
-def started(model: RandomModel, design: Design) -> dict[str, Any]:
-    """Of each entity of a model, its coefficients over the features of a design, scaled."""
+def started(model: RandomModel, scaling: Scaling, entities: Container[str]) -> dict[str, Any]:
+    """Of each of these entities that a model has, its coefficients over the features of an effect, scaled."""
     means = model.means
-    if model.index.features != design.index.features:
-        places = [model.index.places.get(feature, -1) for feature in design.index.features]
+    if model.index.features != scaling.index.features:
+        places = [model.index.places.get(feature, -1) for feature in scaling.index.features]
         wide = needed("scipy.sparse").hstack([means, needed("scipy.sparse").csr_matrix((means.shape[0], 1))]).tocsc()
         means = wide[:, places].tocsr()
-    return {entity: means[row].toarray()[0] * design.scale for row, entity in enumerate(model.entities)}
+    return {
+        entity: means[row].toarray()[0] * scaling.scale
+        for row, entity in enumerate(model.entities)
+        if entity in entities
+    }
 
 
-def _fixed_start(start: Model | None, design: Design) -> Any | None:
+def fixed_start(start: Model | None, scaling: Scaling) -> Any | None:
+    """The coefficients of a fixed effect over the features of an effect, scaled."""
     if not isinstance(start, FixedModel):
         return None
     told = dict(zip(start.index.features, start.means.tolist(), strict=True))
-    return np.array([told.get(feature, 0.0) for feature in design.index.features]) * design.scale
+    return np.array([told.get(feature, 0.0) for feature in scaling.index.features]) * scaling.scale

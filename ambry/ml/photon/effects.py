@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
-from ambry.ml.extras import needed
 from ambry.ml.photon.examples import INTERCEPT, SHARD, Examples, FeatureIndex, Shard, first_row, shown
 from ambry.ml.photon.models import design
+from ambry.ml.photon.scaling import ColumnMoments, diagonal
 
 VALUE_MAX = 1e100
 
@@ -108,15 +108,29 @@ class RandomEffect(ModelEffect):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
-    """Rows of an effect over its features, how they are scaled, and the penalties on what is scaled."""
+class Scaling:
+    """The features of an effect, how they are scaled, and the penalties on what is scaled."""
 
     index: FeatureIndex
-    matrix: Any
-    """CSR, divided by `scale`."""
     scale: Any
     l1: Any
     l2: Any
+
+    def scaled(self, shard: Shard) -> Any:
+        """Rows over the features, CSR, divided by `scale`."""
+        return (design(shard, self.index) @ diagonal(1 / self.scale)).tocsr()
+
+    def design(self, shard: Shard) -> Design:
+        """Of rows, which may be some of those that are trained on."""
+        return Design(index=self.index, scale=self.scale, l1=self.l1, l2=self.l2, matrix=self.scaled(shard))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design(Scaling):
+    """Rows of an effect over its features."""
+
+    matrix: Any
+    """CSR, divided by `scale`."""
 
 
 def design_of(effect: ModelEffect, examples: Examples) -> Design:
@@ -125,36 +139,38 @@ def design_of(effect: ModelEffect, examples: Examples) -> Design:
     Raises InvalidRequest for a shard that is not there.
     """
     shard = examples.shard(effect.shard)
-    features = shard.index.features
-    if effect.intercept and INTERCEPT not in shard.index.places:
+    index = effect_index(effect, shard.index)
+    return scaling_of(effect, index, ColumnMoments.of(design(shard, index))).design(shard)
+
+
+def effect_index(effect: ModelEffect, there: FeatureIndex) -> FeatureIndex:
+    """The features of its shard, and its intercept. Raises InvalidRequest where there are none."""
+    features = there.features
+    if effect.intercept and INTERCEPT not in there.places:
         features = (*features, INTERCEPT)
     if not features:
         raise InvalidRequest(
             f"the shard {effect.shard!r} has no features, and {effect.name!r} no intercept: nothing to fit"
         )
-    index = FeatureIndex(features)
-    matrix = design(shard, index)
-    if (bad := first_row(np.abs(matrix.data) > VALUE_MAX)) is not None:
-        name = shown(features[matrix.indices[bad]])
+    return FeatureIndex(features)
+
+
+def scaling_of(effect: ModelEffect, index: FeatureIndex, moments: ColumnMoments) -> Scaling:
+    """From the moments of all rows. Raises InvalidRequest for features that are too large."""
+    if (bad := first_row(moments.largest > VALUE_MAX)) is not None:
         raise InvalidRequest(
-            f"the feature {name} has the value {matrix.data[bad]}; beyond {VALUE_MAX:.0e} nothing can be fitted: scale it"
+            f"the feature {shown(index.features[bad])} has values of the size {moments.largest[bad]}; beyond {VALUE_MAX:.0e} "
+            "nothing can be fitted: scale it"
         )
-    own = _factors(effect.normalization, shard, index, matrix)
-    scale = np.where(own != 1, own, _root_mean_square(matrix))
+    own = _factors(effect.normalization, moments)
     under = np.ones(len(index))
+    scale = np.where(own != 1, own, moments.root_mean_square)
     if INTERCEPT in index.places:
         place = index.places[INTERCEPT]
         scale[place] = 1.0
         under[place] = float(effect.intercept_has_penalty)
     relative = own / scale
-    diagonal = _diagonal(1 / scale)
-    return Design(
-        index=index,
-        matrix=(matrix @ diagonal).tocsr(),
-        scale=scale,
-        l1=effect.l1 * under * relative,
-        l2=effect.l2 * under * relative**2,
-    )
+    return Scaling(index=index, scale=scale, l1=effect.l1 * under * relative, l2=effect.l2 * under * relative**2)
 
 
 def check_effects(effects: Sequence[ModelEffect], examples: Examples) -> None:
@@ -177,35 +193,10 @@ def configurations(effects: Sequence[ModelEffect]) -> Mapping[str, Mapping[str, 
     return {effect.name: effect.told for effect in effects}
 
 
-def _factors(kind: Normalization, shard: Shard, index: FeatureIndex, matrix: Any) -> Any:
+def _factors(kind: Normalization, moments: ColumnMoments) -> Any:
     """What each feature is divided by; 1 for those that are the same in every row."""
     if kind is Normalization.NONE:
-        return np.ones(len(index))
-    if kind is Normalization.MAX_MAGNITUDE:
-        found = abs(matrix).max(axis=0).toarray().ravel()
-    else:
-        rows = matrix.shape[0]
-        mean = np.asarray(matrix.mean(axis=0)).ravel()
-        # Around the mean, which a difference of squares would lose: of what is stored, and of the zeros that are not.
-        columns = matrix.tocsc()
-        away = columns.copy()
-        away.data = (columns.data - np.repeat(mean, np.diff(columns.indptr))) ** 2
-        zeros = rows - np.diff(columns.indptr)
-        squares = np.asarray(away.sum(axis=0)).ravel() + zeros * mean**2
-        found = np.sqrt(squares / max(rows - 1, 1))
-        found[found < 1e-12 * np.abs(mean)] = 0.0
+        return np.ones(len(moments.largest))
+    found = (moments.largest if kind is Normalization.MAX_MAGNITUDE else moments.deviation).copy()
     found[found == 0] = 1.0
     return found
-
-
-def _root_mean_square(matrix: Any) -> Any:
-    most = abs(matrix).max(axis=0).toarray().ravel()
-    most[most == 0] = 1.0
-    # Of what is at most 1, so that no square is out of a float's range.
-    relative = matrix @ _diagonal(1 / most)
-    found = np.sqrt(np.asarray(relative.multiply(relative).mean(axis=0)).ravel())
-    return np.where(found > 0, found * most, 1.0)
-
-
-def _diagonal(values: Any) -> Any:
-    return needed("scipy.sparse").diags_array(values).tocsr()

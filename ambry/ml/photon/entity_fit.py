@@ -1,7 +1,7 @@
 """The model of one entity, from its own rows alone: a function of what it is given, that any worker can call for its share.
 
-By Newton's method with halved steps: the problem is small, smooth and convex, and glum, which is asked where there is an L1
-penalty, takes tens of milliseconds to begin.
+By Newton's method (newton.py): the problem is small, smooth and convex, and glum, which is asked where there is an L1 penalty,
+takes tens of milliseconds to begin.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from ambry.ml.photon.bounds import row_key, sampled
 from ambry.ml.photon.effects import Design, RandomEffect
 from ambry.ml.photon.examples import Examples
 from ambry.ml.photon.models import Task
+from ambry.ml.photon.newton import by_newton
+from ambry.ml.photon.objective import sums_at
 from ambry.ml.photon.solving import GlmProblem, solve
-
-STEPS_MAX = 200
-DECREMENT_MAX = 1e-24
-"""Of the objective, what another step would gain: at this it is best to the last digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,38 +116,12 @@ def fits_of(rows: Iterable[EntityRows], task: Task) -> Iterator[EntityFit]:
 
 def _newton(rows: EntityRows, task: Task) -> Any:
     """Raises InvalidRequest."""
-    matrix, response, weight, offset, l2 = rows.matrix, rows.response, rows.weight, rows.offset, rows.l2
-    found = np.zeros(matrix.shape[1]) if rows.start is None else rows.start.copy()
-    if not len(found):
-        return found
-
-    def worth(means: Any) -> float:
-        return float(weight @ task.losses(matrix @ means + offset, response) + 0.5 * (l2 * means) @ means)
-
-    with np.errstate(all="ignore"):
-        now = worth(found)
-        for _ in range(STEPS_MAX):
-            mean = task.mean(matrix @ found + offset)
-            gradient = matrix.T @ (weight * (mean - response)) + l2 * found
-            curve = weight * task.curvature(mean)
-            hessian = (matrix * curve[:, None]).T @ matrix + np.diag(l2)
-            try:
-                step = np.linalg.solve(hessian, gradient)
-            except np.linalg.LinAlgError:
-                step = np.full(len(found), np.nan)
-            gain = float(gradient @ step)
-            if not np.isfinite(gain) or gain < 0:
-                break
-            size = 1.0
-            while size > 1e-10 and not worth(found - size * step) <= now - 1e-4 * size * gain + 1e-14 * abs(now):
-                size /= 2
-            found = found - size * step
-            now = worth(found)
-            if gain <= DECREMENT_MAX * (1.0 + abs(now)):
-                return found
-            if size <= 1e-10 or gain <= 1e-15 * (1.0 + abs(now)):
-                # No further digit is to be had.
-                return found
-    raise InvalidRequest(
-        "its rows do not tell which coefficients are best; say l2, or a higher bound of rows from below"
+    start = np.zeros(rows.matrix.shape[1]) if rows.start is None else rows.start
+    found = by_newton(
+        lambda means: sums_at(task, rows.matrix, rows.response, rows.weight, rows.offset, means), start, rows.l2
     )
+    if found is None:
+        raise InvalidRequest(
+            "its rows do not tell which coefficients are best; say l2, or a higher bound of rows from below"
+        )
+    return found[0]

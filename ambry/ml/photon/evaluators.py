@@ -81,8 +81,12 @@ def evaluator(text: str) -> Evaluator:
 
 def evaluate(model: PhotonModel, examples: Examples, evaluators: Iterable[str] = ()) -> dict[str, float]:
     """Numbers by their names; without any, what is usual for the task. Raises InvalidRequest."""
-    told = [evaluator(text) for text in evaluators] or [evaluator(text) for text in DEFAULTS[model.task]]
-    scores = model.scores(examples)
+    return evaluate_scores(model.task, model.scores(examples), examples, evaluators)
+
+
+def evaluate_scores(task: Task, scores: Any, examples: Examples, evaluators: Iterable[str] = ()) -> dict[str, float]:
+    """The same of scores that were found elsewhere. Raises InvalidRequest."""
+    told = [evaluator(text) for text in evaluators] or [evaluator(text) for text in DEFAULTS[task]]
     return {str(each): each(scores, examples) for each in told}
 
 

@@ -264,8 +264,13 @@ def first_row(wrong: Any) -> int | None:
 
 def shown(feature: Feature) -> str:
     """How a feature is told."""
+    return repr(feature_text(feature))
+
+
+def feature_text(feature: Feature) -> str:
+    """Name and term in one."""
     name, term = feature
-    return repr(f"{name}/{term}" if term else name)
+    return f"{name}/{term}" if term else name
 
 
 def listed(names: Iterable[str]) -> str:

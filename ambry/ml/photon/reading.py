@@ -9,7 +9,7 @@ null is empty. What is null of offset and weight is 0 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ def read_examples(
     uid: str = "uid",
     indexes: Mapping[str, FeatureIndex] | None = None,
     labelled: bool = True,
+    unnamed: Callable[[int], str] = str,
 ) -> Examples:
     """Rows of Avro files or URLs; a directory stands for the files in it that end in .avro.
 
     `bags` are the fields with the features of each shard, by its name; without it the field `features` is the shard `features`.
     `indexes` fix the columns, as of a model that is to score: other features are left out. Without `labelled` a response may be
-    missing. Raises InvalidRequest with the record for what is not as Photon writes it.
+    missing. `unnamed` is the uid of a row without one, by its place. Raises InvalidRequest with the record for what is not as
+    Photon writes it.
     """
     shards = {SHARD: [SHARD]} if bags is None else {name: list(fields) for name, fields in bags.items()}
     builders = {name: ShardBuilder((indexes or {}).get(name)) for name in shards}
@@ -52,7 +54,7 @@ def read_examples(
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     numbers: list[tuple[float, float, float]] = []
     uids: list[str] = []
-    for place in _files(places):
+    for place in files_at(places):
         with avro_records(place) as (schema, records):
             fields = [each["name"] for each in schema["fields"]]
             names = _Names(fields, str(place), response, weight, offset, labelled)
@@ -65,7 +67,7 @@ def read_examples(
                     for name in wanted:
                         columns[name].append(names.id(record, name))
                     told = record.get(uid)
-                    uids.append(str(len(uids)) if told is None else str(told))
+                    uids.append(unnamed(len(uids)) if told is None else str(told))
     found = np.array(numbers, dtype=np.float64).reshape(-1, 3)
     return Examples(
         shards={name: builder.build() for name, builder in builders.items()},
@@ -187,8 +189,8 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def _files(places: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    """Raises InvalidRequest for a directory without such files."""
+def files_at(places: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """Each file, of directories those in them. Raises InvalidRequest for a directory without any."""
     found: list[str | Path] = []
     for place in [places] if isinstance(places, str | Path) else places:
         if "://" in str(place) or not Path(place).is_dir():

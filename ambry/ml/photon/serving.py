@@ -73,6 +73,11 @@ class PhotonScorer:
         return tuple(dict.fromkeys(each.entity for each in self._random.values()))
 
     @property
+    def features(self) -> frozenset[Feature]:
+        """Those that fixed effects have coefficients of, without intercepts."""
+        return frozenset(feature for each in self._fixed for feature in each.means) - {INTERCEPT}
+
+    @property
     def effects(self) -> dict[str, int]:
         """How many models each random effect has, by its name."""
         return {name: len(each.index) for name, each in self._random.items()}

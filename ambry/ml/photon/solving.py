@@ -17,6 +17,7 @@ import numpy as np
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.models import Task
+from ambry.ml.photon.objective import GlmSums, sums_at
 
 IRLS_COLUMNS_MAX = 500
 CHECKED_COLUMNS_MAX = 2_000
@@ -59,7 +60,8 @@ def solve(problem: GlmProblem) -> Any:
     """
     blocks = problem.matrix if isinstance(problem.matrix, list) else [problem.matrix]
     columns = sum(block.shape[1] for block in blocks)
-    _check_response(problem, blocks)
+    told = problem.response[problem.weight > 0]
+    check_response(problem.task, len(problem.free), told.min(), told.max())
     _check_free_columns(problem, blocks)
     any_l1 = bool((problem.l1 > 0).any())
     by_lbfgs = columns > IRLS_COLUMNS_MAX and not any_l1
@@ -80,88 +82,104 @@ def solve(problem: GlmProblem) -> Any:
         check_input=False,
         copy_X=False,
     )
-    matrix = _tabmat(blocks)
     try:
         with _one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            model.fit(matrix, problem.response, sample_weight=problem.weight, offset=problem.offset)
+            model.fit(_tabmat(blocks), problem.response, sample_weight=problem.weight, offset=problem.offset)
         found = np.asarray(model.coef_, dtype=np.float64)
     except (np.linalg.LinAlgError, ValueError, FloatingPointError) as error:
-        raise InvalidRequest(f"the model has no best coefficients ({_short(error)}); {_TO_DO}") from error
+        raise InvalidRequest(f"the model has no best coefficients ({_short(error)}); {TO_DO}") from error
+    matrix = _side_by_side(blocks)
     if not by_lbfgs and not any_l1:
-        found = _polished(problem, blocks, found)
-    _check_found(problem, matrix, found, per_weight)
+        found = _polished(problem, matrix, found)
+    check_found(
+        problem.task,
+        _sums(problem, matrix, found, hessian=False),
+        found,
+        l1=problem.l1,
+        l2=problem.l2,
+        weight=float(problem.weight.sum()),
+        largest=float(np.abs(problem.response).max(initial=0.0)),
+    )
     return found
 
 
-_TO_DO = "say an l2 penalty, and look at features of very different sizes"
+TO_DO = "say an l2 penalty, and look at features of very different sizes"
 
 
-def _check_response(problem: GlmProblem, blocks: list[Any]) -> None:
-    """Raises InvalidRequest for a response that only endless coefficients would give."""
-    if problem.task is Task.LINEAR or not len(problem.free):
+def check_response(task: Task, free: int, lowest: float, highest: float) -> None:
+    """Raises InvalidRequest for a response that only endless coefficients would give, where `free` have no penalty."""
+    if task is Task.LINEAR or not free:
         return
-    told = problem.response[problem.weight > 0]
-    value = told[0]
-    if (told == value).all() and (problem.task is Task.LOGISTIC or value == 0):
+    if lowest == highest and (task is Task.LOGISTIC or lowest == 0):
         raise InvalidRequest(
-            f"the response is {value:g} in every row, which no finite coefficients give without a penalty on all of them; take "
-            "rows with both responses, or leave the intercept out and say l2"
+            f"the response is {lowest:g} in every row, which no finite coefficients give without a penalty on all of them; "
+            "take rows with both responses, or leave the intercept out and say l2"
         )
 
 
-def _check_free_columns(problem: GlmProblem, blocks: list[Any]) -> None:
-    """Raises InvalidRequest for a column without a penalty that is 0, or is told by others."""
-    free = problem.free
-    if not len(free) or len(free) > CHECKED_COLUMNS_MAX:
-        return
-    sparse = needed("scipy.sparse")
-    matrix = (blocks[0] if len(blocks) == 1 else sparse.hstack(blocks)).tocsc()[:, free]
-    gram = np.asarray((matrix.multiply(problem.weight[:, None]).T @ matrix).todense())
+def check_gram(gram: Any, free: Any, column_name: Callable[[int], str]) -> None:
+    """Raises InvalidRequest for a column without a penalty that is 0, or is told by others.
+
+    `gram` are the weighted products of the columns `free` with each other.
+    """
     size = np.sqrt(np.diagonal(gram))
     if not (size > 0).all():
-        name = problem.column_name(int(free[int(np.argmin(size > 0))]))
+        name = column_name(int(free[int(np.argmin(size > 0))]))
         raise InvalidRequest(f"{name} is 0 in every row with a weight, and has no penalty; leave it out, or say l2")
     _, triangle, order = needed("scipy.linalg").qr(gram / np.outer(size, size), pivoting=True)
     left = np.abs(np.diagonal(triangle))
     if left[-1] <= DEPENDENT * len(free):
-        name = problem.column_name(int(free[order[-1]]))
+        name = column_name(int(free[order[-1]]))
         raise InvalidRequest(
             f"{name} is told by the other features without a penalty (they are collinear), so that no coefficients are best; "
             "leave one out, or say l2"
         )
 
 
-def _polished(problem: GlmProblem, blocks: list[Any], found: Any) -> Any:
-    """After one step more of Newton's: glum stops where the loss, and not yet its gradient, has no further digit."""
-    matrix = (blocks[0] if len(blocks) == 1 else needed("scipy.sparse").hstack(blocks)).tocsr()
+def check_found(task: Task, sums: GlmSums, found: Any, *, l1: Any, l2: Any, weight: float, largest: float) -> None:
+    """Raises InvalidRequest for what a solver could not end.
+
+    `sums` are those of all rows at `found`, without penalties; `weight` that of all, `largest` the size of their responses.
+    """
     with np.errstate(all="ignore"):
-        mean = problem.task.mean(matrix @ found + problem.offset)
-        gradient = matrix.T @ (problem.weight * (mean - problem.response)) + problem.l2 * found
-        curve = problem.weight * problem.task.curvature(mean)
-        hessian = np.asarray((matrix.multiply(curve[:, None]).T @ matrix).todense()) + np.diag(problem.l2)
+        gradient = sums.with_penalty(found, l2).gradient
+        away = np.where(found != 0, np.abs(gradient + l1 * np.sign(found)), np.abs(gradient) - l1)
+        worst = float(away.max(initial=0.0)) / weight
+    if task is Task.LOGISTIC and ((l1 == 0) & (l2 == 0)).any() and sums.furthest < 1e-7:
+        raise InvalidRequest(
+            "the features tell every response without an error, which only endless coefficients do; say an l2 penalty"
+        )
+    if not np.isfinite(found).all() or not worst <= ACCEPTED_GRADIENT * max(1.0, largest):
+        raise InvalidRequest(f"the solver came to no end (the gradient is still {worst:.1e}); {TO_DO}")
+
+
+def _check_free_columns(problem: GlmProblem, blocks: list[Any]) -> None:
+    """Raises InvalidRequest as check_gram does."""
+    free = problem.free
+    if not len(free) or len(free) > CHECKED_COLUMNS_MAX:
+        return
+    matrix = _side_by_side(blocks).tocsc()[:, free]
+    gram = np.asarray((matrix.multiply(problem.weight[:, None]).T @ matrix).todense())
+    check_gram(gram, free, problem.column_name)
+
+
+def _polished(problem: GlmProblem, matrix: Any, found: Any) -> Any:
+    """After one step more of Newton's: glum stops where the loss, and not yet its gradient, has no further digit."""
+    sums = _sums(problem, matrix, found, hessian=True).with_penalty(found, problem.l2)
     try:
-        step = np.linalg.solve(hessian, gradient)
+        step = np.linalg.solve(sums.hessian, sums.gradient)
     except np.linalg.LinAlgError:
         return found
     return found - step if np.isfinite(step).all() else found
 
 
-def _check_found(problem: GlmProblem, matrix: Any, found: Any, per_weight: float) -> None:
-    """Raises InvalidRequest for what the solver could not end."""
-    with np.errstate(all="ignore"):
-        score = np.asarray(matrix.matvec(found)) + problem.offset
-        mean = problem.task.mean(score)
-        gradient = np.asarray(matrix.transpose_matvec(problem.weight * (mean - problem.response))) + problem.l2 * found
-        away = np.where(found != 0, np.abs(gradient + problem.l1 * np.sign(found)), np.abs(gradient) - problem.l1)
-        worst = per_weight * float(away.max(initial=0.0))
-    if problem.task is Task.LOGISTIC and len(problem.free) and np.abs(mean - problem.response).max() < 1e-7:
-        raise InvalidRequest(
-            "the features tell every response without an error, which only endless coefficients do; say an l2 penalty"
-        )
-    size = max(1.0, float(np.abs(problem.response).max(initial=0.0)))
-    if not np.isfinite(found).all() or not worst <= ACCEPTED_GRADIENT * size:
-        raise InvalidRequest(f"the solver came to no end (the gradient is still {worst:.1e}); {_TO_DO}")
+def _sums(problem: GlmProblem, matrix: Any, found: Any, *, hessian: bool) -> GlmSums:
+    return sums_at(problem.task, matrix, problem.response, problem.weight, problem.offset, found, hessian=hessian)
+
+
+def _side_by_side(blocks: list[Any]) -> Any:
+    return (blocks[0] if len(blocks) == 1 else needed("scipy.sparse").hstack(blocks)).tocsr()
 
 
 def _tabmat(blocks: list[Any]) -> Any:

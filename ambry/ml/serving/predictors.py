@@ -34,14 +34,18 @@ class Predictor:
 
 
 def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "") -> Predictor:
-    """How a model scores: an ONNX model, an estimator of scikit-learn, a pyfunc of MLflow; any other by `function`,
-    `module:name`, a function that is called with the model's StoredModel and gives the Predict.
+    """How a model scores: an ONNX model, an estimator of scikit-learn, a pyfunc of MLflow, a model of Photon's; any other by
+    `function`, `module:name`, a function that is called with the model's StoredModel and gives the Predict.
 
     Raises InvalidRequest for a kind that cannot score by itself and for what cannot be loaded, and what the store raises.
     """
     features = model.manifest.features
     if function:
         return Predictor(_made(function, model), Columns(features), specs_of_columns(features) if features else ())
+    if model.manifest.kind == "photon":
+        from ambry.ml.serving.entity_models import photon_predictor
+
+        return photon_predictor(model)
     if model.manifest.kind not in ("onnx", "sklearn", "pickle", "mlflow"):
         raise InvalidRequest(
             f"{model} is of the kind {model.manifest.kind!r}, which says nothing of how it scores; "

@@ -138,7 +138,7 @@ def test_rows_that_are_told_apart_without_an_error_are_refused() -> None:
 
 def test_numbers_beyond_all_bounds_are_a_sentence() -> None:
     rows = examples_of([{A: 1e200}, {A: -1e200}, {A: 3e199}], [1.0, 2.0, 5.0])
-    with pytest.raises(InvalidRequest, match=r"the feature 'a' has the value 1e\+200"):
+    with pytest.raises(InvalidRequest, match=r"the feature 'a' has values of the size 1e\+200"):
         fitted(rows, Task.POISSON)
 
 

@@ -1,0 +1,107 @@
+"""Models of Photon's kind behind the protocol: who is asked about is an input, and so is each feature of a row.
+
+    memberId         an input for each kind of entity: texts, or whole numbers
+    age, title/boss  an input for each feature, by its name, or name/term: numbers, one for each row
+    title            texts: of each row the term, whose value is 1
+    offset           added to the score, where the rows have one
+
+An entity without a model has the score of the other effects, and a feature that the model does not know adds nothing, as in
+Photon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ambry.errors import InvalidRequest
+from ambry.ml.models.loading import StoredModel
+from ambry.ml.photon.examples import Feature, feature_text
+from ambry.ml.photon.serving import PhotonScorer
+from ambry.ml.serving.columns import Columns, shown
+from ambry.ml.serving.predictors import Predictor
+from ambry.ml.serving.signatures import ANY, TensorSpec
+
+OFFSET = "offset"
+TOLD_MAX = 1_000
+"""Features that the metadata name; of more they name none."""
+
+
+def photon_predictor(model: StoredModel) -> Predictor:
+    """Its means and scores, out of the cache: once it is loaded, no request asks the store.
+
+    Raises InvalidRequest for a model without a task or an index, DataCorrupt.
+    """
+    scorer = PhotonScorer(model).fetch()
+    kinds, known = scorer.entity_kinds, scorer.features
+    named = {feature_text(feature): feature for feature in known}
+
+    def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if missing := [kind for kind in kinds if kind not in inputs]:
+            raise InvalidRequest(f"the model scores by {shown(kinds)}; missing: {shown(missing)}")
+        ids = {kind: _ids(kind, inputs[kind]) for kind in kinds}
+        offset = _numbers(OFFSET, inputs[OFFSET]) if OFFSET in inputs else None
+        told = {name: _column(name, array) for name, array in inputs.items() if name != OFFSET and name not in ids}
+        rows = len(next(iter(inputs.values())))
+        scores = np.empty(rows)
+        for row in range(rows):
+            features: dict[Feature, float] = {}
+            for name, values in told.items():
+                value = values[row]
+                if isinstance(value, str):
+                    features[name, value] = 1.0
+                elif value:
+                    features[named[name] if name in named else _split(name)] = value
+            scores[row] = scorer.score(
+                {kind: found[row] for kind, found in ids.items()},
+                features,
+                offset=0.0 if offset is None else offset[row],
+            )
+        with np.errstate(over="ignore"):
+            return {"predict": np.asarray(scorer.task.mean(scores)), "score": scores}
+
+    features = sorted(named) if len(named) <= TOLD_MAX else []
+    return Predictor(
+        predict,
+        Columns(model.manifest.features),
+        (
+            *(TensorSpec(kind, "BYTES", (ANY,)) for kind in kinds),
+            *(TensorSpec(name, "FP64", (ANY,)) for name in features if name not in kinds),
+        ),
+        tuple(TensorSpec(name, "FP64", (ANY,)) for name in ("predict", "score")),
+    )
+
+
+def _split(name: str) -> Feature:
+    """Of a feature that no fixed effect has: what stands before the first `/` is its name."""
+    before, _, term = name.partition("/")
+    return before, term
+
+
+def _flat(name: str, array: Any) -> Any:
+    if array.size != len(array):
+        raise InvalidRequest(f"the input {name[:100]!r} has the shape {array.shape}; it is one value for each row")
+    return array.reshape(-1)
+
+
+def _ids(kind: str, array: Any) -> list[str]:
+    if array.dtype.kind not in "iuO":
+        raise InvalidRequest(f"the input {kind!r} says who is scored: texts or whole numbers, and not {array.dtype}")
+    return [str(each) for each in _flat(kind, array).tolist()]
+
+
+def _numbers(name: str, array: Any) -> list[float]:
+    if array.dtype == object:
+        raise InvalidRequest(f"the input {name[:100]!r} is numbers, and not BYTES")
+    found: list[float] = _flat(name, array).astype(np.float64).tolist()
+    return found
+
+
+def _column(name: str, array: Any) -> list[Any]:
+    """Texts, or floats."""
+    if array.dtype == object:
+        texts: list[Any] = _flat(name, array).tolist()
+        return texts
+    return _numbers(name, array)

@@ -1,0 +1,80 @@
+"""Models from sums of parts alone: the same as solving.py finds with all rows in hand, and refused for the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+
+from ambry.errors import InvalidRequest
+from ambry.ml.photon import by_sums
+from ambry.ml.photon.by_sums import SummedProblem, solve_by_sums
+from ambry.ml.photon.effects import Design, FixedEffect, design_of
+from ambry.ml.photon.examples import Examples, examples_of
+from ambry.ml.photon.models import Task
+from ambry.ml.photon.objective import GlmSums, sums_at
+from ambry.ml.photon.solving import GlmProblem, solve
+
+
+def in_parts(design: Design, rows: Examples) -> Any:
+    def sums(task: Task, means: Any, *, hessian: bool) -> GlmSums:
+        total = None
+        for part in np.array_split(np.arange(len(rows)), 4):
+            told = (rows.response[part], rows.weight[part], rows.offset[part])
+            each = sums_at(task, design.matrix[part], *told, means, hessian=hessian)
+            total = each if total is None else total + each
+        assert total is not None
+        return total
+
+    return sums
+
+
+def both(rows: Examples, task: Task, effect: FixedEffect) -> tuple[Any, Any]:
+    """By sums, and with all rows."""
+    design = design_of(effect, rows)
+    told: dict[str, Any] = {
+        "task": task,
+        "l1": design.l1,
+        "l2": design.l2,
+        "column_name": lambda column: f"column {column}",
+    }
+    bounds: dict[str, Any] = {"lowest": float(rows.response.min()), "highest": float(rows.response.max())}
+    problem = SummedProblem(**told, **bounds, sums=in_parts(design, rows), weight=float(rows.weight.sum()))
+    whole = GlmProblem(**told, matrix=design.matrix, response=rows.response, weight=rows.weight, offset=rows.offset)
+    return solve_by_sums(problem), solve(whole)
+
+
+@pytest.mark.parametrize(
+    ("l1", "l2", "allowed"), [(0.0, 0.0, 1e-9), (0.0, 5.0, 1e-9), (20.0, 0.0, 2e-6), (10.0, 5.0, 2e-6)]
+)
+def test_sums_are_all_that_is_needed(rows: Examples, task: Task, l1: float, l2: float, allowed: float) -> None:
+    found, expected = both(rows, task, FixedEffect(l1=l1, l2=l2))
+    assert found == pytest.approx(expected, abs=allowed)
+
+
+def test_l1_takes_columns_out_altogether(rows: Examples, task: Task) -> None:
+    found, _ = both(rows, task, FixedEffect(l1=1e7))
+    assert found[:2].tolist() == [0.0, 0.0] and found[2] != 0
+
+
+def test_many_columns_are_found_without_their_square(
+    rows: Examples, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = both(rows, task, FixedEffect(l2=3.0))
+    monkeypatch.setattr(by_sums, "IRLS_COLUMNS_MAX", 1)
+    found, _ = both(rows, task, FixedEffect(l2=3.0))
+    assert found == pytest.approx(expected, abs=2e-6)
+
+
+def test_what_has_no_best_coefficients_is_refused(two: Examples) -> None:
+    with pytest.raises(InvalidRequest, match=r"column [01] is told by the other features"):
+        both(two, Task.LINEAR, FixedEffect())
+    apart = examples_of([{("a", ""): float(place)} for place in range(-5, 5)], [0.0] * 5 + [1.0] * 5)
+    with pytest.raises(InvalidRequest, match="say an l2 penalty"):
+        both(apart, Task.LOGISTIC, FixedEffect())
+    same = examples_of([{("a", ""): float(place)} for place in range(9)], [1.0] * 9)
+    with pytest.raises(InvalidRequest, match="the response is 1 in every row"):
+        both(same, Task.LOGISTIC, FixedEffect(l2=1.0))
