@@ -166,7 +166,7 @@ def test_what_is_wrong_with_rows_is_a_sentence_and_no_task_is_tried_again(
 def command(dc1: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     told = {**os.environ, "AMBRY_ENDPOINTS": dc1, **environ}
     return subprocess.run(
-        [sys.executable, "-c", "from ambry.cli.entry import main; main()", "photon", "train", *arguments],
+        [sys.executable, "-m", "ambry.cli.main", "photon", "train", *arguments],
         env=told, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
