@@ -13,6 +13,8 @@ from ambry.streams.target import KafkaTarget
 
 ASK_S = 10.0
 """For one question about the topic."""
+ASKS = 5
+"""In how many parts it is asked, so that what is refused for good is told before its end."""
 
 _log = logging.getLogger("ambry.streams")
 _log.addHandler(logging.NullHandler())  # librdkafka tells of every attempt; what matters is told as a sentence.
@@ -27,6 +29,7 @@ _LATER = frozenset(
         "_DESTROY",
         "_PURGE_QUEUE",
         "_PURGE_INFLIGHT",
+        "_SSL",
     )
 )
 """Of errors that may be over by themselves; so may those that Kafka calls retriable."""
@@ -61,7 +64,7 @@ class KafkaBroker:
         Raises Unavailable while nobody answers, AccessDenied, InvalidRequest.
         """
         try:
-            found = self._admin.list_topics(self._target.topic, timeout=ASK_S)
+            found = self._asked()
             about = found.topics[self._target.topic]
             if about.error is not None:
                 if about.error.name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
@@ -70,6 +73,19 @@ class KafkaBroker:
         except self._kafka.KafkaException as error:
             raise self._sentence(error.args[0]) from None
         return str(found.cluster_id or "")
+
+    def _asked(self) -> Any:
+        """What the topic is. Raises KafkaException, and what the client was refused with for good."""
+        for left in reversed(range(ASKS)):
+            try:
+                return self._admin.list_topics(self._target.topic, timeout=ASK_S / ASKS)
+            except self._kafka.KafkaException:
+                # Why, it says beside the answer.
+                self._admin.poll(0)
+                self.poll(0)
+                if not left:
+                    raise
+        return None
 
     def _make(self) -> None:
         new = self._admin_module.NewTopic(self._target.topic, -1, -1)
@@ -120,6 +136,8 @@ class KafkaBroker:
         """What an error of Kafka is here."""
         told = f"Kafka at {','.join(self._target.brokers)}, topic {self._target.topic}: {error.str()}"
         name = error.name()
+        if name == "_SSL" and _is_permanent(error):
+            return InvalidRequest(f"{told}; look at ssl.ca.location and what else is said of TLS (--kafka-config)")
         if name in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED") or name.endswith("AUTHORIZATION_FAILED"):
             return AccessDenied(f"{told}; look at the settings (--kafka-config) and at what this user may do there")
         if name in _LATER or error.retriable():
@@ -128,7 +146,10 @@ class KafkaBroker:
 
 
 def _is_permanent(error: Any) -> bool:
-    return error.name() in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL")
+    """Of TLS, what is wrong with a certificate; a handshake also ends when a broker does."""
+    if error.name() == "_SSL":
+        return any(word in error.str().lower() for word in ("certificate", "alert", "unknown ca"))
+    return error.name() in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED")
 
 
 def _words(error: Exception) -> str:

@@ -46,6 +46,13 @@ _API_VERSIONS = struct.pack(">hhi", 18, 0, 1) + struct.pack(">h", -1)
 class LocalKafka(EngineProcess):
     """`address` is what clients connect to. Its data outlives its processes: it may be killed and started again."""
 
+    formatting: tuple[str, ...] = ()
+    """Further words for the tool that lays out its data, such as users."""
+
+    def properties(self, controller: int, data: Path) -> str:
+        """Its server.properties."""
+        return PROPERTIES.format(port=self.port, controller=controller, data=data)
+
     def __init__(self, directory: Path, jars: Path, *, port: int | None = None) -> None:
         """Lays out a fresh broker in a directory that is not there yet, or opens the one that is. Raises EngineError."""
         chosen, controller = free_ports(2)
@@ -56,13 +63,12 @@ class LocalKafka(EngineProcess):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "log4j2.xml").write_text(LOG4J, "utf-8")
         properties = directory / "server.properties"
-        properties.write_text(
-            PROPERTIES.format(port=self.port, controller=controller, data=directory / "data"), "utf-8"
-        )
+        properties.touch(0o600)
+        properties.write_text(self.properties(controller, directory / "data"), "utf-8")
         options = [f"-Dlog4j2.configurationFile={directory / 'log4j2.xml'}"]
         if not (directory / "data" / "meta.properties").is_file():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            words = ["format", "-t", cluster, "-c", str(properties)]
+            words = ["format", "-t", cluster, "-c", str(properties), *self.formatting]
             make_storage("Kafka", java(jars, "kafka.tools.StorageTool", *words, options=options))
         super().__init__("kafka", java(jars, "kafka.Kafka", str(properties), options=options), directory, self._answers)
 

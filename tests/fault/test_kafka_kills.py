@@ -1,4 +1,4 @@
-"""The publisher, the broker and the frontend are killed while blobs are put: everything acknowledged is on the topic, in order.
+"""Publisher, broker, frontend and data nodes are killed while blobs are put: what was acknowledged is on the topic, in order.
 
 AMBRY_TEST_SEED sets the seed.
 """
@@ -83,13 +83,13 @@ def test_whatever_is_killed_all_that_was_acknowledged_is_published_in_order(tmp_
         [frontend] = one.frontends("dc1")
         putter = Putter(frontend.url)
         process = publisher(one, broker, log)
-        kills = dict.fromkeys(("publisher", "broker", "frontend"), 0)
+        kills = dict.fromkeys(("publisher", "broker", "frontend", "node"), 0)
         try:
             putter.start()
             pause = threading.Event()
             for turn in range(ROUNDS):
                 pause.wait(chance.uniform(0.2, 2.5))
-                which = ("publisher", "broker", "frontend")[turn] if turn < 3 else chance.choice(("publisher", *kills))
+                which = list(kills)[turn] if turn < len(kills) else chance.choice(("publisher", *kills))
                 kills[which] += 1
                 if which == "publisher":
                     process.kill()
@@ -100,7 +100,8 @@ def test_whatever_is_killed_all_that_was_acknowledged_is_published_in_order(tmp_
                     pause.wait(chance.uniform(0, 2))
                     broker.start()
                 else:
-                    one.kill(frontend.name, signal.SIGKILL)
+                    member = frontend if which == "frontend" else chance.choice(one.nodes("dc1"))
+                    one.kill(member.name, signal.SIGKILL)
                     pause.wait(chance.uniform(0, 1))
                     one.up()
                 assert process.poll() is None, log.read_text()

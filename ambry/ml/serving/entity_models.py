@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.models.columns import Columns, shown
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.photon.examples import Feature, feature_text
 from ambry.ml.photon.serving import PhotonScorer
-from ambry.ml.serving.columns import Columns, shown
 from ambry.ml.serving.predictors import Predictor
 from ambry.ml.serving.signatures import ANY, TensorSpec
 
