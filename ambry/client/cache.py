@@ -99,6 +99,11 @@ class BlobCache:
         held = try_lock(self._incoming / f"{blob}.lock")
         return None if held is None else Arrival(self, blob, held)
 
+    def nameless(self) -> int:
+        """The descriptor of a new file without a name, which who is killed does not leave. Raises OSError, AccessDenied."""
+        self._make()
+        return os.open(self._incoming, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
     def make_room(self, blob: BlobId, size: int) -> None:
         """Let others go so that a blob of so many bytes fits. Raises TooLarge for one that never will."""
         check_fits(blob, size, self.max_bytes)

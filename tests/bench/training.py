@@ -6,6 +6,8 @@ Three data nodes and a frontend, and two workers by torchrun on the same machine
 
     put      each worker stores half of the bytes as a file: the store's own rate
     save     TorchCheckpoints.save of a model of that size
+    kept     until what was saved is in the machine's cache, beside the next steps
+    resume   TorchCheckpoints.restore on the machine that saved it
     local    torch.distributed.checkpoint.load from local files, which are in the page cache
     warm     TorchCheckpoints.restore where the machine's cache of blobs has the checkpoint
     cold     the same where it has not: the store's get rate
@@ -33,7 +35,7 @@ from tests.bench.scratch import scratch
 
 SIZE = 1 << 30
 SHARE_MIN = 0.9
-STEPS = ("put", "save", "local", "warm", "cold")
+STEPS = ("put", "save", "kept", "resume", "local", "warm", "cold")
 TIMEOUT_S = 3_600
 
 
@@ -52,6 +54,7 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
         )
     for what, ours, theirs in (
         ("saving, of the put rate", "save", "put"),
+        ("resuming where it was saved, of local files", "resume", "local"),
         ("loading again, of local files", "warm", "local"),
     ):
         # In pairs of one round: what else the machine does changes from round to round.

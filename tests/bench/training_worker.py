@@ -53,16 +53,21 @@ def main(directory: Path, size: int, rounds: int) -> None:
             timed("put", lambda: client.put_file(half, name=f"bench/half-{rank}"))
             half.unlink()
             fill(number)
-            timed("save", lambda number=number: checkpoints.save(number + 1, model))  # type: ignore[misc]
             if rank == 0:
                 shutil.rmtree(local, ignore_errors=True)
             dcp.save(state(), checkpoint_id=str(local))
-            digest = [float(each.sum()) for each in model.values()]
             dcp.load(state(), checkpoint_id=str(local))
+            timed("save", lambda number=number: checkpoints.save(number + 1, model))  # type: ignore[misc]
+            digest = [float(each.sum()) for each in model.values()]
+            timed("kept", checkpoints.wait)
+            fill(rounds + 1)
+            timed("resume", lambda: checkpoints.restore(model))
+            if [float(each.sum()) for each in model.values()] != digest:
+                raise RuntimeError("what a restarted worker loads is not what was saved")
+            timed("local", lambda: dcp.load(state(), checkpoint_id=str(local)))
             if rank == 0:
                 shutil.rmtree(directory / "cache", ignore_errors=True)
             timed("cold", lambda: checkpoints.restore(model))
-            timed("local", lambda: dcp.load(state(), checkpoint_id=str(local)))
             fill(rounds + 1)
             timed("warm", lambda: checkpoints.restore(model))
             if [float(each.sum()) for each in model.values()] != digest:

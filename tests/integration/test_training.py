@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient
+from ambry import AmbryClient, CacheConfig
 from ambry.errors import BlobNotFound
 from ambry.ml import models, training
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
 from deploy.local_cluster import LocalCluster
+from tests.support.blob_cache import cache_of
 from tests.support.clusters import running_cluster
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,8 @@ def client(own: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AMBRY_TRAIN_NODE_CACHE", str(tmp_path / "trees"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with AmbryClient([own.frontends()[0].url], key=own.key) as made:
+    cache = CacheConfig(directory=tmp_path / "cache")
+    with AmbryClient([own.frontends()[0].url], key=own.key, cache=cache) as made:
         yield made
 
 
@@ -141,6 +143,29 @@ def test_a_model_and_its_optimizer_go_on_as_if_nothing_had_been(client: AmbryCli
         step(other, others, number)
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(one, two) for one, two in zip(model.buffers(), other.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["waits", "background"])
+def test_a_worker_that_is_started_again_reads_what_was_saved_here_without_the_network(
+    client: AmbryClient, tmp_path: Path, background: bool
+) -> None:
+    """It was loaded over the network, at a quarter of the speed of local files, by the machine that had just sent it."""
+    from ambry.ml.training.torch_checkpoints import TorchCheckpoints
+
+    cache = cache_of(tmp_path / "cache")
+    model, optimizer = network()
+    step(model, optimizer, 0)
+    with TorchCheckpoints(f"training/here-{background}", client=client, background=background) as checkpoints:
+        for number in (1, 2):
+            checkpoints.save(number, model, optimizer)
+            checkpoints.wait()
+        before, newest = (checkpoints.folder.mark_of(number).files.values() for number in (1, 2))
+        assert len(newest) > 1 and all(cache.is_intact(file.id) for file in newest)
+        assert not any(cache.has(file.id) for file in before if file not in newest)
+        files = {file.id: cache.path_of(file.id).stat().st_ino for file in newest}
+        assert checkpoints.restore(*network()) is not None
+        assert files == {file: cache.path_of(file).stat().st_ino for file in files}
+    assert list((tmp_path / "cache/incoming").iterdir()) == []
 
 
 def test_a_model_without_an_optimizer(client: AmbryClient) -> None:

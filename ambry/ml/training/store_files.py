@@ -2,6 +2,7 @@
 
 It takes the place of that writer's `fs`, of which these are the methods that it calls. Several of its threads write at a time,
 and what fails in one of them torch does not hear of: it would call the checkpoint saved. So it is kept here, for `check`.
+A copy of each file stays on this machine, for a worker that is started again here (cache_draft.py).
 """
 
 from __future__ import annotations
@@ -12,18 +13,42 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from ambry.client.cache import BlobCache
+from ambry.client.cache_draft import CacheDraft
 from ambry.client.sync.client import AmbryClient
+from ambry.ids import BlobId
 from ambry.ml.training.checkpoints import CheckpointFile, CheckpointFolder
 
 BLOCK_SIZE = 8 << 20
 _METADATA = ".metadata"
 
 
+class _Both(io.RawIOBase):
+    """What is written goes to the store, and to a copy here."""
+
+    def __init__(self, stream: Any, draft: CacheDraft) -> None:
+        self._stream = stream
+        self._draft = draft
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        count: int = self._stream.write(data)
+        self._draft.write(data)
+        return count
+
+    def tell(self) -> int:
+        told: int = self._stream.tell()
+        return told
+
+
 class StoreFiles:
     """The files that one worker writes of the checkpoint of a step."""
 
-    def __init__(self, client: AmbryClient, folder: CheckpointFolder, step: int) -> None:
+    def __init__(self, client: AmbryClient, folder: CheckpointFolder, step: int, cache: BlobCache) -> None:
         self._client = client
+        self._cache = cache
         self._folder = folder
         self._step = step
         self._lock = threading.Lock()
@@ -31,6 +56,8 @@ class StoreFiles:
         self._failure: BaseException | None = None
         self.files: dict[str, CheckpointFile] = {}
         """What is durable."""
+        self.drafts: dict[BlobId, CacheDraft] = {}
+        """Their copies, which are the caller's to let into the cache, or to close."""
 
     def check(self) -> None:
         """Raises what a file failed with."""
@@ -45,12 +72,15 @@ class StoreFiles:
             yield buffer
             self._small[path] = buffer.getvalue()
             return
+        draft = CacheDraft(self._cache)
         try:
             with self._client.open(self._folder.name_of(self._step, path), "wb", block_size=BLOCK_SIZE) as stream:
-                yield stream
+                yield _Both(stream, draft)
             with self._lock:
                 self.files[path] = CheckpointFile(stream.info.id, stream.info.size)
+                self.drafts[stream.info.id] = draft
         except BaseException as error:
+            draft.close()
             self._failure = self._failure or error
             raise
 
@@ -72,3 +102,5 @@ class StoreFiles:
         body = self._small.pop(path)
         info = self._client.put(body, name=self._folder.name_of(self._step, new_path))
         self.files[new_path] = CheckpointFile(info.id, info.size)
+        draft = self.drafts[info.id] = CacheDraft(self._cache)
+        draft.write(body)

@@ -8,7 +8,8 @@
             checkpoints.save(step + 1, model, optimizer)
     checkpoints.wait()
 
-Each worker writes its part straight into the store, several files at a time. `dcp.save(..., checkpoint_id="ambry://...")`
+Each worker writes its part straight into the store, several files at a time, and a copy of it into the cache of the machine, of
+the newest checkpoint alone: a worker that is started again here reads what was saved here without the network. `dcp.save(..., checkpoint_id="ambry://...")`
 without this module works too, through fsspec; it costs a sync of all disks of the machine (torch calls os.sync() for a file
 without a descriptor), and one whose files were replaced since looks like one that is whole.
 
@@ -23,14 +24,17 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ambry.client.cache_draft import CacheDraft, enter_file
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound, RequestTimeout
+from ambry.errors import AmbryError, BlobNotFound, RequestTimeout
+from ambry.ids import BlobId
 from ambry.ml.extras import needed
 from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
 from ambry.ml.training.store_files import StoreFiles
@@ -79,6 +83,8 @@ class TorchCheckpoints:
         self._background = background
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ambry-checkpoint")
         self._sending: Future[None] | None = None
+        self._cache = self._client._cache_in(None)  # pyright: ignore[reportPrivateUsage]
+        self._kept: list[BlobId] = []
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +104,7 @@ class TorchCheckpoints:
                 self._client.close()
 
     def wait(self) -> None:
-        """Return when the last `save` is durable and whole. Raises what it failed with."""
+        """Return when the last `save` is durable and whole, and kept in the cache. Raises what it failed with."""
         sending, self._sending = self._sending, None
         if sending is not None:
             sending.result()
@@ -118,19 +124,25 @@ class TorchCheckpoints:
         if self._background:
             self._save_beside(step, self._state(model, optimizer), said)
             return
-        store = StoreFiles(self._client, self.folder, step)
+        store = StoreFiles(self._client, self.folder, step, self._cache)
         state = self._state(model, optimizer)
         writer = self._dcp.FileSystemWriter("", sync_files=False, thread_count=self._streams(model, distributed))
         writer.fs, writer.path = store, ""
         try:
-            self._dcp.save(state, storage_writer=writer, no_dist=distributed is None)
-        finally:
-            store.check()  # What it failed with says more than what torch makes of it.
-        all_ = self._gathered(dict(store.files))
-        if rank == 0:
-            self.folder.complete(step, {path: file for files in all_ for path, file in files.items()}, **said)
-        if distributed:
-            distributed.barrier()
+            try:
+                self._dcp.save(state, storage_writer=writer, no_dist=distributed is None)
+            finally:
+                store.check()  # What it failed with says more than what torch makes of it.
+            all_ = self._gathered(dict(store.files))
+            if rank == 0:
+                self.folder.complete(step, {path: file for files in all_ for path, file in files.items()}, **said)
+            if distributed:
+                distributed.barrier()
+        except BaseException:
+            for draft in store.drafts.values():
+                draft.close()
+            raise
+        self._sending = self._pool.submit(self._keep, store.drafts)
 
     def _save_beside(self, step: int, state: dict[str, Any], said: Mapping[str, Any]) -> None:
         """Write the state to a disk here, and let it be sent beside what comes next."""
@@ -146,6 +158,20 @@ class TorchCheckpoints:
             shutil.rmtree(made, ignore_errors=True)
             raise
         self._sending = self._pool.submit(self._send, step, made, rank, all_, said)
+
+    def _keep(self, drafts: Mapping[BlobId, CacheDraft]) -> None:
+        """Let what was just saved into the cache of this machine, in the place of what this worker saved before."""
+        self._let_go()
+        for blob, draft in drafts.items():
+            with suppress(AmbryError):  # It is durable: a copy here is worth a request, and no failure.
+                if draft.enter(self._client.head(blob)) is not None:
+                    self._kept.append(blob)
+            draft.close()
+
+    def _let_go(self) -> None:
+        with suppress(AmbryError, OSError):
+            while self._kept:
+                self._cache.remove(self._kept.pop())
 
     def _gathered(self, own: Any) -> list[Any]:
         """What each worker has, by rank."""
@@ -206,6 +232,11 @@ class TorchCheckpoints:
         """The part of one worker; of rank 0 then the mark, when the parts of all are there."""
         try:
             own = {path: self.folder.put_file(step, path, made / path) for path in all_[rank]}
+            self._let_go()
+            for path, file in own.items():
+                with suppress(AmbryError):
+                    if enter_file(self._cache, self._client.head(file.id), made / path) is not None:
+                        self._kept.append(file.id)
         finally:
             shutil.rmtree(made, ignore_errors=True)
         if rank != 0:
