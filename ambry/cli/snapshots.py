@@ -70,8 +70,9 @@ def write(
     Each feature has a column of its name, or of the one that --column says; NAME is a feature's name, or its URN. What is
     left over on either side is told, and a feature without a column is refused unless --allow-missing.
 
-    Rows are in any order, and as many as there are. In CSV and JSON a tensor is nested lists, or a list of
-    cells [key, ..., value].
+    Rows are in any order, and as many as there are. In CSV and JSON a tensor is nested lists, where each axis has a length, or
+    its cells: [[key, ..., value], ...], or {"key": value} over one axis. A key is a name of the vocabulary, or an index; where
+    no cell is, there is 0.
     """
     from ambry.clock import SystemClock
     from ambry.ml.features.publishing import load

@@ -1,7 +1,7 @@
 """Whatever a column of a user's frame holds, as the column of a snapshot.
 
     scalar    numbers, texts, booleans, bytes; null where an entity has none
-    dense     arrays of the shape: a numpy array of (rows, ...), Arrow tensors, fixed or nested lists
+    dense     arrays of the shape: a numpy array of (rows, ...), Arrow tensors, fixed or nested lists; or cells, as sparse ones
     sparse    cells: lists of (key, ..., value), lists of mappings or structs with the names of the axes, {key: value} or
               {(key, ...): value}; or dense ones (sparse.py says which), of which what is not zero is kept
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import TensorType
+from ambry.ml.snapshots.cells_as_dense import with_tensors
 from ambry.ml.snapshots.dense import dense_column, tensors_of
 from ambry.ml.snapshots.scalars import ARROW_ERRORS, arrow_of, scalar_column
 from ambry.ml.snapshots.schema import Layout, layout_of, shape_of
@@ -33,7 +34,8 @@ def conform(values: Any, kind: TensorType, layout: Layout | None = None) -> Any:
             case "scalar":
                 return scalar_column(values, kind)
             case "dense":
-                tensors, missing = tensors_of(values, kind, shape_of(kind))
+                shape = shape_of(kind)
+                tensors, missing = tensors_of(with_tensors(values, kind, shape), kind, shape)
                 return dense_column(tensors, missing, kind)
             case _:
                 return cells_column(values, kind)

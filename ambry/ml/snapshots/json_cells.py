@@ -1,8 +1,9 @@
 """Typed values as JSON and back, where nothing has types: columns of texts, lines of JSON, CSV.
 
 scalar    itself; bytes in base64
-dense     nested lists
-sparse    a list of cells [key, ..., value]; cells that are objects, {"axis": key, ..., "value": value}, are read too
+dense     nested lists; what sparse ones are written as is read too
+sparse    a list of cells [key, ..., value]; cells that are objects, {"axis": key, ..., "value": value}, are read too, and over
+          one axis an object of all cells, {"name": value}
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def value_of(value: Any, kind: TensorType) -> Any:
         try:
             value = json.loads(value)
         except MALFORMED as error:
-            raise InvalidRequest(f"{kind.urn}: {value[:40]!r} is no tensor as JSON: {error}") from None
+            raise InvalidRequest(
+                f"{kind.urn}: {value[:40]!r} is no tensor as JSON; write {_example(kind)}: {error}"
+            ) from None
     if kind.value_type is not ValueType.BYTES:
         return value
     if not kind.axes:
@@ -58,6 +61,12 @@ def value_of(value: Any, kind: TensorType) -> Any:
         else [*cell[:-1], _bytes(cell[-1], kind)]
         for cell in value
     ]
+
+
+def _example(kind: TensorType) -> str:
+    """A cell of this feature."""
+    keys = [1 if axis.vocabulary is None else (*axis.vocabulary.names[1:2], 0)[0] for axis in kind.axes]
+    return json.dumps({str(keys[0]): 1} if len(keys) == 1 else [[*keys, 1]], ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
