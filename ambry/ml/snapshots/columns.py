@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import TensorType
-from ambry.ml.snapshots.cells_as_dense import with_tensors
+from ambry.ml.snapshots.by_name import with_tensors
 from ambry.ml.snapshots.dense import dense_column, tensors_of
 from ambry.ml.snapshots.scalars import ARROW_ERRORS, arrow_of, scalar_column
 from ambry.ml.snapshots.schema import Layout, layout_of, shape_of
