@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -301,7 +300,8 @@ class ParquetContent:
         """A pyarrow ParquetFile; the footer is read where it is None. Raises DataCorrupt, and what a get raises."""
         from pyarrow import parquet
 
-        with Path(self._path).open("rb") if self._path else self._client.open(self._found) as source:
+        # Arrow's own file where there is one: its threads wait for no Python, which may be about to end.
+        with pa.OSFile(self._path) if self._path else self._client.open(self._found) as source:
             with _readable(self._place):
                 file = parquet.ParquetFile(source, metadata=footer, pre_buffer=True)
             yield file

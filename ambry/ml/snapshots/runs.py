@@ -20,9 +20,10 @@ from ambry.errors import InvalidRequest
 
 MEMORY_MAX = 64 << 20
 """Bytes."""
-RUN_BATCH_BYTES = 1 << 20
 RUNS_MAX = 64
 """How many are merged at once."""
+RUN_BATCH_BYTES_MIN = 16 << 10
+"""Batches of a run are such that those of `RUNS_MAX` runs are as much as what is sorted at once; shorter ones cost time."""
 
 
 class SortedRows:
@@ -87,7 +88,8 @@ class SortedRows:
         self._runs_made += 1
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self.schema) as writer:
             for table in tables:
-                rows = max(1, table.num_rows * RUN_BATCH_BYTES // max(table.nbytes, 1))
+                size = max(RUN_BATCH_BYTES_MIN, self._memory_max // RUNS_MAX)
+                rows = max(1, table.num_rows * size // max(table.nbytes, 1))
                 writer.write_table(table, max_chunksize=rows)
         return path
 
