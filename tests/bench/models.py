@@ -2,8 +2,9 @@
 
     python -m tests.bench.models [--rounds 5] [--models 10000] [--dir DIRECTORY]
 
-Three data nodes and a frontend; each model is a dataset with one version. `list_models` gives all of them with their newest
-versions and the ids of these; beside it, one model by its name, version or alias. Exit codes: as tests.bench.run.
+Three data nodes and a frontend; each model is a linear one, published with its weights and metrics: a dataset with one version.
+`list_models` gives all of them with their newest versions and the ids of these; beside it, one model by its name, version or
+alias. Exit codes: as tests.bench.run.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.ml import models
-from ambry.ml.datasets import KIND_TAG
 from deploy.local_cluster import LocalCluster
 from tests.bench import report
 from tests.bench.child import BenchFailed, exit_code_of
@@ -42,13 +44,19 @@ def seconds(call: Callable[[], object], rounds: int) -> list[float]:
     return found
 
 
+def weights_of(number: int) -> dict[str, Any]:
+    """A linear model of ten features, of which no two are the same."""
+    return {"coef": np.full(10, number, np.float32), "intercept": np.zeros(1, np.float32)}
+
+
 def fill(client: AmbryClient, count: int) -> None:
     def make(number: int) -> None:
         name = f"model-{number:05}"
-        client.create_dataset(name, tags={KIND_TAG: "model"})
-        client.put_version(name, b"{}", "1.0.0")
+        models.publish(
+            client, name, weights_of(number), metrics={"accuracy": number / count}, code="tests.bench.models"
+        )
         if number < ONE_BY_ONE:
-            client.set_alias(name, "champion", "1.0.0")
+            models.promote(client, f"{name}@1.0.0")
 
     with ThreadPoolExecutor(WRITERS) as pool:
         for _ in pool.map(make, range(count)):
@@ -65,6 +73,9 @@ def bench(arguments: argparse.Namespace, out: Console) -> int:
         listed = list(models.list_models(client))
         if len({each.id for each in listed}) != arguments.models:
             raise BenchFailed(f"{len(listed)} models were listed, and {arguments.models} were made")
+        last = arguments.models - 1
+        if models.open(client, f"model-{last:05}").load()["coef"][0] != last:
+            raise BenchFailed("the newest model is another one")
         whole = seconds(lambda: list(models.list_models(client)), arguments.rounds)
         each = range(min(ONE_BY_ONE, arguments.models))
         ways = {

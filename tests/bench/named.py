@@ -32,7 +32,7 @@ GET_RATIO_MAX = 1.15
 NAMED = "/named/default/default"
 
 
-async def run(cluster: LocalCluster, *, seconds: float, rounds: int) -> None:
+async def run(cluster: LocalCluster, *, seconds: float, rounds: int) -> bool:
     port = urlsplit(cluster.frontends()[0].url).port or 0
     pids = [pid for member in cluster.members if (pid := cluster.pid(member.name)) is not None]
     body = os.urandom(SIZE)
@@ -72,6 +72,7 @@ async def run(cluster: LocalCluster, *, seconds: float, rounds: int) -> None:
         figure = await measure(port, act, connections=CONNECTIONS, seconds=seconds, pids=pids)
         return figure.cpu_us
 
+    held = True
     for name, by_id, by_name, most in (("get", get, get_named, GET_RATIO_MAX), ("put", put, put_named, PUT_RATIO_MAX)):
         pairs = []
         for turn in range(rounds):
@@ -81,17 +82,20 @@ async def run(cluster: LocalCluster, *, seconds: float, rounds: int) -> None:
             pairs.append(both[by_name] / both[by_id])
             print(f"{name}: {both[by_id]:.0f} us by id, {both[by_name]:.0f} us by name", flush=True)
         ratio = statistics.median(pairs)
+        held = held and ratio <= most
         print(f"{'held  ' if ratio <= most else 'MISSED'}  a {name} by name costs {ratio:.2f} x one by id", flush=True)
+    return held
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, running_cluster(Path(place), datacenters=1) as cluster:
-        uvloop.run(run(cluster, seconds=options.seconds, rounds=options.rounds))
+        held = uvloop.run(run(cluster, seconds=options.seconds, rounds=options.rounds))
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -224,7 +224,7 @@ def main() -> int:
     for told, held in report.bars():
         print(f"{'held  ' if held else 'MISSED'}  {told}")
     os.sync()
-    return 0
+    return 0 if all(held for _, held in report.bars()) else 1
 
 
 if __name__ == "__main__":

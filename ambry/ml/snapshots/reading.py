@@ -107,7 +107,11 @@ class Snapshot:
     @property
     def urns(self) -> list[FeatureUrn]:
         """Its features."""
-        return [FeatureUrn.parse(urn) for urn in self._columns]
+        return list(self._urns)
+
+    @cached_property
+    def _urns(self) -> tuple[FeatureUrn, ...]:
+        return tuple(FeatureUrn.parse(urn) for urn in self._columns)
 
     @property
     def rows(self) -> int:
@@ -143,7 +147,7 @@ class Snapshot:
 
     def column(self, urn: FeatureUrn | str) -> str:
         """What the column of a feature is called. Raises FeatureNotDefined."""
-        urn = parse_urn(urn, self.urns) if isinstance(urn, str) else urn
+        urn = parse_urn(urn, self._urns) if isinstance(urn, str) else urn
         columns = self._columns
         if str(urn) not in columns:
             raise FeatureNotDefined(f"{urn} is not in {self!r}; it has {', '.join(columns)}")
