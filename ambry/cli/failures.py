@@ -41,6 +41,7 @@ EXIT_UNAVAILABLE = 5
 EXIT_CHECKSUM = 6
 EXIT_DENIED = 7
 EXIT_HELD_BACK = 8
+EXIT_INCOMPLETE = 9
 EXIT_INTERRUPTED = 130
 EXIT_CODES = {
     0: "ok",
@@ -52,6 +53,7 @@ EXIT_CODES = {
     EXIT_CHECKSUM: "checksum mismatch",
     EXIT_DENIED: "not allowed (no key, or none that may)",
     EXIT_HELD_BACK: "held back (a check speaks against it)",
+    EXIT_INCOMPLETE: "not everything was checked (a library is not installed)",
     EXIT_INTERRUPTED: "interrupted",
 }
 """All of them, and what each means. Of several failures in one command the first one's counts."""

@@ -12,7 +12,8 @@ import click
 def demo() -> None:
     """Demonstrations: each starts two datacenters of its own, checks what it shows, and leaves nothing behind.
 
-    Needs `pip install 'ambry[server,demos]'`; what more one needs it says and leaves out.
+    Needs `pip install 'ambry[server,demos]'`. Some need more (torch, an engine): without it they say what to install, show the
+    rest, and exit with 9, or with 0 where that was asked for by --without.
     """
 
 
@@ -20,13 +21,16 @@ def _shows(name: str, help: str) -> None:
     """A demonstration, of which the module is imported when it runs."""
 
     @demo.command(name, help=help)
-    def run() -> None:
+    @click.option(
+        "--without", multiple=True, metavar="LIBRARY", help="Leave out what needs it, if it is not installed."
+    )
+    def run(without: tuple[str, ...]) -> None:
         from deploy.demos.stage import on_stage
 
         module = importlib.import_module(f"deploy.demos.{name}")
         with on_stage() as stage:
             module.run(stage)
-            stage.end()
+            stage.end(without)
 
 
 _shows("features", "Typed features: the article's text, a snapshot, and columns that any reader opens.")

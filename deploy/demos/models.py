@@ -96,11 +96,11 @@ def _predictions(stage: Stage) -> None:
         same = np.array_equal(again.predict(data), estimator.predict(data))
         stage.check("a pipeline of scikit-learn predicts the same", same)
     except ModuleNotFoundError as missing:
-        stage.skip("the pipeline of scikit-learn", str(missing))
+        stage.skip("the pipeline of scikit-learn", str(missing), missing.name or "skops")
     try:
         torch = needed("torch")
     except ModuleNotFoundError as missing:
-        stage.skip("the state_dict of torch", str(missing))
+        stage.skip("the state_dict of torch", str(missing), "torch")
         return
     _torch(stage, torch, data)
 

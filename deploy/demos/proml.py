@@ -139,7 +139,7 @@ def _tracked(stage: Stage, frame: Any, target: Any) -> None:
         needed("sqlalchemy")
         needed("skops")
     except ModuleNotFoundError as missing:
-        stage.skip("MLflow", str(missing))
+        stage.skip("MLflow", str(missing), missing.name or "mlflow")
         return
     [frontend] = stage.cluster.frontends("dc1")
     with environment(AMBRY_ENDPOINTS=frontend.url, AMBRY_KEY=stage.cluster.key or ""):

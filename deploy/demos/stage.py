@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 import click
 
 from ambry import AmbryClient, CacheConfig
+from ambry.cli.failures import EXIT_INCOMPLETE
 from ambry.errors import AmbryError
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import LocalClusterError
@@ -31,6 +32,12 @@ class DemonstrationFailed(click.ClickException):
     """A check was not met, or the demonstration cannot run here. Exit code 1."""
 
 
+class DemonstrationIncomplete(click.ClickException):
+    """What was checked holds, and something was not, as a library is not installed. Exit code 9."""
+
+    exit_code = EXIT_INCOMPLETE
+
+
 class Stage:
     """Two datacenters, a client in each, and what was checked."""
 
@@ -42,7 +49,8 @@ class Stage:
         self.dc2 = second
         self._steps = 0
         self._failed: list[str] = []
-        self._left_out: list[str] = []
+        self._left_out: dict[str, str] = {}
+        """What was not shown, with what would have shown it."""
 
     def step(self, title: str) -> None:
         self._steps += 1
@@ -58,18 +66,25 @@ class Stage:
         if not holds:
             self._failed.append(what)
 
-    def skip(self, what: str, why: str) -> None:
-        """Tell what cannot be shown here."""
+    def skip(self, what: str, why: str, needs: str) -> None:
+        """Tell what cannot be shown here, as `needs` (a library or an engine) is not there."""
         click.echo(f"   skipped {what}: {why}")
-        self._left_out.append(what)
+        self._left_out[what] = needs
 
-    def end(self) -> None:
-        """Raises DemonstrationFailed for what did not hold."""
+    def end(self, without: Sequence[str] = ()) -> None:
+        """Raises DemonstrationFailed for what did not hold, DemonstrationIncomplete for what was left out unasked."""
         if self._failed:
             raise DemonstrationFailed(f"{len(self._failed)} of the checks failed: {'; '.join(self._failed)}")
         click.echo("\nEverything that was checked holds.")
         if self._left_out:
             click.echo(f"Left out: {', '.join(self._left_out)}.")
+        lacking = {needs: None for needs in self._left_out.values() if needs not in without}
+        if lacking:
+            unseen = [what for what, needs in self._left_out.items() if needs in lacking]
+            wish = " ".join(f"--without {needs}" for needs in lacking)
+            raise DemonstrationIncomplete(
+                f"not checked: {', '.join(unseen)}; install what is said above, or leave it out knowingly: {wish}"
+            )
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for something that takes its time in a cluster. Raises DemonstrationFailed."""

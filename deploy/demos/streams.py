@@ -143,7 +143,7 @@ def _publish(stage: Stage, broker: KafkaProcess, work: _Work) -> None:
 def _count(stage: Stage, broker: KafkaProcess, work: _Work) -> None:
     stage.step("Count the actions of each member as they come, and kill the job meanwhile")
     if find_spec("quixstreams") is None:
-        stage.skip("the job that counts", f"pip install {to_install('quixstreams')}")
+        stage.skip("the job that counts", f"pip install {to_install('quixstreams')}", "quixstreams")
         return
     work.start("job")
     target = KafkaTarget(brokers=(broker.address,), topic="member-actions")

@@ -28,7 +28,7 @@ def run(stage: Stage) -> None:
         for library in ("torch", "sklearn"):
             needed(library)
     except ModuleNotFoundError as missing:
-        stage.skip("training", str(missing))
+        stage.skip("training", str(missing), missing.name or "torch")
         return
     stage.step("Train digits by torchrun: two workers, a checkpoint of torch in the store every 10 steps")
     calm, _ = _job(stage, TorchrunLauncher(), "calm")
@@ -96,7 +96,7 @@ def _tensorboard(stage: Stage, calm: Any) -> None:
     try:
         reader = needed("tensorboard.backend.event_processing.event_accumulator")
     except ModuleNotFoundError as missing:
-        stage.skip("TensorBoard", str(missing))
+        stage.skip("TensorBoard", str(missing), "tensorboard")
         return
     with environment(AMBRY_ENDPOINTS=",".join(stage.dc1.endpoints), AMBRY_KEY=stage.cluster.key or ""):
         found = reader.EventAccumulator(f"{calm.job.folder}/tensorboard")
@@ -111,4 +111,4 @@ def _tony(stage: Stage, digest: str) -> None:
         with yarn(stage.directory / "yarn", stage.say) as cluster:
             _killed(stage, TonyLauncher(jars=jars, hadoop_conf=cluster.conf), "tony", digest)
     except EngineError as lacking:
-        stage.skip("TonY", str(lacking))
+        stage.skip("TonY", str(lacking), "tony")

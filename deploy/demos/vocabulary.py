@@ -73,7 +73,7 @@ def run(stage: Stage) -> None:
         needed("torch")
     except ModuleNotFoundError as missing:
         stage.step("Learn from accepted pairs, and suggest more")
-        stage.skip("the network that suggests", str(missing))
+        stage.skip("the network that suggests", str(missing), "torch")
         return
     _suggest(stage, story)
 
