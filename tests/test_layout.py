@@ -916,7 +916,7 @@ COVERED_BY = {
             "tests/unit/ambry/ml/serving/test_serving_app.py",
             "a service over HTTP, with models in a store",
         )
-        for name in ("drift", "feature_log", "limits", "metrics", "served", "service")
+        for name in ("feature_log", "limits", "metrics", "served", "service")
     },
     **{
         f"ambry/ml/serving/{name}.py": (

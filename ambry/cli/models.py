@@ -275,10 +275,17 @@ def _plain(found: StoredModel) -> dict[str, Any]:
         "snapshot": manifest.snapshot,
         "code": manifest.code,
         "metrics": dict(manifest.metrics),
-        "params": dict(manifest.params),
+        "params": {name: _shown_param(name, value) for name, value in manifest.params.items()},
         "parent": manifest.parent,
         "note": manifest.note,
     }
+
+
+def _shown_param(name: str, value: Any) -> Any:
+    """Of what inputs were in training how much there is: the numbers are for who serves."""
+    if name == "inputs" and isinstance(value, dict) and isinstance(value.get("mean"), list):
+        return {"columns": len(value["mean"]), "rows": value.get("rows")}
+    return value
 
 
 def _step_row(step: LineageStep) -> list[str]:

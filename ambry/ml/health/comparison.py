@@ -201,17 +201,27 @@ def _texts(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
 
 def stability(before: Sequence[int] | Any, after: Sequence[int] | Any) -> dict[str, float]:
     """The population stability index of counts in the same bins, and how often chance alone has more of it."""
-    first, second = (np.asarray(counts, dtype=np.float64) for counts in (before, after))
-    used = (first + second) > 0
-    first, second = first[used], second[used]
+    first, second = _used(before, after)
     if len(first) < 2:
         return {"psi": 0.0, "psi_p": 1.0}
-    sizes = first.sum(), second.sum()
-    # Half of one more in each bin, so that an empty one is not infinitely far away.
-    shares = [(counts + 0.5) / (size + 0.5 * len(counts)) for counts, size in zip((first, second), sizes, strict=True)]
-    psi = float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
-    chance = float(needed("scipy.stats").chi2.sf(psi / (1 / sizes[0] + 1 / sizes[1]), len(first) - 1))
+    psi = psi_of(first, second)
+    chance = float(needed("scipy.stats").chi2.sf(psi / (1 / first.sum() + 1 / second.sum()), len(first) - 1))
     return {"psi": psi, "psi_p": chance}
+
+
+def psi_of(before: Sequence[int] | Any, after: Sequence[int] | Any) -> float:
+    """The population stability index alone, of counts in the same bins."""
+    both = _used(before, after)
+    # Half of one more in each bin, so that an empty one is not infinitely far away.
+    shares = [(counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in both]
+    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+
+
+def _used(before: Sequence[int] | Any, after: Sequence[int] | Any) -> tuple[Any, Any]:
+    """Without the bins that are empty in both."""
+    first, second = (np.asarray(counts, dtype=np.float64) for counts in (before, after))
+    used = (first + second) > 0
+    return first[used], second[used]
 
 
 def _unseen(before: ColumnSummary, after: ColumnSummary) -> float:

@@ -20,6 +20,7 @@ from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.models.inputs import INPUTS, summary_of_snapshot
 from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_new_paths, check_path, check_said
 from ambry.ml.models.parts import files_of, store_part
 from ambry.ml.models.saving import save
@@ -87,6 +88,8 @@ def publish_model(
     `model` is a file, a directory, {path: file or bytes}, or what saving.py can write: arrays or a state_dict as safetensors,
     an estimator of scikit-learn by skops, an ONNX model, an Arrow table, a PhotonModel. `kind` is what files are, where
     their names do not tell. `version` is a number, or the part that rises (MAJOR, MINOR, PATCH); without it MINOR.
+    Of a snapshot that has all `features` a summary is written down too (inputs.py), which serving compares its inputs with,
+    unless `params` have `inputs`: `{"inputs": None}` is for none.
     `snapshot`, `parent` and `definitions` are looked up now and written down with their numbers: a model says what it was
     made from for ever. All `features` have to be in the definitions; such as live elsewhere say it, as
     `wheel:feed-features==1.2.0`.
@@ -134,6 +137,10 @@ def prepare_model(
         files, found_kind, made_with = _files(model, Path(made), kind)
         # Before anything is stored: what is refused leaves nothing behind.
         numbers, values = _plain(metrics or {}), _plain(params or {})
+        if INPUTS not in values and urns and named["snapshot"]:
+            definitions = named["definitions"] if not is_elsewhere(named["definitions"]) else ""
+            summary = summary_of_snapshot(client, named["snapshot"], urns, definitions)
+            values |= {} if summary is None else {INPUTS: summary}
         check_said(found_kind, numbers, values)
         check_new_paths(files)
         if found_kind == "safetensors":

@@ -7,8 +7,8 @@ Needs aiohttp and prometheus-client: pip install 'ambry[serving]'.
 
 from __future__ import annotations
 
+from ambry.ml.models.inputs import summary_of
 from ambry.ml.serving.app import make_app
-from ambry.ml.serving.drift import summary_of
 from ambry.ml.serving.feature_log import FeatureLog
 from ambry.ml.serving.inference import InferenceRequest
 from ambry.ml.serving.limits import ServingLimits

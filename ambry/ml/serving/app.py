@@ -258,7 +258,9 @@ class _Pages:
             "model": served.name,
             "training": served.drift.knows_training,
             "strange": served.drift.strange,
+            "skipped": served.drift.skipped,
             "columns": [{"name": name, **asdict(each)} for name, each in zip(names, columns, strict=True)],
+            "vocabularies": [asdict(each) for each in served.drift.vocabularies()],
         }
         return self._web.json_response(told)
 

@@ -62,6 +62,28 @@ class ServingMetrics:
         self._shift = made(
             gauge, "input_shift", "How many deviations of training the mean of an input has moved.", "model", "column"
         )
+        self._psi = made(
+            gauge, "input_psi", "Population stability index of an input beside its training.", "model", "column"
+        )
+        self._distance = made(
+            gauge,
+            "input_distance",
+            "Largest distance between the distribution functions of an input, now and in training.",
+            "model",
+            "column",
+        )
+        self._missing_before = made(
+            gauge,
+            "input_training_missing",
+            "Part of an input's values that was missing in training.",
+            "model",
+            "column",
+        )
+        self._unknown = made(
+            gauge, "input_unknown", "Part of the cells of a feature that is out of its vocabulary.", "model", "column"
+        )
+        self._unknown_before = made(gauge, "input_training_unknown", "The same part in training.", "model", "column")
+        self._skipped = made(gauge, "input_skipped", "Requests that drift did not look at.", "model")
         self._strange = made(gauge, "input_strange", "Requests with another number of columns than training.", "model")
 
     @contextmanager
@@ -122,9 +144,15 @@ class ServingMetrics:
     ) -> bytes:
         """The whole page. What served before has no gauges any more."""
         with self._rendering:
-            for gauge in (self._serving, self._watch_error, self._dropped, self._mean, self._missing, self._shift):
+            for gauge in (
+                self._serving,
+                self._watch_error,
+                self._dropped,
+                self._strange,
+                self._skipped,
+                *self._drifts(),
+            ):
                 gauge.clear()
-            self._strange.clear()
             for role, model in serving.items():
                 self._serving.labels(role, model).set(1)
             for role, failed in errors.items():
@@ -137,7 +165,31 @@ class ServingMetrics:
                 place = (drift.name, name)
                 self._mean.labels(*place).set(each.mean)
                 self._missing.labels(*place).set(each.missing / max(1, each.rows + each.missing))
-                if each.shift is not None:
-                    self._shift.labels(*place).set(each.shift)
+                for gauge, value in (
+                    (self._shift, each.shift),
+                    (self._psi, each.psi),
+                    (self._distance, each.distance),
+                    (self._missing_before, each.training_missing),
+                ):
+                    if value is not None:
+                        gauge.labels(*place).set(value)
+            self._skipped.labels(drift.name).set(drift.drift.skipped)
+            for feature in drift.drift.vocabularies():
+                if feature.unknown is not None:
+                    self._unknown.labels(drift.name, feature.feature).set(feature.unknown)
+                self._unknown_before.labels(drift.name, feature.feature).set(feature.training_unknown)
             page: bytes = self._client.generate_latest(self.registry)
             return page
+
+    def _drifts(self) -> tuple[Any, ...]:
+        """What is told of each input."""
+        return (
+            self._mean,
+            self._missing,
+            self._shift,
+            self._psi,
+            self._distance,
+            self._missing_before,
+            self._unknown,
+            self._unknown_before,
+        )

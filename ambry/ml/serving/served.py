@@ -10,10 +10,11 @@ from weakref import WeakValueDictionary
 
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
+from ambry.ml.models.inputs import COLUMNS_MAX, INPUTS
 from ambry.ml.models.lifecycle import ModelWatch
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import dataset_text, version_of
-from ambry.ml.serving.drift import COLUMNS_MAX, InputDrift
+from ambry.ml.serving.drift import InputDrift
 from ambry.ml.serving.online import check_online
 from ambry.ml.serving.predictors import Predictor, predictor_of
 
@@ -61,7 +62,7 @@ class ModelLoader:
             made = ServedModel(
                 model=model,
                 predictor=predictor_of(model, trust=self._trust, function=self._function),
-                drift=InputDrift(model.manifest.params.get("inputs")),
+                drift=InputDrift(model.manifest.params.get(INPUTS)),
             )
             self._served[name] = made
         self._told(name)

@@ -128,7 +128,8 @@ class ScoringService:
         self.metrics.rows(served.name, request.rows)
         with suppress(InvalidRequest):
             # What is no matrix of numbers has no drift.
-            served.drift.take(served.predictor.columns.matrix(request.inputs))
+            if served.drift.take(served.predictor.columns.matrix(request.inputs)):
+                served.drift.count()
         if scored.arm and self._exposures is not None:
             self._expose(self._exposures, request, scored.arm)
         if self._features is not None:

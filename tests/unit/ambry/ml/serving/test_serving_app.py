@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -17,13 +18,17 @@ from sklearn.linear_model import LogisticRegression
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, Unavailable
 from ambry.ml import experiments, models
 from ambry.ml.experiments import Arm, Experiment, ExposureLog, read_exposures
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.models.inputs import summary_of
 from ambry.ml.serving.app import make_app
-from ambry.ml.serving.drift import InputDrift, summary_of
+from ambry.ml.serving.drift import InputDrift
 from ambry.ml.serving.feature_log import FeatureLog
 from ambry.ml.serving.inference import HEADER_SIZE, InferenceRequest
 from ambry.ml.serving.limits import ServingLimits
 from ambry.ml.serving.served import FollowedModel, ModelLoader
-from ambry.ml.serving.service import ScoringService, agreement
+from ambry.ml.serving.service import Scored, ScoringService, agreement
+from ambry.ml.snapshots.writing import write_snapshot
 from tests.support.eventually import eventually
 
 _numbers = count()
@@ -152,6 +157,40 @@ async def test_drift_is_told_beside_training(served: Served, name: str) -> None:
     assert [column["rows"] for column in columns] == [3, 3]
     assert columns[0]["shift"] == 0 and columns[1]["shift"] > 10
     assert f'ambry_serving_input_shift{{column="1",model="{name}@1.0.0"}}' in (await served.get("/metrics"))[1]
+
+
+async def test_drift_is_known_by_the_snapshot_of_the_model(client: AmbryClient, name: str) -> None:
+    """The summary of training had to be passed by hand, and told of means alone."""
+    text = 'a: {valType: DOUBLE}\ns: {valType: FLOAT, dims: [k-1-0]}\nk: {type: categorical : {idMappingFile: "k.csv"}}'
+    metadata = FeatureMetadata.of([parse_definitions(f"{text}\n// (k.csv)\n0, OUT_OF_VOCAB\n1, x\n", "n")])
+    urns = ["urn:li:(n,a,1,0)", "urn:li:(n,s,1,0)"]
+    chance = np.random.default_rng(2)
+    rows = {"member": range(500), "a": chance.normal(0, 1, 500), "s": [np.array([0, 1], "f4")] * 500}
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    write_snapshot(client, f"{name}-s", rows, urns, metadata=metadata, entity="member", as_of=when)
+    models.publish(client, f"{name}-m", {"factor": b"1"}, features=urns, snapshot=f"{name}-s")
+    models.promote(client, f"{name}-m@1.0.0")
+    with ScoringService(client, f"{name}-m", function=SCORER, poll_s=60) as service:
+        async with TestClient(TestServer(make_app(service, f"{name}-m", threads=1))) as http:
+            for value in chance.normal(0, 4, 500):
+                service.record(
+                    InferenceRequest({"a": np.array([value]), "s": np.array([[1.0, 1.0]])}), asked_scored(service)
+                )
+            told = await (await http.get("/drift")).json()
+            page = await (await http.get("/metrics")).text()
+    assert told["training"] is True and told["skipped"] == 0
+    first = told["columns"][0]
+    assert first["rows"] == 500 and first["shift"] < 0.5 and first["psi"] > 1 and 0.2 < first["distance"] < 0.5
+    assert first["p"] < 1e-6 and first["training_missing"] == 0
+    assert told["vocabularies"] == [{"feature": urns[1], "unknown": 0.5, "training_unknown": 0.0}]
+    place = f'model="{name}-m@1.0.0"'
+    for line in (f'input_psi{{column="0",{place}}}', f'input_distance{{column="0",{place}}}'):
+        assert f"ambry_serving_{line}" in page
+    assert f'ambry_serving_input_unknown{{column="{urns[1]}",{place}}} 0.5' in page
+
+
+def asked_scored(service: ScoringService) -> Scored:
+    return Scored({"predict": np.zeros(1)}, service.champion.served)
 
 
 def test_a_challenger_scores_in_the_shadow(client: AmbryClient, name: str) -> None:
@@ -444,7 +483,8 @@ def test_drift_survives_what_one_request_says(client: AmbryClient) -> None:
     assert known.columns()[0].mean == 500.0
     for bad in ([None, "x"], [1.0], [-1.0, 1.0], [float("nan"), 1.0], "x"):
         assert not InputDrift({"mean": [1.0, 1.0], "std": bad}).knows_training
-    assert summary_of([[1.0, np.nan]]) == {"mean": [1.0, 0.0], "std": [0.0, 0.0]}
+    told = summary_of([[1.0, np.nan]])
+    assert (told["mean"], told["std"], told["missing"]) == ([1.0, 0.0], [0.0, 0.0], [0.0, 1.0])
 
 
 async def test_gauges_of_an_earlier_model_go(served: Served, client: AmbryClient, name: str) -> None:
