@@ -952,7 +952,6 @@ COVERED_BY = {
         f"ambry/ml/models/{name}.py": ("tests/unit/ambry/ml/models/test_models_publishing.py", why)
         for name, why in (
             ("loading", "what was published is loaded"),
-            ("parts", "what is stored once"),
             ("reading", "every kind that is light; the heavy ones in tests/integration"),
         )
     },

@@ -10,6 +10,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_time, connecting, shows
 from ambry.cli.failures import EXIT_HELD_BACK, report_one
+from ambry.cli.local_files import exists
 from ambry.cli.output import show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
 
@@ -112,21 +113,37 @@ def publish(tree: Path, versions: str, cluster: ChosenCluster, version: str | No
 
 
 @features.command()
-@TREE
+@click.argument("tree", metavar="TREE")
 @click.argument("versions")
 @connecting
 @OUTPUT
-def diff(tree: Path, versions: str, cluster: ChosenCluster, output: str) -> None:
+def diff(tree: str, versions: str, cluster: ChosenCluster, output: str) -> None:
     """Say what TREE changes beside VERSIONS, and which part of the version each change raises.
 
-    The exit code is 8 where it would break who reads them.
-    """
-    from ambry.ml.features.compatibility import Level
-    from ambry.ml.features.tree import read_tree
+    The exit code is 8 where it would break who reads them. In the place of TREE may stand published definitions: of two
+    versions of one dataset, what the later one changed.
 
-    metadata = read_tree(tree)
+    \b
+    ambry features diff definitions/ features
+    ambry features diff features@1.0.0 features@1.2.0
+    """
+    from ambry.ml.features.compatibility import Level, compare
+    from ambry.ml.features.publishing import load
+    from ambry.ml.features.tree import read_tree
+    from ambry.ml.places import dataset_text, version_of
+
+    published = not exists(tree)
+    if published and "/" in tree.removeprefix("ambry://") and not tree.startswith("ambry://"):
+        raise click.BadParameter(f"there is no file or directory {tree!r}", param_hint="TREE")
     with cluster.connect() as client:
-        _, changes = _changes(client, versions, metadata, must_be_there=True)
+        if published:
+            after, before = (load(client, each) for each in (tree, versions))
+            same = dataset_text(version_of(after.place)) == dataset_text(version_of(before.place))
+            if same and _number(after.version) < _number(before.version):
+                after, before = before, after
+            changes = compare(before.metadata, after.metadata)
+        else:
+            _, changes = _changes(client, versions, read_tree(Path(tree)), must_be_there=True)
     show_rows(changes, output, ["PART", "CHANGE"], lambda change: [change.level.name, change.words], _plain_change)
     if any(change.level is Level.REFUSED for change in changes):
         sys.exit(EXIT_HELD_BACK)
@@ -279,6 +296,10 @@ def _changes(
             raise
         return None, []
     return latest.version, compare(latest.metadata, metadata)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _plain_change(change: DefinitionChange) -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.aliases import HEADER, alias_row, moving, plain, somebody
+from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting, shows
+from ambry.cli.model_history import diff, history, parts, show_versions
 from ambry.cli.output import complain, show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def model() -> None:
     ambry model get fraud@champion -o serving/
     ambry model rollback fraud --why 'false alarms at night'
     """
+
+
+for each in (history, diff, parts):
+    model.add_command(each)
 
 
 @model.command()
@@ -107,9 +112,18 @@ def publish(
 @model.command("ls")
 @click.argument("name", required=False)
 @connecting
+@click.option(
+    "--metric",
+    "metrics",
+    metavar="NAME",
+    multiple=True,
+    help="Which to show; may be repeated.  [default: the most common]",
+)
 @OUTPUT
-def ls_models(name: str | None, cluster: ChosenCluster, output: str) -> None:
-    """List the versions of the model NAME, with where its aliases point; without NAME, all models of the container."""
+def ls_models(name: str | None, cluster: ChosenCluster, metrics: tuple[str, ...], output: str) -> None:
+    """List the versions of the model NAME, with the aliases that point to them and their metrics; without NAME, all models of
+    the container.
+    """
     with cluster.connect() as client:
         if name is None:
             from ambry.ml.models.catalogue import list_models
@@ -127,24 +141,7 @@ def ls_models(name: str | None, cluster: ChosenCluster, output: str) -> None:
                 },
             )
             return
-        aliases: dict[str, list[str]] = {}
-        for each in client.aliases(name):
-            aliases.setdefault(each.version or "", []).append(each.alias)
-        show_rows(
-            client.versions(name),
-            output,
-            ["VERSION", "MODIFIED", "ALIASES"],
-            lambda entry: [
-                entry.version,
-                entry.modified.isoformat(timespec="seconds"),
-                ", ".join(aliases.get(entry.version, [])),
-            ],
-            lambda entry: {
-                "version": entry.version,
-                "modified": entry.modified.isoformat(),
-                "aliases": aliases.get(entry.version, []),
-            },
-        )
+        show_versions(client, name, metrics, output)
 
 
 @model.command()
@@ -222,30 +219,23 @@ def promote(
 
 
 @model.command()
-@click.argument("name")
+@click.argument("name", metavar="MODEL")
 @connecting
 @ALIAS
 @moving
 @OUTPUT
 def rollback(name: str, cluster: ChosenCluster, alias: str, who: str | None, why: str, output: str) -> None:
-    """Let the alias point to the version before; again to the one before that."""
+    """Let the alias point to the version before; again to the one before that.
+
+    MODEL is NAME, NAME@ALIAS for that alias, or the version that is taken back: where the alias does not point to it any more,
+    nothing is changed.
+    """
     from ambry.ml.models import lifecycle
 
     with cluster.connect() as client:
         moved = lifecycle.roll_back(client, name, alias, who=somebody() if who is None else who, why=why)
     if not cluster.quiet:
         show_fields(plain(moved), output)
-
-
-@model.command()
-@click.argument("name")
-@connecting
-@ALIAS
-@OUTPUT
-def history(name: str, cluster: ChosenCluster, alias: str, output: str) -> None:
-    """Show all moves of the alias, the newest first."""
-    with cluster.connect() as client:
-        show_rows(client.alias_history(name, alias), output, HEADER, alias_row, plain)
 
 
 @model.command()

@@ -115,11 +115,19 @@ class AsyncAliases(AsyncCalls):
         await self._move(dataset, alias, None, expected, "", "", timeout)
 
     async def roll_back_alias(
-        self, dataset: str, alias: str, *, who: str = "", why: str = "", timeout: Timeout | None = None
+        self,
+        dataset: str,
+        alias: str,
+        *,
+        expected: str = AS_IT_IS,
+        who: str = "",
+        why: str = "",
+        timeout: Timeout | None = None,
     ) -> AliasInfo:
         """Let an alias point to the version before; again to the one before that. What was rolled back is not gone to again.
 
-        Raises InvalidRequest where there is nothing before, UpdateConflict where it is moved in this moment.
+        Where `expected` is given, only if the alias points to it now: of two who take one version back, one is told. Raises
+        InvalidRequest where there is nothing before, UpdateConflict where it points elsewhere or is moved in this moment.
 
         >>> made = await client.create_dataset("rolled-back")
         >>> for version in ("1.0.0", "2.0.0"):
@@ -137,6 +145,10 @@ class AsyncAliases(AsyncCalls):
         before = version_before(moves)
         if moves[0].version is None:
             raise InvalidRequest(f"the alias {alias!r} of {dataset!r} was deleted; set it instead")
+        if expected not in (AS_IT_IS, moves[0].version):
+            raise UpdateConflict(
+                f"the alias {alias!r} of {dataset!r} points to {moves[0].version}, and not to {expected}; nothing was changed"
+            )
         if before is None:
             raise InvalidRequest(
                 f"the alias {alias!r} of {dataset!r} has no version before {moves[0].version}; set it instead"

@@ -18,7 +18,7 @@ from ambry.ml.experiments.evaluation import ArmComparison, Evaluation
 from ambry.ml.experiments.report import render_report
 from ambry.ml.experiments.store import StoredExperiment
 from ambry.ml.held_back import HeldBack
-from ambry.ml.models.lifecycle import CHAMPION
+from ambry.ml.models.histories import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.pages import keep
 from ambry.ml.places import dataset_text

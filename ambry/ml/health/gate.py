@@ -16,7 +16,7 @@ from ambry.ml.health.report import keep_health
 from ambry.ml.health.summaries import summarise
 from ambry.ml.health.thresholds import Thresholds
 from ambry.ml.held_back import HeldBack
-from ambry.ml.models.lifecycle import CHAMPION
+from ambry.ml.models.histories import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import Place, dataset_text
 from ambry.ml.snapshots.schema import columns_of

@@ -13,25 +13,36 @@ models.roll_back(client, "fraud", why="false alarms at night")
 from __future__ import annotations
 
 from ambry.ml.models.catalogue import ListedModel, list_models
+from ambry.ml.models.histories import ModelChange, ModelVersion, diff, history
+from ambry.ml.models.histories import versions_of as versions
 from ambry.ml.models.lifecycle import LineageStep, ModelWatch, lineage, promote, roll_back
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.models.manifest import ModelManifest, ModelPart
 from ambry.ml.models.publishing import PublishedModel
 from ambry.ml.models.publishing import publish_model as publish
+from ambry.ml.models.stored_parts import ListedPart, delete_unused, list_parts
 
 __all__ = [
     "LineageStep",
     "ListedModel",
+    "ListedPart",
+    "ModelChange",
     "ModelManifest",
     "ModelPart",
+    "ModelVersion",
     "ModelWatch",
     "PublishedModel",
     "StoredModel",
+    "delete_unused",
+    "diff",
+    "history",
     "lineage",
     "list_models",
+    "list_parts",
     "promote",
     "publish",
     "roll_back",
+    "versions",
 ]
 
 open = open_model

@@ -14,11 +14,12 @@ from ambry.client.datasets import AliasInfo
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
+from ambry.ml.digests import located
+from ambry.ml.models.histories import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
 from ambry.ml.watching import VersionWatch
 
-CHAMPION = "champion"
 LINEAGE_MAX = 100
 """Parents of parents that are looked up."""
 POLL_S = 1.0
@@ -60,9 +61,19 @@ def alias_of(client: AmbryClient, dataset: str, alias: str) -> AliasInfo | None:
     return None
 
 
-def roll_back(client: AmbryClient, dataset: Place, alias: str = CHAMPION, *, who: str = "", why: str = "") -> AliasInfo:
-    """Let an alias point to the version before, as `AmbryClient.roll_back_alias`. Raises InvalidRequest where there is none."""
-    return client.roll_back_alias(dataset_of(dataset), alias, who=who, why=why)
+def roll_back(client: AmbryClient, place: Place, alias: str = CHAMPION, *, who: str = "", why: str = "") -> AliasInfo:
+    """Let an alias point to the version before, as `AmbryClient.roll_back_alias`.
+
+    `NAME@ALIAS` is that alias. A version or a digest, or what was published or opened, is what is taken back: where the alias
+    does not point to it, nothing is changed (UpdateConflict). Raises InvalidRequest where there is no version before.
+    """
+    said = located(client, place)
+    dataset = dataset_text(said)
+    if said.version.startswith("@"):
+        return client.roll_back_alias(dataset, said.version[1:], who=who, why=why)
+    if said.version == LATEST:
+        return client.roll_back_alias(dataset, alias, who=who, why=why)
+    return client.roll_back_alias(dataset, alias, expected=said.version, who=who, why=why)
 
 
 def lineage(client: AmbryClient, place: Place) -> Iterator[LineageStep]:

@@ -23,7 +23,8 @@ from ambry.ml.experiments.document import Experiment
 from ambry.ml.experiments.exposures import ExposureLog
 from ambry.ml.experiments.following import ExperimentWatch
 from ambry.ml.experiments.store import load_experiment
-from ambry.ml.models.lifecycle import CHAMPION, POLL_S
+from ambry.ml.models.histories import CHAMPION
+from ambry.ml.models.lifecycle import POLL_S
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.places import Place, dataset_of, in_dataset, version_of
 from ambry.ml.serving.feature_log import FeatureLog

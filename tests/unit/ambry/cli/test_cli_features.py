@@ -137,3 +137,17 @@ def test_a_snapshot_of_the_first_version_is_moved(tree: Path, name: str, here: P
     what = ("features", "import", str(here / "dist"), name, "--definitions", name, "--entity", "member")
     nothing = run(*what, "--as-of", "2026-11-27")
     assert nothing.exit_code == 1 and "dist" in nothing.stderr
+
+
+def test_two_published_versions_are_compared_the_later_one_beside_the_earlier(tree: Path, name: str) -> None:
+    """A tree alone was compared, with one version."""
+    said("features", "publish", str(tree), name)
+    (tree / "flagship/feed.conf").write_text(FEED + "score: {valType: FLOAT}\n")
+    said("features", "publish", str(tree), name)
+    change = {"part": "MINOR", "change": "urn:li:(flagship,score,1,0) is new"}
+    for places in ((f"{name}@1.0.0", f"{name}@1.1.0"), (name, f"{name}@1.0.0")):
+        assert told("features", "diff", *places) == change
+    assert said("features", "diff", name, f"{name}@1.1.0", "--json") == ""
+    assert run("features", "diff", f"{name}@9.0.0", name).exit_code == 3
+    gone = run("features", "diff", "definitoins/", name)
+    assert gone.exit_code == 2 and "there is no file or directory 'definitoins/'" in gone.stderr

@@ -62,7 +62,11 @@ def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name:
     assert not (here / "serving/config.json").exists()
     assert told("model", "rollback", name, "--why", "false alarms")["version"] == "1.0.0"
     assert [line.split()[0] for line in said("model", "history", name).splitlines()[1:]] == ["1.0.0", "1.1.0", "1.0.0"]
-    assert [line.split()[2:] for line in said("model", "ls", name).splitlines()[1:]] == [["champion"], []]
+    assert [line.split()[2:] for line in said("model", "ls", name).splitlines()] == [
+        ["ALIASES", "auc"],
+        ["champion", "0.9"],
+        ["0.95"],
+    ]
     lines = [json.loads(line) for line in said("model", "lineage", name, "--json").splitlines()]
     assert [(line["model"], line["code"]) for line in lines] == [(f"{name}@1.1.0", ""), (f"{name}@1.0.0", "git:1")]
 

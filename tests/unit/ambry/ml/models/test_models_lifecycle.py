@@ -21,7 +21,7 @@ from ambry import AmbryClient, VersionRef
 from ambry.client.datasets import AliasInfo
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml import models
-from ambry.ml.models.lifecycle import CHAMPION
+from ambry.ml.models.histories import CHAMPION
 from tests.support.named_frontend import LosingLink
 from tests.support.served_versions import MadeMove, ServedVersions
 
