@@ -109,6 +109,8 @@ def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
 
     texts = {name for name, kind in kinds.items() if kind.axes or kind.value_type is ValueType.BYTES}
     told = {name: pa.string() if name in texts else arrow_type(kind.value_type) for name, kind in kinds.items()}
+    # pandas writes whole numbers as 3.0 where one is missing: an INT is read as a float of 64 bits, which holds each of them.
+    told |= {name: pa.float64() for name, kind in kinds.items() if told[name] == pa.int32()}
     options = arrow_csv.ConvertOptions(column_types=told, strings_can_be_null=True, quoted_strings_can_be_null=False)
     with arrow_csv.open_csv(path, convert_options=options) as reader:
         is_empty = True

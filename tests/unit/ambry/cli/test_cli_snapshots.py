@@ -226,6 +226,19 @@ def test_no_feature_and_no_column_is_left_out_in_silence(here: Path, definitions
     assert (done.exit_code, done.stderr) == (0, "")
 
 
+def test_whole_numbers_of_a_csv_of_pandas_are_whole(here: Path, definitions: str, name: str) -> None:
+    """Where one is missing, pandas writes the others as 3.0: "CSV conversion error to int32"."""
+    frame = pd.DataFrame({"member": [1, 2, 3], "age": [3, None, 2**31 - 1]})
+    frame.to_csv(here / "members.csv", index=False)
+    write(definitions, name, "members.csv", "--allow-missing")
+    assert [row["age"] for row in told("snapshot", "read", name)] == [3, None, 2**31 - 1]
+    (here / "members.csv").write_text("member,age\n1,3.5\n")
+    done = run(
+        "snapshot", "write", "members.csv", name, "--definitions", definitions, "--entity", "member", "--feature", "age"
+    )
+    assert done.exit_code == 2 and f"{AGE}: 3.5 in row 0 is not INT" in done.stderr
+
+
 def test_a_feature_of_a_later_line_of_json_is_not_left_out(here: Path, definitions: str, name: str) -> None:
     """The first line alone said which features there are."""
     (here / "members.jsonl").write_text('{"member": 1, "age": 2}\n{"member": 2, "note": "x"}\n')
