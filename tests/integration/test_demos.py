@@ -117,7 +117,7 @@ def test_lifecycle(tmp_path: Path) -> None:
     ):
         assert f"ok      {told}" in first
     assert "the next one with --ids" in first
-    assert "ok      each version, digest and job is that of ids.json, of another store: 14 of 14" in second
+    assert "ok      each version, digest and job is that of ids.json, of another store: 13 of 13" in second
     assert "10 of 10 ids of blobs and manifests are others" in second
 
 

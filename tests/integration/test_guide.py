@@ -16,15 +16,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.kafka_broker import running_kafka
+from tests.support.kafka_broker import jars_or_skip, running_kafka
 
 ROOT = Path(__file__).resolve().parents[2]
+BLOCK_TIMEOUT_S = 300.0
+WALK_TIMEOUT_S = 1_200.0
+"""Of the page on the whole pipeline, whose first block walks it twice."""
 PAGES = sorted(path.name for path in (ROOT / "docs" / "guide").glob("*.md") if path.name != "README.md")
 HEAVY = ("dask", "mlflow", "torch", "zarr")
 """Libraries that `make libraries` installs; their blocks run in the slow tests."""
-ENGINE_PAGES = ("spark.md", "streams.md")
+ENGINE_PAGES = ("pipeline.md", "spark.md", "streams.md")
 """Pages that need a real engine beside the store; they run in the tests of engines."""
-BEHIND = {"photon.md": ("glum", "tabmat")}
+BEHIND = {
+    "photon.md": ("glum", "tabmat"),
+    "pipeline.md": ("torch", "pyspark", "glum", "tabmat", "fastavro", "prometheus_client"),
+}
 """Libraries that a page needs and does not import itself."""
 HEAVY_PAGES = ("dask.md", "mlflow.md", "model.md", "suggestions.md", "training.md")
 
@@ -55,7 +61,7 @@ def blocks_of(page: str) -> list[Block]:
     return [Block(language, code, printed or None) for language, code, printed in found]
 
 
-def run(block: Block, names: dict[str, Any]) -> str:
+def run(block: Block, names: dict[str, Any], timeout_s: float = BLOCK_TIMEOUT_S) -> str:
     if block.language == "python":
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
@@ -63,7 +69,7 @@ def run(block: Block, names: dict[str, Any]) -> str:
         return out.getvalue()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     said = ["bash", "-euo", "pipefail", "-c", block.code]
-    done = subprocess.run(said, capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=300)
+    done = subprocess.run(said, capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=timeout_s)
     assert done.returncode == 0, (block.code, done.stderr)
     return done.stdout
 
@@ -82,10 +88,10 @@ def beside(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         mlflow.set_registry_uri("")
 
 
-def check(page: str, blocks: list[Block]) -> None:
+def check(page: str, blocks: list[Block], timeout_s: float = BLOCK_TIMEOUT_S) -> None:
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks):
-        printed = run(block, names)
+        printed = run(block, names, timeout_s)
         if block.printed is not None:
             assert printed == block.printed, f"block {number + 1} of {page}"
 
@@ -139,6 +145,17 @@ def test_the_blocks_of_the_pages_on_spark_do_too(page: str) -> None:
     if lacking := missing(page, blocks) or ("" if find_spec("pyspark") else "pyspark"):
         pytest.skip(f"{lacking} is not installed: pip install 'ambry[photon,spark]'")
     check(page, blocks)
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("beside")
+def test_the_blocks_of_the_page_on_the_whole_pipeline_do_too() -> None:
+    blocks = blocks_of("pipeline.md")
+    if lacking := missing("pipeline.md", blocks):
+        pytest.skip(f"{lacking} is not installed: pip install 'ambry[demos,serving,spark,torch]'")
+    for engine in ("hadoop", "tony"):
+        jars_or_skip(engine)
+    check("pipeline.md", blocks, WALK_TIMEOUT_S)
 
 
 def test_every_page_is_in_the_list_of_pages() -> None:
