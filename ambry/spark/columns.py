@@ -5,10 +5,12 @@
     uint8, uint16, uint32       smallint, int, bigint
     uint64                      decimal(20,0)
     float16                     float
-    dictionary                  its values
-    timestamp, duration of ns   microseconds; a value that is none is refused
+    dictionary, run-end         its values
+    timestamp, duration, time   microseconds; a value that is none is refused
+    date64                      date
 
-All else is as `pyspark` has it.
+All else is as `pyspark` has it, and what it has not (unions, views of lists, intervals of months, decimals of more than 38
+digits) is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ambry.errors import InvalidRequest
 from ambry.ml.snapshots.described import holds_booleans
@@ -30,6 +33,10 @@ _WIDER = {
     pa.float16(): pa.float32(),
     pa.string_view(): pa.string(),
     pa.binary_view(): pa.binary(),
+    pa.date64(): pa.date32(),
+    pa.time32("s"): pa.time64("us"),
+    pa.time32("ms"): pa.time64("us"),
+    pa.time64("ns"): pa.time64("us"),
 }
 
 
@@ -52,6 +59,8 @@ def as_spark(batch: Any, schema: Any) -> Any:
         try:
             if isinstance(column, pa.FixedShapeTensorArray):
                 column = _nested(column)
+            if pa.types.is_run_end_encoded(column.type):
+                column = pc.run_end_decode(column)
             arrays.append(column if column.type == field.type else column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InvalidRequest(
@@ -74,7 +83,7 @@ def _spark_type(field: Any) -> Any:
 def _plain(kind: Any) -> Any:
     if isinstance(kind, pa.ExtensionType | pa.BaseExtensionType):
         return _plain(kind.storage_type)
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return _plain(kind.value_type)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz)

@@ -5,8 +5,9 @@ What is found on the driver goes to the tasks pickled: which blob it is, and wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -20,11 +21,18 @@ from ambry.ml.digests import located
 from ambry.ml.snapshots.contents import ArrowContent
 from ambry.ml.snapshots.order import check_rising
 from ambry.ml.snapshots.writing import INDEX_KEY
+from ambry.spark.ahead import Ahead, HeldSpans, ranges_of, windows
 from ambry.spark.plan import FilePiece
 
 BATCH_ROWS = 65_536
-"""Of a record batch of Parquet."""
+BATCH_SIZE = 16 << 20
+"""Rows, and bytes as far as they are known, of a record batch of Parquet."""
 Found = BlobId | PinnedName
+
+
+def rows_within(rows: int, size: int) -> int:
+    """How many of so many rows, with so many bytes, a record batch takes: at least one."""
+    return max(1, min(BATCH_ROWS, BATCH_SIZE * rows // size if size else BATCH_ROWS))
 
 
 class StoredFile(Protocol):
@@ -43,6 +51,15 @@ class StoredFile(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is fetched at once: `spans` of the blob whose id is `path`, of the file itself where that is empty."""
+
+    window: Sequence[FilePiece]
+    path: str
+    spans: Sequence[tuple[int, int]]
+
+
 @dataclass(frozen=True)
 class ParquetStored:
     """`footer` is its FileMetaData. Row groups with a file path lie in the blobs of those ids."""
@@ -56,46 +73,70 @@ class ParquetStored:
         return self.footer.schema.to_arrow_schema()
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
-        wanted = set(columns)
+        names = set(self.schema.names)
         made: list[FilePiece] = []
         for number in range(self.footer.num_row_groups):
             group = self.footer.row_group(number)
-            size = 0
+            size = sum(chunk.total_compressed_size for chunk in self._chunks(number, columns))
             bounds: dict[str, tuple[Any, Any]] = {}
             for each in range(group.num_columns):
                 chunk = group.column(each)
                 path = chunk.path_in_schema
-                if path.partition(".")[0] in wanted or path in wanted:
-                    size += chunk.total_compressed_size
-                if chunk.is_stats_set and chunk.statistics.has_min_max and path in self.schema.names:
+                if path in names and chunk.is_stats_set and chunk.statistics.has_min_max:
                     bounds[path] = (chunk.statistics.min, chunk.statistics.max)
             made.append(FilePiece(number, group.num_rows, size, bounds))
         return made
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
-        for path, numbers in self._by_file([piece.number for piece in pieces]):
-            yield from self._of_file(client, path, numbers, columns)
+        asked = (
+            _Asked(window, path, self._spans(window, columns))
+            for path, of_file in groupby(pieces, lambda piece: self._path(piece.number))
+            for window in windows(list(of_file))
+        )
 
-    def _by_file(self, numbers: Sequence[int]) -> list[tuple[str, list[int]]]:
-        """The files, and which of their own row groups."""
-        places: dict[str, int] = {}
-        found: dict[str, list[int]] = {}
-        asked = set(numbers)
-        for number in range(self.footer.num_row_groups):
-            path = self.footer.row_group(number).column(0).file_path
-            own = places[path] = places.get(path, -1) + 1
-            if number in asked:
-                found.setdefault(path, []).append(own)
-        return list(found.items())
+        def fetch(one: _Asked) -> HeldSpans:
+            blob = BlobId.parse(one.path) if one.path else self.found
+            return HeldSpans(one.spans, ranges_of(client, blob, one.spans))
 
-    def _of_file(self, client: AmbryClient, path: str, groups: list[int], columns: Sequence[str]) -> Iterator[Any]:
+        for one, held in Ahead(fetch, asked):
+            yield from self._decoded(held, one.window, columns)
+
+    def _path(self, number: int) -> str:
+        group = self.footer.row_group(number)
+        return str(group.column(0).file_path) if group.num_columns else ""
+
+    def _chunks(self, number: int, columns: Iterable[str]) -> Iterator[Any]:
+        """Of a row group, what is read for these columns."""
+        wanted = set(columns)
+        group = self.footer.row_group(number)
+        for each in range(group.num_columns):
+            chunk = group.column(each)
+            path = chunk.path_in_schema
+            if path.partition(".")[0] in wanted or path in wanted:
+                yield chunk
+
+    def _spans(self, window: Sequence[FilePiece], columns: Sequence[str]) -> tuple[tuple[int, int], ...]:
+        found = []
+        for piece in window:
+            for chunk in self._chunks(piece.number, columns):
+                start = chunk.data_page_offset
+                if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+                    start = chunk.dictionary_page_offset
+                found.append((start, start + chunk.total_compressed_size))
+        return tuple(found)
+
+    def _decoded(self, held: HeldSpans, window: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         from pyarrow import parquet
 
+        numbers = [piece.number for piece in window]
+        size = sum(chunk.total_uncompressed_size for each in numbers for chunk in self._chunks(each, columns))
+        rows = rows_within(sum(piece.rows for piece in window), size)
         try:
-            with client.open(BlobId.parse(path) if path else self.found) as source:
-                file = parquet.ParquetFile(source, metadata=None if path else self.footer, pre_buffer=True)
-                yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns))
-        except pa.ArrowInvalid as error:
+            # A footer of many files says of each row group where it lies in its own.
+            # Nothing is left to be read ahead, and across what was not fetched nothing can be.
+            file = parquet.ParquetFile(held, metadata=self.footer, pre_buffer=False)
+            yield from file.iter_batches(rows, row_groups=numbers, columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
             raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
 
 
@@ -140,31 +181,29 @@ class SnapshotStored:
         return list(self.known)
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
-        for start in range(0, len(pieces), _TOGETHER):
-            together = pieces[start : start + _TOGETHER]
-            spans = [(self.offsets[each.number], self.offsets[each.number] + each.size) for each in together]
-            try:
-                for data, piece in zip(client.get_ranges(self.found, spans), together, strict=True):
+        def fetch(window: Sequence[FilePiece]) -> list[bytes]:
+            spans = [(self.offsets[each.number], self.offsets[each.number] + each.size) for each in window]
+            return ranges_of(client, self.found, spans)
+
+        for window, found in Ahead(fetch, windows(pieces)):
+            for piece, data in zip(window, found, strict=True):
+                try:
                     batch = pa.ipc.read_record_batch(pa.py_buffer(data), self.schema)
                     batch.validate(full=True)
-                    self._check_ends(batch, piece)
-                    yield batch.select(list(columns))
-            except (pa.ArrowException, OSError) as error:
-                raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
+                except (pa.ArrowException, OSError) as error:
+                    raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
+                self._check_ends(batch, piece.number)
+                yield batch.select(list(columns))
 
-    def _check_ends(self, batch: Any, piece: FilePiece) -> None:
+    def _check_ends(self, batch: Any, number: int) -> None:
         """Whether a batch goes as far as the index says, by which others were left out. Raises DataCorrupt."""
         keys = batch.column(0)
-        check_rising(keys, f"{self.shown}: batch {piece.number}")
-        told = piece.bounds[self.schema.names[0]]
+        check_rising(keys, f"{self.shown}: batch {number}")
+        told = self.known[number].bounds[self.schema.names[0]]
         if not len(keys) or (keys[0].as_py(), keys[-1].as_py()) != told:
             raise DataCorrupt(
-                f"{self.shown}: batch {piece.number} does not go from {told[0]} to {told[1]}, as its index says"
+                f"{self.shown}: batch {number} does not go from {told[0]} to {told[1]}, as its index says"
             )
-
-
-_TOGETHER = 64
-"""Batches that are asked for at once."""
 
 
 def stored_file(client: AmbryClient, place: str) -> StoredFile:

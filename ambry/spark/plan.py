@@ -9,13 +9,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from ambry.errors import InvalidRequest
 
 Comparison = Literal["in", "<", "<=", ">", ">="]
 SPLIT_SIZE = 64 << 20
-"""Bytes, of the columns that are read, that a task takes on unless the reader says otherwise."""
+SPLIT_SIZE_MIN = 4 << 20
+SPLITS = 16
+"""A task takes on a part of SPLITS of all bytes that are read, but no more and no less than so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,12 @@ def wanted(pieces: Iterable[FilePiece], conditions: Sequence[ColumnCondition]) -
     return [piece for piece in pieces if piece.rows and all(_may_hold(each, piece.bounds) for each in conditions)]
 
 
-def tasks(pieces: Iterable[FilePiece], split_size: int = SPLIT_SIZE) -> list[tuple[FilePiece, ...]]:
+def split_size_of(pieces: Iterable[FilePiece]) -> int:
+    """Bytes of a task unless the reader says otherwise: few columns of a large file are for many tasks, too."""
+    return max(SPLIT_SIZE_MIN, min(SPLIT_SIZE, sum(piece.size for piece in pieces) // SPLITS))
+
+
+def tasks(pieces: Iterable[FilePiece], split_size: int) -> list[tuple[FilePiece, ...]]:
     """Neighbours together, up to `split_size` bytes; a larger piece is a task of its own."""
     found: list[list[FilePiece]] = []
     size = 0
@@ -97,24 +105,30 @@ def _may_hold(condition: ColumnCondition, bounds: Mapping[str, tuple[Any, Any]])
     if condition.column not in bounds:
         return True
     least, greatest = bounds[condition.column]
+    values = [_as_written(value, least) for value in condition.values]
     try:
         match condition.comparison:
             case "in":
-                return any(_is_odd(value) or least <= value <= greatest for value in condition.values)
+                return any(_is_odd(value) or least <= value <= greatest for value in values)
             case "<":
-                return bool(least < condition.values[0]) or _is_odd(condition.values[0])
+                return bool(least < values[0]) or _is_odd(values[0])
             case "<=":
-                return bool(least <= condition.values[0]) or _is_odd(condition.values[0])
+                return bool(least <= values[0]) or _is_odd(values[0])
             case _ if isinstance(greatest, float):
                 # NaN, which no bounds tell of, is greater than all numbers in Spark.
                 return True
             case ">":
-                return bool(greatest > condition.values[0])
+                return bool(greatest > values[0])
             case ">=":
-                return bool(greatest >= condition.values[0])
+                return bool(greatest >= values[0])
     except TypeError:
         # Of types that do not compare, such as times with and without a zone: nothing is known.
         return True
+
+
+def _as_written(value: Any, beside: Any) -> Any:
+    """0.1 beside decimals is what was written, as in Spark, and not the nearest float."""
+    return Decimal(repr(value)) if isinstance(beside, Decimal) and isinstance(value, float) else value
 
 
 def _is_odd(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import datasource
@@ -11,8 +12,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from ambry.client.sync.client import AmbryClient
 from ambry.spark.columns import as_spark
-from ambry.spark.contents import StoredFile
-from ambry.spark.plan import ColumnCondition, FilePiece, tasks, wanted
+from ambry.spark.contents import StoredFile, rows_within
+from ambry.spark.plan import ColumnCondition, FilePiece, split_size_of, tasks, wanted
 
 
 class PiecesOfTask(datasource.InputPartition):  # type: ignore[misc]  # Of pyspark, which is not always there.
@@ -31,7 +32,12 @@ class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As abov
     """
 
     def __init__(
-        self, client: AmbryClient, file: StoredFile, schema: Any, conditions: Sequence[ColumnCondition], split_size: int
+        self,
+        client: AmbryClient,
+        file: StoredFile,
+        schema: Any,
+        conditions: Sequence[ColumnCondition],
+        split_size: int | None,
     ) -> None:
         self._client = client
         self._file = file
@@ -43,10 +49,20 @@ class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As abov
         names = self._schema.fieldNames()
         pieces = wanted(self._file.pieces(names), self._conditions)
         # Of no partitions Spark makes one of its own, which says nothing.
-        return [PiecesOfTask(each) for each in tasks(pieces, self._split_size) or [()]]
+        # The bounds have been looked at, and stay here.
+        slim = [replace(each, bounds={}) for each in pieces]
+        return [PiecesOfTask(each) for each in tasks(slim, self._split_size or split_size_of(slim)) or [()]]
 
     def read(self, partition: PiecesOfTask) -> Iterator[Any]:
         schema = to_arrow_schema(self._schema, timezone="UTC")
         with copy(self._client) as client:
             for batch in self._file.batches(client, partition.pieces, self._schema.fieldNames()):
-                yield as_spark(batch, schema)
+                for part in parts_of(batch):
+                    yield as_spark(part, schema)
+
+
+def parts_of(batch: Any) -> Iterator[Any]:
+    """Its rows in batches of up to BATCH_SIZE bytes, at least a row in each: Java's buffers end at 2 GiB."""
+    rows = rows_within(batch.num_rows, batch.nbytes)
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)

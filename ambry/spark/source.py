@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+import pyarrow as pa
+from pyspark.errors import PySparkException
 from pyspark.sql import datasource
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -14,9 +16,9 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.spark.columns import spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
-from ambry.spark.plan import SPLIT_SIZE, conditions_in
+from ambry.spark.plan import conditions_in
 from ambry.spark.reading import AmbryReader
-from ambry.spark.writing import AmbryWriter, WriteOptions, write_options
+from ambry.spark.writing import AmbryWriter, WriteOptions, check_columns, write_options
 
 _SECRET = ("key", "auth")
 _CLUSTER = ("profile", "endpoints", "account", "container", "key_file")
@@ -42,7 +44,7 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         stored = self._stored().schema
         said = self.options.get("columns")
         names = stored.names if said is None else [each.strip() for each in said.split(",")]
-        return from_arrow_schema(spark_arrow_schema(stored, names), prefer_timestamp_ntz=True)
+        return spark_schema(spark_arrow_schema(stored, names))
 
     def reader(self, schema: Any) -> AmbryReader:
         """Raises InvalidRequest for a schema with columns that are not there."""
@@ -50,13 +52,14 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         spark_arrow_schema(self._stored().schema, schema.fieldNames())
         file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
         spark_arrow_schema(file.schema, [each.column for each in conditions])
-        return AmbryReader(self._client, file, schema, conditions, number_of(self.options, "split_size", SPLIT_SIZE))
+        return AmbryReader(self._client, file, schema, conditions, number_of(self.options, "split_size"))
 
     def writer(self, schema: Any, overwrite: bool) -> AmbryWriter:
         """Raises InvalidRequest."""
         if overwrite:
             raise InvalidRequest('a version is never written over; write with mode("append"), which makes the next one')
         check_options(self.options, WriteOptions.NAMES)
+        check_columns(schema)
         return AmbryWriter(self._client, place_in(self.options), write_options(self.options), schema)
 
     def _stored(self) -> StoredFile:
@@ -64,6 +67,18 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
             with copy(self._client) as client:
                 self._file = stored_file(client, place_in(self.options))
         return self._file
+
+
+def spark_schema(schema: Any) -> Any:
+    """Spark's StructType of a pyarrow Schema. Raises InvalidRequest for a column of a type that Spark has not."""
+    for field in schema:
+        try:
+            from_arrow_schema(pa.schema([field]))
+        except (PySparkException, ValueError) as error:
+            raise InvalidRequest(
+                f"the column {field.name!r} is {field.type}, which Spark has not; leave it out (option columns)"
+            ) from error
+    return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
 def place_in(options: Mapping[str, str]) -> str:
@@ -80,9 +95,11 @@ def check_options(options: Mapping[str, str], known: tuple[str, ...]) -> None:
         raise InvalidRequest(f"ambry has no option {wrong[0]!r} here; there are {', '.join(sorted(every))}")
 
 
-def number_of(options: Mapping[str, str], name: str, default: int) -> int:
-    """Raises InvalidRequest."""
-    said = options.get(name, str(default))
+def number_of(options: Mapping[str, str], name: str) -> int | None:
+    """None where nothing is said. Raises InvalidRequest."""
+    said = options.get(name)
+    if said is None:
+        return None
     if not said.isdecimal() or not int(said):
         raise InvalidRequest(f"the option {name} is a number of bytes, and not {said!r}")
     return int(said)

@@ -4,7 +4,8 @@
     option("definitions", "features") ... save(...)     the version is a typed snapshot, and the parts go again
 
 A part is a blob with a name, <dataset>.parts/<job>/<partition>-<attempt>, which goes by itself after PART_TTL unless a version
-is made of it. Which parts are in a version, the driver alone says: of a task that was tried twice, or ran twice at a time, one.
+is made of it (commits.py). Which parts are in a version, the driver alone says: of a task that was tried twice, or ran twice
+at a time, one.
 """
 
 from __future__ import annotations
@@ -13,31 +14,27 @@ import pickle  # nosec B403 # Of what our own tasks tell.
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+from pyspark.errors import PySparkException
 from pyspark.sql import datasource
 from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
-from ambry.ml.datasets import dataset_for
 from ambry.ml.places import in_dataset
+from ambry.spark.commits import CONTENT_TYPE, PART_TTL, PartsCommit
 
-PARTS = ".parts"
-PART_TTL = timedelta(days=7)
 GROUP_SIZE = 64 << 20
 """Bytes of Arrow that a task collects for a row group."""
-CONTENT_TYPE = "application/vnd.apache.parquet"
-PARTS_KEY = "parquet-parts"
-"""In the metadata of a version: how many parts its row groups lie in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +55,7 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart(datasource.WriterCommitMessage):  # type: ignore[misc]  # Of pyspark, which is not always there.
-    """What a task tells the driver. `footer` is pickled FileMetaData."""
+    """What a task tells the driver. `footer` is pickled FileMetaData; of no rows nothing is stored, and `blob` is empty."""
 
     name: NameRef
     blob: str
@@ -71,12 +68,15 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
 
     def __init__(self, client: AmbryClient, dataset: str, options: WriteOptions, schema: Any) -> None:
         """Raises InvalidRequest for a place that is no dataset."""
+        place = in_dataset(dataset)
+        folder = NameRef(
+            place.dataset, place.account or client.default_account, place.container or client.default_container
+        )
         self._client = client
-        self._place = in_dataset(dataset)
         self._dataset = dataset
         self._options = options
         self._schema = schema
-        self._job = secrets.token_hex(8)
+        self._commit = PartsCommit(dataset, folder, secrets.token_hex(8))
 
     def write(self, iterator: Iterator[Any]) -> StoredPart:
         """One part; its rows stand in a temporary file meanwhile, a row group of them in memory."""
@@ -84,38 +84,33 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
 
         context = TaskContext.get()
         task = f"{context.partitionId():05}-{context.taskAttemptId()}" if context else secrets.token_hex(8)
-        place = self._place
-        name = NameRef(
-            f"{place.dataset}{PARTS}/{self._job}/{task}.parquet",
-            place.account or self._client.default_account,
-            place.container or self._client.default_container,
-        )
+        name = self._commit.part(task)
         with tempfile.TemporaryDirectory(prefix="ambry-spark-", dir=self._options.spool) as made:
             path = Path(made) / "part.parquet"
             rows, footer = part_file(path, to_arrow_schema(self._schema, timezone="UTC"), iterator)
+            if not rows:
+                return StoredPart(name, "", 0, b"")
             with copy(self._client) as client:
                 info = client.put(path, name=name, ttl=PART_TTL, content_type=CONTENT_TYPE)
         return StoredPart(name, str(info.id), rows, pickle.dumps(footer))
 
     def commit(self, messages: list[Any]) -> None:
         """Raises what `snapshots.write` and `put_version` raise; nothing is visible then, and the parts are gone."""
-        parts = [each for each in messages if each is not None]
+        parts = _stored(messages)
         with copy(self._client) as client:
-            try:
-                if self._options.definitions:
-                    self._as_snapshot(client, parts)
-                else:
-                    self._as_parts(client, parts)
-            except AmbryError:
-                _forget(client, parts)
-                raise
             if self._options.definitions:
-                _forget(client, parts)
+                try:
+                    self._as_snapshot(client, parts)
+                finally:
+                    self._commit.forget(client, [each.name for each in parts])
+            else:
+                footer = footer_of(to_arrow_schema(self._schema, timezone="UTC"), parts)
+                self._commit.publish(client, [each.name for each in parts], footer, self._options.version)
 
     def abort(self, messages: list[Any]) -> None:
         """What was stored goes; of a job that was killed, by itself after PART_TTL."""
         with copy(self._client) as client:
-            _forget(client, [each for each in messages if each is not None])
+            self._commit.abort(client, [each.name for each in _stored(messages)])
 
     def _as_snapshot(self, client: AmbryClient, parts: Sequence[StoredPart]) -> None:
         from ambry.ml.features.publishing import load
@@ -141,22 +136,6 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
             spool=options.spool,
         )
 
-    def _as_parts(self, client: AmbryClient, parts: Sequence[StoredPart]) -> None:
-        full = [each for each in parts if each.rows]
-        _forget(client, [each for each in parts if not each.rows])
-        schema = to_arrow_schema(self._schema, timezone="UTC")
-        for each in full:
-            client.update_ttl(each.name, None)
-        dataset_for(client, self._dataset, "MONOTONIC", "parquet")
-        client.put_version(
-            self._dataset,
-            footer_of(schema, full),
-            self._options.version,
-            content_type=CONTENT_TYPE,
-            metadata={PARTS_KEY: str(len(full))},
-            filename=f"{self._place.dataset}.parquet",
-        )
-
 
 def write_options(options: Mapping[str, str]) -> WriteOptions:
     """Raises InvalidRequest for what does not go together."""
@@ -180,6 +159,23 @@ def write_options(options: Mapping[str, str]) -> WriteOptions:
             if options.get(name):
                 raise InvalidRequest(f"the option {name} is one of a snapshot: say definitions too")
     return typed
+
+
+def check_columns(schema: Any) -> None:
+    """Raises InvalidRequest for a frame whose columns Parquet has not, before a task begins."""
+    names = schema.fieldNames()
+    if not names:
+        raise InvalidRequest("the frame has no columns; there is nothing to be kept of it")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidRequest(f"{names.count(twice)} columns are called {twice!r}; give each a name of its own")
+    for field in schema.fields:
+        try:
+            footer_of(to_arrow_schema(StructType([field]), timezone="UTC"), [])
+        except (pa.ArrowException, PySparkException) as error:
+            raise InvalidRequest(
+                f"the column {field.name!r} is {field.dataType.simpleString()}, which Arrow or Parquet has not; write it as "
+                "another type, or leave it out"
+            ) from error
 
 
 def part_file(path: Path, schema: Any, batches: Iterator[Any]) -> tuple[int, Any]:
@@ -231,11 +227,9 @@ def _rows_of(client: AmbryClient, parts: Sequence[StoredPart], schema: Any) -> I
                 yield pa.Table.from_batches([batch])
 
 
-def _forget(client: AmbryClient, parts: Sequence[StoredPart]) -> None:
-    """What cannot be deleted now goes by itself."""
-    for part in parts:
-        with suppress(AmbryError):
-            client.delete(part.name)
+def _stored(messages: Sequence[Any]) -> list[StoredPart]:
+    """Spark has no message of a task that it knows nothing of."""
+    return [each for each in messages if each is not None and each.blob]
 
 
 def _time_of(text: str) -> datetime:

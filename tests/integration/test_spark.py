@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -214,6 +215,55 @@ def test_typed_snapshots_go_both_ways(client: AmbryClient, session: Any, options
         name for name in there.column_names if back.column(name).to_pylist() != there.column(name).to_pylist()
     ] == []
     assert list(client.list("members.parts/")) == []
+
+
+def test_a_commit_that_is_refused_leaves_nothing_and_tasks_without_rows_store_nothing(
+    client: AmbryClient, options: dict[str, str]
+) -> None:
+    """The writer as Spark calls it, pickled between its calls."""
+    from pyspark.sql.types import LongType, StructField, StructType
+
+    from ambry.errors import UpdateConflict
+    from ambry.spark.source import AmbryDataSource
+
+    schema = StructType([StructField("id", LongType())])
+
+    def rows(first: int) -> Iterator[Any]:
+        yield pa.record_batch({"id": pa.array(range(first, first + 500))})
+
+    writer = pickle.loads(pickle.dumps(AmbryDataSource({**options, "path": "straight"}).writer(schema, False)))
+    messages = [writer.write(rows(0)), writer.write(iter([])), writer.write(rows(500)), None]
+    assert len(list(client.list("straight.parts/"))) == 2
+    pickle.loads(pickle.dumps(writer)).commit(messages)
+    there = {each.name for each in client.list("straight.")}
+    assert len(there) == 2 and all(client.head(each.ref).expires is None for each in client.list("straight."))
+    reader = AmbryDataSource({**options, "path": "straight", "split_size": "1000"}).reader(schema)
+    found = pa.Table.from_batches([batch for part in reader.partitions() for batch in reader.read(part)])
+    assert len(reader.partitions()) == 2 and found.column("id").to_pylist() == list(range(1_000))
+    again = AmbryDataSource({**options, "path": "straight", "version": "1"}).writer(schema, False)
+    messages = [again.write(rows(0))]
+    with pytest.raises(UpdateConflict, match="only rise"):
+        again.commit(messages)
+    again.abort(messages)
+    assert {each.name for each in client.list("straight.")} == there
+
+
+def test_columns_that_cannot_be_kept_are_refused_before_a_task_begins(options: dict[str, str]) -> None:
+    from pyspark.sql import types
+
+    from ambry.errors import InvalidRequest
+    from ambry.spark.source import AmbryDataSource
+
+    long = types.StructField("a", types.LongType())
+    months = types.StructField("m", types.YearMonthIntervalType())
+    for fields, said in (
+        ([], "the frame has no columns"),
+        ([long, long], "2 columns are called 'a'"),
+        ([long, months], "the column 'm' is interval year to month, which Arrow or Parquet has not"),
+        ([types.StructField("s", types.StructType([]))], "the column 's' is struct<>, which"),
+    ):
+        with pytest.raises(InvalidRequest, match=said):
+            AmbryDataSource({**options, "path": "odd"}).writer(types.StructType(fields), False)
 
 
 def test_a_key_stands_in_no_plan_and_is_refused_as_an_option(

@@ -65,6 +65,25 @@ def test_types_that_spark_has_not_are_wider_ones() -> None:
     assert found.column("at").cast(pa.int64()).to_pylist() == [1, 2, None]
 
 
+def test_types_that_lie_otherwise_in_spark() -> None:
+    columns = {
+        "day": pa.array([86_400_000, None], pa.date64()),
+        "at": pa.array([1, None], pa.time32("s")),
+        "fine": pa.array([1_000, None], pa.time64("ns")),
+        "runs": pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), pa.array(["a", None])),
+        "large": pa.array([["a"], None], pa.large_list(pa.large_string())),
+        "small": pa.array([1, None], pa.decimal32(5, 2)),
+    }
+    found = read(pa.table(columns))
+    kinds = ["date32[day]", "time64[us]", "time64[us]", "string"]
+    assert [str(kind) for kind in found.schema.types[:4]] == kinds
+    assert found.column("day").cast(pa.int32()).to_pylist() == [1, None]
+    assert found.column("at").cast(pa.int64()).to_pylist() == [1_000_000, None]
+    assert found.column("fine").cast(pa.int64()).to_pylist() == [1, None]
+    assert found.column("runs").to_pylist() == ["a", None]
+    assert found.column("large").to_pylist() == [["a"], None]
+
+
 def test_a_value_that_would_be_rounded_is_refused() -> None:
     table = pa.table({"at": pa.array([1_001], pa.timestamp("ns"))})
     with pytest.raises(InvalidRequest, match=r"'at'.*cannot be timestamp"):

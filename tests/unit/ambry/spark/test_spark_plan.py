@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
-from ambry.spark.plan import ColumnCondition, FilePiece, conditions_in, tasks, wanted
+from ambry.spark.plan import (
+    SPLIT_SIZE,
+    SPLIT_SIZE_MIN,
+    ColumnCondition,
+    FilePiece,
+    conditions_in,
+    split_size_of,
+    tasks,
+    wanted,
+)
 
 HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -112,3 +122,14 @@ def test_conditions_are_read_as_they_are_written() -> None:
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="no list of conditions"):
         conditions_in(text)
+
+
+def test_few_columns_are_for_many_tasks_and_many_for_no_more_than_it_takes() -> None:
+    for size, expected in ((1_000, SPLIT_SIZE_MIN), (160 << 20, 10 << 20), (64 << 30, SPLIT_SIZE)):
+        assert split_size_of([FilePiece(0, 1, size // 2, {}), FilePiece(1, 1, size // 2, {})]) == expected
+
+
+@pytest.mark.parametrize("text", ["d == 0.1", "d in (7, 0.1)", "d <= 0.1", "d >= 0.1"])
+def test_decimals_are_compared_with_what_was_written(text: str) -> None:
+    tenth = Decimal("0.10")
+    assert wanted([FilePiece(0, 1, 1, {"d": (tenth, tenth)})], conditions_in(text))

@@ -1,0 +1,188 @@
+"""Whatever call of a commit is the last one of its driver: no version lacks a part, and what no version has goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ambry.client.refs import NameRef
+from ambry.errors import AlreadyExists, AmbryError, BlobNotFound, Unavailable
+from ambry.spark.commits import JOB_KEY, PART_TTL, PartsCommit
+
+NOW = datetime.now(UTC)
+FOLDER = NameRef("clicks", "a", "c")
+
+
+class DriverKilled(BaseException):
+    """Nothing of the process runs after it."""
+
+
+@dataclass
+class Kept:
+    data: bytes
+    stays: bool
+    created: datetime = NOW
+
+
+@dataclass
+class StoreOfParts:
+    """Names and versions in memory. `last` calls are done; the one after that fails as `failure` says, before it or after."""
+
+    names: dict[str, Kept] = field(default_factory=dict)
+    made: list[dict[str, str]] = field(default_factory=list)
+    last: int = 1_000_000
+    failure: BaseException | None = None
+    done_before: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        does = getattr(type(self), f"do_{name}")
+
+        def call(*words: Any, **said: Any) -> Any:
+            self.calls.append(name)
+            fails = len(self.calls) > self.last and self.failure is not None
+            if isinstance(self.failure, DriverKilled) and len(self.calls) > self.last + 1:
+                raise self.failure
+            if fails and not self.done_before:
+                raise self._failed()
+            found = does(self, *words, **said)
+            if fails:
+                raise self._failed()
+            return found
+
+        return call
+
+    def _failed(self) -> BaseException:
+        assert self.failure is not None
+        failure = self.failure
+        if not isinstance(failure, DriverKilled):
+            self.failure = None
+        return failure
+
+    def do_dataset(self, name: str, **_: Any) -> Any:
+        return SimpleNamespace(name=name, schema="MONOTONIC")
+
+    def do_create_dataset(self, name: str, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(name=name, schema="MONOTONIC")
+
+    def do_list(self, prefix: str) -> list[Any]:
+        begin = prefix.removeprefix("ambry://a/c/")
+        return [SimpleNamespace(ref=NameRef(n, "a", "c"), name=n) for n in list(self.names) if n.startswith(begin)]
+
+    def do_put(self, data: bytes, *, name: NameRef, **_: Any) -> None:
+        self.names[name.name] = Kept(data, True)
+
+    def do_update_ttl(self, ref: NameRef, ttl: None) -> None:
+        if ref.name not in self.names:
+            raise BlobNotFound(f"{ref} is not there")
+        self.names[ref.name].stays = True
+
+    def do_put_version(self, *_: Any, metadata: dict[str, str], **__: Any) -> None:
+        self.made.append(metadata)
+
+    def do_versions(self, dataset: str) -> Iterator[Any]:
+        return iter([SimpleNamespace(ref=number) for number in range(len(self.made))])
+
+    def do_head(self, ref: Any) -> Any:
+        if isinstance(ref, int):
+            return SimpleNamespace(metadata=self.made[ref])
+        return SimpleNamespace(created=self.names[ref.name].created)
+
+    def do_get_bytes(self, ref: NameRef) -> bytes:
+        return self.names[ref.name].data
+
+    def do_exists(self, ref: NameRef) -> bool:
+        return ref.name in self.names
+
+    def do_delete(self, ref: NameRef) -> None:
+        self.names.pop(ref.name, None)
+
+
+def begun(job: str = "j1") -> tuple[StoreOfParts, PartsCommit, list[NameRef]]:
+    commit = PartsCommit("clicks", FOLDER, job)
+    parts = [commit.part(f"0000{number}-7") for number in range(3)]
+    return StoreOfParts({each.name: Kept(b"", False) for each in parts}), commit, parts
+
+
+def check(store: StoreOfParts, parts: list[NameRef]) -> None:
+    there = [store.names.get(each.name) for each in parts]
+    if store.made:
+        assert all(each is not None and each.stays for each in there)
+        return
+    listed = b"\n".join(kept.data for name, kept in store.names.items() if name.startswith("clicks.commits/")).decode()
+    for part, kept in zip(parts, there, strict=True):
+        assert kept is None or not kept.stays or part.name in listed.split("\n")
+
+
+def steps() -> int:
+    store, commit, parts = begun()
+    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    assert [each[JOB_KEY] for each in store.made] == ["j1"]
+    assert set(store.names) == {each.name for each in parts} and all(each.stays for each in store.names.values())
+    return len(store.calls)
+
+
+@pytest.mark.parametrize(
+    ("failure", "done_before"),
+    [
+        (DriverKilled(), False),
+        (DriverKilled(), True),
+        (Unavailable("no node answers"), False),
+        (Unavailable("the answer was lost"), True),
+        (AlreadyExists("there is a 1"), False),
+    ],
+)
+def test_a_commit_that_ends_at_any_call(failure: BaseException, done_before: bool) -> None:
+    for last in range(steps()):
+        store, commit, parts = begun()
+        store.last, store.failure, store.done_before = last, failure, done_before
+        try:
+            commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+        except (AmbryError, DriverKilled):
+            check(store, parts)
+        else:
+            assert len(store.made) == 1
+        if isinstance(failure, DriverKilled):
+            store.failure = None
+        # Spark asks a writer whose commit failed to abort.
+        if not store.made or store.names.keys() & {commit.told.name}:
+            commit.abort(store, parts)  # type: ignore[arg-type]
+        check(store, parts)
+        # Of what is left, the next commit takes away what is older than the lifetime of a part, and nothing before that.
+        before = dict(store.names)
+        other = PartsCommit("clicks", FOLDER, "j2")
+        other.tidy(store, NOW + PART_TTL - timedelta(hours=1))  # type: ignore[arg-type]
+        assert store.names == before
+        other.tidy(store, NOW + PART_TTL + timedelta(hours=1))  # type: ignore[arg-type]
+        assert not [name for name in store.names if name.startswith("clicks.commits/")]
+        check(store, parts)
+        if store.made:
+            assert set(store.names) == {each.name for each in parts}
+        else:
+            assert not any(each.stays for each in store.names.values())
+
+
+def test_what_is_refused_leaves_nothing_and_is_told_as_it_is() -> None:
+    store, commit, parts = begun()
+    store.last, store.failure = steps() - 2, AlreadyExists("there is a 1")
+    with pytest.raises(AlreadyExists, match="there is a 1"):
+        commit.publish(store, parts, b"footer", "1")  # type: ignore[arg-type]
+    assert store.calls[-5] == "put_version" and not store.names and not store.made
+
+
+def test_an_answer_that_was_lost_is_no_failure_and_one_that_is_not_known_is_told_of() -> None:
+    store, commit, parts = begun()
+    store.last, store.failure, store.done_before = steps() - 2, Unavailable("the connection broke"), True
+    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    check(store, parts)
+    store, commit, parts = begun()
+    store.last, store.failure = steps() - 2, Unavailable("the connection broke")
+    with pytest.raises(Unavailable, match="the connection broke; whether clicks has got a version"):
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    check(store, parts)
+    assert commit.told.name in store.names

@@ -1,0 +1,108 @@
+"""Row groups come from the ranges of the columns that are asked for, of one file or of parts, and of nothing else."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from ambry.errors import DataCorrupt
+from ambry.ids import BlobId, IdKind, uuid7
+from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within
+
+NAMES = ("k", "word", "bag", "wide")
+
+
+class RangesOfBlobs:
+    """Answers get_ranges from memory, and counts bytes."""
+
+    def __init__(self, blobs: dict[Any, bytes]) -> None:
+        self.blobs = blobs
+        self.moved = 0
+
+    def get_ranges(self, ref: Any, spans: Sequence[tuple[int, int]], *, coalesce: int) -> list[bytes]:
+        assert coalesce <= 8 << 10
+        found = [self.blobs[ref][start:stop] for start, stop in spans]
+        self.moved += sum(len(each) for each in found)
+        return found
+
+
+def some_id(number: int) -> BlobId:
+    unique = uuid7(number, random.Random(number))
+    return BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=0, uuid=unique)
+
+
+def rows(count: int, first: int = 0) -> Any:
+    numbers = range(first, first + count)
+    return pa.table({
+        "k": pa.array(numbers),
+        "word": [f"w{each % 7}" for each in numbers],
+        "bag": [None if each % 5 == 0 else [{"n": each, "m": {"x": "y"}}] * (each % 3) for each in numbers],
+        "wide": [random.Random(each).randbytes(60) for each in numbers],
+    })  # fmt: skip
+
+
+def written(table: Any, **options: Any) -> tuple[bytes, Any]:
+    told: list[Any] = []
+    sink = io.BytesIO()
+    parquet.write_table(table, sink, metadata_collector=told, **options)
+    return sink.getvalue(), told[0]
+
+
+def read(file: ParquetStored, client: Any, columns: Sequence[str], numbers: Sequence[int] | None = None) -> Any:
+    pieces = [each for each in file.pieces(columns) if numbers is None or each.number in numbers]
+    return pa.Table.from_batches(list(file.batches(client, pieces, columns)))
+
+
+@pytest.mark.parametrize("columns", [["k"], ["wide", "k"], ["bag"], list(NAMES)])
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False, "data_page_size": 512}, {"compression": "zstd"}])
+def test_columns_of_one_file(columns: list[str], options: dict[str, Any]) -> None:
+    table = rows(2_000)
+    data, footer = written(table, row_group_size=150, **options)
+    client = RangesOfBlobs({some_id(1): data})
+    file = ParquetStored(some_id(1), footer, "a")
+    assert read(file, client, columns).select(columns).equals(table.select(columns))
+    assert client.moved == sum(piece.size for piece in file.pieces(columns)) <= len(data)
+    some = read(file, client, columns, [3, 4, 9]).select(columns)
+    wanted = [*range(450, 750), *range(1_350, 1_500)]
+    assert some.equals(table.take(wanted).select(columns))
+
+
+def test_parts_are_read_by_the_footer_of_all() -> None:
+    whole: Any = None
+    blobs: dict[Any, bytes] = {}
+    for number in range(3):
+        data, footer = written(rows(100, 100 * number), row_group_size=30)
+        blobs[some_id(number)] = data
+        footer.set_file_path(str(some_id(number)))
+        if whole is None:
+            whole = footer
+        else:
+            whole.append_row_groups(footer)
+    client = RangesOfBlobs(blobs)
+    found = read(ParquetStored(some_id(9), whole, "a"), client, ["word", "k"], [2, 3, 4, 11])
+    assert found.column("k").to_pylist() == [*range(60, 130), *range(290, 300)]
+
+
+def test_a_torn_chunk_is_told_of() -> None:
+    data, footer = written(rows(500), compression="zstd")
+    torn = data[:100] + bytes(200) + data[300:]
+    with pytest.raises(DataCorrupt, match="a cannot be read"):
+        read(ParquetStored(some_id(1), footer, "a"), RangesOfBlobs({some_id(1): torn}), ["k"])
+
+
+def test_batches_of_large_rows_have_few() -> None:
+    assert rows_within(1_000_000, 8_000_000) == BATCH_ROWS
+    assert rows_within(1_000, 1_000 * (1 << 20)) == BATCH_SIZE >> 20
+    assert rows_within(3, 3 << 30) == 1 and rows_within(0, 0) == rows_within(5, 0) == BATCH_ROWS
+    table = pa.table({"wide": [bytes([each]) * (3 << 20) for each in range(12)]})
+    data, footer = written(table, use_dictionary=False, compression="none")
+    file = ParquetStored(some_id(1), footer, "a")
+    batches = list(file.batches(RangesOfBlobs({some_id(1): data}), file.pieces(["wide"]), ["wide"]))  # type: ignore[arg-type]
+    assert [batch.num_rows for batch in batches] == [5, 5, 2]
+    assert pa.Table.from_batches(batches).equals(table)

@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
+class StructType:
+    fields: list[Any]
+    def __init__(self, fields: Sequence[Any]) -> None: ...
