@@ -22,7 +22,7 @@ def windows(pieces: Sequence[FilePiece]) -> list[tuple[FilePiece, ...]]:
     return tasks(pieces, WINDOW_SIZE)
 
 
-class Ahead(Generic[Window, Bytes]):
+class WindowsAhead(Generic[Window, Bytes]):
     """Iterates over windows with what was fetched of them; at most two are held, the one that is used and the next one."""
 
     def __init__(self, fetch: Callable[[Window], Bytes], of: Iterable[Window]) -> None:

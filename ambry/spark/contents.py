@@ -21,7 +21,7 @@ from ambry.ml.digests import located
 from ambry.ml.snapshots.contents import ArrowContent
 from ambry.ml.snapshots.order import check_rising
 from ambry.ml.snapshots.writing import INDEX_KEY
-from ambry.spark.ahead import Ahead, HeldSpans, ranges_of, windows
+from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.plan import FilePiece
 
 BATCH_ROWS = 65_536
@@ -98,7 +98,7 @@ class ParquetStored:
             blob = BlobId.parse(one.path) if one.path else self.found
             return HeldSpans(one.spans, ranges_of(client, blob, one.spans))
 
-        for one, held in Ahead(fetch, asked):
+        for one, held in WindowsAhead(fetch, asked):
             yield from self._decoded(held, one.window, columns)
 
     def _path(self, number: int) -> str:
@@ -185,7 +185,7 @@ class SnapshotStored:
             spans = [(self.offsets[each.number], self.offsets[each.number] + each.size) for each in window]
             return ranges_of(client, self.found, spans)
 
-        for window, found in Ahead(fetch, windows(pieces)):
+        for window, found in WindowsAhead(fetch, windows(pieces)):
             for piece, data in zip(window, found, strict=True):
                 try:
                     batch = pa.ipc.read_record_batch(pa.py_buffer(data), self.schema)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ambry.spark.ahead import WINDOW_SIZE, Ahead, HeldSpans, windows
+from ambry.spark.ahead import WINDOW_SIZE, HeldSpans, WindowsAhead, windows
 from ambry.spark.plan import FilePiece
 
 
@@ -27,11 +27,11 @@ def test_the_next_window_is_fetched_while_one_is_used_and_no_further_one() -> No
             second.set()
         return f"bytes of {window}"
 
-    found = iter(Ahead(fetch, range(4)))
+    found = iter(WindowsAhead(fetch, range(4)))
     assert next(found) == (0, "bytes of 0")
     assert second.wait(20) and asked == [0, 1]
     assert list(found) == [(each, f"bytes of {each}") for each in (1, 2, 3)]
-    assert list(Ahead(fetch, [])) == []
+    assert list(WindowsAhead(fetch, [])) == []
 
 
 def test_what_a_fetch_raises_is_raised_in_its_turn() -> None:
@@ -40,7 +40,7 @@ def test_what_a_fetch_raises_is_raised_in_its_turn() -> None:
             raise OSError("gone")
         return window
 
-    found = iter(Ahead(fetch, range(3)))
+    found = iter(WindowsAhead(fetch, range(3)))
     assert next(found) == (0, 0)
     with pytest.raises(OSError, match="gone"):
         next(found)
