@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.aliases import moving, plain, somebody
+from ambry.cli.aliases import check_version_said, moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.output import printable, show_fields, show_rows
@@ -109,6 +109,7 @@ def compare(
 @click.option("--reference", default="", metavar="TABLE", help="[default: the snapshot that the model was trained on]")
 @THRESHOLDS
 @click.option("--alias", default="champion", show_default=True, help="Which of the aliases of the model.")
+@click.option("--newest", is_flag=True, help="The newest version of MODEL, which names none.")
 @click.option("--expect", metavar="VERSION", help="Only if the alias points there now; none for one that is new.")
 @click.option("--force", default="", metavar="REASON", help="Do it, whatever was found; stands in the history.")
 @moving
@@ -120,6 +121,7 @@ def gate(
     reference: str,
     thresholds: Path | None,
     alias: str,
+    newest: bool,
     expect: str | None,
     force: str,
     who: str | None,
@@ -132,6 +134,7 @@ def gate(
     """
     from ambry.ml.health.gate import promote_checked
 
+    check_version_said(place, newest=newest)
     bounds = _thresholds(thresholds)
     expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
     with cluster.connect() as client:

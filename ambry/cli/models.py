@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.aliases import moving, plain, somebody
+from ambry.cli.aliases import check_version_said, moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting, shows
 from ambry.cli.model_history import diff, history, parts, show_versions
 from ambry.cli.output import complain, show_fields, show_rows, tell_done
@@ -201,13 +201,10 @@ def promote(
 
     Where it points there already nothing is changed, and the move that stands is shown.
     """
-    from ambry.client.refs import LATEST
     from ambry.ml.models import lifecycle
     from ambry.ml.places import dataset_text, version_of
 
-    if newest != (version_of(place).version == LATEST):
-        named = "names a version already; leave out --newest" if newest else "names no version; write NAME@1.2.0"
-        raise click.UsageError(f"{place!r} {named}{'' if newest else ', or say --newest'}")
+    check_version_said(place, newest=newest)
     expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
     with cluster.connect() as client:
         before = lifecycle.alias_of(client, dataset_text(version_of(place)), alias)

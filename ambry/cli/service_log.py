@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from ambry.cli.output import printable
+from ambry.cli.wording import in_options
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest are the pairs of an event."""
@@ -44,7 +45,12 @@ class _AsText(logging.Formatter):
 
 
 def _pairs(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN}
+    """An error is told in the words of the command line."""
+    found = {name: value for name, value in vars(record).items() if name not in _OWN}
+    return {
+        name: in_options(value) if name == "error" and isinstance(value, str) else value
+        for name, value in found.items()
+    }
 
 
 def _when(record: logging.LogRecord) -> str:

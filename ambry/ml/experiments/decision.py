@@ -7,6 +7,7 @@ the experiment before the alias moves, and the move says in its history what the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -97,6 +98,11 @@ def decide(
         )
     if target is None:
         raise InvalidRequest(f"{alias} of {dataset} pointed to nothing before {model.version}; promote another model")
+    if not force and move is ModelMove.PROMOTE and now == target and _is_decided(client, stored, dataset, alias, arm):
+        raise InvalidRequest(
+            f"{alias} of {dataset} points to {model} already, by a decision of {stored.experiment.name!r} for {arm!r}; to "
+            "decide it again, say force with a reason (--force)"
+        )
     report = keep_report(client, stored, evaluation)
     against = objections(evaluation, found, move, lower_is_better=lower_is_better)
     if against and not force:
@@ -163,6 +169,13 @@ def _now_and_before(client: AmbryClient, dataset: str, alias: str) -> tuple[str 
     except BlobNotFound:
         return None, None
     return moves[0].version, version_before(moves)
+
+
+def _is_decided(client: AmbryClient, stored: StoredExperiment, dataset: str, alias: str, arm: str) -> bool:
+    """Whether where the alias points was decided by this experiment for this arm, as its history says."""
+    newest = client.alias_history(dataset, alias)[0].why
+    version = re.escape(str(stored).rpartition("@")[0])
+    return re.search(rf"(?:^|; ){version}@\d+ {re.escape(arm)}: ", newest) is not None
 
 
 def _why(stored: StoredExperiment, found: ArmComparison, report: NameRef, *, why: str, force: str) -> str:

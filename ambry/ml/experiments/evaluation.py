@@ -113,6 +113,11 @@ def evaluate(
     metrics = _names(metrics) or list(experiment.metrics)
     segments = _names(segments)
     rows = _rows(experiment, outcomes, unit, arm, metrics, segments)
+    for name in segments:
+        if all(map(is_missing, rows[name].tolist())):
+            raise InvalidRequest(
+                f"no unit has a value of the segment {name!r}; look at how it is written, or leave it out"
+            )
     arms = _assigned(experiment, rows, unit) if arm is None else _arms(rows[arm], names)
     counts = {name: int((arms == place).sum()) for place, name in enumerate(names)}
     groups = [(ALL, np.arange(len(arms))), *(group for name in segments for group in groups_of(name, rows[name]))]

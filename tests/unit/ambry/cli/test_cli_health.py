@@ -85,7 +85,9 @@ def test_thresholds_stand_in_a_file(here: Path) -> None:
 def test_a_gate_holds_a_promotion_back(url: str, name: str) -> None:
     with AmbryClient([url]) as client:
         models.publish(client, name, {"x.txt": b"1"})
-    gate = ("health", "gate", name)
+    done = run("health", "gate", name, "monday.csv", "--reference", "monday.csv")
+    assert done.exit_code == 2 and "names no version; write NAME@1.2.0, or say --newest" in done.stderr
+    gate = ("health", "gate", name, "--newest")
     assert "what it was trained on" in run(*gate, "moved.csv").stderr
     held = run(*gate, "moved.csv", "--reference", "monday.csv")
     assert (held.exit_code, held.stdout) == (8, "") and "is held back, moved.csv is not monday.csv" in held.stderr

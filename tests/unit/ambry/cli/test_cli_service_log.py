@@ -46,3 +46,11 @@ def test_whoever_wants_quiet_hears_warnings_and_a_full_disk_stops_nothing(reques
     log_of(stream, request, logging.WARNING).info("followed")
     assert stream.getvalue() == ""
     log_of(Full(), request).warning("failed")
+
+
+def test_an_error_is_told_in_the_words_of_the_command_line() -> None:
+    """The log of `ambry serve` said trust=True, which is --trust there."""
+    stream = io.StringIO()
+    log_to(stream, "ambry.words", logging.INFO)
+    logging.getLogger("ambry.words").warning("failed", extra={"error": "it runs code; say trust=True if you trust it"})
+    assert json.loads(stream.getvalue())["error"] == "it runs code; say --trust if you trust it"

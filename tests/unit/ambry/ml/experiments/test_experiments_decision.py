@@ -57,7 +57,14 @@ def test_a_winner_is_promoted_with_its_numbers(client: AmbryClient, stored: Stor
     assert json.loads(client.get_bytes(made.report.name.replace(".html", ".json"))) == json.loads(found.encode())
     info = client.head(made.report)
     assert info.content_type == "text/html; charset=utf-8"
-    assert decide(client, stored, found, arm="treatment").report == made.report
+    # A second one wrote another move of the same; it is told, and made where it is asked for again.
+    with pytest.raises(
+        InvalidRequest, match=r"points to .*@1\.1\.0 already, by a decision of .* for 'treatment'; to decide it again"
+    ):
+        decide(client, stored, found, arm="treatment")
+    assert len(client.alias_history(f"{stored.dataset}-model", "champion")) == 2
+    assert decide(client, stored, found, arm="treatment", force="new outcomes").report == made.report
+    assert len(client.alias_history(f"{stored.dataset}-model", "champion")) == 3
 
 
 def test_a_loser_is_rolled_back(client: AmbryClient, stored: StoredExperiment) -> None:

@@ -233,3 +233,9 @@ def test_an_experiment_of_one_arm_compares_nothing() -> None:
     """Its sample ratio was NaN, which is no JSON."""
     alone = evaluate(Experiment(name="a", arms=(Arm("a", 1.0),), metrics=("clicks",)), outcomes(100, 0))
     assert json.loads(alone.encode())["sample_ratio_p"] == 1 and alone.comparisons == ()
+
+
+def test_a_segment_that_no_unit_has_is_told() -> None:
+    """--segment planet was taken, and compared nothing, without a word."""
+    with pytest.raises(InvalidRequest, match="no unit has a value of the segment 'planet'"):
+        evaluate(TWO, outcomes(300, 0.5).assign(planet=None), segments=["country", "planet"])
