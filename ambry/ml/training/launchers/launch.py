@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import fcntl
+import io
 import os
 import re
+import select
 import signal
 import subprocess
 from collections import deque
@@ -19,6 +23,9 @@ from ambry.with_parent import with_parent
 
 TERM_TIMEOUT_S = 15.0
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed): \S")
+LINE_CHARACTERS_MAX = 16_384
+"""What has no end of a line by then is given in pieces of so many characters."""
+_CHUNK = 1 << 16
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 
@@ -31,7 +38,7 @@ class LauncherEnded(Exception):
     """The process of a launcher ended with another exit code than 0. `lines` are the last ones that it printed."""
 
     def __init__(self, code: int, lines: Sequence[str]) -> None:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         super().__init__(how)
         self.code = code
         self.lines = tuple(lines)
@@ -65,10 +72,11 @@ def output_of(
     directory: Path | None = None,
     started: Callable[[int], None] | None = None,
 ) -> Iterator[str]:
-    """Run a launcher, and give the lines that it and its workers print.
+    """Run a launcher, and give the lines that it and its workers print, until it ends.
 
-    It is a group of processes of its own: whoever stops to read, for an interrupt or an error, ends it with all that it
-    started; `started` is told its process id. The kernel ends it when this process dies.
+    Who is left of its workers, and could still print, is not waited for. Very long lines are given in pieces. It is a group of
+    processes of its own: whoever stops to read, for an interrupt or an error, ends it with all that it started; `started` is
+    told its process id. The kernel ends it when this process dies.
     Raises LauncherEnded where its exit code is not 0, OSError.
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
@@ -79,16 +87,14 @@ def output_of(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         start_new_session=True,  # nosec B603 # a launcher of ours, with a job of the user
     )
     try:
         if started is not None:
             started(process.pid)
-        for line in must_have(process.stdout, "the output of a launcher"):
-            last.append(line.rstrip("\n"))
-            yield last[-1]
+        for line in _lines(_printed(process)):
+            last.append(line)
+            yield line
         code = process.wait()
     finally:
         end_group(process)
@@ -96,7 +102,59 @@ def output_of(
         raise LauncherEnded(code, last)
 
 
-def end_group(process: subprocess.Popen[str]) -> None:
+def signal_name(number: int) -> str:
+    """Such as SIGKILL; those of real time have none of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _printed(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """What comes out of a process until it ends, and what of it stands in the pipe then: who inherited the pipe may keep it
+    open for ever.
+    """
+    out = must_have(process.stdout, "the output of a launcher").fileno()
+    ended = os.pidfd_open(process.pid)
+    try:
+        asked = select.poll()
+        for each in (out, ended):
+            asked.register(each, select.POLLIN)
+        while not any(fd == ended for fd, _ in asked.poll()):
+            if not (chunk := os.read(out, _CHUNK)):
+                return
+            yield chunk
+        left = fcntl.fcntl(out, fcntl.F_GETPIPE_SZ)
+        os.set_blocking(out, False)
+        with contextlib.suppress(BlockingIOError):
+            while left > 0 and (chunk := os.read(out, left)):
+                left -= len(chunk)
+                yield chunk
+    finally:
+        os.close(ended)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Ended by a line feed, a carriage return or both, as a bar of progress is."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+    rest = ""
+    for chunk in chunks:
+        *lines, rest = (rest + newlines.decode(chunk)).split("\n")
+        for line in lines:
+            yield from _pieces(line) if line else [""]
+        while len(rest) > LINE_CHARACTERS_MAX:
+            yield rest[:LINE_CHARACTERS_MAX]
+            rest = rest[LINE_CHARACTERS_MAX:]
+    yield from _pieces(rest + newlines.decode(b"", final=True))
+
+
+def _pieces(line: str) -> Iterator[str]:
+    for begin in range(0, len(line), LINE_CHARACTERS_MAX):
+        yield line[begin : begin + LINE_CHARACTERS_MAX]
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
     """End a process with all of its group: asked first, then by force."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import socket
 import subprocess
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from ambry.ml.training.bundle import DOCUMENT
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of, signal_name
 from ambry.ml.training.node import EXIT_NODE, NodeFailed, node_environment, python_of, read_job
 from ambry.ml.training.roles import LAUNCHER, PEERS
 
@@ -68,7 +67,7 @@ def torchrun_command(python: str, launch: Launch) -> list[str]:
 def how_it_ended(code: int) -> str:
     """Of a worker."""
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was ended by {signal_name(-code)}"
     return "could not begin" if code == EXIT_NODE else f"ended with exit code {code}"
 
 
