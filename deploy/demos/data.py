@@ -52,6 +52,15 @@ def rand_health() -> Any:
     return needed("statsmodels.datasets.randhie").load_pandas().data
 
 
+OCCUPATIONS = ("student", "worker", "clerk", "teacher", "manager", "professional")
+"""Codes 1 to 6 of the occupations of `marriages`, as statsmodels' notes tell them, in a word each."""
+
+
+def marriages() -> Any:
+    """What 6,366 women answered about their marriages in 1974, as pandas has it (statsmodels)."""
+    return needed("statsmodels.datasets.fair").load_pandas().data
+
+
 def digits() -> tuple[Any, Any]:
     """1,797 handwritten digits of 8 by 8 pixels from 0 to 1, and what they are (scikit-learn)."""
     found = needed("sklearn.datasets").load_digits()

@@ -10,19 +10,30 @@ import numpy as np
 
 from ambry.ml import features, snapshots
 from ambry.ml.extras import needed
-from deploy.demos.data import ARTICLE, rand_health
+from deploy.demos.data import ARTICLE, OCCUPATIONS, marriages, rand_health
 from deploy.demos.stage import Stage
 
 URN = "urn:li:(flagship,historicalActionsInFeed,1,0)"
 DAYS = 31
 MEMBERS = 5_000
 TABLE_BYTES_MIN = 32 << 20
+COUPLES = """\
+marriageRating: {
+  doc: "From 1, very poor, to 5, very good, by what she and he do"
+  valType: DOUBLE
+  dims: [{name: wife, dim: occupations-1-0}, {name: husband, dim: occupations-1-0}]
+}
+occupations: {type: categorical : {idMappingFile: "occupations.csv"}}
+// (occupations.csv)
+"""
+COUPLES_URN = "urn:li:(couples,marriageRating,1,0)"
 
 
 def run(stage: Stage) -> None:
     """The whole demonstration."""
     definitions = _definitions(stage)
     _snapshot(stage, definitions)
+    _couples(stage)
     _table(stage)
 
 
@@ -106,6 +117,39 @@ def _is_mapped(stage: Stage, values: Any) -> bool:
 
 def _told(kind: features.TensorType, row: list[dict[str, int]]) -> dict[tuple[Any, int], int]:
     return {(kind.axes[0].decode(cell["feedActions"]), cell["numberOfDays"]): cell["value"] for cell in row}
+
+
+def _couples(stage: Stage) -> None:
+    stage.step("Two axes of one vocabulary: what couples do, of statsmodels' fair")
+    frame = marriages()
+    text = COUPLES + "0, OUT_OF_VOCAB\n" + "".join(f"{id}, {name}\n" for id, name in enumerate(OCCUPATIONS, 1))
+    metadata = features.FeatureMetadata.of([features.parse_definitions(text, "couples")])
+    shape = metadata.tensor_type(COUPLES_URN).shape
+    stage.check("its dims are (7, 7): six occupations, and none of them", shape == (7, 7), shape)
+    both = [[OCCUPATIONS[int(code) - 1] for code in frame[name]] for name in ("occupation", "occupation_husb")]
+    cells = [{(her, his): rating} for her, his, rating in zip(*both, frame["rate_marriage"], strict=True)]
+    rows = {"woman": list(range(len(frame))), "marriageRating": cells}
+    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    written = snapshots.write(
+        stage.dc1,
+        "couples",
+        rows,
+        [COUPLES_URN],
+        metadata=metadata,
+        entity="woman",
+        as_of=noon,
+        layouts={COUPLES_URN: "sparse"},
+    )
+    polars = needed("polars")
+    stage.until("the snapshot in dc2", lambda: stage.is_whole(written.id, "dc2"))
+    read = polars.read_ipc(stage.dc2.presign("GET", written.id, expires=timedelta(minutes=5)))
+    axes = ["wife", "husband"]
+    flat = read.explode("marriageRating").unnest("marriageRating").group_by(axes).agg(polars.col("value").mean())
+    found = {(her, his): mean for her, his, mean in flat.select([*axes, "value"]).iter_rows()}
+    codes = [frame[name].astype(int) for name in ("occupation", "occupation_husb")]
+    means = frame["rate_marriage"].groupby(codes).mean().to_dict()
+    same = found.keys() == means.keys() and all(abs(found[pair] - mean) < 1e-12 for pair, mean in means.items())
+    stage.check(f"means of {len(frame):,} women by both, in dc2 by Polars, are pandas'", same, f"{len(found)} pairs")
 
 
 def _table(stage: Stage) -> None:

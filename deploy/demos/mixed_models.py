@@ -14,6 +14,7 @@ from ambry.ml.extras import needed
 from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
 from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, examples_of
 from ambry.ml.photon.models import PhotonModel, Task
+from deploy.demos.data import marriages
 
 NOTHING = "nothing"
 """A shard without features: an effect over it is its intercept."""
@@ -67,7 +68,7 @@ def dietox() -> MixedModel:
 
 def fair() -> MixedModel:
     """Affairs of 6,366 women: a logistic model with an intercept of each occupation, against a Bayesian MAP."""
-    data = needed("statsmodels.datasets.fair").load_pandas().data
+    data = marriages()
     columns = ["age", "yrs_married", "religious", "rate_marriage"]
     response = (data.affairs > 0).astype(float)
     return _bayes("fair", "Binomial", Task.LOGISTIC, data, columns, response, data.occupation.astype(int))

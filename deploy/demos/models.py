@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ambry import tensors
+from ambry import AmbryClient, tensors
 from ambry.ml import models
 from ambry.ml.extras import needed
 from deploy.demos.data import digits, minilm
 from deploy.demos.stage import Stage, sha256_of
+
+Predictors = Mapping[str, Callable[[AmbryClient], bool]]
+"""Of models by name: whether what a datacenter loads predicts what the one predicted that was published."""
 
 
 def run(stage: Stage) -> None:
@@ -20,9 +24,9 @@ def run(stage: Stage) -> None:
     made = _publish(stage)
     _tensor(stage, made)
     _cache(stage, made)
-    _predictions(stage)
+    predictors = _predictions(stage)
     _aliases(stage)
-    _other_datacenter(stage, made)
+    _other_datacenter(stage, made, predictors)
 
 
 def _publish(stage: Stage) -> models.PublishedModel:
@@ -81,39 +85,56 @@ def _cache(stage: Stage, made: models.PublishedModel) -> None:
     stage.check("the second open is at most 3 x of safetensors.load_file", ours <= 3 * theirs, f"{ours / theirs:.2f} x")
 
 
-def _predictions(stage: Stage) -> None:
+def _predictions(stage: Stage) -> Predictors:
     stage.step("Models that predict: before and after the store")
     data, target = digits()
-    linear = needed("sklearn.linear_model")
-    preprocessing = needed("sklearn.preprocessing")
-    estimator = needed("sklearn.pipeline").make_pipeline(
-        preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=500)
-    )
-    estimator.fit(data, target)
+    found: dict[str, Callable[[AmbryClient], bool]] = {}
     try:
-        models.publish(stage.dc1, "digits", estimator, metrics={"accuracy": float(estimator.score(data, target))})
-        again = models.open(stage.dc1, "digits").load()
-        same = np.array_equal(again.predict(data), estimator.predict(data))
-        stage.check("a pipeline of scikit-learn predicts the same", same)
+        found["digits"] = _pipeline(stage, data, target)
+        stage.check("a pipeline of scikit-learn predicts the same", found["digits"](stage.dc1))
     except ModuleNotFoundError as missing:
         stage.skip("the pipeline of scikit-learn", str(missing), missing.name or "skops")
     try:
         torch = needed("torch")
     except ModuleNotFoundError as missing:
         stage.skip("the state_dict of torch", str(missing), "torch")
-        return
-    _torch(stage, torch, data)
+        return found
+    found["network"] = _state_dict(stage, torch, data)
+    stage.check("a state_dict of torch computes the same", found["network"](stage.dc1))
+    return found
 
 
-def _torch(stage: Stage, torch: Any, data: Any) -> None:
+def _pipeline(stage: Stage, data: Any, target: Any) -> Callable[[AmbryClient], bool]:
+    linear, preprocessing = needed("sklearn.linear_model"), needed("sklearn.preprocessing")
+    estimator = needed("sklearn.pipeline").make_pipeline(
+        preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=500)
+    )
+    estimator.fit(data, target)
+    models.publish(stage.dc1, "digits", estimator, metrics={"accuracy": float(estimator.score(data, target))})
+
+    def predicts(client: AmbryClient) -> bool:
+        again = models.open(client, "digits").load()
+        close = np.allclose(again.predict_proba(data), estimator.predict_proba(data), rtol=1e-12, atol=0)
+        return bool(close) and np.array_equal(again.predict(data), estimator.predict(data))
+
+    return predicts
+
+
+def _state_dict(stage: Stage, torch: Any, data: Any) -> Callable[[AmbryClient], bool]:
+    def network() -> Any:
+        return torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+
     torch.manual_seed(7)
-    network = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
-    rows = torch.tensor(data, dtype=torch.float32)
-    models.publish(stage.dc1, "network", network.state_dict())
-    other = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
-    other.load_state_dict(models.open(stage.dc1, "network").load(framework="torch"))
-    with torch.no_grad():
-        stage.check("a state_dict of torch computes the same", torch.equal(network(rows), other(rows)))
+    own, rows = network(), torch.tensor(data, dtype=torch.float32)
+    models.publish(stage.dc1, "network", own.state_dict())
+
+    def predicts(client: AmbryClient) -> bool:
+        other = network()
+        other.load_state_dict(models.open(client, "network").load(framework="torch"))
+        with torch.no_grad():
+            return bool(torch.equal(own(rows), other(rows)))
+
+    return predicts
 
 
 def _aliases(stage: Stage) -> None:
@@ -128,11 +149,13 @@ def _aliases(stage: Stage) -> None:
     stage.check("the other datacenter knows the whole history", len(moves) == 3, ", ".join(moves))
 
 
-def _other_datacenter(stage: Stage, made: models.PublishedModel) -> None:
+def _other_datacenter(stage: Stage, made: models.PublishedModel, predictors: Predictors) -> None:
     stage.step("Kill dc1, and read the champion in dc2")
     [part] = made.manifest.parts
     stage.until("the file in dc2", lambda: stage.is_whole(part.id, "dc2"))
     stage.until("the manifest in dc2", lambda: models.open(stage.dc2, str(made)).digest == made.digest)
+    for name in predictors:
+        stage.until(f"{name} in dc2", partial(_is_whole, stage, name))
     stage.kill_datacenter("dc1")
     found = models.open(stage.dc2, "minilm@champion")
     stage.check("the same manifest", found.digest == made.digest)
@@ -140,3 +163,10 @@ def _other_datacenter(stage: Stage, made: models.PublishedModel) -> None:
     stage.dc2.get_file(part.id, copy)
     stage.check("the same bytes", sha256_of(copy) == sha256_of(minilm()), sha256_of(copy)[:16] + "...")
     stage.check("and through the cache of dc2, which was empty", sha256_of(found.path()) == part.sha256)
+    for name, predicts in predictors.items():
+        stage.check(f"{name}, loaded in dc2, predicts the same", predicts(stage.dc2))
+
+
+def _is_whole(stage: Stage, name: str) -> bool:
+    """Whether dc2 has all of the newest version of a model."""
+    return all(stage.is_whole(part.id, "dc2") for part in models.open(stage.dc2, name).manifest.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -127,8 +128,16 @@ def _watch(stage: Stage, urns: list[str]) -> None:
         stage.check("the promotion is held back", False)
     except health.PromotionHeld as held:
         stage.check("the promotion is held back", True, str(held)[:100])
+        _reported(stage, held)
     moved = health.promote_checked(stage.dc1, model, _version(1), why="more accurate")
     stage.check("on the other day it goes through, with its report", moved.moved.version == "1.1.0", moved.page.name)
+
+
+def _reported(stage: Stage, held: health.PromotionHeld) -> None:
+    stage.until("the report in dc2", lambda: stage.dc2.exists(held.page))
+    page = stage.dc2.get_bytes(held.page).decode()
+    told = all(fault in html.unescape(page) for fault in held.report.faults)
+    stage.check("its report lies in the store, and says so in dc2", told, held.page.name)
 
 
 def _tracked(stage: Stage, frame: Any, target: Any) -> None:
@@ -177,14 +186,22 @@ def _registered(stage: Stage, mlflow: Any, experiment: str, frame: Any, target: 
         told = [entry.version for entry in stage.dc1.versions(name)]
         stage.check("they are versions of ours", told == ["1", "2"], ", ".join(told))
         theirs.set_registered_model_alias(name, "champion", "1")
+        set_by_mlflow = models.open(stage.dc1, f"{name}@champion").version
+        stage.check("ours sees the alias that MLflow set", set_by_mlflow == "1", f"{name}@champion is {set_by_mlflow}")
         models.promote(stage.dc1, f"{name}@2", why="more accurate")
         moved = theirs.get_model_version_by_alias(name, "champion").version
         stage.check("MLflow sees the alias that we moved", moved == "2", f"models:/{name}@champion is {moved}")
+        guesses = [estimator.predict(rows) for estimator in trained]
+        stage.check(
+            "the two versions predict otherwise", not np.array_equal(*guesses), int(sum(guesses[0] != guesses[1]))
+        )
         found = mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(rows)
-        stage.check("it loads by the alias what predicts the same", np.array_equal(found, trained[1].predict(rows)))
+        stage.check("it loads by the alias what predicts the same", np.array_equal(found, guesses[1]))
         models.roll_back(stage.dc1, name, why="to show that it can be")
         moved = theirs.get_model_version_by_alias(name, "champion").version
         stage.check("and sees the rollback", moved == "1", f"models:/{name}@champion is {moved}")
+        found = mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(rows)
+        stage.check("and loads the first one again", np.array_equal(found, guesses[0]))
         snapshot = models.open(stage.dc1, f"{name}@champion").manifest.snapshot
         stage.check("the lineage names the snapshot", snapshot == _version(0), snapshot)
     finally:

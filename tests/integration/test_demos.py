@@ -32,6 +32,7 @@ def test_features() -> None:
         '"Reshare", which the vocabulary does not have, is 0' in told
         and "what its rows say" in told
         and "at most 40 % of the bytes" in told
+        and "by both, in dc2 by Polars, are pandas': 36 pairs" in told
     )
 
 
@@ -42,8 +43,15 @@ def test_ab() -> None:
 def test_proml() -> None:
     told = shown("proml", without=["mlflow"])
     assert "a column that has shifted is flagged" in told and "the promotion is held back" in told
+    assert "ok      its report lies in the store, and says so in dc2" in told
     if find_spec("mlflow"):
-        for what in ("MLflow sees the alias that we moved", "and sees the rollback", "the lineage names the snapshot"):
+        for what in (
+            "ours sees the alias that MLflow set",
+            "MLflow sees the alias that we moved",
+            "and sees the rollback",
+            "and loads the first one again",
+            "the lineage names the snapshot",
+        ):
             assert f"ok      {what}" in told
         assert "Left out" not in told
     else:
@@ -81,7 +89,9 @@ def test_tony() -> None:
 def test_models() -> None:
     told = shown("models", without=["torch"])
     assert "the same manifest" in told and "ok      a pipeline of scikit-learn predicts the same" in told
+    assert "ok      digits, loaded in dc2, predicts the same" in told
     if find_spec("torch"):
+        assert "ok      network, loaded in dc2, predicts the same" in told
         assert "ok      a state_dict of torch computes the same" in told and "Left out" not in told
     else:
         assert "pip install 'ambry[torch]'" in told and "Left out: the state_dict of torch." in told
