@@ -44,6 +44,8 @@ _OF_THE_WAY = (
     "format",
 )
 """What does not change what a job makes."""
+_PLACES = ("AMBRY_CACHE_DIR", "AMBRY_TRAIN_NODE_CACHE")
+"""Variables that say where a machine keeps what it has fetched: nor do these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,7 @@ class TrainingJob:
     def digest(self) -> str:
         """SHA-256 of all that changes what the job makes, in hexadecimal."""
         told = {name: value for name, value in asdict(self).items() if name not in _OF_THE_WAY}
+        told["environ"] = [each for each in self.environ if each[0] not in _PLACES]
         for tree in ("sources", "environment"):  # Their ids are of a store, and their digests of what they are.
             told[tree] = {"kind": told[tree]["kind"], "sha256": told[tree]["sha256"]}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

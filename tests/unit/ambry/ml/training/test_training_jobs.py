@@ -42,6 +42,8 @@ def test_a_job_is_named_by_what_it_is_made_of_and_has_its_places() -> None:
         ({"workers": 3}, False),
         ({"snapshot": "members@2"}, False),
         ({"commit": "abc"}, False),
+        ({"environ": (("AMBRY_CACHE_DIR", "/a"), ("AMBRY_TRAIN_NODE_CACHE", "/b"))}, True),
+        ({"environ": (("OMP_NUM_THREADS", "1"),)}, False),
     ],
 )
 def test_what_changes_the_outcome_changes_the_name(change: dict[str, Any], same: bool) -> None:
