@@ -82,6 +82,8 @@ class ModelManifest:
         for name in _TEXTS:
             if not isinstance(getattr(self, name), str):
                 raise InvalidRequest(f"{name} is a text, and not {getattr(self, name)!r}")
+        if not all(isinstance(each, str) for each in (*self.features, *self.framework, *self.framework.values())):
+            raise InvalidRequest(f"features are texts, and packages and their versions too; not {self.features!r:.100}")
         if not 1 <= len(self.parts) <= PARTS_MAX:
             raise InvalidRequest(f"a model has 1 to {PARTS_MAX} parts, and not {len(self.parts)}")
         check_paths([part.path for part in self.parts])

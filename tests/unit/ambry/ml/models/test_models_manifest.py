@@ -130,3 +130,28 @@ def test_more_than_a_manifest_has_is_refused_when_it_is_written() -> None:
     """It was published, and could not be opened."""
     with pytest.raises(InvalidRequest, match="at most 16777216"):
         ModelManifest(kind="onnx", parts=(PART,), params={"x": "x" * (16 << 20)}).encode()
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
+JSON = st.recursive(LEAVES, lambda some: st.lists(some, max_size=3) | st.dictionaries(TEXTS, some, max_size=3))
+NAMES = ("kind", "parts", "framework", "features", "metrics", "params", "snapshot", "code", "note", "format")
+
+
+@given(MANIFESTS, st.dictionaries(st.sampled_from(NAMES), JSON, max_size=2))
+def test_any_document_is_a_manifest_of_texts_or_refused(manifest: ModelManifest, changed: dict[str, Any]) -> None:
+    """One with `features: [1]` was read, and was a traceback wherever a feature is a text."""
+    said = {**json.loads(manifest.encode()), **changed}
+    data = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        found = parse_manifest(data)
+    except InvalidRequest:
+        return
+    assert all(isinstance(urn, str) for urn in found.features) and isinstance(found.framework, dict)
+    assert all(isinstance(each, str) for pair in found.framework.items() for each in pair)
+    assert isinstance(found.params, dict) and isinstance(found.metrics, dict)
+
+
+def test_features_are_texts() -> None:
+    for features in ((1,), (None,), ("urn:li:(n,a,1,0)", ["x"])):
+        with pytest.raises(InvalidRequest, match="features are texts"):
+            ModelManifest(kind="onnx", parts=(PART,), features=features)  # type: ignore[arg-type]
