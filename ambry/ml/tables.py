@@ -19,6 +19,7 @@ import pyarrow as pa
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.arrow_errors import arrow_told
+from ambry.ml.csv_errors import csv_words
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
 from ambry.ml.places import shown_version
@@ -82,10 +83,10 @@ def read_file(path: Path) -> NamedTable:
     What is wrong further on in it is told by its batches, which raise DataCorrupt.
     """
     suffix = path.suffix.lower()
-    with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read as {suffix}: {error}")):
+    with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read as {suffix}: {_words(path, error)}")):
         match suffix:
             case ".csv" | ".tsv":
-                reader = _csv(path, "\t" if suffix == ".tsv" else ",")
+                reader = needed("pyarrow.csv").open_csv(path, **_csv_options(suffix))
                 return NamedTable(path.name, reader.schema, _told(path, reader))
             case ".jsonl" | ".ndjson":
                 table = needed("pyarrow.json").read_json(path)
@@ -97,14 +98,18 @@ def read_file(path: Path) -> NamedTable:
     raise InvalidRequest(f"{path} is no table that is read here; those end in {', '.join(SUFFIXES)}")
 
 
-def _csv(path: Path, delimiter: str) -> Any:
+def _csv_options(suffix: str) -> dict[str, Any]:
     csv = needed("pyarrow.csv")
-    return csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=TYPES_SIZE),
-        parse_options=csv.ParseOptions(delimiter=delimiter),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
-    )
+    return {
+        "read_options": csv.ReadOptions(block_size=TYPES_SIZE),
+        "parse_options": csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ","),
+        "convert_options": csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
+    }
+
+
+def _words(path: Path, error: Exception) -> str:
+    suffix = path.suffix.lower()
+    return csv_words(path, error, **_csv_options(suffix)) if suffix in (".csv", ".tsv") else str(error)
 
 
 def _arrow(path: Path) -> NamedTable:
@@ -124,7 +129,7 @@ def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
     """Raises DataCorrupt."""
     rows = iter(batches)
     while True:
-        with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read to its end: {error}")):
+        with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read to its end: {_words(path, error)}")):
             batch = next(rows, None)
         if batch is None:
             return

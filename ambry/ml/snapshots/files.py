@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.arrow_errors import arrow_told
+from ambry.ml.csv_errors import csv_words
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.frames import PIECE_ROWS
@@ -45,7 +46,7 @@ def rows_of_file(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     """Record batches or mappings, as `write_snapshot` takes them. `kinds` by column. Raises InvalidRequest, OSError."""
     pieces = _READERS[kind_of_file(path)](path, kinds)
     while True:
-        with arrow_told(lambda error: InvalidRequest(f"{path} cannot be read: {error}")):
+        with arrow_told(lambda error: InvalidRequest(f"{path} cannot be read: {_words(path, kinds, error)}")):
             piece = next(pieces, None)
         if piece is None:
             return
@@ -73,6 +74,13 @@ def plain_rows(schema: Any, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 # --- reading ---
+
+
+def _words(path: Path, kinds: Mapping[str, TensorType], error: Exception) -> str:
+    if kind_of_file(path) != "csv":
+        return str(error)
+    names = {name: kind.value_type.value for name, kind in kinds.items()}
+    return csv_words(path, error, names, convert_options=_csv_options(kinds))
 
 
 def _read_parquet(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
@@ -104,15 +112,25 @@ def _valid(batch: Any) -> Any:
     return batch
 
 
-def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
+def _texts(kinds: Mapping[str, TensorType]) -> set[str]:
+    return {name for name, kind in kinds.items() if kind.axes or kind.value_type is ValueType.BYTES}
+
+
+def _csv_options(kinds: Mapping[str, TensorType]) -> Any:
     from pyarrow import csv as arrow_csv
 
-    texts = {name for name, kind in kinds.items() if kind.axes or kind.value_type is ValueType.BYTES}
+    texts = _texts(kinds)
     told = {name: pa.string() if name in texts else arrow_type(kind.value_type) for name, kind in kinds.items()}
     # pandas writes whole numbers as 3.0 where one is missing: an INT is read as a float of 64 bits, which holds each of them.
     told |= {name: pa.float64() for name, kind in kinds.items() if told[name] == pa.int32()}
-    options = arrow_csv.ConvertOptions(column_types=told, strings_can_be_null=True, quoted_strings_can_be_null=False)
-    with arrow_csv.open_csv(path, convert_options=options) as reader:
+    return arrow_csv.ConvertOptions(column_types=told, strings_can_be_null=True, quoted_strings_can_be_null=False)
+
+
+def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
+    from pyarrow import csv as arrow_csv
+
+    texts = _texts(kinds)
+    with arrow_csv.open_csv(path, convert_options=_csv_options(kinds)) as reader:
         is_empty = True
         for batch in reader:
             is_empty = is_empty and not batch.num_rows

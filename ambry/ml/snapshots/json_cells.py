@@ -29,13 +29,29 @@ def plain_values(column: Any, field: Any) -> list[Any]:
     if isinstance(field.type, pa.FixedShapeTensorType):
         dtype = np.dtype("bool") if holds_booleans(field) else field.type.value_type.to_pandas_dtype()
         rows = column.storage.to_pylist()
-        return [None if row is None else np.array(row, dtype).reshape(field.type.shape).tolist() for row in rows]
+        return [None if row is None else _listed(np.array(row, dtype).reshape(field.type.shape)) for row in rows]
     if pa.types.is_list(field.type):
+        cells = column.values
+        fields = [plain_values(each, part) for each, part in zip(cells.flatten(), cells.type, strict=True)]
+        listed = [list(cell) for cell in zip(*fields, strict=True)]
+        ends = column.offsets.to_pylist()
+        there = column.is_valid().to_pylist()
         return [
-            None if row is None else [[_plain(each) for each in cell.values()] for cell in row]
-            for row in column.to_pylist()
+            listed[start:end] if is_there else None for start, end, is_there in zip(ends, ends[1:], there, strict=False)
         ]
+    if column.type == pa.float32():
+        shown = _listed(column.fill_null(0).to_numpy(zero_copy_only=False))
+        return [value if there else None for value, there in zip(shown, column.is_valid().to_pylist(), strict=True)]
     return [_plain(value) for value in column.to_pylist()]
+
+
+def _listed(values: Any) -> Any:
+    """Nested lists of numbers: of a float of 32 bits the shortest one that is it (1.4, and not 1.399999976158142)."""
+    if values.dtype != np.float32:
+        return values.tolist()
+    short = values.astype(str).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return np.where(short.astype(np.float32) == values, short, values.astype(np.float64)).tolist()
 
 
 def value_of(value: Any, kind: TensorType) -> Any:

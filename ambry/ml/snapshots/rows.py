@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.snapshots.columns import conform, conform_keys
 from ambry.ml.snapshots.frames import PIECE_ROWS, PIECE_SIZE, LoosePiece, Piece, pieces_of
 from ambry.ml.snapshots.schema import Layout, column_names, row_size
+
+_ROW = re.compile(r" in row (\d+)\b")
 
 
 def conformed(
@@ -77,10 +80,12 @@ def _column(piece: Piece, name: str) -> Any:
 
 @contextmanager
 def _counted_from(start: int) -> Iterator[None]:
-    """Rows are told by their place in a piece: which row of all the piece begins with is told too."""
+    """Rows are told by their place in a piece, and here by that in all; where a text has a row too, by both."""
     try:
         yield
     except InvalidRequest as error:
         if not start:
             raise
+        if len(found := _ROW.findall(error.message)) == 1:
+            raise InvalidRequest(_ROW.sub(f" in row {start + int(found[0])}", error.message)) from error
         raise InvalidRequest(f"{error.message} (counted from row {start} of all)") from error

@@ -127,7 +127,7 @@ def test_rows_are_mappings_or_named_tuples() -> None:
 
 def test_rows_are_counted_from_the_first() -> None:
     rows = [{"id": number, "age": number if number < PIECE_ROWS + 7 else "x"} for number in range(PIECE_ROWS + 9)]
-    with pytest.raises(InvalidRequest, match=rf"'x' in row 7 .*\(counted from row {PIECE_ROWS} of all\)"):
+    with pytest.raises(InvalidRequest, match=rf"'x' in row {PIECE_ROWS + 7} is of another kind than"):
         batches(rows, "age")
 
 
