@@ -54,6 +54,7 @@ def train(name: str, slope: int, **tags: str) -> Any:
     experiment = mlflow.create_experiment(uuid.uuid4().hex, artifact_location=at)
     with mlflow.start_run(experiment_id=experiment, tags=tags) as run:
         mlflow.log_metric("auc", 0.9 + slope / 100)
+        mlflow.log_param("slope", slope)
         model = linear_model.LinearRegression().fit([[0], [1], [2]], [0, slope, 2 * slope])
         mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **FORMAT)
     return run
@@ -82,8 +83,10 @@ def test_what_mlflow_registers_and_promotes_is_ours_and_the_other_way_round(
     assert (ours.manifest.kind, ours.manifest.metrics) == ("mlflow", {"auc": 0.92})
     assert ours.manifest.snapshot == f"{name}-data@{snapshot}"
     assert ours.manifest.params["mlflow.run_id"] == runs[1].info.run_id
+    assert ours.manifest.params["mlflow.params"] == {"slope": "2"}
     assert "registered_model_meta" not in [part.path for part in ours.manifest.parts]
     assert round(float(ours.load().predict([[10]])[0]), 6) == 20
+    assert [(each.key, each.value) for each in theirs.get_model_version(name, "2").params] == [("slope", "2")]
     # An alias that MLflow sets, as ours, and back.
     theirs.set_registered_model_alias(name, "champion", "1")
     assert (client.alias(name, "champion").version, predicted(f"models:/{name}@champion")) == ("1", 10)
@@ -207,12 +210,25 @@ def test_what_cannot_be_is_told(client: AmbryClient, name: str, tmp_path: Path) 
     for call, arguments, code in calls:
         assert code_of(call, *arguments) == code, (call.__name__, arguments)
     models.publish(client, name, {"weights.bin": b"1"})
+    for refused, arguments, instead in (
+        (theirs.delete_prompt, (name,), "registry of MLflow's own"),
+        (theirs.delete_prompt_version, (name, "1"), "registry of MLflow's own"),
+        (theirs.get_prompt, (name,), "registry of MLflow's own"),
+        (theirs.register_prompt, (f"{name}-prompt", "Hello {{name}}"), "registry of MLflow's own"),
+        (theirs.create_webhook, ("hook", "https://example.org", ["model_version.created"]), "ambry changes --follow"),
+        (theirs.delete_webhook, ("1",), "ambry changes --follow"),
+    ):
+        with pytest.raises(mlflow.exceptions.MlflowException, match=instead):
+            refused(*arguments)
+    assert (list(theirs.search_prompts()), list(theirs.list_webhooks())) == ([], [])
+    assert [entry.version for entry in client.versions(name)] == ["1"], "no call about prompts deletes a model"
     repository = mlflow.store.artifact.artifact_repository_registry.get_artifact_repository(
         theirs.get_model_version_download_uri(name, "1")
     )
     (tmp_path / "x").write_bytes(b"x")
     assert code_of(repository.log_artifact, str(tmp_path / "x")) == "INVALID_PARAMETER_VALUE"
     assert code_of(repository.log_artifacts, str(tmp_path)) == "INVALID_PARAMETER_VALUE"
+    assert code_of(repository.delete_artifacts) == "INVALID_PARAMETER_VALUE"
 
 
 @pytest.fixture

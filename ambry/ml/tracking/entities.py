@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mlflow.entities import LoggedModelParameter as ModelParam
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import (
     ModelVersion,
@@ -28,7 +29,8 @@ SOURCE_KEY = "mlflow.source"
 RUN_ID_KEY = "mlflow.run_id"
 RUN_LINK_KEY = "mlflow.run_link"
 MODEL_ID_KEY = "mlflow.model_id"
-"""Among the params of a manifest: where MLflow had the model from."""
+RUN_PARAMS_KEY = "mlflow.params"
+"""Among the params of a manifest: where MLflow had the model from, and the parameters of its run by name."""
 STAGE = "None"
 
 
@@ -76,6 +78,9 @@ def version_entity(seen: SeenVersion, account: str, container: str) -> Any:
         model_id=_text(manifest.params, MODEL_ID_KEY),
         tags=[ModelVersionTag(key, value) for key, value in sorted(tags.items())],
         aliases=list(seen.aliases),
+        params=[
+            ModelParam(key, str(value)) for key, value in sorted(_mapping(manifest.params, RUN_PARAMS_KEY).items())
+        ],
         metrics=[Metric(key, value, created_ms, 0) for key, value in sorted(manifest.metrics.items())],
     )
 
@@ -107,3 +112,8 @@ def milliseconds(time: datetime | None) -> int:
 
 def _text(params: Mapping[str, Any], key: str) -> str | None:
     return str(params[key]) if params.get(key) else None
+
+
+def _mapping(params: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Empty for what somebody else wrote there."""
+    return found if isinstance(found := params.get(key), Mapping) else {}

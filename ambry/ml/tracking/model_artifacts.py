@@ -54,3 +54,9 @@ class AmbryModelRepository(ArtifactRepository):  # type: ignore[misc]
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         raise MlflowException(f"{self.model} never changes; publish another version", INVALID_PARAMETER_VALUE)
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        raise MlflowException(
+            f"{self.model} never changes; delete the version (MlflowClient.delete_model_version)",
+            INVALID_PARAMETER_VALUE,
+        )

@@ -22,7 +22,7 @@ from ambry.ml.models.loading import open_model
 from ambry.ml.models.publishing import publish_model
 from ambry.ml.places import shown_version
 from ambry.ml.tracking.catalogue import ModelCatalogue
-from ambry.ml.tracking.entities import MODEL_ID_KEY, OURS, RUN_ID_KEY, RUN_LINK_KEY, SOURCE_KEY
+from ambry.ml.tracking.entities import MODEL_ID_KEY, OURS, RUN_ID_KEY, RUN_LINK_KEY, RUN_PARAMS_KEY, SOURCE_KEY
 from ambry.ml.tracking.notes import change_notes
 from ambry.ml.tracking.paths import is_beneath
 
@@ -65,8 +65,8 @@ def publish_from(
 ) -> VersionRef:
     """Publish the files, and write down the tags. Raises BlobNotFound for a snapshot or a parent that is not there.
 
-    Tags `ambry.snapshot`, `ambry.definitions`, `ambry.code` and `ambry.parent` of the version or its run, and the run's metrics
-    and commit, stand in the manifest, which never changes.
+    Tags `ambry.snapshot`, `ambry.definitions`, `ambry.code` and `ambry.parent` of the version or its run, and the run's
+    metrics, parameters and commit, stand in the manifest, which never changes.
     """
     copied = _registered(models, origin.source)
     runs = mlflow.MlflowClient(tracking_uri=tracking_uri)
@@ -87,7 +87,7 @@ def publish_from(
             code=own.get(f"{OURS}code", "") or (f"git:{commit}" if commit else ""),
             parent=shown_version(copied) if copied else own.get(f"{OURS}parent", ""),
             metrics={} if run is None else {key: each for key, each in run.data.metrics.items() if math.isfinite(each)},
-            params=origin.params(),
+            params={**origin.params(), **({RUN_PARAMS_KEY: run.data.params} if run and run.data.params else {})},
             note=description,
         )
     if kept := {key: text for key, text in tags.items() if not key.startswith(OURS)}:

@@ -6,7 +6,7 @@
     description, tags     notes beside the dataset (notes.py)
 
 Nothing is kept twice, so nothing can differ: `ambry model` and MLflow's client look at the same versions. What a store of
-versions that never change does not do is refused with a sentence: stages, and another name for a model.
+versions that never change does not do is refused with a sentence: stages, another name for a model, and what refusals.py has.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ambry.ml.tracking.entities import OURS
 from ambry.ml.tracking.model_artifacts import model_uri
 from ambry.ml.tracking.notes import ModelNotes, change_notes, drop_notes
 from ambry.ml.tracking.publishing import ModelOrigin, publish_from
+from ambry.ml.tracking.refusals import NO_PROMPTS, PromptsAndWebhooks
 
 SCHEMA = "MONOTONIC"
 """Of a model that MLflow makes: its versions are 1, 2, 3 to both."""
@@ -57,7 +58,7 @@ def _told() -> Generator[None]:
         raise MlflowException(error.message, error_code=code) from error
 
 
-class AmbryModelRegistry(AbstractStore):  # type: ignore[misc]
+class AmbryModelRegistry(PromptsAndWebhooks, AbstractStore):  # type: ignore[misc]
     """That of one container."""
 
     def __init__(self, store_uri: str, tracking_uri: str | None = None) -> None:
@@ -81,7 +82,7 @@ class AmbryModelRegistry(AbstractStore):  # type: ignore[misc]
         """Make a dataset."""
         check_name(name)
         if any(tag.key == _IS_PROMPT for tag in tags or []):
-            raise InvalidRequest("prompts are no models with files; keep them in a registry of MLflow's own")
+            raise InvalidRequest(NO_PROMPTS)
         # One of ours may have versions of another schema, of which making it says something else.
         if self._models.is_there(name):
             raise AlreadyExists(f"there is a dataset {name!r} already; publish versions of it")
@@ -278,16 +279,6 @@ class AmbryModelRegistry(AbstractStore):  # type: ignore[misc]
         """Delete a tag of a version; fine where it has none of that name."""
         place = self._models.at(name, version).place
         change_notes(self.client, name, lambda before: _without_tag(before, key), place.version)
-
-    # --- what MLflow's server asks besides ---
-
-    def list_webhooks_by_event(self, event: Any, max_results: int | None = None, page_token: str | None = None) -> Any:
-        """None: whoever wants to hear of versions follows the changes of the container."""
-        return PagedList([], None)
-
-    def list_webhooks(self, max_results: int | None = None, page_token: str | None = None) -> Any:
-        """None."""
-        return PagedList([], None)
 
     # --- aliases ---
 
