@@ -137,6 +137,8 @@ def serve(
     if not wanted.version.startswith("@"):
         raise click.UsageError(f"{place!r} names no alias to follow; write NAME@champion")
     log_to(sys.stderr, "ambry.ml", logging.WARNING if cluster.quiet else logging.INFO)
+    for library in ("aiohttp", "asyncio"):  # What strangers send is a line, and not a traceback.
+        log_to(sys.stderr, library, logging.WARNING)
     with _Signals() as signals, cluster.connect() as client:
         from ambry.ml.experiments.exposures import ExposureLog
         from ambry.ml.serving.app import make_app

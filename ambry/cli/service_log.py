@@ -13,6 +13,8 @@ from typing import Any, TextIO
 from ambry.cli.output import printable
 from ambry.cli.wording import in_options
 
+ERROR_CHARACTERS_MAX = 500
+"""Of an exception: it may repeat what a stranger sent."""
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest are the pairs of an event."""
 
@@ -45,8 +47,11 @@ class _AsText(logging.Formatter):
 
 
 def _pairs(record: logging.LogRecord) -> dict[str, Any]:
-    """An error is told in the words of the command line."""
+    """An error is told in the words of the command line; an exception that comes with the event in one line."""
     found = {name: value for name, value in vars(record).items() if name not in _OWN}
+    raised = record.exc_info[1] if record.exc_info else None
+    if raised is not None:
+        found.setdefault("error", " ".join(f"{type(raised).__name__}: {raised}".split())[:ERROR_CHARACTERS_MAX])
     return {
         name: in_options(value) if name == "error" and isinstance(value, str) else value
         for name, value in found.items()

@@ -65,6 +65,7 @@ class BlobCache:
         self._sums = self.directory / "sums"
         self._incoming = self.directory / "incoming"
         self.names = RememberedNames(self.directory / "names", self._entering)
+        self._directories = (self.directory, self._blobs, self._sums, self._incoming, self.names.directory)
 
     def find(self, blob: BlobId, *, verify: bool = False, sha256: str = "") -> Path | None:
         """The file of a blob that is here, which counts as used now; None of one that is not.
@@ -267,8 +268,9 @@ class BlobCache:
 
     def _make(self) -> None:
         """Raises OSError, AccessDenied."""
-        if not self.names.directory.is_dir():
-            for directory in (self.directory, self._blobs, self._sums, self._incoming, self.names.directory):
+        # Each is looked for: who frees a disk may have removed any of them.
+        if not all(directory.is_dir() for directory in self._directories):
+            for directory in self._directories:
                 directory.mkdir(mode=0o700, parents=directory is self.directory, exist_ok=True)
             with suppress(FileExistsError), (self.directory / "CACHEDIR.TAG").open("x") as tag:
                 tag.write(_TAG)
@@ -276,8 +278,11 @@ class BlobCache:
 
     def _check_private(self) -> None:
         """Raises AccessDenied where somebody else may put something here, and OSError."""
-        for directory in (self.directory, self._blobs, self._sums, self._incoming, self.names.directory):
-            found = directory.stat()
+        for directory in self._directories:
+            try:
+                found = directory.stat()
+            except FileNotFoundError:
+                continue  # Nobody can put anything there.
             if not _is_trusted(found):
                 whose = f"belongs to another user (uid {found.st_uid}): chown it"
             elif found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):

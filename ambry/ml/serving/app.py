@@ -71,11 +71,12 @@ def make_app(
 
 
 class _Refused(Exception):
-    """A request that is answered with a status of HTTP, and whose connection is closed."""
+    """A request that is answered with a status of HTTP; with `last` its connection is closed."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, last: bool = True) -> None:
         super().__init__(message)
         self.status = status
+        self.last = last
 
 
 class _Pages:
@@ -103,7 +104,7 @@ class _Pages:
         except self._web.HTTPException as error:
             return self._refusal(error.status, error.reason)
         except _Refused as error:
-            return self._refusal(error.status, str(error), last=True)
+            return self._refusal(error.status, str(error), last=error.last)
         except Overloaded as error:
             # What is left of the body is not waited for.
             return self._refusal(
@@ -273,9 +274,9 @@ class _Pages:
         name, version = request.match_info["name"], request.match_info.get("version")
         model = self._service.champion.served.model
         if name != self._name:
-            raise self._web.HTTPNotFound(reason=f"there is no model {name[:200]!r} here; this serves {self._name!r}")
+            raise _Refused(404, f"there is no model {name[:200]!r} here; this serves {self._name!r}", last=False)
         if version is not None and version != model.version:
-            raise self._web.HTTPNotFound(reason=f"version {version[:50]} does not serve; {model.version} does")
+            raise _Refused(404, f"version {version[:50]!r} does not serve; {model.version} does", last=False)
         return model
 
 

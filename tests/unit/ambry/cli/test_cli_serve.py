@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,10 +57,21 @@ def test_it_serves_until_it_is_told_to_end(here: Path) -> None:
             asked = urllib.request.Request(found[0], json.dumps(REQUEST).encode())
             with urllib.request.urlopen(asked, timeout=60) as answer:
                 assert json.load(answer)["outputs"][0]["data"] == [3.0, 6.0]
+            # What is no HTTP, and bodies that nobody can unpack: a line each, and no traceback.
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                packed = urllib.request.Request(found[0], b"no gzip", {"Content-Encoding": "gzip"})
+                urllib.request.urlopen(packed, timeout=60)
+            where = urllib.parse.urlsplit(found[0])
+            with socket.create_connection((where.hostname, where.port), 60) as stranger:
+                stranger.sendall(b"GET / HTTP/9.9\r\n\r\n")
+                assert b"400" in stranger.recv(1_000)
         finally:
             running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 0
         log = [json.loads(line) for line in running.stderr]
+    of_strangers = [each for each in log if each["level"] == "error"]
+    assert len(of_strangers) == 2 and all("400" in each["error"] for each in of_strangers)
+    log = [each for each in log if each not in of_strangers]
     assert [each["event"] for each in log] == ["serving", "draining", "ended"]
     assert (log[0]["model"], log[0]["role"], len(log[0]["sha256"])) == ("served@1.0.0", "champion", 64)
     assert log[0]["address"] in found[0] and log[0]["level"] == "info"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -55,6 +56,19 @@ def test_a_blob_is_fetched_once_and_then_nothing_is_asked(stub: StubFrontend, tw
     assert twins.connect(stub.url).cached_path(blob, cache_dir=directory) == path
     assert stub.requests == []
     assert files_in(directory) == {"CACHEDIR.TAG", "lock", f"blobs/{blob}", f"sums/{blob}"}
+
+
+@pytest.mark.parametrize("part", ["blobs", "sums", "incoming", "names"])
+def test_a_part_of_the_cache_that_was_removed_is_made_again(
+    stub: StubFrontend, twins: Twins, directory: Path, part: str
+) -> None:
+    kept, other = stub.add(DATA), stub.add(DATA[1:])
+    client = twins.connect(stub.url, cache=keeping(directory))
+    client.cached_path(kept)
+    shutil.rmtree(directory / part)
+    assert client.cached_path(kept).read_bytes() == DATA
+    assert client.cached_path(other).read_bytes() == DATA[1:]
+    assert stat.S_IMODE((directory / part).stat().st_mode) == 0o700
 
 
 def test_the_file_can_be_mapped_and_not_written(stub: StubFrontend, twins: Twins, directory: Path) -> None:

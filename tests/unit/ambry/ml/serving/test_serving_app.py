@@ -126,8 +126,11 @@ async def test_health_and_what_the_model_is(served: Served, name: str) -> None:
     assert (await served.get(f"/v2/models/{name}/versions/9.0.0"))[0] == 404
     assert (await served.score("other", 1.0))[0] == 404
     assert (await served.score(name, 1.0, path="versions/1.1.0/infer"))[1] == {
-        "error": "version 1.1.0 does not serve; 1.0.0 does"
+        "error": "version '1.1.0' does not serve; 1.0.0 does"
     }
+    for path in (f"{name}/versions/1%0d%0aX-Sent:%20by-a-stranger", "other%0d%0a", "%00%ff"):
+        assert (await served.send(f"/v2/models/{path}/infer", b"{}"))[0] == 404
+        assert (await served.get(f"/v2/models/{path}/ready"))[0] == (await served.get(f"/v2/models/{path}"))[0] == 404
 
 
 async def test_what_cannot_be_scored_is_told_in_a_sentence(served: Served, name: str) -> None:
