@@ -151,7 +151,8 @@ def _tracked(stage: Stage, frame: Any, target: Any) -> None:
         stage.skip("MLflow", str(missing), missing.name or "mlflow")
         return
     [frontend] = stage.cluster.frontends("dc1")
-    with environment(AMBRY_ENDPOINTS=frontend.url, AMBRY_KEY=stage.cluster.key or ""):
+    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    with environment(AMBRY_ENDPOINTS=frontend.url, AMBRY_KEY=stage.cluster.key or "", **quiet):
         mlflow.set_tracking_uri(f"sqlite:///{stage.directory / 'mlflow.sqlite'}")
         experiment = mlflow.create_experiment("tumours", artifact_location="ambry://default/default/mlflow")
         with mlflow.start_run(experiment_id=experiment) as started:
