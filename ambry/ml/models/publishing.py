@@ -34,6 +34,7 @@ KIND_KEY = "model-kind"
 DIGEST_KEY = digest_key(KIND)
 """In the metadata of a version."""
 FIRST_VERSION = "1.0.0"
+_TRIES_MAX = 5
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:")
 """How definitions begin that are no dataset."""
 
@@ -95,13 +96,13 @@ def publish_model(
     `wheel:feed-features==1.2.0`.
 
     Parts that a version of the dataset had before are not stored again. With `once` a version that is this very model, made
-    from the same and said to be the same, is given as it is, and no other one made: whoever runs again gets the same version.
+    from the same and said to be the same, is given as it is, and no other one made: whoever runs again, or at the same time,
+    gets the same version.
 
     Raises BlobNotFound for what it names and is not there, InvalidRequest, AlreadyExists for a number that was given.
     """
     manifest = prepare_model(client, dataset, model, **said)
-    there = published_before(client, dataset, manifest) if once else None
-    return there or publish_manifest(client, dataset, manifest, version)
+    return (publish_once if once else publish_manifest)(client, dataset, manifest, version)
 
 
 def prepare_model(
@@ -171,6 +172,27 @@ def publish_manifest(
     Raises AlreadyExists for a number that was given.
     """
     return _put(client, in_dataset(dataset), manifest, version)
+
+
+def publish_once(
+    client: AmbryClient, dataset: str, manifest: ModelManifest, version: str | None = None
+) -> PublishedModel:
+    """As `publish_manifest`, where no version is this very manifest; or else that version.
+
+    Of those who publish it at the same time one makes the version, unless `version` is the part that rises, or the dataset is
+    of another schema. Raises AlreadyExists for a number that another model has.
+    """
+    place = in_dataset(dataset)
+    for _ in range(_TRIES_MAX):
+        if (there := published_before(client, dataset, manifest)) is not None:
+            return there
+        try:
+            # The number and not `MINOR`: what others publish meanwhile may be the same.
+            return _put(client, place, manifest, version or _next_number(client, dataset_text(place)))
+        except (AlreadyExists, UpdateConflict):
+            if version is not None and published_before(client, dataset, manifest) is None:
+                raise
+    return publish_manifest(client, dataset, manifest, version)  # Others publish all the time, or numbers are spent.
 
 
 def published_before(client: AmbryClient, dataset: str, manifest: ModelManifest) -> PublishedModel | None:
@@ -264,6 +286,15 @@ def _next(client: AmbryClient, dataset: str) -> str:
         return LATEST
     has_versions = next(iter(client.versions(dataset, page_size=1)), None) is not None
     return "MINOR" if has_versions or found.schema != SCHEMA else FIRST_VERSION
+
+
+def _next_number(client: AmbryClient, dataset: str) -> str:
+    """The number that `_next` comes to now, where the schema has parts that rise."""
+    following = _next(client, dataset)
+    if following != "MINOR":
+        return following
+    major, minor, *rest = client.head(in_dataset(dataset)).version.split(".")
+    return ".".join([major, str(int(minor) + 1), *("0" for _ in rest)])
 
 
 def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 from ambry.ml.digests import numbered
 from ambry.ml.models.manifest import parse_manifest
-from ambry.ml.models.publishing import PublishedModel, publish_manifest, published_before
+from ambry.ml.models.publishing import PublishedModel, publish_once
 from ambry.ml.places import in_dataset, shown_version
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
@@ -154,7 +154,7 @@ def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:
             f"all workers of {job.job} ended well, and none handed in a model for {job.publish}: let the script call "
             "training.current().hand_in(model)"
         ) from None
-    return published_before(client, job.publish, manifest) or publish_manifest(client, job.publish, manifest)
+    return publish_once(client, job.publish, manifest)
 
 
 def _within(wanted: WhatToRun) -> tuple[Path, str]:

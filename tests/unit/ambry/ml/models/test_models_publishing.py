@@ -29,6 +29,7 @@ from ambry.ml import models
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import publish
 from ambry.ml.features.reading import parse_definitions
+from ambry.ml.models import publishing
 from ambry.ml.models.manifest import ModelManifest
 from ambry.ml.models.parts import store_part
 from ambry.ml.models.publishing import kind_of, publish_manifest
@@ -636,3 +637,26 @@ def test_numbers_of_numpy_are_metrics_and_those_that_are_none_are_refused(
     for wrong in (np.float32("nan"), np.float64("inf")):
         with pytest.raises(InvalidRequest, match=r"'auc' is (nan|inf); a metric is a finite number"):
             models.publish(client, name, {"x.txt": b"1"}, metrics={"auc": wrong})
+
+
+def test_of_those_who_publish_the_same_once_at_the_same_time_one_makes_the_version(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.publish(client, name, WEIGHTS, note="another")
+    both_looked = threading.Barrier(2)
+    looked = threading.local()
+    look = publishing.published_before
+
+    def together(*args: Any) -> Any:
+        found = look(*args)
+        if not hasattr(looked, "once"):
+            looked.once = True
+            both_looked.wait(30)
+        return found
+
+    monkeypatch.setattr(publishing, "published_before", together)
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(models.publish, client, name, WEIGHTS, note="x", once=True) for _ in range(2)]
+        versions = {str(each.result()) for each in made}
+    assert versions == {f"{name}@1.1.0"}
+    assert [each.version for each in client.versions(name)] == ["1.0.0", "1.1.0"]
