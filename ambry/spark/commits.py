@@ -1,23 +1,26 @@
-"""Parts of a job become one version, or go: whatever is killed meanwhile, no version lacks a part, and no part stays for ever.
+"""Parts of a job become one version, or go: whatever is killed meanwhile, no version lacks a part.
 
 A part has a lifetime. Before any of them is to stay, a list of them stands in <dataset>.commits/<job>, which goes when the
 version is there. One that is left tells of a driver that ended between the two: with the next commit of that dataset, PART_TTL
-later, its parts go where no version is of that job, and the list with them.
+later, its parts go where no version is of that job, and the list with them. Parts of a version stay when that is deleted, by
+hand or by a retention: nothing here takes them away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
     AmbryError,
+    BlobNotFound,
     InvalidRequest,
     QuotaExceeded,
     Unavailable,
@@ -28,6 +31,8 @@ from ambry.ml.datasets import dataset_for
 PARTS = ".parts"
 COMMITS = ".commits"
 PART_TTL = timedelta(days=7)
+SKEW = timedelta(days=1)
+"""By how much the clocks of two frontends differ at most: a version is made after its list, by the clock of another."""
 CONTENT_TYPE = "application/vnd.apache.parquet"
 PARTS_KEY = "parquet-parts"
 JOB_KEY = "parquet-job"
@@ -54,12 +59,14 @@ class PartsCommit:
     def publish(self, client: AmbryClient, parts: Sequence[NameRef], footer: bytes, version: str) -> None:
         """One version of all parts. Where it is refused, they are gone.
 
-        Raises what `put_version` raises; Unavailable where nobody knows whether there is a version.
+        Raises what `put_version` raises; Unavailable where nobody knows whether there is a version: a refusal is none where an
+        earlier try made the version, and its answer was lost.
         """
         try:
             dataset_for(client, self.dataset, "MONOTONIC", "parquet")
             self.tidy(client, datetime.now(UTC))
-            client.put("\n".join(each.name for each in parts).encode(), name=self.told, content_type="text/plain")
+            names = "\n".join(each.name for each in parts)
+            told = client.put(names.encode(), name=self.told, content_type="text/plain")
             for each in parts:
                 client.update_ttl(each, None)
         except AmbryError:
@@ -74,20 +81,19 @@ class PartsCommit:
                 metadata={PARTS_KEY: str(len(parts)), JOB_KEY: self.job},
                 filename=f"{self.folder.name}.parquet",
             )
-        except _REFUSED:
-            self.forget(client, parts)
-            raise
         except AmbryError as error:
-            self._look(client, error)
+            if not self._is_published(client, told.created, error):
+                self.forget(client, parts)
+                raise
         with suppress(AmbryError):
             client.delete(self.told)
 
     def forget(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
-        """No version is of this job. What cannot be deleted now goes by itself, or by its list."""
+        """No version is of this job. What cannot be deleted now goes by itself, or by its list, which stays till then."""
         with suppress(AmbryError):
-            for each in parts:
-                client.delete(each)
-            client.delete(self.told)
+            found = client.delete_many(parts)
+            if all(each.ok or isinstance(each.error, BlobNotFound) for each in found):
+                client.delete(self.told)
 
     def abort(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
         """Spark gave the job up; it does so too where a commit failed, which has done what there is to do."""
@@ -98,27 +104,40 @@ class PartsCommit:
     def tidy(self, client: AmbryClient, now: datetime) -> None:
         """What drivers left that were killed in the middle of a commit, PART_TTL ago; what cannot be done now is next time."""
         with suppress(AmbryError):
-            for entry in client.list(str(self._beside(f"{COMMITS}/"))):
-                created = client.head(entry.ref).created
-                if created is None or now - created < PART_TTL:
-                    continue
-                left = replace(self, job=entry.name.rpartition("/")[2])
-                if left.is_published(client):
-                    client.delete(entry.ref)
-                else:
-                    names = client.get_bytes(entry.ref).decode().split("\n")
-                    left.forget(client, [replace(entry.ref, name=name) for name in names])
+            lists = client.list(str(self._beside(f"{COMMITS}/")))
+            old = [(each.modified, each) for each in lists if each.modified and now - each.modified >= PART_TTL]
+            published = self._jobs(client, min(modified for modified, _ in old)) if old else ()
+            for _, entry in old:
+                with suppress(AmbryError):
+                    self._finish(client, entry, published)
 
-    def is_published(self, client: AmbryClient) -> bool:
-        """Whether a version is of this job. Raises what a list of versions raises."""
-        entries = client.versions(self.dataset)
-        return any(client.head(entry.ref).metadata.get(JOB_KEY) == self.job for entry in entries)
+    def _finish(self, client: AmbryClient, entry: NameEntry, published: Collection[str]) -> None:
+        """A list that is left. One that names other things than parts of its job is none of ours, and stays."""
+        left = replace(self, job=entry.name.removeprefix(self.told.name.removesuffix(self.job)))
+        if left.job in published:
+            client.delete(entry.ref)
+            return
+        begin = self._beside(f"{PARTS}/{left.job}/").name
+        names = [name for name in client.get_bytes(entry.ref).decode(errors="replace").split("\n") if name]
+        if all(name.startswith(begin) and "/" not in name.removeprefix(begin) for name in names):
+            left.forget(client, [replace(self.folder, name=name) for name in names])
 
-    def _look(self, client: AmbryClient, error: AmbryError) -> None:
-        """The answer may have been lost, and then a version has these parts. Raises Unavailable where none is seen now."""
+    def _jobs(self, client: AmbryClient, since: datetime | None) -> set[str]:
+        """Those of the versions that were made after `since`; None: of all. Raises what a list of versions raises."""
+        found = set()
+        for entry in client.versions(self.dataset):
+            if since is None or entry.modified >= since - SKEW:
+                with suppress(BlobNotFound):
+                    found.add(client.head(entry.ref).metadata.get(JOB_KEY, ""))
+        return found
+
+    def _is_published(self, client: AmbryClient, since: datetime | None, error: AmbryError) -> bool:
+        """The answer may have been lost, and then a version has these parts. Raises Unavailable where that is not known."""
         with suppress(AmbryError):
-            if self.is_published(client):
-                return
+            if self.job in self._jobs(client, since):
+                return True
+            if isinstance(error, _REFUSED):
+                return False
         raise Unavailable(
             f"{error}; whether {self.dataset} has got a version of this frame is not known: look at "
             f"`ambry ls {self.dataset}` before you write it again. The parts of a version that is not there go after "

@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
+from ambry.client.model import BatchResult
 from ambry.client.refs import NameRef
-from ambry.errors import AlreadyExists, AmbryError, BlobNotFound, Unavailable
+from ambry.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AmbryError,
+    BlobNotFound,
+    QuotaExceeded,
+    Unavailable,
+    UpdateConflict,
+)
 from ambry.spark.commits import JOB_KEY, PART_TTL, PartsCommit
 
 NOW = datetime.now(UTC)
@@ -35,6 +44,11 @@ class StoreOfParts:
 
     names: dict[str, Kept] = field(default_factory=dict)
     made: list[dict[str, str]] = field(default_factory=list)
+    times: dict[int, datetime] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    """What nobody may delete."""
+    blind: bool = False
+    """No list of versions is answered."""
     last: int = 1_000_000
     failure: BaseException | None = None
     done_before: bool = False
@@ -72,10 +86,15 @@ class StoreOfParts:
 
     def do_list(self, prefix: str) -> list[Any]:
         begin = prefix.removeprefix("ambry://a/c/")
-        return [SimpleNamespace(ref=NameRef(n, "a", "c"), name=n) for n in list(self.names) if n.startswith(begin)]
+        return [
+            SimpleNamespace(ref=NameRef(name, "a", "c"), name=name, modified=kept.created)
+            for name, kept in list(self.names.items())
+            if name.startswith(begin)
+        ]
 
-    def do_put(self, data: bytes, *, name: NameRef, **_: Any) -> None:
+    def do_put(self, data: bytes, *, name: NameRef, **_: Any) -> Any:
         self.names[name.name] = Kept(data, True)
+        return SimpleNamespace(created=NOW)
 
     def do_update_ttl(self, ref: NameRef, ttl: None) -> None:
         if ref.name not in self.names:
@@ -86,12 +105,22 @@ class StoreOfParts:
         self.made.append(metadata)
 
     def do_versions(self, dataset: str) -> Iterator[Any]:
-        return iter([SimpleNamespace(ref=number) for number in range(len(self.made))])
+        if self.blind:
+            raise Unavailable("no node answers")
+        times = {number: self.times.get(number, NOW) for number in range(len(self.made))}
+        return iter([SimpleNamespace(ref=number, modified=time) for number, time in times.items()])
 
     def do_head(self, ref: Any) -> Any:
         if isinstance(ref, int):
             return SimpleNamespace(metadata=self.made[ref])
         return SimpleNamespace(created=self.names[ref.name].created)
+
+    def do_delete_many(self, refs: list[NameRef]) -> list[BatchResult]:
+        held = {ref.name: AccessDenied(f"{ref} is held") for ref in refs if ref.name in self.held}
+        for ref in refs:
+            if ref.name not in held:
+                self.names.pop(ref.name, None)
+        return [BatchResult(id=None, error=held.get(ref.name)) for ref in refs]
 
     def do_get_bytes(self, ref: NameRef) -> bytes:
         return self.names[ref.name].data
@@ -100,6 +129,8 @@ class StoreOfParts:
         return ref.name in self.names
 
     def do_delete(self, ref: NameRef) -> None:
+        if ref.name in self.held:
+            raise AccessDenied(f"{ref} is held")
         self.names.pop(ref.name, None)
 
 
@@ -172,7 +203,7 @@ def test_what_is_refused_leaves_nothing_and_is_told_as_it_is() -> None:
     store.last, store.failure = steps() - 2, AlreadyExists("there is a 1")
     with pytest.raises(AlreadyExists, match="there is a 1"):
         commit.publish(store, parts, b"footer", "1")  # type: ignore[arg-type]
-    assert store.calls[-5] == "put_version" and not store.names and not store.made
+    assert "put_version" in store.calls and not store.names and not store.made
 
 
 def test_an_answer_that_was_lost_is_no_failure_and_one_that_is_not_known_is_told_of() -> None:
@@ -186,3 +217,71 @@ def test_an_answer_that_was_lost_is_no_failure_and_one_that_is_not_known_is_told
         commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
     check(store, parts)
     assert commit.told.name in store.names
+
+
+@pytest.mark.parametrize("refused", [AlreadyExists("1"), UpdateConflict("1 is too low"), QuotaExceeded("full")])
+def test_a_refusal_of_a_try_whose_first_made_the_version_takes_no_part_away(refused: AmbryError) -> None:
+    store, commit, parts = begun()
+    store.last, store.failure, store.done_before = steps() - 2, refused, True
+    commit.publish(store, parts, b"footer", "1")  # type: ignore[arg-type]
+    assert set(store.names) == {each.name for each in parts} and len(store.made) == 1
+    # Where nobody can look, the parts and their list stay.
+    store, commit, parts = begun()
+    store.last, store.failure, store.done_before = steps() - 2, refused, True
+    store.blind = True
+    with pytest.raises(Unavailable, match="whether clicks has got a version of this frame is not known"):
+        commit.publish(store, parts, b"footer", "1")  # type: ignore[arg-type]
+    check(store, parts)
+    assert set(store.names) == {commit.told.name, *(each.name for each in parts)}
+
+
+def left(*jobs: str) -> tuple[StoreOfParts, dict[str, list[NameRef]]]:
+    """Lists of drivers that were killed, and their parts."""
+    store, found = StoreOfParts(), {}
+    for job in jobs:
+        _, commit, parts = begun(job)
+        store.names |= {each.name: Kept(b"", True) for each in parts}
+        store.names[commit.told.name] = Kept("\n".join(each.name for each in parts).encode(), True)
+        found[job] = parts
+    return store, found
+
+
+def tidied(store: StoreOfParts) -> set[str]:
+    PartsCommit("clicks", FOLDER, "j9").tidy(store, NOW + PART_TTL + timedelta(hours=1))  # type: ignore[arg-type]
+    return set(store.names)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"models/precious",
+        b"clicks.parts/j2/00000-7.parquet",
+        b"clicks.parts/j1/00000-7.parquet\nmodels/precious",
+        b"clicks.parts/j1/../j2/00000-7.parquet",
+        b"\xff\xfe",
+    ],
+)
+def test_a_list_of_other_things_than_parts_of_its_job_deletes_nothing(text: bytes) -> None:
+    store, _ = left("j1", "j2")
+    del store.names["clicks.commits/j2"]
+    store.names["clicks.commits/j1"] = Kept(text, True)
+    store.names["models/precious"] = Kept(b"weights", True)
+    before = set(store.names)
+    assert tidied(store) == before
+
+
+def test_what_cannot_be_deleted_keeps_its_list_and_nothing_else() -> None:
+    store, found = left("j1", "j2")
+    held = found["j1"][0].name
+    store.held = {held}
+    assert tidied(store) == {held, "clicks.commits/j1"}
+    store.held = set()
+    assert not tidied(store)
+
+
+def test_versions_are_looked_at_once_for_all_lists_and_only_those_made_since() -> None:
+    store, found = left("j1", "j2", "j3")
+    store.made = [{JOB_KEY: f"old{number}"} for number in range(50)] + [{JOB_KEY: "j2"}]
+    store.times = {number: NOW - timedelta(days=30) for number in range(50)}
+    assert tidied(store) == {each.name for each in found["j2"]}
+    assert store.calls.count("versions") == 1 and store.calls.count("head") == 1
