@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ambry.errors import InvalidRequest
 from ambry.ml.serving import predictors
@@ -94,3 +100,43 @@ def test_a_pyfunc_takes_the_names_of_its_signature_as_a_frame() -> None:
         with pytest.raises(InvalidRequest, match=r"takes 2|one column"):
             scored.predict(wrong)
     assert predictors._pyfunc(Pyfunc(), ()).predict({"x": np.ones((1, 3))})["predict"].tolist() == [3.0]
+
+
+PEOPLE = pd.DataFrame(
+    {"age": [20, 30, 40, 50, 60, 70], "spend": [9.5, 1.0, 7.5, 2.0, 8.5, 3.0], "country": ["de", "at"] * 3}
+)
+BOUGHT = np.array([1, 0, 1, 0, 1, 0])
+
+
+def of_people(*names: str) -> Any:
+    """A pipeline that picks its columns by their names, as it is usual for frames."""
+    picked = [("scaled", StandardScaler(), [name for name in names if name != "country"])]
+    if "country" in names:
+        picked.append(("known", OneHotEncoder(handle_unknown="ignore"), ["country"]))
+    return make_pipeline(ColumnTransformer(picked), LogisticRegression()).fit(PEOPLE[list(names)], BOUGHT)
+
+
+@pytest.mark.parametrize("names", [("age", "spend"), ("age", "spend", "country")])
+@pytest.mark.parametrize("features", [(), ("urn:li:(shop,age,1,0)", "urn:li:(shop,spend,1,0)", "country")])
+def test_an_estimator_that_was_fitted_on_a_frame_is_given_one(
+    names: tuple[str, ...], features: tuple[str, ...]
+) -> None:
+    """It warned in each request that its names are not there, and refused those of a ColumnTransformer, and texts."""
+    fitted = of_people(*names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scored = predictors._estimator(fitted, features[: len(names)])
+        answer = scored.predict({name: PEOPLE[name].to_numpy() for name in reversed(names)})
+        simple = predictors._estimator(LogisticRegression().fit(PEOPLE[["age", "spend"]], BOUGHT), ())
+        plain = simple.predict({"all": PEOPLE[["age", "spend"]].to_numpy()})
+    np.testing.assert_array_equal(answer["predict_proba"], fitted.predict_proba(PEOPLE[list(names)]))
+    assert plain["predict"].tolist() == BOUGHT.tolist()
+    with pytest.raises(InvalidRequest, match=f"takes {len(names)} columns, and the request has 5"):
+        scored.predict({"all": np.ones((2, 5))})
+
+
+def test_an_estimator_without_names_takes_numbers() -> None:
+    scored = predictors._estimator(LogisticRegression().fit(PEOPLE[["age"]].to_numpy(), BOUGHT), ("age",))
+    assert scored.predict({"age": np.array([20])})["predict"].shape == (1,)
+    with pytest.raises(InvalidRequest, match="takes numbers"):
+        scored.predict({"age": np.array(["x"], object)})
