@@ -154,13 +154,3 @@ def plain(found: AliasInfo) -> dict[str, Any]:
         "modified": None if found.modified is None else found.modified.isoformat(),
         "datacenter": found.datacenter,
     }
-
-
-def check_version_said(place: str, *, newest: bool) -> None:
-    """Raises UsageError for a model without a version that is to serve, unless the newest one is asked for."""
-    from ambry.client.refs import LATEST
-    from ambry.ml.places import version_of
-
-    if newest != (version_of(place).version == LATEST):
-        named = "names a version already; leave out --newest" if newest else "names no version; write NAME@1.2.0"
-        raise click.UsageError(f"{place!r} {named}{'' if newest else ', or say --newest'}")

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.aliases import check_version_said, moving, plain, somebody
+from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.output import printable, show_fields, show_rows
@@ -128,13 +128,12 @@ def gate(
     why: str,
     output: str,
 ) -> None:
-    """Let the alias point to MODEL, unless CURRENT is not what it was trained on.
+    """Let the alias point to MODEL@1.2.0, or the newest one with --newest, unless CURRENT is not what it was trained on.
 
     What is held back says why, and has the exit code 8. The report is stored beside the model in any case.
     """
     from ambry.ml.health.gate import promote_checked
 
-    check_version_said(place, newest=newest)
     bounds = _thresholds(thresholds)
     expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
     with cluster.connect() as client:
@@ -145,6 +144,7 @@ def gate(
             reference=reference,
             thresholds=bounds,
             alias=alias,
+            newest=newest,
             who=somebody() if who is None else who,
             why=why,
             force=force,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambry.cli.aliases import check_version_said, moving, plain, somebody
+from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting, shows
 from ambry.cli.model_history import diff, history, parts, show_versions
 from ambry.cli.output import complain, show_fields, show_rows, tell_done
@@ -105,7 +105,15 @@ def publish(
             params=params,
             note=note,
         )
-    told = {"version": made.version, "id": str(made.id), "sha256": made.digest}
+    told = {"version": made.version, "id": str(made.id), "sha256": made.digest, "new": made.is_new}
+    told |= {"same_as": made.same_as, "needs_trust": made.needs_trust}
+    if not cluster.quiet:
+        if not made.is_new:
+            complain(f"ambry: version {made.version} is this very model; no other one was made")
+        elif made.same_as:
+            complain(f"ambry: version {made.same_as} is this very model too; --once gives that one, and makes none")
+        if made.needs_trust:
+            complain(f"ambry: it is loaded with trust alone (trust=True, --trust): {made.needs_trust}")
     click.echo(json.dumps(told) if output == "json" else told[output])
 
 
@@ -204,11 +212,13 @@ def promote(
     from ambry.ml.models import lifecycle
     from ambry.ml.places import dataset_text, version_of
 
-    check_version_said(place, newest=newest)
+    lifecycle.check_chosen(place, newest)
     expected: dict[str, Any] = {} if expect is None else {"expected": None if expect.lower() == "none" else expect}
     with cluster.connect() as client:
         before = lifecycle.alias_of(client, dataset_text(version_of(place)), alias)
-        moved = lifecycle.promote(client, place, alias, who=somebody() if who is None else who, why=why, **expected)
+        moved = lifecycle.promote(
+            client, place, alias, newest=newest, who=somebody() if who is None else who, why=why, **expected
+        )
     if not cluster.quiet:
         if moved == before:
             complain(f"ambry: {alias} points to {moved.version} already; nothing was changed")

@@ -26,6 +26,8 @@ IN_OPTIONS = {
     r"seconds, or None for ever": "seconds, or forever",
     r"the same call goes on from there": "the same command goes on from there",
     r"say trust=True if": "say --trust if",
+    r"or say newest=True": "or say --newest",
+    r"leave out newest=True": "leave out --newest",
     r"or say kind=$": "or say --kind ",
     r"nobody loads without trust=True": "nobody loads without --trust",
     r"allow it \(allow_empty=True, --allow-empty\)": "allow it with --allow-empty",

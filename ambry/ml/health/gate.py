@@ -17,6 +17,7 @@ from ambry.ml.health.summaries import summarise
 from ambry.ml.health.thresholds import Thresholds
 from ambry.ml.held_back import HeldBack
 from ambry.ml.models.histories import CHAMPION
+from ambry.ml.models.lifecycle import check_chosen
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.places import Place, dataset_text
 from ambry.ml.snapshots.schema import columns_of
@@ -69,6 +70,7 @@ def promote_checked(
     reference: str = "",
     thresholds: Thresholds | None = None,
     alias: str = CHAMPION,
+    newest: bool = False,
     expected: str | None = "AS_IT_IS",
     who: str = "",
     why: str = "",
@@ -76,10 +78,13 @@ def promote_checked(
 ) -> CheckedPromotion:
     """Let an alias point to a model if `check_model` finds nothing, or with `force`, a reason; durable on return.
 
+    `place` names a version, an alias or a digest, or with `newest` none of them, as of `models.promote`.
+
     Raises PromotionHeld, UpdateConflict where the alias moved meanwhile, BlobNotFound, InvalidRequest.
     """
     if len(f"{why}{force}") > REASON_CHARACTERS_MAX:
         raise InvalidRequest(f"the reasons have at most {REASON_CHARACTERS_MAX} characters together")
+    check_chosen(place, newest)
     model = open_model(client, place)
     report = _checked(client, model, current, reference, thresholds)
     page = keep_health(client, dataset_text(model.place), report)

@@ -13,11 +13,11 @@ from typing import Any
 from ambry.client.datasets import AliasInfo
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.digests import located
 from ambry.ml.models.histories import CHAMPION
 from ambry.ml.models.loading import StoredModel, open_model
-from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
+from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset, shown_version, version_of
 from ambry.ml.watching import VersionWatch
 
 LINEAGE_MAX = 100
@@ -38,20 +38,33 @@ def promote(
     place: Place,
     alias: str = CHAMPION,
     *,
+    newest: bool = False,
     expected: str | None = "AS_IT_IS",
     who: str = "",
     why: str = "",
 ) -> AliasInfo:
     """Let an alias point to a model; where it points there already, that move is given and no other one made.
 
-    Raises BlobNotFound, UpdateConflict where the alias moved meanwhile.
+    `place` names a version, an alias or a digest, or with `newest` none of them: nothing is promoted that nobody chose. Raises
+    InvalidRequest, BlobNotFound, UpdateConflict where the alias moved meanwhile.
     """
+    check_chosen(place, newest)
     model = open_model(client, place)
     if expected in ("AS_IT_IS", model.version):
         now = alias_of(client, dataset_text(model.place), alias)
         if now is not None and now.version == model.version:
             return now
     return client.set_alias(dataset_text(model.place), alias, model.version, expected=expected, who=who, why=why)
+
+
+def check_chosen(place: Place, newest: bool) -> None:
+    """Raises InvalidRequest where what is to be promoted names no version, or names one and is to be the newest."""
+    said = version_of(place)
+    if newest and said.version != LATEST:
+        raise InvalidRequest(f"{shown_version(said)} names a version already; leave out newest=True")
+    if not newest and said.version == LATEST:
+        name = dataset_text(said)
+        raise InvalidRequest(f"{name} names no version to promote; write {name}@1.2.0, or say newest=True")
 
 
 def alias_of(client: AmbryClient, dataset: str, alias: str) -> AliasInfo | None:

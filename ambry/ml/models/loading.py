@@ -120,6 +120,9 @@ class StoredModel:
         with self.directory(links=self.manifest.kind not in READS_NO_LINKS) as directory:
             try:
                 return loader(directory, self.manifest, framework, trust)
+            except InvalidRequest as error:
+                error.message = f"{self}: {error.message}"
+                raise
             except (AmbryError, ModuleNotFoundError):
                 raise
             except MemoryError as error:

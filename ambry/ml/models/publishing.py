@@ -7,10 +7,12 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsFloat, TypedDict, Unpack
 
+from ambry.client.datasets import DatasetInfo
+from ambry.client.model import BlobInfo
 from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
@@ -20,9 +22,11 @@ from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.models.fitted_inputs import check_inputs
 from ambry.ml.models.inputs import INPUTS, summary_of_snapshot
 from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_new_paths, check_path, check_said
 from ambry.ml.models.parts import files_of, store_part
+from ambry.ml.models.reading import trust_needed
 from ambry.ml.models.saving import save
 from ambry.ml.models.tensor_names import check_tensor_names
 from ambry.ml.places import Place, dataset_text, in_dataset, shown_version, version_of
@@ -46,6 +50,12 @@ class PublishedModel:
     place: VersionRef
     id: BlobId
     manifest: ModelManifest
+    is_new: bool = field(default=True, compare=False)
+    """False for a version that was there before (`once`)."""
+    same_as: str = field(default="", compare=False)
+    """The number of the version before it, where that is this very model: `once` gives that one, and makes none."""
+    needs_trust: str = field(default="", compare=False)
+    """Why it is loaded with `trust=True` alone; empty where it needs none, or where nothing here can tell."""
 
     @property
     def version(self) -> str:
@@ -101,11 +111,34 @@ def publish_model(
 
     Raises BlobNotFound for what it names and is not there, InvalidRequest, AlreadyExists for a number that was given.
     """
-    manifest = prepare_model(client, dataset, model, **said)
-    return (publish_once if once else publish_manifest)(client, dataset, manifest, version)
+    prepared = _prepared(client, dataset, model, **said)
+    made = (
+        publish_once(client, dataset, prepared.manifest, version)
+        if once
+        else _put(client, in_dataset(dataset), prepared.manifest, version, prepared.dataset)
+    )
+    return replace(made, needs_trust=prepared.needs_trust)
 
 
-def prepare_model(
+def prepare_model(client: AmbryClient, dataset: str, model: Any, **said: Unpack[SaidOfModel]) -> ModelManifest:
+    """Store the parts of a model, as `publish_model` takes it, and give its manifest: nobody sees it before it is published.
+
+    Parts are durable on return. Raises as `publish_model` does.
+    """
+    return _prepared(client, dataset, model, **said).manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A model whose parts are stored."""
+
+    manifest: ModelManifest
+    needs_trust: str
+    dataset: DatasetInfo | None
+    """None where there was none yet."""
+
+
+def _prepared(
     client: AmbryClient,
     dataset: str,
     model: Any,
@@ -120,20 +153,18 @@ def prepare_model(
     params: Mapping[str, Any] | None = None,
     parent: Place = "",
     note: str = "",
-) -> ModelManifest:
-    """Store the parts of a model, as `publish_model` takes it, and give its manifest: nobody sees it before it is published.
-
-    Parts are durable on return. Raises as `publish_model` does.
-    """
+) -> _Prepared:
     place = in_dataset(dataset)
+    there = None
     with suppress(BlobNotFound):  # A name that no dataset can have is refused before anything is stored for it.
-        client.dataset(dataset_text(place))
+        there = client.dataset(dataset_text(place))
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
     named = {
         name: shown_version(numbered(client, said)) if said else ""
         for name, said in (("snapshot", snapshot), ("parent", parent))
     }
     named["definitions"] = _definitions(client, definitions, urns)
+    check_inputs(model, urns)
     with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
         files, found_kind, made_with = _files(model, Path(made), kind)
         # Before anything is stored: what is refused leaves nothing behind.
@@ -150,8 +181,9 @@ def prepare_model(
             raise InvalidRequest(
                 f"a model has at most {PARTS_MAX} parts, and this one {len(files)} files; pack some of them"
             )
+        needs_trust = trust_needed(found_kind, files)
         parts = tuple(store_part(client, place, path, file) for path, file in sorted(files.items()))
-    return ModelManifest(
+    manifest = ModelManifest(
         kind=found_kind,
         parts=parts,
         framework={**made_with, **(framework or {})},
@@ -162,6 +194,7 @@ def prepare_model(
         note=note,
         **named,
     )
+    return _Prepared(manifest, needs_trust, there)
 
 
 def publish_manifest(
@@ -188,7 +221,7 @@ def publish_once(
             return there
         try:
             # The number and not `MINOR`: what others publish meanwhile may be the same.
-            return _put(client, place, manifest, version or _next_number(client, dataset_text(place)))
+            return _put(client, place, manifest, version or _next_number(client, place))
         except (AlreadyExists, UpdateConflict):
             if version is not None and published_before(client, dataset, manifest) is None:
                 raise
@@ -205,7 +238,8 @@ def published_before(client: AmbryClient, dataset: str, manifest: ModelManifest)
         alike = [entry for entry in client.versions(dataset_text(place)) if entry.size == size]
         for entry, info in infos_of(client, alike):
             if info.metadata.get(DIGEST_KEY) == manifest.digest:
-                return PublishedModel(place=replace(place, version=entry.version), id=entry.id, manifest=manifest)
+                exact = replace(place, version=entry.version)
+                return PublishedModel(place=exact, id=entry.id, manifest=manifest, is_new=False, same_as=exact.version)
     return None
 
 
@@ -258,42 +292,66 @@ def kind_of(files: Iterable[str]) -> str:
     return known.get(ends.pop(), "files") if len(ends) == 1 else "files"
 
 
-def _put(client: AmbryClient, place: VersionRef, manifest: ModelManifest, version: str | None) -> PublishedModel:
+def _put(
+    client: AmbryClient,
+    place: VersionRef,
+    manifest: ModelManifest,
+    version: str | None,
+    there: DatasetInfo | None = None,
+) -> PublishedModel:
+    """`there` is the dataset, where it was looked up already: its schema never changes."""
     dataset = dataset_text(place)
-    following = _next(client, dataset)
-    asked = version or following
+    found = there or dataset_for(client, dataset, SCHEMA, KIND)
+    newest = _newest(client, place)
+    asked = version or _next(found, newest)
     document = manifest.encode()
     told = {KIND_KEY: manifest.kind, DIGEST_KEY: manifest.digest}
-    try:
-        info = client.put_version(
-            dataset, document, asked, content_type=CONTENT_TYPE, metadata=told, filename="model.json"
+
+    def put(number: str) -> BlobInfo:
+        return client.put_version(
+            dataset, document, number, content_type=CONTENT_TYPE, metadata=told, filename="model.json"
         )
+
+    try:
+        info = put(asked)
     except (AlreadyExists, UpdateConflict):
         if version is not None:
             raise
-        # Somebody else published the first one in this moment.
-        info = client.put_version(
-            dataset, document, "MINOR", content_type=CONTENT_TYPE, metadata=told, filename="model.json"
-        )
-    exact = VersionRef(place.dataset, info.version, place.account, place.container)
-    return PublishedModel(place=exact, id=info.id, manifest=manifest)
+        # Somebody else published in this moment, perhaps the first one.
+        info = put(asked if asked == LATEST else "MINOR")
+    except BlobNotFound:
+        if there is None:
+            raise
+        return _put(client, place, manifest, version)  # The dataset was deleted since it was looked up.
+    same = newest is not None and newest.metadata.get(DIGEST_KEY) == manifest.digest
+    return PublishedModel(
+        place=replace(place, version=info.version),
+        id=info.id,
+        manifest=manifest,
+        same_as=newest.version if newest is not None and same else "",
+    )
 
 
-def _next(client: AmbryClient, dataset: str) -> str:
+def _newest(client: AmbryClient, place: VersionRef) -> BlobInfo | None:
+    with suppress(BlobNotFound):
+        return client.head(replace(place, version=LATEST))
+    return None
+
+
+def _next(found: DatasetInfo, newest: BlobInfo | None) -> str:
     """Which version comes next where nobody says: the first, the next middle part, or the next number of another schema."""
-    found = dataset_for(client, dataset, SCHEMA, KIND)
     if not found.schema.startswith(SCHEMA):
         return LATEST
-    has_versions = next(iter(client.versions(dataset, page_size=1)), None) is not None
-    return "MINOR" if has_versions or found.schema != SCHEMA else FIRST_VERSION
+    return "MINOR" if newest is not None or found.schema != SCHEMA else FIRST_VERSION
 
 
-def _next_number(client: AmbryClient, dataset: str) -> str:
+def _next_number(client: AmbryClient, place: VersionRef) -> str:
     """The number that `_next` comes to now, where the schema has parts that rise."""
-    following = _next(client, dataset)
-    if following != "MINOR":
+    newest = _newest(client, place)
+    following = _next(dataset_for(client, dataset_text(place), SCHEMA, KIND), newest)
+    if following != "MINOR" or newest is None:
         return following
-    major, minor, *rest = client.head(in_dataset(dataset)).version.split(".")
+    major, minor, *rest = newest.version.split(".")
     return ".".join([major, str(int(minor) + 1), *("0" for _ in rest)])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+import tempfile
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,43 @@ def _onnx(directory: Path, manifest: ModelManifest, framework: str, trust: bool)
     return onnxruntime.InferenceSession(str(directory / _one(manifest, ".onnx")), providers=["CPUExecutionProvider"])
 
 
+def trust_needed(kind: str, files: Mapping[str, Path | bytes]) -> str:
+    """Why files of a kind are loaded with trust alone; empty where they need none, or where only a library could tell that is
+    not installed."""
+    try:
+        if kind == "pickle":
+            return "a pickle runs code when it is read"
+        if kind == "mlflow" and (why := _runs_code(files)):
+            return f"this model of MLflow may run code when it is read ({why})"
+        strange = [each for path, file in files.items() if path.endswith(".skops") for each in _strange_types(file)]
+    except ModuleNotFoundError:
+        return ""
+    except Exception as error:
+        # Of whatever kind: these are anybody's files, and what reads them is not ours. Who loads them is told.
+        return f"its files cannot be read as {kind}: {type(error).__name__}: {error}"
+    return f"the estimator has types that skops does not know: {', '.join(strange)}" if strange else ""
+
+
+def _strange_types(file: Path | bytes) -> list[str]:
+    """Raises InvalidRequest, and what zipfile and skops raise, for what is no package of skops."""
+    if isinstance(file, bytes):
+        with tempfile.NamedTemporaryFile(suffix=".skops") as made:
+            made.write(file)
+            made.flush()
+            return _strange_types(Path(made.name))
+    check_package(file)
+    found: list[str] = needed("skops.io").get_untrusted_types(file=file)
+    return found
+
+
+def _runs_code(files: Mapping[str, Path | bytes]) -> str:
+    """What of a model of MLflow may run code; empty where it is known that nothing does."""
+    said = files.get("MLmodel", b"")
+    unsafe = _unsafe_flavour(said if isinstance(said, bytes) else said.read_bytes(), files.keys())
+    strange = [path for path in files if path != "MLmodel" and not path.endswith(_HARMLESS)]
+    return unsafe or (f"the files {', '.join(strange[:3])}" if strange else "")
+
+
 def _sklearn(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     path = directory / _one(manifest, ".skops")
     return needed("skops.io").load(path, trusted=_known_types(path, trust))
@@ -58,8 +96,7 @@ def _sklearn(directory: Path, manifest: ModelManifest, framework: str, trust: bo
 
 def _known_types(path: Path, trust: bool) -> list[str]:
     """The types of an estimator that skops does not know by itself. Raises InvalidRequest for any, without trust."""
-    check_package(path)
-    strange: list[str] = needed("skops.io").get_untrusted_types(file=path)
+    strange = _strange_types(path)
     if strange and not trust:
         raise InvalidRequest(
             f"the estimator has types that skops does not know: {', '.join(strange)}; say trust=True if you trust who made it"
@@ -92,14 +129,10 @@ def _photon(directory: Path, manifest: ModelManifest, framework: str, trust: boo
 
 def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: bool) -> Any:
     """MLflow decides by MLmodel which of its flavours reads the files, and that file is its maker's too."""
-    if not trust:
-        unsafe = _unsafe_flavour(directory / "MLmodel", {part.path for part in manifest.parts})
-        strange = [part.path for part in manifest.parts if part.path != "MLmodel" and not part.path.endswith(_HARMLESS)]
-        if unsafe or strange:
-            why = unsafe or f"the files {', '.join(strange[:3])}"
-            raise InvalidRequest(
-                f"this model of MLflow may run code when it is read ({why}); say trust=True if you trust who made it"
-            )
+    if not trust and (why := _runs_code({part.path: directory / part.path for part in manifest.parts})):
+        raise InvalidRequest(
+            f"this model of MLflow may run code when it is read ({why}); say trust=True if you trust who made it"
+        )
     for part in manifest.parts:
         if part.path.endswith(".skops"):
             # MLflow trusts the types that the model itself names.
@@ -107,10 +140,10 @@ def _mlflow(directory: Path, manifest: ModelManifest, framework: str, trust: boo
     return needed("mlflow.pyfunc").load_model(str(directory))
 
 
-def _unsafe_flavour(path: Path, parts: Set[str]) -> str:
+def _unsafe_flavour(document: bytes, parts: Set[str]) -> str:
     """What of an MLmodel may run code; empty where it is known that nothing does. `parts` are the files of the model."""
     try:
-        said = needed("yaml").safe_load(path.read_bytes())
+        said = needed("yaml").safe_load(document)
         flavours = said["flavors"]
         loader = flavours["python_function"]["loader_module"]
         if loader == "mlflow.onnx" and "code" not in flavours["python_function"]:

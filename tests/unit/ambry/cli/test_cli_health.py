@@ -85,14 +85,15 @@ def test_thresholds_stand_in_a_file(here: Path) -> None:
 def test_a_gate_holds_a_promotion_back(url: str, name: str) -> None:
     with AmbryClient([url]) as client:
         models.publish(client, name, {"x.txt": b"1"})
-    done = run("health", "gate", name, "monday.csv", "--reference", "monday.csv")
-    assert done.exit_code == 2 and "names no version; write NAME@1.2.0, or say --newest" in done.stderr
-    gate = ("health", "gate", name, "--newest")
+    unnamed = run("health", "gate", name, "tuesday.csv", "--reference", "monday.csv")
+    assert unnamed.exit_code == 2 and f"write {name}@1.2.0, or say --newest" in unnamed.stderr
+    gate = ("health", "gate", f"{name}@1.0.0")
     assert "what it was trained on" in run(*gate, "moved.csv").stderr
     held = run(*gate, "moved.csv", "--reference", "monday.csv")
     assert (held.exit_code, held.stdout) == (8, "") and "is held back, moved.csv is not monday.csv" in held.stderr
     done = told(*gate, "tuesday.csv", "--reference", "monday.csv", "--expect", "none", "--who", "ann")
     assert (done["version"], done["healthy"], done["faults"]) == ("1.0.0", True, [])
+    assert told("health", "gate", name, "tuesday.csv", "--reference", "monday.csv", "--newest")["version"] == "1.0.0"
     forced = told(*gate, "moved.csv", "--reference", "monday.csv", "--force", "the winter is known")
     assert forced["why"].startswith("forced: the winter is known; ") and forced["healthy"] is False
 

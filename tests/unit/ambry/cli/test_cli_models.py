@@ -101,7 +101,17 @@ def test_nothing_is_promoted_that_nobody_named(name: str, args: list[str], words
 
 def test_what_is_published_once_is_not_published_again(here: Path, name: str) -> None:
     assert [said("model", "publish", name, "model", "--once") for _ in range(2)] == ["1.0.0\n", "1.0.0\n"]
-    assert said("model", "publish", name, "model") == "1.1.0\n"
+    assert "version 1.0.0 is this very model; no other one" in run("model", "publish", name, "model", "--once").stderr
+    again = run("model", "publish", name, "model")
+    assert (again.stdout, again.exit_code) == ("1.1.0\n", 0)
+    assert "version 1.0.0 is this very model too; --once gives that one" in again.stderr
+
+
+def test_a_model_that_runs_code_says_so(here: Path, name: str) -> None:
+    (here / "m.pkl").write_bytes(b"x")
+    done = run("model", "publish", name, "m.pkl")
+    assert (done.exit_code, done.stdout) == (0, "1.0.0\n")
+    assert "loaded with trust alone (trust=True, --trust): a pickle runs code" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ MESSAGES = {
         "ambry/ml/models/reading.py",
         "say trust=True if you trust who made it",
     ),
+    "or say newest=True": ("ambry/ml/models/lifecycle.py", "or say newest=True"),
+    "leave out newest=True": ("ambry/ml/models/lifecycle.py", "leave out newest=True"),
     "or say kind='pickle'": ("ambry/ml/models/saving.py", "kind='pickle', which"),
     "which nobody loads without trust=True": ("ambry/ml/models/saving.py", "which nobody loads without trust=True"),
     "or allow it (allow_empty=True, --allow-empty)": (

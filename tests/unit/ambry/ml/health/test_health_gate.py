@@ -38,7 +38,7 @@ def trained(client: AmbryClient, name: str) -> str:
 
 
 def test_a_healthy_model_is_promoted(client: AmbryClient, trained: str) -> None:
-    made = promote_checked(client, trained, f"{trained}-members", who="ann", why="as planned")
+    made = promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", who="ann", why="as planned")
     assert (made.moved.version, made.moved.who) == ("1.0.0", "ann")
     assert made.moved.why == f"as planned; healthy by {made.page.name}"
     assert made.page.name.startswith(f"{trained}.health/")
@@ -46,17 +46,24 @@ def test_a_healthy_model_is_promoted(client: AmbryClient, trained: str) -> None:
     assert [each.name for each in made.report.comparisons] == ["age"]
 
 
+def test_nothing_is_promoted_that_nobody_chose(client: AmbryClient, trained: str) -> None:
+    """Whatever was newest was checked, and served."""
+    with pytest.raises(InvalidRequest, match=f"write {trained}@1.2.0, or say newest=True"):
+        promote_checked(client, trained, f"{trained}-members")
+    assert promote_checked(client, trained, f"{trained}-members", newest=True).moved.version == "1.0.0"
+
+
 def test_a_model_is_held_back_where_its_features_moved(client: AmbryClient, trained: str) -> None:
     number = write(client, f"{trained}-members", 2, age=50)
     with pytest.raises(PromotionHeld, match=r"held back, .*age: its distribution moved") as held:
-        promote_checked(client, trained, f"{trained}-members")
+        promote_checked(client, f"{trained}@1.0.0", f"{trained}-members")
     assert client.aliases(trained) == []
     assert f"{trained}-members@{number}".encode() in client.get_bytes(held.value.page)
     assert held.value.page.name in str(held.value)
-    made = promote_checked(client, trained, f"{trained}-members", force="the winter is known")
+    made = promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", force="the winter is known")
     assert f"forced: the winter is known; {len(made.report.faults)} faults by" in made.moved.why
     wide = parse_thresholds("[columns.age]\ndistance_max = 1\npsi_max = inf")
-    assert promote_checked(client, trained, f"{trained}-members", thresholds=wide).report.healthy
+    assert promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", thresholds=wide).report.healthy
 
 
 def test_a_model_without_features_is_compared_by_all_columns(client: AmbryClient, trained: str) -> None:
@@ -76,10 +83,10 @@ def test_what_cannot_be_promoted_is_told(
     client: AmbryClient, trained: str, arguments: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        promote_checked(client, trained, f"{trained}-members", **arguments)
+        promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", **arguments)
     models.publish(client, f"{trained}-b", {"x.txt": b"2"})
     with pytest.raises(InvalidRequest, match="does not say what it was trained on"):
-        promote_checked(client, f"{trained}-b", f"{trained}-members")
+        promote_checked(client, f"{trained}-b@1.0.0", f"{trained}-members")
 
 
 def _first(client: AmbryClient, trained: str) -> str:
@@ -103,20 +110,20 @@ def test_a_check_of_nothing_holds_back(
     asked: dict[str, Any] = {"metadata": METADATA, "entity": "member", "as_of": as_of, "allow_empty": True}
     write_snapshot(client, f"{trained}-members", frame, [AGE, PAY], **asked)
     with pytest.raises(PromotionHeld, match=words):
-        promote_checked(client, trained, f"{trained}-members", thresholds=parse_thresholds(thresholds))
+        promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", thresholds=parse_thresholds(thresholds))
     assert client.aliases(trained) == []
 
 
 def test_a_check_that_cannot_be_made_holds_back(client: AmbryClient, trained: str) -> None:
     misspelt = parse_thresholds("[columns.aeg]\ndistance_max = 0.01")
     with pytest.raises(InvalidRequest, match=r"no table has the column 'aeg'.*did you mean 'age'"):
-        promote_checked(client, trained, f"{trained}-members", thresholds=misspelt)
+        promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", thresholds=misspelt)
     for gone in ("nowhere", f"{trained}-members@1"):
         with pytest.raises(BlobNotFound):
-            promote_checked(client, trained, gone)
+            promote_checked(client, f"{trained}@1.0.0", gone)
         with pytest.raises(BlobNotFound):
-            promote_checked(client, trained, f"{trained}-members", reference=gone)
+            promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", reference=gone)
     assert client.aliases(trained) == []
     # Those of a column that the model does not take stand in the same file.
     other = parse_thresholds("[columns.pay]\ndistance_max = 0.01")
-    assert promote_checked(client, trained, f"{trained}-members", thresholds=other).report.healthy
+    assert promote_checked(client, f"{trained}@1.0.0", f"{trained}-members", thresholds=other).report.healthy

@@ -86,6 +86,66 @@ def test_what_is_published_once_is_the_version_that_it_was(client: AmbryClient, 
     assert models.publish(client, name, WEIGHTS, note="x").version == "1.2.0"
 
 
+def test_the_same_model_again_says_which_version_it_is(client: AmbryClient, name: str) -> None:
+    """Nothing told that a version is the one before it."""
+    first = models.publish(client, name, WEIGHTS)
+    assert (first.is_new, first.same_as) == (True, "")
+    again = models.publish(client, name, WEIGHTS)
+    assert (again.version, again.is_new, again.same_as) == ("1.1.0", True, "1.0.0")
+    once = models.publish(client, name, WEIGHTS, once=True)
+    assert (once.version, once.is_new, once.same_as) == ("1.0.0", False, "1.0.0")
+    other = models.publish(client, name, WEIGHTS, note="other")
+    assert (other.version, other.is_new, other.same_as) == ("1.2.0", True, "")
+
+
+def test_a_model_that_needs_trust_says_so_when_it_is_published(client: AmbryClient, name: str, tmp_path: Path) -> None:
+    """It was told to who loaded it, and not of which model."""
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    linear = pytest.importorskip("sklearn.linear_model")
+    rows, labels = np.arange(8).reshape(4, 2), [0, 1, 0, 1]
+    made = models.publish(client, name, ensemble.RandomForestClassifier(n_estimators=2).fit(rows, labels))
+    assert "types that skops does not know: sklearn." in made.needs_trust
+    with pytest.raises(InvalidRequest, match=f"{name}@1.0.0: the estimator has types .* say trust=True"):
+        models.open(client, name).load()
+    assert models.open(client, name).load(trust=True).predict(rows).tolist() is not None
+    harmless = models.publish(client, name, linear.LogisticRegression().fit(rows, labels))
+    assert harmless.needs_trust == ""
+    part = models.open(client, f"{name}@1.0.0").path().read_bytes()
+    assert models.publish(client, name, {"m.skops": part}).needs_trust == made.needs_trust
+    assert "runs code" in models.publish(client, name, {"m.pkl": b"x"}).needs_trust
+    assert "may run code" in models.publish(client, name, {"MLmodel": b"flavors: {}", "x.pkl": b""}).needs_trust
+    assert models.publish(client, name, {"x.txt": b"x"}).needs_trust == ""
+
+
+def test_a_model_asks_for_its_dataset_once(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.publish(client, name, WEIGHTS)
+    asked: list[str] = []
+    dataset = AmbryClient.dataset
+
+    def counted(self: AmbryClient, said: str, **options: Any) -> Any:
+        asked.append(said)
+        return dataset(self, said, **options)
+
+    monkeypatch.setattr(AmbryClient, "dataset", counted)
+    assert models.publish(client, name, WEIGHTS, note="again").version == "1.1.0"
+    assert asked == [name]
+
+
+def test_a_dataset_that_is_deleted_while_parts_are_stored_is_made_again(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.create_dataset(name, tags={"kind": "model"})
+    put_version = AmbryClient.put_version
+
+    def and_gone(self: AmbryClient, *args: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        client.delete_dataset(name)
+        return put_version(self, *args, **options)
+
+    monkeypatch.setattr(AmbryClient, "put_version", and_gone)
+    assert models.publish(client, name, WEIGHTS).version == "1.0.0"
+
+
 def test_parts_that_are_there_are_not_stored_again(
     client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,6 +541,17 @@ def test_champions_are_promoted_and_rolled_back(client: AmbryClient, name: str) 
     ]
     with pytest.raises(BlobNotFound):
         models.promote(client, f"{name}@9.9.9")
+
+
+def test_nothing_is_promoted_that_nobody_chose(client: AmbryClient, name: str) -> None:
+    """In Python whatever was newest served, without a word; the command asked for a version."""
+    made = models.publish(client, name, WEIGHTS)
+    with pytest.raises(InvalidRequest, match=f"write {name}@1.2.0, or say newest=True"):
+        models.promote(client, name)
+    with pytest.raises(InvalidRequest, match="names a version already"):
+        models.promote(client, made, newest=True)
+    assert client.aliases(name) == []
+    assert models.promote(client, name, newest=True).version == "1.0.0"
 
 
 def test_lineage_says_what_a_model_was_made_from(client: AmbryClient, name: str) -> None:
