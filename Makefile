@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon bench-streams test-slow test-faults test-engines clean
+.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon bench-spark bench-streams test-slow test-faults test-engines clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +108,9 @@ bench-models: $(READY) ## Measure how long it takes to list 10,000 models with t
 
 bench-photon: $(READY) ## Measure how long it takes to publish 10,000 models of entities, and to score one of them
 	$(BIN)/python -m tests.bench.photon
+
+bench-spark: $(READY) ## Measure reads of Spark beside the same reads from local disk (an engine: make engines)
+	$(BIN)/python -m tests.bench.spark
 
 bench-streams: $(READY) ## Measure how fast and how late the change feed is on Kafka (an engine: make engines)
 	$(BIN)/python -m tests.bench.streams
