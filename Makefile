@@ -121,8 +121,10 @@ test-slow: $(READY) ## The tests that take minutes
 # Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own.
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
 	export AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}"; \
-	$(PYTEST) tests -m engine -n0 -rs --ignore tests/integration/test_guide.py && \
-	$(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs
+	failed=0; \
+	$(PYTEST) tests -m engine -n0 -rs --ignore tests/integration/test_guide.py || failed=1; \
+	$(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs || failed=1; \
+	exit $$failed
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault

@@ -107,9 +107,7 @@ def fetch(name: str, tell: Tell) -> Path:
                 return directory
             tell(f"{name}: {len(wrong)} files in {directory} are not what they were ({wrong[0]}); fetched again")
             shutil.rmtree(directory)
-        # Nobody else is here, so these are of fetches that were killed.
-        for left in directory.parent.glob(".*-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        _remove_halves(directory.parent, name)
         tell(f"{name}: fetching {', '.join(lock.direct)} with Maven, {len(lock.digests)} jars")
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory.parent) as made:
             jars = Path(made) / "jars"
@@ -161,6 +159,14 @@ def copy_jars(direct: tuple[str, ...], jars: Path, tell: Tell) -> None:
         lines = log.read_text("utf-8", "replace").splitlines()
         said = next((line for line in lines if "ERROR" in line), "it said nothing")
         raise EngineError(f"Maven could not fetch {', '.join(direct)}: {said.strip()[:400]}")
+
+
+def _remove_halves(cache: Path, name: str) -> None:
+    """What fetches of an engine that were killed left; nobody else fetches now. What others have in the directory stays."""
+    half = re.compile(rf"\.{re.escape(name)}-[a-z0-9_]{{8}}")  # As tempfile names them.
+    for left in cache.iterdir():
+        if half.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

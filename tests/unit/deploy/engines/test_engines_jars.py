@@ -139,11 +139,13 @@ def test_who_waits_for_another_fetch_is_told(maven: Path) -> None:
 
 
 def test_what_a_killed_fetch_left_is_removed_by_the_next(maven: Path) -> None:
-    left = maven.parent / "cache" / ".thing-abc"
+    left = maven.parent / "cache" / ".thing-a1_b2c3d"
+    other = maven.parent / "cache" / ".thing-of-mine"
+    other.mkdir(parents=True)
     (left / "jars").mkdir(parents=True)
     (left / "jars" / "thing-1.0.jar").write_bytes(b"half")
     found = fetch("thing", lambda _: None)
-    assert list(found.parent.iterdir()) == [found]
+    assert sorted(found.parent.iterdir()) == [other, found], "what others have in the directory stays"
 
 
 def test_it_is_told_how_far_maven_is_and_maven_ends_with_an_interrupt(maven: Path) -> None:
