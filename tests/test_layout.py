@@ -875,10 +875,13 @@ COVERED_BY = {
         "tests/unit/ambry/ml/training/test_training_submitting.py",
         "scripts ask for it, in whole jobs",
     ),
-    "ambry/ml/training/launchers/yarn_logs.py": (
-        "tests/unit/ambry/ml/training/launchers/test_launchers_tony.py",
-        "what containers print is a part of following a job",
-    ),
+    **{
+        f"ambry/ml/training/launchers/{name}.py": (
+            "tests/unit/ambry/ml/training/launchers/test_launchers_tony.py",
+            "a part of following a job and of ending it",
+        )
+        for name in ("yarn_logs", "yarn_api", "tony_staging")
+    },
     **{
         f"ambry/ml/training/launchers/{name}.py": (
             "tests/unit/ambry/ml/training/launchers/test_launchers_spark.py",

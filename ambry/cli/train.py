@@ -66,7 +66,14 @@ def train() -> None:
 )
 @click.option("--name", default="", metavar="JOB", help="Of the job.  [default: by what it is made of]")
 @click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of the engine.")
-@click.option("--env", "environ", metavar="K=V", multiple=True, callback=as_pairs, help="A variable of the workers.")
+@click.option(
+    "--env",
+    "environ",
+    metavar="K=V",
+    multiple=True,
+    callback=as_pairs,
+    help="A variable of the workers, kept in clear with the job: no secret.",
+)
 @click.option("--hadoop-conf", type=DIRECTORY, envvar="HADOOP_CONF_DIR", help="Of YARN.  [default: HADOOP_CONF_DIR]")
 @click.option("--master", default="", metavar="URL", help="Of Spark: yarn, spark://host:port.  [default: this machine]")
 @click.option("--jars", type=DIRECTORY, help="Where TonY lies, with all that it needs.")

@@ -15,6 +15,8 @@ from deploy.local_layout import HOST
 
 NODE_MEMORY_MB = 6_144
 NODE_CORES = 8
+EXPIRY_MS = 12_000
+"""Within this the ResourceManager notes that a node or a master is dead; of itself it waits for ten minutes."""
 LOG4J = """\
 log4j.rootLogger=WARN,console
 log4j.appender.console=org.apache.log4j.ConsoleAppender
@@ -50,6 +52,8 @@ class YarnCluster:
             "yarn.resourcemanager.admin.address": f"{HOST}:{admin}",
             "yarn.resourcemanager.webapp.address": f"{HOST}:{web}",
             "yarn.resourcemanager.am.max-attempts": 2,
+            "yarn.nm.liveness-monitor.expiry-interval-ms": EXPIRY_MS,
+            "yarn.am.liveness-monitor.expiry-interval-ms": EXPIRY_MS,
             "yarn.nodemanager.hostname": HOST,
             "yarn.nodemanager.bind-host": HOST,
             "yarn.nodemanager.address": f"{HOST}:{node}",
@@ -84,10 +88,8 @@ class YarnCluster:
         self.node_manager = EngineProcess("nodemanager", command["nodemanager"], directory, self._has_node)
 
     def _has_node(self) -> bool:
-        """Whether the ResourceManager counts on the node: it runs, and is healthy."""
-        said = fetched(f"{self.url}/ws/v1/cluster/nodes?states=RUNNING")
-        nodes: Any = json.loads(said).get("nodes") if said else None
-        return bool(nodes and nodes.get("node"))
+        """Whether the ResourceManager counts on the node: it runs, is healthy, and its room is given out."""
+        return _has_room(fetched(f"{self.url}/ws/v1/cluster/metrics"))
 
 
 class HdfsCluster:
@@ -138,6 +140,12 @@ def hdfs(directory: Path, tell: Tell) -> Iterator[HdfsCluster]:
     cluster = HdfsCluster(directory, fetch("hadoop", tell))
     with cluster.name_node, cluster.data_node:
         yield cluster
+
+
+def _has_room(said: str) -> bool:
+    """Of the metrics of a ResourceManager: a node that runs is counted a moment before its memory is."""
+    told: Any = json.loads(said).get("clusterMetrics") if said else None
+    return bool(told) and told.get("activeNodes", 0) > 0 and told.get("availableMB", 0) + told.get("allocatedMB", 0) > 0
 
 
 def _takes_files(said: str) -> bool:

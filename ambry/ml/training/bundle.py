@@ -15,6 +15,7 @@ from ambry.ml.stable_zip import stored_zip
 
 ARCHIVE = "ambry-node.pyz"
 DOCUMENT = "job.json"
+FILES = (ARCHIVE, DOCUMENT, "key", "authority.crt")
 _MODULES = ("node", "roles")
 _MAIN = """\
 import os

@@ -7,7 +7,6 @@ model handed in by the same job again is the version that it was.
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import commit_of, list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
+from ambry.ml.training.remains import held_directory, remove_left_behind
 
 Engine = Literal["torchrun", "tony", "spark"]
 ENGINES: tuple[Engine, ...] = ("torchrun", "tony", "spark")
@@ -126,12 +126,13 @@ def run_job(
     step = folder.latest()
     if step is not None:
         tell(f"it goes on from step {step}")
-    with tempfile.TemporaryDirectory(prefix="ambry-train-") as made, _Watched(folder, step, tell):
-        bundle = write_bundle(Path(made), job.encode(), key=_key_of(client), authority=_authority_of(client))
+    remove_left_behind()
+    with held_directory() as made, _Watched(folder, step, tell):
+        bundle = write_bundle(made, job.encode(), key=_key_of(client), authority=_authority_of(client))
         launcher.run(
             Launch(
                 job=job,
-                directory=Path(made),
+                directory=made,
                 bundle=bundle,
                 environ=os.environ if environ is None else environ,
                 max_restarts=max_restarts,

@@ -71,12 +71,13 @@ def output_of(
     environ: Mapping[str, str],
     directory: Path | None = None,
     started: Callable[[int], None] | None = None,
+    umask: int = -1,
 ) -> Iterator[str]:
     """Run a launcher, and give the lines that it and its workers print, until it ends.
 
     Who is left of its workers, and could still print, is not waited for. Very long lines are given in pieces. It is a group of
     processes of its own: whoever stops to read, for an interrupt or an error, ends it with all that it started; `started` is
-    told its process id. The kernel ends it when this process dies.
+    told its process id. The kernel ends it when this process dies. Its `umask` is ours where none is said.
     Raises LauncherEnded where its exit code is not 0, OSError.
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
@@ -87,6 +88,7 @@ def output_of(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        umask=umask,
         start_new_session=True,  # nosec B603 # a launcher of ours, with a job of the user
     )
     try:

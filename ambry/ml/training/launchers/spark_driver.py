@@ -20,12 +20,12 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
 from ambry.ml.extras import needed
+from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers import spark_task
 from ambry.ml.training.launchers.launch import last_words
 from ambry.ml.training.launchers.torchrun import how_it_ended
 
 TOLD = "ambry-train: "
-BUNDLE = ("ambry-node.pyz", "job.json", "key", "authority.crt")
 _FAILED = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTALL)
 _LINE_MAX = 1 << 20
 
@@ -74,7 +74,7 @@ def main(directory: Path) -> int:
     context.setLogLevel("OFF")
     lines = WorkerLines(told["host"], lambda line: print(line, flush=True))
     print(f"{TOLD}submitted to Spark as {context.applicationId}", flush=True)
-    files = {name: (directory / name).read_bytes() for name in BUNDLE if (directory / name).is_file()}
+    files = {name: (directory / name).read_bytes() for name in FILES if (directory / name).is_file()}
     listener, token, workers = (told["host"], lines.server_address[1]), lines.token, int(told["workers"])
     needed("pyspark.cloudpickle").register_pickle_by_value(spark_task)
     run_worker = spark_task.run_worker

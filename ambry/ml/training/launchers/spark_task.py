@@ -6,6 +6,7 @@ Spark's when it runs there.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -18,6 +19,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+PREFIX = "ambry-train-"
+LOCK = "held.lock"
 _LINES_KEPT = 200
 _TIMEOUT_S = 10.0
 
@@ -33,7 +36,9 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
     infos = context.getTaskInfos()
     host = infos[rank].address.rpartition(":")[0]
     addresses = [each.split() for each in context.allGather(" ".join(f"{host}:{port}" for port in _free_ports(2)))]
-    directory = Path(tempfile.mkdtemp(prefix="ambry-train-"))
+    # YARN removes what lies where a container runs, whatever ends it; elsewhere the next job of the machine does (remains.py).
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=Path.cwd() if "CONTAINER_ID" in os.environ else None))
+    lock = take_lock(directory)
     try:
         for name, data in files.items():
             (directory / name).touch(mode=0o600)
@@ -51,6 +56,15 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
         return iter([_followed(directory, {**os.environ, **told}, rank, listener, token)])
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def take_lock(directory: Path) -> int:
+    """Hold a directory while this process lives; a descriptor to close. The lock is held before it has its name."""
+    lock = os.open(directory / f"{LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (directory / f"{LOCK}.new").rename(directory / LOCK)
+    return lock
 
 
 def _followed(directory: Path, environ: dict[str, str], rank: int, listener: tuple[str, int], token: str) -> str:

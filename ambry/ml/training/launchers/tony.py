@@ -14,7 +14,6 @@ import signal
 import tempfile
 import threading
 import time
-import urllib.request
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,21 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from ambry.errors import MALFORMED, InvalidRequest
+from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of
-from ambry.ml.training.launchers.tony_config import tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.tony_config import core_xml, tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.tony_staging import Staging, note
+from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
+from ambry.ml.training.remains import CONF, STAGED, left_behind
 
 _APPLICATION = re.compile(r"Submitted application (application_\d+_\d+)")
 _WEB = re.compile(r"ResourceManager web address for application: (https?://[^/\s]+)")
 _TASK = re.compile(r"- (\w+), (\w+), (\d+), (https?://\S+)")
 _RESTARTS = "Application (re)starts"
-_ENDED = ("FINISHED", "FAILED", "KILLED")
-_TIMEOUT_S = 5.0
 LOOK_S = 2.0
 """How often YARN is asked of the application."""
 CLIENT_TIMEOUT_S = 10.0
 """How long the client may go on when the application has ended."""
 _WORDS_KEPT = 400
+_UMASK = 0o077
 NO_NODES = "YARN has no node that runs; the job waits for one: start a NodeManager, or interrupt"
 
 
@@ -54,30 +56,40 @@ class TonyLauncher:
     def run(self, launch: Launch) -> None:
         """Raises LaunchFailed, and InvalidRequest for settings that are none."""
         java = self._java(launch.environ)
+        staging = Staging(java=java, jars=self.jars.resolve(), environ=launch.environ, tell=launch.tell)
+        staging.remove_left_behind(left_behind())
         followed = _Followed(launch)
         began = time.monotonic()
         command = self._written(launch, java)
-        environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / "conf")}
+        environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / CONF)}
         try:
             with ContainerLogs(followed.show) as logs, followed:
                 # TonY leaves its archive and its final configuration where it is started.
-                for line in output_of(command, environ, launch.directory, followed.started):
+                for line in output_of(command, environ, launch.directory, followed.started, umask=_UMASK):
                     followed.read(line, logs)
+            followed.cleaned = True
         except LauncherEnded as ended:
             if not followed.ended_well:
                 raise LaunchFailed(followed.reason(ended)) from None
+        finally:
+            if followed.cleaned:
+                (launch.directory / STAGED).unlink(missing_ok=True)
+            elif not followed.goes_on:
+                staging.remove(launch.directory)
         launch.tell(f"{followed.application} ended well after {time.monotonic() - began:.0f} s")
 
     def _written(self, launch: Launch, java: str) -> list[str]:
         """Write what TonY reads; its command."""
-        conf, sources = launch.directory / "conf", launch.directory / "src"
+        conf, sources = launch.directory / CONF, launch.directory / "src"
         for directory in (conf, sources):
             directory.mkdir()
         for path in self.hadoop_conf.glob("*.xml"):
             shutil.copyfile(path, conf / path.name)
+        core = conf / "core-site.xml"
+        core.write_text(core_xml(core.read_text("utf-8") if core.exists() else "<configuration/>"), "utf-8")
         class_path = [str(self.hadoop_conf.resolve()), f"{self.jars.resolve()}/*"]
         (conf / "yarn-site.xml").write_text(yarn_xml((conf / "yarn-site.xml").read_text("utf-8"), class_path), "utf-8")
-        for path in launch.bundle.parent.iterdir():
+        for path in (launch.bundle.parent / name for name in FILES):
             if path.is_file():
                 shutil.copy2(path, sources / path.name)
         xml = tony_xml(
@@ -130,14 +142,18 @@ class _Followed:
         self.application = ""
         self.ended_well = False
         """Whether YARN said so of an application whose client had to be ended."""
+        self.cleaned = False
+        """Whether the client ended by itself, and has removed what it staged."""
+        self.goes_on = False
+        """Whether YARN did not end the application."""
 
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self.end()
+        self.end(well=kind is None)
 
     def started(self, pid: int) -> None:
         """The client's process."""
@@ -149,7 +165,7 @@ class _Followed:
         masters = 1
         while not self._over.wait(LOOK_S):
             about = self._about()
-            if about.get("state") not in _ENDED:
+            if about.get("state") not in ENDED:
                 masters = max(masters, self._masters(masters))
                 self._tell_of_nodes()
                 continue
@@ -165,7 +181,7 @@ class _Followed:
         if not self._web:
             return
         with contextlib.suppress(*MALFORMED, OSError):
-            told = json.loads(_ask(f"{self._web}/ws/v1/cluster/metrics"))["clusterMetrics"]
+            told = json.loads(ask(f"{self._web}/ws/v1/cluster/metrics"))["clusterMetrics"]
             nodes = int(told["activeNodes"])
             if nodes == 0 and self._nodes != 0:
                 self._launch.tell(NO_NODES)
@@ -176,7 +192,7 @@ class _Followed:
         if not self._web:
             return known
         with contextlib.suppress(*MALFORMED, OSError):
-            found = len(json.loads(_ask(f"{self._place}/appattempts"))["appAttempts"]["appAttempt"])
+            found = len(json.loads(ask(f"{self._place}/appattempts"))["appAttempts"]["appAttempt"])
             if found > known:
                 self._launch.tell(f"the master of {self.application} is started again, and all workers with it")
             return found
@@ -193,6 +209,7 @@ class _Followed:
             self._launch.tell(f"submitted to YARN as {self.application}")
         elif found := _WEB.search(line):
             self._web = found[1]
+            note(self._launch.directory, self.application, self._web)
             self._launch.tell(f"{self._web}/cluster/app/{self.application}")
         elif _RESTARTS in line:
             self._sessions += 1
@@ -205,12 +222,19 @@ class _Followed:
                 self._told[name] = state
                 self._launch.tell(f"{name} {state}")
 
-    def end(self) -> None:
-        """Whoever stops to follow takes the application along: nobody would publish what it makes."""
-        if self._about().get("state", "") in (*_ENDED, ""):
+    def end(self, *, well: bool) -> None:
+        """Whoever stops to follow takes the application along: nobody would publish what it makes. That YARN did not end it is
+        told. `well` is what the client said; then it has ended, also where YARN does not answer.
+        """
+        state = self._about().get("state", "")
+        if not self.application or state in ENDED or (well and not state):
             return
-        with contextlib.suppress(OSError, ValueError):
-            _ask(f"{self._place}/state?user.name={os.environ.get('USER', 'root')}", b'{"state": "KILLED"}')
+        why = kill(self._web, self.application, self._launch.environ) if self._web else "it did not say where it is"
+        if why:
+            self.goes_on = True
+            self._launch.tell(
+                f"YARN did not end {self.application}, which may go on: {why}; yarn application -kill {self.application}"
+            )
 
     def reason(self, ended: LauncherEnded) -> str:
         """Why it failed: what a worker said last, or what YARN says of the application."""
@@ -226,19 +250,11 @@ class _Followed:
 
     @property
     def _place(self) -> str:
-        return f"{self._web}/ws/v1/cluster/apps/{self.application}"
+        return place_of(self._web, self.application)
 
     def _about(self) -> dict[str, Any]:
         if not self._web:
             return {}
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return dict(json.loads(_ask(self._place))["app"])
+            return dict(json.loads(ask(self._place))["app"])
         return {}
-
-
-def _ask(url: str, body: bytes | None = None) -> bytes:
-    request = urllib.request.Request(
-        url, data=body, method="PUT" if body else "GET", headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), as TonY's client tells it
-        return bytes(answer.read())

@@ -17,6 +17,7 @@ from ambry.ml.training.jobs import TrainingJob
 
 CLIENT = "com.linkedin.tony.TonyClient"
 CLASS_PATH = "yarn.application.classpath"
+UMASK = "fs.permissions.umask-mode"
 FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow"}
 _SETTING = re.compile(r"tony\.[A-Za-z0-9.-]+")
 
@@ -55,13 +56,19 @@ def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:
 
     Raises InvalidRequest for what is no configuration of Hadoop.
     """
-    try:
-        root = ElementTree.fromstring(of_cluster)  # nosec B314 # the user's own configuration of Hadoop
-        told = {each.findtext("name") or "": each.findtext("value") or "" for each in root.iter("property")}
-    except ElementTree.ParseError as error:
-        raise InvalidRequest(f"yarn-site.xml is no configuration of Hadoop: {error}") from None
+    root = _parsed("yarn-site.xml", of_cluster)
+    told = {each.findtext("name") or "": each.findtext("value") or "" for each in root.iter("property")}
     told.setdefault(CLASS_PATH, ",".join(class_path))
     return _document(told)
+
+
+def core_xml(of_cluster: str) -> str:
+    """core-site.xml of a cluster, by which what TonY stages is its user's alone. Raises InvalidRequest."""
+    root = _parsed("core-site.xml", of_cluster)
+    added = ElementTree.SubElement(root, "property")
+    for name, text in (("name", UMASK), ("value", "077")):
+        ElementTree.SubElement(added, name).text = text
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def tony_command(*, java: str, conf: Path, jars: Path, xml: Path, sources: Path, python: str) -> list[str]:
@@ -70,6 +77,14 @@ def tony_command(*, java: str, conf: Path, jars: Path, xml: Path, sources: Path,
         *(java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{conf}:{jars}/*", CLIENT),
         *("-conf_file", str(xml), "-src_dir", str(sources), "-executes", ARCHIVE, "-python_binary_path", python),
     ]
+
+
+def _parsed(name: str, text: str) -> ElementTree.Element:
+    """Raises InvalidRequest."""
+    try:
+        return ElementTree.fromstring(text)  # nosec B314 # the user's own configuration of Hadoop
+    except ElementTree.ParseError as error:
+        raise InvalidRequest(f"{name} is no configuration of Hadoop: {error}") from None
 
 
 def _document(told: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.engines.hadoop import _takes_files
+from deploy.engines.hadoop import _has_room, _takes_files
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ def test_hdfs_is_ready_when_a_node_has_told_what_room_it_has(
     """A file that was created between the registration of the DataNode and its first report had no place to go to."""
     bean = {"FSState": state, "NumLiveDataNodes": live, "CapacityRemaining": remaining}
     assert _takes_files(json.dumps({"beans": [bean]})) is ready
+
+
+@pytest.mark.parametrize(("nodes", "room", "ready"), [(1, 6_144, True), (1, 0, False), (0, 0, False)])
+def test_yarn_is_ready_when_it_has_counted_the_room_of_a_node(nodes: int, room: int, ready: bool) -> None:
+    """activeNodes was 1 with an availableMB of 0 in a run of test_yarn_counts_on_its_node."""
+    assert _has_room(json.dumps({"clusterMetrics": {"activeNodes": nodes, "availableMB": room}})) is ready
+    assert not _has_room("")
 
 
 def test_a_name_node_that_says_nothing_is_not_ready() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs, contents_in, sizes_in
+from ambry.ml.training.remains import STAGED, held_directory
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 APPLICATION = "application_1795847266519_0001"
@@ -48,6 +52,8 @@ class Yarn(BaseHTTPRequestHandler):
     late = 0
     app: dict[str, Any]
     killed: list[str]
+    paths: list[str]
+    refused = False
 
     def do_GET(self) -> None:
         if self.path.endswith(f"/containers/{CONTAINER}/logs"):
@@ -72,10 +78,14 @@ class Yarn(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.killed.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self._answer("{}")
+        self.paths.append(self.path)
+        if self.refused:
+            self._answer('{"RemoteException": {"message": "it is not yours"}}', 403)
+        else:
+            self._answer("{}")
 
-    def _answer(self, text: str) -> None:
-        self.send_response(200)
+    def _answer(self, text: str, code: int = 200) -> None:
+        self.send_response(code)
         self.end_headers()
         self.wfile.write(text.encode())
 
@@ -86,6 +96,7 @@ class Yarn(BaseHTTPRequestHandler):
 @pytest.fixture
 def yarn() -> Iterator[str]:
     Yarn.app, Yarn.killed = {"state": "FINISHED", "finalStatus": "FAILED", "diagnostics": "No\nroom"}, []
+    Yarn.paths = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Yarn)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -102,7 +113,9 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))  # What others left on this machine is not ours.
     return Told()
 
 
@@ -111,7 +124,8 @@ def launched(tmp_path: Path, told: Told, java: str) -> tuple[TonyLauncher, Launc
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "jars/tony-core-0.4.7.jar").touch()
     (tmp_path / "hadoop/yarn-site.xml").write_text("<configuration/>")
-    (tmp_path / "home/bin/java").write_text(f"#!/bin/sh\n{java}")
+    removes = f'case "$*" in *FsShell*) echo "$@" >> {tmp_path}/removed; exit 0;; esac\n'
+    (tmp_path / "home/bin/java").write_text(f"#!/bin/sh\n{removes}umask > {tmp_path}/umask\n{java}")
     (tmp_path / "home/bin/java").chmod(0o755)
     job = named_job({**JOB, "job": "digits"})
     bundle = write_bundle(tmp_path / "job", job.encode(), key="ambry_secret")
@@ -151,6 +165,11 @@ def test_a_job_is_followed_with_what_its_workers_print(yarn: str, told: Told, tm
     assert set(sent) == {"ambry-node.pyz", "job.json", "key"} and sent["key"] == 0o600
     assert "ambry_secret" not in (tmp_path / "job/tony.xml").read_text()
     assert f"{tmp_path}/jars/*" in (tmp_path / "job/conf/yarn-site.xml").read_text()
+    assert (
+        "<name>fs.permissions.umask-mode</name><value>077</value>" in (tmp_path / "job/conf/core-site.xml").read_text()
+    )
+    assert (tmp_path / "umask").read_text() == "0077\n"
+    assert not (tmp_path / "removed").exists() and not (tmp_path / "job" / STAGED).exists()
 
 
 def test_a_job_that_failed_says_what_the_worker_said_last(yarn: str, told: Told, tmp_path: Path) -> None:
@@ -179,7 +198,10 @@ def test_a_client_that_could_not_submit_says_why(yarn: str, told: Told, tmp_path
         launcher.run(launch)
 
 
-def test_an_application_that_nobody_follows_any_more_is_ended(yarn: str, told: Told, tmp_path: Path) -> None:
+def test_an_application_that_nobody_follows_any_more_is_ended(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", "somebody-else")  # As after su: YARN's clients are whom the process is.
     Yarn.app = {"state": "RUNNING"}
     launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 0).replace("exit 0", "sleep 600"))
 
@@ -191,6 +213,45 @@ def test_an_application_that_nobody_follows_any_more_is_ended(yarn: str, told: T
     with pytest.raises(KeyboardInterrupt):
         launcher.run(stopped)
     assert Yarn.killed == ['{"state": "KILLED"}']
+    assert Yarn.paths[0].endswith(f"/state?user.name={pwd.getpwuid(os.geteuid()).pw_name}")
+    removed = (tmp_path / "removed").read_text()
+    assert removed.endswith(f" org.apache.hadoop.fs.FsShell -rm -r -f -skipTrash .tony/{APPLICATION}\n")
+
+
+def test_that_yarn_did_not_end_it_is_told_and_what_is_staged_stays(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Yarn.app = {"state": "RUNNING"}
+    monkeypatch.setattr(Yarn, "refused", True)
+    launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 255))
+    with pytest.raises(LaunchFailed):
+        launcher.run(launch)
+    assert told.told[-1] == (
+        f"YARN did not end {APPLICATION}, which may go on: 403 Forbidden: it is not yours; "
+        f"yarn application -kill {APPLICATION}"
+    )
+    assert not (tmp_path / "removed").exists() and (tmp_path / "job" / STAGED).exists()
+
+
+@pytest.mark.parametrize("state", ["KILLED", "RUNNING"])
+def test_what_a_killed_submitter_left_is_removed_when_its_application_has_ended(
+    yarn: str, told: Told, tmp_path: Path, state: str
+) -> None:
+    launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
+    with held_directory() as left:
+        (left / STAGED).write_text(json.dumps({"application": "application_1_0007", "web": yarn}))
+        (left / "conf").mkdir()
+        launcher.run(launch)
+        assert not (tmp_path / "removed").exists()  # Somebody has it.
+    Yarn.app = {"state": state}
+    (tmp_path / "again").mkdir()
+    launcher.run(replace(launch, directory=tmp_path / "again"))
+    if state == "KILLED":
+        assert f"{left}/conf:" in (removed := (tmp_path / "removed").read_text())
+        assert removed.endswith(" .tony/application_1_0007\n") and not left.exists()
+    else:
+        assert not (tmp_path / "removed").exists() and left.exists()
+        assert "application_1_0007, whose submitter was killed, is RUNNING" in "\n".join(told.told)
 
 
 def test_what_is_missing_is_told(told: Told, tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""What TonY stages for an application: its sources with the store's key, in `.tony` of the user's home in the cluster's files.
+
+TonY 0.4.7 removes it when its client ends by itself. What a client left that was ended, or whose submitter was killed, is
+removed here, when its application has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import subprocess
+import urllib.error
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ambry.errors import MALFORMED
+from ambry.ml.training.launchers.yarn_api import ENDED, ask, place_of
+from ambry.ml.training.remains import CONF, LEFT_MAX, STAGED, empty
+
+FINAL = "-tony-final.xml"
+"""TonY leaves one named APPLICATION and this where it was started, before it submits."""
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """Of one user. `jars` are TonY's, with Hadoop's client among them."""
+
+    java: str
+    jars: Path
+    environ: Mapping[str, str]
+    tell: Callable[[str], None]
+
+    def remove(self, directory: Path) -> bool:
+        """Remove what was staged for the job of a directory. Whether nothing is left; if not, that is told."""
+        staged = [f".tony/{path.name.removesuffix(FINAL)}" for path in directory.glob(f"application_*{FINAL}")]
+        staged = staged or [f".tony/{each}" for each, _ in _noted(directory)]
+        if not staged:
+            return True
+        command = [self.java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]
+        command += [
+            f"{directory / CONF}:{self.jars}/*",
+            "org.apache.hadoop.fs.FsShell",
+            "-rm",
+            "-r",
+            "-f",
+            "-skipTrash",
+        ]
+        try:
+            done = subprocess.run(
+                [*command, *staged],
+                cwd=pwd.getpwuid(os.geteuid()).pw_dir,  # What a relative path is under, where files are this machine's.
+                env={**self.environ, "HADOOP_CONF_DIR": str(directory / CONF)},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,  # nosec B603 # Hadoop's client
+            )
+            said = (
+                ""
+                if done.returncode == 0
+                else (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            )
+        except (OSError, KeyError, subprocess.TimeoutExpired) as error:
+            said = str(error)
+        if said:
+            self.tell(f"what TonY staged, with the key of the store, is still in {' '.join(staged)}: {said}")
+            return False
+        (directory / STAGED).unlink(missing_ok=True)
+        return True
+
+    def remove_left_behind(self, directories: Iterable[Path]) -> None:
+        """What dead submitters left, of applications that have ended. One that goes on is told."""
+        away: set[str] = set()
+        for directory in islice((each for each in directories if (each / STAGED).exists()), LEFT_MAX):
+            for application, web in _noted(directory):
+                state = "" if web in away else _state(web, application)
+                if not state:
+                    away.add(web)  # Asked once, and by the next job again.
+                elif state not in ENDED:
+                    self.tell(
+                        f"{application}, whose submitter was killed, is {state}: yarn application -kill {application}"
+                    )
+                elif self.remove(directory):
+                    empty(directory)
+
+
+def note(directory: Path, application: str, web: str) -> None:
+    """Write down what is staged for a job: what stays when this process is killed. Raises OSError."""
+    (directory / STAGED).write_text(json.dumps({"application": application, "web": web}), "utf-8")
+
+
+def _noted(directory: Path) -> list[tuple[str, str]]:
+    with contextlib.suppress(OSError, *MALFORMED):
+        told = json.loads((directory / STAGED).read_text("utf-8"))
+        return [(str(told["application"]), str(told["web"]))]
+    return []
+
+
+def _state(web: str, application: str) -> str:
+    """Of an application; one that YARN does not know any more has ended. Empty where YARN does not say."""
+    try:
+        return str(json.loads(ask(place_of(web, application)))["app"]["state"])
+    except urllib.error.HTTPError as error:
+        return "FINISHED" if error.code == 404 else ""
+    except (OSError, *MALFORMED):
+        return ""
