@@ -1,8 +1,10 @@
 """Who saw what, and when: JSON lines in blobs beside the experiment, from any number of processes.
 
     <dataset>.exposures/2026-11-27/<12 hexadecimal digits>-000000.jsonl
-    {"unit": 42, "arm": "treatment", "at": 1764280000000, "attributes": {"country": "de"}}
+    {"unit": 42, "arm": "treatment", "at": 1764280000000, "model": "ranker@2.0.0", "sha256": "3f2a...",
+     "attributes": {"country": "de"}}
 
+The model is what decided, to the byte: an arm may be an alias, and an experiment is ramped.
 What was not stored when a process died is lost; an exposure that is missing is missing in each arm alike.
 """
 
@@ -30,6 +32,10 @@ class Exposure:
     arm: str
     at: datetime
     attributes: Mapping[str, Any]
+    model: str = ""
+    """The version that decided, with its number; empty where whoever served did not say."""
+    sha256: str = ""
+    """Of that version's manifest, which has those of its parts."""
 
 
 class ExposureLog(LineLog):
@@ -44,11 +50,23 @@ class ExposureLog(LineLog):
         super().__init__(client, _folder(version_of(experiment)), ttl_s=ttl_s, every_s=every_s)
 
     def record(
-        self, unit: Unit, arm: str, attributes: Mapping[str, Any] | None = None, *, at: datetime | None = None
+        self,
+        unit: Unit,
+        arm: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        model: str = "",
+        sha256: str = "",
+        at: datetime | None = None,
     ) -> None:
-        """Take one, as `take` does. Raises InvalidRequest for what no evaluation would read, with all that lies beside it."""
+        """Take one, as `take` does. `model` and `sha256` say which version decided (`str(stored)`, `stored.digest`).
+
+        Raises InvalidRequest for what no evaluation would read, with all that lies beside it.
+        """
         key_of(unit)
         told: dict[str, Any] = {"unit": unit, "arm": arm}
+        if model or sha256:
+            told |= {"model": str(model), "sha256": str(sha256)}
         if not isinstance(arm, str):
             raise InvalidRequest(f"an arm is a text, and not {arm!r:.60}; it is the name that the experiment gives it")
         try:
@@ -85,10 +103,19 @@ def _parsed(line: bytes, name: str, number: int) -> Exposure:
     try:
         said = json.loads(line)
         at = datetime.fromtimestamp(said["at"] / 1000, UTC)
-        found = Exposure(unit=said["unit"], arm=said["arm"], at=at, attributes=said.get("attributes", {}))
+        found = Exposure(
+            unit=said["unit"],
+            arm=said["arm"],
+            at=at,
+            attributes=said.get("attributes", {}),
+            model=said.get("model", ""),
+            sha256=said.get("sha256", ""),
+        )
         key_of(found.unit)
-        if not isinstance(found.arm, str) or not isinstance(found.attributes, dict):
-            raise TypeError("an arm is a text, and attributes are an object")
+        if not isinstance(found.attributes, dict):
+            raise TypeError("attributes are an object")
+        if not all(isinstance(text, str) for text in (found.arm, found.model, found.sha256)):
+            raise TypeError("an arm, a model and its digest are texts")
         return found
     except (*MALFORMED, OSError) as error:
         raise DataCorrupt(f"{name}: line {number} is no exposure: {error!r}") from error

@@ -28,6 +28,7 @@ from ambry.ml.extras import needed
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.serving.inference import HEADER_SIZE, InferenceAnswer, format_answer, parse_request
 from ambry.ml.serving.limits import HeldBodies, ServingLimits
+from ambry.ml.serving.served import ServedModel
 from ambry.ml.serving.service import ScoringService
 
 RETRY_AFTER_S = 1
@@ -239,7 +240,8 @@ class _Pages:
         """On a thread. What could not be answered is not recorded."""
         asked = parse_request(body, header_size, cells_max=self._limits.cells_max)
         scored = self._service.predict(asked)
-        more = {"arm": scored.arm} if scored.arm else {}
+        # An arm may be of another dataset than the one that is asked for.
+        more = {"arm": scored.arm, "model": str(scored.model)} if scored.arm else {}
         try:
             answer = format_answer(self._name, scored.model.version, scored.outputs, asked, **more)
         except InvalidRequest:
@@ -252,18 +254,8 @@ class _Pages:
         return answer
 
     async def drift(self, request: Any) -> Any:
-        served = self._service.champion.served
-        columns = served.drift.columns()
-        names = served.column_names(len(columns))
-        told = {
-            "model": served.name,
-            "training": served.drift.knows_training,
-            "strange": served.drift.strange,
-            "skipped": served.drift.skipped,
-            "columns": [{"name": name, **asdict(each)} for name, each in zip(names, columns, strict=True)],
-            "vocabularies": [asdict(each) for each in served.drift.vocabularies()],
-        }
-        return self._web.json_response(told)
+        champion, *arms = await asyncio.to_thread(lambda: [_drift_of(each) for each in self._service.answering()])
+        return self._web.json_response({**champion, "arms": arms})
 
     async def metrics(self, request: Any) -> Any:
         page = await asyncio.to_thread(self._service.render_metrics)
@@ -278,6 +270,19 @@ class _Pages:
         if version is not None and version != model.version:
             raise _Refused(404, f"version {version[:50]!r} does not serve; {model.version} does", last=False)
         return model
+
+
+def _drift_of(served: ServedModel) -> dict[str, Any]:
+    columns = served.drift.columns()
+    names = served.column_names(len(columns))
+    return {
+        "model": served.name,
+        "training": served.drift.knows_training,
+        "strange": served.drift.strange,
+        "skipped": served.drift.skipped,
+        "columns": [{"name": name, **asdict(each)} for name, each in zip(names, columns, strict=True)],
+        "vocabularies": [asdict(each) for each in served.drift.vocabularies()],
+    }
 
 
 def _header_size(text: str | None) -> int | None:

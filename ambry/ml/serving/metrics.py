@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,7 @@ class ServingMetrics:
         *,
         serving: Mapping[str, str],
         errors: Mapping[str, bool],
-        drift: ServedModel,
+        drift: Iterable[ServedModel],
         dropped: Mapping[str, int],
     ) -> bytes:
         """The whole page. What served before has no gauges any more."""
@@ -159,27 +159,31 @@ class ServingMetrics:
                 self._watch_error.labels(role).set(failed)
             for log, lines in dropped.items():
                 self._dropped.labels(log).set(lines)
-            self._strange.labels(drift.name).set(drift.drift.strange)
-            columns = drift.drift.columns()
-            for name, each in zip(drift.column_names(len(columns)), columns, strict=True):
-                place = (drift.name, name)
-                self._mean.labels(*place).set(each.mean)
-                self._missing.labels(*place).set(each.missing / max(1, each.rows + each.missing))
-                for gauge, value in (
-                    (self._shift, each.shift),
-                    (self._psi, each.psi),
-                    (self._distance, each.distance),
-                    (self._missing_before, each.training_missing),
-                ):
-                    if value is not None:
-                        gauge.labels(*place).set(value)
-            self._skipped.labels(drift.name).set(drift.drift.skipped)
-            for feature in drift.drift.vocabularies():
-                if feature.unknown is not None:
-                    self._unknown.labels(drift.name, feature.feature).set(feature.unknown)
-                self._unknown_before.labels(drift.name, feature.feature).set(feature.training_unknown)
+            for served in drift:
+                self._tell_drift(served)
             page: bytes = self._client.generate_latest(self.registry)
             return page
+
+    def _tell_drift(self, served: ServedModel) -> None:
+        model, drift = served.name, served.drift
+        self._strange.labels(model).set(drift.strange)
+        self._skipped.labels(model).set(drift.skipped)
+        columns = drift.columns()
+        for name, each in zip(served.column_names(len(columns)), columns, strict=True):
+            self._mean.labels(model, name).set(each.mean)
+            self._missing.labels(model, name).set(each.missing / max(1, each.rows + each.missing))
+            for gauge, value in (
+                (self._shift, each.shift),
+                (self._psi, each.psi),
+                (self._distance, each.distance),
+                (self._missing_before, each.training_missing),
+            ):
+                if value is not None:
+                    gauge.labels(model, name).set(value)
+        for feature in drift.vocabularies():
+            if feature.unknown is not None:
+                self._unknown.labels(model, feature.feature).set(feature.unknown)
+            self._unknown_before.labels(model, feature.feature).set(feature.training_unknown)
 
     def _drifts(self) -> tuple[Any, ...]:
         """What is told of each input."""

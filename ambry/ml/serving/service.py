@@ -132,7 +132,7 @@ class ScoringService:
             if served.drift.take(served.predictor.columns.matrix(request.inputs)):
                 served.drift.count()
         if scored.arm and self._exposures is not None:
-            self._expose(self._exposures, request, scored.arm)
+            self._expose(self._exposures, request, scored)
         if self._features is not None:
             self._features.record(served.name, scored.arm, request, scored.outputs)
         if self.challenger is not None and not scored.arm:
@@ -149,7 +149,7 @@ class ScoringService:
         return self.metrics.render(
             serving={role: slot.served.name for role, slot in self._roles().items()},
             errors={role: error is not None for role, error in self.errors().items()},
-            drift=self.champion.served,
+            drift=self.answering(),
             dropped={name: log.dropped for name, log in logs.items() if log is not None},
         )
 
@@ -173,6 +173,14 @@ class ScoringService:
     def serving(self) -> dict[str, StoredModel]:
         """Which model serves as what: champion, challenger, and arms of the experiment."""
         return {role: slot.served.model for role, slot in self._roles().items()}
+
+    def answering(self) -> list[ServedModel]:
+        """Those that answer requests, and so have drift: the champion, and the models of arms, each once."""
+        found = {"": self.champion.served}
+        for role, slot in self._roles().items():
+            if role != "challenger" and slot.served.name != self.champion.served.name:
+                found[slot.served.name] = slot.served
+        return list(found.values())
 
     def _roles(self) -> dict[str, ServingSlot]:
         roles: dict[str, ServingSlot] = {"champion": self.champion}
@@ -224,13 +232,14 @@ class ScoringService:
                 return plan.slots[arm.model].served if arm.model else self.champion.served, arm.name
         return self.champion.served, ""
 
-    def _expose(self, log: ExposureLog, request: InferenceRequest, arm: str) -> None:
+    def _expose(self, log: ExposureLog, request: InferenceRequest, scored: Scored) -> None:
+        model, asked = scored.model, request.parameters
         try:
-            log.record(request.parameters["unit"], arm, request.parameters.get("attributes") or {})
+            log.record(asked["unit"], scored.arm, asked.get("attributes") or {}, model=str(model), sha256=model.digest)
         except (AmbryError, ValueError, TypeError):
             self.metrics.lost_exposure()
         else:
-            self.metrics.exposed(arm)
+            self.metrics.exposed(scored.arm)
 
     def _shadow(self, challenger: ServedModel, request: InferenceRequest, outputs: Mapping[str, Any]) -> None:
         if not self._waiting.acquire(blocking=False):

@@ -453,6 +453,26 @@ def test_a_ramp_and_an_end_reach_a_service_that_runs(client: AmbryClient, name: 
         assert all(service.score(asked(unit)).arm for unit in units)
 
 
+def test_what_decided_is_told_to_the_byte_and_its_inputs_are_watched(client: AmbryClient, name: str) -> None:
+    """Exposures named the arm alone, which may be an alias; models of arms had no drift that anybody could see."""
+    models.promote(client, f"{name}@1.1.0", "blue")
+    with ScoringService(
+        client,
+        name,
+        function=SCORER,
+        experiment=arms(f"{name}@1.0.0", f"{name}@blue"),
+        exposures=ExposureLog(client, f"{name}-x"),
+        poll_s=60,
+    ) as service:
+        said = {unit: service.score(asked(unit, 3.0, 3.0)).model for unit in range(8)}
+        page = service.render_metrics().decode()
+    assert {str(model) for model in said.values()} == {f"{name}@1.0.0", f"{name}@1.1.0"}
+    seen = {each.unit: (each.model, each.sha256) for each in read_exposures(client, f"{name}-x")}
+    assert seen == {unit: (str(model), model.digest) for unit, model in said.items()}
+    for version in ("1.0.0", "1.1.0"):
+        assert f'input_mean{{column="0",model="{name}@{version}"}} 3.0' in page
+
+
 def test_no_thread_stays_where_an_arm_cannot_be_opened(client: AmbryClient, name: str) -> None:
     """Those of the challenger and of the shadow did."""
     models.promote(client, f"{name}@1.1.0", "challenger")
