@@ -26,6 +26,7 @@ from ambry.ml.training.environments import commit_of, list_packages, store_tree,
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.remains import held_directory, remove_left_behind
+from ambry.ml.training.running import RunningJob
 
 Engine = Literal["torchrun", "tony", "spark"]
 ENGINES: tuple[Engine, ...] = ("torchrun", "tony", "spark")
@@ -117,33 +118,40 @@ def run_job(
     """Run a job to its end, and publish its model if it has one to publish.
 
     `tell` takes what is said of the job, `show` what its workers print. Raises LaunchFailed, AmbryError; what was trained until
-    then is in its checkpoints.
+    then is in its checkpoints; UpdateConflict where the job runs already.
     """
-    manifest_name = job.name_in(MODEL)
-    client.delete(manifest_name)  # Of a run before: what is published is what this one hands in.
-    client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
-    folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
-    step = folder.latest()
-    if step is not None:
-        tell(f"it goes on from step {step}")
-    remove_left_behind()
-    with held_directory() as made, _Watched(folder, step, tell):
-        bundle = write_bundle(made, job.encode(), key=_key_of(client), authority=_authority_of(client))
-        launcher.run(
-            Launch(
-                job=job,
-                directory=made,
-                bundle=bundle,
-                environ=os.environ if environ is None else environ,
-                max_restarts=max_restarts,
-                tell=tell,
-                show=show,
+    with RunningJob(client, job) as running:
+
+        def shown(line: str) -> None:
+            running.check()
+            show(line)
+
+        manifest_name = job.name_in(MODEL)
+        client.delete(manifest_name)  # Of a run before: what is published is what this one hands in.
+        client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
+        folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
+        step = folder.latest()
+        if step is not None:
+            tell(f"it goes on from step {step}")
+        remove_left_behind()
+        with held_directory() as made, _Watched(folder, step, tell):
+            bundle = write_bundle(made, job.encode(), key=_key_of(client), authority=_authority_of(client))
+            launcher.run(
+                Launch(
+                    job=job,
+                    directory=made,
+                    bundle=bundle,
+                    environ=os.environ if environ is None else environ,
+                    max_restarts=max_restarts,
+                    tell=tell,
+                    show=shown,
+                )
             )
-        )
-    model = _published(client, job) if job.publish else None
-    if model is not None:
-        tell(f"published {model}")
-    return EndedJob(job=job, step=folder.latest(), model=model)
+        running.check()
+        model = _published(client, job) if job.publish else None
+        if model is not None:
+            tell(f"published {model}")
+        return EndedJob(job=job, step=folder.latest(), model=model)
 
 
 def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, InvalidRequest
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml import models, training
 from ambry.ml.training.current import current
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
@@ -121,3 +121,21 @@ def test_a_script_run_by_hand_has_a_job_of_its_own(client: AmbryClient) -> None:
     assert job.hand_in({"weights": []}) is False
     with pytest.raises(InvalidRequest, match="set AMBRY_TRAIN_CHECKPOINTS"):
         _ = current({}).checkpoints
+
+
+def test_a_job_that_runs_already_is_refused_and_changes_nothing(client: AmbryClient, name: str, script: Path) -> None:
+    said: list[str] = []
+    job = prepare_job(client, training.WhatToRun(script=script, publish=name), said.append)
+    refused: list[UpdateConflict] = []
+
+    class Twice(OneProcess):
+        """While the workers are done, and their model is no version yet, somebody submits the same job."""
+
+        def run(self, launch: Launch) -> None:
+            super().run(launch)
+            with pytest.raises(UpdateConflict, match=f"the job {job.job} runs already") as found:
+                run_job(client, job, OneProcess(), tell=said.append, show=said.append)
+            refused.append(found.value)
+
+    ended = run_job(client, job, Twice(), tell=said.append, show=said.append)
+    assert refused and ended.model is not None and str(ended.model) == f"{name}@1.0.0"

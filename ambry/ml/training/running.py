@@ -1,0 +1,140 @@
+"""A job runs once at a time: two of one name would empty and complete each other's checkpoints.
+
+    training/<job>/running.json     {"host": "a", "pid": 4711, "started": 123456, "token": "5c0f7d2a91be"}
+
+Who runs a job renews that blob, which goes by itself LEASE_S after the last time: whoever is killed lets the job go so. On the
+same machine nobody waits for that, since a process that is gone is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import (
+    MALFORMED,
+    AlreadyExists,
+    AmbryError,
+    BlobNotFound,
+    PreconditionFailed,
+    UpdateConflict,
+)
+from ambry.ml.training.jobs import TrainingJob
+from ambry.ml.watching import RepeatedWork
+
+LEASE_S = 90
+RENEW_S = 20.0
+RUNNING = "running.json"
+
+
+class RunningJob:
+    """The right to run a job, until the `with` ends. Usable by threads."""
+
+    def __init__(self, client: AmbryClient, job: TrainingJob, *, renew_s: float = RENEW_S) -> None:
+        self._client = client
+        self._job = job
+        self._name = job.name_in(RUNNING)
+        self._renew_s = renew_s
+        self._lost = ""
+        told = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+        self._document = json.dumps({**told, "token": secrets.token_hex(6)}).encode()
+
+    def __enter__(self) -> Self:
+        """Raises UpdateConflict where somebody else runs the job, and AmbryError."""
+        self._take()
+        self._renewed = RepeatedWork(self._renew, self._renew_s, name=f"ambry-runs-{self._job.job}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._renewed.close()
+        with suppress(AmbryError):  # It goes by itself.
+            self._renew()
+            if not self._lost:
+                self._client.delete(self._name)
+
+    def check(self) -> None:
+        """Raises UpdateConflict where somebody else has the job by now: the store was out of reach for too long."""
+        if self._lost:
+            raise UpdateConflict(self._lost)
+
+    def _take(self) -> None:
+        """Raises UpdateConflict where another one has it."""
+        try:
+            self._etag = self._put(if_absent=True)
+            return
+        except AlreadyExists:
+            pass
+        try:
+            try:
+                with self._client.get(self._name) as reader:
+                    held, etag = reader.read(), reader.info.etag
+            except BlobNotFound:
+                # Its time is over; of two who see that at once, the one whose blob is deleted here is told by `_renew`.
+                self._client.delete(self._name)
+                self._etag = self._put(if_absent=True)
+                return
+            if not _is_gone(held):
+                raise UpdateConflict(self._sentence(held))
+            self._etag = self._put(if_match=etag)
+        except (AlreadyExists, PreconditionFailed):
+            raise UpdateConflict(self._sentence(b"")) from None
+
+    def _put(self, **condition: Any) -> str:
+        """Raises AlreadyExists, PreconditionFailed."""
+        info = self._client.put(
+            self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
+        )
+        return info.etag
+
+    def _renew(self) -> None:
+        if self._lost:
+            return
+        try:
+            self._etag = self._put(if_match=self._etag)
+        except (BlobNotFound, PreconditionFailed):
+            try:
+                self._take()
+            except UpdateConflict as error:
+                self._lost = error.message
+
+    def _sentence(self, held: bytes) -> str:
+        told = _told(held)
+        where = f", on {told.get('host')} (process {told.get('pid')})" if told else ""
+        return (
+            f"the job {self._job.job} runs already{where}; wait for its "
+            f"end, or give this one another --name. Where it was killed, it can be submitted again {LEASE_S} s after that"
+        )
+
+
+def _told(held: bytes) -> dict[str, Any]:
+    with suppress(*MALFORMED):
+        told = json.loads(held)
+        if isinstance(told, dict):
+            return told
+    return {}
+
+
+def _is_gone(held: bytes) -> bool:
+    """Whether who held a job was a process of this machine, and is none any more."""
+    told = _told(held)
+    if told.get("host") != socket.gethostname() or not isinstance(told.get("pid"), int):
+        return False
+    return _started(told["pid"]) != told.get("started")
+
+
+def _started(pid: int) -> int | None:
+    """When a process of this machine began, in ticks since the machine did; None where there is none, or a dead one."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])

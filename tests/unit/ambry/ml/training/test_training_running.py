@@ -1,0 +1,99 @@
+"""Who runs a training job, against a frontend: one at a time, and whoever is gone is not waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from ambry import AmbryClient, BlobNotFound, UpdateConflict
+from ambry.ml.training import running
+from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
+from ambry.ml.training.running import RUNNING, RunningJob
+from tests.support.waiting import eventually
+
+_numbers = count()
+
+
+@pytest.fixture
+def job() -> Iterator[TrainingJob]:
+    tree = StoredTree(kind="sources", id="x", sha256="0" * 64, size=1)
+    yield named_job({"script": "a.py", "sources": tree, "environment": tree, "job": f"running-{next(_numbers)}"})
+
+
+def held_by(client: AmbryClient, job: TrainingJob, **told: object) -> None:
+    said = {"host": socket.gethostname(), "pid": os.getpid(), "started": 1, "token": "of another"}
+    client.put(json.dumps({**said, **told}).encode(), name=job.name_in(RUNNING), ttl=600)
+
+
+def test_a_job_runs_once_at_a_time_and_again_when_it_has_ended(client: AmbryClient, job: TrainingJob) -> None:
+    for _ in range(2):
+        with RunningJob(client, job) as first:
+            with pytest.raises(
+                UpdateConflict, match=rf"runs already, on {socket.gethostname()} \(process {os.getpid()}\)"
+            ):
+                RunningJob(client, job).__enter__()
+            first.check()
+        with pytest.raises(BlobNotFound):
+            client.head(job.name_in(RUNNING))
+
+
+def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(client: AmbryClient, job: TrainingJob) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    held_by(client, job, pid=gone.pid)
+    with RunningJob(client, job):
+        pass
+    held_by(client, job, started=1)  # Its number is another process's by now.
+    with RunningJob(client, job):
+        pass
+
+
+@pytest.mark.parametrize("told", [{"host": "another"}, {"pid": None}])
+def test_who_cannot_be_seen_holds_the_job_until_its_time_is_over(
+    client: AmbryClient, job: TrainingJob, told: dict[str, object]
+) -> None:
+    held_by(client, job, **told)
+    with pytest.raises(UpdateConflict, match="runs already"):
+        RunningJob(client, job).__enter__()
+
+
+def test_the_right_is_renewed_and_goes_by_itself(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "LEASE_S", 1)
+    with RunningJob(client, job, renew_s=0.05) as held:
+        first = client.head(job.name_in(RUNNING))
+        eventually(lambda: client.head(job.name_in(RUNNING)).id != first.id, "it is renewed")
+        held.check()
+        held._renewed.close()  # As who is killed renews nothing.
+        eventually(lambda: takes(client, job), "another one takes it")
+
+
+def takes(client: AmbryClient, job: TrainingJob) -> bool:
+    try:
+        with RunningJob(client, job):
+            return True
+    except UpdateConflict:
+        return False
+
+
+def test_who_lost_the_job_is_told(client: AmbryClient, job: TrainingJob) -> None:
+    with RunningJob(client, job, renew_s=0.05) as held:
+        held_by(client, job, host="another")
+
+        def told() -> bool:
+            try:
+                held.check()
+            except UpdateConflict as error:
+                return "on another" in error.message
+            return False
+
+        eventually(told, "it is told")
+    assert json.loads(client.get_bytes(job.name_in(RUNNING)))["host"] == "another"
