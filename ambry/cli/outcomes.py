@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ambry.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
     from ambry.ml.experiments.evaluation import ArmComparison, Evaluation
@@ -67,7 +69,12 @@ def evaluated(
         raise click.UsageError(f"{stored} names no metrics; say which with --metric")
     rows: Any = read_file(outcomes).batches
     if seen:
-        exposures = read_exposures(client, stored.dataset)
+        exposures = list(read_exposures(client, stored.dataset))
+        if not exposures:
+            raise InvalidRequest(
+                f"nothing was written down of who saw {stored.dataset}: whoever serves it does so (`ambry serve "
+                "--experiment`, or ambry.ml.experiments.ExposureLog). Without --seen each unit has the arm that it would see"
+            )
         rows = joining.joined(exposures, rows, metrics=metrics, segments=segments, unit=unit, absent=absent)
     arm = joining.ARM if seen else None
     found = evaluate_now(stored.experiment, rows, unit=unit, arm=arm, metrics=metrics, segments=segments, alpha=alpha)

@@ -91,7 +91,7 @@ def read_scored(client: AmbryClient, place: ScoredPlace) -> tuple[Any, Iterator[
     if not head:
         raise InvalidRequest(
             f"there is nothing in {place}; `ambry serve --log-features 0.01` keeps a part of what it scores, and stores it "
-            "every ten seconds. `ambry list` shows the days of a name"
+            "every ten seconds. `ambry ls` shows the days of a name"
         )
     shape = _Shape(client, place, head)
     return shape.schema, shape.batches(chain(head, lines))

@@ -29,12 +29,16 @@ def parts_of(metric: str, columns: Collection[str]) -> tuple[str, ...]:
 
 
 def whole_columns(
-    rows: Any, names: Iterable[str], metrics: Sequence[str] = (), why: Mapping[str, str] | None = None
+    rows: Any,
+    names: Iterable[str],
+    metrics: Sequence[str] = (),
+    why: Mapping[str, str] | None = None,
+    to_do: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """These columns, and those of the metrics, as numpy arrays of one length.
 
-    `why` says more of a column that is not there. Raises InvalidRequest for one that is not in each of the frames, or has more
-    than a value of each row; and what `pieces_of` refuses.
+    `why` is said of a column that is not there in place of those that are, `to_do` behind them. Raises InvalidRequest for
+    one that is not in each of the frames, or has more than a value of each row; and what `pieces_of` refuses.
     """
     found: dict[str, list[Any]] = {}
     needed: list[str] = []
@@ -48,7 +52,9 @@ def whole_columns(
                 more = (why or {}).get(name, "")
                 where = f"from {count:,} on " if count else ""
                 raise InvalidRequest(
-                    more or f"the rows {where}have no column {name!r}; they have {', '.join(sorted(piece))}"
+                    more
+                    or f"the rows {where}have no column {name!r}; they have {', '.join(sorted(piece))}"
+                    f"{(to_do or {}).get(name, '')}"
                 )
         if not len(piece[needed[0]]):
             # Its types would be those of nothing.
@@ -67,7 +73,12 @@ def numbers(column: Any, metric: str) -> Any:
     if column.dtype.kind in "biuf":
         values = column.astype(np.float64)
     elif column.dtype.kind == "O":
-        values = np.array([_number(each, metric) for each in column.tolist()], dtype=np.float64)
+        listed = column.tolist()
+        if any(isinstance(each, str) for each in listed):
+            raise _no_number(metric, _odd_text([each for each in listed if isinstance(each, str)]))
+        values = np.array([_number(each, metric) for each in listed], dtype=np.float64)
+    elif column.dtype.kind == "U":
+        raise _no_number(metric, _odd_text(column.tolist()))
     else:
         raise _no_number(metric, column.tolist()[0])
     beyond = np.abs(values) > VALUE_MAX
@@ -123,6 +134,16 @@ def _number(value: object, metric: str) -> float:
         return float(value)
     except OverflowError:
         return float("inf")
+
+
+def _odd_text(texts: Sequence[str]) -> str:
+    """The text that made texts of a column of numbers: the first one that is none, or else the first."""
+    for each in texts:
+        try:
+            float(each)
+        except ValueError:
+            return each
+    return texts[0]
 
 
 def _no_number(metric: str, value: object) -> InvalidRequest:

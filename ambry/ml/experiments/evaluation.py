@@ -171,14 +171,27 @@ def _rows(
         for name in targeted
     }
     names = [unit, *(() if arm is None else (arm,)), *segments, *targeted]
-    rows = whole_columns(outcomes, names, metrics, why)
+    rows = whole_columns(outcomes, names, metrics, why, {unit: "; say which one has the units (unit, --unit)"})
     units = rows[unit]
     # Two units of one hash are as good as never, and then told apart one by one.
     if len(np.unique(keys_of(units).hashes(0))) != len(units) != len({key_of(each) for each in units.tolist()}):
+        twice = _first_again(units.tolist())
         raise InvalidRequest(
-            f"a unit stands twice in the column {unit!r}, where 1 and '1' are one; put the rows of a unit together first"
+            f"the unit {twice!r:.60} stands twice in the column {unit!r}, where 1 and '1' are one; put the rows of a unit "
+            "together first"
         )
     return rows
+
+
+def _first_again(units: Sequence[Any]) -> Any:
+    """The first unit that was there before."""
+    seen = set()
+    for each in units:
+        key = key_of(each)
+        if key in seen:
+            return each
+        seen.add(key)
+    return None
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

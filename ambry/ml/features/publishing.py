@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
@@ -19,7 +20,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
 from ambry.ml.held_back import HeldBack
-from ambry.ml.places import Place, in_dataset, shown_version
+from ambry.ml.places import Place, in_dataset, shown_version, version_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -167,8 +168,15 @@ def load(client: AmbryClient, place: Place, *, digest: str | None = None) -> Loa
     With `digest` they are the version that has it; where a version or an alias is said too, that one or none.
     Raises BlobNotFound, ChecksumMismatch for another digest, InvalidRequest for what is no package.
     """
-    said, place = place, located(client, place, digest)
-    info = client.head(place)
+    said = place
+    try:
+        place = located(client, place, digest)
+        info = client.head(place)
+    except BlobNotFound as error:
+        name = version_of(said).dataset
+        if Path(name).is_dir():
+            error.message += f"; `ambry features publish {name} NAME` publishes the directory that is here, as NAME"
+        raise
     if info.size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"{place} has {info.size} bytes; definitions have at most {PACKAGE_SIZE_MAX}")
     # By its number: LATEST and aliases may point elsewhere by now.

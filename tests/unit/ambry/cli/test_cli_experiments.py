@@ -154,6 +154,14 @@ def test_a_split_that_is_off_is_told(name: str, experiment: Experiment, here: Pa
     assert done.exit_code == 0 and "find out who is missing" in done.stderr
 
 
+def test_an_experiment_that_nobody_saw_is_told(name: str, experiment: Experiment) -> None:
+    said("experiment", "start", "experiment.json")
+    done = run("experiment", "evaluate", name, "outcomes.csv", "--seen")
+    assert done.exit_code == 2
+    assert f"nothing was written down of who saw {name}" in done.stderr
+    assert "--experiment" in done.stderr
+
+
 def test_units_may_be_those_that_saw_an_arm(name: str, experiment: Experiment, url: str) -> None:
     said("experiment", "start", "experiment.json")
     with AmbryClient([url]) as client, ExposureLog(client, name) as log:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -109,3 +112,31 @@ def test_a_command_of_the_client_loads_nothing_of_the_server_and_no_event_loop()
     code = "from ambry.cli.main import cli\ntry: cli.main(['stat', 'x', '--retries', '0', '--endpoint', 'http://127.0.0.1:1'])\n"
     code += "except SystemExit: pass"
     assert not loaded_by(code) & {"aiohttp", "lmdb", "structlog", "rich", "frontend", "datanode", "deploy"}
+
+
+ROOT = Path(__file__).parents[4]
+NAMED = re.compile(r"`ambry ([a-z][^`\n]*)`")
+
+
+def commands_named() -> list[tuple[str, list[str]]]:
+    """What messages, help and pages tell to type, by their file."""
+    files = [path for part in ("ambry", "deploy", "frontend", "datanode") for path in (ROOT / part).rglob("*.py")]
+    files += [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/guide").glob("*.md")]
+    return [(str(path.relative_to(ROOT)), text.split()) for path in files for text in NAMED.findall(path.read_text())]
+
+
+def test_commands_that_are_named_are_there() -> None:
+    """`ambry list` was named, and is `ambry ls`."""
+    elsewhere = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["ambry.commands"])
+    named = commands_named()
+    missing = []
+    for file, words in named:
+        at: click.Command | None = cli
+        for word in words:
+            if not isinstance(at, click.Group) or not re.fullmatch(r"[a-z][a-z-]*", word) or word in elsewhere:
+                break
+            at = at.get_command(click.Context(cli), word)
+            if at is None:
+                missing.append(f"{file}: ambry {' '.join(words)}")
+    assert len(named) > 200
+    assert missing == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, ChecksumMismatch, InvalidRequest
@@ -101,6 +103,18 @@ def test_definitions_are_published_and_read_by_number_alias_and_digest(client: A
     with pytest.raises(ChecksumMismatch, match=first.digest):
         load(client, f"{name}@1.1.0", digest=first.digest)
     assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
+
+
+def test_a_directory_of_definitions_is_not_one_that_is_published(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(BlobNotFound, match=f"`ambry features publish {name} NAME` publishes the directory"):
+        load(client, name)
+    with pytest.raises(BlobNotFound) as caught:
+        load(client, f"{name}-other")
+    assert "directory" not in caught.value.message
 
 
 def test_what_breaks_readers_is_not_published(client: AmbryClient, name: str) -> None:
