@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-client bench-features bench-models bench-photon bench-spark bench-streams test-slow test-faults test-engines clean
+.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-assignment bench-client bench-features bench-models bench-photon bench-spark bench-streams test-slow test-faults test-engines clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,9 @@ bench-client: $(READY) ## Measure the client beside curl, http.client, safetenso
 
 bench-features: $(READY) ## Measure typed features beside name-term-value Avro, and Feast where FEAST=PYTHON names an interpreter that has it
 	$(BIN)/python -m tests.bench.features $(if $(FEAST),--feast $(FEAST))
+
+bench-assignment: $(READY) ## Measure what it costs to say which arm of an experiment a unit sees
+	$(BIN)/python -m tests.bench.assignment
 
 bench-models: $(READY) ## Measure how long it takes to list 10,000 models with their newest versions
 	$(BIN)/python -m tests.bench.models

@@ -2,12 +2,14 @@
 
     python -m tests.bench.assignment [--units 200000] [--rounds 5]
 
-Microseconds of this process's own time for each unit, the median of the rounds; no cluster is needed.
+Microseconds of this process's own time for each unit, the median of the rounds; no cluster is needed. Exit code 1 where one is
+above its bar.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +22,8 @@ from rich.table import Table
 
 from ambry.ml.experiments import Arm, Experiment, Holdout, LayerRange
 
+BARS = (3.0, 3.0, 0.3, 0.3)
+"""Microseconds of a unit at most: one by one, and at once."""
 ARMS = (Arm("control", 0.5), Arm("treatment", 0.5))
 PLAIN = Experiment(name="ranker-2", arms=ARMS, exposed=0.5)
 WHOLE = Experiment(
@@ -48,7 +52,8 @@ def one_by_one(experiment: Experiment, units: Sequence[Any]) -> None:
         experiment.arm_of(unit, attributes)
 
 
-def main() -> None:
+def main() -> int:
+    """The exit code."""
     parser = argparse.ArgumentParser(description="What it costs to say which arm a unit sees.")
     parser.add_argument("--units", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,6 +64,7 @@ def main() -> None:
         "texts": [f"member-{unit}" for unit in numbers],
         "numbers as texts": [str(unit) for unit in numbers],
     }
+    held = True
     table = Table("us a unit", "one by one", "layer, holdout, targeting", "at once", "layer, holdout")
     for name, units in kinds.items():
         array = numbers if name == "numbers" else units
@@ -67,9 +73,13 @@ def main() -> None:
             *(partial(experiment.arms_of, array) for experiment in (PLAIN, WHOLE)),
         ]
         costs = [cost_us(call, asked.units, asked.rounds) for call in calls]
-        table.add_row(name, *(f"{cost:.3g}" for cost in costs))
+        told = [f"{cost:.3g}" + ("" if cost <= bar else " MISSED") for cost, bar in zip(costs, BARS, strict=True)]
+        held = held and all(cost <= bar for cost, bar in zip(costs, BARS, strict=True))
+        table.add_row(name, *told)
+    table.add_row("at most", *map(str, BARS))
     Console().print(table)
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
