@@ -34,6 +34,7 @@ from ambry.ml.models.manifest import ModelManifest
 from ambry.ml.models.parts import store_part
 from ambry.ml.models.publishing import kind_of, publish_manifest
 from ambry.ml.models.reading import READS_NO_LINKS
+from ambry.ml.serving.predictors import predictor_of
 from tests.support.alone import run_alone
 
 WEIGHTS: dict[str, Any] = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, dtype=np.int64)}
@@ -443,8 +444,8 @@ skops.io.dump(model.set_params(logisticregression__C=7.0), sys.argv[2])
 
 def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(client: AmbryClient, name: str, tmp_path: Path) -> None:
     """As it lies in the cache, and with its weights in a file beside it, too."""
-    onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed; `make libraries` does it")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; `make libraries` does it")
+    onnx: Any = pytest.importorskip("onnx", reason="onnx is not there for this Python")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not there for this Python")
     weights = onnx.numpy_helper.from_array(np.array([[0.5], [2.0]], dtype="f4"), "w")
     value, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(
@@ -465,6 +466,8 @@ def test_onnx_is_the_same_for_us_and_for_who_never_saw_us(client: AmbryClient, n
         ours = opened.load().run(None, {"x": np.array([[1, 2]], dtype="f4")})[0].tolist()
         opened.download(tmp_path / f"got-{beside}")
         places = [tmp_path / f"got-{beside}/model.onnx", *([] if beside else [opened.path("model.onnx")])]
+        scored = predictor_of(opened).predict({"x": np.array([[1.0, 2.0], [2.0, 0.0]])})
+        assert scored["y"].tolist() == [[4.5], [1.0]], "as it serves"
         assert ours == [[4.5]] and {run_alone(ONNX_ALONE, place) for place in places} == {"[[4.5]]\n"}
 
 
