@@ -122,7 +122,7 @@ def _avro(codec: str = "null") -> bytes:
 
 
 def _onnx() -> bytes:
-    import onnx  # type: ignore[import-not-found]
+    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     weights = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(3, 2), "w")
