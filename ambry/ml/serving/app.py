@@ -63,6 +63,7 @@ def make_app(
     app.router.add_get("/v2/health/ready", pages.ready)
     for path in ("/v2/models/{name:.+}/versions/{version}", "/v2/models/{name:.+}"):
         app.router.add_post(f"{path}/infer", pages.infer)
+        app.router.add_get(f"{path}/infer", pages.not_by_get)
         app.router.add_get(f"{path}/ready", pages.model_ready)
         app.router.add_get(path, pages.model)
     app.router.add_get("/drift", pages.drift)
@@ -173,6 +174,9 @@ class _Pages:
             "parameters": parameters,
         }
         return self._web.json_response(told)
+
+    async def not_by_get(self, request: Any) -> Any:
+        return self._refusal(405, "requests to score are sent by POST", {"Allow": "POST"})
 
     async def infer(self, request: Any) -> Any:
         """Counted and timed, whatever the answer is."""

@@ -123,6 +123,8 @@ async def test_health_and_what_the_model_is(served: Served, name: str) -> None:
         f"/v2/models/{name}/versions/1.0.0",
     ):
         assert (await served.get(path))[0] == 200
+    for path in (f"/v2/models/{name}/infer", f"/v2/models/{name}/versions/1.0.0/infer"):
+        assert await served.get(path) == (405, '{"error": "requests to score are sent by POST"}')
     assert (await served.get(f"/v2/models/{name}/versions/9.0.0"))[0] == 404
     assert (await served.score("other", 1.0))[0] == 404
     assert (await served.score(name, 1.0, path="versions/1.1.0/infer"))[1] == {
