@@ -31,7 +31,7 @@ from ambry.ml.line_log import FILE_SIZE_MAX
 from ambry.ml.snapshots import WrittenSnapshot
 from ambry.streams.broker import KafkaBroker
 from ambry.streams.target import KafkaTarget
-from ambry.streams.windows import DAYS_MAX, Days, MemberActions, added, parse_actions, windows
+from ambry.streams.windows import DAYS_MAX, Days, folded, parse_actions, windows
 
 READ_MAX = 8 * FILE_SIZE_MAX
 """Bytes of a file of actions; a larger one is left out, and logged."""
@@ -55,13 +55,6 @@ def split(client: AmbryClient, change: Mapping[str, Any]) -> list[dict[str, Any]
     if parsed.wrong:
         _log.warning("lines are no actions", extra={"name": change.get("name"), "blob": blob, "lines": parsed.wrong})
     return [{"member": member, "file": blob, "days": days} for member, days in parsed.members.items()]
-
-
-def folded(kept: Mapping[str, Any] | None, told: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a member after what a file adds, as JSON has it."""
-    before = MemberActions() if kept is None else MemberActions(kept["days"], kept["files"])
-    after = added(before, told["file"], told["days"])
-    return {"days": after.days, "files": after.files}
 
 
 def run_job(
@@ -107,9 +100,7 @@ def run_job(
     parts.to_topic(by_member, key=member_of)
 
     def fold(told: dict[str, Any], kept: Any) -> dict[str, Any]:
-        new = folded(kept.get("actions"), told)
-        kept.set("actions", new)
-        return {"member": told["member"], "days": new["days"]}
+        return {"member": told["member"], "days": folded(kept, told["file"], told["days"])}
 
     app.dataframe(by_member).apply(fold, stateful=True).to_topic(out)
     ready(app)

@@ -5,15 +5,20 @@
 A file never changes, so what it adds to a member is always the same, and a member that remembers which files were added takes
 each once, however often and in which order it is told of it. An action that was made a day after its file is none: one wrong
 clock would make all the others old.
+
+What is kept of a member is a record with its days and a small one for each file, so no record grows with the number of files:
+
+    days                {"2026-11-27": {"Click": 5}}
+    file <blob id>      true
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 from ambry.errors import MALFORMED
 from ambry.ids import BlobId
@@ -22,6 +27,8 @@ DAYS_MAX = 400
 """No window is longer; days that are older than the newest one of a member by more are dropped."""
 ACTION_LENGTH_MAX = 200
 """Characters."""
+ACTIONS_OF_A_DAY_MAX = 64
+"""Of a member; of more, those that come first by name: the same ones in whichever order files come."""
 
 _DAY_MS = 86_400_000
 
@@ -37,12 +44,14 @@ class ParsedActions:
     wrong: int
 
 
-@dataclass(slots=True)
-class MemberActions:
-    """What is remembered of a member: the sum, and by file that is in it, its newest day."""
+class KeptOfMember(Protocol):
+    """What a job keeps of one member, by key; of a State of Quix Streams what is used."""
 
-    days: Days = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    def get(self, key: str, default: Any = None) -> Any:
+        """What was set last."""
+
+    def set(self, key: str, value: Any) -> None:
+        """As JSON has it. All that is set for a message is kept, or nothing."""
 
 
 def parse_actions(file: str, data: bytes) -> ParsedActions:
@@ -61,13 +70,14 @@ def parse_actions(file: str, data: bytes) -> ParsedActions:
         member, action, day = found
         actions = members.setdefault(member, {}).setdefault(day, {})
         actions[action] = actions.get(action, 0) + 1
-    return ParsedActions(members, wrong)
+    return ParsedActions({member: _bounded(days) for member, days in members.items()}, wrong)
 
 
 def _action_in(line: bytes, latest_ms: int) -> tuple[int, str, str] | None:
     try:
-        said: Any = json.loads(line)
+        said: Any = json.loads(line.decode("utf-8-sig"), parse_constant=_refused, parse_int=_whole)
         member, action, at = said["member"], said["action"], said["at"]
+        action.encode()
         day = datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
     except (*MALFORMED, OSError):
         return None
@@ -75,21 +85,45 @@ def _action_in(line: bytes, latest_ms: int) -> tuple[int, str, str] | None:
     return (member, action, day) if sound and isinstance(action, str) and len(action) <= ACTION_LENGTH_MAX else None
 
 
-def added(before: MemberActions, file: str, days: Days) -> MemberActions:
-    """With what a file adds, once."""
-    if file in before.files or not days:
-        return before
-    sums = {day: dict(actions) for day, actions in before.days.items()}
+def _refused(number: str) -> NoReturn:
+    raise ValueError(f"JSON has no {number}")
+
+
+def _whole(number: str) -> int | float:
+    # Python refuses very long ones, Java none. No member and no time has more digits than these.
+    return int(number) if len(number) <= 20 else float(number)
+
+
+def added(before: Mapping[str, Mapping[str, int]], days: Mapping[str, Mapping[str, int]]) -> Days:
+    """With what a file adds."""
+    sums = {day: dict(actions) for day, actions in before.items()}
     for day, actions in days.items():
         sum_of_day = sums.setdefault(day, {})
         for action, times in actions.items():
             sum_of_day[action] = sum_of_day.get(action, 0) + times
-    files = {**before.files, file: max(days)}
-    oldest = (date.fromisoformat(max(sums)) - timedelta(days=DAYS_MAX)).isoformat()
-    return MemberActions(
-        {day: actions for day, actions in sums.items() if day > oldest},
-        {each: newest for each, newest in files.items() if newest > oldest},
-    )
+    return _bounded(sums)
+
+
+def folded(kept: KeptOfMember, file: str, days: Mapping[str, Mapping[str, int]]) -> Days:
+    """Add what a file adds, once, and return the days of the member."""
+    before: Days = kept.get("days", {})
+    if not days or kept.get(f"file {file}"):
+        return before
+    after = added(before, days)
+    kept.set(f"file {file}", True)
+    kept.set("days", after)
+    return after
+
+
+def _bounded(days: Days) -> Days:
+    oldest = (date.fromisoformat(max(days)) - timedelta(days=DAYS_MAX)).isoformat()
+    return {
+        day: actions
+        if len(actions) <= ACTIONS_OF_A_DAY_MAX
+        else {action: actions[action] for action in sorted(actions)[:ACTIONS_OF_A_DAY_MAX]}
+        for day, actions in days.items()
+        if day > oldest
+    }
 
 
 def windows(
@@ -109,8 +143,8 @@ def windows(
 
 def over_files(files: Iterable[tuple[str, bytes]]) -> dict[int, Days]:
     """The same for all members at once, of (id, content): what a job that is never interrupted ends with."""
-    members: dict[int, MemberActions] = {}
-    for file, data in files:
+    members: dict[int, Days] = {}
+    for file, data in dict(files).items():
         for member, days in parse_actions(file, data).members.items():
-            members[member] = added(members.get(member, MemberActions()), file, days)
-    return {member: found.days for member, found in members.items()}
+            members[member] = added(members.get(member, {}), days)
+    return members

@@ -7,7 +7,6 @@
  * in AMBRY_KEY, if there is one), and writes the days of each member to TOPIC. State is in RocksDB with a changelog in Kafka. A message
  * may be processed twice; a member takes each file once, so that changes nothing. Replication of the topics that Samza makes: -Dreplication=3.
  */
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -18,6 +17,7 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -38,13 +38,19 @@ import org.apache.samza.storage.kv.KeyValueStore;
 import org.apache.samza.system.*;
 import org.apache.samza.system.kafka.descriptors.KafkaSystemDescriptor;
 import org.apache.samza.task.*;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 public class ActionsJob implements TaskApplication {
   static final int DAYS_MAX = 400;
   static final int ACTION_LENGTH_MAX = 200;
+  static final int ACTIONS_OF_A_DAY_MAX = 64;
   static final long DAY_MS = 86_400_000L;
   static final long READ_MAX = 64L << 20;
   static final Duration STORE_WAIT = Duration.ofSeconds(240);
+  static final Logger LOG = LoggerFactory.getLogger(ActionsJob.class);
+  static final Comparator<String> BY_BYTES =
+      (one, other) -> Arrays.compareUnsigned(one.getBytes(StandardCharsets.UTF_8), other.getBytes(StandardCharsets.UTF_8));
   static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   final String brokers, changes, topic, folder;
@@ -100,10 +106,8 @@ public class ActionsJob implements TaskApplication {
       JsonNode told = JSON.readTree((String) envelope.getMessage());
       if (!envelope.getSystemStreamPartition().getStream().equals(changes)) {
         String member = told.get("member").asText();
-        ObjectNode state = added(kept.get(member), told.get("file").asText(), told.get("days"));
-        kept.put(member, state.toString());
         ObjectNode said = JSON.createObjectNode().put("member", told.get("member").asLong());
-        said.set("days", state.get("days"));
+        said.set("days", folded(kept, member, told.get("file").asText(), told.get("days")));
         out.send(new OutgoingMessageEnvelope(members, member, said.toString()));
         return;
       }
@@ -134,7 +138,9 @@ public class ActionsJob implements TaskApplication {
             int status = answer.statusCode();
             if (status == 200) {
               byte[] data = body.readNBytes((int) READ_MAX + 1);
-              return data.length > READ_MAX ? null : data;
+              if (data.length <= READ_MAX) return data;
+              LOG.warn("a file of actions is too large, and left out: blob {}, more than {} bytes", blob, READ_MAX);
+              return null;
             }
             if (status == 404 || status == 410) return null;
             why = "the store answered " + status + " for " + blob;
@@ -155,47 +161,69 @@ public class ActionsJob implements TaskApplication {
     byte[] raw = Base64.getUrlDecoder().decode(file);
     long latest = (ByteBuffer.wrap(raw, 16, 8).getLong() >>> 16) + DAY_MS;
     Map<Long, ObjectNode> found = new LinkedHashMap<>();
+    int wrong = 0;
     for (int begin = 0, end; begin < data.length; begin = end + 1) {
       for (end = begin; end < data.length && data[end] != '\n' && data[end] != '\r'; ) end++;
       JsonNode line;
       try {
-        line = JSON.readTree(data, begin, end - begin);
-      } catch (IOException wrong) {
+        String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(data, begin, end - begin)).toString();
+        line = JSON.readTree(text.startsWith("\ufeff") ? text.substring(1) : text);
+      } catch (IOException error) {
+        wrong++;
         continue;
       }
+      if (line.isMissingNode()) continue;
       JsonNode member = line.path("member"), action = line.path("action"), at = line.path("at");
-      boolean sound = member.isIntegralNumber() && member.canConvertToLong() && action.isTextual();
+      boolean sound = member.isIntegralNumber() && member.canConvertToLong() && isAction(action);
       sound = sound && at.isIntegralNumber() && at.canConvertToLong() && at.asLong() >= 0 && at.asLong() <= latest;
-      if (!sound || action.asText().codePointCount(0, action.asText().length()) > ACTION_LENGTH_MAX) continue;
+      if (!sound) {
+        wrong++;
+        continue;
+      }
       String day = Instant.ofEpochMilli(at.asLong()).atOffset(ZoneOffset.UTC).toLocalDate().toString();
       ObjectNode days = found.computeIfAbsent(member.asLong(), key -> JSON.createObjectNode());
       increase(days, day, action.asText(), 1);
     }
+    if (wrong > 0) LOG.warn("lines are no actions: blob {}, {} lines", file, wrong);
+    for (ObjectNode days : found.values()) bound(days);
     return found;
   }
 
-  /** What is kept of a member with what a file adds, once. */
-  static ObjectNode added(String before, String file, JsonNode days) throws JsonProcessingException {
-    ObjectNode state = before == null ? JSON.createObjectNode() : (ObjectNode) JSON.readTree(before);
-    ObjectNode sums = state.with("days"), files = state.with("files");
-    if (files.has(file) || days.isEmpty()) return state;
-    String newest = "";
-    for (Iterator<Map.Entry<String, JsonNode>> each = days.fields(); each.hasNext(); ) {
-      Map.Entry<String, JsonNode> day = each.next();
-      if (day.getKey().compareTo(newest) > 0) newest = day.getKey();
-      day.getValue().fields().forEachRemaining(
-          action -> increase(sums, day.getKey(), action.getKey(), action.getValue().asLong()));
+  static boolean isAction(JsonNode action) {
+    String text = action.isTextual() ? action.asText() : null;
+    return text != null
+        && text.codePointCount(0, text.length()) <= ACTION_LENGTH_MAX
+        && StandardCharsets.UTF_8.newEncoder().canEncode(text);
+  }
+
+  /** Add what a file adds, once, and return the days of the member: a record with them, and one for each file. */
+  static ObjectNode folded(KeyValueStore<String, String> kept, String member, String file, JsonNode days)
+      throws IOException {
+    String before = kept.get(member), once = member + " " + file;
+    ObjectNode sums = before == null ? JSON.createObjectNode() : (ObjectNode) JSON.readTree(before);
+    if (days.isEmpty() || kept.get(once) != null) return sums;
+    days.fields().forEachRemaining(
+        day -> day.getValue().fields().forEachRemaining(
+            action -> increase(sums, day.getKey(), action.getKey(), action.getValue().asLong())));
+    bound(sums);
+    // Samza restores both as they were at the last checkpoint, or neither.
+    kept.put(once, "true");
+    kept.put(member, sums.toString());
+    return sums;
+  }
+
+  static void bound(ObjectNode days) {
+    TreeSet<String> named = new TreeSet<>();
+    days.fieldNames().forEachRemaining(named::add);
+    String oldest = LocalDate.parse(named.last()).minusDays(DAYS_MAX).toString();
+    days.remove(named.headSet(oldest, true));
+    for (JsonNode actions : days) {
+      if (actions.size() <= ACTIONS_OF_A_DAY_MAX) continue;
+      List<String> names = new ArrayList<>();
+      actions.fieldNames().forEachRemaining(names::add);
+      names.sort(BY_BYTES);
+      ((ObjectNode) actions).retain(names.subList(0, ACTIONS_OF_A_DAY_MAX));
     }
-    files.put(file, newest);
-    String last = newest;
-    for (Iterator<String> each = sums.fieldNames(); each.hasNext(); ) {
-      String day = each.next();
-      if (day.compareTo(last) > 0) last = day;
-    }
-    String oldest = LocalDate.parse(last).minusDays(DAYS_MAX).toString();
-    for (Iterator<String> each = sums.fieldNames(); each.hasNext(); ) if (each.next().compareTo(oldest) <= 0) each.remove();
-    for (Iterator<JsonNode> each = files.elements(); each.hasNext(); ) if (each.next().asText().compareTo(oldest) <= 0) each.remove();
-    return state;
   }
 
   static void increase(ObjectNode days, String day, String action, long times) {

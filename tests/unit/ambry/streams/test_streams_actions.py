@@ -11,7 +11,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.errors import UpdateConflict
 from ambry.ml import features, snapshots
-from ambry.streams.actions import folded, publish_snapshot, split
+from ambry.streams.actions import publish_snapshot, split
 from deploy.demos.data import ARTICLE
 from tests.support.named_frontend import named_frontend
 
@@ -37,13 +37,6 @@ def test_a_file_is_a_message_for_each_member(client: AmbryClient) -> None:
     ]
     client.delete(put.id)
     assert split(client, {"type": "name.put", "name": "actions/1", "id": str(put.id)}) == []
-
-
-def test_a_repeat_changes_nothing_of_what_is_kept() -> None:
-    told = {"member": 5, "file": "one", "days": {"2026-11-27": {"Click": 2}}}
-    once = folded(None, told)
-    assert once == {"days": {"2026-11-27": {"Click": 2}}, "files": {"one": "2026-11-27"}}
-    assert folded(json.loads(json.dumps(once)), told) == once
 
 
 def test_the_windows_of_members_are_a_snapshot(client: AmbryClient) -> None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from ambry.ids import BlobId, IdKind, uuid7
-from ambry.streams.windows import DAYS_MAX, MemberActions, added, over_files, parse_actions, windows
+from ambry.streams.windows import (
+    ACTIONS_OF_A_DAY_MAX,
+    DAYS_MAX,
+    Days,
+    added,
+    folded,
+    over_files,
+    parse_actions,
+    windows,
+)
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -29,6 +40,21 @@ def lines(*actions: tuple[int, str, datetime]) -> bytes:
         json.dumps({"member": member, "action": action, "at": ms(at)}).encode() + b"\n"
         for member, action, at in actions
     )
+
+
+class KeptAsJson:
+    """What is kept of a member, by key."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, str] = {}
+        self.written: Counter[str] = Counter()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.records[key]) if key in self.records else default
+
+    def set(self, key: str, value: Any) -> None:
+        self.records[key] = json.dumps(value)
+        self.written[key] += len(self.records[key])
 
 
 def test_actions_are_counted_by_member_day_and_action() -> None:
@@ -55,6 +81,10 @@ def test_actions_are_counted_by_member_day_and_action() -> None:
         b'{"member":17,"action":"Click","at":-1}',
         b'{"member":17,"action":"Click"}',
         b'{"member":17,"action":"Click","at":1e400}',
+        b'{"member":17,"action":"Click","at":0,"more":NaN}',
+        b'{"member":17,"action":"Click","at":0,"more":[-Infinity]}',
+        b'{"member":17,"action":"\\ud800","at":0}',
+        b'{"member":17,"action":"Click","at":0,"more":"\xed\xa0\x80"}',
         b'{"member":9223372036854775808,"action":"Click","at":0}',
         b'{"member":17,"action":"%s","at":0}' % (b"x" * 201),
         lines((17, "Click", NOON + timedelta(days=1, seconds=1))).strip(),
@@ -93,15 +123,48 @@ def test_files_in_any_order_and_again_are_what_all_are_at_once(seed: int) -> Non
         files.append((file_id(number, made), lines(*actions)))
     told = files + chance.choices(files, k=40)
     chance.shuffle(told)
-    members: dict[int, MemberActions] = {}
+    kept: dict[int, KeptAsJson] = {}
+    members: dict[int, Days] = {}
     for file, data in told:
         for member, days in parse_actions(file, data).members.items():
-            members[member] = added(members.get(member, MemberActions()), file, days)
-    assert {member: found.days for member, found in members.items()} == over_files(files)
+            members[member] = folded(kept.setdefault(member, KeptAsJson()), file, days)
+    assert members == over_files(told) == over_files(files)
 
 
 def test_what_is_far_older_than_the_newest_is_dropped() -> None:
-    old = {"2020-01-01": {"Click": 1}}
-    found = added(added(MemberActions(), "a", old), "b", {"2026-11-27": {"Click": 1}})
-    assert found == MemberActions({"2026-11-27": {"Click": 1}}, {"b": "2026-11-27"})
-    assert added(found, "a", old) == found
+    old, new = {"2020-01-01": {"Click": 1}}, {"2026-11-27": {"Click": 1}}
+    assert added(old, new) == added(new, old) == new
+    parsed = parse_actions(file_id(1), lines((17, "Click", NOON), (17, "Click", NOON - timedelta(days=DAYS_MAX))))
+    assert parsed.members == {17: new}
+
+
+def test_a_repeat_changes_nothing_of_what_is_kept() -> None:
+    kept, days = KeptAsJson(), {"2026-11-27": {"Click": 2}}
+    assert folded(kept, "one", days) == days
+    once = dict(kept.records)
+    assert folded(kept, "one", days) == days and kept.records == once
+
+
+def test_the_records_of_a_member_do_not_grow_with_its_files() -> None:
+    kept, files = KeptAsJson(), [file_id(number) for number in range(20_000)]
+    days = {"2026-11-27": {"Click": 1, "Share": 2}, "2026-11-26": {"Click": 1}}
+    for file in (*files, *files[::7]):
+        folded(kept, file, days)
+    assert kept.get("days") == {"2026-11-27": {"Click": 20_000, "Share": 40_000}, "2026-11-26": {"Click": 20_000}}
+    assert max(len(record) for record in kept.records.values()) < 100
+    assert sum(kept.written.values()) < 20_000 * 100, "a change writes what it changes"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_day_of_more_actions_keeps_the_first_by_name_in_whichever_order_they_come(seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"{number:03}" for number in range(3 * ACTIONS_OF_A_DAY_MAX)]
+    files = [
+        (file_id(number), lines(*((17, chance.choice(names), NOON) for _ in range(100)), (17, "only", NOON)))
+        for number in range(20)
+    ]
+    found = over_files(files)
+    assert found == over_files(chance.sample(files, k=len(files)))
+    [actions] = found[17].values()
+    said = Counter(json.loads(line)["action"] for _, data in files for line in data.splitlines())
+    assert actions == {name: said[name] for name in sorted(said)[:ACTIONS_OF_A_DAY_MAX]}

@@ -1,0 +1,148 @@
+"""The jobs of actions in Java and in Python count the same, line by line and file by file; neither Kafka nor Samza runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry.ids import BlobId, IdKind, uuid7
+from ambry.streams.windows import ACTIONS_OF_A_DAY_MAX, DAYS_MAX, Days, over_files, parse_actions
+from tests.support.clusters import seed_of
+from tests.support.kafka_broker import jars_or_skip
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).resolve().parents[2]
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+SOUND = b'{"member":17,"action":"Click","at":1764244800000}'
+
+Twin = Callable[[Iterable[tuple[str, bytes]]], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    """Folds files with the functions of ActionsJob.java."""
+    jars = jars_or_skip("samza")
+    if shutil.which("javac") is None:
+        pytest.skip("there is no javac: apt-get install default-jdk-headless")
+    classes = tmp_path_factory.mktemp("classes")
+    sources = [ROOT / "deploy/streams/ActionsJob.java", ROOT / "tests/support/ActionsTwin.java"]
+    subprocess.run(["javac", "-d", classes, "-cp", f"{jars}/*", *sources], check=True, timeout=120)
+
+    def fold(files: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
+        told = "".join(
+            json.dumps({"file": file, "data": base64.b64encode(data).decode()}) + "\n" for file, data in files
+        )
+        done = subprocess.run(
+            [
+                *("java", "-Xmx256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"),
+                *("-cp", f"{classes}:{jars}/*", "ActionsTwin"),
+            ],
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return fold
+
+
+def file_id(number: int, made: datetime = NOON) -> str:
+    uuid = uuid7(int(made.timestamp() * 1000), random.Random(number))
+    return str(BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=7, uuid=uuid))
+
+
+def more(text: bytes) -> bytes:
+    """A sound line with one more field."""
+    return SOUND[:-1] + b',"more":' + text + b"}"
+
+
+def said(action: bytes) -> bytes:
+    return SOUND.replace(b"Click", action)
+
+
+LINES = [
+    *(SOUND, b" " + SOUND + b"\t", SOUND + b"\r", b"\xef\xbb\xbf" + SOUND, b"", b"  ", b"\x0b", b"\x00"),
+    *(b"{", b"[]", b"null", b"7", b'""', b"\xff", SOUND + b"]", SOUND + b"{}", SOUND[:-1] + b",}", b"[" + SOUND + b"]"),
+    *(more(b"NaN"), more(b"Infinity"), more(b"-Infinity"), more(b"[NaN]"), more(b"1e400"), more(b"-0"), more(b"01")),
+    *(more(b"1." + b"0" * 5000), more(b"1" * 4000), more(b"1" * 5000), more(b"." + b"1"), more(b"1."), more(b"+1")),
+    *(
+        more(b"[" * 500 + b"]" * 500),
+        more(b'"\\u00e9"'),
+        more(b'"\\ud800"'),
+        more(b'"\xed\xa0\x80"'),
+        more(b'"\xc0\x80"'),
+    ),
+    *(more(b'"\t"'), more(b'"\\x"'), more(b"'x'"), more(b"tru"), more(b"// x\n1"), more(b'"\xf4\x90\x80\x80"')),
+    *(said(b""), said(b"x" * 200), said(b"x" * 201), said(b"\\ud83d\\ude00" * 200), said("\U0001f600".encode() * 201)),
+    *(
+        said(b"\\ud800"),
+        said(b"\\ude00\\ud83d"),
+        said(b"\xed\xa0\x80"),
+        said(b"\\u0000"),
+        said(b"\\n"),
+        said("é".encode()),
+    ),
+    *(SOUND.replace(b"17", each) for each in (b"-1", b"0", b"-0", b"17.0", b"1e1", b'"17"', b"true", b"null")),
+    *(SOUND.replace(b"17", each) for each in (b"9223372036854775807", b"9223372036854775808", b"-9223372036854775808")),
+    *(SOUND.replace(b"1764244800000", each) for each in (b"0", b"-1", b"1.0", b"1e3", b"true", b"9" * 30, b'"1"')),
+    b'{"member":1,"member":17,"action":"Click","at":0,"at":86400000}',
+]
+
+
+def as_json(members: dict[int, Days]) -> dict[str, Days]:
+    return {str(member): days for member, days in members.items()}
+
+
+def test_both_take_the_same_lines(twin: Twin) -> None:
+    files = {file_id(number): line for number, line in enumerate(LINES)}
+    found = twin(files.items())["files"]
+    differ = [
+        (line[:80], found.get(file, {}), ours)
+        for file, line in files.items()
+        if (ours := as_json(parse_actions(file, line).members)) != found.get(file, {})
+    ]
+    assert not differ, "\n".join(map(repr, differ))
+    assert 10 < len(found) < len(LINES) - 20
+
+
+def test_both_count_the_same_of_files_in_any_order_and_again(twin: Twin) -> None:
+    chance = random.Random(seed_of("streams twins"))
+    names = [f"{number:03}" for number in range(3 * ACTIONS_OF_A_DAY_MAX)] + ["Click", "\U0001f600", "\ue000", "\uffff"]
+    files = []
+    for number in range(300):
+        made = NOON - timedelta(days=chance.randrange(2 * DAYS_MAX))
+        lines = [
+            json.dumps(
+                {
+                    "member": chance.randrange(5),
+                    "action": chance.choice(names if chance.random() < 0.5 else names[-4:]),
+                    "at": int((made - timedelta(days=chance.choice((0, 0, 1, DAYS_MAX)))).timestamp() * 1000),
+                }
+            )
+            for _ in range(chance.randrange(200))
+        ]
+        files.append((file_id(number, made), "\n".join(lines).encode()))
+    told = files + chance.choices(files, k=100)
+    chance.shuffle(told)
+    assert twin(told)["members"] == as_json(over_files(files))
+
+
+def test_no_record_of_the_twin_grows_with_the_files_of_a_member(twin: Twin) -> None:
+    files = [(file_id(number), SOUND) for number in range(20_000)]
+    found = twin([*files, *files[::7]])
+    assert found["members"] == {"17": {"2025-11-27": {"Click": 20_000}}}
+    assert found["records"] == 20_001
+    assert found["largest"] < 200 and found["written"] < 20_000 * 200
