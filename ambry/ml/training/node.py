@@ -160,6 +160,7 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
             _unpack(archive, unpacked)
             if tree.get("kind") == "wheels":
                 _install(unpacked)
+            os.sync()  # A tree that is there is whole, also after a power cut; it is made once on a node.
             unpacked.replace(target)
         finally:
             archive.unlink(missing_ok=True)

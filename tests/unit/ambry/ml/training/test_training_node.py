@@ -153,10 +153,15 @@ def test_all_workers_of_a_node_fetch_a_tree_once_and_what_a_killed_one_left_is_r
         fetched.append("once")
         download(*each)
 
+    def synced() -> None:
+        assert not (tmp_path / "trees" / sources.sha256).exists(), "on the disk before it is there"
+        fetched.append("synced")
+
     monkeypatch.setattr(node, "_download", counted)
+    monkeypatch.setattr("os.sync", synced)
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(lambda _: fetch_tree(asdict(sources), environ), range(4)))
-    assert (len(found), fetched) == (1, ["once"])
+    assert (len(found), fetched) == (1, ["once", "synced"])
     assert sorted(path.name for path in found.pop().iterdir()) == ["train.py"]
 
 
