@@ -285,17 +285,17 @@ def _changes(
     client: AmbryClient, versions: str, metadata: FeatureMetadata, *, must_be_there: bool = False
 ) -> tuple[str | None, list[DefinitionChange]]:
     """Beside the newest version, or the one that is said; (None, []) where there is none."""
-    from ambry.ml.features.compatibility import compare
-    from ambry.ml.features.publishing import load
-    from ambry.ml.places import version_of
+    from ambry.ml.features.publishing import changes_after, load
+    from ambry.ml.places import dataset_text, version_of
 
+    place = version_of(versions)
     try:
-        latest = load(client, version_of(versions))
+        latest = load(client, place)
     except BlobNotFound:
         if must_be_there:
             raise
         return None, []
-    return latest.version, compare(latest.metadata, metadata)
+    return latest.version, changes_after(client, dataset_text(place), latest, metadata)
 
 
 def _number(version: str) -> tuple[int, ...]:

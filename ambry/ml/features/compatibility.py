@@ -5,13 +5,14 @@
     PATCH   words only
 
 Some changes are no new version at all, they are refused: an id of a vocabulary that goes or changes its name, and other dims,
-another type or another kind under the same version of a feature or a dimension. Written data would mean something else.
+another type or another kind under the same version of a feature or a dimension. Written data would mean something else. That
+holds for what was gone meanwhile, too: its data is still there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from ambry.ml.features.definitions import Availability, Categorical, Definitions, Dimension, Feature
@@ -46,6 +47,55 @@ def compare(old: FeatureMetadata, new: FeatureMetadata) -> list[DefinitionChange
         found += _features(space, before.features, after.features)
         found += _dimensions(space, before, after)
     return sorted(found, key=lambda change: -change.level)
+
+
+def returning(
+    older: Iterable[tuple[str, FeatureMetadata]], latest: FeatureMetadata, new: FeatureMetadata
+) -> list[DefinitionChange]:
+    """What of `new` was defined before `latest`, is not in it, and comes back as something else: all of it is REFUSED.
+
+    `older` are versions by their number, the newest first, of which no more are taken than it needs: each feature and each
+    dimension is compared with its last form.
+    """
+    missing = {space: _beyond(one, latest.namespaces.get(space)) for space, one in new.namespaces.items()}
+    found: list[DefinitionChange] = []
+    if not any(one.features or one.dimensions for one in missing.values()):
+        return found
+    for number, metadata in older:
+        for space, wanted in missing.items():
+            before = metadata.namespaces.get(space)
+            if before is None:
+                continue
+            left = _beyond(wanted, before)
+            came = _beyond(wanted, left)
+            last = replace(
+                before,
+                features=tuple(one for one in before.features if came.feature(one.name, one.version)),
+                dimensions=tuple(one for one in before.dimensions if came.dimension(one.name, one.version)),
+            )
+            changes = [*_features(space, last.features, came.features), *_dimensions(space, last, came)]
+            found += [
+                DefinitionChange(
+                    change.level, f"{change.words} (version {number} had it last, and data of that is there)"
+                )
+                for change in changes
+                if change.level is Level.REFUSED
+            ]
+            missing[space] = left
+        if not any(one.features or one.dimensions for one in missing.values()):
+            break
+    return found
+
+
+def _beyond(one: Definitions, other: Definitions | None) -> Definitions:
+    """What of the one the other does not define, in whatever form."""
+    if other is None:
+        return one
+    return replace(
+        one,
+        features=tuple(each for each in one.features if other.feature(each.name, each.version) is None),
+        dimensions=tuple(each for each in one.dimensions if other.dimension(each.name, each.version) is None),
+    )
 
 
 def level_of(changes: Iterable[DefinitionChange]) -> Level | None:

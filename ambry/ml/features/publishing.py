@@ -7,7 +7,8 @@ A version is the package (package.py). Its number tells readers what to expect, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ml.datasets import check_schema, dataset_for
 from ambry.ml.digests import check_digest, digest_key, located
-from ambry.ml.features.compatibility import DefinitionChange, Level, compare, level_of
+from ambry.ml.features.compatibility import DefinitionChange, Level, compare, level_of, returning
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
@@ -114,7 +115,7 @@ def _publish(
             number = version or FIRST_VERSION
             _parts(number)
         else:
-            changes = compare(latest.metadata, metadata)
+            changes = changes_after(client, dataset, latest, metadata)
             if not changes and version in (None, latest.version):
                 return PublishedFeatures(dataset=dataset, version=latest.version, digest=latest.digest, is_new=False)
             number = next_version(latest.version, changes, version)
@@ -138,6 +139,30 @@ def _publish(
     raise UpdateConflict(f"others publish to {dataset!r} all the time; try again")
 
 
+def changes_after(
+    client: AmbryClient, dataset: str, latest: LoadedFeatures, metadata: FeatureMetadata
+) -> list[DefinitionChange]:
+    """What is different from the newest version, and REFUSED what was gone in it and comes back as something else."""
+    back = returning(_older(client, dataset, _parts(latest.version)), latest.metadata, metadata)
+    return back + compare(latest.metadata, metadata)
+
+
+def _older(client: AmbryClient, dataset: str, latest: tuple[int, int, int]) -> Iterator[tuple[str, FeatureMetadata]]:
+    """The versions before which something went, the newest first, with what they define: the last of each MAJOR.
+
+    Nothing goes within one (`next_version`), so those say all that older ones do. Each is fetched once for a cache.
+    """
+    last: dict[int, tuple[int, int, int]] = {}
+    for entry in client.versions(dataset):
+        number = _parts(entry.version)
+        if number[0] < latest[0]:
+            last[number[0]] = max(number, last.get(number[0], number))
+    for _, number in sorted(last.items(), reverse=True):
+        version = ".".join(map(str, number))
+        with suppress(BlobNotFound):
+            yield version, load(client, in_dataset(dataset, version)).metadata
+
+
 def _contradicts(
     client: AmbryClient, dataset: str, latest: LoadedFeatures | None, number: str, metadata: FeatureMetadata
 ) -> bool:
@@ -156,7 +181,8 @@ def _contradicts(
         except BlobNotFound:
             continue
         changes = compare(metadata, theirs) if other > mine else compare(theirs, metadata)
-        if level_of(changes) is Level.REFUSED:
+        level = level_of(changes)
+        if level is Level.REFUSED or (level is Level.MAJOR and other[0] == mine[0]):
             return True
     return False
 

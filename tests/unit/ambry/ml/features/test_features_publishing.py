@@ -127,6 +127,30 @@ def test_what_breaks_readers_is_not_published(client: AmbryClient, name: str) ->
     assert [entry.version for entry in client.versions(name)] == ["1.0.0"]
 
 
+@pytest.mark.parametrize(
+    ("again", "words"),
+    [
+        (BEFORE.replace("a: {valType: INT", "a: {valType: STRING"), "its valType was INT and is STRING"),
+        (BEFORE.replace("a: {valType: INT, dims: [kinds-1-0]", "a: {valType: INT, dims: [days-1-0]"), "its dims were"),
+        (BEFORE.replace("1, Comment\n2, Click", "1, Click\n2, Comment"), "id 1 was 'Comment' and is 'Click' now"),
+        (BEFORE.replace("2, Click\n", ""), "id 2 was 'Click' and is gone"),
+    ],
+)
+def test_what_was_gone_comes_back_only_as_it_was(client: AmbryClient, name: str, again: str, words: str) -> None:
+    """It was compared with the newest version alone: as another type, with ids that meant something else, it was MINOR."""
+    publish(client, name, metadata("b: {valType: FLOAT}"))
+    publish(client, name, metadata(BEFORE))
+    without = metadata("b: {valType: FLOAT}")
+    assert publish(client, name, without).version == "2.0.0"
+    assert publish(client, name, metadata("c: {valType: FLOAT}")).version == "3.0.0"
+    with pytest.raises(ChangeRefused, match=words) as caught:
+        publish(client, name, metadata("c: {valType: FLOAT}\n" + again), version="9.0.0")
+    assert {change.level for change in caught.value.changes} == {Level.REFUSED}
+    assert "version 1.1.0 had it last" in str(caught.value)
+    longer = BEFORE.replace("2, Click\n", "2, Click\n3, Share\n")
+    assert publish(client, name, metadata("c: {valType: FLOAT}\n" + longer)).version == "3.1.0"
+
+
 def overtake(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Let somebody else publish just before the next version is put."""
     put = AmbryClient.put_version
@@ -161,6 +185,17 @@ def test_of_two_levels_at_once_that_contradict_each_other_one_goes(
     major = BEFORE.replace("b: {valType: FLOAT}", "").replace("2, Click\n", "2, Click\n3, Like\n")
     with pytest.raises(ChangeRefused, match="id 3 was 'Share' and is 'Like' now"):
         publish(client, name, metadata(major))
+    assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
+
+
+def test_nothing_goes_within_a_major_by_a_number_that_was_said(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1.5.0 came a moment after 1.1.0, was compared with 1.0.0, and took away what 1.1.0 had added."""
+    publish(client, name, metadata(BEFORE))
+    overtake(client, name, monkeypatch, BEFORE + "c: {valType: INT}")
+    with pytest.raises(ChangeRefused, match="MAJOR part has to rise"):
+        publish(client, name, metadata(BEFORE.replace('doc: "x"', 'doc: "y"')), version="1.5.0")
     assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
 
 
