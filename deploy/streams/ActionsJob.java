@@ -3,21 +3,26 @@
  *
  *   java -cp CLASSES:JARS/* ActionsJob BROKERS CHANGES TOPIC FOLDER STATE_DIRECTORY
  *
- * It reads changes on the topic CHANGES, fetches files of actions below FOLDER by their ids from AMBRY_ENDPOINTS (with the key
- * in AMBRY_KEY, if there is one), and writes the days of each member to TOPIC. State is in RocksDB with a changelog in Kafka. A message
- * may be processed twice; a member takes each file once, so that changes nothing. Replication of the topics that Samza makes: -Dreplication=3.
+ * It reads changes on the topic CHANGES, fetches files of actions below FOLDER by their ids from AMBRY_ENDPOINTS, one after the
+ * other while one does not answer (with the key in AMBRY_KEY or in the first line of AMBRY_KEY_FILE, if there is one), and writes
+ * the days of each member to TOPIC. State is in RocksDB with a changelog in Kafka. A message may be processed twice; a member takes
+ * each file once, so that changes nothing. Replication of the topics that Samza makes: -Dreplication=3. Properties of Kafka's
+ * clients, as Java calls them: -Dkafka.config=FILE.
  */
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.io.Reader;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -85,9 +90,17 @@ public class ActionsJob implements TaskApplication {
     final String changes, folder;
     final SystemStream byMember, members;
     final HttpClient http = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(5)).build();
+    final String[] endpoints = endpoints();
+    final String key;
+    int endpoint = 0;
     KeyValueStore<String, String> kept;
 
     Actions(String changes, String topic, String folder) {
+      try {
+        key = key(System.getenv());
+      } catch (IOException error) {
+        throw new IllegalStateException("the key's file cannot be read: " + error);
+      }
       this.changes = changes;
       this.folder = folder;
       byMember = new SystemStream("kafka", topic + "-by-member");
@@ -124,14 +137,12 @@ public class ActionsJob implements TaskApplication {
 
     /** The bytes of a blob; null for one that is gone or too large. The store is waited for, within bounds. */
     byte[] read(String blob) throws Exception {
-      HttpRequest.Builder asked =
-          HttpRequest.newBuilder(URI.create(System.getenv("AMBRY_ENDPOINTS").split(",")[0] + "/" + blob))
-              .timeout(Duration.ofSeconds(30));
-      String key = System.getenv("AMBRY_KEY");
-      if (key != null) asked.header("Authorization", "Bearer " + key);
       Instant deadline = Instant.now().plus(STORE_WAIT);
       while (true) {
         String why;
+        HttpRequest.Builder asked =
+            HttpRequest.newBuilder(URI.create(endpoints[endpoint] + "/" + blob)).timeout(Duration.ofSeconds(30));
+        if (key != null) asked.header("Authorization", "Bearer " + key);
         try {
           HttpResponse<java.io.InputStream> answer = http.send(asked.build(), HttpResponse.BodyHandlers.ofInputStream());
           try (java.io.InputStream body = answer.body()) {
@@ -150,7 +161,9 @@ public class ActionsJob implements TaskApplication {
           why = "the store does not answer for " + blob + ": " + error;
         }
         if (Instant.now().isAfter(deadline)) throw new IllegalStateException(why);
-        Thread.sleep(1000);
+        endpoint = (endpoint + 1) % endpoints.length;
+        // All of them at once, and then a pause.
+        if (endpoint == 0) Thread.sleep(1000);
       }
     }
   }
@@ -231,8 +244,38 @@ public class ActionsJob implements TaskApplication {
     sum.put(action, sum.path(action).asLong() + times);
   }
 
-  static void make(String brokers, String... topics) throws Exception {
-    try (Admin admin = Admin.create(Map.of("bootstrap.servers", (Object) brokers))) {
+  static String[] endpoints() {
+    return Arrays.stream(System.getenv("AMBRY_ENDPOINTS").split(","))
+        .map(each -> each.strip().replaceAll("/+$", ""))
+        .filter(each -> !each.isEmpty())
+        .toArray(String[]::new);
+  }
+
+  /** The key, or the first line of its file; null for neither. */
+  static String key(Map<String, String> environment) throws IOException {
+    String key = environment.getOrDefault("AMBRY_KEY", "").strip(), file = environment.getOrDefault("AMBRY_KEY_FILE", "");
+    if (key.isEmpty() && !file.isEmpty()) key = Files.readString(Path.of(file)).lines().findFirst().orElse("").strip();
+    return key.isEmpty() ? null : key;
+  }
+
+  /** Properties of Kafka's clients, of the file in -Dkafka.config. */
+  static Map<String, String> kafkaConfig() throws IOException {
+    Properties read = new Properties();
+    String file = System.getProperty("kafka.config");
+    if (file != null) {
+      try (Reader in = Files.newBufferedReader(Path.of(file))) {
+        read.load(in);
+      }
+    }
+    Map<String, String> config = new HashMap<>();
+    for (String name : read.stringPropertyNames()) config.put(name, read.getProperty(name).strip());
+    return config;
+  }
+
+  static void make(String brokers, Map<String, String> config, String... topics) throws Exception {
+    Map<String, Object> asked = new HashMap<>(config);
+    asked.put("bootstrap.servers", brokers);
+    try (Admin admin = Admin.create(asked)) {
       for (String topic : topics) {
         try {
           admin.createTopics(List.of(new NewTopic(topic, Optional.empty(), Optional.empty()))).all().get();
@@ -244,13 +287,19 @@ public class ActionsJob implements TaskApplication {
   }
 
   public static void main(String[] a) throws Exception {
-    if (a.length != 5 || System.getenv("AMBRY_ENDPOINTS") == null) {
+    if (a.length != 5 || System.getenv("AMBRY_ENDPOINTS") == null || endpoints().length == 0) {
       System.err.println("ActionsJob BROKERS CHANGES TOPIC FOLDER STATE_DIRECTORY, with the store in AMBRY_ENDPOINTS");
       System.exit(2);
     }
     String brokers = a[0], topic = a[2], replication = System.getProperty("replication", "1");
-    make(brokers, a[1], topic + "-by-member", topic);
+    Map<String, String> config = kafkaConfig();
+    make(brokers, config, a[1], topic + "-by-member", topic);
     Map<String, String> c = new HashMap<>();
+    config.forEach(
+        (name, value) -> {
+          c.put("systems.kafka.consumer." + name, value);
+          c.put("systems.kafka.producer." + name, value);
+        });
     c.put("app.name", topic);
     c.put("app.id", "1");
     c.put("job.name", topic);

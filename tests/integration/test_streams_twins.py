@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +32,28 @@ Twin = Callable[[Iterable[tuple[str, bytes]]], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Twin:
-    """Folds files with the functions of ActionsJob.java."""
+def java(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that runs the twin of tests/support."""
     jars = jars_or_skip("samza")
     if shutil.which("javac") is None:
         pytest.skip("there is no javac: apt-get install default-jdk-headless")
     classes = tmp_path_factory.mktemp("classes")
     sources = [ROOT / "deploy/streams/ActionsJob.java", ROOT / "tests/support/ActionsTwin.java"]
     subprocess.run(["javac", "-d", classes, "-cp", f"{jars}/*", *sources], check=True, timeout=120)
+    quiet = ["-Xmx256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
+    return ["java", *quiet, "-cp", f"{classes}:{jars}/*"]
+
+
+@pytest.fixture(scope="module")
+def twin(java: list[str]) -> Twin:
+    """Folds files with the functions of ActionsJob.java."""
 
     def fold(files: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
         told = "".join(
             json.dumps({"file": file, "data": base64.b64encode(data).decode()}) + "\n" for file, data in files
         )
         done = subprocess.run(
-            [
-                *("java", "-Xmx256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"),
-                *("-cp", f"{classes}:{jars}/*", "ActionsTwin"),
-            ],
-            input=told,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
+            [*java, "ActionsTwin"], input=told, capture_output=True, text=True, timeout=120, check=True
         )
         found: dict[str, Any] = json.loads(done.stdout)
         return found
@@ -146,3 +148,45 @@ def test_no_record_of_the_twin_grows_with_the_files_of_a_member(twin: Twin) -> N
     assert found["members"] == {"17": {"2025-11-27": {"Click": 20_000}}}
     assert found["records"] == 20_001
     assert found["largest"] < 200 and found["written"] < 20_000 * 200
+
+
+def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_for_kafka(
+    java: list[str], tmp_path: Path
+) -> None:
+    asked: list[str | None] = []
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(self.path[1:6].encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    (tmp_path / "key").write_text("secret\nof somebody\n")
+    (tmp_path / "client.properties").write_text("security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            # Nobody listens at the first one.
+            endpoints = f"http://127.0.0.1:1, http://127.0.0.1:{server.server_port}/"
+            done = subprocess.run(
+                [*java, f"-Dkafka.config={tmp_path / 'client.properties'}", "ActionsTwin", "abcdefgh"],
+                env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": endpoints, "AMBRY_KEY_FILE": str(tmp_path / "key")},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "data": "abcde",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+    }
+    assert asked == ["Bearer secret"]

@@ -1,6 +1,7 @@
 /*
  * Folds files with the Samza job's own functions and no Samza: lines of {"file": id, "data": base64} come in, and what is found
- * in each, the days of each member, and how large records became go out as JSON. For tests/integration/test_streams_twins.py.
+ * in each, the days of each member, and how large records became go out as JSON. With the id of a blob it reads that one instead.
+ * For tests/integration/test_streams_twins.py.
  */
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -33,7 +34,14 @@ public class ActionsTwin {
             });
   }
 
-  public static void main(String[] none) throws Exception {
+  public static void main(String[] a) throws Exception {
+    if (a.length == 1) { // What the job reads of a blob, and how it would reach Kafka.
+      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/").read(a[0]);
+      ObjectNode read = ActionsJob.JSON.createObjectNode().put("data", data == null ? null : new String(data, "UTF-8"));
+      ActionsJob.kafkaConfig().forEach(read::put);
+      System.out.println(read);
+      return;
+    }
     KeyValueStore<String, String> kept = store();
     ObjectNode answer = ActionsJob.JSON.createObjectNode(), members = answer.putObject("members");
     ObjectNode files = answer.putObject("files");
