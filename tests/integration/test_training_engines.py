@@ -1,4 +1,4 @@
-"""One script on every engine, unchanged, with the outcome of an undisturbed run whatever is killed.
+"""One script on every engine, unchanged, with the outcome of an undisturbed run where a worker and a data node are killed.
 
 torch, TensorFlow and Spark where they are installed, and TonY on a YARN of our own; what is not there is skipped, and said.
 """

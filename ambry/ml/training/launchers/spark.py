@@ -13,7 +13,7 @@ from pathlib import Path
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, output_of
-from ambry.ml.training.launchers.spark_driver import TOLD
+from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 
 LOOPBACK = "127.0.0.1"
 _NOISE = re.compile(
@@ -42,7 +42,6 @@ class SparkLauncher:
             "conf": conf,
             "workers": launch.job.workers,
             "max_restarts": launch.max_restarts,
-            "host": conf.get("spark.driver.host", LOOPBACK),
         }
         (launch.directory / "spark.json").write_text(json.dumps(told), "utf-8")
         environ = {**launch.environ, "PYSPARK_PYTHON": launch.job.python or sys.executable}
@@ -50,16 +49,17 @@ class SparkLauncher:
         if self.hadoop_conf is not None:
             environ["HADOOP_CONF_DIR"] = str(self.hadoop_conf)
         command = [sys.executable, "-m", "ambry.ml.training.launchers.spark_driver", str(launch.directory)]
-        began, said = time.monotonic(), ""
+        began, reason = time.monotonic(), ""
         try:
             for line in output_of(command, environ):
                 if line.startswith(TOLD):
-                    said = line.removeprefix(TOLD)
-                    launch.tell(said)
+                    launch.tell(line.removeprefix(TOLD))
+                elif line.startswith(FAILED):
+                    reason = line.removeprefix(FAILED)
                 elif not _NOISE.match(line):
                     launch.show(line)
         except LauncherEnded as ended:
-            reason = said if ended.code == 1 and said else f"the driver {ended}: {' '.join(ended.lines[-1:])}"
+            reason = reason or f"the driver {ended}: {' '.join(ended.lines[-1:])}"
             raise LaunchFailed(f"{reason}; submit the job again to go on from its newest checkpoint") from None
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
 

@@ -4,7 +4,7 @@
 
 The retry loop is here: Spark itself never tries a barrier stage again whose result is collected. `DIRECTORY` has the bundle and
 `spark.json` (spark.py). Lines that begin with TOLD are said of the job, all others are what workers print. Exit code 1 after
-the last try, with what the worker that failed said last.
+the last try, with what the worker that failed said last behind FAILED.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from ambry.ml.training.launchers.launch import last_words
 from ambry.ml.training.launchers.torchrun import how_it_ended
 
 TOLD = "ambry-train: "
-_FAILED = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTALL)
+FAILED = "ambry-train failed: "
+_WORKER = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTALL)
+_STOPPED = "stopped SparkContext"
 _LINE_MAX = 1 << 20
 
 
@@ -39,6 +41,8 @@ class WorkerLines(ThreadingTCPServer):
     def __init__(self, host: str, show: Callable[[str], None]) -> None:
         self.token = secrets.token_hex(16)
         self.show = show
+        self.heard: set[str] = set()
+        """The ranks of workers that came."""
         super().__init__((host, 0), _OneWorker)
         threading.Thread(target=self.serve_forever, name="ambry-worker-lines", daemon=True).start()
 
@@ -50,6 +54,7 @@ class _OneWorker(StreamRequestHandler):
         token, _, rank = self.rfile.readline(200).decode("ascii", "replace").strip().partition(" ")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
             return
+        self.server.heard.add(rank)
         while line := self.rfile.readline(_LINE_MAX):
             if text := line.decode("utf-8", "replace").rstrip():
                 self.server.show(f"worker {rank}: {text}")
@@ -57,7 +62,7 @@ class _OneWorker(StreamRequestHandler):
 
 def failed_worker(said: str) -> str:
     """Which worker failed and why, from what Spark raises; its first line where it is of no worker."""
-    found = _FAILED.search(said)
+    found = _WORKER.search(said)
     if found is None:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         return next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
@@ -66,33 +71,66 @@ def failed_worker(said: str) -> str:
     return f"worker {found[1]} {how_it_ended(code)}{words}"
 
 
+def tried(
+    run: Callable[[int], None], stopped: Callable[[], bool], max_restarts: int, tell: Callable[[str], None]
+) -> str:
+    """Run all workers until they end well; why they did not, or nothing. A Spark that is gone is not tried again."""
+    reason = ""
+    for attempt in range(max_restarts + 1):
+        if attempt:
+            tell(f"{reason}; all workers are started again")
+        try:
+            run(attempt)
+            return ""
+        except Exception as error:  # Py4J's, of many kinds
+            gone, said = stopped(), failed_worker(str(error))
+            if not (gone and reason and _STOPPED in said):  # That it is gone is no reason: the one before it is.
+                reason = said
+            if gone:
+                return reason
+    return reason
+
+
 def main(directory: Path) -> int:
     """The exit code."""
     told = json.loads((directory / "spark.json").read_text("utf-8"))
     session = _session(told["conf"])
     context = session.sparkContext
     context.setLogLevel("OFF")
-    lines = WorkerLines(told["host"], lambda line: print(line, flush=True))
-    print(f"{TOLD}submitted to Spark as {context.applicationId}", flush=True)
+    host = context.getConf().get("spark.driver.host")  # Spark's own choice where nobody made one.
+    lines = WorkerLines(context.getConf().get("spark.driver.bindAddress", host), lambda line: print(line, flush=True))
+    _tell(f"submitted to Spark as {context.applicationId}")
     files = {name: (directory / name).read_bytes() for name in FILES if (directory / name).is_file()}
-    listener, token, workers = (told["host"], lines.server_address[1]), lines.token, int(told["workers"])
+    listener, token, workers = (host, lines.server_address[1]), lines.token, int(told["workers"])
     needed("pyspark.cloudpickle").register_pickle_by_value(spark_task)
     run_worker = spark_task.run_worker
-    reason = ""
+
+    def run(attempt: int) -> None:
+        stage = context.parallelize(range(workers), workers).barrier()
+        stage.mapPartitions(lambda _, attempt=attempt: run_worker(files, listener, token, attempt)).collect()
+
     try:
-        for attempt in range(int(told["max_restarts"]) + 1):
-            if attempt:
-                print(f"{TOLD}{reason}; all workers are started again", flush=True)
-            try:
-                stage = context.parallelize(range(workers), workers).barrier()
-                stage.mapPartitions(lambda _, attempt=attempt: run_worker(files, listener, token, attempt)).collect()
-                return 0
-            except Exception as error:  # Py4J's, of many kinds
-                reason = failed_worker(str(error))
-        print(f"{TOLD}{reason}", flush=True)
-        return 1
+        reason = tried(run, lambda: _stopped(context), int(told["max_restarts"]), _tell)
+        if not reason and len(lines.heard) < workers:
+            _tell(f"{workers - len(lines.heard)} workers did not reach {host}, and what they printed is not shown: "
+                  "--conf spark.driver.host=ADDRESS")  # fmt: skip
+        if reason:
+            print(f"{FAILED}{reason}", flush=True)
+        return 1 if reason else 0
     finally:
         session.stop()
+
+
+def _tell(said: str) -> None:
+    print(f"{TOLD}{said}", flush=True)
+
+
+def _stopped(context: Any) -> bool:
+    """Whether Spark runs nothing any more, also because its Java is gone."""
+    try:
+        return bool(context._jsc.sc().isStopped())
+    except Exception:  # Py4J's, of many kinds
+        return True
 
 
 def _session(conf: dict[str, str]) -> Any:

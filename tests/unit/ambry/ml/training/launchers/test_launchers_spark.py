@@ -14,11 +14,14 @@ import pytest
 
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import write_bundle
+from ambry.ml.training.jobs import named_job
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
+from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.spark import SparkLauncher, spark_conf
-from ambry.ml.training.launchers.spark_driver import WorkerLines, failed_worker
+from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, WorkerLines, failed_worker, tried
 from ambry.ml.training.launchers.spark_task import WorkerFailed, run_worker
 from tests.support.waiting import eventually
+from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 RAISED = """\
 An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
@@ -73,6 +76,69 @@ def test_the_reason_is_that_of_the_worker(said: str, told: str) -> None:
     assert failed_worker(said) == told
 
 
+def test_a_spark_that_is_gone_is_not_tried_again_and_the_reason_before_it_stays() -> None:
+    """After the context had stopped each try failed at once, and the job with "stopped SparkContext" as its reason."""
+    said = [RAISED.format(code=-9), "java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext."]
+    told: list[str] = []
+    runs: list[int] = []
+
+    def run(attempt: int) -> None:
+        runs.append(attempt)
+        raise RuntimeError(said[min(attempt, 1)])
+
+    assert tried(run, lambda: len(runs) > 1, 3, told.append) == "worker 1 was ended by SIGKILL"
+    assert (runs, told) == ([0, 1], ["worker 1 was ended by SIGKILL; all workers are started again"])
+    runs.clear()
+    assert tried(run, lambda: True, 3, told.append) == "worker 1 was ended by SIGKILL" and runs == [0]
+    assert tried(runs.append, lambda: False, 3, told.append) == ""
+
+
+DRIVER = """\
+import sys
+print("{told}submitted to Spark as application_1_0001")
+if {failed!r}: print({failed!r})
+print("Py4JNetworkError: Answer from Java side is empty")
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason"),
+    [
+        ("", "the driver ended with exit code 1: Py4JNetworkError: Answer from Java side is empty"),
+        (f"{FAILED}worker 1 was ended by SIGKILL", "worker 1 was ended by SIGKILL"),
+    ],
+)
+def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, reason: str
+) -> None:
+    (tmp_path / "pyspark").mkdir()
+    (tmp_path / "pyspark/__init__.py").touch()
+    driver = tmp_path / "driver"
+    driver.write_text(f"#!{sys.executable}\n{DRIVER.format(told=TOLD, failed=failed)}")
+    driver.chmod(0o755)
+    spark = types.ModuleType("pyspark")
+    spark.__file__ = str(tmp_path / "pyspark/__init__.py")
+    monkeypatch.setitem(sys.modules, "pyspark", spark)
+    monkeypatch.setattr(sys, "executable", str(driver))
+    monkeypatch.setattr("ambry.ml.training.launchers.launch.with_parent", lambda command, _: command)
+    told: list[str] = []
+    job = named_job({**JOB, "job": "digits"})
+    launch = Launch(
+        job=job,
+        directory=tmp_path,
+        bundle=write_bundle(tmp_path, job.encode()),
+        environ=os.environ,
+        max_restarts=1,
+        tell=told.append,
+        show=told.append,
+    )
+    with pytest.raises(LaunchFailed) as found:
+        SparkLauncher(master="yarn").run(launch)
+    assert str(found.value) == f"{reason}; submit the job again to go on from its newest checkpoint"
+    assert "host" not in json.loads((tmp_path / "spark.json").read_text())  # The driver asks Spark what it is.
+
+
 @pytest.fixture
 def shown() -> Iterator[tuple[WorkerLines, list[str]]]:
     lines: list[str] = []
@@ -88,7 +154,7 @@ def test_lines_of_workers_are_shown_and_those_of_strangers_are_not(shown: tuple[
         with socket.create_connection(("127.0.0.1", server.server_address[1])) as link:
             link.sendall(f"{token} 1\nsaid with {token[:4]}\n".encode())
     eventually(lambda: bool(lines), "the line is shown")
-    assert lines == [f"worker 1: said with {server.token[:4]}"]
+    assert lines == [f"worker 1: said with {server.token[:4]}"] and server.heard == {"1"}
 
 
 class Context:
