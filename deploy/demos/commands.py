@@ -40,7 +40,9 @@ _shows("proml", "The life of a model: trained, registered, promoted, watched, he
 _shows("tony", "Training: a worker and a data node are killed, and nothing changes; by torchrun, and by TonY on YARN.")
 _shows("photon", "Photon ML: GLMs and GLMix equal to statsmodels, and a model of each entity read by one range.")
 _shows("vocabulary", "Titles of a vocabulary: proposed, reviewed, accepted, and more of them suggested by an LSTM.")
-_shows("streams", "Streams: the change feed on Kafka, and a feature that follows it, whatever is killed.")
+_shows(
+    "streams", "Streams: the change feed on Kafka, and a feature that follows it; publisher, broker and job are killed."
+)
 
 
 @demo.command("lifecycle")

@@ -1,4 +1,6 @@
-"""Streams: what is put in one datacenter is on Kafka by the feed of the other, and a feature follows it, whatever is killed."""
+"""Streams: what is put in one datacenter is on Kafka by the feed of the other, and a feature follows it; publisher, broker and
+job are killed meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions of members over the whole way: put, feed, Kafka, job, snapshot. Whatever is killed, it is what a batch computes.
+"""Actions of members over the whole way: put, feed, Kafka, job, snapshot. The job is killed, and it is what a batch computes.
 
 By both jobs: `ambry stream actions` (Quix Streams) and deploy/streams/ActionsJob.java (Samza).
 """
