@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -67,6 +68,14 @@ def let_go(client: AmbryClient, place: VersionRef, layer: str) -> None:
 def stretches_of(client: AmbryClient, place: VersionRef, layer: str) -> Stretches:
     """Who has what of a layer, of the container of `place`."""
     return _read(client, _name(place, layer))[0]
+
+
+def changed_at(client: AmbryClient, place: VersionRef, layer: str) -> datetime | None:
+    """When a stretch of the layer was taken or let go last, by the store's clock; None where none ever was."""
+    try:
+        return client.head(_name(place, layer)).created
+    except BlobNotFound:
+        return None
 
 
 def _change(client: AmbryClient, name: NameRef, change: Callable[[Stretches], Stretches]) -> None:

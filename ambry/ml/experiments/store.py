@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
 from ambry.client.refs import LATEST, VersionRef
@@ -17,8 +18,16 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.digests import check_digest, digest_key, located
-from ambry.ml.experiments.document import CONTENT_TYPE, Arm, Experiment, check_ramp, parse_experiment, ramped
-from ambry.ml.experiments.layers import StretchTaken, let_go, take_stretch
+from ambry.ml.experiments.document import (
+    CONTENT_TYPE,
+    Arm,
+    Experiment,
+    LayerRange,
+    check_ramp,
+    parse_experiment,
+    ramped,
+)
+from ambry.ml.experiments.layers import StretchTaken, changed_at, let_go, take_stretch
 from ambry.ml.models.loading import open_model
 from ambry.ml.places import dataset_text, in_dataset, shown_version
 
@@ -29,6 +38,8 @@ KIND_TAG = ("kind", "experiment")
 """Of the dataset, so that experiments can be listed."""
 DOCUMENT_SIZE_MAX = 1 << 20
 FIRST_VERSION = "1"
+STARTING_MAX = timedelta(minutes=10)
+"""Since the last change of a layer: who has a stretch of it and no version by then was killed, and others may have it."""
 _NEAR = 0.8
 """How like each other names are that are one misspelt, as difflib says it."""
 
@@ -203,7 +214,7 @@ def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number:
         try:
             take_stretch(client, place, experiment.layer)
         except StretchTaken as error:
-            _free_if_ended(client, replace(place, dataset=error.holder, version=LATEST), experiment.layer.name)
+            _free_if_ended(client, replace(place, dataset=error.holder, version=LATEST), experiment.layer.name, error)
             take_stretch(client, place, experiment.layer)
     dataset = dataset_text(place)
     try:
@@ -221,15 +232,44 @@ def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number:
         raise UpdateConflict(
             f"{dataset} has a version {number} by now: somebody else changed it; look again"
         ) from error
-    return StoredExperiment(place=replace(place, version=info.version), id=info.id, experiment=experiment)
+    stored = StoredExperiment(place=replace(place, version=info.version), id=info.id, experiment=experiment)
+    if number == FIRST_VERSION and experiment.layer is not None:
+        _hold(client, stored, experiment.layer)
+    return stored
 
 
-def _free_if_ended(client: AmbryClient, holder: VersionRef, layer: str) -> None:
-    """Let go the stretch of an experiment that was stopped by somebody who did not come to that."""
-    with suppress(BlobNotFound):
+def _hold(client: AmbryClient, started: StoredExperiment, layer: LayerRange) -> None:
+    """Once its version is there nobody takes its stretch; one who was so slow that somebody did ends. Raises StretchTaken."""
+    try:
+        take_stretch(client, started.place, layer)
+    except StretchTaken as error:
+        _put(client, started.place, ramped(started.experiment, 0), str(int(FIRST_VERSION) + 1))
+        raise StretchTaken(
+            f"{started.dataset} took longer than {STARTING_MAX} to start and has ended again: {error.message}",
+            error.holder,
+        ) from error
+
+
+def _free_if_ended(client: AmbryClient, holder: VersionRef, layer: str, taken: StretchTaken) -> None:
+    """Let go the stretch of one that was stopped by somebody who did not come to that, or killed before it was there.
+
+    Raises StretchTaken where it may be starting in this moment.
+    """
+    try:
         other = load_experiment(client, holder)
-        if not other.is_running:
-            let_go(client, other.place, layer)
+    except BlobNotFound:
+        changed = changed_at(client, holder, layer)
+        # By two clocks. One that is wrong costs who is starting its start, and gives no part to two (_hold).
+        if changed is not None and datetime.now(UTC) < (free := changed + STARTING_MAX):
+            raise StretchTaken(
+                f"{taken.holder} has a part of the layer {layer!r} and no version: it is starting, or was killed as it was; "
+                f"try again at {free:%H:%M:%S} UTC, take another stretch, or start {taken.holder} and stop it",
+                taken.holder,
+            ) from taken
+        let_go(client, holder, layer)
+        return
+    if not other.is_running:
+        let_go(client, other.place, layer)
 
 
 def _ready(client: AmbryClient, place: VersionRef) -> None:

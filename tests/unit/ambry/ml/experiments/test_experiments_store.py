@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ambry.client.refs import VersionRef
 from ambry.ml import models
 from ambry.ml.experiments import store
 from ambry.ml.experiments.document import Arm, Experiment, Holdout, LayerRange
-from ambry.ml.experiments.layers import stretches_of
+from ambry.ml.experiments.layers import StretchTaken, stretches_of
 from ambry.ml.experiments.store import (
     layer_shares,
     list_experiments,
@@ -174,6 +175,43 @@ def test_the_layer_of_one_that_ended_is_free_though_nobody_let_it_go(
         killed.setattr(store, "let_go", lambda *arguments: None)
         stop_experiment(client, f"{name}-a")
     assert start_experiment(client, in_layer(f"{name}-b", name, 0.0, 1.0)).is_running
+
+
+def test_the_layer_of_one_that_was_killed_as_it_started_is_free_after_a_time(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no version, so nobody could stop it, and its part of the layer was nobody's for ever."""
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(AmbryClient, "put_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            start_experiment(client, in_layer(f"{name}-a", name, 0.0, 0.5))
+    with pytest.raises(StretchTaken, match=rf"{name}-a has a part .* and no version.*try again at \d\d:\d\d:\d\d UTC"):
+        start_experiment(client, in_layer(f"{name}-b", name, 0.0, 0.5))
+    monkeypatch.setattr(store, "STARTING_MAX", timedelta(0))
+    assert start_experiment(client, in_layer(f"{name}-b", name, 0.0, 0.5)).is_running
+    assert stretches_of(client, VersionRef(name), name) == {f"{name}-b": (0.0, 0.5)}
+
+
+def test_one_that_starts_after_its_part_was_given_away_ends(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = AmbryClient.put_version
+
+    def slowly(self: AmbryClient, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(AmbryClient, "put_version", put)
+        start_experiment(client, in_layer(f"{name}-b", name, 0.0, 0.5))
+        return put(self, *arguments, **options)
+
+    monkeypatch.setattr(store, "STARTING_MAX", timedelta(0))
+    monkeypatch.setattr(AmbryClient, "put_version", slowly)
+    with pytest.raises(StretchTaken, match=f"{name}-a took longer .* has ended again: {name}-b has the layer"):
+        start_experiment(client, in_layer(f"{name}-a", name, 0.4, 0.9))
+    assert [load_experiment(client, f"{name}-{which}").is_running for which in "ab"] == [False, True]
+    assert [str(one) for one, others in layer_shares(client, name)] == [f"{name}-b@1"]
 
 
 def test_experiments_are_listed(client: AmbryClient, name: str) -> None:
