@@ -958,6 +958,10 @@ COVERED_BY = {
             ("reading", "every kind that is light; the heavy ones in tests/integration"),
         )
     },
+    "ambry/ml/snapshots/grown.py": (
+        "tests/unit/ambry/ml/sources/test_sources_alike.py",
+        "the same answer from every source, by older and by newer definitions",
+    ),
     **{
         f"ambry/ml/sources/{name}.py": (f"tests/unit/ambry/ml/sources/test_sources_{test}.py", why)
         for name, test, why in (

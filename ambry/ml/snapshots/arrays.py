@@ -20,6 +20,8 @@ from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.cells import NUMPY_TYPES
+from ambry.ml.snapshots.grown import brought
+from ambry.ml.snapshots.schema import shape_of
 
 
 def check_width(kind: TensorType, column_type: Any) -> None:
@@ -80,6 +82,8 @@ class RowArrays:
 
 class RowReader:
     """Some features of a fetched snapshot, to be read by key again and again. Usable by threads.
+
+    A column of other widths than the definitions have is copied once, when the reader is made (grown.py).
 
     It keeps the keys in memory (8 bytes each; texts as such), and the file mapped.
     """
@@ -148,9 +152,10 @@ class _Column:
     """One feature over all batches: `head` over those of one size, `tail` what is left; or all of them copied, as `flat`."""
 
     def __init__(self, chunks: list[Any], kind: TensorType, column_type: Any) -> None:
+        chunks = [brought(chunk, kind) for chunk in chunks]
         views = [view_of(chunk, kind) for chunk in chunks]
         dtype = NUMPY_TYPES[kind.value_type]
-        shape = tuple(column_type.shape) if isinstance(column_type, pa.FixedShapeTensorType) else ()
+        shape = shape_of(kind) if isinstance(column_type, pa.FixedShapeTensorType) else ()
         self._stand_in = dtype.type(kind.default if kind.default is not None else np.nan if dtype.kind == "f" else 0)
         self._missing = _missing(chunks)
         self._kept = chunks

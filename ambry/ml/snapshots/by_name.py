@@ -30,7 +30,7 @@ def with_tensors(values: Any, kind: TensorType, shape: tuple[int, ...]) -> Any:
     if not isinstance(values, list | tuple) and not hasattr(values, "iloc"):
         return values
     rows = list(values)
-    places = [place for place, row in enumerate(rows) if _has_cells(row, shape)]
+    places = [place for place, row in enumerate(rows) if has_cells(row, shape)]
     if places:
         chosen = frozenset(places)
         cells = cells_column([row if place in chosen else None for place, row in enumerate(rows)], kind)
@@ -41,7 +41,8 @@ def with_tensors(values: Any, kind: TensorType, shape: tuple[int, ...]) -> Any:
     return values
 
 
-def _has_cells(row: Any, shape: tuple[int, ...]) -> bool:
+def has_cells(row: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a row of Python's is of cells, and no tensor."""
     if isinstance(row, Mapping):
         return True
     if not isinstance(row, list | tuple) or not row:

@@ -32,8 +32,9 @@ from ambry.ml.snapshots.asked import check_keys, urn_list
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.contents import content_of
 from ambry.ml.snapshots.defaults import filled
-from ambry.ml.snapshots.described import check_described
-from ambry.ml.snapshots.schema import SnapshotAbout, about_of, columns_of
+from ambry.ml.snapshots.described import type_of
+from ambry.ml.snapshots.grown import brought, check_stored
+from ambry.ml.snapshots.schema import SnapshotAbout, about_of, columns_of, feature_field, layout_there
 from ambry.ml.snapshots.writing import FORMAT_KEY, INDEX_KEY, SCHEMA, version_at
 from ambry.tensors.frameworks import framework_of, shared
 
@@ -72,6 +73,7 @@ class Snapshot:
         self._metadata = metadata
         self._content = content_of(client, place, info)
         self._kinds: dict[str, TensorType] = {}
+        self._fields: dict[str, Any] = {}
         self.place = place
         self.info = info
 
@@ -141,7 +143,8 @@ class Snapshot:
         if found is None:
             column = self.column(urn)
             found = self.metadata.tensor_type(urn)
-            check_described(found, self.schema.field(column))
+            check_stored(found, self.schema.field(column))
+            self._fields[str(urn)] = _field_of(found, self.schema.field(column))
             self._kinds[str(urn)] = found
         return found
 
@@ -183,7 +186,7 @@ class Snapshot:
         wanted = framework_of(framework)
         kind, name = self._of_one_width(urn)
         if wanted == "numpy":
-            return [view_of(batch.column(name), kind) for batch in self.batches([urn])]
+            return [view_of(brought(batch.column(name), kind), kind) for batch in self.batches([urn])]
         return [shared(wanted, own) for own in self._content.own_views(name, kind)]
 
     def reader(self, urns: Iterable[FeatureUrn | str]) -> RowReader:
@@ -221,10 +224,12 @@ class Snapshot:
         wanted = asked.to_numpy(zero_copy_only=False)
         found = pa.Table.from_batches(self._content.batches_with(wanted, schema.names), schema)
         place = _places(found.column(0), wanted)
-        columns = [asked]
+        columns, fields = [asked], [schema.field(0)]
         for urn, name in zip(urns, schema.names[1:], strict=True):
-            columns.append(filled(found.column(name).combine_chunks().take(place), self.resolve(urn)))
-        return pa.Table.from_arrays(columns, schema=schema)
+            kind = self.resolve(urn)
+            columns.append(filled(brought(found.column(name).combine_chunks().take(place), kind), kind))
+            fields.append(self._fields[str(urn)])
+        return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
     def _selected(self, urns: Iterable[FeatureUrn | str] | None) -> Any:
         """The schema of the entity and these features. Raises FeatureNotDefined."""
@@ -235,6 +240,13 @@ class Snapshot:
             *(self.schema.field(self.column(urn)) for urn in urn_list(urns)),
         ]
         return pa.schema(fields, self.schema.metadata)
+
+
+def _field_of(kind: TensorType, stored: Any) -> Any:
+    """The field of an answer: as it was written, unless a vocabulary has another size by the definitions."""
+    field = feature_field(kind, stored.name, layout_there(stored.type))
+    one, other = type_of(field), type_of(stored)
+    return stored if one and other and one.sized == other.sized else field
 
 
 def _places(entities: Any, wanted: Any) -> Any:

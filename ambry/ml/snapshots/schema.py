@@ -100,6 +100,13 @@ def layout_of(kind: TensorType, asked: Layout | None = None) -> Layout:
     return "dense" if can_be_dense and prod(shape_of(kind)) <= DENSE_CELLS_MAX else "sparse"
 
 
+def layout_there(column_type: Any) -> Layout:
+    """How a column of a feature lies."""
+    if isinstance(column_type, pa.FixedShapeTensorType):
+        return "dense"
+    return "sparse" if pa.types.is_list(column_type) else "scalar"
+
+
 def has_width(kind: TensorType, asked: Layout | None = None) -> bool:
     """Whether all rows of its column are of the same size. Raises InvalidRequest as `layout_of`."""
     return kind.value_type not in NO_TENSORS and layout_of(kind, asked) != "sparse"

@@ -10,11 +10,14 @@ Needs lmdb: pip install 'ambry[sources]'.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
@@ -28,15 +31,19 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.snapshots.described import type_of
+from ambry.ml.snapshots.grown import check_stored
 from ambry.ml.snapshots.rows import conformed
-from ambry.ml.snapshots.schema import Layout, columns_of, feature_field
+from ambry.ml.snapshots.schema import Layout, columns_of, layout_there
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys
 from ambry.ml.sources.foreign import foreign
-from ambry.ml.sources.lmdb_cells import KEY_BYTES_MAX, column_of, keys_of_entities, values_of
+from ambry.ml.sources.lmdb_cells import KEY_BYTES_MAX, column_of, keys_of_entities, row_bytes, values_of
 from ambry.ml.sources.reader import StoredFeatures
 
 ABOUT = b"ambry"
 SCHEMA = b"schema"
+SHAPES_KEY = b"ambry.shapes"
+"""In the metadata of a dense field: the shapes of its values, as JSON, where a vocabulary has grown since the first."""
 FEATURES_MAX = 1_024
 """Of one directory."""
 
@@ -133,12 +140,7 @@ class LmdbSource(StoredFeatures):
         kind = self._metadata.tensor_type(urn)
         if str(kind.urn) not in self._fields:
             raise FeatureNotDefined(f"{kind.urn} is not in {self._place}; it has {', '.join(self._fields)}")
-        there = self._fields[str(kind.urn)]
-        if feature_field(kind, "x", _layout(there)).type != there.type:
-            raise InvalidRequest(
-                f"{kind.urn} was written to {self._place} as {there.type}, which a vocabulary of another size gave it; "
-                "read it with those definitions, or write it again to a new directory"
-            )
+        check_stored(kind, self._fields[str(kind.urn)])
         return kind
 
     def read(self, urns: Urns, keys: Keys) -> Any:
@@ -147,15 +149,27 @@ class LmdbSource(StoredFeatures):
         asked = asked_keys(keys, self._entity.name, self._entity.type)
         wanted = asked.unique()
         places = [key if 0 < len(key) <= KEY_BYTES_MAX else None for key in keys_of_entities(wanted)]
-        layouts = {str(kind.urn): _layout(self._fields[str(kind.urn)]) for kind in kinds}
+        layouts = {str(kind.urn): layout_there(self._fields[str(kind.urn)].type) for kind in kinds}
         columns = []
         with _readable(self._place), self._begin() as reading:
             for kind in kinds:
                 database = self._databases[str(kind.urn)]
                 stored = [None if key is None else reading.get(key, db=database) for key in places]
-                columns.append(column_of(stored, kind, layouts[str(kind.urn)]))
+                shapes = self._shapes(kind, stored, reading)
+                columns.append(column_of(stored, kind, layouts[str(kind.urn)], shapes))
         typed = TypedColumns(self._metadata, self._entity.name, {}, layouts)
         return answer(kinds, typed.schema(kinds, asked.type), asked, wanted, columns)
+
+    def _shapes(self, kind: TensorType, stored: list[bytes | None], reading: Any) -> list[tuple[int, ...]]:
+        """In which a dense feature lies there; what was written since the directory was opened may have another one."""
+        urn = str(kind.urn)
+        shapes = shapes_of(self._fields[urn])
+        lengths = {row_bytes(kind, shape) for shape in shapes}
+        if shapes and any(value is not None and len(value) not in lengths for value in stored):
+            schema = pa.ipc.read_schema(pa.py_buffer(reading.get(SCHEMA, db=self._about)))
+            self._fields[urn] = schema.field(columns_of(schema)[urn])
+            shapes = shapes_of(self._fields[urn])
+        return shapes
 
     @contextmanager
     def _begin(self) -> Iterator[Any]:
@@ -181,11 +195,11 @@ class LmdbSource(StoredFeatures):
     def _read_schema(self) -> Any:
         lmdb = needed("lmdb")
         try:
-            about = self._environment.open_db(ABOUT, create=False)
+            self._about = self._environment.open_db(ABOUT, create=False)
         except lmdb.NotFoundError:
             raise InvalidRequest(f"{self._place} is an LMDB directory, and holds no features of ours") from None
         with self._begin() as reading:
-            return pa.ipc.read_schema(pa.py_buffer(reading.get(SCHEMA, db=about)))
+            return pa.ipc.read_schema(pa.py_buffer(reading.get(SCHEMA, db=self._about)))
 
 
 # --- the directory ---
@@ -262,7 +276,7 @@ def _put(environment: Any, keys: list[bytes], batch: Any, kinds: list[TensorType
         writing.put(SCHEMA, schema.serialize().to_pybytes(), db=about)
         for kind, field, column in zip(kinds, list(batch.schema)[1:], batch.columns[1:], strict=True):
             database = environment.open_db(str(kind.urn).encode(), txn=writing)
-            for key, value in zip(keys, values_of(column, kind, _layout(field)), strict=True):
+            for key, value in zip(keys, values_of(column, kind, layout_there(field.type)), strict=True):
                 if value is None:
                     writing.delete(key, db=database)
                 else:
@@ -276,14 +290,35 @@ def _merged(before: Any, now: Any) -> Any:
     fields = {urn: before.field(name).with_name(urn) for urn, name in columns_of(before).items()}
     for urn, name in columns_of(now).items():
         field = now.field(name).with_name(urn)
-        if urn in fields and not fields[urn].equals(field, check_metadata=False):
-            raise InvalidRequest(
-                f"{urn} lies there as {fields[urn].type}, and comes as {field.type}; write it elsewhere"
-            )
-        fields[urn] = field
+        fields[urn] = _joined(urn, fields[urn], field) if urn in fields else field
     if len(fields) > FEATURES_MAX:
         raise InvalidRequest(f"{len(fields)} features are more than {FEATURES_MAX} in one directory")
     return pa.schema([now.field(0), *fields.values()], now.metadata)
+
+
+def _joined(urn: str, before: Any, now: Any) -> Any:
+    """The wider field of one feature, with the shapes of both. Raises InvalidRequest for one that lies otherwise."""
+    there, other = type_of(before), type_of(now)
+    is_same = before.type == now.type
+    if not is_same and shapes_of(before) and shapes_of(now) and str(there) == str(other):
+        known = shapes_of(before)
+        shapes = sorted({*known, *shapes_of(now)}, key=prod)
+        # Ids are only added: of two versions of a vocabulary one is at least as wide on each axis.
+        if all(one <= next for low, high in pairwise(shapes) for one, next in zip(low, high, strict=True)):
+            wider = now if tuple(now.type.shape) == shapes[-1] else before
+            return wider.with_metadata({**wider.metadata, SHAPES_KEY: json.dumps(shapes).encode()})
+    if not is_same:
+        raise InvalidRequest(f"{urn} lies there as {before.type}, and comes as {now.type}; write it elsewhere")
+    shapes_before = before.metadata.get(SHAPES_KEY)
+    return now if shapes_before is None else now.with_metadata({**now.metadata, SHAPES_KEY: shapes_before})
+
+
+def shapes_of(field: Any) -> list[tuple[int, ...]]:
+    """In which the dense values of a feature lie there; of others none."""
+    if layout_there(field.type) != "dense":
+        return []
+    told = json.loads(field.metadata.get(SHAPES_KEY, b"[]"))
+    return [tuple(shape) for shape in told] or [tuple(field.type.shape)]
 
 
 def _lmdb_keys(column: Any) -> list[bytes]:
@@ -293,9 +328,3 @@ def _lmdb_keys(column: Any) -> list[bytes]:
         if not 0 < len(key) <= KEY_BYTES_MAX:
             raise InvalidRequest(f"the key in row {place} has {len(key)} bytes; LMDB has keys of 1 to {KEY_BYTES_MAX}")
     return keys
-
-
-def _layout(field: Any) -> Layout:
-    if isinstance(field.type, pa.FixedShapeTensorType):
-        return "dense"
-    return "sparse" if pa.types.is_list(field.type) else "scalar"

@@ -6,13 +6,15 @@
     sparse               count (4 bytes), `count` indices of each axis (int32; int64 of entities), and the values:
                          `count` cells, or `count` lengths (4 bytes) and then the texts
 
-An entity without a value has no entry.
+An entity without a value has no entry. Dense values of before a vocabulary grew are shorter than later ones: the schema of the
+directory has all shapes that there are, and the length of a value says which is its own.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.snapshots.cells import NUMPY_TYPES, parts_of, sparse_column, tensor_view
 from ambry.ml.snapshots.dense import dense_column
+from ambry.ml.snapshots.grown import brought, of_shape
 from ambry.ml.snapshots.schema import Layout, arrow_type, shape_of
 
 KEY_BYTES_MAX = 511
@@ -74,23 +77,50 @@ def _bytes(value: str | bytes) -> bytes:
 # --- reading ---
 
 
-def column_of(stored: list[bytes | None], kind: TensorType, layout: Layout) -> Any:
-    """The Arrow column of what was stored."""
+def row_bytes(kind: TensorType, shape: Sequence[int]) -> int:
+    """How long a dense value of that shape is."""
+    return prod(shape) * int(NUMPY_TYPES[kind.value_type].itemsize)
+
+
+def column_of(stored: list[bytes | None], kind: TensorType, layout: Layout, shapes: Sequence[tuple[int, ...]]) -> Any:
+    """The Arrow column of what was stored, with the vocabularies of `kind`. Dense values have one of `shapes` each.
+
+    Raises struct.error for a value of no such shape, InvalidRequest as `brought` does.
+    """
     missing = np.array([value is None for value in stored], dtype=bool)
     if layout == "sparse":
-        return _sparse_column(stored, kind, missing)
+        return brought(_sparse_column(stored, kind, missing), kind)
     dtype = NUMPY_TYPES.get(kind.value_type)
     if dtype is None:
         texts = [
             value.decode() if value is not None and kind.value_type is ValueType.STRING else value for value in stored
         ]
         return pa.array(texts, arrow_type(kind.value_type))
-    shape = shape_of(kind) if layout == "dense" else ()
-    empty = bytes(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+    if layout == "dense":
+        return _dense_column(stored, kind, missing, shapes)
+    empty = bytes(dtype.itemsize)
     cells = np.frombuffer(b"".join(empty if value is None else value for value in stored), dtype=dtype)
-    if layout == "scalar":
-        return pa.array(cells, arrow_type(kind.value_type), mask=missing)
-    return dense_column(cells.reshape(len(stored), *shape), missing, kind)
+    return pa.array(cells, arrow_type(kind.value_type), mask=missing)
+
+
+def _dense_column(stored: list[bytes | None], kind: TensorType, missing: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
+    dtype, wanted = NUMPY_TYPES[kind.value_type], shape_of(kind)
+    by_length: dict[int, list[int]] = {}
+    for place, value in enumerate(stored):
+        if value is not None:
+            by_length.setdefault(len(value), []).append(place)
+    told = {row_bytes(kind, shape): shape for shape in shapes}
+    tensors = np.zeros((len(stored), *wanted), dtype)
+    for length, places in by_length.items():
+        if length not in told:
+            raise struct.error(f"a value of {kind.urn} has {length} bytes, and its shape is {wanted}")
+        cells = np.frombuffer(b"".join(stored[place] or b"" for place in places), dtype)
+        own = of_shape(kind, told[length])
+        column = brought(dense_column(cells.reshape(len(places), *told[length]), None, own), kind)
+        if len(places) == len(stored):
+            return column
+        tensors[places] = tensor_view(column, kind)
+    return dense_column(tensors, missing, kind)
 
 
 def _sparse_column(stored: list[bytes | None], kind: TensorType, missing: Any) -> Any:

@@ -31,6 +31,7 @@ from ambry.ml.features.definitions import Hashed, ValueType
 from ambry.ml.snapshots.cells import cells_of, dense_of, parts_of, sparse_column, tensor_view
 from ambry.ml.snapshots.columns import conform
 from ambry.ml.snapshots.dense import dense_column
+from ambry.ml.snapshots.grown import gathered
 from ambry.ml.snapshots.schema import Layout, layout_of
 
 Triple = tuple[str, str, float]
@@ -97,7 +98,10 @@ def column_from(bags: Sequence[Sequence[tuple[str, float]]], kind: TensorType, a
             values.append(_value_of(last, value, kind, row) if _has_text(kind) else value)
             rows.append(row)
     axes = [axis.encode_all(cell[place] for cell in cells) for place, axis in enumerate(kind.axes)]
-    column = sparse_column(kind, rows, axes, _typed(values, kind), len(bags), missing)
+    # Names that the vocabulary does not have fall into one cell; a term that stands twice is a mistake.
+    is_once = len({(row, *cell) for row, cell in zip(rows, cells, strict=True)}) == len(rows)
+    made = gathered if is_once else sparse_column
+    column = made(kind, rows, axes, _typed(values, kind), len(bags), missing)
     if layout_of(kind, asked) == "sparse":
         return column
     return dense_column(dense_of(column, kind), missing, kind)

@@ -19,7 +19,8 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.snapshots.columns import conform, conform_keys
+from ambry.ml.snapshots.columns import conform_keys
+from ambry.ml.snapshots.grown import conform_stored
 from ambry.ml.snapshots.schema import Layout, columns_of
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys, key_type_of
 from ambry.ml.sources.foreign import foreign
@@ -90,7 +91,8 @@ class ParquetSource(StoredFeatures):
             table = self._dataset.to_table(columns=[entity, *names], filter=self._among(pc.unique(asked)))
         layouts = self._typed.layouts
         arrays = [
-            conform(table.column(place + 1), kind, layouts.get(str(kind.urn))) for place, kind in enumerate(kinds)
+            conform_stored(table.column(place + 1), kind, layouts.get(str(kind.urn)))
+            for place, kind in enumerate(kinds)
         ]
         found = conform_keys(table.column(0), entity)
         return answer(kinds, self._typed.schema(kinds, asked.type), asked, found, arrays)

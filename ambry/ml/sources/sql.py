@@ -23,7 +23,8 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability, ValueType
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.snapshots.columns import conform, conform_keys
+from ambry.ml.snapshots.columns import conform_keys
+from ambry.ml.snapshots.grown import conform_stored
 from ambry.ml.snapshots.json_cells import plain_values, value_of
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout
@@ -158,7 +159,7 @@ class SqlSource(StoredFeatures):
         ):
             found = conform_keys(pa.array([_number(row[0]) for row in rows], asked.type), self._typed.entity)
         columns = [
-            conform(_values([row[place] for row in rows], kind), kind, self._typed.layouts.get(str(kind.urn)))
+            conform_stored(_values([row[place] for row in rows], kind), kind, self._typed.layouts.get(str(kind.urn)))
             for place, kind in enumerate(kinds, start=1)
         ]
         return answer(kinds, self._typed.schema(kinds, asked.type), asked, found, columns)

@@ -216,14 +216,18 @@ def test_definitions_whose_vocabulary_grew_read_older_snapshots(client: AmbryCli
     share, flag = "urn:li:(n,share,1,0)", "urn:li:(n,flag,1,0)"
     rows = {"member": [1, 2, 3], "share": [np.arange(3), None, np.ones(3)], "flag": [[True, False, True], None, None]}
     write_snapshot(client, name, rows, [share, flag], metadata=before, entity="member", as_of=NOON, rows_per_batch=2)
-    expected = {"member": [1, 2, 9], "share": [[0, 1, 2], [0.5] * 3, [0.5] * 3], "flag": [[1, 0, 1], [1] * 3, [1] * 3]}
-    for metadata in (before, after):
+    for metadata, more in ((before, 0), (after, 2)):
+        expected = {
+            "member": [1, 2, 9],
+            "share": [[0, 1, 2, *[0] * more], [0.5] * (3 + more), [0.5] * (3 + more)],
+            "flag": [[1, 0, 1, *[0] * more], [1] * (3 + more), [1] * (3 + more)],
+        }
         with open_snapshot(client, name, metadata=metadata) as snapshot:
             assert snapshot.read([share, flag], [1, 2, 9]).to_pydict() == expected
-            assert np.concatenate(snapshot.arrays(share)).shape == (3, 3)
+            assert np.concatenate(snapshot.arrays(share)).shape == (3, 3 + more)
             found = snapshot.reader([share, flag]).read([1, 2, 9])
             assert found.values[share].tolist() == expected["share"]
-            assert found.values[flag].tolist() == [[True, False, True], [True] * 3, [True] * 3]
+            assert found.values[flag].tolist() == expected["flag"]
             assert tensor_view(snapshot.table([share]).column(1).chunk(0), metadata.tensor_type(share)).shape == (2, 3)
             assert "share[Click]" in to_frame(snapshot.table(), metadata=metadata)
             assert snapshot.resolve(share) == metadata.tensor_type(share)

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy
 from hypothesis import given, settings
@@ -247,3 +248,127 @@ def test_one_urn_is_no_list(tmp_path: Path) -> None:
         pytest.raises(InvalidRequest, match="features are a list of URNs"),
     ):
         source.reader(BOTH)
+
+
+GROWING = """
+dense: {valType: FLOAT, dims: [kinds-1-0], default: 0.5}
+crossed: {valType: INT, dims: [kinds-1-0, {name: other, dim: kinds-1-0}, days-1-0]}
+seen: {valType: BOOLEAN, dims: [kinds-1-0]}
+sparse: {valType: LONG, dims: [kinds-1-0, members-1-0]}
+said: {valType: STRING, dims: [kinds-1-0, members-1-0]}
+days: {type: discrete : {size: 2}}
+members: {type: entity}
+kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
+// (kinds.csv)
+0, OUT_OF_VOCAB
+1, Comment
+2, Click
+"""
+BEFORE, AFTER = (
+    FeatureMetadata.of([parse_definitions(text, "n")]) for text in (GROWING, GROWING + "3, Share\n4, Like\n")
+)
+GROWN = [BEFORE.tensor_type(urn).urn for urn in BEFORE.urns]
+
+
+def grown_rows(size: int) -> dict[str, Any]:
+    crossed = np.arange(2 * size * size * 2, dtype=np.int32).reshape(2, size, size, 2)
+    last = size - 1
+    return {
+        "member": [1, 2, 3],
+        "dense": [np.arange(1, size + 1), np.eye(size)[1], None],
+        "crossed": [crossed[0], None, crossed[1]],
+        "seen": [[id == last for id in range(size)], [id == 1 for id in range(size)], None],
+        "sparse": [[(id, 7, 1 << id) for id in range(size)], [], None],
+        "said": [[(1, 7, "a"), (last, 7, "b")], [(last - 1, 7, "c"), (last, 7, "d")], None],
+    }
+
+
+def expected_of(rows: dict[str, Any], written: int, read: int) -> dict[str, Any]:
+    """Cell by cell in Python: an id is itself where the vocabulary has it, else 0."""
+
+    def known(id: int) -> int:
+        return id if id < read else 0
+
+    dense: list[Any] = []
+    for row in rows["dense"]:
+        cells = [0.5] * read if row is None else [0.0] * read
+        for id in range(written if row is not None else 0):
+            cells[known(id)] += row[id]
+        dense.append(cells)
+    seen: list[Any] = []
+    for row in rows["seen"]:
+        made = [False] * read
+        for id in range(written if row is not None else 0):
+            made[known(id)] |= row[id]
+        seen.append(None if row is None else [int(each) for each in made])
+    crossed: list[Any] = []
+    for row in rows["crossed"]:
+        table = np.zeros((read, read, 2), np.int32)
+        for one, other in np.ndindex(written if row is not None else 0, written):
+            table[known(one), known(other)] += row[one, other]
+        crossed.append(None if row is None else table.reshape(-1).tolist())
+    cells_of: dict[str, list[Any]] = {"sparse": [], "said": []}
+    for name, found in cells_of.items():
+        for row in rows[name]:
+            told: dict[tuple[int, int], Any] = {}
+            for id, member, value in sorted(row or []):
+                key = known(id), member
+                told[key] = told.get(key, 0) + value if name == "sparse" else told.get(key, value)
+            shown = [{"kinds": id, "members": member, "value": value} for (id, member), value in sorted(told.items())]
+            found.append(None if row is None else shown)
+    return {"dense": dense, "crossed": crossed, "seen": seen, **cells_of}
+
+
+@pytest.mark.parametrize(("written", "read"), [(BEFORE, AFTER), (AFTER, BEFORE), (BEFORE, BEFORE)])
+@pytest.mark.parametrize("layout", [None, "sparse"])
+def test_what_another_version_of_a_vocabulary_wrote_is_the_same_from_every_source(
+    store: AmbryClient, tmp_path: Path, written: FeatureMetadata, read: FeatureMetadata, layout: Any
+) -> None:
+    """One accepted name, and Parquet, SQL and LMDB refused; an old model was given ids that it does not have."""
+    widths = [metadata.tensor_type(GROWN[0]).axes[0].size or 0 for metadata in (written, read)]
+    rows = grown_rows(widths[0])
+    layouts = dict.fromkeys(map(str, GROWN), layout) if layout else None
+    said: dict[str, Any] = {"entity": "member", "layouts": layouts}
+    name = f"grown-{next(_numbers)}"
+    write_snapshot(store, name, rows, GROWN, metadata=written, as_of=WHEN, rows_per_batch=2, **said)
+    snapshot = open_snapshot(store, name, metadata=read)
+    parquet.write_table(snapshot.table(), tmp_path / "x.parquet")
+    write_lmdb(tmp_path / "lmdb", rows, GROWN, metadata=written, **said)
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    write_sql(engine, "features", rows, GROWN, metadata=written, **said)
+    write_avro(tmp_path / "x.avro", rows, GROWN, metadata=written, entity="member")
+    expected = expected_of(rows, *widths)
+    with LmdbSource(tmp_path / "lmdb", read) as lmdb:
+        found: list[StoredFeatures] = [
+            SnapshotSource(snapshot),
+            ParquetSource(tmp_path / "x.parquet", read, **said),
+            lmdb,
+            SqlSource(engine, "features", read, **said),
+            AvroSource(tmp_path / "x.avro", read, **said),
+        ]
+        first: Any = None
+        for source in found:
+            answer = source.read(GROWN, [1, 2, 3])
+            first = first or answer
+            assert answer.schema.equals(first.schema, check_metadata=True), source
+            for urn in GROWN:
+                column = answer.column(urn.name).combine_chunks()
+                lies = column.storage if hasattr(column, "storage") else column
+                if layout is None or urn.name in ("sparse", "said"):
+                    assert lies.to_pylist() == expected[urn.name], (source, urn)
+                else:
+                    assert lies.equals(first.column(urn.name).combine_chunks()), (source, urn)
+    engine.dispose()
+    if layout is None:
+        dense = [urn for urn in GROWN if urn.name in ("dense", "crossed", "seen")]
+        rows_read = snapshot.fetch().reader(dense).read([1, 2, 3])
+        there = {"dense": [0, 1, 2], "crossed": [0, 2], "seen": [0, 1]}
+        for urn in dense:
+            wanted = [expected[urn.name][place] for place in there[urn.name]]
+            of_reader = rows_read.values[str(urn)][there[urn.name]]
+            assert of_reader.reshape(len(wanted), -1).tolist() == wanted
+            of_arrays = np.concatenate(snapshot.arrays(urn))
+            assert of_arrays.shape[1:] == of_reader.shape[1:]
+            # The third row of `dense` has no value.
+            told = [place for place in there[urn.name] if (urn.name, place) != ("dense", 2)]
+            assert of_arrays[told].tolist() == rows_read.values[str(urn)][told].tolist()

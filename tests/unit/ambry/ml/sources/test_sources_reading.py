@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -301,14 +303,31 @@ def test_a_full_map_of_lmdb_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert source.read([AGE], [19_999, 0]).column("age").to_pylist() == [19_999, 0]
 
 
-def test_a_vocabulary_that_grew_is_noticed_when_a_feature_is_resolved(tmp_path: Path) -> None:
-    write_lmdb(tmp_path / "x", {"member": [1], "score": [[1, 2, 3]]}, [SCORE], metadata=METADATA, entity="member")
-    grown = FeatureMetadata.of([parse_definitions(TEXT + "3, Share\n", "n")])
-    with (
-        LmdbSource(tmp_path / "x", grown) as source,
-        pytest.raises(InvalidRequest, match="a vocabulary of another size"),
-    ):
-        source.resolve(SCORE)
+def test_lmdb_has_rows_of_before_and_after_a_vocabulary_grew(tmp_path: Path) -> None:
+    """The new width was refused where the old one lay, so a name that was accepted ended what is served from there."""
+    code = f"""
+import sys
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
+from ambry.ml.sources import write_lmdb
+before, after = (FeatureMetadata.of([parse_definitions(sys.argv[2] + more, 'n')]) for more in ('', '3, Share\\n'))
+for metadata, member, cells in ((after, 2, [5, 6, 7, 8]), (before, 3, [9, 9, 9])):
+    rows = {{'member': [member], 'score': [cells]}}
+    write_lmdb(sys.argv[1], rows, ['{SCORE}'], metadata=metadata, entity='member')
+"""
+    place = tmp_path / "x"
+    write_lmdb(place, {"member": [1], "score": [[1, 2, 3]]}, [SCORE], metadata=METADATA, entity="member")
+
+    def told(source: LmdbSource, *members: int) -> Any:
+        return source.read([SCORE], list(members)).column("score").combine_chunks().to_numpy_ndarray().tolist()
+
+    with LmdbSource(place, METADATA) as source:
+        assert told(source, 1) == [[1, 2, 3]]
+        subprocess.run([sys.executable, "-c", code, place, TEXT], check=True, timeout=60)
+        # Also who has opened it before reads them; the id 3 is strange to these definitions.
+        assert told(source, 1, 2, 3) == [[1, 2, 3], [13, 6, 7], [9, 9, 9]]
+    with LmdbSource(place, FeatureMetadata.of([parse_definitions(TEXT + "3, Share\n", "n")])) as source:
+        assert told(source, 1, 2, 3, 1) == [[1, 2, 3, 0], [5, 6, 7, 8], [9, 9, 9, 0], [1, 2, 3, 0]]
 
 
 def test_records_of_photon_are_read_and_become_a_snapshot(client: AmbryClient, tmp_path: Path) -> None:
