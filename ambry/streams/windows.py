@@ -144,7 +144,11 @@ def windows(
 def over_files(files: Iterable[tuple[str, bytes]]) -> dict[int, Days]:
     """The same for all members at once, of (id, content): what a job that is never interrupted ends with."""
     members: dict[int, Days] = {}
-    for file, data in dict(files).items():
+    seen: set[str] = set()
+    for file, data in files:
+        if file in seen:
+            continue
+        seen.add(file)
         for member, days in parse_actions(file, data).members.items():
             members[member] = added(members.get(member, {}), days)
     return members
