@@ -101,7 +101,7 @@ class _SomethingElse:
 
 
 def _held(client: AmbryClient, name: NameRef, found: FileDigest) -> BlobId | _SomethingElse | None:
-    """The blob of this content, if the name of it has that; None where there is none."""
+    """The blob of this content, if the name of it has that, which has no TTL from then on; None where there is none."""
     try:
         info = client.head(name)
     except BlobNotFound:
@@ -115,6 +115,14 @@ def _held(client: AmbryClient, name: NameRef, found: FileDigest) -> BlobId | _So
             for chunk in reader.iter_chunks(_CHUNK):
                 kept.update(chunk)
         if kept.hexdigest() != found.sha256:
+            return _SomethingElse()
+    if info.expires is not None:
+        # Somebody else put it for a time; the model is to be there for ever.
+        try:
+            lasting = client.update_ttl(name, None)
+        except BlobNotFound:
+            return None
+        if lasting.id != info.id or lasting.expires is not None:
             return _SomethingElse()
     return info.id
 

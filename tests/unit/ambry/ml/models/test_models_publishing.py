@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import threading
@@ -179,6 +180,28 @@ def test_a_part_whose_name_holds_something_else_is_stored_again(client: AmbryCli
     assert client.get_bytes(part) == b"what it says"
     for version in ("1.0.0", "1.1.0"):
         assert models.open(client, f"{name}@{version}").path().read_bytes() == b"what it says"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_part_that_would_end_is_kept(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """What somebody else put under its name with a TTL was reused as it was, and the model ended with it."""
+    content = b"lives an hour"
+    part = f"{name}.parts/sha256/{hashlib.sha256(content).hexdigest()}"
+    client.put(content, name=part, ttl=3600)
+    update_ttl = AmbryClient.update_ttl
+
+    def replaced(self: AmbryClient, *arguments: Any) -> Any:
+        client.put(b"something else", name=part)
+        return update_ttl(self, *arguments)
+
+    if is_replaced:
+        monkeypatch.setattr(AmbryClient, "update_ttl", replaced)
+    made = models.publish(client, name, {"x.txt": content})
+    assert client.head(made.manifest.parts[0].id).expires is None
+    assert client.head(part).id == made.manifest.parts[0].id
+    assert models.open(client, name).path().read_bytes() == content
 
 
 @pytest.mark.parametrize("lie", ["sha256", "size"])
