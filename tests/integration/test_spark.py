@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster
+from tests.support.spark_here import spark_here
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("pyspark", reason="pyspark is not installed; pip install 'ambry[spark]' does it")
@@ -64,28 +63,8 @@ def options(own: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
-    from ambry.spark import register
-
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    told = {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "700m",
-        "spark.local.dir": str(tmp_path_factory.mktemp("local")),
-        "spark.sql.shuffle.partitions": "2",
-    }
-    builder = SparkSession.builder.master("local[2,3]")
-    for name, value in told.items():
-        builder = builder.config(name, value)
-    made = builder.getOrCreate()
-    made.sparkContext.setLogLevel("OFF")
-    register(made)
-    yield made
-    made.stop()
+    with spark_here(tmp_path_factory.mktemp("local")) as made:
+        yield made
 
 
 def table() -> Any:

@@ -29,10 +29,11 @@ from ambry.ml.photon.effects import ModelEffect
 from ambry.ml.photon.snapshots import examples_of_snapshot, snapshot_columns
 from ambry.ml.snapshots.reading import open_snapshot
 from ambry.ml.snapshots.writing import write_snapshot
-from ambry.spark import glmix, register
+from ambry.spark import glmix
 from ambry.spark.training_rows import RowsOnSpark, rows_of_avro, rows_of_frame
 from deploy.demos import mixed_models
 from tests.support.photon_models import drawn_rows, told
+from tests.support.spark_here import spark_here
 
 pytestmark = pytest.mark.engine
 
@@ -45,26 +46,8 @@ EFFECTS: list[ModelEffect] = [
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    settings = {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "700m",
-        "spark.local.dir": str(tmp_path_factory.mktemp("local")),
-        "spark.sql.shuffle.partitions": "2",
-    }
-    builder = SparkSession.builder.master("local[2,4]")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    made = builder.getOrCreate()
-    made.sparkContext.setLogLevel("OFF")
-    register(made)
-    yield made
-    made.stop()
+    with spark_here(tmp_path_factory.mktemp("local")) as made:
+        yield made
 
 
 @pytest.fixture
