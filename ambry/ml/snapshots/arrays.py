@@ -61,6 +61,21 @@ def view_of(array: Any, kind: TensorType, private: Any | None = None) -> Any:
     return view.reshape(len(array), *shape)
 
 
+def stand_in(kind: TensorType) -> Any:
+    """What stands in each cell of a row without a value: the default of the definition; without one NaN, 0 or False."""
+    dtype = NUMPY_TYPES[kind.value_type]
+    return dtype.type(kind.default if kind.default is not None else np.nan if dtype.kind == "f" else 0)
+
+
+def filled_view(array: Any, kind: TensorType, private: Any | None = None) -> Any:
+    """`view_of` with `stand_in` in rows without a value, for which an array that may not be written is copied."""
+    view = view_of(array, kind, private)
+    if array.null_count:
+        view = view if private is not None and view.flags.writeable else view.copy()
+        view[array.is_null().to_numpy(zero_copy_only=False)] = stand_in(kind)
+    return view
+
+
 def private_file(path: Path) -> tuple[Any, Any]:
     """A mapping of a file that may be written, which changes nobody's bytes but one's own, and Arrow's reader of it."""
     with path.open("rb") as file:
@@ -156,7 +171,7 @@ class _Column:
         views = [view_of(chunk, kind) for chunk in chunks]
         dtype = NUMPY_TYPES[kind.value_type]
         shape = shape_of(kind) if isinstance(column_type, pa.FixedShapeTensorType) else ()
-        self._stand_in = dtype.type(kind.default if kind.default is not None else np.nan if dtype.kind == "f" else 0)
+        self._stand_in = stand_in(kind)
         self._missing = _missing(chunks)
         self._kept = chunks
         self._rows = len(views[0]) if views else 0

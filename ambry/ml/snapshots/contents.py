@@ -20,7 +20,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.features.axes import TensorType
-from ambry.ml.snapshots.arrays import private_file, view_of
+from ambry.ml.snapshots.arrays import filled_view, private_file
 from ambry.ml.snapshots.described import check_schema_of
 from ambry.ml.snapshots.grown import brought
 from ambry.ml.snapshots.index import FILE_START, SnapshotIndex, index_of_file
@@ -128,7 +128,7 @@ class ArrowContent:
                 self._check(batch, place, [name])
             column = batch.column(name)
             own = brought(column, kind)
-            yield view_of(column, kind, mapped) if own is column else view_of(own, kind).copy()
+            yield filled_view(column, kind, mapped) if own is column else filled_view(own, kind).copy()
 
     def batches_with(self, keys: Any, names: Sequence[str]) -> list[Any]:
         places = [int(place) for place in self.index.bounds.batches_of(keys)]
@@ -239,7 +239,7 @@ class ParquetContent:
         self.fetch()
         with self._opened(self._footer) as file:
             for place in range(file.num_row_groups):
-                yield view_of(brought(self._group(file, place, [name]).column(0), kind), kind).copy()
+                yield filled_view(brought(self._group(file, place, [name]).column(0), kind), kind).copy()
 
     def batches_with(self, keys: Any, names: Sequence[str]) -> list[Any]:
         bounds, places = self._bounds

@@ -180,13 +180,17 @@ class Snapshot:
         written there changes those arrays alone. jax and tensorflow copy a batch that does not lie at a multiple of 64 bytes
         (aligned.py): the last one often, others where `rows_per_batch` is no multiple of 512.
 
-        Rows without a value hold anything. Booleans that are scalars are copied, of which eight are one byte.
+        Rows without a value hold what `reader` gives for them: the default, or NaN, 0, False; a feature with such rows has a
+        mapping of its own for numpy, too. Booleans that are scalars are copied, of which eight are one byte, and so is what has
+        another width than the definitions say (grown.py).
         Raises InvalidRequest for a feature whose rows are not all of the same width, ModuleNotFoundError.
         """
         wanted = framework_of(framework)
         kind, name = self._of_one_width(urn)
         if wanted == "numpy":
-            return [view_of(brought(batch.column(name), kind), kind) for batch in self.batches([urn])]
+            columns = [batch.column(name) for batch in self.batches([urn])]
+            if not any(column.null_count for column in columns):
+                return [view_of(brought(column, kind), kind) for column in columns]
         return [shared(wanted, own) for own in self._content.own_views(name, kind)]
 
     def reader(self, urns: Iterable[FeatureUrn | str]) -> RowReader:
