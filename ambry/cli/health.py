@@ -48,13 +48,17 @@ def health() -> None:
 @OUTPUT
 def summary(table: str, cluster: ChosenCluster, columns: tuple[str, ...], output: str) -> None:
     """Say what each column of TABLE holds."""
+    from ambry.ml.health.report import left_out, listed_of
     from ambry.ml.health.summaries import summarise
     from ambry.ml.tables import open_table
 
     with cluster.connect() as client:
         found = summarise(open_table(client, table), columns or None)
     header = ["COLUMN", "VALUES", "MISSING", "MEAN", "DEVIATION", "MINIMUM", "MEDIAN", "MAXIMUM", "UNKNOWN", "MOST"]
-    show_rows(found.columns, output, header, _summary_row, lambda column: column.plain())
+    listed = found.columns if output == "json" else list(listed_of(found.columns))
+    show_rows(listed, output, header, _summary_row, lambda column: column.plain())
+    for note in left_out(found.columns) if len(listed) < len(found.columns) and not cluster.quiet else []:
+        click.echo(printable(f"ambry: {note}"), err=True)
 
 
 @health.command()
@@ -95,9 +99,11 @@ def compare(
         click.echo(found.encode().decode())
     else:
         header = ["COLUMN", "DISTANCE", "P", "STABILITY", "MISSING", "UNKNOWN", "VERDICT"]
-        show_rows(found.comparisons, output, header, _comparison_row, lambda column: column)
-        for fault in found.faults if not cluster.quiet else []:
-            click.echo(printable(f"ambry: {fault}"), err=True)
+        listed = list(report.listed_of(found.comparisons))
+        show_rows(listed, output, header, _comparison_row, lambda column: column)
+        told = [*found.notes, *report.left_out(found.comparisons), *found.faults]
+        for sentence in told if not cluster.quiet else []:
+            click.echo(printable(f"ambry: {sentence}"), err=True)
     if not found.healthy:
         sys.exit(EXIT_HELD_BACK)
 

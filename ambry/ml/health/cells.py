@@ -2,8 +2,9 @@
 
 a number, boolean, time          numbers; a point in time is its milliseconds
 a text                           texts
-a dense tensor, a list           the numbers or texts of all its cells
-a sparse tensor                  its values; and, as a column of its own, how many cells each row has
+a dense tensor, a list           the numbers or texts of all its cells; one by one they are in tensors.py
+a sparse tensor                  its values; and, as columns of their own, how many cells each row has, and the ids of each
+                                 axis: of a discrete one numbers, which have an order, of any other one texts
 
 NaN and infinities are missing. Bytes and whatever else there is are only counted.
 """
@@ -23,6 +24,8 @@ from ambry.ml.snapshots.schema import VALUE
 
 CELLS = " (cells)"
 """Follows the name of a sparse column: how many cells a row has."""
+IDS = " (ids of {})"
+"""Follows it, too: the ids of an axis."""
 
 
 _LISTS = (
@@ -39,10 +42,12 @@ class Cells:
     """What stands in a piece of a column."""
 
     name: str
+    part: str = ""
+    """What follows the name where this is a part of what stands in the column."""
     numbers: Any = None
     """A numpy array of float64, all of them finite; None for what has no numbers."""
     texts: Any = None
-    """An Arrow array of strings without nulls."""
+    """An Arrow array of strings, or of whole numbers that stand for some, without nulls."""
     others: int = 0
     """Values that are neither numbers nor texts."""
     missing: int = 0
@@ -52,7 +57,7 @@ class Cells:
 
 
 def cells_of(field: Any, column: Any) -> Iterator[Cells]:
-    """Of a column of a record batch; a sparse one gives two."""
+    """Of a column of a record batch; a sparse one gives several."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     kind = field.type
@@ -63,7 +68,8 @@ def cells_of(field: Any, column: Any) -> Iterator[Cells]:
         if pa.types.is_struct(values.type) and values.type.get_field_index(VALUE) >= 0:
             yield _sparse(field, column, values)
             lengths = column.value_lengths().drop_null()
-            yield Cells(name=f"{field.name}{CELLS}", numbers=lengths.to_numpy().astype(np.float64))
+            yield Cells(name=field.name, part=CELLS, numbers=lengths.to_numpy().astype(np.float64))
+            yield from _ids(field, values)
         else:
             yield _plain(field.name, values, column.null_count)
     else:
@@ -135,6 +141,17 @@ def _sparse(field: Any, column: Any, cells: Any) -> Cells:
         vocabulary_cells=len(cells) if names else 0,
         out_of_vocabulary=int(outside.sum()),
     )
+
+
+def _ids(field: Any, cells: Any) -> Iterator[Cells]:
+    kinds = {axis.name: axis.kind for axis in _axes(field)}
+    for cell in cells.type:
+        if cell.name != VALUE and (pa.types.is_integer(cell.type) or pa.types.is_string(cell.type)):
+            ids, part = cells.field(cell.name).drop_null(), IDS.format(cell.name)
+            if kinds.get(cell.name) == "discrete":
+                yield Cells(name=field.name, part=part, numbers=ids.to_numpy(zero_copy_only=False).astype(np.float64))
+            else:
+                yield Cells(name=field.name, part=part, texts=ids)
 
 
 def _axes(field: Any) -> tuple[DescribedAxis, ...]:

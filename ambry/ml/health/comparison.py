@@ -5,20 +5,27 @@ both by the population stability index over the tenths of the reference (a value
 most frequent texts. The index of two samples of
 the same is a chi-square over their sizes (Yurdakul, 2018, "Statistical properties of the population stability index"), so a
 small table does not count as moved because it is small.
+
+The cells of a dense feature are compared one by one, and each p is adjusted (Holm) for how many there are: of 500 cells chance
+moves some. So is what of a cell is missing. Of texts that the reference lacks as many are expected as it has once (Good, 1953,
+"The population frequencies of species and the estimation of population parameters").
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.experiments.statistics import adjusted
 from ambry.ml.extras import needed
 from ambry.ml.health.summaries import ColumnSummary, TableSummary, quantiles
 from ambry.ml.health.thresholds import ColumnThresholds, Thresholds
@@ -26,14 +33,18 @@ from ambry.ml.health.thresholds import ColumnThresholds, Thresholds
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _TEXTS_MAX = 50
 """Texts that are compared one by one; the rest are one more."""
+FAULTS_MAX = 5
+"""Faults of the cells of a feature that are told one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnComparison:
-    """A column in both tables. What cannot be said is None."""
+    """A column in both tables. What cannot be said is None. Each p of a cell is adjusted for how many cells there are."""
 
     name: str
     urn: str = ""
+    part: str = ""
+    """As of its summary: `[3]` of a cell of a dense feature."""
     reference_count: int
     count: int
     distance: float | None = None
@@ -42,11 +53,22 @@ class ColumnComparison:
     psi_p: float | None = None
     reference_missing_rate: float = 0.0
     missing_rate: float = 0.0
+    missing_p: float | None = None
     reference_out_of_vocabulary_rate: float | None = None
     out_of_vocabulary_rate: float | None = None
-    """Of typed features their cells at 0; of other texts those that the reference does not have."""
+    """Of typed features their cells at 0; of other texts those that the reference does not have, or is expected to lack."""
+    out_of_vocabulary_p: float | None = None
     faults: tuple[str, ...] = ()
     """What is beyond a threshold, as sentences."""
+
+    @property
+    def column(self) -> str:
+        """The one that it is, or is a part of."""
+        return self.name.removesuffix(self.part)
+
+    @property
+    def is_cell(self) -> bool:
+        return self.part.startswith("[")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +78,31 @@ class HealthReport:
     reference: TableSummary
     current: TableSummary
     comparisons: tuple[ColumnComparison, ...]
+    """Cells after their feature, those that moved furthest first."""
 
     @property
     def faults(self) -> list[str]:
-        """All of them, each with its column; and what there was nothing to compare in, which nothing speaks for."""
+        """Each with its column; of the cells of a feature FAULTS_MAX, and how many more of them have some. And what there was
+        nothing to compare in, which nothing speaks for."""
         tables = [f"{table.name} has no rows" for table in (self.reference, self.current) if not table.rows]
         if not self.comparisons:
             tables.append("there was no column to compare")
-        return tables + [f"{each.name}: {fault}" for each in self.comparisons for fault in each.faults]
+        for (column, is_cell), found in groupby(self.comparisons, lambda each: (each.column, each.is_cell)):
+            faulty = [each for each in found if each.faults]
+            listed = faulty[:FAULTS_MAX] if is_cell else faulty
+            tables += [f"{each.name}: {fault}" for each in listed for fault in each.faults]
+            if len(faulty) > len(listed):
+                tables.append(f"{column}: {len(faulty) - len(listed)} more of its cells are not what they were")
+        return tables
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not looked at one by one."""
+        return [
+            f"{each.name}: its {each.width:,} cells are compared together, and one that moves alone may not be seen"
+            for each in self.reference.columns
+            if each.width and not each.has_cells and any(found.name == each.name for found in self.comparisons)
+        ]
 
     @property
     def healthy(self) -> bool:
@@ -75,7 +114,8 @@ class HealthReport:
             name: {"name": table.name, "rows": table.rows, "columns": [each.plain() for each in table.columns]}
             for name, table in (("reference", self.reference), ("current", self.current))
         }
-        told = {**tables, "healthy": self.healthy, "comparisons": [asdict(each) for each in self.comparisons]}
+        about = {"healthy": self.healthy, "notes": self.notes}
+        told = {**tables, **about, "comparisons": [asdict(each) for each in self.comparisons]}
         # A name of a file need not be Unicode.
         return json.dumps(told, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
@@ -87,16 +127,45 @@ def compare(reference: TableSummary, current: TableSummary, thresholds: Threshol
     """
     thresholds = thresholds or Thresholds()
     _check_named(thresholds, reference, current)
-    found = []
-    for before in reference.columns:
-        bounds = thresholds.of(before.name, before.urn)
+    pairs = []
+    for before, after in zip(reference.columns, current.counterparts(reference.columns), strict=True):
+        bounds = thresholds.of(before.name, before.urn, before.column)
         if not bounds.ignored:
-            found.append(_compared(before, current.counterpart(before), bounds))
+            pairs.append((_compared(before, after, bounds), bounds))
+    found: list[ColumnComparison] = []
+    for (_, is_cell), group in groupby(pairs, lambda each: (each[0].column, each[0].is_cell)):
+        own = list(group)
+        own = list(_of_many(own)) if is_cell else own
+        judged = [each if each.faults else replace(each, faults=tuple(_faults(each, bounds))) for each, bounds in own]
+        found += sorted(judged, key=_worst_first) if is_cell else judged
     return HealthReport(reference=reference, current=current, comparisons=tuple(found))
 
 
+def _worst_first(found: ColumnComparison) -> tuple[bool, float]:
+    return not found.faults, -(found.distance or 0.0)
+
+
+def _of_many(
+    cells: list[tuple[ColumnComparison, ColumnThresholds]],
+) -> Iterator[tuple[ColumnComparison, ColumnThresholds]]:
+    """Each p for how many there are of its kind."""
+    changes: list[dict[str, Any]] = [{} for _ in cells]
+    for name in ("p", "psi_p", "missing_p"):
+        said = [(place, p) for place, (each, _) in enumerate(cells) if (p := getattr(each, name)) is not None]
+        for (place, _), p in zip(said, adjusted([p for _, p in said]), strict=True):
+            changes[place][name] = p
+    for (each, bounds), own in zip(cells, changes, strict=True):
+        yield replace(each, **own), bounds
+
+
 def _compared(before: ColumnSummary, after: ColumnSummary | None, bounds: ColumnThresholds) -> ColumnComparison:
-    told: dict[str, Any] = {"name": before.name, "urn": before.urn, "reference_count": before.count}
+    """Without what is beyond a threshold."""
+    told: dict[str, Any] = {
+        "name": before.name,
+        "urn": before.urn,
+        "part": before.part,
+        "reference_count": before.count,
+    }
     if after is None:
         return ColumnComparison(**told, count=0, faults=("it is not there any more",))
     told |= {
@@ -109,11 +178,13 @@ def _compared(before: ColumnSummary, after: ColumnSummary | None, bounds: Column
     if before.kind != after.kind and before.count and after.count:
         return ColumnComparison(**told, faults=(f"it has {after.kind} now, and had {before.kind}",))
     if before.texts is not None and after.texts is not None and not before.vocabulary_cells and not before.other_texts:
-        told |= {"reference_out_of_vocabulary_rate": 0.0, "out_of_vocabulary_rate": _unseen(before, after)}
-    if min(before.count, after.count) >= _least(bounds):
+        told |= _unseen(before, after)
+    if before.is_cell:
+        rows = (before.missing + before.count, after.missing + after.count)
+        told["missing_p"] = _rise_p(before.missing, rows[0], after.missing, rows[1])
+    if min(before.count, after.count) >= _least(bounds) and not before.has_cells:
         told |= _texts(before, after) if before.texts is not None else _numbers(before, after)
-    compared = ColumnComparison(**told)
-    return ColumnComparison(**told, faults=tuple(_faults(compared, bounds)))
+    return ColumnComparison(**told)
 
 
 def _faults(found: ColumnComparison, bounds: ColumnThresholds) -> list[str]:
@@ -128,16 +199,17 @@ def _faults(found: ColumnComparison, bounds: ColumnThresholds) -> list[str]:
         )
     if _beyond(found.psi, bounds.psi_max) and _rare(found.psi_p, bounds.p_min):
         faults.append(f"its population stability index is {found.psi:.3g}, more than {bounds.psi_max:g}")
-    for what, before, after, bound in (
-        ("missing", found.reference_missing_rate, found.missing_rate, bounds.missing_rise_max),
+    for what, before, after, bound, p in (
+        ("missing", found.reference_missing_rate, found.missing_rate, bounds.missing_rise_max, found.missing_p),
         (
             "out of vocabulary",
             found.reference_out_of_vocabulary_rate or 0.0,
             found.out_of_vocabulary_rate or 0.0,
             bounds.out_of_vocabulary_rise_max,
+            found.out_of_vocabulary_p,
         ),
     ):
-        if after - before > bound:
+        if after - before > bound and (p is None or p < bounds.p_min):
             faults.append(f"{after:.1%} is {what} beside {before:.1%}, a rise of more than {bound:.1%}")
     return faults
 
@@ -169,13 +241,27 @@ def _rare(p: float | None, bound: float) -> bool:
 def _numbers(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
     if before.sample is None or after.sample is None or not len(before.sample) or not len(after.sample):
         return {}
-    tested = needed("scipy.stats").ks_2samp(before.sample, after.sample, method="asymp")
+    distance, p = _apart(before.sample, after.sample) if before.is_cell else _tested(before.sample, after.sample)
     edges = _edges(before.sample)
     counts = [
         np.bincount(np.searchsorted(edges, each.sample, side="right"), minlength=len(edges) + 1)
         for each in (before, after)
     ]
-    return {"distance": float(tested.statistic), "p": float(tested.pvalue), **stability(*counts)}
+    return {"distance": distance, "p": p, **stability(*counts)}
+
+
+def _tested(before: Any, after: Any) -> tuple[float, float]:
+    tested = needed("scipy.stats").ks_2samp(before, after, method="asymp")
+    return float(tested.statistic), float(tested.pvalue)
+
+
+def _apart(before: Any, after: Any) -> tuple[float, float]:
+    """The same with the p of Kolmogorov's limit, which takes no milliseconds: there may be a thousand cells."""
+    both = np.concatenate([before, after])
+    shares = [np.searchsorted(each, both, side="right") / len(each) for each in (before, after)]
+    distance = float(np.abs(shares[0] - shares[1]).max())
+    reach = distance * math.sqrt(len(before) * len(after) / len(both))
+    return distance, float(needed("scipy.special").kolmogorov(reach))
 
 
 def _edges(sample: Any) -> Any:
@@ -205,7 +291,7 @@ def stability(before: Sequence[int] | Any, after: Sequence[int] | Any) -> dict[s
     if len(first) < 2:
         return {"psi": 0.0, "psi_p": 1.0}
     psi = psi_of(first, second)
-    chance = float(needed("scipy.stats").chi2.sf(psi / (1 / first.sum() + 1 / second.sum()), len(first) - 1))
+    chance = float(needed("scipy.special").chdtrc(len(first) - 1, psi / (1 / first.sum() + 1 / second.sum())))
     return {"psi": psi, "psi_p": chance}
 
 
@@ -224,11 +310,26 @@ def _used(before: Sequence[int] | Any, after: Sequence[int] | Any) -> tuple[Any,
     return first[used], second[used]
 
 
-def _unseen(before: ColumnSummary, after: ColumnSummary) -> float:
-    """The part of texts that the reference does not have."""
+def _unseen(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
+    """The part of texts that the reference does not have, beside the part that it is expected to lack."""
     known = _counts(before)
+    once = sum(count == 1 for count in known.values())
     unseen = sum(count for text, count in _counts(after).items() if text not in known) + after.other_texts
-    return unseen / after.count if after.count else 0.0
+    return {
+        "reference_out_of_vocabulary_rate": once / before.count if before.count else 0.0,
+        "out_of_vocabulary_rate": unseen / after.count if after.count else 0.0,
+        "out_of_vocabulary_p": _rise_p(once, before.count, unseen, after.count),
+    }
+
+
+def _rise_p(before: int, of_before: int, after: int, of_after: int) -> float:
+    """How often chance alone has a part rise so far: the normal test of two parts, with Yates's correction."""
+    if not of_before or not of_after:
+        return 1.0
+    whole = (before + after) / (of_before + of_after)
+    spread = whole * (1 - whole) * (1 / of_before + 1 / of_after)
+    rise = after / of_after - before / of_before - (1 / of_before + 1 / of_after) / 2
+    return math.erfc(rise / math.sqrt(2 * spread)) / 2 if spread > 0 else 1.0
 
 
 def _counts(summary: ColumnSummary) -> Counter[str]:

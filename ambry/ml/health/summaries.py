@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.experiments.assignment import places_of, salt_of
-from ambry.ml.health.cells import CELLS, Cells, cells_of
+from ambry.ml.health.cells import Cells, cells_of
+from ambry.ml.health.tensors import CELLS_APART_MAX, KEPT_CELLS, KEPT_ROWS_MIN, TensorSketch, width_of
 from ambry.ml.snapshots.schema import ENTITY_KEY, URN_KEY
 from ambry.ml.tables import NamedTable
 
@@ -37,6 +38,10 @@ class ColumnSummary:
     name: str
     urn: str = ""
     """Of a typed feature."""
+    part: str = ""
+    """What the name ends with where this is a part of what stands in the column, as `[3]` for a cell of a dense feature."""
+    width: int = 0
+    """How many cells a row of a dense feature has."""
     count: int
     missing: int
     mean: float | None = None
@@ -53,6 +58,21 @@ class ColumnSummary:
     out_of_vocabulary: int = 0
     sample: Any = None
     """A numpy array of some of the numbers, sorted."""
+
+    @property
+    def column(self) -> str:
+        """The one that it is, or is a part of."""
+        return self.name.removesuffix(self.part)
+
+    @property
+    def is_cell(self) -> bool:
+        """Of a dense feature whose cells are told apart."""
+        return self.part.startswith("[")
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether its cells are told apart."""
+        return 0 < self.width <= CELLS_APART_MAX
 
     @property
     def kind(self) -> str:
@@ -77,6 +97,7 @@ class ColumnSummary:
         told = {
             "column": self.name,
             "urn": self.urn,
+            "cells": self.width or None,
             "count": self.count,
             "missing": self.missing,
             "mean": self.mean,
@@ -101,16 +122,12 @@ class TableSummary:
     known: frozenset[str] = frozenset()
     """The names and URNs of all columns of the table, also of those that are not looked at."""
 
-    def of(self, column: str) -> ColumnSummary | None:
-        return next((each for each in self.columns if each.name == column), None)
-
-    def counterpart(self, other: ColumnSummary) -> ColumnSummary | None:
-        """What a column of another table is here: of the same feature, whatever it is called, or else of the same name."""
-        cells = other.name.endswith(CELLS)
-        same = (
-            each for each in self.columns if other.urn and each.urn == other.urn and each.name.endswith(CELLS) == cells
-        )
-        return next(same, None) or self.of(other.name)
+    def counterparts(self, others: Iterable[ColumnSummary]) -> Iterator[ColumnSummary | None]:
+        """What columns of another table are here: of the same feature, whatever it is called, or else of the same name."""
+        names = {each.name: each for each in reversed(self.columns)}
+        features = {(each.urn, each.part): each for each in reversed(self.columns) if each.urn}
+        for other in others:
+            yield features.get((other.urn, other.part)) or names.get(other.name)
 
 
 def summarise(table: NamedTable, columns: Collection[str] | None = None) -> TableSummary:
@@ -131,17 +148,29 @@ def summarise(table: NamedTable, columns: Collection[str] | None = None) -> Tabl
         if (field.name != entity if columns is None else field.name in columns or urns[field.name] in columns)
     ]
     sketches: dict[str, dict[str, _Sketch]] = {field.name: {} for field in wanted}
+    widths = {field.name: width_of(field) for field in wanted}
+    apart = {name: width for name, width in widths.items() if 0 < width <= CELLS_APART_MAX}
+    kept = min(SAMPLE_MAX, max(KEPT_ROWS_MIN, KEPT_CELLS // max(1, sum(apart.values()))))
+    tensors = {name: TensorSketch(name, width, kept) for name, width in apart.items()}
     rows = 0
     for batch in table.batches:
         rows += batch.num_rows
         for field in wanted:
             for cells in cells_of(field, batch.column(field.name)):
-                sketches[field.name].setdefault(cells.name, _Sketch(cells.name, urns[field.name])).add(cells)
+                own = sketches[field.name]
+                own.setdefault(cells.part, _Sketch(cells.name, urns[field.name], cells.part)).add(cells)
+            if field.name in tensors:
+                tensors[field.name].add(batch.column(field.name))
+    found: list[ColumnSummary] = []
     for field in wanted:
-        sketches[field.name].setdefault(field.name, _Sketch(field.name, urns[field.name]))
-    columns_found = tuple(sketch.summary() for own in sketches.values() for _, sketch in sorted(own.items()))
-    told = [each.name for each in columns_found]
-    if twice := next((name for name in told if told.count(name) > 1), None):
+        own = sketches[field.name]
+        own.setdefault("", _Sketch(field.name, urns[field.name]))
+        found += (sketch.summary(widths[field.name]) for _, sketch in sorted(own.items()))
+        if field.name in tensors:
+            found += _cells(field.name, urns[field.name], tensors.pop(field.name))
+    columns_found = tuple(found)
+    told = Counter(each.name for each in columns_found)
+    if twice := next((name for name, count in told.items() if count > 1), None):
         raise InvalidRequest(f"{table.name} has a column {twice!r}, and the cells of a feature are called so")
     known = frozenset([*urns, *filter(None, urns.values())])
     return TableSummary(name=table.name, rows=rows, columns=columns_found, known=known)
@@ -156,10 +185,10 @@ def quantiles(sample: Any, parts: Any) -> Any:
 class _Sketch:
     """What was seen of a column so far."""
 
-    def __init__(self, name: str, urn: str) -> None:
-        self.name = name
-        self._urn = urn
-        self._salt = salt_of(name)
+    def __init__(self, column: str, urn: str, part: str = "") -> None:
+        self.name = f"{column}{part}"
+        self._urn, self._part = urn, part
+        self._salt = salt_of(self.name)
         self._count = self._missing = self._nonzero = 0
         self._vocabulary_cells = self._out_of_vocabulary = self._other_texts = 0
         self._mean = self._squares = 0.0
@@ -184,7 +213,7 @@ class _Sketch:
         self._texts = Counter() if self._texts is None else self._texts
         self._count += len(texts)
         for each in texts.value_counts().to_pylist():
-            text = _shortened(each["values"])
+            text = _shortened(str(each["values"]))
             if text in self._texts or len(self._texts) < TEXTS_MAX:
                 self._texts[text] += each["counts"]
             else:
@@ -227,7 +256,7 @@ class _Sketch:
         found = self._squares / (self._count - 1) if self._count > 1 else 0.0
         return found if math.isfinite(found) else None
 
-    def summary(self) -> ColumnSummary:
+    def summary(self, width: int = 0) -> ColumnSummary:
         told: dict[str, Any] = {}
         if self._has_numbers:
             self._thin()
@@ -244,6 +273,8 @@ class _Sketch:
         return ColumnSummary(
             name=self.name,
             urn=self._urn,
+            part=self._part,
+            width=0 if self._part else width,
             count=self._count,
             missing=self._missing,
             texts=self._texts,
@@ -252,6 +283,14 @@ class _Sketch:
             out_of_vocabulary=self._out_of_vocabulary,
             **told,
         )
+
+
+def _cells(name: str, urn: str, sketch: TensorSketch) -> Iterator[ColumnSummary]:
+    for place, told in enumerate(sketch.cells()):
+        sample = told["sample"]
+        if len(sample):
+            told["quantiles"] = tuple(float(value) for value in quantiles(sample, QUANTILES))
+        yield ColumnSummary(name=f"{name}[{place}]", urn=urn, part=f"[{place}]", **told)
 
 
 def _shortened(text: str) -> str:

@@ -7,7 +7,7 @@
     out_of_vocabulary_rise_max = 0.02   # parts of the cells, or of texts that were never seen before
     values_min = 100                    # fewer are not compared, and told
 
-    [columns."mean radius"]             # by name or URN, in place of those above
+    [columns."mean radius"]             # by name or URN, in place of those above, and for all cells of a feature
     psi_max = 0.5
 
     [columns.comment]
@@ -54,8 +54,10 @@ class Thresholds:
     all: ColumnThresholds = ColumnThresholds()
     columns: Mapping[str, ColumnThresholds] = field(default_factory=dict)
 
-    def of(self, column: str, urn: str = "") -> ColumnThresholds:
-        return self.columns.get(column) or self.columns.get(urn or column) or self.all
+    def of(self, column: str, urn: str = "", feature: str = "") -> ColumnThresholds:
+        """Of a part of a feature its own, or else those of the feature."""
+        said = (self.columns.get(name) for name in (column, feature, urn) if name)
+        return next((each for each in said if each is not None), self.all)
 
 
 def parse_thresholds(text: str) -> Thresholds:

@@ -113,7 +113,10 @@ def test_a_snapshot_has_its_cells_counted_and_what_its_vocabulary_lacks(client: 
     )
     found = {each.name: each for each in summarise(open_table(client, name)).columns}
     # Columns that are dense may stand first in a snapshot.
-    assert sorted(found) == ["actions", "actions (cells)", "age", "week"]
+    parts = ["actions (cells)", "actions (ids of kinds)", "actions (ids of seen)"]
+    assert sorted(each for each in found if "[" not in each) == ["actions", *parts, "age", "week"]
+    assert (found["week[0]"].count, found["week[0]"].nonzero, found["actions (ids of seen)"].mean) == (3, 1, 11 / 3)
+    assert found["actions (ids of kinds)"].top == [("0", 1), ("1", 1), ("2", 1)]
     assert (found["actions"].count, found["actions"].out_of_vocabulary) == (3, 1)
     assert found["actions"].out_of_vocabulary_rate == pytest.approx(1 / 3)
     assert (found["actions (cells)"].mean, found["actions (cells)"].maximum) == (1.0, 2.0)
