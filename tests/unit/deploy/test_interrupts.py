@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -12,11 +13,15 @@ from deploy.interrupts import signals_interrupt
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_and_what_was_before_is_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), signals_interrupt():
-        os.kill(os.getpid(), number)
-        signal.pause()
-    assert signal.getsignal(number) == before
+    own = signal.signal(number, signal.default_int_handler)  # Behind nohup the loss of the terminal is ignored.
+    try:
+        before = signal.getsignal(number)
+        with pytest.raises(KeyboardInterrupt), signals_interrupt():
+            os.kill(os.getpid(), number)
+            threading.Event().wait(60)
+        assert signal.getsignal(number) == before
+    finally:
+        signal.signal(number, own)
 
 
 def test_a_command_behind_nohup_outlives_its_terminal() -> None:
