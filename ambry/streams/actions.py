@@ -104,7 +104,13 @@ def run_job(
 
     app.dataframe(by_member).apply(fold, stateful=True).to_topic(out)
     ready(app)
-    app.run()
+    try:
+        app.run()
+    except needed("quixstreams.exceptions").PartitionAssignmentError as error:
+        # Quix asks once for where topics end, and gives the job up where no broker answers in 30 s.
+        raise Unavailable(
+            f"no broker of {changes} answered as the job's partitions were given out; start it again, it goes on where it was"
+        ) from error
 
 
 def read_members(target: KafkaTarget) -> dict[int, Days]:
