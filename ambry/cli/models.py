@@ -51,6 +51,13 @@ for each in (history, diff, parts):
 )
 @click.option("--metric", "metrics", metavar="NAME=NUMBER", callback=as_numbers, multiple=True, help="May be repeated.")
 @click.option("--param", "params", metavar="K=V", callback=as_pairs, multiple=True, help="May be repeated.")
+@click.option(
+    "--framework",
+    metavar="NAME=VERSION",
+    callback=as_pairs,
+    multiple=True,
+    help="What it was made with, such as torch=2.13.0; may be repeated.",
+)
 @click.option("--feature", "features", metavar="URN", multiple=True, help="An input, in their order; may be repeated.")
 @click.option(
     "--definitions",
@@ -72,6 +79,7 @@ def publish(
     kind: str | None,
     metrics: dict[str, float],
     params: dict[str, str],
+    framework: dict[str, str],
     features: tuple[str, ...],
     definitions: str,
     snapshot: str,
@@ -96,6 +104,7 @@ def publish(
             version=version,
             once=once,
             kind=kind,
+            framework=framework,
             features=features,
             definitions=definitions,
             snapshot=snapshot,

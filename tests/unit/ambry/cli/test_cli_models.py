@@ -42,7 +42,8 @@ def name(here: Path) -> str:
 def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name: str) -> None:
     assert said("model", "publish", name, "model", "--metric", "auc=0.9", "--code", "git:1") == "1.0.0\n"
     (here / "model/weights.bin").write_bytes(b"better weights")
-    second = told("model", "publish", name, "model", "--metric", "auc=0.95", "--parent", name, "--note", "größer")
+    second = told("model", "publish", name, "model", "--metric", "auc=0.95", "--parent", name, "--note", "größer",
+        "--framework", "torch=2.13.0", "--framework", "numpy=2.4")  # fmt: skip
     assert second["version"] == "1.1.0" and len(second["sha256"]) == 64
     said("model", "promote", f"{name}@1.0.0", "--expect", "none", "-q")
     moved = told("model", "promote", f"{name}@1.1.0", "--who", "ann", "--why", "better on the holdout")
@@ -51,6 +52,7 @@ def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name:
     assert json.loads(again.stdout) == moved and "points to 1.1.0 already" in again.stderr
     shown = told("model", "show", f"{name}@champion")
     assert (shown["model"], shown["parts"]) == (f"{name}@1.1.0", {"config.json": 2, "weights.bin": 14})
+    assert shown["framework"] == {"numpy": "2.4", "torch": "2.13.0"}
     assert (shown["metrics"], shown["parent"], shown["note"]) == ({"auc": 0.95}, f"{name}@1.0.0", "größer")
     said("model", "get", f"{name}@champion", "-o", "serving")
     assert (here / "serving/weights.bin").read_bytes() == b"better weights"
