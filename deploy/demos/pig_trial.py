@@ -117,7 +117,7 @@ def watch_models(
         stage.check("those that come are not", strange, strange[:1])
         before, after = (error_of(service, day) for day in ("serving", "later"))
         stage.check("and GLMix is further from the scales", after > before, f"off by {before:.2f} -> {after:.2f} kg")
-        models.roll_back(stage.dc1, MODEL, why="; ".join(sorted(later.faults))[:200])
+        models.roll_back(stage.dc1, MODEL, why="; ".join(sorted(strange))[:200])
         stage.until("the service hears of it", lambda: service.serving()["champion"].version == network.version)
         stage.check("rolled back, the service scores by the network", True, service.serving()["champion"])
         network_after = error_of(service, "later")
