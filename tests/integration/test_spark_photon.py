@@ -168,10 +168,10 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
         "slope=slope",
     ]
     spark = ["--engine", "spark", "--master", "local[2]", "--conf", "spark.driver.memory=500m"]
-    done = command(dc1, str(tmp_path), *said, *spark, "--publish", "of-spark", "--output", "json")
+    done = command(dc1, str(tmp_path), *said, *spark, "--publish", "glmix-of-spark", "--output", "json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert answer["rows"] == 200 and answer["version"] == "of-spark@1.0.0"
+    assert answer["rows"] == 200 and answer["version"] == "glmix-of-spark@1.0.0"
     lines = done.stderr.splitlines()
     assert len(lines) == answer["sweeps"] and all(line.startswith("ambry: sweep ") for line in lines), done.stderr
     here = photon.train(
@@ -180,7 +180,7 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
         [photon.FixedEffect(), photon.RandomEffect(name="per-member", entity="member", shard="slope")],
     )
     with AmbryClient([dc1]) as client:
-        there = models.open(client, "of-spark").load()
+        there = models.open(client, "glmix-of-spark").load()
     assert there.scores(drawn) == pytest.approx(here.scores(drawn), abs=1e-6)
     (tmp_path / "0.avro").write_bytes(b"torn")
     for environ, extra, words in (
