@@ -14,7 +14,7 @@ from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.outcomes import OUTCOMES, comparison_row, evaluated, evaluating
-from ambry.cli.output import printable, show_fields, show_rows, standard_input, tell_done
+from ambry.cli.output import remark, show_fields, show_rows, standard_input, tell_done
 
 if TYPE_CHECKING:
     from ambry.ml.experiments.document import Experiment
@@ -58,7 +58,7 @@ def start(document: IO[bytes], cluster: ChosenCluster, dataset: str, output: str
         _tell(start_experiment(client, asked, dataset), output)
         if not cluster.quiet and (asked.layer or asked.holdout):
             for told in lonely_references(client, asked):
-                click.echo(printable(f"ambry: {told}"), err=True)
+                remark(told)
 
 
 @experiment.command()
@@ -206,12 +206,9 @@ def evaluate(name: str, outcomes: Path, cluster: ChosenCluster, output: str, **h
     )
     if not found.trustworthy and not cluster.quiet:
         counts = ", ".join(f"{arm} {count}" for arm, count in found.counts.items())
-        click.echo(
-            printable(
-                f"ambry: the split is not what it should be (sample ratio p {found.sample_ratio_p:.2g}): {counts}; "
-                "find out who is missing before you believe any of it"
-            ),
-            err=True,
+        remark(
+            f"the split is not what it should be (sample ratio p {found.sample_ratio_p:.2g}): {counts}; "
+            "find out who is missing before you believe any of it"
         )
 
 

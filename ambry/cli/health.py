@@ -11,7 +11,7 @@ import click
 from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
-from ambry.cli.output import printable, show_fields, show_rows
+from ambry.cli.output import remark, show_fields, show_rows
 
 if TYPE_CHECKING:
     from ambry.ml.health.comparison import ColumnComparison
@@ -58,7 +58,7 @@ def summary(table: str, cluster: ChosenCluster, columns: tuple[str, ...], output
     listed = found.columns if output == "json" else list(listed_of(found.columns))
     show_rows(listed, output, header, _summary_row, lambda column: column.plain())
     for note in left_out(found.columns) if len(listed) < len(found.columns) and not cluster.quiet else []:
-        click.echo(printable(f"ambry: {note}"), err=True)
+        remark(note)
 
 
 @health.command()
@@ -92,7 +92,7 @@ def compare(
         if keep is not None:
             kept = report.keep_health(client, keep, found)
             if not cluster.quiet:
-                click.echo(printable(f"ambry: the report is {kept if kept.account else kept.name}"), err=True)
+                remark(f"the report is {kept if kept.account else kept.name}")
     if file is not None:
         file.write(report.render_health(found))
     if output == "json":
@@ -103,7 +103,7 @@ def compare(
         show_rows(listed, output, header, _comparison_row, lambda column: column)
         told = [*found.notes, *report.left_out(found.comparisons), *found.faults]
         for sentence in told if not cluster.quiet else []:
-            click.echo(printable(f"ambry: {sentence}"), err=True)
+            remark(sentence)
     if not found.healthy:
         sys.exit(EXIT_HELD_BACK)
 

@@ -11,7 +11,7 @@ import click
 from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting, shows
 from ambry.cli.model_history import diff, history, parts, show_versions
-from ambry.cli.output import complain, show_fields, show_rows, tell_done
+from ambry.cli.output import remark, show_fields, show_rows, tell_done
 
 if TYPE_CHECKING:
     from ambry.ml.models.lifecycle import LineageStep
@@ -118,11 +118,11 @@ def publish(
     told |= {"same_as": made.same_as, "needs_trust": made.needs_trust}
     if not cluster.quiet:
         if not made.is_new:
-            complain(f"ambry: version {made.version} is this very model; no other one was made")
+            remark(f"version {made.version} is this very model; no other one was made")
         elif made.same_as:
-            complain(f"ambry: version {made.same_as} is this very model too; --once gives that one, and makes none")
+            remark(f"version {made.same_as} is this very model too; --once gives that one, and makes none")
         if made.needs_trust:
-            complain(f"ambry: it is loaded with trust alone (trust=True, --trust): {made.needs_trust}")
+            remark(f"it is loaded with trust alone (trust=True, --trust): {made.needs_trust}")
     click.echo(json.dumps(told) if output == "json" else told[output])
 
 
@@ -230,7 +230,7 @@ def promote(
         )
     if not cluster.quiet:
         if moved == before:
-            complain(f"ambry: {alias} points to {moved.version} already; nothing was changed")
+            remark(f"{alias} points to {moved.version} already; nothing was changed")
         show_fields(plain(moved), output)
 
 

@@ -192,6 +192,11 @@ def complain(text: str) -> None:
         click.echo(text, err=True)
 
 
+def remark(text: str) -> None:
+    """Something that whoever asked should know, and that is no failure, as a line on stderr."""
+    complain(printable(f"ambry: {text}"))
+
+
 @contextmanager
 def drawing(bar: Any) -> Generator[Any]:
     """While one of rich's bars is on the terminal."""

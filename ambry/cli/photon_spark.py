@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ambry.cli.arguments import ChosenCluster
-from ambry.cli.output import complain
+from ambry.cli.output import remark
 
 if TYPE_CHECKING:
     from ambry.ml.photon.descent import Sweep
@@ -43,9 +43,7 @@ def train_on_spark(
     def tell(sweep: Sweep) -> None:
         told.append(sweep)
         if not cluster.quiet:
-            complain(
-                f"ambry: sweep {len(told)}: the mean loss is {sweep.loss:.6g}, scores changed by {sweep.change:.1e}"
-            )
+            remark(f"sweep {len(told)}: the mean loss is {sweep.loss:.6g}, scores changed by {sweep.change:.1e}")
 
     session = spark_session(
         f"ambry photon train {name}".strip(), master=master, workers=workers, settings=settings, hadoop_conf=hadoop_conf
@@ -53,7 +51,7 @@ def train_on_spark(
     with session as spark, closing(rows_of_avro(spark, list(data), **said)) as rows:
         found = glmix.train(rows, task, effects, start=start, sweeps=sweeps, name=name, tell=tell)
         if not found.converged:
-            complain(f"ambry: after {sweeps} sweeps scores still change; say more of them (--sweeps), or more l2")
+            remark(f"after {sweeps} sweeps scores still change; say more of them (--sweeps), or more l2")
         if held_out:
             with closing(rows_of_avro(spark, list(held_out), **said)) as seen:
                 metrics = glmix.evaluate(found.model, seen, evaluators)

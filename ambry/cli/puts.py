@@ -12,7 +12,7 @@ import click
 from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, as_size, complete_file, connecting, shows
 from ambry.cli.content_types import guessed
 from ambry.cli.failures import report_one
-from ambry.cli.output import complain, expiry, of_size, printable, progress_bar, show_table, standard_input, to_json
+from ambry.cli.output import expiry, of_size, progress_bar, remark, show_table, standard_input, to_json
 from ambry.client.model import BlobInfo
 from ambry.client.refs import SCHEME, NameRef, name_place, shown, uri_part
 from ambry.errors import AmbryError
@@ -143,7 +143,7 @@ def put_one(
 
     def resuming(there: int, size: int | None) -> None:
         if not quiet and size is not None:
-            complain(f"ambry: resuming {printable(file.name)}: {of_size(there, size)} is there")
+            remark(f"resuming {file.name}: {of_size(there, size)} is there")
 
     transfer = TransferConfig(part_size=part_size, threshold=2 * part_size, max_concurrency=parallel)
     with progress_bar(str(file), quiet) as progress:

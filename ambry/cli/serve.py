@@ -13,7 +13,7 @@ import click
 
 from ambry.cli.arguments import ChosenCluster, Seconds, as_duration, as_size, connecting
 from ambry.cli.failures import EXIT_INTERRUPTED
-from ambry.cli.output import complain
+from ambry.cli.output import remark
 from ambry.cli.service_log import log_to
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class _Signals:
             raise KeyboardInterrupt
         if self.count > 2:
             with suppress(OSError, RuntimeError):  # Nobody reads, or who was interrupted was writing.
-                complain("ambry: ended by a third signal; what was not stored of the logs is lost")
+                remark("ended by a third signal; what was not stored of the logs is lost")
             os._exit(EXIT_INTERRUPTED)
         self.told()
 

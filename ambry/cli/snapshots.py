@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, as_time, connecting
-from ambry.cli.output import printable, show_fields, show_rows, tell_done, when
+from ambry.cli.output import remark, show_fields, show_rows, tell_done, when
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _tell_left_out(matched: MatchedColumns) -> None:
         (matched.unused, "columns that are no feature, left out"),
     ):
         if names:
-            click.echo(printable(f"ambry: {words}: {', '.join(map(str, names))}"), err=True)
+            remark(f"{words}: {', '.join(map(str, names))}")
 
 
 def _typed_keys(opened: Snapshot, keys: Sequence[str]) -> list[Any]:

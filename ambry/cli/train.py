@@ -15,7 +15,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
 from ambry.cli.failures import EXIT_INTERRUPTED
-from ambry.cli.output import complain, printable, show_fields
+from ambry.cli.output import remark, show_fields
 
 if TYPE_CHECKING:
     from ambry.ml.training.submitting import EndedJob
@@ -110,7 +110,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
 
     def tell(text: str) -> None:
         if not cluster.quiet:
-            complain(f"ambry: {printable(text)}")
+            remark(text)
 
     with _ended_by_sigterm(), cluster.connect() as client:
         job = prepare_job(client, wanted, tell)
