@@ -29,6 +29,7 @@ from ambry.ml.experiments.statistics import adjusted
 from ambry.ml.extras import needed
 from ambry.ml.health.summaries import ColumnSummary, TableSummary, quantiles
 from ambry.ml.health.thresholds import ColumnThresholds, Thresholds
+from ambry.ml.models.inputs import counted
 
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _TEXTS_MAX = 50
@@ -243,10 +244,7 @@ def _numbers(before: ColumnSummary, after: ColumnSummary) -> dict[str, float]:
         return {}
     distance, p = _apart(before.sample, after.sample) if before.is_cell else _tested(before.sample, after.sample)
     edges = _edges(before.sample)
-    counts = [
-        np.bincount(np.searchsorted(edges, each.sample, side="right"), minlength=len(edges) + 1)
-        for each in (before, after)
-    ]
+    counts = [counted(edges, each.sample) for each in (before, after)]
     return {"distance": distance, "p": p, **stability(*counts)}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ambry.ml.experiments.assignment import places_of, salt_of
+from ambry.ml.moments import RunningMoments
 
 CELLS_APART_MAX = 1_000
 """Of wider features all cells are summarised together."""
@@ -48,16 +49,14 @@ def matrix_of(column: Any, width: int) -> Any:
 
 
 class TensorSketch:
-    """What was seen of each cell of a feature so far. Means and squares by whole batches (Chan, Golub and LeVeque, 1983)."""
+    """What was seen of each cell of a feature so far."""
 
     def __init__(self, name: str, width: int, rows_max: int) -> None:
         self._salt = salt_of(name)
         self._rows_max = rows_max
         self._rows = self._missing_rows = 0
-        self._count: Any = np.zeros(width, dtype=np.int64)
+        self._moments = RunningMoments(width)
         self._nonzero: Any = np.zeros(width, dtype=np.int64)
-        self._mean: Any = np.zeros(width)
-        self._squares: Any = np.zeros(width)
         self._minimum: Any = np.full(width, np.inf)
         self._maximum: Any = np.full(width, -np.inf)
         self._kept: Any = np.empty((0, width))
@@ -65,7 +64,7 @@ class TensorSketch:
 
     def add(self, column: Any) -> None:
         """A piece of the column."""
-        width = len(self._count)
+        width = len(self._nonzero)
         self._missing_rows += column.null_count
         step = max(1, _PIECE_CELLS // width)
         for begin in range(0, len(column), step):
@@ -75,17 +74,8 @@ class TensorSketch:
         if not len(matrix):
             return
         there = np.isfinite(matrix)
-        # What is beyond a float becomes infinite, and is None in the summary.
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = np.where(there, matrix, 0.0)
-            count = there.sum(axis=0)
-            total = self._count + count
-            mean = values.sum(axis=0) / np.maximum(count, 1)
-            apart = mean - self._mean
-            part = count / np.maximum(total, 1)
-            self._squares += _squares(there, values, mean) + apart**2 * self._count * part
-            self._mean = self._mean + apart * part
-        self._count = total
+        values = np.where(there, matrix, 0.0)
+        self._moments.add(values, there)
         self._nonzero += (values != 0).sum(axis=0)
         self._minimum = np.minimum(self._minimum, np.where(there, matrix, np.inf).min(axis=0))
         self._maximum = np.maximum(self._maximum, np.where(there, matrix, -np.inf).max(axis=0))
@@ -107,10 +97,11 @@ class TensorSketch:
     def cells(self) -> Iterator[dict[str, Any]]:
         """Of each cell what its summary has, of which `sample` is sorted."""
         self._thin()
-        for place, count in enumerate(self._count.tolist()):
+        moments, variances = self._moments, self._moments.variance
+        for place, count in enumerate(moments.count.tolist()):
             column = self._kept[:, place]
-            squares, mean = float(self._squares[place]), float(self._mean[place])
-            variance = squares / (count - 1) if count > 1 else 0.0
+            # What is beyond a float is None in the summary.
+            mean, variance = float(moments.mean[place]), float(variances[place])
             told: dict[str, Any] = {
                 "count": count,
                 "missing": self._missing_rows + self._rows - count,
@@ -125,8 +116,3 @@ class TensorSketch:
                     "maximum": float(self._maximum[place]),
                 }
             yield told
-
-
-def _squares(there: Any, values: Any, mean: Any) -> Any:
-    apart = np.where(there, values - mean, 0.0)
-    return np.einsum("ij,ij->j", apart, apart)

@@ -1,9 +1,8 @@
 """What a service sees of its inputs, beside what its model was trained on, in constant memory.
 
 The training side is what the manifest says under `params["inputs"]` (models/inputs.py): means, deviations, and values in bins
-that training filled alike. Means and squares: Welford, 1962, merged by whole batches (Chan, Golub and LeVeque, 1983). Rows
-are kept until there are some hundred requests, or ten thousand values, and counted together by who brings the last of them: a
-thread of its own would take the interpreter from those who score more often than this.
+that training filled alike. Rows are kept until there are some hundred requests, or ten thousand values, and counted together
+by who brings the last of them: a thread of its own would take the interpreter from those who score more often than this.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 
 from ambry.ml.health.comparison import psi_of
 from ambry.ml.models.inputs import COLUMNS_MAX, counted
+from ambry.ml.moments import RunningMoments
 
 LARGEST = 1e100
 """A value beyond is missing: its square, and many of them, are still numbers."""
@@ -74,11 +74,9 @@ class InputDrift:
         self._waiting: list[Any] = []
         self._waiting_cells = 0
         self._width: int | None = None if self._training is None else self._training.shape[1]
-        self._rows: Any = np.zeros(0, dtype=np.int64)
+        self._moments = RunningMoments(0)
         self._missing: Any = np.zeros(0, dtype=np.int64)
         self._nonzero: Any = np.zeros(0, dtype=np.int64)
-        self._mean: Any = np.zeros(0)
-        self._squares: Any = np.zeros(0)
         self._counts: Any = None if self._bins is None else np.zeros_like(self._bins.counts)
         self.strange = 0
         """Requests with another number of columns than training had, or, where that is not known, than the first one."""
@@ -127,28 +125,19 @@ class InputDrift:
                 means, deviations = self._training[:, :COLUMNS_MAX]
                 reach = np.where(deviations > 0, deviations * DEVIATIONS_MAX, np.inf)
                 values = np.where(there, np.clip(values, means - reach, means + reach), 0.0)
-        count = there.sum(axis=0)
-        mean = values.sum(axis=0) / np.maximum(count, 1)
-        squares = (np.where(there, values - mean, 0.0) ** 2).sum(axis=0)
-        if not len(self._rows):
-            self._rows, self._missing = np.zeros_like(count), np.zeros_like(count)
-            self._mean, self._squares = np.zeros_like(mean), np.zeros_like(mean)
-            self._nonzero = np.zeros_like(count)
-        total = self._rows + count
-        delta = mean - self._mean
-        part = np.divide(count, np.maximum(total, 1))
-        self._squares = self._squares + squares + delta**2 * self._rows * part
-        self._mean = self._mean + delta * part
-        self._rows = total
-        self._missing = self._missing + (len(matrix) - count)
+        if not len(self._moments.count):
+            self._moments = RunningMoments(matrix.shape[1])
+            self._missing = self._nonzero = np.zeros(matrix.shape[1], dtype=np.int64)
+        self._moments.add(values, there)
+        self._missing = self._missing + (~there).sum(axis=0)
         self._nonzero = self._nonzero + (np.where(there, matrix, 0.0) != 0).sum(axis=0)
 
     def columns(self) -> list[ColumnDrift]:
         """What was seen, beside the training. All numbers are finite."""
         self.count()
         with self._counting:
-            rows, missing, mean = self._rows, self._missing, self._mean
-            std = np.sqrt(self._squares / np.maximum(rows - 1, 1))
+            rows, missing, mean = self._moments.count, self._missing, self._moments.mean
+            std = np.sqrt(self._moments.variance)
             counts = None if self._counts is None else self._counts.copy()
         return [
             ColumnDrift(
