@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,3 +20,14 @@ def arrow_told(tell: Callable[[Exception], Exception]) -> Iterator[None]:
         if error.errno is not None or type(error) is not OSError:
             raise
         raise tell(error) from error
+
+
+def each_told(pieces: Iterable[Any], tell: Callable[[Exception], Exception]) -> Iterator[Any]:
+    """`pieces`, which are read as they are asked for; what reading one raises is told, and what is done with it is not."""
+    unread = iter(pieces)
+    while True:
+        with arrow_told(tell):
+            piece = next(unread, None)
+        if piece is None:
+            return
+        yield piece

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.errors import MALFORMED, BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.columns import Columns
@@ -140,7 +140,7 @@ def _parsed(line: bytes, name: str, number: int) -> _Line:
         if len({len(rows) for rows in found.inputs.values()}) != 1:
             raise ValueError("its inputs have as many rows as each other")
         return found
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataCorrupt(f"{name}: line {number} is nothing that was scored: {error!r:.200}") from error
 
 
@@ -196,13 +196,11 @@ class _Shape:
     def batches(self, lines: Iterable[_Line]) -> Iterator[Any]:
         """Raises DataCorrupt, InvalidRequest."""
         gathered: list[list[list[Any]]] = [[] for _ in self._all]
-        rows = cells = 0
+        rows_max = min(ROWS_MAX, -(-CELLS_MAX // max(1, sum(each.width for each in self._all))))
         for line in lines:
             for into, found in zip(gathered, self._rows(line), strict=True):
                 into.extend(found)
-            rows = len(gathered[0]) if gathered else 0
-            cells = rows * sum(each.width for each in self._all)
-            if rows >= ROWS_MAX or cells >= CELLS_MAX:
+            if gathered and len(gathered[0]) >= rows_max:
                 yield self._batch(gathered)
                 gathered = [[] for _ in self._all]
         if gathered and gathered[0]:

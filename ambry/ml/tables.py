@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import DataCorrupt, InvalidRequest
-from ambry.ml.arrow_errors import arrow_told
+from ambry.ml.arrow_errors import arrow_told, each_told
 from ambry.ml.csv_errors import csv_words
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
@@ -127,13 +127,7 @@ def _arrow(path: Path) -> NamedTable:
 
 def _told(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
     """Raises DataCorrupt."""
-    rows = iter(batches)
-    while True:
-        with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read to its end: {_words(path, error)}")):
-            batch = next(rows, None)
-        if batch is None:
-            return
-        yield batch
+    return each_told(batches, lambda error: DataCorrupt(f"{path} cannot be read to its end: {_words(path, error)}"))
 
 
 def _valid(batch: Any) -> Any:

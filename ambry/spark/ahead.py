@@ -12,6 +12,8 @@ from ambry.spark.plan import FilePiece, tasks
 
 WINDOW_SIZE = 8 << 20
 """Bytes that are asked for at once, as far as pieces allow: a piece larger than that is one window."""
+GAP = 8 << 10
+"""Bytes between two ranges that are moved for nothing, at most."""
 
 Window = TypeVar("Window")
 Bytes = TypeVar("Bytes")
@@ -83,7 +85,3 @@ def ranges_of(client: Any, found: Any, spans: Sequence[tuple[int, int]]) -> list
     """Only what is wanted, and gaps that cost less than a range of their own. Raises what a get raises."""
     gathered: list[bytes] = client.get_ranges(found, spans, coalesce=GAP)
     return gathered
-
-
-GAP = 8 << 10
-"""Bytes between two ranges that are moved for nothing, at most."""

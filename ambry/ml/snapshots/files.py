@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ambry.errors import MALFORMED, InvalidRequest
-from ambry.ml.arrow_errors import arrow_told
+from ambry.ml.arrow_errors import each_told
 from ambry.ml.csv_errors import csv_words
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
@@ -45,12 +45,7 @@ def columns_of_file(path: Path) -> list[str]:
 def rows_of_file(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     """Record batches or mappings, as `write_snapshot` takes them. `kinds` by column. Raises InvalidRequest, OSError."""
     pieces = _READERS[kind_of_file(path)](path, kinds)
-    while True:
-        with arrow_told(lambda error: InvalidRequest(f"{path} cannot be read: {_words(path, kinds, error)}")):
-            piece = next(pieces, None)
-        if piece is None:
-            return
-        yield piece
+    yield from each_told(pieces, lambda error: InvalidRequest(f"{path} cannot be read: {_words(path, kinds, error)}"))
 
 
 def write_file(path: Path, schema: Any, batches: Iterable[Any]) -> int:

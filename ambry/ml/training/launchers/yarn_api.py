@@ -10,6 +10,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
+from ambry.errors import MALFORMED
+
 ENDED = ("FINISHED", "FAILED", "KILLED")
 """States of applications that do not run any more."""
 _TIMEOUT_S = 5.0
@@ -45,5 +47,5 @@ def kill(web: str, application: str, environ: Mapping[str, str]) -> str:
 def _message_of(error: urllib.error.HTTPError) -> str:
     try:
         return f": {json.loads(error.read(1 << 16))['RemoteException']['message']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MALFORMED):
         return ""
