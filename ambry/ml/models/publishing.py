@@ -219,9 +219,10 @@ def publish_once(
     for _ in range(_TRIES_MAX):
         if (there := published_before(client, dataset, manifest)) is not None:
             return there
+        found = dataset_for(client, dataset_text(place), SCHEMA, KIND)
         try:
             # The number and not `MINOR`: what others publish meanwhile may be the same.
-            return _put(client, place, manifest, version or _next_number(client, place))
+            return _put(client, place, manifest, version or _next_number(found, _newest(client, place)), found)
         except (AlreadyExists, UpdateConflict):
             if version is not None and published_before(client, dataset, manifest) is None:
                 raise
@@ -345,10 +346,9 @@ def _next(found: DatasetInfo, newest: BlobInfo | None) -> str:
     return "MINOR" if newest is not None or found.schema != SCHEMA else FIRST_VERSION
 
 
-def _next_number(client: AmbryClient, place: VersionRef) -> str:
+def _next_number(found: DatasetInfo, newest: BlobInfo | None) -> str:
     """The number that `_next` comes to now, where the schema has parts that rise."""
-    newest = _newest(client, place)
-    following = _next(dataset_for(client, dataset_text(place), SCHEMA, KIND), newest)
+    following = _next(found, newest)
     if following != "MINOR" or newest is None:
         return following
     major, minor, *rest = newest.version.split(".")
