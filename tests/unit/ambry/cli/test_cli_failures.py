@@ -6,17 +6,13 @@ import json
 from pathlib import Path
 
 import click
-from click.testing import CliRunner, Result
 
 from ambry import Unavailable
 from ambry.cli.failures import describe
 from ambry.cli.main import cli
 from tests.support.stub_frontend import StubFrontend
+from tests.support.whole_commands import run
 from tools.man_page import commands_of
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
 
 
 def test_where_json_is_asked_for_an_error_is_json_too(stub: StubFrontend) -> None:

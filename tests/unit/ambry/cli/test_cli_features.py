@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ambry.cli.main import cli
 from ambry.ml.features.tree import read_tree
 from ambry.ml.sources.avro import write_avro
+from tests.support.whole_commands import run, said, told
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -20,20 +17,6 @@ URN = "urn:li:(flagship,actions,1,0)"
 FEED = 'actions: {valType: INT, dims: [kinds-1-0, days-1-0], availability: ONLINE, doc: "on the feed"}\n'
 FEED += "kinds: {type: categorical : {idMappingFile: kinds.csv}}\ndays: {type: discrete : {size: 31}}\n"
 _numbers = count()
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def told(*args: str) -> Any:
-    return json.loads(said(*args, "--json"))
 
 
 @pytest.fixture

@@ -6,14 +6,11 @@ import json
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from ambry import AmbryClient
-from ambry.cli.main import cli
 from ambry.ml import models
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
@@ -21,23 +18,10 @@ from ambry.ml.line_log import LineLog
 from ambry.ml.places import version_of
 from ambry.ml.scored import scored_folder
 from ambry.ml.snapshots.writing import write_snapshot
+from tests.support.whole_commands import run, said, told
 
 pytestmark = pytest.mark.usefixtures("here")
 _numbers = count()
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def told(*args: str) -> Any:
-    return json.loads(said(*args, "--json"))
 
 
 @pytest.fixture

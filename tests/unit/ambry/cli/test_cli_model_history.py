@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ambry.cli.main import cli
+from tests.support.whole_commands import lines, run, said
 
 pytestmark = pytest.mark.usefixtures("here")
 
 _numbers = count()
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def lines(*args: str) -> list[Any]:
-    return [json.loads(line) for line in said(*args, "--json").splitlines()]
 
 
 @pytest.fixture

@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ambry.cli.main import cli
+from tests.support.whole_commands import run, said, told
 
 pytestmark = pytest.mark.usefixtures("here")
 
 _numbers = count()
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def told(*args: str) -> Any:
-    return json.loads(said(*args, "--json"))
 
 
 @pytest.fixture

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
-from ambry.cli.main import cli
 from ambry.ml.photon.examples import INTERCEPT
 from ambry.ml.photon.layout import read_model
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.reading import read_examples, write_examples
 from tests.support.photon_models import drawn_rows
+from tests.support.whole_commands import lines, run
 
 pytestmark = pytest.mark.usefixtures("here")
 
 _numbers = count()
 TRAIN = ("photon", "train", "rows.avro", "--task", "logistic")
 MIXED = (*TRAIN, "--random", "per-member=member", "--l2", "per-member=2", "--lower", "3")
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def told(*args: str) -> list[Any]:
-    done = run(*args, "--json")
-    assert done.exit_code == 0, done.output
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def refused(*args: str) -> str:
@@ -51,37 +38,37 @@ def rows(here: Path) -> Path:
 
 def test_a_model_is_trained_published_shown_and_scored_with(here: Path) -> None:
     name = f"clicks-{next(_numbers)}"
-    [made] = told(*MIXED, "--publish", name, "-o", "model", "--evaluator", "AUC", "--evaluator", "AUC:parity")
+    [made] = lines(*MIXED, "--publish", name, "-o", "model", "--evaluator", "AUC", "--evaluator", "AUC:parity")
     assert made["version"] == f"{name}@1.0.0" and made["rows"] == 300
     assert 0.6 < made["AUC"] < 1 and 0.6 < made["AUC:parity"] < 1
     model = read_model(here / "model")
     read = read_examples(here / "rows.avro", ids=["member"])
     for place in (name, "model"):
-        [shown] = told("photon", "show", place)
+        [shown] = lines("photon", "show", place)
         assert shown["task"] == "LOGISTIC_REGRESSION"
         assert (
             shown["per-member"] == "20 models by member over features"
             and shown["global"] == "3 coefficients over features"
         )
         means = {
-            (each["name"], each["term"]): each["value"] for each in told("photon", "show", place, "--effect", "global")
+            (each["name"], each["term"]): each["value"] for each in lines("photon", "show", place, "--effect", "global")
         }
         assert means == model.coefficients("global")
-        own = told("photon", "show", place, "--effect", "per-member", "--entity", "m3")
+        own = lines("photon", "show", place, "--effect", "per-member", "--entity", "m3")
         assert {(each["name"], each["term"]): each["value"] for each in own} == model.coefficients("per-member", "m3")
         assert sorted(own, key=lambda each: -abs(each["value"])) == own
-        scores = told("photon", "score", place, "rows.avro")
+        scores = lines("photon", "score", place, "rows.avro")
         assert [each["score"] for each in scores] == model.scores(read).tolist()
         assert [each["uid"] for each in scores] == list(read.uids)
-        means_of = [each["score"] for each in told("photon", "score", place, "rows.avro", "--mean")]
+        means_of = [each["score"] for each in lines("photon", "score", place, "rows.avro", "--mean")]
         assert np.allclose(means_of, model.predict(read))
     assert run("photon", "score", "model", "rows.avro").stdout.splitlines()[0].split("\t")[0] == "0"
-    again = told(*MIXED, "--start", name, "--validate", "rows.avro")
+    again = lines(*MIXED, "--start", name, "--validate", "rows.avro")
     assert again[0]["AUC"] == pytest.approx(made["AUC"], abs=1e-6)
 
 
 def test_shards_penalties_and_normalisation_are_as_they_are_said(here: Path) -> None:
-    told(
+    lines(
         "photon", "train", "rows.avro", "--task", "linear", "--fixed", "all=slope", "--bag", "slope=slope",
         "--bag", "none=nothing", "--random", "m=member,none", "--upper", "4", "--normalization", "max-magnitude",
         "--l1", "all=1e9", "-o", "model",
@@ -113,7 +100,7 @@ def test_what_cannot_be_done_is_a_sentence(here: Path, args: tuple[str, ...], sa
 
 
 def test_an_entity_or_effect_that_is_not_there_is_told(here: Path) -> None:
-    told(*MIXED, "-o", "model")
+    lines(*MIXED, "-o", "model")
     shown = ("photon", "show", "model", "--effect", "per-member")
     assert "no model for the member 'x' among 20" in refused(*shown, "--entity", "x")
     assert "has coefficients of each member" in refused(*shown)

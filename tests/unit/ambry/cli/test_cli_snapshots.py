@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner, Result
 from pyarrow import parquet
 
-from ambry.cli.main import cli
 from ambry.ml.snapshots.files import write_file
+from tests.support.whole_commands import run, said
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -30,16 +29,6 @@ days: {type: discrete}
 kinds: {type: categorical : {idMappingFile: kinds.csv}}
 """
 _numbers = count()
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def told(*args: str) -> Any:

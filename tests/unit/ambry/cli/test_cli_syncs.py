@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from ambry import AmbryClient
-from ambry.cli.main import cli
 from tests.support.content import content
 from tests.support.named_frontend import LosingLink
+from tests.support.whole_commands import run, said
 
 ROOT = "ambry://default/default/"
 
@@ -22,16 +21,6 @@ def home(request: pytest.FixtureRequest, urls: tuple[str, str], tmp_path: Path, 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("AMBRY_ENDPOINTS", urls[0])
     return f"{ROOT}{request.node.name.partition('[')[0]}"
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def steps(*args: str) -> list[tuple[str, str]]:

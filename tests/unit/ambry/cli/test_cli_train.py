@@ -12,12 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ambry.cli.main import cli
 from ambry.ml import training
 from ambry.ml.training.launchers import choice
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from tests.support.whole_commands import run
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -50,10 +49,6 @@ def script(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(Path(training.__file__).parents[3]))
     (here / "train.py").write_text(SCRIPT)
     return here / "train.py"
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
 
 
 def test_a_job_is_submitted_published_and_shown(script: Path) -> None:

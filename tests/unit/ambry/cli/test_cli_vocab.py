@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from ambry.cli.main import cli
+from tests.support.whole_commands import run, said, told
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -19,20 +17,6 @@ TEXT = """\
 a: {valType: INT, dims: [kinds-1-0]}
 kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
 """
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli, args, prog_name="ambry")
-
-
-def said(*args: str) -> str:
-    done = run(*args)
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def told(*args: str) -> Any:
-    return json.loads(said(*args, "--json"))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from ambry.ml.tables import open_table
 TEXT = """\
 age: {valType: DOUBLE}
 visits: {valType: INT, default: 0}
-kinds: {valType: FLOAT, dims: [kinds-1-0]}
+shares: {valType: FLOAT, dims: [kinds-1-0]}
 city: {valType: STRING}
 kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
 // (kinds.csv)
@@ -37,7 +37,6 @@ kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
 1, Comment
 2, Click
 """
-TEXT = TEXT.replace("kinds: {valType", "shares: {valType")
 METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
 AGE, VISITS, SHARES, CITY = (f"urn:li:(n,{name},1,0)" for name in ("age", "visits", "shares", "city"))
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)

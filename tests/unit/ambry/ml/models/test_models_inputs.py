@@ -23,7 +23,7 @@ visits: {valType: INT, default: 7}
 isMember: {valType: BOOLEAN}
 shares: {valType: FLOAT, dims: [kinds-1-0]}
 city: {valType: STRING}
-words: {valType: FLOAT, dims: [words-1-0]}
+seen: {valType: FLOAT, dims: [words-1-0]}
 kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
 words: {type: hashed : {buckets: 100000}}
 // (kinds.csv)
@@ -31,7 +31,6 @@ words: {type: hashed : {buckets: 100000}}
 1, Comment
 2, Click
 """
-TEXT = TEXT.replace("words: {valType", "seen: {valType")
 METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
 AGE, VISITS, MEMBER, SHARES, CITY, SEEN = (
     f"urn:li:(n,{name},1,0)" for name in ("age", "visits", "isMember", "shares", "city", "seen")
