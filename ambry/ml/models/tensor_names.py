@@ -1,24 +1,14 @@
-"""The names of tensors in files of safetensors, of which a model has each once: of two, one would be lost without a word.
-
-    0   8          bytes of the header, little-endian
-    8   as many    JSON: an object for each tensor, by its name, and perhaps texts as "__metadata__"
-
-https://github.com/huggingface/safetensors#format
-"""
+"""The names of tensors in files of safetensors, of which a model has each once: of two, one would be lost without a word."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 
-from ambry.errors import MALFORMED, InvalidRequest
-
-HEADER_SIZE_MAX = 100_000_000
-"""Bytes; safetensors itself reads no more."""
-_SIZE_BYTES = 8
-_METADATA = "__metadata__"
+from ambry.errors import InvalidRequest
+from ambry.tensors.header import SIZE_BYTES, header_end, parse_header
 
 
 def check_tensor_names(files: Mapping[str, Path | bytes]) -> None:
@@ -40,16 +30,13 @@ def check_tensor_names(files: Mapping[str, Path | bytes]) -> None:
             known[name] = part
 
 
-def _names(part: str, source: Path | bytes) -> list[str]:
+def _names(part: str, source: Path | bytes) -> Iterable[str]:
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        size = int.from_bytes(file.read(_SIZE_BYTES), "little")
-        if size > HEADER_SIZE_MAX:
-            raise InvalidRequest(f"{part!r} is no file of safetensors: its header would have {size} bytes")
-        header = file.read(size)
-    try:
-        names = json.loads(header)
-        if not isinstance(names, dict):
-            raise TypeError("its header is no object")
-    except MALFORMED as error:
-        raise InvalidRequest(f"{part!r} is no file of safetensors: {error}") from error
-    return [name for name in names if name != _METADATA]
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        begin = file.read(SIZE_BYTES + 1)
+        try:
+            end = header_end(begin, size)
+            return parse_header(begin + file.read(end - len(begin)), size).tensors
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{part!r} is no file of safetensors: {error.message}") from error
