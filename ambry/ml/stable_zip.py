@@ -1,4 +1,4 @@
-"""Zip archives that are the same, byte for byte, for the same files, wherever and whenever they are made."""
+"""Zip archives: the same bytes for the same files, wherever they are made; those of a stranger, read within bounds."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def stored_zip(members: Mapping[str, bytes]) -> bytes:
         for name, data in members.items():
             archive.writestr(stable_member(name), data)
     return packed.getvalue()
+
+
+def member_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A file of an archive; no more of it is unpacked than it says that it has. Raises what zipfile raises.
+
+    `ZipFile.read` unpacks all there is, and cuts it afterwards.
+    """
+    with archive.open(member) as file:
+        return file.read(member.file_size + 1)

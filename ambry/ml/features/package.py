@@ -22,7 +22,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions, with_vocabularies
 from ambry.ml.features.vocabulary import format_vocabulary
 from ambry.ml.features.writing import format_definitions
-from ambry.ml.stable_zip import stored_zip
+from ambry.ml.stable_zip import member_of, stored_zip
 
 DEFINITIONS_FILE = "features.conf"
 CONTENT_TYPE = "application/zip"
@@ -85,15 +85,13 @@ def _texts(packed: bytes) -> dict[str, str]:
             if strange := next((each for each in members if each.compress_type not in _PACKINGS), None):
                 raise ValueError(f"{strange.filename[:80]!r} is packed in a way that is not read; store or deflate it")
             size = sum(member.file_size for member in members)
-            texts = {} if size > PACKAGE_SIZE_MAX else {each.filename: _text(archive, each) for each in members}
+            texts = (
+                {}
+                if size > PACKAGE_SIZE_MAX
+                else {each.filename: member_of(archive, each).decode() for each in members}
+            )
     except (zipfile.BadZipFile, struct.error, zlib.error, RuntimeError, EOFError, OSError, *MALFORMED) as error:
         raise InvalidRequest(f"this is no package of definitions: {error}") from error
     if size > PACKAGE_SIZE_MAX:
         raise InvalidRequest(f"definitions of more than {PACKAGE_SIZE_MAX} bytes are not read")
     return texts
-
-
-def _text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    """No more of it is unpacked than it says that it has: `ZipFile.read` unpacks all there is, and cuts it afterwards."""
-    with archive.open(member) as file:
-        return file.read(member.file_size + 1).decode()

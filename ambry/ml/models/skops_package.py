@@ -13,6 +13,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from ambry.errors import InvalidRequest
+from ambry.ml.stable_zip import member_of
 
 SCHEMA = "schema.json"
 SCHEMA_SIZE_MAX = 32 << 20
@@ -43,7 +44,7 @@ def check_package(path: Path) -> None:
             )
         sizes: dict[str, int] = {}
         unpacked = 0
-        for name in _named(json.loads(package.read(schema))):
+        for name in _named(json.loads(member_of(package, schema))):
             info = infos.get(name)
             if info is None:
                 continue
