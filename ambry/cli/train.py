@@ -16,6 +16,7 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
 from ambry.cli.failures import EXIT_INTERRUPTED
 from ambry.cli.output import remark, show_fields
+from ambry.ml.engines import ENGINES
 
 if TYPE_CHECKING:
     from ambry.ml.training.submitting import EndedJob
@@ -42,7 +43,7 @@ def train() -> None:
 @connecting
 @click.option(
     "--engine",
-    type=click.Choice(["torchrun", "tony", "spark"]),
+    type=click.Choice(ENGINES),
     default="torchrun",
     show_default=True,
     help="What starts the workers: torchrun on this machine, TonY on YARN, or Spark.",
@@ -64,6 +65,7 @@ def train() -> None:
     show_default=True,
     help="How often all workers begin again, from the newest checkpoint.",
 )
+@click.option("--fresh", is_flag=True, help="Begin at step 0: delete the checkpoints that the job has.")
 @click.option("--name", default="", metavar="JOB", help="Of the job.  [default: by what it is made of]")
 @click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of the engine.")
 @click.option(
@@ -89,13 +91,14 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
     """Run SCRIPT with its ARGUMENTS as a job, follow it to its end, and print its name.
 
     Sources and environment are stored by what they are, so the same ones are sent once and each node keeps them. The same job
-    submitted again goes on from its newest checkpoint. With --publish, the model that the script hands in is a version when all
-    workers have ended well, and not before; it says which snapshot, sources, environment and job it is of.
+    submitted again goes on from its newest checkpoint, or begins at step 0 with --fresh. With --publish, the model that the
+    script hands in is a version when all workers have ended well, and not before; it says which snapshot, sources, environment
+    and job it is of.
     """
     from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
     from ambry.ml.training.submitting import WhatToRun, prepare_job, run_job
 
-    max_restarts = said.pop("max_restarts")
+    max_restarts, fresh = said.pop("max_restarts"), said.pop("fresh")
     launcher = launcher_of(
         said.pop("engine"),
         LauncherSettings(
@@ -115,7 +118,13 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
     with _ended_by_sigterm(), cluster.connect() as client:
         job = prepare_job(client, wanted, tell)
         ended = run_job(
-            client, job, launcher, max_restarts=max_restarts, tell=tell, show=lambda line: click.echo(line, err=True)
+            client,
+            job,
+            launcher,
+            fresh=fresh,
+            max_restarts=max_restarts,
+            tell=tell,
+            show=lambda line: click.echo(line, err=True),
         )
     told = _plain(ended)
     click.echo(json.dumps(told) if output == "json" else told[output])

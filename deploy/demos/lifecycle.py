@@ -239,11 +239,10 @@ def _network(stage: Stage, trail: Trail, engines: Engines, snapshot: str) -> Pub
         },
     )
     job = training.prepare_job(stage.dc1, wanted, said.append)
-    for entry in stage.dc1.list(f"training/{job.job}/"):
-        stage.dc1.delete(entry.ref)  # Else it would go on from its last checkpoint, and have nothing to do.
     launcher = TonyLauncher(jars=engines.tony, hadoop_conf=engines.hadoop_conf)
     try:
-        ended = training.run_job(stage.dc1, job, launcher, tell=said.append, show=said.append)
+        # Else it would go on from its last checkpoint, and have nothing to do.
+        ended = training.run_job(stage.dc1, job, launcher, fresh=True, tell=said.append, show=said.append)
     except training.LaunchFailed as failed:
         raise DemonstrationFailed("\n".join([str(failed), *said[-8:]])) from None
     begun = sum(f"of 2 begins at step 0 of {snapshot}" in line for line in said)

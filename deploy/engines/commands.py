@@ -29,7 +29,6 @@ JARS = {
     "samza": "Apache Samza 1.8.0, for jobs in Java",
     "zookeeper": "Apache ZooKeeper 3.9.5, a server in 80 MB",
 }
-ENGINES = ["kafka", "yarn", "hdfs", "zookeeper", "postgres", "spark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,41 +74,6 @@ def fetch_engines(names: tuple[str, ...]) -> None:
     with _told():
         for name in names:
             click.echo(fetch(name, lambda text: click.echo(text, err=True)))
-
-
-@engines.command()
-@click.argument("name", type=click.Choice(ENGINES))
-@click.option(
-    "--directory", type=click.Path(path_type=Path, file_okay=False), help="Keep its data here.  [default: none is kept]"
-)
-def up(name: str, directory: Path | None) -> None:
-    """Run an engine on this machine until Ctrl-C; it says where it is when it is ready.
-
-    Without --directory its data are gone at the end. It dies with this command, however that ends.
-    """
-    with _told(), signals_interrupt(), contextlib.ExitStack() as stack:
-        try:
-            place = directory
-            if place is None:
-                place = Path(tempfile.mkdtemp(prefix=f"ambry-{name}-"))
-                stack.callback(shutil.rmtree, place, ignore_errors=True)
-            place = place.absolute()
-            place.mkdir(parents=True, exist_ok=True)
-            _take(stack, place)
-            runs = stack.enter_context(_RUNNING[name](place))
-            for what, where in (*runs.lines, ("logs", f"{place}/*.log")):
-                click.echo(f"{what:16} {where}")
-        except KeyboardInterrupt:
-            click.echo("interrupted; what had been started is stopped again", err=True)
-            raise
-        try:
-            click.echo("ready; Ctrl-C ends it")
-            while True:
-                time.sleep(LOOK_S)
-                for process in runs.processes:
-                    process.check()
-        except KeyboardInterrupt:
-            click.echo("stopping")
 
 
 def _take(stack: contextlib.ExitStack, place: Path) -> None:
@@ -184,6 +148,41 @@ _RUNNING: dict[str, Callable[[Path], contextlib.AbstractContextManager[_Running]
     "postgres": _postgres,
     "spark": _spark,
 }
+
+
+@engines.command()
+@click.argument("name", type=click.Choice(list(_RUNNING)))
+@click.option(
+    "--directory", type=click.Path(path_type=Path, file_okay=False), help="Keep its data here.  [default: none is kept]"
+)
+def up(name: str, directory: Path | None) -> None:
+    """Run an engine on this machine until Ctrl-C; it says where it is when it is ready.
+
+    Without --directory its data are gone at the end. It dies with this command, however that ends.
+    """
+    with _told(), signals_interrupt(), contextlib.ExitStack() as stack:
+        try:
+            place = directory
+            if place is None:
+                place = Path(tempfile.mkdtemp(prefix=f"ambry-{name}-"))
+                stack.callback(shutil.rmtree, place, ignore_errors=True)
+            place = place.absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            _take(stack, place)
+            runs = stack.enter_context(_RUNNING[name](place))
+            for what, where in (*runs.lines, ("logs", f"{place}/*.log")):
+                click.echo(f"{what:16} {where}")
+        except KeyboardInterrupt:
+            click.echo("interrupted; what had been started is stopped again", err=True)
+            raise
+        try:
+            click.echo("ready; Ctrl-C ends it")
+            while True:
+                time.sleep(LOOK_S)
+                for process in runs.processes:
+                    process.check()
+        except KeyboardInterrupt:
+            click.echo("stopping")
 
 
 def _tell(text: str) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,14 +187,17 @@ class CheckpointFolder:
         self._discard(going)
         return sorted(going)
 
+    def clear(self) -> list[int]:
+        """Delete all checkpoints, whole or not; the steps that went."""
+        found = self._found()
+        self._discard(found)
+        return sorted(found)
+
     def _discard(self, going: Mapping[int, set[str]]) -> None:
         """The marks first: a reader that comes meanwhile finds no checkpoint, and not half of one."""
-        marks = [self.name_of(step, MARK) for step, files in going.items() if MARK in files]
+        delete_names(self.client, [self.name_of(step, MARK) for step, files in going.items() if MARK in files])
         rest = [self.name_of(step, path) for step, files in going.items() for path in files - {MARK}]
-        for names in (marks, rest):
-            for result in self.client.delete_many(names) if names else ():
-                if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone):
-                    raise result.error
+        delete_names(self.client, rest)
 
     def _found(self) -> dict[int, set[str]]:
         """The files that there are, by their step."""
@@ -205,3 +208,10 @@ class CheckpointFolder:
             if (step := _STEP.fullmatch(folder)) and path:
                 found.setdefault(int(step[1]), set()).add(path)
         return found
+
+
+def delete_names(client: AmbryClient, names: Sequence[NameRef]) -> None:
+    """Delete what has these names; what is gone already is. Raises AmbryError."""
+    for result in client.delete_many(names) if names else ():
+        if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone):
+            raise result.error

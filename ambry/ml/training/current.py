@@ -53,7 +53,7 @@ class CurrentJob:
     @property
     def logs(self) -> str:
         """Where TensorBoard looks: ambry://...; a directory of this machine where nobody submitted the job."""
-        return f"{self.job.folder}/tensorboard" if self.job else "runs"
+        return self.job.logs if self.job else "runs"
 
     @property
     def checkpoints(self) -> str:

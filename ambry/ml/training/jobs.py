@@ -124,6 +124,11 @@ class TrainingJob:
         told = {"job": self.job, "sources": self.sources.id, "environment": self.environment.id, "git": self.commit}
         return " ".join(f"{name}:{value}" for name, value in told.items() if value)
 
+    @property
+    def logs(self) -> str:
+        """The folder of TensorBoard's files."""
+        return f"{self.folder}/tensorboard"
+
     def name_in(self, path: str) -> NameRef:
         """What something beside the checkpoints of the job is called."""
         return NameRef(f"{FOLDER}/{self.job}/{path}", self.account, self.container)

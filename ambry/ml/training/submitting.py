@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
@@ -20,7 +19,7 @@ from ambry.ml.models.manifest import parse_manifest
 from ambry.ml.models.publishing import PublishedModel, publish_once
 from ambry.ml.places import in_dataset, shown_version
 from ambry.ml.training.bundle import write_bundle
-from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
+from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
 from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import commit_of, list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
@@ -28,8 +27,6 @@ from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.remains import held_directory, remove_left_behind
 from ambry.ml.training.running import RunningJob
 
-Engine = Literal["torchrun", "tony", "spark"]
-ENGINES: tuple[Engine, ...] = ("torchrun", "tony", "spark")
 LOOK_S = 1.0
 """How often whoever follows a job looks for new checkpoints."""
 
@@ -110,6 +107,7 @@ def run_job(
     job: TrainingJob,
     launcher: Launcher,
     *,
+    fresh: bool = False,
     max_restarts: int = 3,
     environ: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = print,
@@ -117,6 +115,7 @@ def run_job(
 ) -> EndedJob:
     """Run a job to its end, and publish its model if it has one to publish.
 
+    With `fresh` it begins at step 0: its checkpoints and TensorBoard's files are deleted first, and no version of its model is.
     `tell` takes what is said of the job, `show` what its workers print. Raises LaunchFailed, AmbryError; what was trained until
     then is in its checkpoints; UpdateConflict where the job runs already.
     """
@@ -130,6 +129,10 @@ def run_job(
         client.delete(manifest_name)  # Of a run before: what is published is what this one hands in.
         client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
         folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
+        if fresh:
+            gone = folder.clear()
+            delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
+            tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
         step = folder.latest()
         if step is not None:
             tell(f"it goes on from step {step}")

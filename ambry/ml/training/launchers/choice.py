@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ambry.errors import InvalidRequest
+from ambry.ml.engines import ENGINES
 from ambry.ml.training.launchers.launch import Launcher
 
 
@@ -20,9 +21,6 @@ class LauncherSettings:
     jars: Path | None = None
     framework: str = "torch"
     master: str = ""
-
-
-ENGINES = ("torchrun", "tony", "spark")
 
 
 def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:

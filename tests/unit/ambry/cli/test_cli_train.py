@@ -57,6 +57,10 @@ def test_a_job_is_submitted_published_and_shown(script: Path) -> None:
     told = json.loads(done.stdout)
     assert told["model"] == "digits@1.0.0" and told["job"].startswith("train-")
     assert "arguments ['--code', '0']" in done.stderr and "ambry: published digits@1.0.0" in done.stderr
+    again = run(
+        "train", "submit", "train.py", "--publish", "digits", "--fresh", "--output", "model", "--", "--code", "0"
+    )
+    assert (again.stdout, again.exit_code) == ("digits@1.0.0\n", 0) and "it begins anew" in again.stderr, again.output
     shown = json.loads(run("train", "show", told["job"], "--json").stdout)
     assert (shown["arguments"], shown["publish"], shown["steps"]) == (["--code", "0"], "digits", [])
     steps = json.loads(run("model", "lineage", "digits", "--json").stdout)

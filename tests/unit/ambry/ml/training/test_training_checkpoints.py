@@ -62,6 +62,8 @@ def test_the_newest_stay_and_what_was_left_of_others_goes(folder: CheckpointFold
         "step-000000020",
         "step-000000030",
     }
+    folder.put_file(40, "a", made / "a")
+    assert folder.clear() == [20, 30, 40] and folder.clear() == []
 
 
 def test_files_are_read_by_what_they_were_when_it_was_marked(folder: CheckpointFolder, tmp_path: Path) -> None:

@@ -93,6 +93,24 @@ def test_a_job_that_fails_publishes_nothing_and_goes_on_when_it_is_submitted_aga
     assert "it goes on from step 30" in said and (ended.step, str(ended.model)) == (30, f"{name}@1.0.0")
 
 
+def test_a_job_that_begins_anew_has_no_checkpoint_and_no_log_of_before_and_makes_the_version_that_it_was(
+    client: AmbryClient, name: str, script: Path
+) -> None:
+    said: list[str] = []
+    wanted = training.WhatToRun(script=script, arguments=("9",), publish=name, name=f"{name}-anew")
+    job = prepare_job(client, wanted, said.append)
+    with pytest.raises(LaunchFailed, match="ended with 9"):
+        run_job(client, job, OneProcess(), tell=said.append, show=said.append)
+    client.put(b"events", name=job.name_in("tensorboard/events.out.tfevents.1"))
+    first = run_job(client, job, OneProcess(), tell=said.append, show=said.append)
+    with pytest.raises(LaunchFailed, match="ended with 9"):  # It does so where it begins at step 0.
+        run_job(client, job, OneProcess(), fresh=True, tell=said.append, show=said.append)
+    assert "it begins anew; 1 checkpoints of before are deleted" in said
+    assert [entry.name for entry in client.list(f"{job.logs}/")] == []
+    again = run_job(client, job, OneProcess(), tell=said.append, show=said.append)
+    assert first.model is not None and again.model is not None and again.model.id == first.model.id
+
+
 def test_a_script_that_hands_in_nothing_is_told(client: AmbryClient, name: str, script: Path) -> None:
     script.write_text("pass")
     job = prepare_job(client, training.WhatToRun(script=script, publish=name), lambda _: None)
