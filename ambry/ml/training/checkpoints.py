@@ -1,13 +1,15 @@
 """Checkpoints of a training job as folders of names, of which one is there whole or not at all.
 
-    <place>/step-000000030/<file>             as many as the framework writes, each a blob of its own
+    <place>/step-000000030/<gang>/<file>      as many as the framework writes, each a blob of its own
     <place>/step-000000030/complete.json      the mark: written last, by one worker, when all the others are durable
 
     {"files": {"__0_0.distcp": ["<id>", size], ...}, "format": 1, "said": {...}, "step": 30}
 
 A checkpoint without its mark is none: whoever was killed while it wrote leaves what the next writer of that step replaces, and
 what goes with the checkpoints that are old. A mark names blobs by their ids, so a reader gets what was written, whatever
-happens to the names meanwhile. Files are read through the cache of blobs of the machine: its workers fetch each of them once.
+happens to the names meanwhile. Where a job was submitted, `<gang>` tells which of its workers wrote a file, and those that
+were replaced change nothing any more (gangs.py). Files are read through the cache of blobs of the machine: its workers fetch
+each of them once.
 
 Which framework wrote the files does not matter here: torch_checkpoints.py writes those of torch, and `put` any directory, such
 as that of `tf.train.Checkpoint`, which writes to a disk of its own and to no file system of Python's.
@@ -22,10 +24,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ambry.client.refs import NameRef, prefix_place
+from ambry.client.refs import NameRef, PinnedName, found_entry, prefix_place
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import MALFORMED, BlobGone, BlobNotFound, DataCorrupt, InvalidRequest, TooLarge
+from ambry.errors import (
+    MALFORMED,
+    AlreadyExists,
+    BlobGone,
+    BlobNotFound,
+    DataCorrupt,
+    InvalidRequest,
+    PreconditionFailed,
+    TooLarge,
+)
 from ambry.ids import BlobId
+from ambry.ml.training.gangs import Gang, GangFence
 
 MARK = "complete.json"
 STEP_MAX = 999_999_999
@@ -82,9 +94,12 @@ class CheckpointMark:
 class CheckpointFolder:
     """The checkpoints of one job. Methods may be called by several workers, but for those that say otherwise."""
 
-    def __init__(self, client: AmbryClient, place: str | NameRef, *, keep: int | None = KEEP) -> None:
+    def __init__(
+        self, client: AmbryClient, place: str | NameRef, *, keep: int | None = KEEP, gang: Gang | None = None
+    ) -> None:
         """`place`: ambry://account/container/folder, or a name in the client's container. `keep`: how many of the newest stay;
-        None keeps all of them. Raises InvalidRequest.
+        None keeps all of them. `gang`: the workers that write here; None where nobody submitted them, and nothing keeps others
+        from writing, too. Raises InvalidRequest.
         """
         if keep is not None and keep < 1:
             raise InvalidRequest(f"keep is {keep}; at least the newest checkpoint stays")
@@ -93,16 +108,27 @@ class CheckpointFolder:
             raise InvalidRequest(f"checkpoints lie in a folder: write {str(place).rstrip('/')}/some/folder")
         self.client = client
         self.keep = keep
-        self._place = NameRef(found.name.strip("/"), found.account, found.container)
+        self.place = NameRef(found.name.strip("/"), found.account, found.container)
+        self._gang = gang
+        self._fence = None if gang is None else GangFence(client, self.place, gang)
 
     def __str__(self) -> str:
-        return str(self._place)
+        return str(self.place)
 
     def name_of(self, step: int, path: str) -> NameRef:
         """What a file of a checkpoint is called. Raises InvalidRequest."""
         if not 0 <= step <= STEP_MAX:
             raise InvalidRequest(f"step {step} is not between 0 and {STEP_MAX}")
-        return NameRef(f"{self._place.name}/step-{step:09}/{path}", self._place.account, self._place.container)
+        return NameRef(f"{self.place.name}/step-{step:09}/{path}", self.place.account, self.place.container)
+
+    def file_name(self, step: int, path: str) -> NameRef:
+        """What a file that these workers write is called. Raises InvalidRequest."""
+        return self.name_of(step, path if self._gang is None else f"{self._gang.label}/{path}")
+
+    def check(self) -> None:
+        """Raises UpdateConflict where others were started after these workers, or another job has the checkpoints."""
+        if self._fence is not None:
+            self._fence.check()
 
     def steps(self) -> list[int]:
         """Of those that are whole, oldest first."""
@@ -117,24 +143,38 @@ class CheckpointFolder:
         return CheckpointMark.parse(self.client.get_bytes(self.name_of(step, MARK)))
 
     def begin(self, step: int) -> None:
-        """Make the place of a step empty; by one worker, before any of them writes. One that is whole is none from then on."""
-        if files := self._found().get(step):
+        """Make the place of a step empty; by one worker, before any of them writes. One that is whole is none from then on.
+
+        Raises UpdateConflict as `check` does.
+        """
+        files = self._found().get(step)
+        self.check()
+        if files:
             self._discard({step: files})
 
     def put_file(self, step: int, path: str, file: Path) -> CheckpointFile:
         """Store one file of a step; durable on return, and part of no checkpoint before `complete`."""
-        info = self.client.put_file(file, name=self.name_of(step, path), content_type="application/octet-stream")
+        info = self.client.put_file(file, name=self.file_name(step, path), content_type="application/octet-stream")
         return CheckpointFile(info.id, info.size)
 
     def complete(self, step: int, files: Mapping[str, CheckpointFile], **said: Any) -> CheckpointMark:
         """Let a step be a checkpoint; by one worker, when all files are stored. What is older than `keep` says goes.
 
-        Raises InvalidRequest for no files, and for what JSON does not have.
+        Raises InvalidRequest for no files, and for what JSON does not have; UpdateConflict as `check` does.
         """
         if not files:
             raise InvalidRequest(f"the checkpoint of step {step} has no files")
         mark = CheckpointMark(step=step, files=dict(files), said=said)
-        self.client.put(mark.encode(), name=self.name_of(step, MARK), content_type="application/json")
+        data = mark.encode()
+        while True:
+            self.check()
+            try:
+                self.client.put(data, name=self.name_of(step, MARK), content_type="application/json", if_absent=True)
+                break
+            except AlreadyExists:  # Of workers that were replaced, and stood still since they looked.
+                there = self._found().get(step, {})
+                self.check()
+                self._discard({step: {path: found for path, found in there.items() if path == MARK}})
         self.prune()
         return mark
 
@@ -166,8 +206,10 @@ class CheckpointFolder:
     def fetch_latest(self, directory: Path) -> CheckpointMark | None:
         """The newest checkpoint whose files are all there; None where there is none.
 
-        One whose files are gone, or have not come to this datacenter yet, is passed over for the one before.
+        One whose files are gone, or have not come to this datacenter yet, is passed over for the one before. Raises
+        UpdateConflict as `check` does.
         """
+        self.check()  # Whoever was started before changes no checkpoint after one was chosen.
         for step in reversed(self.steps()):
             try:
                 return self.fetch(step, directory / f"step-{step:09}")
@@ -176,7 +218,10 @@ class CheckpointFolder:
         return None
 
     def prune(self) -> list[int]:
-        """Delete what is older than the checkpoints that are kept, whole or not; the steps that went."""
+        """Delete what is older than the checkpoints that are kept, whole or not; the steps that went.
+
+        Raises UpdateConflict as `check` does.
+        """
         if self.keep is None:
             return []
         found = self._found()
@@ -184,34 +229,37 @@ class CheckpointFolder:
         if len(whole) < self.keep:
             return []
         going = {step: files for step, files in found.items() if step < whole[-self.keep]}
+        self.check()
         self._discard(going)
         return sorted(going)
 
     def clear(self) -> list[int]:
-        """Delete all checkpoints, whole or not; the steps that went."""
+        """Delete all checkpoints, whole or not; the steps that went. Raises UpdateConflict as `check` does."""
         found = self._found()
+        self.check()
         self._discard(found)
         return sorted(found)
 
-    def _discard(self, going: Mapping[int, set[str]]) -> None:
+    def _discard(self, going: Mapping[int, Mapping[str, PinnedName]]) -> None:
         """The marks first: a reader that comes meanwhile finds no checkpoint, and not half of one."""
-        delete_names(self.client, [self.name_of(step, MARK) for step, files in going.items() if MARK in files])
-        rest = [self.name_of(step, path) for step, files in going.items() for path in files - {MARK}]
+        delete_names(self.client, [files[MARK] for files in going.values() if MARK in files])
+        rest = [name for files in going.values() for path, name in files.items() if path != MARK]
         delete_names(self.client, rest)
 
-    def _found(self) -> dict[int, set[str]]:
-        """The files that there are, by their step."""
-        found: dict[int, set[str]] = {}
-        base = f"{self._place.name}/"
-        for entry in self.client.list(str(NameRef(f"{base}step-", self._place.account, self._place.container))):
+    def _found(self) -> dict[int, dict[str, PinnedName]]:
+        """The files that there are, by their step and their path."""
+        found: dict[int, dict[str, PinnedName]] = {}
+        base = f"{self.place.name}/"
+        for entry in self.client.list(str(NameRef(f"{base}step-", self.place.account, self.place.container))):
             folder, _, path = entry.name.removeprefix(base).partition("/")
-            if (step := _STEP.fullmatch(folder)) and path:
-                found.setdefault(int(step[1]), set()).add(path)
+            if (step := _STEP.fullmatch(folder)) and path and entry.id is not None:
+                name = NameRef(entry.name, self.place.account, self.place.container)
+                found.setdefault(int(step[1]), {})[path] = found_entry(name, entry.id)
         return found
 
 
 def delete_names(client: AmbryClient, names: Sequence[NameRef]) -> None:
-    """Delete what has these names; what is gone already is. Raises AmbryError."""
+    """Delete what has these names; what is gone already is, and what was put there since it was found stays. Raises AmbryError."""
     for result in client.delete_many(names) if names else ():
-        if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone):
+        if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone | PreconditionFailed):
             raise result.error

@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
+from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import InvalidRequest
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, PreconditionFailed
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.publishing import prepare_model
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
+from ambry.ml.training.gangs import Gang
 from ambry.ml.training.jobs import TrainingJob, parse_job
 from ambry.ml.training.node import JOB
 from ambry.ml.training.roles import WorkerRole, role_of
@@ -69,11 +72,18 @@ class CurrentJob:
         """Checkpoints of torch, for all workers to call; see TorchCheckpoints. Raises InvalidRequest, ModuleNotFoundError."""
         from ambry.ml.training.torch_checkpoints import TorchCheckpoints
 
-        return TorchCheckpoints(self.checkpoints, **{"keep": self._keep, **options})
+        return TorchCheckpoints(self.checkpoints, **{"keep": self._keep, "gang": self._gang, **options})
 
     def checkpoint_folder(self, client: AmbryClient) -> CheckpointFolder:
-        """Checkpoints of any framework, as directories. Raises InvalidRequest."""
-        return CheckpointFolder(client, self.checkpoints, keep=self._keep)
+        """Checkpoints of any framework, as directories; the chief puts them. Raises InvalidRequest."""
+        return CheckpointFolder(client, self.checkpoints, keep=self._keep, gang=self._gang)
+
+    @property
+    def _gang(self) -> Gang | None:
+        job = self.job
+        if job is None or not job.run:
+            return None
+        return Gang(job=job.job, folder=job.folder, run=job.run, start=self.role.start, checks=self.role.is_chief)
 
     @property
     def _keep(self) -> int:
@@ -94,7 +104,7 @@ class CurrentJob:
 
         Its parts are durable on return, and seen by nobody: it becomes a version when every worker has ended well, with what
         the job knows of where it comes from. Whether this worker's was taken: False of others, and where no model was asked
-        for. Raises InvalidRequest.
+        for. Raises InvalidRequest, and UpdateConflict where other workers were started after these.
         """
         if not self.role.is_chief or self.job is None or not self.job.publish:
             return False
@@ -112,8 +122,22 @@ class CurrentJob:
                 params={**(params or {}), "training": self.job.lineage()},
                 note=note,
             )
-            client.put(manifest.encode(), name=self.job.name_in(MODEL), content_type="application/json")
+            self._put_manifest(client, self.job.name_in(MODEL), manifest.encode())
         return True
+
+    def _put_manifest(self, client: AmbryClient, name: NameRef, data: bytes) -> None:
+        """In the place of what was there when these workers were the newest."""
+        folder = self.checkpoint_folder(client)
+        while True:
+            condition: dict[str, Any] = {"if_absent": True}
+            with suppress(BlobNotFound):
+                condition = {"if_match": client.head(name).etag}
+            folder.check()
+            try:
+                client.put(data, name=name, content_type="application/json", **condition)
+                return
+            except (AlreadyExists, PreconditionFailed, BlobNotFound):
+                continue
 
 
 def current(environ: Mapping[str, str] | None = None) -> CurrentJob:

@@ -5,7 +5,7 @@
      "sources": {"kind": "sources", "id": "...", "sha256": "...", "size": 1234},
      "environment": {"kind": "venv" | "wheels" | "listed", "id": "...", "sha256": "...", "size": 1234},
      "snapshot": "members@1764280000000", "publish": "digits", "checkpoints": "ambry://...", "keep": 3, "commit": "3f2a...",
-     "endpoints": ["http://127.0.0.1:17100"], "account": "team", "container": "models", "python": "",
+     "run": 1, "endpoints": ["http://127.0.0.1:17100"], "account": "team", "container": "models", "python": "",
      "environ": [["OMP_NUM_THREADS", "1"]]}
 
 A job's name ends with the digest of what it is made of, unless somebody gave it one. So the same script of the same sources on
@@ -41,6 +41,7 @@ _OF_THE_WAY = (
     "keep",
     "python",
     "publish",
+    "run",
     "format",
 )
 """What does not change what a job makes."""
@@ -86,6 +87,8 @@ class TrainingJob:
     folder: str = ""
     checkpoints: str = ""
     keep: int = KEEP
+    run: int = 0
+    """Which submission with these checkpoints it is, from 1; 0 of one that nobody submitted."""
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""

@@ -11,7 +11,8 @@
     TF_CONFIG                       no         yes    no      all addresses by kind, and which of them this is
     TORCHELASTIC_RESTART_COUNT      yes        no     no      how often the group was started again
     ATTEMPT_NUMBER                  no         yes    yes     the same; of TonY how often its master was
-    SESSION_ID                      no         yes    no      how often TonY's master started the workers again
+    SESSION_ID                      no         yes    no      how often its master started them again; 0.4.7 stays at 1
+    CONTAINER_ID                    no         yes    no      of YARN: which master's container it is, and which of that one
     AMBRY_TRAIN_PEERS               ours       no     ours    host:port,... by rank, for TensorFlow
 
 Where TensorFlow has a chief it is rank 0, and workers follow; evaluators and parameter servers are of no rank: they do not
@@ -23,14 +24,18 @@ Imports the standard library alone: it travels to nodes that have nothing else (
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 PEERS = "AMBRY_TRAIN_PEERS"
 LAUNCHER = "AMBRY_TRAIN_LAUNCHER"
 ATTEMPT = "AMBRY_TRAIN_ATTEMPT"
 """What `environment` says of an attempt, so that it is read once."""
+START = "AMBRY_TRAIN_START"
+_CONTAINER = re.compile(r"container_(?:e(\d+)_)?\d+_\d+_(\d+)_(\d+)")
+"""Of YARN: the restarts of its ResourceManager, the master and the container are counted."""
 CHIEF, WORKER, EVALUATOR = "chief", "worker", "evaluator"
 _TRAINS = (CHIEF, "master", WORKER)
 """Kinds of tasks that have a rank, in the order of their ranks."""
@@ -58,6 +63,10 @@ class WorkerRole:
     """host:port of rank 0; empty where that is not said."""
     attempt: int = 0
     """How often the launcher started it again, as far as the launcher tells."""
+    start: int = 0
+    """Of this worker of the job: more for whoever takes its place later. Of TonY by YARN's numbers of containers, as its own do
+    not rise. Those of two workers of a gang are not comparable.
+    """
     cluster: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """host:port of every task by its kind, as TensorFlow has it; empty where addresses are not said."""
 
@@ -86,7 +95,7 @@ class WorkerRole:
 
         `torch.distributed.init_process_group("gloo")` and `tf.distribute.MultiWorkerMirroredStrategy()` need no more.
         """
-        told = {LAUNCHER: self.launcher, ATTEMPT: str(self.attempt)}
+        told = {LAUNCHER: self.launcher, ATTEMPT: str(self.attempt), START: str(self.start)}
         if self.rank is not None:
             told |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world), "LOCAL_RANK": str(self.local_rank)}
         if self.master and self.rank is not None:
@@ -101,6 +110,10 @@ def role_of(environ: Mapping[str, str]) -> WorkerRole:
     """Who the process with this environment is. Raises RoleUnclear."""
     launcher = _launcher(environ)
     attempt = _attempt(environ, launcher)
+    return replace(_role_of(environ, launcher, attempt), start=_start(environ, launcher, attempt))
+
+
+def _role_of(environ: Mapping[str, str], launcher: str, attempt: int) -> WorkerRole:
     config = _tf_config(environ)
     if config is None and "JOB_NAME" not in environ:
         return _by_rank(environ, launcher, attempt)
@@ -144,6 +157,17 @@ def _attempt(environ: Mapping[str, str], launcher: str) -> int:
         return _number(environ, ATTEMPT)
     attempt = _number(environ, "TORCHELASTIC_RESTART_COUNT", _number(environ, "ATTEMPT_NUMBER", 0))
     return attempt + (_number(environ, "SESSION_ID", 0) if launcher == "tony" else 0)
+
+
+def _start(environ: Mapping[str, str], launcher: str, attempt: int) -> int:
+    """The numbers of YARN in one, which JSON has exactly: room for 9,000 masters of 10,000 restarts of YARN."""
+    if START in environ:
+        return _number(environ, START)
+    found = _CONTAINER.match(environ.get("CONTAINER_ID", "")) if launcher == "tony" else None
+    if found is None:
+        return attempt
+    restarts, master, container = (int(each or 0) for each in found.groups())
+    return master * 10**12 + restarts * 10**8 + container
 
 
 def _by_rank(environ: Mapping[str, str], launcher: str, attempt: int) -> WorkerRole:

@@ -12,11 +12,14 @@ import json
 import os
 import secrets
 import socket
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
@@ -26,6 +29,7 @@ from ambry.errors import (
     PreconditionFailed,
     UpdateConflict,
 )
+from ambry.ml.training.gangs import Gang, put_gang, read_gang
 from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.watching import RepeatedWork
 
@@ -43,6 +47,7 @@ class RunningJob:
         self._name = job.name_in(RUNNING)
         self._renew_s = renew_s
         self._lost = ""
+        self._renewing = threading.Lock()
         told = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
         self._document = json.dumps({**told, "token": secrets.token_hex(6)}).encode()
 
@@ -65,6 +70,14 @@ class RunningJob:
         """Raises UpdateConflict where somebody else has the job by now: the store was out of reach for too long."""
         if self._lost:
             raise UpdateConflict(self._lost)
+
+    def confirm(self) -> None:
+        """The same, asked of the store: this process may have stood still. Nobody else has the job within LEASE_S of this.
+
+        Raises AmbryError.
+        """
+        self._renew()
+        self.check()
 
     def _take(self) -> None:
         """Raises UpdateConflict where another one has it."""
@@ -96,23 +109,56 @@ class RunningJob:
         return info.etag
 
     def _renew(self) -> None:
-        if self._lost:
-            return
-        try:
-            self._etag = self._put(if_match=self._etag)
-        except (BlobNotFound, PreconditionFailed):
+        with self._renewing:
+            if self._lost:
+                return
             try:
-                self._take()
-            except UpdateConflict as error:
-                self._lost = error.message
+                self._etag = self._put(if_match=self._etag)
+            except (BlobNotFound, PreconditionFailed):
+                try:
+                    self._take()
+                except UpdateConflict as error:
+                    self._lost = error.message
 
     def _sentence(self, held: bytes) -> str:
-        told = _told(held)
-        where = f", on {told.get('host')} (process {told.get('pid')})" if told else ""
         return (
-            f"the job {self._job.job} runs already{where}; wait for its "
+            f"the job {self._job.job} runs already{_where(held)}; wait for its "
             f"end, or give this one another --name. Where it was killed, it can be submitted again {LEASE_S} s after that"
         )
+
+
+def who_runs(client: AmbryClient, name: str | NameRef) -> str | None:
+    """Where a job runs, by its RUNNING: `, on a (process 4711)`. None where nobody runs it."""
+    try:
+        held = client.get_bytes(name)
+    except BlobNotFound:
+        return None
+    return None if _is_gone(held) else _where(held)
+
+
+def claim_run(client: AmbryClient, job: TrainingJob, place: NameRef, tell: Callable[[str], None]) -> int:
+    """The number of a new run of a job, whose workers have its checkpoints from now on; those of earlier runs end.
+
+    Raises UpdateConflict where the checkpoints are those of another job that runs.
+    """
+    while True:
+        held, etag = read_gang(client, place)
+        other = "" if held is None or held.folder == job.folder else held.job
+        if held is not None and other and (where := who_runs(client, f"{held.folder}/{RUNNING}")) is not None:
+            raise UpdateConflict(
+                f"the checkpoints {place} are those of the job {other}, which runs{where}; wait for its end, or give this "
+                "one other --checkpoints"
+            )
+        run = 1 if held is None else held.run + 1
+        if put_gang(client, place, Gang(job=job.job, folder=job.folder, run=run, start=0), etag):
+            if other:
+                tell(f"the checkpoints {place} were those of the job {other} until now")
+            return run
+
+
+def _where(held: bytes) -> str:
+    told = _told(held)
+    return f", on {told.get('host')} (process {told.get('pid')})" if told else ""
 
 
 def _told(held: bytes) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class StoreFiles:
             return
         draft = CacheDraft(self._cache)
         try:
-            with self._client.open(self._folder.name_of(self._step, path), "wb", block_size=BLOCK_SIZE) as stream:
+            with self._client.open(self._folder.file_name(self._step, path), "wb", block_size=BLOCK_SIZE) as stream:
                 yield _Both(stream, draft)
             with self._lock:
                 self.files[path] = CheckpointFile(stream.info.id, stream.info.size)
@@ -100,7 +100,7 @@ class StoreFiles:
     def rename(self, path: str, new_path: str) -> None:
         """Of metadata, which is written last."""
         body = self._small.pop(path)
-        info = self._client.put(body, name=self._folder.name_of(self._step, new_path))
+        info = self._client.put(body, name=self._folder.file_name(self._step, new_path))
         self.files[new_path] = CheckpointFile(info.id, info.size)
         draft = self.drafts[info.id] = CacheDraft(self._cache)
         draft.write(body)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ambry.client.sync.client import AmbryClient
@@ -25,7 +25,7 @@ from ambry.ml.training.environments import commit_of, list_packages, store_tree,
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.remains import held_directory, remove_left_behind
-from ambry.ml.training.running import RunningJob
+from ambry.ml.training.running import RunningJob, claim_run
 
 LOOK_S = 1.0
 """How often whoever follows a job looks for new checkpoints."""
@@ -117,7 +117,7 @@ def run_job(
 
     With `fresh` it begins at step 0: its checkpoints and TensorBoard's files are deleted first, and no version of its model is.
     `tell` takes what is said of the job, `show` what its workers print. Raises LaunchFailed, AmbryError; what was trained until
-    then is in its checkpoints; UpdateConflict where the job runs already.
+    then is in its checkpoints; UpdateConflict where the job runs already, or another one with the same checkpoints.
     """
     with RunningJob(client, job) as running:
 
@@ -125,10 +125,10 @@ def run_job(
             running.check()
             show(line)
 
-        manifest_name = job.name_in(MODEL)
-        client.delete(manifest_name)  # Of a run before: what is published is what this one hands in.
-        client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
         folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
+        job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
+        client.delete(job.name_in(MODEL))  # Of a run before: what is published is what this one hands in.
+        client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
         if fresh:
             gone = folder.clear()
             delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
@@ -150,7 +150,7 @@ def run_job(
                     show=shown,
                 )
             )
-        running.check()
+        running.confirm()
         model = _published(client, job) if job.publish else None
         if model is not None:
             tell(f"published {model}")

@@ -37,6 +37,7 @@ from ambry.errors import AmbryError, BlobNotFound, RequestTimeout
 from ambry.ids import BlobId
 from ambry.ml.extras import needed
 from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
+from ambry.ml.training.gangs import Gang
 from ambry.ml.training.store_files import StoreFiles
 
 OTHERS_TIMEOUT_S = 600.0
@@ -67,9 +68,11 @@ class TorchCheckpoints:
         keep: int | None = KEEP,
         scratch: Path | None = None,
         background: bool = False,
+        gang: Gang | None = None,
     ) -> None:
         """With `background`, `save` returns when the state is written to `scratch`, or the directory for temporary files if it
-        is None, and sending goes on beside the next steps. A checkpoint that the cache does not hold is read there, too.
+        is None, and sending goes on beside the next steps. A checkpoint that the cache does not hold is read there, too. `gang`
+        as CheckpointFolder takes it.
 
         Raises InvalidRequest, and ModuleNotFoundError where torch is not installed.
         """
@@ -78,7 +81,7 @@ class TorchCheckpoints:
         self._states = needed("torch.distributed.checkpoint.state_dict")
         self._own = client is None
         self._client = client or AmbryClient.from_env()
-        self.folder = CheckpointFolder(self._client, place, keep=keep)
+        self.folder = CheckpointFolder(self._client, place, keep=keep, gang=gang)
         self._scratch = scratch
         self._background = background
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ambry-checkpoint")
@@ -114,7 +117,7 @@ class TorchCheckpoints:
 
         `said` is anything that JSON has, and comes back with `restore`. It is durable and whole on return, or with
         `background` after `wait`, which the next `save` calls first. Raises AmbryError; RequestTimeout where another worker
-        did not send its part.
+        did not send its part; UpdateConflict where other workers were started after these.
         """
         self.wait()
         distributed = self._distributed()
@@ -153,7 +156,7 @@ class TorchCheckpoints:
             writer = self._dcp.FileSystemWriter(made, sync_files=False)
             self._dcp.save(state, storage_writer=writer, no_dist=distributed is None)
             own = [path.relative_to(made).as_posix() for path in sorted(made.rglob("*")) if path.is_file()]
-            all_ = self._gathered(own)
+            all_ = self._gathered((own, self.folder.file_name(step, _SENT.format(rank=rank))))
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
@@ -191,7 +194,8 @@ class TorchCheckpoints:
     def restore(self, model: Any, optimizer: Any = None) -> RestoredCheckpoint | None:
         """Read the newest whole checkpoint into a model and an optimizer; on all workers. None where there is none.
 
-        Raises AmbryError, and what torch raises where the state is of another model.
+        From then on no worker that was started before changes a checkpoint. Raises AmbryError, UpdateConflict as `save` does,
+        and what torch raises where the state is of another model.
         """
         distributed = self._distributed()
         rank = distributed.get_rank() if distributed else 0
@@ -228,10 +232,13 @@ class TorchCheckpoints:
         distributed = self._torch.distributed
         return distributed if distributed.is_available() and distributed.is_initialized() else None
 
-    def _send(self, step: int, made: Path, rank: int, all_: list[list[str]], said: Mapping[str, Any]) -> None:
+    def _send(
+        self, step: int, made: Path, rank: int, all_: list[tuple[list[str], NameRef]], said: Mapping[str, Any]
+    ) -> None:
         """The part of one worker; of rank 0 then the mark, when the parts of all are there."""
+        paths, sent = all_[rank]
         try:
-            own = {path: self.folder.put_file(step, path, made / path) for path in all_[rank]}
+            own = {path: self.folder.put_file(step, path, made / path) for path in paths}
             self._let_go()
             for path, file in own.items():
                 with suppress(AmbryError):
@@ -240,20 +247,15 @@ class TorchCheckpoints:
         finally:
             shutil.rmtree(made, ignore_errors=True)
         if rank != 0:
-            self._tell(step, rank, own)
+            self._client.put(CheckpointMark(step=step, files=own).encode(), name=sent)
             return
         files = dict(own)
         for other in range(1, len(all_)):
-            files |= self._told(step, other)
+            files |= self._told(step, other, all_[other][1])
         self.folder.complete(step, files, **said)
 
-    def _tell(self, step: int, rank: int, own: Mapping[str, CheckpointFile]) -> None:
-        """Let rank 0 know which blobs the files of this worker are."""
-        told = CheckpointMark(step=step, files=own)
-        self._client.put(told.encode(), name=self.folder.name_of(step, _SENT.format(rank=rank)))
-
-    def _told(self, step: int, rank: int) -> Mapping[str, CheckpointFile]:
-        name = self.folder.name_of(step, _SENT.format(rank=rank))
+    def _told(self, step: int, rank: int, name: NameRef) -> Mapping[str, CheckpointFile]:
+        """Which blobs the files of another worker are."""
         deadline = time.monotonic() + OTHERS_TIMEOUT_S
         while True:
             try:

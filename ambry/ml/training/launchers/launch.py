@@ -22,7 +22,7 @@ from ambry.ml.training.jobs import TrainingJob
 from ambry.with_parent import with_parent
 
 TERM_TIMEOUT_S = 15.0
-_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed): \S")
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed|Conflict): \S")
 LINE_CHARACTERS_MAX = 16_384
 """What has no end of a line by then is given in pieces of so many characters."""
 _CHUNK = 1 << 16

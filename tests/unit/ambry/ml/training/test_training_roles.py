@@ -68,7 +68,7 @@ SPARK = {
 
 def test_torchrun_says_all_of_it() -> None:
     assert role_of(TORCHRUN) == WorkerRole(
-        launcher="torchrun", index=1, rank=1, world=2, local_rank=1, master="localhost:35445", attempt=2
+        launcher="torchrun", index=1, rank=1, world=2, local_rank=1, master="localhost:35445", attempt=2, start=2
     )
 
 
@@ -83,6 +83,7 @@ def test_a_script_of_torchruns_names_runs_under_tony() -> None:
     assert told == {
         "AMBRY_TRAIN_LAUNCHER": "tony",
         "AMBRY_TRAIN_ATTEMPT": "1",
+        "AMBRY_TRAIN_START": "1000000000003",
         "LOCAL_RANK": "0",
         "MASTER_ADDR": "node1",
         "MASTER_PORT": "40001",
@@ -91,6 +92,19 @@ def test_a_script_of_torchruns_names_runs_under_tony() -> None:
     }
     assert role_of({**TONY_TORCH, **told}) == role_of(TONY_TORCH)
     assert role_of(TONY_TORCH).attempt == 1
+
+
+def test_who_takes_the_place_of_a_container_of_yarn_starts_later() -> None:
+    later = (
+        "container_1795847266519_0001_01_000004",
+        "container_e01_1795847266519_0001_01_000002",  # YARN was started again.
+        "container_1795847266519_0001_02_000002",  # The master was.
+        "container_e9999_1795847266519_0001_02_000001",
+        "container_1795847266519_0001_03_000001",
+    )
+    starts = [role_of({**TONY_TORCH, "CONTAINER_ID": each}).start for each in (TONY_TORCH["CONTAINER_ID"], *later)]
+    assert starts == sorted(set(starts))
+    assert role_of({**SPARK, "CONTAINER_ID": later[0]}).start == role_of(SPARK).start == 1
 
 
 def test_of_tensorflow_the_chief_is_rank_0_and_workers_follow() -> None:

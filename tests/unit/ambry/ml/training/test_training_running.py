@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, UpdateConflict
 from ambry.ml.training import running
+from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
-from ambry.ml.training.running import RUNNING, RunningJob
+from ambry.ml.training.running import RUNNING, RunningJob, claim_run
 from tests.support.waiting import eventually
 
 _numbers = count()
@@ -24,7 +26,8 @@ _numbers = count()
 @pytest.fixture
 def job() -> Iterator[TrainingJob]:
     tree = StoredTree(kind="sources", id="x", sha256="0" * 64, size=1)
-    yield named_job({"script": "a.py", "sources": tree, "environment": tree, "job": f"running-{next(_numbers)}"})
+    told = {"job": f"running-{next(_numbers)}", "account": "default", "container": "default"}
+    yield named_job({"script": "a.py", "sources": tree, "environment": tree, **told})
 
 
 def held_by(client: AmbryClient, job: TrainingJob, **told: object) -> None:
@@ -97,3 +100,28 @@ def test_who_lost_the_job_is_told(client: AmbryClient, job: TrainingJob) -> None
 
         eventually(told, "it is told")
     assert json.loads(client.get_bytes(job.name_in(RUNNING)))["host"] == "another"
+
+
+def test_the_checkpoints_of_a_job_that_runs_are_nobody_elses(client: AmbryClient, job: TrainingJob) -> None:
+    said: list[str] = []
+    other = replace(job, job="other", folder="ambry://default/default/training/other")
+    place = CheckpointFolder(client, job.checkpoints).place
+    with RunningJob(client, job):
+        assert claim_run(client, job, place, said.append) == 1
+        with pytest.raises(
+            UpdateConflict,
+            match=rf"are those of the job {job.job}, which runs, on {socket.gethostname()} \(process {os.getpid()}\); wait",
+        ):
+            claim_run(client, other, place, said.append)
+        assert claim_run(client, job, place, said.append) == 2 and said == []
+    assert claim_run(client, other, place, said.append) == 3
+    assert said == [f"the checkpoints {place} were those of the job {job.job} until now"]
+
+
+def test_what_is_confirmed_is_asked_of_the_store(client: AmbryClient, job: TrainingJob) -> None:
+    with RunningJob(client, job, renew_s=600) as held:
+        held.confirm()
+        held_by(client, job, host="another")  # It stood still for so long.
+        held.check()
+        with pytest.raises(UpdateConflict, match="on another"):
+            held.confirm()

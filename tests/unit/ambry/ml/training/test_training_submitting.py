@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict, VersionRef
 from ambry.ml import models, training
-from ambry.ml.training.current import current
+from ambry.ml.training.checkpoints import CheckpointFolder
+from ambry.ml.training.current import MODEL, current
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.running import claim_run
 from ambry.ml.training.submitting import prepare_job, run_job
 
 SCRIPT = """\
@@ -157,3 +159,45 @@ def test_a_job_that_runs_already_is_refused_and_changes_nothing(client: AmbryCli
 
     ended = run_job(client, job, Twice(), tell=said.append, show=said.append)
     assert refused and ended.model is not None and str(ended.model) == f"{name}@1.0.0"
+
+
+def test_workers_that_were_replaced_hand_in_nothing(client: AmbryClient, name: str, script: Path) -> None:
+    job = prepare_job(client, training.WhatToRun(script=script, publish=name), lambda _: None)
+
+    class Late(OneProcess):
+        """Its submitter was taken for dead, and the job submitted again."""
+
+        def run(self, launch: Launch) -> None:
+            place = CheckpointFolder(client, job.checkpoints).place
+            assert launch.job.run + 1 == claim_run(client, job, place, lambda _: None)
+            super().run(launch)
+
+    with pytest.raises(
+        LaunchFailed, match=rf"other workers of the job {job.job} were started after these, by submission \d: these end"
+    ):
+        run_job(client, job, Late(), tell=lambda _: None, show=lambda _: None)
+    for there in (job.name_in(MODEL), VersionRef(name)):
+        with pytest.raises(BlobNotFound):
+            client.head(there)
+
+
+def test_two_jobs_with_the_same_checkpoints_do_not_run_at_once(client: AmbryClient, name: str, script: Path) -> None:
+    jobs = [
+        prepare_job(
+            client,
+            training.WhatToRun(script=script, publish=name, name=f"{name}-{each}", checkpoints=f"{name}/checkpoints"),
+            lambda _: None,
+        )
+        for each in ("a", "b")
+    ]
+
+    class Beside(OneProcess):
+        def run(self, launch: Launch) -> None:
+            with pytest.raises(UpdateConflict, match=f"are those of the job {name}-a, which runs, on "):
+                run_job(client, jobs[1], OneProcess(), tell=lambda _: None, show=lambda _: None)
+            super().run(launch)
+
+    assert run_job(client, jobs[0], Beside(), tell=lambda _: None, show=lambda _: None).model is not None
+    said: list[str] = []
+    assert run_job(client, jobs[1], OneProcess(), tell=said.append, show=lambda _: None).model is not None
+    assert said[0].endswith(f"were those of the job {name}-a until now")

@@ -1,0 +1,117 @@
+"""Whose a folder of checkpoints is: of the workers that were started last, of one job.
+
+    <checkpoints>/gang.json    {"folder": "ambry://team/models/training/digits", "format": 1, "job": "digits", "run": 3,
+                                "start": 2}
+
+`run` counts what was submitted with these checkpoints, and `start` the workers of one run: more for those that were started
+later (roles.py). Workers that outlive what started them - their NodeManager is away, YARN has given up their master, their
+submitter was killed - find that others were started, and end before they change anything.
+
+The blob is changed only by who has read it (`if_match`), and only to a later run or start. Whoever changes checkpoints reads
+what is there first, then looks whether it is still the newest, and then changes no more than what it has read: so it does not
+matter how long it stood still in between (checkpoints.py). Names are linear within a datacenter, and the workers of a job speak
+to one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ambry.client.refs import NameRef
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, DataCorrupt, PreconditionFailed, UpdateConflict
+
+GANG = "gang.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """The workers of one start of one run of a job."""
+
+    job: str
+    folder: str
+    """Of the job."""
+    run: int
+    start: int
+    checks: bool = True
+    """Whether this worker is the one that answers for all: the starts of others are not comparable."""
+
+    @property
+    def label(self) -> str:
+        """What its files are told by from those of others."""
+        return f"{self.run}.{self.start}"
+
+    def encode(self) -> bytes:
+        told = {"format": _FORMAT, "job": self.job, "folder": self.folder, "run": self.run, "start": self.start}
+        return json.dumps(told, sort_keys=True).encode()
+
+
+class GangFence:
+    """Keeps workers that were replaced from changing a folder of checkpoints."""
+
+    def __init__(self, client: AmbryClient, place: NameRef, own: Gang) -> None:
+        self._client = client
+        self._place = place
+        self._own = own
+
+    def check(self) -> None:
+        """Return when these workers are the newest, which others are told from then on.
+
+        Raises UpdateConflict where others were started after them, or another job has the checkpoints.
+        """
+        own = self._own
+        if not own.checks:
+            return
+        while True:
+            held, etag = read_gang(self._client, self._place)
+            if held is not None and (held.run, held.start) == (own.run, own.start):
+                return
+            if held is not None and (held.run, held.start) > (own.run, own.start):
+                raise UpdateConflict(self._replaced_by(held))
+            if put_gang(self._client, self._place, own, etag):
+                return
+
+    def _replaced_by(self, held: Gang) -> str:
+        if held.folder != self._own.folder:
+            return (
+                f"the checkpoints {self._place} are those of the job {held.job} by now, and {self._own.job} ends; "
+                "give each job --checkpoints of its own"
+            )
+        again = f", by submission {held.run}" if held.run != self._own.run else ""
+        return f"other workers of the job {held.job} were started after these{again}: these end, and change nothing any more"
+
+
+def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
+    """What is claimed, and its ETag. Raises DataCorrupt."""
+    name = NameRef(f"{place.name}/{GANG}", place.account, place.container)
+    try:
+        with client.get(name) as reader:
+            data, etag = reader.read(), reader.info.etag
+        told: Any = json.loads(data)
+        if told["format"] > _FORMAT:
+            raise DataCorrupt(
+                f"{name} is of the format {told['format']}; upgrade ambry to train with these checkpoints"
+            )
+        return Gang(
+            job=str(told["job"]), folder=str(told["folder"]), run=int(told["run"]), start=int(told["start"])
+        ), etag
+    except BlobNotFound:
+        return None, ""
+    except MALFORMED as error:
+        raise DataCorrupt(f"{name} does not say whose the checkpoints are ({error!r}); delete it if nobody's") from None
+
+
+def put_gang(client: AmbryClient, place: NameRef, gang: Gang, etag: str) -> bool:
+    """Whether it was put in the place of what has that ETag, or of nothing."""
+    name = NameRef(f"{place.name}/{GANG}", place.account, place.container)
+    try:
+        if etag:
+            client.put(gang.encode(), name=name, content_type="application/json", if_match=etag)
+        else:
+            client.put(gang.encode(), name=name, content_type="application/json", if_absent=True)
+    except (AlreadyExists, PreconditionFailed, BlobNotFound):
+        return False
+    return True
