@@ -259,7 +259,10 @@ class CheckpointFolder:
 
 
 def delete_names(client: AmbryClient, names: Sequence[NameRef]) -> None:
-    """Delete what has these names; what is gone already is, and what was put there since it was found stays. Raises AmbryError."""
+    """Delete what has these names; what is gone already is, and what was put there since it was found stays.
+
+    Raises AmbryError.
+    """
     for result in client.delete_many(names) if names else ():
         if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone | PreconditionFailed):
             raise result.error
