@@ -18,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from ambry import AmbryClient
 from ambry.ml import training
 
 BATCH = 32
@@ -69,7 +68,7 @@ def main() -> None:
     digits = load_digits()
     data, target = (digits.data / 16).astype("float32"), digits.target
     if job.role.is_evaluator:
-        with AmbryClient.from_env() as client:
+        with job.connect() as client:
             evaluate(job.checkpoint_folder(client), data, target, said.steps)
         return
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -90,7 +89,7 @@ def main() -> None:
         strategy.run(of_replica, args=(x, y))
 
     compiled = tf.function(one_step)
-    with AmbryClient.from_env() as client:
+    with job.connect() as client:
         folder = job.checkpoint_folder(client)
         first = restored(folder, state, strategy)
         print(f"worker {rank} of {world} begins at step {first}, by {job.role.launcher}", flush=True)

@@ -17,18 +17,22 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat, Unpack
 
+from ambry.client.model import ClientOptions
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, PreconditionFailed
+from ambry.ml.extras import needed
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.publishing import prepare_model
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
 from ambry.ml.training.gangs import Gang
 from ambry.ml.training.jobs import TrainingJob, parse_job
 from ambry.ml.training.node import JOB
+from ambry.ml.training.outages import PATIENT
 from ambry.ml.training.roles import WorkerRole, role_of
 
 if TYPE_CHECKING:
@@ -67,6 +71,14 @@ class CurrentJob:
                 f"nobody said where checkpoints go: run the script by `ambry train submit`, or set {CHECKPOINTS}=ambry://..."
             )
         return place
+
+    def connect(self, **options: Unpack[ClientOptions]) -> AmbryClient:
+        """A client of the cluster, as `AmbryClient.from_env`, that outwaits a store that is away for up to a minute.
+
+        Raises ConfigInvalid.
+        """
+        given: ClientOptions = {"retry": PATIENT, **options}
+        return AmbryClient.from_env(**given)
 
     def torch_checkpoints(self, **options: Any) -> TorchCheckpoints:
         """Checkpoints of torch, for all workers to call; see TorchCheckpoints. Raises InvalidRequest, ModuleNotFoundError."""
@@ -108,7 +120,7 @@ class CurrentJob:
         """
         if not self.role.is_chief or self.job is None or not self.job.publish:
             return False
-        with AmbryClient.from_env() as client:
+        with self.connect() as client:
             manifest = prepare_model(
                 client,
                 self.job.publish,
@@ -145,4 +157,8 @@ def current(environ: Mapping[str, str] | None = None) -> CurrentJob:
     found = os.environ if environ is None else environ
     path = found.get(JOB, "")
     job = parse_job(Path(path).read_bytes()) if path else None
+    if job is not None and find_spec(
+        "fsspec"
+    ):  # TensorBoard's writer takes no options, and what fails in it ends the script.
+        needed("fsspec.config").conf.setdefault("ambry", {}).setdefault("retry", PATIENT)
     return CurrentJob(role=role_of(found), job=job, environ=found)

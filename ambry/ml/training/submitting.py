@@ -24,6 +24,7 @@ from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import commit_of, list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
+from ambry.ml.training.outages import outwaited
 from ambry.ml.training.remains import held_directory, remove_left_behind
 from ambry.ml.training.running import RunningJob, claim_run
 
@@ -150,11 +151,16 @@ def run_job(
                     show=shown,
                 )
             )
-        running.confirm()
-        model = _published(client, job) if job.publish else None
-        if model is not None:
-            tell(f"published {model}")
-        return EndedJob(job=job, step=folder.latest(), model=model)
+
+        def ended() -> EndedJob:
+            running.confirm()
+            model = _published(client, job) if job.publish else None
+            return EndedJob(job=job, step=folder.latest(), model=model)
+
+        done = outwaited(ended, tell)
+        if done.model is not None:
+            tell(f"published {done.model}")
+        return done
 
 
 def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:

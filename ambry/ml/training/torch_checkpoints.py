@@ -38,6 +38,7 @@ from ambry.ids import BlobId
 from ambry.ml.extras import needed
 from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
 from ambry.ml.training.gangs import Gang
+from ambry.ml.training.outages import PATIENT
 from ambry.ml.training.store_files import StoreFiles
 
 OTHERS_TIMEOUT_S = 600.0
@@ -72,7 +73,8 @@ class TorchCheckpoints:
     ) -> None:
         """With `background`, `save` returns when the state is written to `scratch`, or the directory for temporary files if it
         is None, and sending goes on beside the next steps. A checkpoint that the cache does not hold is read there, too. `gang`
-        as CheckpointFolder takes it.
+        as CheckpointFolder takes it. Without a `client` it has one of its own, which outwaits a store that is away for a
+        moment.
 
         Raises InvalidRequest, and ModuleNotFoundError where torch is not installed.
         """
@@ -80,7 +82,7 @@ class TorchCheckpoints:
         self._dcp = needed("torch.distributed.checkpoint")
         self._states = needed("torch.distributed.checkpoint.state_dict")
         self._own = client is None
-        self._client = client or AmbryClient.from_env()
+        self._client = client or AmbryClient.from_env(retry=PATIENT)
         self.folder = CheckpointFolder(self._client, place, keep=keep, gang=gang)
         self._scratch = scratch
         self._background = background

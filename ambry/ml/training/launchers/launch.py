@@ -21,6 +21,7 @@ from ambry.errors import AmbryError, must_have
 from ambry.ml.training.jobs import TrainingJob
 from ambry.with_parent import with_parent
 
+AGAIN = "submit the job again to go on from its newest checkpoint"
 TERM_TIMEOUT_S = 15.0
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed|Conflict): \S")
 LINE_CHARACTERS_MAX = 16_384

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, output_of
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 
 LOOPBACK = "127.0.0.1"
@@ -60,7 +60,7 @@ class SparkLauncher:
                     launch.show(line)
         except LauncherEnded as ended:
             reason = reason or f"the driver {ended}: {' '.join(ended.lines[-1:])}"
-            raise LaunchFailed(f"{reason}; submit the job again to go on from its newest checkpoint") from None
+            raise LaunchFailed(f"{reason}; {AGAIN}") from None
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.training.bundle import FILES
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of
+from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, last_words, output_of
 from ambry.ml.training.launchers.tony_config import core_xml, tony_command, tony_xml, yarn_xml
 from ambry.ml.training.launchers.tony_staging import Staging, note
 from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
@@ -246,7 +246,7 @@ class _Followed:
         diagnostics = " ".join(str(told.get("diagnostics", "")).split())[:500]
         how = str(told.get("finalStatus", "")).lower() or str(ended)
         said = words or (f": {diagnostics}" if diagnostics else "")
-        return f"{self.application} {how}{said}; submit the job again to go on from its newest checkpoint"
+        return f"{self.application} {how}{said}; {AGAIN}"
 
     @property
     def _place(self) -> str:

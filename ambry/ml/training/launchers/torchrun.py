@@ -10,7 +10,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from ambry.ml.training.bundle import DOCUMENT
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, last_words, output_of, signal_name
+from ambry.ml.training.launchers.launch import (
+    AGAIN,
+    Launch,
+    LauncherEnded,
+    LaunchFailed,
+    last_words,
+    output_of,
+    signal_name,
+)
 from ambry.ml.training.node import EXIT_NODE, NodeFailed, node_environment, python_of, read_job
 from ambry.ml.training.roles import LAUNCHER, PEERS
 
@@ -74,12 +82,12 @@ def how_it_ended(code: int) -> str:
 def reason_of(ended: LauncherEnded, launch: Launch) -> str:
     """Why a job failed, from what torchrun said last: which worker, how, and what it printed of it."""
     failed = [found for line in ended.lines if (found := _FAILED.search(line)) is not None]
-    if not failed:
-        return f"torchrun {ended}{last_words(ended.lines)}"
+    if not failed or ended.code < 0:  # What it said of workers then is of those that it started again.
+        return f"torchrun {ended}{'' if ended.code < 0 else last_words(ended.lines)}; {AGAIN}"
     code, rank = int(failed[-1][1]), failed[-1][2]
     said = "" if code < 0 else last_words(ended.lines, rank)  # Who was killed said nothing of it, and others much.
     tries = f" after {launch.max_restarts} restarts" if launch.max_restarts else ""
-    return f"worker {rank} {how_it_ended(code)}{tries}{said}; submit the job again to go on from its newest checkpoint"
+    return f"worker {rank} {how_it_ended(code)}{tries}{said}; {AGAIN}"
 
 
 def free_ports(count: int) -> list[int]:

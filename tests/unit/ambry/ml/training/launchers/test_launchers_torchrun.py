@@ -69,6 +69,12 @@ def test_the_reason_names_the_worker_how_it_ended_and_what_it_said(
     assert reason_of(LauncherEnded(1, lines), launch).startswith(told)
 
 
+def test_of_a_torchrun_that_was_killed_no_worker_is_blamed(launch: Launch) -> None:
+    """It had started one again that had failed before."""
+    told = reason_of(LauncherEnded(-9, KILLED), launch)
+    assert told == "torchrun was ended by SIGKILL; submit the job again to go on from its newest checkpoint"
+
+
 def test_ports_are_free_and_each_another() -> None:
     ports = free_ports(8)
     assert len(set(ports)) == 8 and all(1024 < port < 65536 for port in ports)

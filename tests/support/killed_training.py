@@ -1,0 +1,149 @@
+"""Training jobs whose parts are killed: a script that says where it is, moments of chance, and what is whole afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ambry import AmbryClient, BlobNotFound
+from ambry.ml import models, training
+from ambry.ml.models.manifest import parse_manifest
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS, EVERY = 60, 10
+REACHED_S = 240.0
+_CHANGES = {
+    "            die_once(said, step, rank, world)\n": """\
+            mark(said, rank, job, 2 * step)
+            time.sleep(float(os.environ["PACE_S"]))
+""",
+    "                checkpoints.save(step + 1,": """\
+                mark(said, rank, job, 2 * step + 1)
+                checkpoints.save(step + 1,""",
+    "def main() -> None:\n": """\
+def mark(said: argparse.Namespace, rank: int, job: Any, at: int) -> None:
+    path = said.once.with_name(f"{said.once.name}-{rank}")
+    path.with_suffix(".new").write_text(f"{os.getpid()} {job.role.start} {at}")
+    path.with_suffix(".new").replace(path)
+
+
+def main() -> None:
+""",
+    "import signal\n": "import signal\nimport time\n",
+}
+
+
+def write_script(path: Path) -> Path:
+    """The demonstration's script, whose workers say at which step they are, and take their time."""
+    text = (ROOT / "deploy/demos/train_digits.py").read_text("utf-8")
+    for old, new in _CHANGES.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When somebody is killed: before a step, or so long after a checkpoint began to be saved."""
+
+    at: int
+    delay_s: float = 0.0
+
+    def __str__(self) -> str:
+        step, saves = divmod(self.at, 2)
+        return f"{self.delay_s:.2f} s into the checkpoint of step {step + 1}" if saves else f"at step {step}"
+
+
+def moment_of(chance: random.Random, first: int, last: int) -> Moment:
+    """Between two steps; every third time while a checkpoint is saved."""
+    if chance.random() < 1 / 3:
+        saved = chance.choice([step for step in range(first, last + 1) if step % EVERY == 0])
+        return Moment(2 * saved - 1, chance.uniform(0, 0.15))
+    return Moment(2 * chance.choice([step for step in range(first, last + 1) if step % EVERY]))
+
+
+@dataclass(slots=True)
+class Marks:
+    """What the workers of a job said last, each in a file of its own."""
+
+    once: Path
+    workers: int
+    _ended: int = -1
+    """The start of those that were killed: who comes in their place starts later."""
+
+    def forget(self, *, restarted: bool = False) -> None:
+        """Whoever is there now does not count any more; what follows is `restarted` by its launcher, or by nobody yet."""
+        found = self._read(self.workers - 1)
+        self._ended = found[1] if restarted and found is not None else -1
+        if not restarted:
+            for rank in range(self.workers):
+                self._file(rank).unlink(missing_ok=True)
+
+    def reach(self, moment: Moment, over: Callable[[], bool]) -> list[int]:
+        """Wait until the last worker of a new start is there; the processes of all workers, by rank; none where
+        all is over."""
+
+        def there() -> bool:
+            found = self._read(self.workers - 1)
+            return over() or (found is not None and found[1] > self._ended and found[2] >= moment.at)
+
+        eventually(there, f"the workers are {moment}", timeout_s=REACHED_S, interval_s=0.005)
+        if over():
+            return []
+        time.sleep(moment.delay_s)  # Not for anything: it is the moment.
+        return [each[0] for rank in range(self.workers) if (each := self._read(rank)) is not None]
+
+    def _read(self, rank: int) -> tuple[int, int, int] | None:
+        try:
+            pid, start, at = map(int, self._file(rank).read_text().split())
+        except FileNotFoundError:
+            return None
+        return pid, start, at
+
+    def _file(self, rank: int) -> Path:
+        return self.once.with_name(f"{self.once.name}-{rank}")
+
+
+def processes_of(directory: Path, word: bytes = b"") -> list[int]:
+    """Those that work in a directory, or below it, with such a word in their command."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = (each / "cwd").readlink().is_relative_to(directory)
+            words = (each / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # It ended, or is somebody else's.
+        if inside and (not word or word in words) and int(each.name) != os.getpid():
+            found.append(int(each.name))
+    return found
+
+
+def check_whole(client: AmbryClient, name: str, digest: str = "") -> None:
+    """What is seen of a job is whole: its checkpoints, what was handed in, and its one version, or none without a `digest`."""
+    folder = training.CheckpointFolder(client, f"training/{name}/checkpoints")
+    for step in folder.steps():
+        for path, file in folder.mark_of(step).files.items():
+            assert client.head(file.id).size == file.size, (step, path)
+    try:
+        handed_in = client.get_bytes(f"training/{name}/model.json")
+    except BlobNotFound:
+        assert not digest
+    else:
+        assert len(parse_manifest(handed_in).parts) == 1
+    if not digest:
+        with pytest.raises(BlobNotFound):
+            client.dataset(f"{name}-model")
+        return
+    assert [entry.version for entry in client.versions(f"{name}-model")] == ["1.0.0"]
+    stored = models.open(client, f"{name}-model")
+    assert stored.manifest.params["parameters"] == digest and len(stored.load(framework="torch")) == 4
+    assert folder.latest() == STEPS
