@@ -2,7 +2,7 @@
 
 Parts that are small are read side by side, first by one question to each data node (frontend/rest/batch_quick.py), what that
 leaves by reads of their own, some at a time. So one that waits for a slow replica keeps none but itself. Parts that are large
-come last, one after the other, as a download each.
+come last, one after the other, as a download each, which begins while the one before it is sent.
 
 Memory: what was read and is not sent yet, at most ROOM_BYTES for each data node and a block for each read of its own; all
 of it is of the budget of downloads, and goes where the client stalls while others wait for it.
@@ -22,16 +22,19 @@ from ambry.service.logs import get_logger
 from frontend.http.exchange import Exchange
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import Form, ManyParts, begin
+from frontend.rest.batch_large import LargePart
 from frontend.rest.batch_parts import Part, Unit, failed, lines_of_part
 from frontend.rest.batch_quick import PIECE_BYTES, SMALL_PART_BYTES, QuickReads
 from frontend.router.context import RouterContext
 from frontend.router.get import Download, open_blob
+from frontend.router.held_lists import HeldList
 from frontend.router.quorum_read import read_head
 from frontend.router.values import RangeSpec
 
 log = get_logger()
 
 READS_AT_ONCE = 16
+LARGE_AT_ONCE = 2
 
 
 class BatchRead:
@@ -49,6 +52,7 @@ class BatchRead:
         """Set when something is ready."""
         self._alone: asyncio.Queue[Unit] = asyncio.Queue()
         self._large: deque[Unit] = deque()
+        self._list = HeldList(router)
         self._failure: BaseException | None = None
         self.held = 0
         """Bytes of parts that are ready."""
@@ -65,8 +69,7 @@ class BatchRead:
             task.add_done_callback(self._ended)
         try:
             await self._send_ready(len(units))
-            for unit in self._large:
-                await self._send_large(unit)
+            await self._send_all_large()
             if self._form.end:
                 await self._send(self._form.end)
             await self._response.write_eof()
@@ -76,6 +79,7 @@ class BatchRead:
             await asyncio.gather(*tasks, return_exceptions=True)
             while self._ready:
                 self._release(self._ready.popleft())
+            self._list.close()
             reading.leave(self)
         self._exchange.noted["parts"] = len(units)
         return self._response
@@ -106,6 +110,9 @@ class BatchRead:
             head = await read_head(self._context(unit), self._router, unit.id)
             self.put(Part(self._form.head(lines_of_part(unit, head), 0)))
             return
+        if _is_large(unit.wanted):
+            self.put_large(unit)
+            return
         download = await self._open(unit, unit.wanted or RangeSpec(0, SMALL_PART_BYTES - 1))
         try:
             head = download.head
@@ -127,7 +134,12 @@ class BatchRead:
         if unit.id is None:
             raise InternalError("a part without an id")
         return await open_blob(
-            self._context(unit), self._router, unit.id, wanted=wanted, resolve_empty=unit.wanted is None
+            self._context(unit),
+            self._router,
+            unit.id,
+            wanted=wanted,
+            resolve_empty=unit.wanted is None,
+            held_list=self._list,
         )
 
     def _context(self, unit: Unit) -> RequestContext:
@@ -206,28 +218,41 @@ class BatchRead:
         self.handed_at = None
         exchange.context.renew()
 
-    async def _send_large(self, unit: Unit) -> None:
+    async def _send_all_large(self) -> None:
+        """One after the other; the next one begins while one is sent."""
+        coming: deque[LargePart] = deque()
+        try:
+            while self._large or coming:
+                while self._large and len(coming) < self._large_at_once():
+                    unit = self._large.popleft()
+                    coming.append(LargePart(unit, self._open(unit, unit.wanted)))
+                await self._send_large(coming[0])
+                await coming.popleft().close()
+        finally:
+            for part in coming:
+                await part.close()
+
+    def _large_at_once(self) -> int:
+        return 1 if self._router.reading.budget.scarce else LARGE_AT_ONCE
+
+    async def _send_large(self, part: LargePart) -> None:
         """Stream one. An error can be told as long as nothing of it was sent; after that the connection breaks."""
         begun = False
         try:
-            download = await self._open(unit, unit.wanted)
-            try:
-                download.abort = self._exchange.give_way
-                download.unsent = partial(_unsent, self._exchange)
-                async for data in download.stream():
-                    if not begun:
-                        head = self._form.head(lines_of_part(unit, download.head), download.size)
-                        await self._send(head)
-                        begun = True
-                    await self._exchange.send_piece(self._response, data)
-                    self._exchange.context.renew()
-                    del data  # it is not charged any more
-            finally:
-                download.close()
+            download = await part.begun()
+            download.abort = self._exchange.give_way
+            download.unsent = partial(_unsent, self._exchange)
+            async for data in part.pieces():
+                if not begun:
+                    await self._send(self._form.head(lines_of_part(part.unit, download.head), download.size))
+                    begun = True
+                await self._exchange.send_piece(self._response, data)
+                self._exchange.context.renew()
+                del data  # it is not charged any more
         except AmbryError as error:
             if begun:
                 raise
-            self.fail(unit, error)
+            self.fail(part.unit, error)
             await self._send_ready(1)
 
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
@@ -242,6 +267,13 @@ class BatchRead:
         """Break the connection to a client that has stalled, for others that wait for memory."""
         self._exchange.give_way()
         return True
+
+
+def _is_large(wanted: RangeSpec | None) -> bool:
+    """Whether a range says so by itself."""
+    if wanted is None or wanted.first is None or wanted.last is None:
+        return False
+    return wanted.last - wanted.first >= SMALL_PART_BYTES
 
 
 def _unsent(exchange: Exchange) -> int:

@@ -23,6 +23,7 @@ from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.get import Download, open_blob
+from frontend.router.held_lists import HeldList
 from frontend.router.values import BlobHead, RangeSpec
 from frontend.who import in_container
 
@@ -121,18 +122,21 @@ class Reads:
         headers["Content-Disposition"] = disposition("multipart/byteranges", head.properties.filename) or "attachment"
         size = sum(map(len, part_heads)) + sum(span.size for span in spans) + len(end)
         response = StreamedAnswer(status=206, headers=headers, size=size)
-        for span, before in zip(spans, part_heads, strict=True):
-            # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
-            wanted = RangeSpec(span.first, span.end - 1)
-            exchange.context.renew()
-            download = await open_blob(exchange.context, self._router, blob_id, wanted=wanted, any_state=True)
-            try:
-                if not exchange.streaming:
-                    await exchange.send_head(response)
-                await exchange.send_piece(response, before)
-                await self._write_all(exchange, response, download)
-            finally:
-                download.close()
+        with contextlib.closing(HeldList(self._router)) as held_list:
+            for span, before in zip(spans, part_heads, strict=True):
+                # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
+                wanted = RangeSpec(span.first, span.end - 1)
+                exchange.context.renew()
+                download = await open_blob(
+                    exchange.context, self._router, blob_id, wanted=wanted, any_state=True, held_list=held_list
+                )
+                try:
+                    if not exchange.streaming:
+                        await exchange.send_head(response)
+                    await exchange.send_piece(response, before)
+                    await self._write_all(exchange, response, download)
+                finally:
+                    download.close()
         await exchange.send_piece(response, end)
         await response.write_eof()
         return response

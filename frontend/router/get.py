@@ -18,6 +18,7 @@ from frontend.router.budget import MemoryBudget
 from frontend.router.composite import read_composite
 from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
+from frontend.router.held_lists import HeldList
 from frontend.router.plan import ReadUnit, end_of_unit, units_of_chunks, units_of_record
 from frontend.router.quorum_read import Fetch, found, head_of
 from frontend.router.reading import LEAST_BYTES
@@ -254,14 +255,18 @@ async def open_blob(
     any_state: bool = False,
     resolve_empty: bool = False,
     begun: FirstRead | None = None,
+    held_list: HeldList | None = None,
 ) -> Download:
     """Find a blob and begin to read it. Raises BlobNotFound, BlobGone, RangeNotSatisfiable, Unavailable.
 
     `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable. `begun` is the first read
-    where there was one already, of the whole blob.
+    where there was one already, of the whole blob; `held_list` has the list of chunks where a request reads many ranges.
     """
     if blob_id.kind is IdKind.COMPOSITE:
-        whole = await read_composite(request, context, blob_id, of=_at_most(wanted), any_state=any_state)
+        if held_list is None:
+            whole = await read_composite(request, context, blob_id, of=_at_most(wanted), any_state=any_state)
+        else:
+            whole = await held_list.read(request, blob_id, of=_at_most(wanted), any_state=any_state)
         try:
             span = _resolve(wanted, whole.head.properties.size, resolve_empty)
         except BaseException:
