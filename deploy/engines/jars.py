@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,16 @@ LOCKS = Path(__file__).with_name("locks")
 CACHE = "AMBRY_ENGINES"
 """The directory of the cache; without it, `ambry/engines` in that of the user (XDG Base Directory Specification)."""
 FETCH_TIMEOUT_S = 900.0
-JARS_BETWEEN = 20
-"""It is told when so many more have come."""
-_BROUGHT = re.compile(r"Downloaded from \S+: \S+\.jar ")
+TOLD_EVERY_S = 5.0
+"""How far it is, so often at most."""
+_BROUGHT = re.compile(r"Downloaded from \S+: \S+/([^/\s]+\.jar) ")
+_ASKED = re.compile(r"Downloading from \S+: \S+/([^/\s]+\.jar)\s")
+_CAUSE = re.compile(
+    r"Unknown host [\w.-]+|No space left on device|Permission denied|Read-only file system|PKIX path building failed|"
+    r"(?:[Cc]onnect\w*|[Rr]ead) (?:refused|timed out|reset)|Network is unreachable|"
+    r"status code: 4\d\d|Could not find artifact \S+|Unsupported class file[^\n]{0,80}|JAVA_HOME[^\n]{0,120}"
+)
+"""What it is about, in the many lines of Maven."""
 _COORDINATE = re.compile(r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+")
 
 Tell = Callable[[str], None]
@@ -108,14 +116,16 @@ def fetch(name: str, tell: Tell) -> Path:
             tell(f"{name}: {len(wrong)} files in {directory} are not what they were ({wrong[0]}); fetched again")
             shutil.rmtree(directory)
         _remove_halves(directory.parent, name)
+        _maven()
         tell(f"{name}: fetching {', '.join(lock.direct)} with Maven, {len(lock.digests)} jars")
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory.parent) as made:
             jars = Path(made) / "jars"
             copy_jars(lock.direct, jars, tell=lambda text: tell(f"{name}: {text}"))
             if wrong := differing(jars, lock):
                 raise EngineError(
-                    f"{name}: what Maven brought is not what was checked before: {', '.join(wrong[:5])}; look at the "
-                    f"repository that it uses, or write the lock anew (`python -m tools.engine_lock {name}`)"
+                    f"{name}: what Maven brought is not what was checked before: {', '.join(wrong[:5])}; delete it in Maven's "
+                    "own store (~/.m2/repository) and try again. If it comes so again, the repository that Maven uses has "
+                    f"another one: look at that, or write the lock anew (`python -m tools.engine_lock {name}`)"
                 )
             jars.rename(directory)
     size = sum(path.stat().st_size for path in directory.iterdir())
@@ -130,22 +140,18 @@ def copy_jars(direct: tuple[str, ...], jars: Path, tell: Tell) -> None:
     """
     from deploy.local_processes import spawn_program, wait_until  # Not to be loaded by who lists the commands.
 
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise EngineError("there is no Maven (mvn), which fetches the engine; `make engines` installs it")
     pom, log = jars.with_suffix(".pom.xml"), jars.with_suffix(".log")
     pom.write_text(pom_of(direct), "utf-8")
-    command = [maven, "--batch-mode", f"--file={pom}", "dependency:copy-dependencies"]
+    command = [_maven(), "--batch-mode", f"--file={pom}", "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
     process = spawn_program(command, log=log, directory=pom.parent, environ=os.environ, die_with_parent=True)
-    told = 0
+    told_s = time.monotonic()
 
     def ended() -> bool:
-        nonlocal told
-        brought = len(_BROUGHT.findall(log.read_text("utf-8", "replace")))
-        if brought >= told + JARS_BETWEEN:
-            told = brought
-            tell(f"Maven has {brought} more jars")
+        nonlocal told_s
+        if time.monotonic() >= told_s + TOLD_EVERY_S:
+            told_s = time.monotonic()
+            tell(_how_far(log.read_text("utf-8", "replace")))
         return process.poll() is not None
 
     try:
@@ -156,9 +162,32 @@ def copy_jars(direct: tuple[str, ...], jars: Path, tell: Tell) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if process.returncode:
-        lines = log.read_text("utf-8", "replace").splitlines()
-        said = next((line for line in lines if "ERROR" in line), "it said nothing")
-        raise EngineError(f"Maven could not fetch {', '.join(direct)}: {said.strip()[:400]}")
+        raise EngineError(
+            f"Maven could not fetch {direct[0]} and what it needs: {_why(log.read_text('utf-8', 'replace'))}"
+        )
+
+
+def _maven() -> str:
+    """Raises EngineError."""
+    for program, what in (("mvn", "Maven (mvn), which fetches engines"), ("java", "Java, which Maven runs in")):
+        if shutil.which(program) is None:
+            raise EngineError(f"there is no {what}; `make engines` installs it")
+    return str(shutil.which("mvn"))
+
+
+def _how_far(log: str) -> str:
+    """What Maven has brought that was not here, and what it waits for."""
+    brought, asked = set(_BROUGHT.findall(log)), _ASKED.findall(log)
+    waits = next((jar for jar in asked if jar not in brought), "")
+    return f"Maven has brought {len(brought)} files" + (f", and waits for {waits}" if waits else "")
+
+
+def _why(log: str) -> str:
+    """The cause, as far as Maven names one, else the first of its errors."""
+    if found := _CAUSE.search(log):
+        return f"{found[0]}; see to that, or to Maven's settings (~/.m2/settings.xml), and try again, it goes on"
+    said = next((line for line in log.splitlines() if "ERROR" in line), "it said nothing")
+    return said.replace("[ERROR] ", "").strip()[:400]
 
 
 def _remove_halves(cache: Path, name: str) -> None:

@@ -79,7 +79,7 @@ def binaries_of(installed: Path) -> Path:
     """Those of the newest version. Raises EngineError."""
     found = sorted(installed.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     if not found:
-        raise EngineError(f"there is no PostgreSQL in {installed}; `make services` installs it")
+        raise EngineError(f"there is no PostgreSQL in {installed}; `make engines` installs it")
     return found[-1].parent
 
 

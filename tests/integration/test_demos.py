@@ -99,7 +99,7 @@ def test_models() -> None:
 
 @pytest.mark.engine
 def test_streams() -> None:
-    pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
+    pytest.importorskip("confluent_kafka", reason="confluent_kafka is not installed; `make engines` does it")
     jars_or_skip("kafka")
     told = shown("streams", without=["quixstreams"])
     assert "each name's changes are on the topic as the feed tells them: 63 names" in told
@@ -116,7 +116,7 @@ def test_the_lifecycle_in_another_store(tmp_path: Path) -> None:
     In the tests of engines the guide's page walks it twice in one store (test_guide.py).
     """
     if lacking := [name for name in LIFECYCLE if find_spec(name) is None]:
-        pytest.skip(f"{', '.join(lacking)}: not installed; pip install 'ambry[demos,serving,spark,torch]'")
+        pytest.skip(f"{', '.join(lacking)}: not installed; `make engines` does it")
     for engine in ("hadoop", "tony"):
         jars_or_skip(engine)
     ids = tmp_path / "ids.json"

@@ -130,7 +130,7 @@ def test_the_blocks_of_a_page_with_heavy_libraries_do_too(page: str) -> None:
 def test_the_blocks_of_the_page_on_streams_do_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of("streams.md")
     if lacking := missing("streams.md", blocks) or ("" if find_spec("quixstreams") else "quixstreams"):
-        pytest.skip(f"{lacking} is not installed: pip install 'ambry[streams]'")
+        pytest.skip(f"{lacking} is not installed; `make engines` does it")
     with running_kafka(tmp_path / "kafka") as broker:
         monkeypatch.setenv("KAFKA", broker.address)
         check("streams.md", blocks)
@@ -143,7 +143,7 @@ def test_the_blocks_of_the_pages_on_spark_do_too(page: str) -> None:
     blocks = blocks_of(page)
     assert page == "spark.md" or any(block.is_on_spark for block in blocks)
     if lacking := missing(page, blocks) or ("" if find_spec("pyspark") else "pyspark"):
-        pytest.skip(f"{lacking} is not installed: pip install 'ambry[photon,spark]'")
+        pytest.skip(f"{lacking} is not installed; `make engines` does it")
     check(page, blocks)
 
 
@@ -152,7 +152,7 @@ def test_the_blocks_of_the_pages_on_spark_do_too(page: str) -> None:
 def test_the_blocks_of_the_page_on_the_whole_pipeline_do_too() -> None:
     blocks = blocks_of("pipeline.md")
     if lacking := missing("pipeline.md", blocks):
-        pytest.skip(f"{lacking} is not installed: pip install 'ambry[demos,serving,spark,torch]'")
+        pytest.skip(f"{lacking} is not installed; `make engines` does it")
     for engine in ("hadoop", "tony"):
         jars_or_skip(engine)
     check("pipeline.md", blocks, WALK_TIMEOUT_S)

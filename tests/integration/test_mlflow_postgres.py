@@ -29,11 +29,13 @@ from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
-mlflow: Any = pytest.importorskip("mlflow", reason="MLflow is not installed; `make libraries` does it")
-pytest.importorskip("flask", reason="MLflow's server is not installed (mlflow-skinny); `make libraries` does it")
-psycopg: Any = pytest.importorskip("psycopg", reason="psycopg is not installed; `make services` does it")
-linear_model: Any = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
-pytest.importorskip("skops", reason="skops is not installed; `make libraries` does it")
+mlflow: Any = pytest.importorskip("mlflow", reason="mlflow is not installed; `make engines` does it")
+pytest.importorskip("flask", reason="flask is not installed; `make engines` does it")
+psycopg: Any = pytest.importorskip("psycopg", reason="psycopg is not installed; `make engines` does it")
+linear_model: Any = pytest.importorskip(
+    "sklearn.linear_model", reason="sklearn is not installed; `make engines` does it"
+)
+pytest.importorskip("skops", reason="skops is not installed; `make engines` does it")
 
 LARGE = content(11, 20 << 20)
 SLOPES = (1, 2)

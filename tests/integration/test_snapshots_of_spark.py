@@ -20,9 +20,9 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 
 pytestmark = pytest.mark.engine
-pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
 if shutil.which("java") is None:
-    pytest.skip("there is no Java for Spark", allow_module_level=True)
+    pytest.skip("there is no java; `make engines` installs it", allow_module_level=True)
 
 TEXT = """\
 age: {valType: INT, default: -1}

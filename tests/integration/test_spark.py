@@ -23,7 +23,7 @@ from tests.support.clusters import running_cluster
 from tests.support.spark_here import spark_here
 
 pytestmark = pytest.mark.engine
-pytest.importorskip("pyspark", reason="pyspark is not installed; pip install 'ambry[spark]' does it")
+pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
 
 ROWS = 50_000
 TEXT = """\

@@ -28,7 +28,7 @@ from tests.support.spark_driver import BATCH_ROWS, ROWS
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
-pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed; pip install 'ambry[spark]' does it")
+pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = ROWS // BATCH_ROWS

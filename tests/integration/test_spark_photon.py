@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytest.importorskip("pyspark", reason="pyspark is not installed; pip install 'ambry[spark]' does it")
-pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
+pytest.importorskip("glum", reason="glum is not installed; `make engines` does it")
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest
 from ambry.ml import models, photon

@@ -89,7 +89,7 @@ Job = Callable[[LocalCluster, KafkaProcess, Path, str, str], subprocess.Popen[by
 
 @pytest.fixture(scope="module")
 def quix() -> Job:
-    pytest.importorskip("quixstreams", reason="pip install 'ambry[streams]'")
+    pytest.importorskip("quixstreams", reason="quixstreams is not installed; `make engines` does it")
 
     def start(
         one: LocalCluster, broker: KafkaProcess, directory: Path, topic: str, folder: str
@@ -104,7 +104,7 @@ def quix() -> Job:
 def samza(tmp_path_factory: pytest.TempPathFactory) -> Job:
     jars = jars_or_skip("samza")
     if shutil.which("javac") is None:
-        pytest.skip("there is no javac: apt-get install default-jdk-headless")
+        pytest.skip("there is no javac; `make engines` installs it")
     classes = tmp_path_factory.mktemp("classes")
     subprocess.run(["javac", "-d", str(classes), "-cp", f"{jars}/*", str(SAMZA_JOB)], check=True, timeout=120)
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
+    pytest.importorskip("confluent_kafka", reason="confluent_kafka is not installed; `make engines` does it")
     directory = tmp_path_factory.mktemp("secured")
     try:
         with SecuredKafka(directory / "broker", jars_or_skip("kafka"), Authority(directory)) as running:

@@ -36,7 +36,7 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command that runs the twin of tests/support."""
     jars = jars_or_skip("samza")
     if shutil.which("javac") is None:
-        pytest.skip("there is no javac: apt-get install default-jdk-headless")
+        pytest.skip("there is no javac; `make engines` installs it")
     classes = tmp_path_factory.mktemp("classes")
     sources = [ROOT / "deploy/streams/ActionsJob.java", ROOT / "tests/support/ActionsTwin.java"]
     subprocess.run(["javac", "-d", classes, "-cp", f"{jars}/*", *sources], check=True, timeout=120)

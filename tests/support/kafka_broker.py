@@ -28,7 +28,7 @@ def jars_or_skip(name: str) -> Path:
 @contextlib.contextmanager
 def running_kafka(directory: Path) -> Iterator[KafkaProcess]:
     """A ready broker, gone afterwards with its data."""
-    pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
+    pytest.importorskip("confluent_kafka", reason="confluent_kafka is not installed; `make engines` does it")
     try:
         with KafkaProcess(directory, jars_or_skip("kafka")) as broker:
             yield broker

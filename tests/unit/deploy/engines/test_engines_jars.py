@@ -101,19 +101,46 @@ def test_a_jar_that_changed_is_fetched_again(maven: Path) -> None:
 
 def test_what_is_not_what_was_checked_is_refused(maven: Path) -> None:
     does(maven.parent, 'printf evil > "$to/thing-1.0.jar"; printf other > "$to/other-2.jar"')
-    with pytest.raises(EngineError, match=r"not what was checked before: thing-1\.0\.jar; look at the repository"):
+    with pytest.raises(
+        EngineError, match=r"not what was checked before: thing-1\.0\.jar; delete it in Maven's own store"
+    ):
         fetch("thing", lambda _: None)
     assert kept("thing") is None and list((maven.parent / "cache").iterdir()) == []
 
 
-def test_what_cannot_be_fetched_is_a_sentence(maven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    does(maven.parent, "echo '[ERROR] no route to the repository'; exit 1")
-    with pytest.raises(EngineError, match=r"could not fetch org\.example:thing:1\.0: .*no route to the repository"):
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("[WARNING] Could not transfer metadata from central: repo.example: Unknown host repo.example\n[ERROR] No plugin found "
+         "for prefix 'dependency' in the current project -> [Help 1]", "Unknown host repo.example; see to that"),
+        ("[ERROR] Failed to execute goal: Error copying artifact from a to b: No space left on device -> [Help 1]",
+         "No space left on device; see to that, or to Maven's settings"),
+        ("[ERROR] Could not transfer a:b:1: Connect to repo:443 failed: Connection refused", "Connection refused; see"),
+        ("[ERROR] no route to the repository", "no route to the repository"),
+        ("", "it said nothing"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_fetched_is_told_by_its_cause(maven: Path, said: str, told: str) -> None:
+    """Of no network the first error of Maven is that it knows no plugin of its own."""
+    does(maven.parent, f"cat <<'END'\n{said}\nEND\nexit 1")
+    with pytest.raises(EngineError, match=f"could not fetch org.example:thing:1.0 and what it needs: {told}"):
         fetch("thing", lambda _: None)
-    (maven.parent / "bin" / "mvn").unlink()
+
+
+@pytest.mark.parametrize(("program", "told"), [("mvn", r"no Maven \(mvn\)"), ("java", "no Java, which Maven runs in")])
+def test_without_maven_or_java_nothing_is_said_to_be_fetched(
+    maven: Path, monkeypatch: pytest.MonkeyPatch, program: str, told: str
+) -> None:
+    other = maven.parent / "bin" / ("java" if program == "mvn" else "mvn")
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    if program == "mvn":
+        (maven.parent / "bin" / "mvn").unlink()
     monkeypatch.setenv("PATH", str(maven.parent / "bin"))
-    with pytest.raises(EngineError, match="no Maven"):
-        fetch("thing", lambda _: None)
+    said: list[str] = []
+    with pytest.raises(EngineError, match=f"there is {told}.*; `make engines` installs it"):
+        fetch("thing", said.append)
+    assert said == []
 
 
 def test_two_at_once_fetch_it_once(maven: Path) -> None:
@@ -148,21 +175,28 @@ def test_what_a_killed_fetch_left_is_removed_by_the_next(maven: Path) -> None:
     assert sorted(found.parent.iterdir()) == [other, found], "what others have in the directory stays"
 
 
-def test_it_is_told_how_far_maven_is_and_maven_ends_with_an_interrupt(maven: Path) -> None:
+def test_it_is_told_how_far_maven_is_and_maven_ends_with_an_interrupt(
+    maven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pid = maven.parent / "pid"
-    line = "Downloaded from place: there/of-$n.jar (1 kB)"
-    does(maven.parent, f'n=0; while [ $n -lt 25 ]; do n=$((n+1)); echo "{line}"; done; echo $$ > {pid}; exec sleep 60')
+    line = "Downloaded from place: https://there/of-$n.jar (1 kB at 2 kB/s)"
+    asked = "Downloading from place: https://there/of-26.jar"
+    work = (
+        f'n=0; while [ $n -lt 25 ]; do n=$((n+1)); echo "{line}"; done; echo "{asked}"; echo $$ > {pid}; exec sleep 60'
+    )
+    does(maven.parent, work)
+    monkeypatch.setattr(jars, "TOLD_EVERY_S", 0.01)
     said: list[str] = []
 
     def tell(text: str) -> None:
         said.append(text)
-        if "more jars" in text:
+        if "waits for" in text:
             eventually(pid.exists, "Maven sleeps")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fetch("thing", tell)
-    assert said[-1] in {f"thing: Maven has {count} more jars" for count in range(20, 26)}
+    assert said[-1] == "thing: Maven has brought 25 files, and waits for of-26.jar"
     eventually(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "Maven is gone")
     assert list((maven.parent / "cache").iterdir()) == []
 

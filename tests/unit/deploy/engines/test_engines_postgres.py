@@ -21,7 +21,7 @@ def test_the_newest_is_taken(tmp_path: Path) -> None:
 
 def test_where_there_is_none_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "INSTALLED", tmp_path)
-    with pytest.raises(EngineError, match=r"no PostgreSQL in .*; `make services` installs it"):
+    with pytest.raises(EngineError, match=r"no PostgreSQL in .*; `make engines` installs it"):
         LocalPostgres(tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
