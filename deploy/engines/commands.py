@@ -65,14 +65,14 @@ def list_engines() -> None:
 
 
 @engines.command("fetch")
-@click.argument("names", nargs=-1, required=True, type=click.Choice(list(JARS)))
+@click.argument("names", nargs=-1, type=click.Choice(list(JARS)))
 def fetch_engines(names: tuple[str, ...]) -> None:
-    """Fetch the jars of NAMES with Maven, unless they are there, and compare each with its SHA-256.
+    """Fetch the jars of NAMES (all, where none is said) with Maven, unless they are there, and compare each with its SHA-256.
 
     They lie in ~/.cache/ambry/engines, or where AMBRY_ENGINES says. The last line of each is its directory.
     """
     with _told():
-        for name in names:
+        for name in names or JARS:
             click.echo(fetch(name, lambda text: click.echo(text, err=True)))
 
 
@@ -99,7 +99,7 @@ def _yarn(directory: Path) -> Iterator[_Running]:
 
     with yarn(directory, _tell) as cluster:
         lines = ("pages", cluster.url), ("HADOOP_CONF_DIR", str(cluster.conf))
-        yield _Running(lines, (cluster.resource_manager, cluster.node_manager))
+        yield _Running(lines, (cluster.resource_manager, *cluster.node_managers))
 
 
 @contextlib.contextmanager

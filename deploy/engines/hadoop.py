@@ -1,11 +1,11 @@
-"""Apache Hadoop: YARN (a ResourceManager and a NodeManager) and HDFS (a NameNode and a DataNode), each process on loopback."""
+"""Apache Hadoop: YARN (a ResourceManager and NodeManagers) and HDFS (a NameNode and a DataNode), each process on loopback."""
 
 from __future__ import annotations
 
 import contextlib
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,24 @@ _HDFS = "org.apache.hadoop.hdfs.server"
 
 
 class YarnCluster:
-    """A ResourceManager and a NodeManager that it counts on. `conf` is what HADOOP_CONF_DIR is to be."""
+    """A ResourceManager and the NodeManagers that it counts on. `conf` is what HADOOP_CONF_DIR is to be."""
 
-    def __init__(self, directory: Path, jars: Path) -> None:
+    def __init__(
+        self, directory: Path, jars: Path, *, files: str = "file:///", nodes: Sequence[Sequence[str]] = ((),)
+    ) -> None:
+        """`files` is where applications stage what they need, as HDFS or what all nodes share. `nodes` has for each NodeManager
+        the command that becomes it, such as `unshare`; nothing where it is started by itself.
+        """
         self.conf = directory / "conf"
-        rm, scheduler, tracker, admin, web, node, localizer, node_web = free_ports(8)
+        rm, scheduler, tracker, admin, web = free_ports(5)
         self.url = f"http://{HOST}:{web}"
         """Of the ResourceManager's pages and its REST API."""
-        scratch = {name: directory / name for name in ("tmp", "nm-local", "nm-logs")}
-        _write(self.conf, "core-site", {"fs.defaultFS": "file:///", "hadoop.tmp.dir": scratch["tmp"]})
         _write(self.conf, "capacity-scheduler", {
             "yarn.scheduler.capacity.root.queues": "default",
             "yarn.scheduler.capacity.root.default.capacity": 100,
             "yarn.scheduler.capacity.maximum-am-resource-percent": 0.8,
         })  # fmt: skip
-        _write(self.conf, "yarn-site", {
+        of_all = {
             "yarn.resourcemanager.hostname": HOST,
             "yarn.resourcemanager.bind-host": HOST,
             "yarn.resourcemanager.address": f"{HOST}:{rm}",
@@ -56,40 +59,56 @@ class YarnCluster:
             "yarn.am.liveness-monitor.expiry-interval-ms": EXPIRY_MS,
             "yarn.nodemanager.hostname": HOST,
             "yarn.nodemanager.bind-host": HOST,
-            "yarn.nodemanager.address": f"{HOST}:{node}",
-            "yarn.nodemanager.localizer.address": f"{HOST}:{localizer}",
-            "yarn.nodemanager.webapp.address": f"{HOST}:{node_web}",
             "yarn.nodemanager.resource.memory-mb": NODE_MEMORY_MB,
             "yarn.nodemanager.resource.cpu-vcores": NODE_CORES,
             "yarn.scheduler.minimum-allocation-mb": 128,
             "yarn.scheduler.maximum-allocation-mb": 4_096,
             "yarn.nodemanager.vmem-check-enabled": "false",
-            "yarn.nodemanager.local-dirs": scratch["nm-local"],
-            "yarn.nodemanager.log-dirs": scratch["nm-logs"],
             # A disk over 90 % full makes a node unhealthy, and applications wait for ever without a word.
             "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 100.0,
             "yarn.nodemanager.delete.debug-delay-sec": 600,
             "yarn.nodemanager.aux-services": "",
             "yarn.webapp.ui2.enable": "false",
-        })  # fmt: skip
-        command = {
-            name: java(jars, f"{_YARN}.{main}", conf=self.conf)
-            for name, main in (
-                ("resourcemanager", "resourcemanager.ResourceManager"),
-                ("nodemanager", "nodemanager.NodeManager"),
-            )
-        }
-        self.resource_manager = EngineProcess(
-            "resourcemanager",
-            command["resourcemanager"],
-            directory,
-            lambda: bool(fetched(f"{self.url}/ws/v1/cluster/info")),
+        }  # fmt: skip
+        _write(self.conf, "core-site", {"fs.defaultFS": files, "hadoop.tmp.dir": directory / "tmp"})
+        _write(self.conf, "yarn-site", of_all)
+        command = java(jars, f"{_YARN}.resourcemanager.ResourceManager", conf=self.conf)
+        self.resource_manager = EngineProcess("resourcemanager", command, directory, self._answers)
+        self.node_managers = tuple(
+            self._node(directory, jars, files, of_all, number, within) for number, within in enumerate(nodes, 1)
         )
-        self.node_manager = EngineProcess("nodemanager", command["nodemanager"], directory, self._has_node)
 
-    def _has_node(self) -> bool:
-        """Whether the ResourceManager counts on the node: it runs, is healthy, and its room is given out."""
-        return _has_room(fetched(f"{self.url}/ws/v1/cluster/metrics"))
+    def _node(
+        self,
+        directory: Path,
+        jars: Path,
+        files: str,
+        of_all: Mapping[str, object],
+        number: int,
+        within: Sequence[str],
+    ) -> EngineProcess:
+        """A NodeManager with directories and a configuration of its own, as on another machine."""
+        name = "nodemanager" if number == 1 else f"nodemanager-{number}"
+        conf = directory / name / "conf"
+        address, localizer, web = free_ports(3)
+        _write(conf, "core-site", {"fs.defaultFS": files, "hadoop.tmp.dir": directory / name / "tmp"})
+        _write(conf, "yarn-site", {
+            **of_all,
+            "yarn.nodemanager.address": f"{HOST}:{address}",
+            "yarn.nodemanager.localizer.address": f"{HOST}:{localizer}",
+            "yarn.nodemanager.webapp.address": f"{HOST}:{web}",
+            "yarn.nodemanager.local-dirs": directory / name / "local",
+            "yarn.nodemanager.log-dirs": directory / name / "logs",
+        })  # fmt: skip
+        command = [*within, *java(jars, f"{_YARN}.nodemanager.NodeManager", conf=conf)]
+        return EngineProcess(name, command, directory, lambda: self._has_nodes(number))
+
+    def _answers(self) -> bool:
+        return bool(fetched(f"{self.url}/ws/v1/cluster/info"))
+
+    def _has_nodes(self, count: int) -> bool:
+        """Whether the ResourceManager counts on so many nodes: they run, are healthy, and their room is given out."""
+        return _has_room(fetched(f"{self.url}/ws/v1/cluster/metrics"), count)
 
 
 class HdfsCluster:
@@ -127,10 +146,14 @@ class HdfsCluster:
 
 
 @contextlib.contextmanager
-def yarn(directory: Path, tell: Tell) -> Iterator[YarnCluster]:
-    """A YARN with one node that takes applications, in a directory of the caller's. Raises EngineError."""
-    cluster = YarnCluster(directory, fetch("hadoop", tell))
-    with cluster.resource_manager, cluster.node_manager:
+def yarn(
+    directory: Path, tell: Tell, *, files: str = "file:///", nodes: Sequence[Sequence[str]] = ((),)
+) -> Iterator[YarnCluster]:
+    """A YARN that takes applications, of one node or, as YarnCluster has it, of several. Raises EngineError."""
+    cluster = YarnCluster(directory, fetch("hadoop", tell), files=files, nodes=nodes)
+    with contextlib.ExitStack() as running:
+        for process in (cluster.resource_manager, *cluster.node_managers):
+            running.enter_context(process)
         yield cluster
 
 
@@ -142,10 +165,12 @@ def hdfs(directory: Path, tell: Tell) -> Iterator[HdfsCluster]:
         yield cluster
 
 
-def _has_room(said: str) -> bool:
+def _has_room(said: str, nodes: int) -> bool:
     """Of the metrics of a ResourceManager: a node that runs is counted a moment before its memory is."""
     told: Any = json.loads(said).get("clusterMetrics") if said else None
-    return bool(told) and told.get("activeNodes", 0) > 0 and told.get("availableMB", 0) + told.get("allocatedMB", 0) > 0
+    if not told or told.get("activeNodes", 0) < nodes:
+        return False
+    return int(told.get("availableMB", 0) + told.get("allocatedMB", 0)) > (nodes - 1) * NODE_MEMORY_MB
 
 
 def _takes_files(said: str) -> bool:

@@ -6,9 +6,12 @@ torch, TensorFlow and Spark where they are installed, and TonY on a YARN of our 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -30,8 +33,8 @@ from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
 
 pytestmark = pytest.mark.engine
-pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
-pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libraries` does it")
+pytest.importorskip("torch", reason="torch is not installed; `make engines` does it")
+pytest.importorskip("sklearn", reason="sklearn is not installed; `make engines` does it")
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy/demos/train_digits.py"
@@ -94,25 +97,39 @@ def undisturbed(own: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> 
 def check(
     own: LocalCluster, client: AmbryClient, launcher: Launcher, directory: Path, engine: str, undisturbed: str
 ) -> None:
-    victim = own.nodes()[1].name
+    victim, name = own.nodes()[1].name, f"killed-by-{engine}-{directory.name}"
     arguments = ("--die-at", "35", "--once", str(directory / "once"), "--also-kill", str(own.pid(victim)))
     try:
-        digest, said = outcome(client, launcher, directory, f"killed-by-{engine}-{directory.name}", *arguments)
+        digest, said = outcome(client, launcher, directory, name, *arguments)
     finally:
         own.start(victim)
     assert digest == undisturbed, said
     text = "\n".join(said)
     assert f"begins at step 0, by {engine}" in text and f"worker 0 of 2 begins at step 30, by {engine}" in text
     assert "all workers are started again" in text or engine == "torchrun"
+    assert steps_in_tensorboard(own, f"ambry://default/default/training/{name}/tensorboard") == {
+        "loss": [10, 20, 30, 40, 50, 60]
+    }
+
+
+def steps_in_tensorboard(own: LocalCluster, place: str) -> dict[str, list[int]]:
+    """What TensorBoard, unmodified, reads of a job's runs in the store, of all files in the order of their making."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("AMBRY_ENDPOINTS", own.frontends()[0].url)
+        environ.setenv("AMBRY_KEY", own.key or "")
+        found = accumulator.EventAccumulator(place)
+        found.Reload()
+        return {tag: [each.step for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
 def test_spark_on_one_machine(own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str) -> None:
-    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     check(own, client, SparkLauncher(), tmp_path, "spark", undisturbed)
 
 
 def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_path: Path) -> None:
-    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     (tmp_path / "bad.py").write_text("raise ValueError('no such column')")
     wanted = training.WhatToRun(
         script=tmp_path / "bad.py", workers=2, environ={"AMBRY_TRAIN_NODE_CACHE": str(tmp_path)}
@@ -124,19 +141,34 @@ def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_pat
 
 @pytest.fixture(scope="module")
 def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """TonY's jars, and the configuration of a YARN of our own."""
+    """TonY's jars, and the configuration of a YARN of our own, of two nodes with HDFS, as clusters have it.
+
+    Where this user may do so, the nodes see neither TonY's jars nor what a submitter has in its temporary directory.
+    """
     jars = jars_or_skip("tony")
+    of_submitter = tmp_path_factory.mktemp("submitter")
+    within: list[str] = []
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0:
+        hide = 'mount -t tmpfs none "$0" && mount -t tmpfs none "$1" && shift && exec "$@"'
+        within = ["unshare", "--mount", "sh", "-c", hide, str(jars), str(of_submitter)]
+    before, tempfile.tempdir = tempfile.tempdir, str(of_submitter)
     try:
-        with hadoop.yarn(tmp_path_factory.mktemp("yarn"), print) as cluster:
-            yield jars, cluster.conf
+        with hadoop.hdfs(tmp_path_factory.mktemp("hdfs"), print) as files:
+            root = tmp_path_factory.mktemp("yarn")
+            with hadoop.yarn(root, print, files=files.url, nodes=(within, within)) as cluster:
+                yield jars, cluster.conf
     except EngineError as lacking:
         pytest.skip(str(lacking))
+    finally:
+        tempfile.tempdir = before
 
 
 def test_one_and_two_workers_by_tony_in_an_environment_that_travels(
     client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
 ) -> None:
-    """A virtual environment with ambry in it; the large libraries are those of the node, as an administrator lays them."""
+    """Two workers are on two nodes, of which neither sees the files of who submits.
+
+    A virtual environment with ambry in it; the large libraries are those of the node, as an administrator lays them."""
     root = tmp_path / "env"
     venv.create(root, symlinks=True)
     [site] = root.glob("lib/*/site-packages")
@@ -154,11 +186,15 @@ def test_one_and_two_workers_by_tony_in_an_environment_that_travels(
             environ={"AMBRY_CACHE_DIR": str(tmp_path / "cache"), "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")},
         )
         job = training.prepare_job(client, wanted, said.append)
-        launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1])
+        # Of one node's 6 GiB it takes more than the half: two workers do not fit on one.
+        launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], settings={"tony.worker.memory": "3g"})
         ended = training.run_job(client, job, launcher, tell=said.append, show=said.append)
         assert ended.model is not None and (tmp_path / "trees" / job.environment.sha256 / "pyvenv.cfg").is_file()
         digests.append(ended.model.manifest.params["parameters"])
     assert digests[1] == undisturbed != digests[0]
+    [application] = {found[0] for line in said if (found := re.search(r"application_\d+_0002", line))}
+    for node in ("nodemanager", "nodemanager-2"):
+        assert list((yarn[1].parent / node / "logs" / application).glob("container_*/stdout")), node
 
 
 def test_tony_on_yarn(
@@ -182,7 +218,7 @@ def test_a_script_that_fails_by_tony_is_a_sentence(
 def test_spark_on_yarn(
     own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
 ) -> None:
-    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     settings = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
     launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1], settings=settings)
@@ -194,7 +230,7 @@ def tensorflow() -> str:
     if find_spec("tensorflow"):
         return sys.executable
     if not (named := os.environ.get("AMBRY_TENSORFLOW_PYTHON")):
-        pytest.skip("tensorflow is not installed; pip install tensorflow-cpu, or name a Python that has it")
+        pytest.skip("tensorflow is not installed; `make engines` does it, or name a Python that has it")
     return named
 
 
@@ -214,7 +250,7 @@ def test_tensorflow_with_chief_worker_and_evaluator_by_tony(
 
 
 def test_tensorflow_on_spark(own: LocalCluster, client: AmbryClient, tmp_path: Path) -> None:
-    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     check_tensorflow(own, client, SparkLauncher(), tmp_path, "spark")
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, last_words, output_of
-from ambry.ml.training.launchers.tony_config import core_xml, tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, yarn_xml
 from ambry.ml.training.launchers.tony_staging import Staging, note
 from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
@@ -86,9 +86,15 @@ class TonyLauncher:
         for path in self.hadoop_conf.glob("*.xml"):
             shutil.copyfile(path, conf / path.name)
         core = conf / "core-site.xml"
-        core.write_text(core_xml(core.read_text("utf-8") if core.exists() else "<configuration/>"), "utf-8")
-        class_path = [str(self.hadoop_conf.resolve()), f"{self.jars.resolve()}/*"]
-        (conf / "yarn-site.xml").write_text(yarn_xml((conf / "yarn-site.xml").read_text("utf-8"), class_path), "utf-8")
+        of_cluster = core.read_text("utf-8") if core.exists() else "<configuration/>"
+        core.write_text(core_xml(of_cluster), "utf-8")
+        shipped: list[Path] = []
+        if shares_files(of_cluster):
+            class_path = [str(self.hadoop_conf.resolve()), f"{self.jars.resolve()}/*"]
+            yarn = conf / "yarn-site.xml"
+            yarn.write_text(yarn_xml(yarn.read_text("utf-8"), class_path), "utf-8")
+        else:
+            shipped = sorted(self.jars.resolve().glob("*.jar"))
         for path in (launch.bundle.parent / name for name in FILES):
             if path.is_file():
                 shutil.copy2(path, sources / path.name)
@@ -98,6 +104,7 @@ class TonyLauncher:
             max_restarts=launch.max_restarts,
             history=Path(tempfile.gettempdir()) / f"tony-history-{os.getuid()}",
             settings=self.settings,
+            shipped=shipped,
         )
         (launch.directory / "tony.xml").write_text(xml, "utf-8")
         return tony_command(

@@ -17,13 +17,24 @@ from ambry.ml.training.jobs import TrainingJob
 
 CLIENT = "com.linkedin.tony.TonyClient"
 CLASS_PATH = "yarn.application.classpath"
+RESOURCES = "tony.containers.resources"
 UMASK = "fs.permissions.umask-mode"
+_FILES = ("fs.defaultFS", "fs.default.name")
 FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow"}
 _SETTING = re.compile(r"tony\.[A-Za-z0-9.-]+")
 
 
-def tony_xml(job: TrainingJob, *, framework: str, max_restarts: int, history: Path, settings: Mapping[str, str]) -> str:
-    """tony.xml of a job. `settings` come last: they say what ours do not, or otherwise.
+def tony_xml(
+    job: TrainingJob,
+    *,
+    framework: str,
+    max_restarts: int,
+    history: Path,
+    settings: Mapping[str, str],
+    shipped: Sequence[Path] = (),
+) -> str:
+    """tony.xml of a job. `settings` come last: they say what ours do not, or otherwise. `shipped` are files of this machine for
+    every container, beside what settings send: TonY stages them in the cluster's files, and has them first in class paths.
 
     Raises InvalidRequest for a framework that TonY is not used with, and for settings that are not its own.
     """
@@ -48,7 +59,19 @@ def tony_xml(job: TrainingJob, *, framework: str, max_restarts: int, history: Pa
         "tony.history.finished": str(history / "finished"),
         **settings,
     }
+    if shipped:
+        told[RESOURCES] = ",".join([*map(str, shipped), *filter(None, [told.get(RESOURCES)])])
     return _document(told)
+
+
+def shares_files(core_of_cluster: str) -> bool:
+    """Whether nodes see the files of this machine, by core-site.xml: no file system is named, or that which all mount.
+
+    Raises InvalidRequest for what is no configuration of Hadoop.
+    """
+    root = _parsed("core-site.xml", core_of_cluster)
+    told = [each.findtext("value") or "" for each in root.iter("property") if each.findtext("name") in _FILES]
+    return all(each.strip().startswith("file:") for each in told)
 
 
 def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:

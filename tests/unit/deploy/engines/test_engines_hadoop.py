@@ -26,11 +26,15 @@ def test_hdfs_is_ready_when_a_node_has_told_what_room_it_has(
     assert _takes_files(json.dumps({"beans": [bean]})) is ready
 
 
-@pytest.mark.parametrize(("nodes", "room", "ready"), [(1, 6_144, True), (1, 0, False), (0, 0, False)])
-def test_yarn_is_ready_when_it_has_counted_the_room_of_a_node(nodes: int, room: int, ready: bool) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "room", "ready"),
+    [(1, 1, 6_144, True), (1, 1, 0, False), (1, 0, 0, False), (2, 1, 6_144, False), (2, 2, 6_144, False),
+     (2, 2, 12_288, True)],
+)  # fmt: skip
+def test_yarn_is_ready_when_it_has_counted_the_room_of_a_node(wanted: int, nodes: int, room: int, ready: bool) -> None:
     """activeNodes was 1 with an availableMB of 0 in a run of test_yarn_counts_on_its_node."""
-    assert _has_room(json.dumps({"clusterMetrics": {"activeNodes": nodes, "availableMB": room}})) is ready
-    assert not _has_room("")
+    assert _has_room(json.dumps({"clusterMetrics": {"activeNodes": nodes, "availableMB": room}}), wanted) is ready
+    assert not _has_room("", 1)
 
 
 def test_a_name_node_that_says_nothing_is_not_ready() -> None:

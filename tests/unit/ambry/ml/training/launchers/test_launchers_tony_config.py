@@ -8,7 +8,7 @@ import pytest
 
 from ambry.errors import InvalidRequest
 from ambry.ml.training.jobs import named_job
-from ambry.ml.training.launchers.tony_config import tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.tony_config import shares_files, tony_command, tony_xml, yarn_xml
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 GOLDEN = """\
@@ -53,6 +53,26 @@ def test_settings_of_somebody_else_and_other_frameworks_are_refused() -> None:
         tony_xml(job, framework="torch", max_restarts=0, history=Path("/h"), settings={"spark.x": "1"})
     with pytest.raises(InvalidRequest, match="there are torch, tensorflow"):
         tony_xml(job, framework="mxnet", max_restarts=0, history=Path("/h"), settings={})
+
+
+@pytest.mark.parametrize(
+    ("files", "shares"), [("", True), ("file:///", True), ("hdfs://nn:8020", False), (" hdfs://nn:8020 ", False)]
+)
+def test_nodes_see_the_files_of_this_machine_where_the_cluster_names_no_others(files: str, shares: bool) -> None:
+    named = f"<property><name>fs.defaultFS</name><value>{files}</value></property>" if files else ""
+    assert shares_files(f"<configuration>{named}</configuration>") is shares
+
+
+def test_jars_go_to_every_container_beside_what_settings_send() -> None:
+    def made(**settings: str) -> str:
+        jars = [Path("/tony/a.jar"), Path("/tony/b.jar")]
+        return tony_xml(
+            named_job(JOB), framework="torch", max_restarts=0, history=Path("/h"), settings=settings, shipped=jars
+        )
+
+    name = "tony.containers.resources"
+    assert f"<name>{name}</name><value>/tony/a.jar,/tony/b.jar</value>" in made()
+    assert f"<name>{name}</name><value>/tony/a.jar,/tony/b.jar,hdfs:///data</value>" in made(**{name: "hdfs:///data"})
 
 
 def test_containers_find_tony_unless_the_cluster_says_where() -> None:
