@@ -184,9 +184,9 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
             job.kill(pid, "the master")
         job.reach(40, 55)
         bring_back = [job.kill_server(own.nodes()[2].name), job.kill_server(own.frontends()[1].name)]
-        yarn.node_manager.kill()
+        yarn.node_managers[0].kill()
         job.say("-- the NodeManager is killed")
-        for each in (*bring_back, yarn.node_manager.start):
+        for each in (*bring_back, yarn.node_managers[0].start):
             each()
         digest = failed = ""
         try:
