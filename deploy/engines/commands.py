@@ -29,6 +29,7 @@ JARS = {
     "samza": "Apache Samza 1.8.0, for jobs in Java",
     "zookeeper": "Apache ZooKeeper 3.9.5, a server in 80 MB",
 }
+OF_IMPORT = "--definitions FEATURES --entity FIELD --as-of TIME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _hdfs(directory: Path) -> Iterator[_Running]:
             ("files", cluster.url),
             ("webhdfs", f"webhdfs://{cluster.web_address}"),
             ("HADOOP_CONF_DIR", str(cluster.conf)),
+            ("try", f"ambry features import hdfs://{cluster.web_address}/DIRECTORY DATASET {OF_IMPORT}"),
         )
         yield _Running(lines, (cluster.name_node, cluster.data_node))
 

@@ -21,6 +21,7 @@ from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, listed, texts_of
+from ambry.ml.sources.first_version import avro_files
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, triple_schema
 
@@ -41,7 +42,7 @@ def read_examples(
     labelled: bool = True,
     unnamed: Callable[[int], str] = str,
 ) -> Examples:
-    """Rows of Avro files or URLs; a directory stands for the files in it that end in .avro.
+    """Rows of Avro files, by path or URL; a directory stands for the files in it that end in .avro.
 
     `bags` are the fields with the features of each shard, by its name; without it the field `features` is the shard `features`.
     `indexes` fix the columns, as of a model that is to score: other features are left out. Without `labelled` a response may be
@@ -189,17 +190,10 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
-def files_at(places: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    """Each file, of directories those in them. Raises InvalidRequest for a directory without any."""
-    found: list[str | Path] = []
-    for place in [places] if isinstance(places, str | Path) else places:
-        if "://" in str(place) or not Path(place).is_dir():
-            found.append(place)
-            continue
-        inside: list[str | Path] = sorted(Path(place).glob("*.avro"))
-        if not inside:
-            raise InvalidRequest(f"the directory {place} has no file that ends in .avro")
-        found.extend(inside)
+def files_at(places: str | Path | Sequence[str | Path]) -> list[str]:
+    """Each file, of directories those in them. Raises InvalidRequest for a directory without any, OSError."""
+    given = [places] if isinstance(places, str | Path) else places
+    found = [file for place in given for file in avro_files(str(place))]
     if not found:
         raise InvalidRequest("no file is named to be read")
     return found

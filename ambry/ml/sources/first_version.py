@@ -1,6 +1,6 @@
 """Snapshots of the first version, Avro of names, terms and values, moved into typed ones: from HDFS, or any URL or path.
 
-    hdfs://USER@namenode/data/members           read through WebHDFS, at the name node's web port: 9870, if none is said
+    hdfs://USER@namenode/data/members           read through WebHDFS, at the name node's web port (hdfs.py finds it)
     webhdfs://namenode:9870/..., s3://..., ...  whatever fsspec opens
 
 A directory is all files with .avro in it; names with `_` or `.` before them are the engine's own.
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -24,10 +23,7 @@ from ambry.ml.snapshots.asked import urn_list
 from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapshot
 from ambry.ml.sources.answers import Urns
 from ambry.ml.sources.avro import BAG, AvroSource
-
-WEB_PORT = 9870
-RPC_PORTS = (8020, 9000)
-"""What a name node listens at for Hadoop's own clients, and clusters are called by."""
+from ambry.ml.sources.hdfs import is_directory, web_url
 
 
 def import_avro(
@@ -64,14 +60,15 @@ def import_avro(
 
 def avro_files(place: str) -> list[str]:
     """The files at a path or URL, in their order. Raises InvalidRequest where there is none, OSError."""
-    place = web_url(place)
+    asked, place = place, web_url(place)
     if "://" not in place:
         path = Path(place)
         found = sorted(str(each) for each in path.iterdir()) if path.is_dir() else [place]
     else:
         filesystem, path_there = needed("fsspec.core").url_to_fs(place)
         found = [place]
-        if filesystem.isdir(path_there):
+        # Of a page its whole would be read, for links.
+        if not place.startswith(("http://", "https://")) and is_directory(filesystem, path_there, asked):
             names = sorted(each.rstrip("/").rpartition("/")[2] for each in filesystem.ls(path_there, detail=False))
             found = [f"{place.rstrip('/')}/{name}" for name in names]
     if found == [place]:
@@ -80,18 +77,6 @@ def avro_files(place: str) -> list[str]:
     if not files:
         raise InvalidRequest(f"there is no .avro in {place}; say the directory that has the files")
     return files
-
-
-def web_url(place: str) -> str:
-    """hdfs:// as fsspec reads it without Java: through the web port of the name node."""
-    if not place.startswith("hdfs://"):
-        return place
-    told = urlsplit(place)
-    if not told.hostname:
-        raise InvalidRequest(f"{place} names no name node; write hdfs://HOST:PORT/PATH, with its web port")
-    port = WEB_PORT if told.port is None or told.port in RPC_PORTS else told.port
-    user = f"{told.username}@" if told.username else ""
-    return f"webhdfs://{user}{told.hostname}:{port}{told.path}"
 
 
 def _rows(sources: Sequence[AvroSource], features: Urns) -> Iterator[Any]:

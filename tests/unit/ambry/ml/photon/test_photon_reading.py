@@ -119,7 +119,7 @@ def test_a_text_that_avro_does_not_hold_is_told(tmp_path: Path) -> None:
 
 
 def test_no_file_at_all_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"no file that ends in \.avro"):
+    with pytest.raises(InvalidRequest, match=r"there is no \.avro in"):
         read_examples(tmp_path)
     with pytest.raises(InvalidRequest, match="no file is named"):
         read_examples([])

@@ -11,7 +11,7 @@ from ambry import AmbryClient, InvalidRequest
 from ambry.ml import snapshots
 from ambry.ml.features import publishing
 from ambry.ml.sources.avro import write_avro
-from ambry.ml.sources.first_version import avro_files, import_avro, web_url
+from ambry.ml.sources.first_version import avro_files, import_avro
 from tests.support.first_version import METADATA, URNS, WHEN, rows
 
 
@@ -46,24 +46,3 @@ def test_one_file_is_itself_and_an_empty_directory_is_refused(tmp_path: Path) ->
     assert avro_files(file) == [file]
     with pytest.raises(InvalidRequest, match=r"there is no \.avro in"):
         avro_files(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"),
-    [
-        ("hdfs://nn/a/b", "webhdfs://nn:9870/a/b"),
-        ("hdfs://nn:8020/a", "webhdfs://nn:9870/a"),
-        ("hdfs://nn:9000/a", "webhdfs://nn:9870/a"),
-        ("hdfs://127.0.0.1:41234/a", "webhdfs://127.0.0.1:41234/a"),
-        ("hdfs://me@nn/a", "webhdfs://me@nn:9870/a"),
-        ("webhdfs://nn:1/a", "webhdfs://nn:1/a"),
-        ("/data/a", "/data/a"),
-    ],
-)
-def test_hdfs_is_read_at_the_web_port(said: str, meant: str) -> None:
-    assert web_url(said) == meant
-
-
-def test_hdfs_without_a_host_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="names no name node"):
-        web_url("hdfs:///a/b")
