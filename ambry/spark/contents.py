@@ -18,11 +18,10 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.digests import located
-from ambry.ml.snapshots.contents import ArrowContent
-from ambry.ml.snapshots.order import check_rising
 from ambry.ml.snapshots.writing import INDEX_KEY
 from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.plan import FilePiece
+from ambry.spark.snapshot_file import stored_snapshot
 
 BATCH_ROWS = 65_536
 BATCH_SIZE = 16 << 20
@@ -70,7 +69,14 @@ class ParquetStored:
 
     @property
     def schema(self) -> Any:
-        return self.footer.schema.to_arrow_schema()
+        """Times of 96 bits, which Spark and Hive write, are instants, and nothing else in the file says so."""
+        stored = self.footer.schema
+        told = stored.to_arrow_schema()
+        columns = [stored.column(place) for place in range(len(stored))]
+        for name in (each.path for each in columns if each.physical_type == "INT96"):
+            if (place := told.get_field_index(name)) >= 0:
+                told = told.set(place, told.field(place).with_type(pa.timestamp("us", "UTC")))
+        return told
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         names = set(self.schema.names)
@@ -167,45 +173,6 @@ class ArrowStored:
             raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
 
 
-@dataclass(frozen=True)
-class SnapshotStored:
-    """Arrow of a snapshot: its index says where each batch lies, and between which entities. Batches are moved whole."""
-
-    found: Found
-    schema: Any
-    known: tuple[FilePiece, ...]
-    offsets: tuple[int, ...]
-    shown: str
-
-    def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
-        return list(self.known)
-
-    def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
-        def fetch(window: Sequence[FilePiece]) -> list[bytes]:
-            spans = [(self.offsets[each.number], self.offsets[each.number] + each.size) for each in window]
-            return ranges_of(client, self.found, spans)
-
-        for window, found in WindowsAhead(fetch, windows(pieces)):
-            for piece, data in zip(window, found, strict=True):
-                try:
-                    batch = pa.ipc.read_record_batch(pa.py_buffer(data), self.schema)
-                    batch.validate(full=True)
-                except (pa.ArrowException, OSError) as error:
-                    raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
-                self._check_ends(batch, piece.number)
-                yield batch.select(list(columns))
-
-    def _check_ends(self, batch: Any, number: int) -> None:
-        """Whether a batch goes as far as the index says, by which others were left out. Raises DataCorrupt."""
-        keys = batch.column(0)
-        check_rising(keys, f"{self.shown}: batch {number}")
-        told = self.known[number].bounds[self.schema.names[0]]
-        if not len(keys) or (keys[0].as_py(), keys[-1].as_py()) != told:
-            raise DataCorrupt(
-                f"{self.shown}: batch {number} does not go from {told[0]} to {told[1]}, as its index says"
-            )
-
-
 def stored_file(client: AmbryClient, place: str) -> StoredFile:
     """What `place` means now: a version (`NAME`, `NAME@2`, `NAME@ALIAS`, with ambry:// where it lies elsewhere) or a blob.
 
@@ -214,7 +181,7 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
     version, info = _looked_up(client, place)
     found = found_as(info)
     if INDEX_KEY in info.metadata and version is not None:
-        return _snapshot(client, version, info)
+        return stored_snapshot(client, version, info)
     start = client.get_bytes(found, range=(0, 6)) if info.size >= 12 else b""
     if start not in (b"ARROW1",) and not start.startswith(b"PAR1"):
         raise InvalidRequest(f"{place} is neither Parquet nor an Arrow file; Spark reads those of ambry")
@@ -229,23 +196,6 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
             return ParquetStored(found, parquet.read_metadata(source), place)
     except pa.ArrowInvalid as error:
         raise DataCorrupt(f"{place} cannot be read: {error}") from error
-
-
-def _snapshot(client: AmbryClient, version: VersionRef, info: BlobInfo) -> SnapshotStored:
-    content = ArrowContent(client, version, info)
-    content.check_types()
-    index = content.index
-    places = [index.place(number) for number in range(len(index))]
-    key = index.schema.names[0]
-    pieces = tuple(
-        FilePiece(number, each.rows, each.size, {key: (_plain(each.first), _plain(each.last))})
-        for number, each in enumerate(places)
-    )
-    return SnapshotStored(found_as(info), index.schema, pieces, tuple(each.offset for each in places), str(version))
-
-
-def _plain(key: Any) -> Any:
-    return key.item() if hasattr(key, "item") else key
 
 
 def _looked_up(client: AmbryClient, place: str) -> tuple[VersionRef | None, BlobInfo]:
