@@ -21,6 +21,7 @@ from ambry.cli.arguments import (
     version_place,
 )
 from ambry.cli.blobs import fetch
+from ambry.cli.dataset_parts import parts
 from ambry.cli.failures import report_one
 from ambry.cli.output import (
     copy,
@@ -95,6 +96,9 @@ def dataset() -> None:
     ambry alias set fraud-model champion 1.3.0 --why 'better on the holdout'
     ambry dataset get fraud-model @champion -o model.safetensors
     """
+
+
+dataset.add_command(parts)
 
 
 @dataset.command()

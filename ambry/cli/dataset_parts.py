@@ -1,0 +1,67 @@
+"""`ambry dataset parts`: what lies beside a dataset that Spark writes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, connecting
+from ambry.cli.output import show_rows, when
+
+if TYPE_CHECKING:
+    from ambry.spark.stored_parts import SparkPart
+
+
+@click.command()
+@click.argument("name", metavar="DATASET")
+@connecting
+@click.option("--unused", is_flag=True, help="Only those that no version has.")
+@click.option("--delete", is_flag=True, help="With --unused: delete them, and list those that went.")
+@click.option(
+    "--older",
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    callback=as_duration,
+    help="Delete only what was stored so long ago: a job that still writes has its parts there already.",
+)
+@OUTPUT
+def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: int | None, output: str) -> None:
+    """List the parts that Spark stored for versions of DATASET, with their sizes and the versions that have them.
+
+    The parts of a version that is deleted stay, until they are deleted here.
+
+    \b
+    ambry dataset parts clicks --unused
+    ambry dataset parts clicks --unused --delete
+    """
+    from ambry.clock import SystemClock
+    from ambry.spark.stored_parts import delete_unused, list_parts
+
+    if delete and not unused:
+        raise click.UsageError("--delete is of --unused parts alone")
+    if older is None:
+        raise click.UsageError("nothing is older than forever; say how old, such as --older 7d")
+    with cluster.connect() as client:
+        if delete:
+            now = datetime.fromtimestamp(SystemClock().wall_ms() / 1_000, UTC)
+            found = delete_unused(client, name, now - timedelta(seconds=older))
+        else:
+            found = [part for part in list_parts(client, name) if not (unused and part.versions)]
+    show_rows(found, output, ["SIZE", "STORED", "NAME", "VERSIONS"], _row, _plain)
+
+
+def _row(part: SparkPart) -> list[str]:
+    return [str(part.size), when(part.modified), part.ref.name, ", ".join(part.versions)]
+
+
+def _plain(part: SparkPart) -> dict[str, Any]:
+    return {
+        "name": part.ref.name,
+        "size": part.size,
+        "modified": part.modified.isoformat(),
+        "job": part.job,
+        "versions": list(part.versions),
+    }

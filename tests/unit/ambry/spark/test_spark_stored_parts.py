@@ -1,0 +1,70 @@
+"""Parts of versions that Spark wrote are listed with those that have them, and go when none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ambry import AccessDenied, AmbryClient, BlobNotFound, VersionRef
+from ambry.client.refs import NameRef
+from ambry.spark.commits import PART_TTL, PartsCommit
+from ambry.spark.stored_parts import delete_unused, list_parts
+from tests.support.named_frontend import named_frontend
+
+SOON = datetime.now(UTC) + timedelta(hours=1)
+JOBS = ("0123456789abcdef", "fedcba9876543210", "00000000000000aa")
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[AmbryClient]:
+    with named_frontend(tmp_path / "meta.sqlite") as url, AmbryClient([url]) as made:
+        yield made
+
+
+def committed(client: AmbryClient, job: str, *, ends: bool = True) -> None:
+    """Two parts, and the version of them unless the driver ended before that."""
+    commit = PartsCommit("clicks", NameRef("clicks", "default", "default"), job)
+    names = [commit.part(f"{number:05}-{number}") for number in range(2)]
+    for name in names:
+        client.put(b"rows " + name.name.encode(), name=name, ttl=PART_TTL)
+    if ends:
+        commit.publish(client, names, b"footer " + job.encode(), "LATEST")
+
+
+def test_parts_of_a_deleted_version_are_listed_and_go(client: AmbryClient) -> None:
+    with pytest.raises(BlobNotFound):
+        list(list_parts(client, "clicks"))
+    for job in JOBS[:2]:
+        committed(client, job)
+    committed(client, JOBS[2], ends=False)
+    # Of a model of this name, and of nobody: neither is a part of Spark's.
+    for other in ("sha256/" + "0" * 64, "x.parquet", "0123/1.parquet"):
+        client.put(b"other", name=f"clicks.parts/{other}")
+    told = {part.ref.name.rpartition("/")[0].rpartition("/")[2]: part.versions for part in list_parts(client, "clicks")}
+    assert told == {JOBS[0]: ("1",), JOBS[1]: ("2",), JOBS[2]: ()}
+    client.delete(VersionRef("clicks", "1"))
+    assert delete_unused(client, "clicks", datetime.now(UTC) - timedelta(hours=1)) == []
+    gone = delete_unused(client, "ambry://default/default/clicks", SOON)
+    assert sorted({part.job for part in gone}) == sorted([JOBS[0], JOBS[2]]) and len(gone) == 4
+    assert {part.job for part in list_parts(client, "clicks")} == {JOBS[1]}
+    assert all(not client.exists(part.ref) for part in gone)
+    assert len(list(client.list("clicks.parts/"))) == 5
+    assert delete_unused(client, "clicks", SOON) == []
+
+
+def test_what_may_not_be_deleted_is_said(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed(client, JOBS[0])
+    client.delete(VersionRef("clicks", "1"))
+    kept = AmbryClient.delete_many
+
+    def refuses(self: AmbryClient, refs: object, **options: object) -> object:
+        results = list(kept(self, refs, **options))  # type: ignore[arg-type]
+        return [replace(each, error=AccessDenied("held")) for each in results]
+
+    monkeypatch.setattr(AmbryClient, "delete_many", refuses)
+    with pytest.raises(AccessDenied):
+        delete_unused(client, "clicks", SOON)
