@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,16 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, show_fields, show_rows
+from ambry.cli.photon_rows import SaidRows
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from ambry.ml.photon.examples import Examples
     from ambry.ml.photon.models import PhotonModel
 
 DATA = click.argument("data", nargs=-1, required=True, metavar="DATA...")
-RESPONSE = click.option("--response", metavar="FIELD", help="Where the response is.  [default: response, or label]")
+RESPONSE = click.option(
+    "--response", metavar="FIELD", help="The field, or feature, with the response.  [default: response, or label]"
+)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 BAGS = click.option(
     "--bag",
@@ -26,7 +27,7 @@ BAGS = click.option(
     metavar="SHARD=FIELD[,FIELD]",
     callback=as_pairs,
     multiple=True,
-    help="The fields with the features of a shard; may be repeated.  [default: features=features]",
+    help="The fields, or features of a snapshot, of a shard; may be repeated.  [default: features=features, or all the rest]",
 )
 
 
@@ -34,11 +35,13 @@ BAGS = click.option(
 def photon() -> None:
     """Models as Photon ML has them: coefficients for all, and for each member, job or song.
 
-    DATA are Avro files of (name, term, value), directories of such, or URLs. MODEL is a published one (NAME, NAME@1.2.0,
-    NAME@ALIAS) or a directory that Photon or `train -o` wrote.
+    DATA are Avro files of (name, term, value), directories of such, or URLs; or a typed snapshot (DATASET, DATASET@VERSION,
+    DATASET@ALIAS), of which features are said as fields are, and the column of its entities is an id. MODEL is a published one
+    (NAME, NAME@1.2.0, NAME@ALIAS) or a directory that Photon or `train -o` wrote.
 
     \b
     ambry photon train clicks/ --task logistic --random per-member=memberId --l2 per-member=10 --publish clicks
+    ambry photon train members@champion --task logistic --response clicked --random per-job=job --publish clicks
     ambry photon score clicks today/ > scores.tsv
     ambry photon show clicks --effect per-member --entity 42
     """
@@ -134,7 +137,7 @@ def train(
 ) -> None:
     """Train a GLM or a GLMix on DATA, and say how good it is: on the rows of --validate, else on those that it has seen.
 
-    With --engine spark, each file of DATA is a task, and all executors open it by the same name.
+    With --engine spark, each file of DATA is a task, and all executors open it by the same name; a snapshot is read in parts.
     """
     from ambry.ml import models
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
@@ -177,10 +180,10 @@ def train(
     )
     begin = _model(cluster, start) if start else None
     kind = Task[task.upper()]
+    said = SaidRows(tuple(ids), bags, response)
     if engine == "spark":
         from ambry.cli.photon_spark import train_on_spark
 
-        said = _said(list(ids), bags, response)
         model, fields = train_on_spark(
             cluster,
             data,
@@ -196,8 +199,8 @@ def train(
         )
         metrics = fields.pop("metrics")
     else:
-        rows = _rows(data, list(ids), bags, response)
-        seen = _rows(held_out, list(ids), bags, response) if held_out else rows
+        rows = said.read(cluster, data)
+        seen = said.read(cluster, held_out) if held_out else rows
         model = fit(rows, kind, effects, start=begin, name=name or "")
         metrics = evaluate(model, seen, evaluators)
         fields = {"rows": len(rows)}
@@ -224,7 +227,7 @@ def score(
 ) -> None:
     """Print the uid of each row of DATA and its score, with its offset. Entities without a model count for nothing."""
     model = _model(cluster, place)
-    rows = _rows(data, list(model.entity_kinds), bags, None, labelled=False)
+    rows = SaidRows(tuple(model.entity_kinds), bags, labelled=False).read(cluster, data)
     found = model.predict(rows) if mean else model.scores(rows)
     for uid, value in zip(rows.uids, found.tolist(), strict=True):
         click.echo(json.dumps({"uid": uid, "score": value}) if output == "json" else f"{printable(uid)}\t{value!r}")
@@ -275,25 +278,6 @@ def _coefficients(cluster: ChosenCluster, place: str, effect: str, entity: str |
         return _model(cluster, place).coefficients(effect, entity)
     with cluster.connect() as client:
         return open_scorer(client, place).coefficients(effect, entity)
-
-
-def _rows(
-    data: Sequence[str],
-    ids: list[str],
-    bags: dict[str, str],
-    response: str | None,
-    *,
-    labelled: bool = True,
-) -> Examples:
-    from ambry.ml.photon.reading import read_examples
-
-    return read_examples(list(data), labelled=labelled, **_said(ids, bags, response))
-
-
-def _said(ids: list[str], bags: dict[str, str], response: str | None) -> dict[str, Any]:
-    """How rows are read."""
-    fields = {shard: [field.strip() for field in text.split(",")] for shard, text in bags.items()} or None
-    return {"bags": fields, "ids": ids, "response": response}
 
 
 def _model(cluster: ChosenCluster, place: str) -> PhotonModel:

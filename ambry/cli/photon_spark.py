@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from ambry.cli.arguments import ChosenCluster
 from ambry.cli.output import remark
+from ambry.cli.photon_rows import SaidRows, snapshot_among
+from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ambry.ml.photon.descent import Sweep
     from ambry.ml.photon.effects import ModelEffect
     from ambry.ml.photon.models import PhotonModel, Task
+    from ambry.spark.training_rows import RowsOnSpark
 
 
 def train_on_spark(
     cluster: ChosenCluster,
     data: Sequence[str],
     held_out: Sequence[str],
-    said: Mapping[str, Any],
+    said: SaidRows,
     task: Task,
     effects: Sequence[ModelEffect],
     evaluators: Sequence[str],
@@ -36,7 +39,6 @@ def train_on_spark(
     """The model, and what is told of it, with its metrics. Raises InvalidRequest, LaunchFailed."""
     from ambry.spark import glmix
     from ambry.spark.sessions import spark_session
-    from ambry.spark.training_rows import rows_of_avro
 
     told: list[Sweep] = []
 
@@ -48,13 +50,42 @@ def train_on_spark(
     session = spark_session(
         f"ambry photon train {name}".strip(), master=master, workers=workers, settings=settings, hadoop_conf=hadoop_conf
     )
-    with session as spark, closing(rows_of_avro(spark, list(data), **said)) as rows:
+    with session as spark, closing(_rows(spark, cluster, data, said)) as rows:
         found = glmix.train(rows, task, effects, start=start, sweeps=sweeps, name=name, tell=tell)
         if not found.converged:
             remark(f"after {sweeps} sweeps scores still change; say more of them (--sweeps), or more l2")
         if held_out:
-            with closing(rows_of_avro(spark, list(held_out), **said)) as seen:
+            with closing(_rows(spark, cluster, held_out, said)) as seen:
                 metrics = glmix.evaluate(found.model, seen, evaluators)
         else:
             metrics = glmix.evaluate(found.model, rows, evaluators)
         return found.model, {"rows": rows.count, "sweeps": len(found.sweeps), "metrics": metrics}
+
+
+def _rows(spark: Any, cluster: ChosenCluster, data: Sequence[str], said: SaidRows) -> RowsOnSpark:
+    """Of files, or of a snapshot in tasks. Raises InvalidRequest, BlobNotFound."""
+    from ambry.ml.places import shown_version
+    from ambry.ml.snapshots.reading import open_snapshot
+    from ambry.spark.training_rows import rows_of_avro, rows_of_frame
+
+    if (place := snapshot_among(data)) is None:
+        return rows_of_avro(spark, list(data), **said.of_avro)
+    with cluster.connect() as client, open_snapshot(client, place) as snapshot:
+        # One version, also where an alias moves on meanwhile.
+        columns, place = said.columns(snapshot), shown_version(snapshot.place)
+    reader = spark.read.format("ambry").options(**_source_options(cluster), columns=",".join(columns.names))
+    return rows_of_frame(reader.load(place), columns)
+
+
+def _source_options(cluster: ChosenCluster) -> dict[str, str]:
+    """Of the data source: the cluster that the command talks to. Raises InvalidRequest for what it has no option for."""
+    if cluster.ca is not None:
+        raise InvalidRequest("--ca does not reach the tasks of Spark; write it into a profile, or set AMBRY_CA")
+    told = {
+        "profile": cluster.profile,
+        "endpoints": ",".join(cluster.endpoints),
+        "account": cluster.account,
+        "container": cluster.container,
+        "key_file": cluster.key_file,
+    }
+    return {name: text for name, text in told.items() if text}

@@ -45,7 +45,8 @@ def spark_session(
     builder = pyspark.SparkSession.builder
     for key, value in conf.items():
         builder = builder.config(key, value)
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
         try:
             with _said_to(log.fileno()):
                 session = builder.getOrCreate()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from ambry.ml import models, photon
 from ambry.ml.extras import needed
+from ambry.ml.features import publishing
+from ambry.ml.features.metadata import FeatureMetadata
+from ambry.ml.features.reading import parse_definitions
 from ambry.ml.photon.examples import Feature
+from ambry.ml.photon.named_columns import named_columns
+from ambry.ml.snapshots.reading import open_snapshot
+from ambry.ml.snapshots.writing import write_snapshot
 from deploy.demos import mixed_models
 from deploy.demos.data import rand_health
 from deploy.demos.stage import DemonstrationFailed, Stage
@@ -16,6 +26,7 @@ from deploy.demos.stage import DemonstrationFailed, Stage
 GLM_MAX = 1e-9
 """By how much a coefficient may differ from statsmodels'."""
 MEMBERS = 10_000
+PIGS = "Time: {valType: DOUBLE}\nWeight: {valType: DOUBLE}\nentity: {valType: STRING}\n"
 ASKED = 200
 
 
@@ -30,6 +41,7 @@ def run(stage: Stage) -> None:
     rows, model = _glmix(stage)
     _avro(stage, rows, model)
     _members(stage)
+    _spark(stage)
 
 
 def _glm(stage: Stage) -> None:
@@ -142,6 +154,62 @@ def _members(stage: Stage) -> None:
     for row in range(ASKED):
         scorer.score({"memberId": held_out.ids["memberId"][row]}, {})
     stage.check("and by none from the cache", stage.counted("requests") - asked <= 2)
+
+
+def _spark(stage: Stage) -> None:
+    stage.step("GLMix by turns on Spark, out of a typed snapshot of the pigs, beside statsmodels")
+    try:
+        needed("pyspark")
+    except ModuleNotFoundError as missing:
+        stage.skip("GLMix on Spark", str(missing), missing.name or "pyspark")
+        return
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        stage.skip("GLMix on Spark", "there is no Java; `make engines` installs it", "java")
+        return
+    from ambry.spark import glmix
+    from ambry.spark.sessions import spark_session
+    from ambry.spark.training_rows import rows_of_frame
+
+    reference = mixed_models.dietox()
+    _written(stage, reference.examples)
+    said: Any = {"response": "Weight", "ids": ["entity"]}
+    with open_snapshot(stage.dc1, "pigs") as snapshot:
+        columns = named_columns(snapshot, bags={"features": ["Time"], mixed_models.NOTHING: []}, **said)
+    key = stage.directory / "key"
+    key.touch(0o600)
+    key.write_text(str(stage.cluster.key))
+    told = {"endpoints": ",".join(stage.dc1.endpoints), "key_file": str(key), "columns": ",".join(columns.names)}
+    session = spark_session("ambry demo photon", master="local[2]", workers=2, settings={}, hadoop_conf=None)
+    with session as spark:
+        frame = spark.read.format("ambry").options(**told, split_size="4096").load("pigs")
+        with closing(rows_of_frame(frame, columns)) as rows:
+            found = glmix.train(rows, reference.task, reference.effects, name=reference.name)
+            parts = frame.rdd.getNumPartitions()
+    away = reference.difference(found.model)
+    what = (
+        f"{rows.count} rows in {parts} parts, {len(found.sweeps)} turns: it differs by {reference.tolerance:g} at most"
+    )
+    stage.check(what, found.converged and away <= reference.tolerance, f"{away:.1e}")
+    version = models.publish(stage.dc1, "pigs-by-spark", found.model)
+    stage.until("the model in dc2", lambda: models.open(stage.dc2, "pigs-by-spark").digest == version.digest)
+
+
+def _written(stage: Stage, rows: photon.Examples) -> None:
+    """As a typed snapshot, `pigs`, of which a row is an entity and a pig a feature."""
+    publishing.publish(stage.dc1, "pig-features", FeatureMetadata.of([parse_definitions(PIGS, "pigs")]))
+    loaded = publishing.load(stage.dc1, "pig-features")
+    [time] = rows.shard("features").matrix.toarray().T.tolist()
+    told = {"row": list(range(len(rows))), "Time": time, "Weight": rows.response.tolist()}
+    write_snapshot(
+        stage.dc1,
+        "pigs",
+        {**told, "entity": rows.ids["entity"].tolist()},
+        loaded.metadata.urns,
+        metadata=loaded,
+        entity="row",
+        as_of=datetime(2026, 11, 27, tzinfo=UTC),
+        rows_per_batch=128,
+    )
 
 
 def _pairs(matrix: Any, row: int) -> Any:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ pytest.importorskip("glum", reason="glum is not installed; `make engines` does i
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest
 from ambry.ml import models, photon
+from ambry.ml.features import publishing
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.photon.effects import ModelEffect
@@ -34,6 +36,7 @@ from ambry.spark.training_rows import RowsOnSpark, rows_of_avro, rows_of_frame
 from deploy.demos import mixed_models
 from tests.support.photon_models import drawn_rows, told
 from tests.support.spark_here import spark_here
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 
@@ -104,30 +107,66 @@ def test_samples_penalties_weights_and_locks_are_those_of_one_machine(
 
 
 def test_who_is_killed_in_the_middle_changes_no_bit(session: Any, tmp_path: Path, closing: Any) -> None:
-    """Workers of Spark are killed, and what it keeps of the rows is lost, again and again."""
+    """Workers of Spark that have tasks are killed, and what it keeps of the rows is lost, again and again."""
     drawn = drawn_rows(photon.Task.POISSON, 300, 20)
     effects = [photon.FixedEffect(l2=0.1), EFFECTS[1]]
     said = written(tmp_path, drawn)
     expected = glmix.train(closing(rows_of_avro(session, tmp_path, **said)), photon.Task.POISSON, effects)
-    killed: list[int] = []
+    ends: list[threading.Thread] = []
+    before = failed_tasks(session)
 
     def kill(_: Any) -> None:
-        if len(killed) < 3:
-            worker = session.sparkContext.parallelize([0], 1).map(lambda _: os.getpid()).collect()[0]
-            killed.append(worker)
-            # Within the next tasks, wherever they are.
-            threading.Timer(0.05, _end, [worker]).start()
+        if len(ends) < 3:
+            ends.append(threading.Thread(target=end_worker, args=(session, before + len(ends))))
+            ends[-1].start()
             for lost in session.sparkContext._jsc.getPersistentRDDs().values():
                 lost.unpersist(True)
 
     rows = closing(rows_of_avro(session, tmp_path, **said))
     found = glmix.train(rows, photon.Task.POISSON, effects, tell=kill)
-    assert len(killed) == 3
+    for each in ends:
+        each.join(60)
+    assert len(ends) == 3 and failed_tasks(session) >= before + 3
     assert told(found.model) == told(expected.model)
 
 
-def _end(process: int) -> None:
-    os.kill(process, signal.SIGKILL)
+def end_worker(session: Any, failed: int) -> None:
+    """Until a task has failed by it: one that has none at the moment is lost without a word."""
+
+    def failed_one() -> bool:
+        if failed_tasks(session) > failed:
+            return True
+        for worker in workers():
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        return False
+
+    eventually(failed_one, "a task fails whose worker is killed", interval_s=0.02)
+
+
+def workers() -> list[int]:
+    """The processes that run Python for tasks of this session: children of its daemon."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    java = {pid for pid, parent in parents.items() if parent == os.getpid()}
+    daemons = {pid for pid, parent in parents.items() if parent in java and "pyspark.daemon" in commanded(pid)}
+    return [pid for pid, parent in parents.items() if parent in daemons]
+
+
+def commanded(pid: int) -> str:
+    with suppress(OSError):
+        return (Path("/proc") / str(pid) / "cmdline").read_text()
+    return ""
+
+
+def failed_tasks(session: Any) -> int:
+    """Of all jobs so far."""
+    context = session.sparkContext._jsc.sc()
+    context.listenerBus().waitUntilEmpty()
+    jobs = context.statusStore().jobsList(None)
+    return sum(jobs.apply(number).numFailedTasks() for number in range(jobs.size()))
 
 
 def test_what_is_wrong_with_rows_is_a_sentence_and_no_task_is_tried_again(
@@ -155,20 +194,12 @@ def command(dc1: str, *arguments: str, **environ: str) -> subprocess.CompletedPr
 
 
 def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(dc1: str, tmp_path: Path) -> None:
+    """Out of a typed snapshot; of Avro what cannot be read."""
     drawn = drawn_rows(photon.Task.LINEAR, 200, 10)
-    written(tmp_path, drawn)
-    said = [
-        "--task",
-        "linear",
-        "--random",
-        "per-member=member,slope",
-        "--bag",
-        "features=features",
-        "--bag",
-        "slope=slope",
-    ]
+    typed(dc1, "glmix-typed", drawn)
+    said = ["--task", "linear", "--random", "per-member=member,slope", "--bag", "features=a,b", "--bag", "slope=a"]
     spark = ["--engine", "spark", "--master", "local[2]", "--conf", "spark.driver.memory=500m"]
-    done = command(dc1, str(tmp_path), *said, *spark, "--publish", "glmix-of-spark", "--output", "json")
+    done = command(dc1, "glmix-typed@LATEST", *said, *spark, "--publish", "glmix-of-spark", "--output", "json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["rows"] == 200 and answer["version"] == "glmix-of-spark@1.0.0"
@@ -183,16 +214,32 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
         there = models.open(client, "glmix-of-spark").load()
     assert there.scores(drawn) == pytest.approx(here.scores(drawn), abs=1e-6)
     (tmp_path / "0.avro").write_bytes(b"torn")
-    for environ, extra, words in (
-        ({}, [], "0.avro is no Avro file"),
-        ({"JAVA_HOME": str(tmp_path)}, [], "Spark (local[2,4]) failed: Java did not start"),
-        ({}, ["--conf", "memory=1"], "'memory' is no setting of Spark"),
+    for place, environ, extra, words in (
+        (str(tmp_path), {}, [], "0.avro is no Avro file"),
+        ("glmix-typed@17", {}, [], "version 17 of dataset glmix-typed"),
+        (str(tmp_path), {"JAVA_HOME": str(tmp_path)}, [], "Spark (local[2,4]) failed: Java did not start"),
+        (str(tmp_path), {}, ["--conf", "memory=1"], "'memory' is no setting of Spark"),
     ):
-        failed = command(dc1, str(tmp_path), *said, *spark, *extra, "--publish", "never", **environ)
+        failed = command(dc1, place, *said, *spark, *extra, "--publish", "never", **environ)
         assert failed.returncode != 0
         assert words in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
     with AmbryClient([dc1]) as client, pytest.raises(BlobNotFound):
         models.open(client, "never")
+
+
+def typed(dc1: str, name: str, drawn: photon.Examples) -> None:
+    """Rows with the features a and b as a snapshot, each an entity of its own."""
+    a, b = drawn.shard("features").matrix.toarray().T.tolist()
+    numbers = {"response": drawn.response, "weight": drawn.weight, "offset": drawn.offset}
+    columns: dict[str, Any] = {"row": list(range(len(drawn))), "member": list(drawn.ids["member"]), "a": a, "b": b}
+    columns |= {what: values.tolist() for what, values in numbers.items()}
+    text = "".join(f"{what}: {{valType: DOUBLE}}\n" for what in (*numbers, "a", "b")) + "member: {valType: STRING}\n"
+    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    with AmbryClient([dc1]) as client:
+        publishing.publish(client, f"{name}-features", FeatureMetadata.of([parse_definitions(text, "n")]))
+        loaded = publishing.load(client, f"{name}-features")
+        urns = loaded.metadata.urns
+        write_snapshot(client, name, columns, urns, metadata=loaded, entity="row", as_of=noon, rows_per_batch=64)
 
 
 TEXT = """\

@@ -43,6 +43,13 @@ def examples_of_snapshot(
     features that are not what they are taken for, and rows without a response.
     """
     columns = snapshot_columns(snapshot, features, response, weight=weight, offset=offset, ids=ids)
+    return examples_in(snapshot, columns, indexes)
+
+
+def examples_in(
+    snapshot: Snapshot, columns: SnapshotColumns, indexes: Mapping[str, FeatureIndex] | None = None
+) -> Examples:
+    """All rows of a snapshot, whose columns these are. Raises InvalidRequest."""
     asked = dict.fromkeys(kind.urn for kind in columns.kinds.values())
     return columns.examples(snapshot.batches(asked), indexes)
 

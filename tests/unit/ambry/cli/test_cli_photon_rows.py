@@ -1,0 +1,65 @@
+"""`ambry photon` takes rows of a typed snapshot where it takes Avro, whole commands against a frontend."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+
+from ambry.cli.photon_rows import snapshot_among
+from ambry.ml.photon.examples import examples_of
+from ambry.ml.photon.reading import write_examples
+from tests.support.whole_commands import lines, run
+
+pytestmark = pytest.mark.usefixtures("here")
+
+_numbers = count()
+
+
+def test_a_snapshot_is_what_is_no_file(here: Path) -> None:
+    (here / "clicks").mkdir()
+    (here / "x@1").touch()
+    files = [
+        "clicks",
+        "clicks/",
+        "x@1",
+        "gone/rows",
+        "gone.avro",
+        "hdfs://me@nn/a",
+        "ambry://a/c/rows.avro",
+        "s3://b/x@y",
+    ]
+    assert [each for each in files if snapshot_among([each])] == []
+    for place in ("members", "members@champion", "ambry://a/c/members@17"):
+        assert snapshot_among([place]) == place
+
+
+def test_a_model_is_trained_on_a_snapshot_and_scores_it(here: Path) -> None:
+    """As on the same rows in Avro; the entities are who is scored."""
+    dataset, definitions = f"members-{next(_numbers)}", f"features-{next(_numbers)}"
+    (here / "n.features").write_text(
+        "namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\njob: {valType: STRING}\n"
+    )
+    rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50},j{key % 4}" for key in range(200)]
+    (here / "rows.csv").write_text("\n".join(["member,clicked,age,job", *rows, ""]))
+    lines("features", "publish", "n.features", definitions)
+    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "member")
+    train = ("photon", "train", "--task", "logistic", "--response", "clicked", "--random", "per-job=job", "-o")
+    [made] = lines(*train, "model", f"{dataset}@LATEST", "--validate", dataset, "--evaluator", "AUC:job")
+    assert made["rows"] == 200 and "AUC:job" in made and made["per-job"] == "4 models by job over features"
+    said = [{("age", ""): float(key % 50)} for key in range(200)]
+    same = examples_of(
+        said, [float(key % 3 > 0) for key in range(200)], ids={"job": [f"j{key % 4}" for key in range(200)]}
+    )
+    write_examples(here / "same.avro", same)
+    lines(*train, "beside", "same.avro", "--response", "response")
+    scores, beside = lines("photon", "score", "model", dataset), lines("photon", "score", "beside", "same.avro")
+    assert [each["uid"] for each in scores] == [str(key) for key in range(200)]
+    assert [each["score"] for each in scores] == [each["score"] for each in beside]
+    [bagged] = lines(*train, "bagged", dataset, "--bag", "features=urn:li:(n,age,1,0)")
+    assert bagged["per-job"] == made["per-job"]
+    assert "is a snapshot, and rows are read of one at a time" in run(*train, "m", dataset, "same.avro").stderr
+    assert "has no id 'song'" in run(*train, "m", dataset, "--random", "per-song=song").stderr
