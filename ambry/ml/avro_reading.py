@@ -186,7 +186,22 @@ def _snappy(packed: bytes, most: int) -> bytes:
             break
     if size > most:
         raise ValueError(f"a block of {len(packed)} bytes would become {size}, more than {most}")
-    return bytes(needed("cramjam").snappy.decompress_raw(packed[:-4]))
+    data: bytes = needed("pyarrow").Codec("snappy").decompress(packed[:-4], size, asbytes=True)
+    if zlib.crc32(data) != int.from_bytes(packed[-4:], "big"):
+        raise ValueError("a block is torn")
+    return data
+
+
+def _zstandard(packed: bytes, most: int) -> bytes:
+    arrow = needed("pyarrow")
+    try:
+        with arrow.CompressedInputStream(arrow.BufferReader(packed), "zstd") as stream:
+            data: bytes = stream.read(most + 1)
+    except OSError as error:
+        raise ValueError(f"a block is torn: {error}") from None
+    if len(data) > most:
+        raise ValueError(f"a block of {len(packed)} bytes would become more than {most}")
+    return data
 
 
 _UNPACK: dict[str, Callable[[bytes, int], bytes]] = {
@@ -195,6 +210,7 @@ _UNPACK: dict[str, Callable[[bytes, int], bytes]] = {
     "bzip2": _bzip2,
     "xz": _xz,
     "snappy": _snappy,
+    "zstandard": _zstandard,
 }
 
 

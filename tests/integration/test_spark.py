@@ -15,10 +15,12 @@ from pyarrow import parquet
 
 from ambry import AmbryClient
 from ambry.ml import snapshots
+from ambry.ml.avro_reading import read_avro
 from ambry.ml.features import publishing
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from deploy.local_cluster import LocalCluster
+from tests.golden.engine_files import GOLDEN, write_all
 from tests.support.clusters import running_cluster
 from tests.support.spark_here import spark_here
 
@@ -256,3 +258,21 @@ def test_a_key_stands_in_no_plan_and_is_refused_as_an_option(
         session.read.format("ambry").option("key", str(own.key)).load("out")
     with pytest.raises(Exception, match="no column 'nobody'; there are k, v, w"):
         session.read.format("ambry").options(**options, columns="nobody").load("ambry://default/default/in/c.parquet")
+
+
+def test_files_that_engines_wrote_are_made_again_with_the_same_values(session: Any, tmp_path: Path) -> None:
+    """Those of tests/golden/engines, which are read without an engine."""
+    write_all(session, tmp_path)
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert set(made) == {path.name for path in GOLDEN.iterdir()} - {"webhdfs.json", "features-spark.avro"}
+    for name in made:
+        there, here = GOLDEN / name, tmp_path / name
+        if name.endswith(".parquet"):
+            tables = [parquet.read_table(path) for path in (there, here)]
+            groups = [parquet.read_metadata(path).num_row_groups for path in (there, here)]
+            codecs = [parquet.read_metadata(path).row_group(0).column(0).compression for path in (there, here)]
+            assert tables[0].equals(tables[1]) and groups[0] == groups[1] and codecs[0] == codecs[1], name
+        else:
+            files = [read_avro(io.BytesIO(path.read_bytes())) for path in (there, here)]
+            told = [(each.schema, each.metadata["avro.codec"], list(each.records)) for each in files]
+            assert told[0] == told[1], name
