@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ambry.cli.arguments import ChosenCluster
@@ -23,7 +22,9 @@ _BETWEEN_NAMES = re.compile(r",(?![^(]*\))")
 
 def snapshot_among(data: Sequence[str]) -> str | None:
     """The snapshot that is meant, DATASET or DATASET@VERSION; None where files are. Raises InvalidRequest for both."""
-    found = [each for each in data if _is_snapshot(each)]
+    from ambry.ml.photon.named_columns import names_snapshot
+
+    found = [each for each in data if names_snapshot(each)]
     if found and len(data) > 1:
         raise InvalidRequest(
             f"{found[0]} is a snapshot, and rows are read of one at a time; name it alone, or write the rows as Avro"
@@ -75,13 +76,3 @@ class SaidRows:
     @property
     def _shards(self) -> dict[str, list[str]] | None:
         return {shard: _BETWEEN_NAMES.split(text) for shard, text in self.bags.items()} or None
-
-
-def _is_snapshot(place: str) -> bool:
-    """Files have a path or end in .avro, and other URLs are theirs."""
-    if Path(place).is_file() or Path(place).is_dir():
-        return False
-    name = place.rpartition("/")[2]
-    if "://" in place:
-        return place.startswith("ambry://") and "@" in name
-    return "@" in name or ("/" not in place and not place.endswith(".avro"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.definitions import ValueType
@@ -45,6 +46,16 @@ def named_columns(
     else:
         shards = {shard: [find_urn(name, urns) for name in names] for shard, names in bags.items()}
     return snapshot_columns(snapshot, shards, observed if labelled else None, weight=weight, offset=offset, ids=told)
+
+
+def names_snapshot(place: str) -> bool:
+    """Whether a text means a snapshot, and no files: these are there, or end in .avro, and other URLs are theirs."""
+    if Path(place).exists():
+        return False
+    name = place.rpartition("/")[2]
+    if "://" in place:
+        return place.startswith("ambry://") and "@" in name
+    return "@" in name or ("/" not in place and not place.endswith(".avro"))
 
 
 def _id(snapshot: Snapshot, kind: str) -> FeatureUrn | None:
