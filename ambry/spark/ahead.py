@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from ambry.spark.plan import FilePiece, tasks
 
-WINDOW_SIZE = 8 << 20
-"""Bytes that are asked for at once, as far as pieces allow: a piece larger than that is one window."""
+WINDOW_SIZE = 4 << 20
+"""Bytes that are asked for at once, as far as pieces allow: a piece larger than that is one window.
+Less than a task has, so that it decodes while the next come."""
 GAP = 8 << 10
 """Bytes between two ranges that are moved for nothing, at most."""
 

@@ -125,7 +125,7 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
 
 
 def test_few_columns_are_for_many_tasks_and_many_for_no_more_than_it_takes() -> None:
-    for size, expected in ((1_000, SPLIT_SIZE_MIN), (160 << 20, 10 << 20), (64 << 30, SPLIT_SIZE)):
+    for size, expected in ((1_000, SPLIT_SIZE_MIN), (400 << 20, 25 << 20), (64 << 30, SPLIT_SIZE)):
         assert split_size_of([FilePiece(0, 1, size // 2, {}), FilePiece(1, 1, size // 2, {})]) == expected
 
 
