@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.address import authority
+from ambry.cli.interrupts import signals_interrupt
 from ambry.service.directory_option import directory_option
-from deploy.interrupts import signals_interrupt
 
 if TYPE_CHECKING:
     from deploy.local_cluster import LocalCluster

@@ -17,10 +17,11 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 from ambry import AmbryClient
+from ambry.cli.interrupts import signals_interrupt
 from ambry.errors import AmbryError
 from deploy.demos.stage import sha256_of
 from deploy.local_cluster import LocalCluster
@@ -174,12 +175,13 @@ def say(text: str) -> None:
     print("   " + text.replace("\n", "\n   "), flush=True)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    with signals_interrupt():
+        return _shown()
+
+
+def _shown() -> int:
+    """The exit code."""
     directory = Path(tempfile.mkdtemp(prefix="ambry-demo-"))
     try:
         began = time.monotonic()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import sys
-from collections.abc import Generator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
-from ambry.cli.failures import EXIT_INTERRUPTED
+from ambry.cli.interrupts import signals_interrupt
 from ambry.cli.output import remark, show_fields
 from ambry.ml.engines import ENGINES
 
@@ -115,7 +110,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
         if not cluster.quiet:
             remark(text)
 
-    with _ended_by_sigterm(), cluster.connect() as client:
+    with signals_interrupt(), cluster.connect() as client:  # Workers end, and an application of YARN with them.
         job = prepare_job(client, wanted, tell)
         ended = run_job(
             client,
@@ -152,38 +147,28 @@ def pack(cluster: ChosenCluster, venv: Path | None, wheels: Path | None, output:
 @connecting
 @OUTPUT
 def show(name: str, cluster: ChosenCluster, output: str) -> None:
-    """Say what a job is, and which checkpoints it has."""
+    """Say what a job is, who runs it, and which whole checkpoints it has."""
     from ambry.ml.training.checkpoints import CheckpointFolder
     from ambry.ml.training.jobs import FOLDER, parse_job
+    from ambry.ml.training.running import RUNNING, who_runs
 
     with cluster.connect() as client:
         job = parse_job(client.get_bytes(f"{FOLDER}/{name}/job.json"))
         steps = CheckpointFolder(client, job.checkpoints).steps()
+        runs = who_runs(client, job.name_in(RUNNING))
     show_fields(
         {
             "job": job.job,
             **job.lineage(),
             "snapshot": job.snapshot,
             "publish": job.publish,
+            "run": job.run,
+            "runs": "no" if runs is None else f"yes{runs}",
             "checkpoints": job.checkpoints,
             "steps": steps,
         },
         output,
     )
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Generator[None]:
-    """SIGTERM as an interrupt: workers end, and an application of YARN with them."""
-
-    def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(EXIT_INTERRUPTED)
-
-    before = signal.signal(signal.SIGTERM, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _plain(ended: EndedJob) -> dict[str, Any]:

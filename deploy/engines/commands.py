@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ambry.cli.interrupts import signals_interrupt
 from deploy.directory_lock import locked
 from deploy.engines.jars import EngineError, fetch, kept
-from deploy.interrupts import signals_interrupt
 
 if TYPE_CHECKING:
     from deploy.engines.processes import EngineProcess

@@ -11,6 +11,8 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ import pytest
 from ambry import AmbryClient
 from ambry.ml import training
 from ambry.ml.training.launchers import Launcher
+from ambry.ml.training.launchers.spark import SparkLauncher
+from ambry.ml.training.launchers.spark_task import PREFIX
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
 from deploy.engines import hadoop
@@ -28,7 +32,7 @@ from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster, seed_of
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.killed_training import Marks, check_whole, moment_of, processes_of, write_script
+from tests.support.killed_training import Marks, above, check_whole, moment_of, processes_with, published, write_script
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -38,7 +42,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libr
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 AGAIN = "submit the job again to go on from its newest checkpoint"
-MASTER = b"com.linkedin.tony.ApplicationMaster"
+MASTER = "com.linkedin.tony.ApplicationMaster"
+BEGINS_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,8 @@ class KilledJob:
         self.name = name
         self.said: list[str] = []
         self.marks = Marks(directory / "mark", WORKERS)
-        self._own, self._launcher, self._directory = own, launcher, directory
+        self.submitted = directory / "submitted.log"
+        self._own, self._launcher = own, launcher
         self.endpoints = [member.url for member in own.frontends()]
         self.script = write_script(directory / "src" / "train.py")
         self.environ = {
@@ -100,9 +106,28 @@ class KilledJob:
     def _say(self, line: str) -> None:
         self.said.append(line)
 
-    def submit(self) -> subprocess.Popen[bytes]:
-        """The same as a command, for who submits to be killed."""
-        raise NotImplementedError
+    def submit(self, *options: str) -> subprocess.Popen[bytes]:
+        """The same as a command. What it says goes to `submitted`."""
+        self.marks.forget()
+        command = [sys.executable, "-m", "ambry.cli.entry", "train", "submit", str(self.script), *options]
+        command += ["--src", str(self.script.parent), "--workers", str(WORKERS), "--name", self.name]
+        command += ["--publish", f"{self.name}-model", "--python", sys.executable]
+        command += [word for name, value in self.environ.items() for word in ("--env", f"{name}={value}")]
+        told = {"AMBRY_ENDPOINTS": ",".join(self.endpoints), "AMBRY_KEY": self._own.key or ""}
+        with self.submitted.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "--", "--once", str(self.marks.once)],
+                env={**os.environ, **self.environ, **told},
+                stdout=output,
+                stderr=output,
+            )
+        self._over = lambda: process.poll() is not None
+        return process
+
+    def kill_submitter(self, process: subprocess.Popen[bytes], when: str) -> None:
+        process.kill()
+        process.wait()
+        self.say(f"-- who submitted it is killed {when}, and had said: {self.submitted.read_text('utf-8')}")
 
     @contextmanager
     def beside(self) -> Iterator[Callable[[], str]]:
@@ -158,7 +183,7 @@ def test_parts_of_a_job_by_torchrun(own: LocalCluster, tmp_path: Path, undisturb
         for each in bring_back:
             each()
         pids = job.reach(40, 58)
-        job.kill(parent_of(pids[0]), "torchrun")
+        job.kill(above(pids[0], "python"), "torchrun")
         with pytest.raises(training.LaunchFailed) as failed:
             ended()
     assert "SIGKILL" in failed.value.message and failed.value.message.endswith(AGAIN)
@@ -166,10 +191,6 @@ def test_parts_of_a_job_by_torchrun(own: LocalCluster, tmp_path: Path, undisturb
         check_whole(client, job.name)
         assert job.run() == undisturbed, job.said
         check_whole(client, job.name, undisturbed)
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str) -> None:
@@ -180,7 +201,7 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
         worker = job.chance.randrange(WORKERS)
         job.kill(job.reach(3, 19)[worker], f"worker {worker}")
         job.reach(20, 39)
-        for pid in processes_of(yarn.conf.parent, MASTER):
+        for pid in processes_with(MASTER, "java", where=yarn.conf.parent):
             job.kill(pid, "the master")
         job.reach(40, 55)
         bring_back = [job.kill_server(own.nodes()[2].name), job.kill_server(own.frontends()[1].name)]
@@ -200,4 +221,91 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
             digest = job.run()
         assert digest == undisturbed, job.said
         check_whole(client, job.name, undisturbed)
-    eventually(lambda: not processes_of(yarn.conf.parent, b"--once"), "nobody trains any more", timeout_s=60)
+    eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
+
+
+def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str) -> None:
+    """An executor, then a data node with a frontend, then another executor, all on YARN."""
+    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    settings = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
+    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn.conf, settings=settings)
+    job = KilledJob(own, launcher, tmp_path, "on-spark", pace_s=0.1)
+    with job.beside() as ended:
+        for first, last in ((3, 19), (40, 58)):
+            worker = job.chance.randrange(WORKERS)
+            job.kill(above(job.reach(first, last)[worker], "java"), f"the executor of worker {worker}")
+            if last < 20:
+                job.reach(20, 39)
+                for each in [job.kill_server(own.nodes()[1].name), job.kill_server(own.frontends()[0].name)]:
+                    each()
+        assert ended() == undisturbed
+    with job.connect() as client:
+        check_whole(client, job.name, undisturbed)
+
+
+def test_who_submits_is_killed_at_all_times(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
+    """While it stores sources or starts workers, while they train, and while it publishes: by torchrun, one job."""
+    job = KilledJob(own, TorchrunLauncher(), tmp_path, "submitter", pace_s=0.05)
+    with job.connect() as client:
+        for when in ("as it begins", "as they train", "as it publishes"):
+            process = job.submit()
+            if when == "as it begins":
+                time.sleep(job.chance.uniform(0.2, 4.0))
+            elif when == "as they train":
+                job.reach(3, 58)
+            else:
+                eventually(
+                    lambda: b"parameters" in job.submitted.read_bytes(), "workers have ended", timeout_s=BEGINS_S
+                )
+                time.sleep(job.chance.uniform(0.0, 1.5))
+            job.kill_submitter(process, when)
+            eventually(lambda: not processes_with(job.marks.once), "nobody trains any more")
+            check_whole(client, job.name, undisturbed if published(client, job.name) else "")
+        print(*job.said, sep="\n")
+        assert job.run() == undisturbed, job.said
+        check_whole(client, job.name, undisturbed)
+
+
+def test_who_submits_to_yarn_is_killed(
+    own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str
+) -> None:
+    """What it started trains on, and nobody would publish it: the same job, submitted again, ends it."""
+    jars = jars_or_skip("tony")
+    job = KilledJob(own, TonyLauncher(jars=jars, hadoop_conf=yarn.conf), tmp_path, "submitter-to-yarn", pace_s=0.2)
+    process = job.submit("--engine", "tony", "--jars", str(jars), "--hadoop-conf", str(yarn.conf))
+    job.reach(3, 40)
+    job.kill_submitter(process, "as they train")
+    with job.connect() as client:
+        check_whole(client, job.name)
+        job.marks.forget()
+        try:
+            assert job.run() == undisturbed, job.said
+        finally:
+            print(*job.said, sep="\n")
+        check_whole(client, job.name, undisturbed)
+    eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
+
+
+def test_workers_and_the_frontend_are_killed_while_sources_are_fetched(
+    own: LocalCluster, tmp_path: Path, undisturbed: str
+) -> None:
+    job = KilledJob(own, TorchrunLauncher(), tmp_path, "fetching", pace_s=0)
+    job.endpoints = job.endpoints[:1]
+    job.script.with_name("ballast").write_bytes(random.Random(1).randbytes(96 << 20))
+    trees = tmp_path / "trees"
+
+    def fetching() -> list[int]:
+        """Those that hold, or wait for, the sources."""
+        node = f"-u\0{tempfile.gettempdir()}/{PREFIX}"
+        return processes_with(node, "python", where=trees) if any(trees.glob("*.zip")) else []
+
+    with job.beside() as ended:
+        pids = eventually(fetching, "a worker fetches the sources", timeout_s=BEGINS_S, interval_s=0.002)
+        job.kill(job.chance.choice(pids), "a worker that fetches, or waits for who does,")
+        eventually(lambda: fetching() and fetching() != pids, "they fetch again", timeout_s=BEGINS_S, interval_s=0.002)
+        job.kill_server(own.frontends()[0].name)()
+        assert ended() == undisturbed
+    assert [path.suffix for path in trees.iterdir() if path.is_dir()] == [""] and not any(trees.glob("*.zip"))
+    with job.connect() as client:
+        check_whole(client, job.name, undisturbed)

@@ -57,7 +57,7 @@ class TonyLauncher:
         """Raises LaunchFailed, and InvalidRequest for settings that are none."""
         java = self._java(launch.environ)
         staging = Staging(java=java, jars=self.jars.resolve(), environ=launch.environ, tell=launch.tell)
-        staging.remove_left_behind(left_behind())
+        staging.remove_left_behind(left_behind(), _identity(launch))
         followed = _Followed(launch)
         began = time.monotonic()
         command = self._written(launch, java)
@@ -131,6 +131,11 @@ class TonyLauncher:
         if found is None:
             raise LaunchFailed("TonY runs in Java, and this machine has none: install a Java of version 8 to 17")
         return found
+
+
+def _identity(launch: Launch) -> str:
+    """Which job it is, of which store."""
+    return " ".join((launch.job.folder, *launch.job.endpoints))
 
 
 class _Followed:
@@ -216,7 +221,7 @@ class _Followed:
             self._launch.tell(f"submitted to YARN as {self.application}")
         elif found := _WEB.search(line):
             self._web = found[1]
-            note(self._launch.directory, self.application, self._web)
+            note(self._launch.directory, self.application, self._web, _identity(self._launch))
             self._launch.tell(f"{self._web}/cluster/app/{self.application}")
         elif _RESTARTS in line:
             self._sessions += 1

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from ambry.errors import MALFORMED
-from ambry.ml.training.launchers.yarn_api import ENDED, ask, place_of
+from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
 from ambry.ml.training.remains import CONF, LEFT_MAX, STAGED, empty
 
 FINAL = "-tony-final.xml"
@@ -38,7 +38,7 @@ class Staging:
     def remove(self, directory: Path) -> bool:
         """Remove what was staged for the job of a directory. Whether nothing is left; if not, that is told."""
         staged = [f".tony/{path.name.removesuffix(FINAL)}" for path in directory.glob(f"application_*{FINAL}")]
-        staged = staged or [f".tony/{each}" for each, _ in _noted(directory)]
+        staged = staged or [f".tony/{each}" for each, *_ in _noted(directory)]
         if not staged:
             return True
         command = [self.java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]
@@ -75,31 +75,39 @@ class Staging:
         (directory / STAGED).unlink(missing_ok=True)
         return True
 
-    def remove_left_behind(self, directories: Iterable[Path]) -> None:
-        """What dead submitters left, of applications that have ended. One that goes on is told."""
+    def remove_left_behind(self, directories: Iterable[Path], job: str) -> None:
+        """What dead submitters left, of applications that have ended.
+
+        One of this job that goes on is ended: nobody would publish what it makes, and it has the room. One of another job is
+        told.
+        """
         away: set[str] = set()
         for directory in islice((each for each in directories if (each / STAGED).exists()), LEFT_MAX):
-            for application, web in _noted(directory):
+            for application, web, of in _noted(directory):
                 state = "" if web in away else _state(web, application)
                 if not state:
                     away.add(web)  # Asked once, and by the next job again.
-                elif state not in ENDED:
+                    continue
+                if state not in ENDED and (of != job or kill(web, application, self.environ)):
                     self.tell(
                         f"{application}, whose submitter was killed, is {state}: yarn application -kill {application}"
                     )
-                elif self.remove(directory):
+                    continue
+                if state not in ENDED:
+                    self.tell(f"{application} of this job, whose submitter was killed, was {state}, and is ended")
+                if self.remove(directory):
                     empty(directory)
 
 
-def note(directory: Path, application: str, web: str) -> None:
+def note(directory: Path, application: str, web: str, job: str) -> None:
     """Write down what is staged for a job: what stays when this process is killed. Raises OSError."""
-    (directory / STAGED).write_text(json.dumps({"application": application, "web": web}), "utf-8")
+    (directory / STAGED).write_text(json.dumps({"application": application, "web": web, "job": job}), "utf-8")
 
 
-def _noted(directory: Path) -> list[tuple[str, str]]:
+def _noted(directory: Path) -> list[tuple[str, str, str]]:
     with contextlib.suppress(OSError, *MALFORMED):
         told = json.loads((directory / STAGED).read_text("utf-8"))
-        return [(str(told["application"]), str(told["web"]))]
+        return [(str(told["application"]), str(told["web"]), str(told.get("job", "")))]
     return []
 
 

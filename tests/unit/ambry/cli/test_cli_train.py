@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,15 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from ambry import AmbryClient
 from ambry.ml import training
+from ambry.ml.training.jobs import parse_job
 from ambry.ml.training.launchers import choice
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.running import RunningJob
 from tests.support.whole_commands import run
 
 pytestmark = pytest.mark.usefixtures("here")
 
 SCRIPT = """\
 import sys
+from ambry import AmbryClient
 from ambry.ml import training
 import numpy as np
 training.current().hand_in({"weights": np.arange(3.0)})
@@ -63,6 +68,13 @@ def test_a_job_is_submitted_published_and_shown(script: Path) -> None:
     assert (again.stdout, again.exit_code) == ("digits@1.0.0\n", 0) and "it begins anew" in again.stderr, again.output
     shown = json.loads(run("train", "show", told["job"], "--json").stdout)
     assert (shown["arguments"], shown["publish"], shown["steps"]) == (["--code", "0"], "digits", [])
+    assert shown["runs"] == "no" and shown["run"] >= 2
+    with (
+        AmbryClient.from_env() as client,
+        RunningJob(client, parse_job(client.get_bytes(f"training/{told['job']}/job.json"))),
+    ):
+        here = json.loads(run("train", "show", told["job"], "--json").stdout)["runs"]
+    assert here == f"yes, on {socket.gethostname()} (process {os.getpid()})"
     steps = json.loads(run("model", "lineage", "digits", "--json").stdout)
     assert told["job"] in json.dumps(steps)
 

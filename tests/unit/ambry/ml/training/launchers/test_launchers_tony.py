@@ -233,20 +233,23 @@ def test_that_yarn_did_not_end_it_is_told_and_what_is_staged_stays(
     assert not (tmp_path / "removed").exists() and (tmp_path / "job" / STAGED).exists()
 
 
-@pytest.mark.parametrize("state", ["KILLED", "RUNNING"])
+@pytest.mark.parametrize(("state", "of"), [("KILLED", "another"), ("RUNNING", "another"), ("RUNNING", "this")])
 def test_what_a_killed_submitter_left_is_removed_when_its_application_has_ended(
-    yarn: str, told: Told, tmp_path: Path, state: str
+    yarn: str, told: Told, tmp_path: Path, state: str, of: str
 ) -> None:
+    """An application of this very job is ended, as nobody would publish what it makes."""
     launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
+    whose = " ".join((launch.job.folder, *launch.job.endpoints)) if of == "this" else "another"
     with held_directory() as left:
-        (left / STAGED).write_text(json.dumps({"application": "application_1_0007", "web": yarn}))
+        (left / STAGED).write_text(json.dumps({"application": "application_1_0007", "web": yarn, "job": whose}))
         (left / "conf").mkdir()
         launcher.run(launch)
         assert not (tmp_path / "removed").exists()  # Somebody has it.
     Yarn.app = {"state": state}
     (tmp_path / "again").mkdir()
     launcher.run(replace(launch, directory=tmp_path / "again"))
-    if state == "KILLED":
+    assert any("application_1_0007/state?" in path for path in Yarn.paths) == (of == "this")
+    if state == "KILLED" or of == "this":
         assert f"{left}/conf:" in (removed := (tmp_path / "removed").read_text())
         assert removed.endswith(" .tony/application_1_0007\n") and not left.exists()
     else:

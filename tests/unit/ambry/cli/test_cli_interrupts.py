@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from deploy.interrupts import signals_interrupt
+from ambry.cli.interrupts import signals_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
