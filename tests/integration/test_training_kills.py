@@ -109,7 +109,7 @@ class KilledJob:
     def submit(self, *options: str) -> subprocess.Popen[bytes]:
         """The same as a command. What it says goes to `submitted`."""
         self.marks.forget()
-        command = [sys.executable, "-m", "ambry.cli.entry", "train", "submit", str(self.script), *options]
+        command = [sys.executable, "-m", "ambry.cli.main", "train", "submit", str(self.script), *options]
         command += ["--src", str(self.script.parent), "--workers", str(WORKERS), "--name", self.name]
         command += ["--publish", f"{self.name}-model", "--python", sys.executable]
         command += [word for name, value in self.environ.items() for word in ("--env", f"{name}={value}")]
@@ -145,7 +145,8 @@ class KilledJob:
         """Wait for a moment of chance, of new workers; all their processes."""
         moment = moment_of(self.chance, first, last)
         found = self.marks.reach(moment, self._over)
-        self.say(f"-- {moment}" + ("" if found else ", which nobody came to"))
+        assert found, f"nobody came to this moment: {moment}"
+        self.say(f"-- {moment}")
         return found
 
     def say(self, line: str) -> None:
