@@ -273,7 +273,7 @@ SEAM = {
     "ambry/spark/*": "runs in the user's process, and in Spark's: temporary files, the point in time of a snapshot",
     "ambry/streams/*": "runs in the user's process: threads that read ahead, files that keep a token",
     "ambry/cli/local_files.py": "the user's files: what folders hold, digests, room for downloads",
-    "ambry/cli/streams.py": "the descriptors of the standard streams, at start",
+    "ambry/cli/standard_streams.py": "the descriptors of the standard streams, at start",
     "deploy/*": "starts processes and writes their files",
 }
 
@@ -840,10 +840,7 @@ COVERED_BY = {
             "cli/changes",
         )
     },
-    **{
-        f"ambry/{name}.py": ("tests/integration/test_streams_kafka.py", "the command against a real broker")
-        for name in ("cli/publishing", "streams/broker")
-    },
+    "ambry/cli/publishing.py": ("tests/integration/test_streams_kafka.py", "the command against a real broker"),
     "frontend/rest/changes_forms.py": (
         "tests/unit/frontend/rest/test_frontend_rest_changes.py",
         "every form is read back from whole answers",

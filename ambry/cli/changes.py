@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, connecting
 from ambry.cli.output import printable, when
 from ambry.errors import AmbryError
 
@@ -36,6 +36,11 @@ AGAIN_S = 1.0
     "--kafka-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Settings of the Kafka client, key=value lines as librdkafka calls them (security.protocol, sasl.username, ...).",
 )  # fmt: skip
+@click.option(
+    "--give-up-after", metavar="TIME",
+    help="With --to, end where Kafka or the store have not answered for so long; or forever.  [default: 60s, and forever "
+    "with --follow]",
+)  # fmt: skip
 @OUTPUT
 def changes(
     cluster: ChosenCluster,
@@ -44,6 +49,7 @@ def changes(
     state: str | None,
     to: str | None,
     kafka_config: Path | None,
+    give_up_after: str | None,
     output: str,
 ) -> None:
     """Tell what was put, deleted, undeleted, extended, named and aliased in a container.
@@ -59,10 +65,13 @@ def changes(
     if to is not None:
         from ambry.cli.publishing import publish
 
-        publish(cluster, to, kafka_config, follow=follow, since=since, state=state)
+        bound = give_up_after or ("forever" if follow else "60s")
+        seconds = as_duration(click.get_current_context(), click.Option(["--give-up-after"]), bound)
+        publish(cluster, to, kafka_config, follow=follow, since=since, state=state, give_up_after=seconds)
         return
-    if kafka_config is not None:
-        raise click.UsageError("--kafka-config is for --to kafka://...")
+    for option, value in (("--kafka-config", kafka_config), ("--give-up-after", give_up_after)):
+        if value is not None:
+            raise click.UsageError(f"{option} is for --to kafka://...")
     _tell(cluster, follow, since, None if state is None else Path(state), output)
 
 

@@ -17,7 +17,7 @@ import click
 
 from ambry import __version__
 from ambry.cli.failures import EXIT_CODES, EXIT_FAILURE, EXIT_INTERRUPTED, fail, report_usage, speak_json, tell_notes
-from ambry.cli.streams import OutputLost, let_go, take_streams
+from ambry.cli.standard_streams import OutputLost, let_go, take_streams
 from ambry.errors import AmbryError
 
 if TYPE_CHECKING:

@@ -147,6 +147,12 @@ def tell_done(output: str, text: str = "", **fields: Any) -> None:
         click.echo(printable(text))
 
 
+def tell_unless(quiet: bool, text: str) -> None:
+    """What goes on, for whoever looks: on the standard error, and not in a script that wants quiet."""
+    if not quiet:
+        click.echo(printable(text), err=True)
+
+
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of which nothing is ever cut: ids are copied, and a terminal wraps. What may be long stands last."""
     lines = [header, *([printable(cell) for cell in row] for row in rows)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from ambry.cli.output import printable
+from ambry.cli.output import tell_unless
 
 if TYPE_CHECKING:
     from ambry.cli.arguments import ChosenCluster
@@ -17,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def publish(
-    cluster: ChosenCluster, to: str, config: Path | None, *, follow: bool, since: str | None, state: str | None
+    cluster: ChosenCluster,
+    to: str,
+    config: Path | None,
+    *,
+    follow: bool,
+    since: str | None,
+    state: str | None,
+    give_up_after: int | None,
 ) -> None:
     """Publish until there is no more, or until interrupted. Raises AmbryError, OSError."""
     from ambry.errors import InvalidRequest
@@ -27,10 +33,7 @@ def publish(
 
     target = parse_target(to, None if config is None else read_settings(config))
 
-    def tell(text: str) -> None:
-        if not cluster.quiet:
-            click.echo(printable(text), err=True)
-
+    tell = partial(tell_unless, cluster.quiet)
     with cluster.connect() as client, ExitStack() as held:
         publisher = Publisher(
             brokers=lambda acknowledged: KafkaBroker(target, acknowledged),
@@ -39,6 +42,7 @@ def publish(
             topic=target.topic,
             since=since or "beginning",
             follow=follow,
+            give_up_after_s=give_up_after,
             tell=tell,
         )
         try:

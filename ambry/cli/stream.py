@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_time, connecting
-from ambry.cli.output import tell_done
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, as_time, connecting
+from ambry.cli.output import tell_done, tell_unless
 from ambry.clock import SystemClock
 from ambry.errors import InvalidRequest
 
@@ -42,20 +43,39 @@ def stream() -> None:
     "--keep", required=True, type=click.Path(file_okay=False, path_type=Path),
     help="Directory for what is kept of members; an empty one is filled from Kafka.",
 )  # fmt: skip
+@click.option(
+    "--give-up-after", metavar="TIME", default="1h", show_default=True, callback=as_duration,
+    help="End where Kafka or the store have not answered for so long; or forever.",
+)  # fmt: skip
 @_CONFIG
 def actions(
-    cluster: ChosenCluster, changes: str, topic: str, folder: str, keep: Path, kafka_config: Path | None
+    cluster: ChosenCluster,
+    changes: str,
+    topic: str,
+    folder: str,
+    keep: Path,
+    give_up_after: int | None,
+    kafka_config: Path | None,
 ) -> None:
     """Count the actions in files of a container, whose changes stand on KAFKA, for each member on TOPIC, until interrupted.
 
-    A file has lines of JSON: {"member": 17, "action": "Click", "at": 1764244800000}.
+    A file has lines of JSON: {"member": 17, "action": "Click", "at": 1764244800000}. While Kafka or the store are away the
+    job waits, says so, and goes on where it was.
     """
-    from ambry.streams.actions import run_job
+    from ambry.streams.job import run_job
 
     source = _target(changes, kafka_config)
     with cluster.connect() as client:
         try:
-            run_job(client, source, topic, folder=folder, state=keep)
+            run_job(
+                client,
+                source,
+                topic,
+                folder=folder,
+                state=keep,
+                give_up_after_s=give_up_after,
+                tell=partial(tell_unless, cluster.quiet),
+            )
         except ModuleNotFoundError as missing:
             raise InvalidRequest(str(missing)) from None
 
@@ -102,6 +122,8 @@ def snapshot(
     with cluster.connect() as client:
         loaded = features.load(client, definitions)
         found = read_members(source)
+        if not found:
+            raise InvalidRequest(f"{source} says of no member; is it the topic of a job that has counted?")
         written = publish_snapshot(
             client,
             dataset,

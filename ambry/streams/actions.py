@@ -1,8 +1,8 @@
 """A near-line feature: actions per member and window, kept up to date from the change feed on Kafka, published as snapshots.
 
-    files below a name -> their changes on a topic -> `run_job` -> a topic with the days of each member -> `publish_snapshot`
+    files below a name -> their changes on a topic -> the job -> a topic with the days of each member -> `publish_snapshot`
 
-`run_job` is a job of Quix Streams; deploy/streams/ has its twin for Samza, with the same topics:
+The job is one of Quix Streams (job.py); deploy/streams/ has its twin for Samza, with the same topics:
 
     TOPIC-by-member  key: the member; value: {"member": 17, "file": "<blob id>", "days": {"2026-11-27": {"Click": 3}}}
     TOPIC            key: the member; value: {"member": 17, "days": {"2026-11-27": {"Click": 5}}}; the newest one counts
@@ -17,8 +17,6 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ambry.client.sync.client import AmbryClient
@@ -29,105 +27,58 @@ from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
 from ambry.ml.line_log import FILE_SIZE_MAX
 from ambry.ml.snapshots import WrittenSnapshot
-from ambry.streams.broker import KafkaBroker
+from ambry.streams.broker import kafka_error
 from ambry.streams.target import KafkaTarget
-from ambry.streams.windows import DAYS_MAX, Days, folded, parse_actions, windows
+from ambry.streams.windows import DAYS_MAX, Days, parse_actions, windows
 
 READ_MAX = 8 * FILE_SIZE_MAX
-"""Bytes of a file of actions; a larger one is left out, and logged."""
-STORE_WAIT_S = 240.0
-"""While the store does not answer; Kafka gives a consumer that is silent for five minutes up."""
+"""Bytes of a file of actions; a larger one is left out, and told."""
+STORE_WAIT_S = 30.0
+"""While the store does not answer; then the job is set up again."""
 SILENCE_S = 30.0
 """Of the broker, while a topic is read to its end."""
 UNKNOWN = "OUT_OF_VOCAB"
 
-_log = logging.getLogger("ambry.streams")
 _clock = SystemClock()
 
 
-def split(client: AmbryClient, change: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a file adds, a message for each member of it; nothing for one that is gone."""
+def split(
+    client: AmbryClient, change: Mapping[str, Any], tell: Callable[[str], None] = lambda text: None
+) -> list[dict[str, Any]]:
+    """What a file adds, a message for each member of it; nothing for one that is gone. Raises AmbryError."""
     blob = str(change["id"])
-    data = _read(client, blob)
+    data = _read(client, blob, tell)
     if data is None:
         return []
     parsed = parse_actions(blob, data)
     if parsed.wrong:
-        _log.warning("lines are no actions", extra={"name": change.get("name"), "blob": blob, "lines": parsed.wrong})
+        tell(f"{change.get('name')}: {parsed.wrong:,} lines are no actions, and left out")
     return [{"member": member, "file": blob, "days": days} for member, days in parsed.members.items()]
 
 
-def run_job(
-    client: AmbryClient,
-    changes: KafkaTarget,
-    topic: str,
-    *,
-    folder: str,
-    state: Path,
-    group: str = "",
-    ready: Callable[[Any], None] = lambda app: None,
-) -> None:
-    """Follow the files below the name `folder`, which stand on the topic of `changes`, until SIGTERM or an interruption.
-
-    `state` is a directory for what is kept of members; an empty one is filled again from Kafka. `group` is the consumer group,
-    which goes on where it was (the topic's name without one). Raises what the store or Kafka raise; ModuleNotFoundError.
-    """
-    quix = needed("quixstreams")
-    for each in (topic, f"{topic}-by-member"):
-        _made(KafkaTarget(brokers=changes.brokers, topic=each, settings=changes.settings))
-    app = quix.Application(
-        broker_address=",".join(changes.brokers),
-        consumer_group=group or topic,
-        # A job that was killed is in nobody's way for long.
-        consumer_extra_config={"session.timeout.ms": 10_000, **changes.settings},
-        producer_extra_config=dict(changes.settings),
-        auto_offset_reset="earliest",
-        commit_interval=1.0,
-        state_dir=state,
-        loglevel="WARNING",
-    )
-    text = {"key_deserializer": "str", "key_serializer": "str"}
-    by_member, out = app.topic(f"{topic}-by-member", **text), app.topic(topic, **text)
-    files = app.dataframe(app.topic(changes.topic, **text))
-
-    def is_file(change: dict[str, Any]) -> bool:
-        return change["type"] == "name.put" and str(change["name"]).startswith(folder)
-
-    def member_of(part: dict[str, Any]) -> str:
-        return str(part["member"])
-
-    parts = files.filter(is_file).apply(partial(split, client), expand=True)
-    parts.to_topic(by_member, key=member_of)
-
-    def fold(told: dict[str, Any], kept: Any) -> dict[str, Any]:
-        return {"member": told["member"], "days": folded(kept, told["file"], told["days"])}
-
-    app.dataframe(by_member).apply(fold, stateful=True).to_topic(out)
-    ready(app)
-    try:
-        app.run()
-    except needed("quixstreams.exceptions").PartitionAssignmentError as error:
-        # Quix asks once for where topics end, and gives the job up where no broker answers in 30 s.
-        raise Unavailable(
-            f"no broker of {changes} answered as the job's partitions were given out; start it again, it goes on where it was"
-        ) from error
-
-
 def read_members(target: KafkaTarget) -> dict[int, Days]:
-    """What the topic of a job says now of each member. Raises Unavailable where the broker is silent, AmbryError."""
+    """What the topic of a job says now of each member; nothing where there is no such topic.
+
+    Raises Unavailable where the broker is silent, AccessDenied, InvalidRequest, DataCorrupt.
+    """
     kafka = needed("confluent_kafka")
-    _made(target)
     consumer = kafka.Consumer(
         {
             **target.client_settings(),
             "group.id": uuid.uuid4().hex,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-        }
+        },
+        logger=logging.getLogger("ambry.streams"),
     )
     found: dict[int, Days] = {}
     try:
-        places = consumer.list_topics(target.topic, timeout=SILENCE_S).topics[target.topic].partitions
+        about = consumer.list_topics(target.topic, timeout=SILENCE_S).topics[target.topic]
+        if about.error is not None:
+            if about.error.name() in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"):
+                return {}
+            raise kafka_error(target, about.error)
+        places = about.partitions
         consumer.assign([kafka.TopicPartition(target.topic, place, 0) for place in places])
         unread = set(places)
         while unread:
@@ -135,14 +86,14 @@ def read_members(target: KafkaTarget) -> dict[int, Days]:
             if message is None:
                 raise Unavailable(f"nothing came of {target} for {SILENCE_S:.0f} s")
             if message.error() is None:
-                said = _json(message.value(), target)
-                found[said["member"]] = said["days"]
+                member, days = member_of(message.value(), target)
+                found[member] = days
             elif message.error().name() == "_PARTITION_EOF":
                 unread.discard(message.partition())
             else:
-                raise Unavailable(f"{target}: {message.error().str()}")
+                raise kafka_error(target, message.error())
     except kafka.KafkaException as error:
-        raise Unavailable(f"{target}: {error.args[0].str()}") from None
+        raise kafka_error(target, error.args[0]) from None
     finally:
         consumer.close()
     return found
@@ -189,7 +140,7 @@ def _cells(counts: Mapping[tuple[str, int], int], known: Mapping[str, str]) -> d
     return found
 
 
-def _read(client: AmbryClient, blob: str) -> bytes | None:
+def _read(client: AmbryClient, blob: str, tell: Callable[[str], None]) -> bytes | None:
     deadline = _clock.monotonic() + STORE_WAIT_S
     while True:
         try:
@@ -197,27 +148,21 @@ def _read(client: AmbryClient, blob: str) -> bytes | None:
         except BlobNotFound:
             return None
         except TooLarge:
-            _log.warning("a file of actions is too large, and left out", extra={"blob": blob, "bytes_max": READ_MAX})
+            tell(f"file {blob} has more than {READ_MAX:,} bytes, and is left out")
             return None
         except AmbryError as error:
             if not error.retriable or _clock.monotonic() >= deadline:
                 raise
+            tell(f"{error}; it is tried again")
         _clock.sleep(1.0)
 
 
-def _made(target: KafkaTarget) -> None:
-    broker = KafkaBroker(target, lambda sequence: None)
-    try:
-        broker.topic()
-    finally:
-        broker.close()
-
-
-def _json(value: bytes | None, target: KafkaTarget) -> Any:
+def member_of(value: bytes | None, target: KafkaTarget) -> tuple[int, Days]:
+    """What a message of a job's topic says: the member and its days. Raises DataCorrupt."""
     try:
         said = json.loads(value or b"")
         if type(said["member"]) is int and isinstance(said["days"], dict):
-            return said
+            return said["member"], said["days"]
     except MALFORMED:
         pass
     raise DataCorrupt(f"a message of {target} is none of a job of actions; is it another topic?")

@@ -30,9 +30,37 @@ _LATER = frozenset(
         "_PURGE_QUEUE",
         "_PURGE_INFLIGHT",
         "_SSL",
+        "_MSG_TIMED_OUT",
+        "_WAIT_COORD",
+        "_MAX_POLL_EXCEEDED",
+        "_ASSIGNMENT_LOST",
+        "COORDINATOR_LOAD_IN_PROGRESS",
+        "COORDINATOR_NOT_AVAILABLE",
+        "NOT_COORDINATOR",
+        "REBALANCE_IN_PROGRESS",
+        "ILLEGAL_GENERATION",
+        "UNKNOWN_MEMBER_ID",
+        "LEADER_NOT_AVAILABLE",
+        "NOT_LEADER_FOR_PARTITION",
+        "BROKER_NOT_AVAILABLE",
+        "REQUEST_TIMED_OUT",
+        "NETWORK_EXCEPTION",
+        "NOT_ENOUGH_REPLICAS",
+        "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+        "KAFKA_STORAGE_ERROR",
+        "NOT_CONTROLLER",
     )
 )
 """Of errors that may be over by themselves; so may those that Kafka calls retriable."""
+
+_GONE = "; where the topic was deleted, what was published on it is gone: publish it all again, with another --state"
+_TO_DO = {
+    "UNKNOWN_TOPIC_OR_PART": _GONE,
+    "_UNKNOWN_TOPIC": _GONE,
+    "_UNKNOWN_PARTITION": _GONE,
+    "MSG_SIZE_TOO_LARGE": "; raise max.message.bytes of the topic, and publish again: it goes on where it was",
+}
+"""By error, what is to be done."""
 
 
 class KafkaBroker:
@@ -58,8 +86,8 @@ class KafkaBroker:
         except (self._kafka.KafkaException, ValueError, TypeError) as error:
             raise InvalidRequest(f"the settings for Kafka are refused: {_words(error)}") from None
 
-    def topic(self) -> str:
-        """Kafka's id of itself; the topic is there on return, made by the broker's defaults where it was not.
+    def topic(self) -> tuple[str, str]:
+        """Kafka's id of itself and that of the topic, which is there on return: made by the broker's defaults if it was not.
 
         Raises Unavailable while nobody answers, AccessDenied, InvalidRequest.
         """
@@ -70,9 +98,11 @@ class KafkaBroker:
                 if about.error.name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
                     raise self._sentence(about.error)
                 self._make()
+            names = self._kafka.TopicCollection([self._target.topic])
+            described = self._admin.describe_topics(names, request_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
         except self._kafka.KafkaException as error:
             raise self._sentence(error.args[0]) from None
-        return str(found.cluster_id or "")
+        return str(found.cluster_id or ""), str(described.topic_id)
 
     def _asked(self) -> Any:
         """What the topic is. Raises KafkaException, and what the client was refused with for good."""
@@ -88,7 +118,10 @@ class KafkaBroker:
         return None
 
     def _make(self) -> None:
-        new = self._admin_module.NewTopic(self._target.topic, -1, -1)
+        # By the broker's clock: what retention deletes is not for that of this machine to say.
+        new = self._admin_module.NewTopic(
+            self._target.topic, -1, -1, config={"message.timestamp.type": "LogAppendTime"}
+        )
         try:
             self._admin.create_topics([new], operation_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
         except self._kafka.KafkaException as error:
@@ -133,16 +166,23 @@ class KafkaBroker:
             self._failed = self._sentence(error)
 
     def _sentence(self, error: Any) -> AmbryError:
-        """What an error of Kafka is here."""
-        told = f"Kafka at {','.join(self._target.brokers)}, topic {self._target.topic}: {error.str()}"
-        name = error.name()
-        if name == "_SSL" and _is_permanent(error):
-            return InvalidRequest(f"{told}; look at ssl.ca.location and what else is said of TLS (--kafka-config)")
-        if name in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED") or name.endswith("AUTHORIZATION_FAILED"):
-            return AccessDenied(f"{told}; look at the settings (--kafka-config) and at what this user may do there")
-        if name in _LATER or error.retriable():
-            return Unavailable(f"{told}{f' ({self.trouble})' if self.trouble else ''}")
-        return InvalidRequest(told)
+        return kafka_error(self._target, error, self.trouble)
+
+
+def kafka_error(target: KafkaTarget, error: Any, trouble: str = "") -> AmbryError:
+    """What an error of Kafka (a KafkaError) is here; `trouble` is what the client said beside it.
+
+    Unavailable for what may be over by itself, AccessDenied, and InvalidRequest for what somebody has to see to.
+    """
+    told = f"Kafka at {','.join(target.brokers)}, topic {target.topic}: {error.str()}"
+    name = error.name()
+    if name == "_SSL" and _is_permanent(error):
+        return InvalidRequest(f"{told}; look at ssl.ca.location and what else is said of TLS (--kafka-config)")
+    if name in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED") or name.endswith("AUTHORIZATION_FAILED"):
+        return AccessDenied(f"{told}; look at the settings (--kafka-config) and at what this user may do there")
+    if name in _LATER or error.retriable():
+        return Unavailable(f"{told}{f' ({trouble})' if trouble else ''}")
+    return InvalidRequest(f"{told}{_TO_DO.get(name, '')}")
 
 
 def _is_permanent(error: Any) -> bool:

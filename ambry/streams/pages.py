@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable
@@ -31,10 +32,15 @@ class Feed(Protocol):
 
 
 class PagesAhead:
-    """Use it in a `with`. A feed that fails is asked again where it `follows` and that may help; else it raises in `get`."""
+    """Use it in a `with`. A feed that fails is asked again where it `follows` and that may help; else it raises in `get`, and
+    so it does when it has failed for `give_up_after_s` (None: never).
+    """
 
-    def __init__(self, feed: Feed, *, follows: bool, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, feed: Feed, *, follows: bool, tell: Callable[[str], None], give_up_after_s: float | None = None
+    ) -> None:
         self._feed = feed
+        self._give_up_after_s = math.inf if give_up_after_s is None else give_up_after_s
         self._follows = follows
         self._tell = tell
         self._pages: queue.Queue[ToldChanges | Exception] = queue.Queue(AHEAD)
@@ -60,12 +66,14 @@ class PagesAhead:
         return found
 
     def _read(self) -> None:
+        answered = _clock.monotonic()
         while not self._ended.is_set():
             found: ToldChanges | Exception
             try:
                 found = self._feed.next_page()
+                answered = _clock.monotonic()
             except AmbryError as error:
-                if self._follows and error.retriable:
+                if self._follows and error.retriable and _clock.monotonic() - answered < self._give_up_after_s:
                     self._tell(f"{error}; it is tried again")
                     _clock.sleep(AGAIN_S)
                     continue

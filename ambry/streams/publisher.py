@@ -32,7 +32,7 @@ class Broker(Protocol):
 
     trouble: str
 
-    def topic(self) -> str: ...
+    def topic(self) -> tuple[str, str]: ...
 
     def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None: ...
 
@@ -50,7 +50,10 @@ class Published:
 
 
 class Publisher:
-    """One run. `brokers` makes what messages are given to, given who hears acknowledgements; `feeds` a feed from a token."""
+    """One run. `brokers` makes what messages are given to, given who hears acknowledgements; `feeds` a feed from a token.
+
+    It is given up when Kafka or the store have not answered for `give_up_after_s` (None: never).
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Publisher:
         topic: str,
         since: str = "beginning",
         follow: bool = False,
+        give_up_after_s: float | None = GIVE_UP_AFTER_S,
         tell: Callable[[str], None] = lambda text: None,
         clock: SystemClock | None = None,
     ) -> None:
@@ -70,6 +74,7 @@ class Publisher:
         self._topic = topic
         self._since = since
         self._follow = follow
+        self._give_up_after_s = give_up_after_s
         self._tell = tell
         self._clock = clock or SystemClock()
         self._progress: PublishProgress | None = None
@@ -77,6 +82,7 @@ class Publisher:
         self._told_silence = False
         self._sent_from = 0
         self._said = ""
+        self._not_kept_since: float | None = None
 
     def run(self) -> Published:
         """Until there is no more, or with `follow` until it is interrupted; what was acknowledged by then is kept.
@@ -85,17 +91,25 @@ class Publisher:
         """
         broker = self._brokers(self._acknowledged)
         try:
-            cluster = self._patiently(broker.topic)
-            kept = self._patiently(partial(begin, self._keeper, cluster=cluster, topic=self._topic, since=self._since))
+            cluster, topic_id = self._patiently(broker.topic)
+            first = partial(
+                begin, self._keeper, cluster=cluster, topic=self._topic, topic_id=topic_id, since=self._since
+            )
+            kept = self._patiently(first)
             self._kept = kept
             self._sent_from = kept.sequence
             self._progress = PublishProgress(kept.covered, self._clock.monotonic())
-            with PagesAhead(self._feeds(kept.token), follows=self._follow, tell=self._tell) as pages:
+            with self._pages(kept.token) as pages:
                 self._publish_and_keep(broker, pages)
         finally:
             broker.close()
         progress = must_have(self._progress, "progress")
         return Published(messages=progress.covered.sequence - self._sent_from, token=progress.covered.token)
+
+    def _pages(self, token: str) -> PagesAhead:
+        return PagesAhead(
+            self._feeds(token), follows=self._follow, tell=self._tell, give_up_after_s=self._give_up_after_s
+        )
 
     def _publish_and_keep(self, broker: Broker, pages: PagesAhead) -> None:
         try:
@@ -160,12 +174,14 @@ class Publisher:
         try:
             self._keeper.store(new)
         except AmbryError as error:
-            if at_once or not error.retriable:
+            now = self._clock.monotonic()
+            if at_once or not error.retriable or self._is_too_long(now - (self._not_kept_since or now)):
                 raise
+            self._not_kept_since = self._not_kept_since or now
             self._say(f"how far it is could not be stored: {error}; it is tried again")
             progress.not_now(self._clock.monotonic())
             return
-        self._kept = new
+        self._kept, self._not_kept_since = new, None
         progress.keep(wanted, self._clock.monotonic())
 
     def _look_at_silence(self, broker: Broker) -> None:
@@ -174,13 +190,16 @@ class Publisher:
         if silent_s >= TELL_AFTER_S and not self._told_silence:
             self._told_silence = True
             self._tell(f"{self._silence(broker, silent_s)}; it is tried again")
-        if silent_s >= GIVE_UP_AFTER_S and not self._follow:
+        if self._is_too_long(silent_s):
             raise Unavailable(f"{self._silence(broker, silent_s)}; the same command goes on where it was")
 
     def _silence(self, broker: Broker, silent_s: float) -> str:
         waiting = must_have(self._progress, "progress").in_flight
         why = f" ({broker.trouble})" if broker.trouble else ""
         return f"Kafka has acknowledged nothing for {silent_s:.0f} s, and {waiting:,} changes wait{why}"
+
+    def _is_too_long(self, seconds: float) -> bool:
+        return self._give_up_after_s is not None and seconds >= self._give_up_after_s
 
     def _say(self, text: str) -> None:
         """Tell it, unless it was the last that was told."""
@@ -189,13 +208,13 @@ class Publisher:
             self._tell(text)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """What a call gives that may fail at first: as long as it takes for who follows."""
-        deadline = self._clock.monotonic() + GIVE_UP_AFTER_S
+        """What a call gives that may fail at first: until it is given up."""
+        began = self._clock.monotonic()
         while True:
             try:
                 return call()
             except AmbryError as error:
-                if not error.retriable or (not self._follow and self._clock.monotonic() >= deadline):
+                if not error.retriable or self._is_too_long(self._clock.monotonic() - began):
                     raise
                 self._say(f"{error}; it is tried again")
             self._clock.sleep(1.0)

@@ -3,7 +3,8 @@
 The blob is replaced only where it is still the one that this run wrote (If-Match): a run that was overtaken finds out with its
 next token, and ends. The file is locked as long as the run lives.
 
-    {"format": 1, "cluster": "...", "topic": "...", "token": "...", "sequence": 12, "epoch": 3, "run": "9f..."}
+    {"format": 1, "cluster": "...", "topic": "...", "token": "...", "sequence": 12, "epoch": 3, "run": "9f...",
+     "topic_id": "..."}
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ HISTORY_MAX = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublisherState:
-    """What is kept. `cluster` is Kafka's id of itself; `run` is this run's own."""
+    """What is kept. `cluster` is Kafka's id of itself, `topic_id` that of the topic, another one when the topic was deleted and
+    made again (empty where it is not known); `run` is this run's own.
+    """
 
     cluster: str
     topic: str
@@ -51,6 +54,7 @@ class PublisherState:
     sequence: int = 0
     epoch: int = 0
     run: str = ""
+    topic_id: str = ""
 
     @property
     def covered(self) -> Covered:
@@ -78,7 +82,7 @@ class Keeper(Protocol):
         """Replace it; durable on return. Raises Overtaken, AmbryError, OSError."""
 
 
-def begin(keeper: Keeper, *, cluster: str, topic: str, since: str) -> PublisherState:
+def begin(keeper: Keeper, *, cluster: str, topic: str, topic_id: str, since: str) -> PublisherState:
     """Take over the state; `since` is where a first run begins. Raises InvalidRequest, Overtaken, AmbryError."""
     before = keeper.load()
     if before is None:
@@ -88,7 +92,14 @@ def begin(keeper: Keeper, *, cluster: str, topic: str, since: str) -> PublisherS
             f"the state is of topic {before.topic} in the Kafka cluster {before.cluster}, and this is topic {topic} in "
             f"{cluster}; give each a state of its own (--state)"
         )
-    mine = replace(before, epoch=before.epoch + 1, run=system_random().randbytes(8).hex())
+    elif before.topic_id and topic_id and before.topic_id != topic_id and before.sequence:
+        raise InvalidRequest(
+            f"topic {topic} was deleted and made again since the state was kept, and the {before.sequence:,} messages that "
+            "were published are gone with it; publish them all again, with another state (--state), or begin where you say "
+            "(--since, also with another one)"
+        )
+    run = system_random().randbytes(8).hex()
+    mine = replace(before, epoch=before.epoch + 1, run=run, topic_id=topic_id or before.topic_id)
     keeper.store(mine)
     return mine
 
@@ -104,7 +115,7 @@ def decode(text: str) -> PublisherState:
         fields: Any = json.loads(text)
         number = fields.pop("format")
         kept = PublisherState(**fields)
-        texts: list[object] = [kept.cluster, kept.topic, kept.token, kept.run]
+        texts: list[object] = [kept.cluster, kept.topic, kept.token, kept.run, kept.topic_id]
         numbers: list[object] = [kept.sequence, kept.epoch]
         if (
             number == FORMAT

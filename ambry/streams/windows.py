@@ -15,6 +15,7 @@ What is kept of a member is a record with its days and a small one for each file
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -25,12 +26,21 @@ from ambry.ids import BlobId
 
 DAYS_MAX = 400
 """No window is longer; days that are older than the newest one of a member by more are dropped."""
-ACTION_LENGTH_MAX = 200
+ACTION_LENGTH_MAX = 100
 """Characters."""
 ACTIONS_OF_A_DAY_MAX = 64
 """Of a member; of more, those that come first by name: the same ones in whichever order files come."""
+DAY_SIZE_MAX = 1_780
+"""Bytes of the actions of a member's day as JSON, but for the last one by name; what comes behind them is left out as well. So
+DAYS_MAX days are less than a million bytes, the longest message that Kafka's clients send where nobody says otherwise."""
 
 _DAY_MS = 86_400_000
+_BESIDE_NAME = 14
+"""Bytes of an action in JSON beside its name: quotes, colon, comma and a count of ten digits."""
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_QUOTED = re.compile(r'["\\]')
+_LONGEST = 6
+"""Bytes of a character in JSON."""
 
 Days = dict[str, dict[str, int]]
 """By day (2026-11-27, in UTC) and action, how often."""
@@ -117,13 +127,25 @@ def folded(kept: KeptOfMember, file: str, days: Mapping[str, Mapping[str, int]])
 
 def _bounded(days: Days) -> Days:
     oldest = (date.fromisoformat(max(days)) - timedelta(days=DAYS_MAX)).isoformat()
-    return {
-        day: actions
-        if len(actions) <= ACTIONS_OF_A_DAY_MAX
-        else {action: actions[action] for action in sorted(actions)[:ACTIONS_OF_A_DAY_MAX]}
-        for day, actions in days.items()
-        if day > oldest
-    }
+    return {day: _first_by_name(actions) for day, actions in days.items() if day > oldest}
+
+
+def _first_by_name(actions: dict[str, int]) -> dict[str, int]:
+    """Of a day. One that is left out has others before it that fill the day, and they stay: the last one too, though it may be
+    too long for what room there was, since without it another one behind it might be taken later.
+    """
+    longest = _LONGEST * sum(map(len, actions)) + _BESIDE_NAME * len(actions)
+    if len(actions) <= ACTIONS_OF_A_DAY_MAX and longest <= DAY_SIZE_MAX:
+        return actions
+    kept: dict[str, int] = {}
+    room = DAY_SIZE_MAX
+    for action in sorted(actions)[:ACTIONS_OF_A_DAY_MAX]:
+        if room < 0:
+            break
+        kept[action] = actions[action]
+        escapes = (_LONGEST - 1) * len(_CONTROL.findall(action)) + len(_QUOTED.findall(action))
+        room -= len(action.encode()) + escapes + _BESIDE_NAME
+    return kept
 
 
 def windows(

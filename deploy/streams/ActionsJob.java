@@ -7,8 +7,10 @@
  * other while one does not answer (with the key in AMBRY_KEY or in the first line of AMBRY_KEY_FILE, if there is one), and writes
  * the days of each member to TOPIC. State is in RocksDB with a changelog in Kafka. A message may be processed twice; a member takes
  * each file once, so that changes nothing. Replication of the topics that Samza makes: -Dreplication=3. Properties of Kafka's
- * clients, as Java calls them: -Dkafka.config=FILE.
+ * clients, as Java calls them: -Dkafka.config=FILE. While brokers or the store are away the job is set up again and again, and
+ * says so; after -Dgive.up.after=SECONDS (3600) it ends with exit code 5, and with 1 for what somebody has to see to.
  */
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -31,11 +33,18 @@ import java.util.*;
 import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
+import org.apache.kafka.common.config.ConfigException;
+import org.apache.kafka.common.errors.AuthenticationException;
+import org.apache.kafka.common.errors.AuthorizationException;
+import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.samza.application.TaskApplication;
 import org.apache.samza.application.descriptors.TaskApplicationDescriptor;
 import org.apache.samza.config.MapConfig;
 import org.apache.samza.context.Context;
+import org.apache.samza.job.ApplicationStatus;
 import org.apache.samza.runtime.LocalApplicationRunner;
 import org.apache.samza.serializers.KVSerde;
 import org.apache.samza.serializers.StringSerde;
@@ -48,11 +57,18 @@ import org.slf4j.LoggerFactory;
 
 public class ActionsJob implements TaskApplication {
   static final int DAYS_MAX = 400;
-  static final int ACTION_LENGTH_MAX = 200;
+  static final int ACTION_LENGTH_MAX = 100;
   static final int ACTIONS_OF_A_DAY_MAX = 64;
+  static final int DAY_SIZE_MAX = 1_780;
   static final long DAY_MS = 86_400_000L;
   static final long READ_MAX = 64L << 20;
   static final Duration STORE_WAIT = Duration.ofSeconds(240);
+  static final Duration PAUSE = Duration.ofSeconds(1), PAUSE_MAX = Duration.ofSeconds(30);
+  static final Duration SOUND_AFTER = Duration.ofSeconds(150);
+  static final String DROPPED =
+      "Kafka's retention dropped messages that the job had not read, so what they said is not counted. Publish the changes once"
+          + " more, from the beginning, and start the job with an empty STATE_DIRECTORY and another TOPIC; a member takes each"
+          + " file once";
   static final Logger LOG = LoggerFactory.getLogger(ActionsJob.class);
   static final Comparator<String> BY_BYTES =
       (one, other) -> Arrays.compareUnsigned(one.getBytes(StandardCharsets.UTF_8), other.getBytes(StandardCharsets.UTF_8));
@@ -83,6 +99,13 @@ public class ActionsJob implements TaskApplication {
       d.withOutputStream(kafka.getOutputDescriptor(output, text));
     }
     d.withTaskFactory((StreamTaskFactory) () -> new Actions(changes, topic, folder));
+  }
+
+  /** The store's answer, which is the same tomorrow. */
+  static class StoreRefused extends RuntimeException {
+    StoreRefused(String why) {
+      super(why);
+    }
   }
 
   /** What stands on the topic of changes is split by member; what adds to a member is added to its days. */
@@ -155,7 +178,7 @@ public class ActionsJob implements TaskApplication {
             }
             if (status == 404 || status == 410) return null;
             why = "the store answered " + status + " for " + blob;
-            if (status < 500 && status != 429) throw new IllegalStateException(why);
+            if (status < 500 && status != 429) throw new StoreRefused(why);
           }
         } catch (IOException error) {
           why = "the store does not answer for " + blob + ": " + error;
@@ -231,12 +254,19 @@ public class ActionsJob implements TaskApplication {
     String oldest = LocalDate.parse(named.last()).minusDays(DAYS_MAX).toString();
     days.remove(named.headSet(oldest, true));
     for (JsonNode actions : days) {
-      if (actions.size() <= ACTIONS_OF_A_DAY_MAX) continue;
       List<String> names = new ArrayList<>();
       actions.fieldNames().forEachRemaining(names::add);
       names.sort(BY_BYTES);
-      ((ObjectNode) actions).retain(names.subList(0, ACTIONS_OF_A_DAY_MAX));
+      int first = 0, room = DAY_SIZE_MAX;
+      while (first < Math.min(names.size(), ACTIONS_OF_A_DAY_MAX) && room >= 0) room -= size(names.get(first++));
+      if (first < names.size()) ((ObjectNode) actions).retain(names.subList(0, first));
     }
+  }
+
+  /** Bytes of an action in JSON, at most: its name, of which some characters become two or six, and 14 beside it. */
+  static int size(String action) {
+    int escapes = action.chars().map(c -> c < ' ' ? 5 : c == '"' || c == '\\' ? 1 : 0).sum();
+    return action.getBytes(StandardCharsets.UTF_8).length + escapes + 14;
   }
 
   static void increase(ObjectNode days, String day, String action, long times) {
@@ -272,13 +302,18 @@ public class ActionsJob implements TaskApplication {
     return config;
   }
 
+  /** The topics are there on return, dated by the broker's clock where they are made. */
   static void make(String brokers, Map<String, String> config, String... topics) throws Exception {
     Map<String, Object> asked = new HashMap<>(config);
     asked.put("bootstrap.servers", brokers);
+    asked.put("default.api.timeout.ms", "20000");
+    asked.put("request.timeout.ms", "10000");
     try (Admin admin = Admin.create(asked)) {
       for (String topic : topics) {
+        NewTopic made = new NewTopic(topic, Optional.empty(), Optional.empty());
+        made.configs(Map.of("message.timestamp.type", "LogAppendTime"));
         try {
-          admin.createTopics(List.of(new NewTopic(topic, Optional.empty(), Optional.empty()))).all().get();
+          admin.createTopics(List.of(made)).all().get();
         } catch (ExecutionException error) {
           if (!(error.getCause() instanceof TopicExistsException)) throw error;
         }
@@ -286,15 +321,81 @@ public class ActionsJob implements TaskApplication {
     }
   }
 
+  /** One attempt, until the job is told to end. What ended it is thrown. */
+  static void attempt(String[] a, Map<String, String> config) throws Throwable {
+    String brokers = a[0], topic = a[2];
+    make(brokers, config, a[1], topic + "-by-member", topic);
+    LocalApplicationRunner runner =
+        new LocalApplicationRunner(new ActionsJob(brokers, a[1], topic, a[3]), new MapConfig(samzaConfig(a, config)));
+    runner.run();
+    runner.waitForFinish();
+    ApplicationStatus status = runner.status();
+    if (status.getStatusCode() == ApplicationStatus.StatusCode.UnsuccessfulFinish) throw status.getThrowable();
+  }
+
+  /** Whether somebody has to see to it: what is over by itself, brokers that are away first of all, is waited for. */
+  static boolean isForGood(Throwable error) {
+    for (Throwable at = error; at != null; at = at.getCause()) {
+      if (at instanceof OffsetOutOfRangeException || at instanceof RecordTooLargeException) return true;
+      if (at instanceof AuthenticationException || at instanceof AuthorizationException) return true;
+      if (at instanceof StoreRefused || at instanceof JsonProcessingException) return true;
+      if (at instanceof ConfigException || at instanceof UnknownTopicOrPartitionException) return true;
+    }
+    return false;
+  }
+
+  /** What it was caused by, and what is to be done. */
+  static String sentence(Throwable error) {
+    Throwable cause = error;
+    for (Throwable at = error; at != null; at = at.getCause()) {
+      if (at instanceof OffsetOutOfRangeException) return DROPPED;
+      cause = at;
+    }
+    return cause.getMessage() == null ? cause.toString() : cause.getClass().getSimpleName() + ": " + cause.getMessage();
+  }
+
   public static void main(String[] a) throws Exception {
     if (a.length != 5 || System.getenv("AMBRY_ENDPOINTS") == null || endpoints().length == 0) {
       System.err.println("ActionsJob BROKERS CHANGES TOPIC FOLDER STATE_DIRECTORY, with the store in AMBRY_ENDPOINTS");
       System.exit(2);
     }
-    String brokers = a[0], topic = a[2], replication = System.getProperty("replication", "1");
     Map<String, String> config = kafkaConfig();
-    make(brokers, config, a[1], topic + "-by-member", topic);
+    Duration giveUpAfter = Duration.ofSeconds(Long.getLong("give.up.after", 3600)), pause = PAUSE;
+    Instant failed = null;
+    while (true) {
+      Instant began = Instant.now();
+      Throwable error;
+      try {
+        attempt(a, config);
+        return;
+      } catch (Throwable thrown) {
+        error = thrown;
+      }
+      if (isForGood(error)) {
+        System.err.println(sentence(error));
+        System.exit(1);
+      }
+      Instant now = Instant.now();
+      // An attempt that went on for so long was sound until then.
+      if (failed == null || now.isAfter(began.plus(SOUND_AFTER))) {
+        failed = now;
+        pause = PAUSE;
+      }
+      if (!now.isBefore(failed.plus(giveUpAfter))) {
+        System.err.println(sentence(error) + "; the same command goes on where it was");
+        System.exit(5);
+      }
+      System.err.println(sentence(error) + "; the job goes on where it was in " + pause.toSeconds() + " s");
+      Thread.sleep(pause.toMillis());
+      if (pause.compareTo(PAUSE_MAX) < 0) pause = pause.multipliedBy(2);
+    }
+  }
+
+  static Map<String, String> samzaConfig(String[] a, Map<String, String> config) {
+    String topic = a[2], replication = System.getProperty("replication", "1");
     Map<String, String> c = new HashMap<>();
+    // What was not read is not to be passed over.
+    c.put("systems.kafka.consumer.auto.offset.reset", "none");
     config.forEach(
         (name, value) -> {
           c.put("systems.kafka.consumer." + name, value);
@@ -322,8 +423,6 @@ public class ActionsJob implements TaskApplication {
     c.put("stores.members.changelog.replication.factor", replication);
     c.put("job.logged.store.base.dir", a[4]);
     c.put("job.non-logged.store.base.dir", a[4]);
-    LocalApplicationRunner runner = new LocalApplicationRunner(new ActionsJob(brokers, a[1], topic, a[3]), new MapConfig(c));
-    runner.run();
-    runner.waitForFinish();
+    return c;
   }
 }

@@ -1,212 +1,220 @@
-"""Actions of members over the whole way: put, feed, Kafka, job, snapshot. The job is killed, and it is what a batch computes.
+"""Actions of members over the whole way: put, feed, Kafka, job, snapshot. Whatever is killed, it is what a batch computes.
 
-By both jobs: `ambry stream actions` (Quix Streams) and deploy/streams/ActionsJob.java (Samza).
+By both jobs: `ambry stream actions` (Quix Streams) and deploy/streams/ActionsJob.java (Samza). AMBRY_TEST_SEED sets the seed.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import shutil
+import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ambry import AmbryClient
+from ambry import AmbryClient, AmbryError, RetryPolicy, Timeout
 from ambry.ml import features, snapshots
 from ambry.streams.actions import read_members
 from ambry.streams.target import KafkaTarget
-from ambry.streams.windows import Days, over_files, windows
+from ambry.streams.windows import Days, windows
 from deploy.demos.data import ARTICLE
-from deploy.local_cluster import LocalCluster
-from tests.support.clusters import running_cluster, seed_of
-from tests.support.kafka_broker import KafkaProcess, jars_or_skip, running_kafka
+from tests.support.clusters import seed_of
+from tests.support.kafka_cluster import KafkaCluster, ended, running_kafka_cluster
+from tests.support.stream_jobs import (
+    FEED,
+    FolderBatch,
+    StreamJob,
+    actions_file,
+    quix_job,
+    samza_classes,
+    samza_job,
+    states_of_members,
+)
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 
 URN = "urn:li:(flagship,historicalActionsInFeed,1,0)"
-FEED = "changes"
-MEMBERS = 40
-SAMZA_JOB = Path(__file__).resolve().parents[2] / "deploy/streams/ActionsJob.java"
+LENGTHS = (1, 30)
+MORE_KILLS = 2
+"""Beyond one of each."""
+
+Cells = dict[tuple[str, int], int]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
-    with running_kafka(tmp_path_factory.mktemp("kafka") / "broker") as running:
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    with running_kafka_cluster(tmp_path_factory.mktemp("actions")) as running:
+        with running.client() as client:
+            metadata = features.FeatureMetadata.of([features.parse_definitions(ARTICLE, "flagship")])
+            features.publish(client, "definitions", metadata)
         yield running
 
 
-@pytest.fixture(scope="module")
-def one(broker: KafkaProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with running_cluster(tmp_path_factory.mktemp("actions"), datacenters=1) as running:
-        yield running
+@pytest.fixture(params=["quix", "samza"])
+def job(request: pytest.FixtureRequest, tmp_path: Path) -> StreamJob:
+    return quix_job() if request.param == "quix" else samza_job(samza_classes(tmp_path))
 
 
-@pytest.fixture
-def client(one: LocalCluster) -> Iterator[AmbryClient]:
-    with AmbryClient(one.frontends("dc1")[0].url) as made:
-        yield made
+def expected(days: Mapping[str, Mapping[str, int]], as_of: datetime) -> Cells:
+    """Of a snapshot's row: what the vocabulary does not have is one action."""
+    cells = windows(days, as_of, LENGTHS)
+    for length in LENGTHS:
+        if times := cells.pop(("Wave", length), 0):
+            cells["OUT_OF_VOCAB", length] = times
+    return cells
 
 
-def ambry(one: LocalCluster, log: Path, *words: str) -> subprocess.Popen[bytes]:
-    with log.open("ab") as told:
-        return subprocess.Popen(
-            [sys.executable, "-m", "ambry.cli.main", *words],
-            env={**os.environ, "AMBRY_ENDPOINTS": one.frontends("dc1")[0].url, "NO_COLOR": "1"},
-            stdout=told,
-            stderr=told,
-        )
-
-
-def put_actions(client: AmbryClient, chance: random.Random, name: str) -> None:
-    now = datetime.now(UTC)
-    lines = [
-        {
-            "member": chance.randrange(MEMBERS),
-            "action": chance.choice(("Click", "Click", "Share", "Comment", "Wave")),
-            "at": int((now - timedelta(hours=chance.randrange(24 * 40))).timestamp() * 1000),
-        }
-        for _ in range(chance.randrange(1, 60))
-    ]
-    client.put("".join(json.dumps(line) + "\n" for line in lines).encode(), name=name)
-
-
-def batch(client: AmbryClient, folder: str) -> dict[int, Days]:
-    """The whole log at once."""
-    return over_files((str(each.id), client.get_bytes(each.id)) for each in client.list(folder) if each.id is not None)
-
-
-Job = Callable[[LocalCluster, KafkaProcess, Path, str, str], subprocess.Popen[bytes]]
-"""Starts one that reads FEED and a folder, and writes a topic; its log and state are in a directory."""
-
-
-@pytest.fixture(scope="module")
-def quix() -> Job:
-    pytest.importorskip("quixstreams", reason="quixstreams is not installed; `make engines` does it")
-
-    def start(
-        one: LocalCluster, broker: KafkaProcess, directory: Path, topic: str, folder: str
-    ) -> subprocess.Popen[bytes]:
-        words = ["--folder", folder, "--keep", str(directory / "kept")]
-        return ambry(one, directory / "log", "stream", "actions", f"kafka://{broker.address}/{FEED}", topic, *words)
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def samza(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    jars = jars_or_skip("samza")
-    if shutil.which("javac") is None:
-        pytest.skip("there is no javac; `make engines` installs it")
-    classes = tmp_path_factory.mktemp("classes")
-    subprocess.run(["javac", "-d", str(classes), "-cp", f"{jars}/*", str(SAMZA_JOB)], check=True, timeout=120)
-
-    def start(
-        one: LocalCluster, broker: KafkaProcess, directory: Path, topic: str, folder: str
-    ) -> subprocess.Popen[bytes]:
-        java = ["java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{classes}:{jars}/*"]
-        with (directory / "log").open("ab") as told:
-            return subprocess.Popen(
-                [*java, "ActionsJob", broker.address, FEED, topic, folder, str(directory / "kept")],
-                env={**os.environ, "AMBRY_ENDPOINTS": one.frontends("dc1")[0].url},
-                stdout=told,
-                stderr=told,
-                cwd=directory,
+def rows_of(client: AmbryClient, dataset: str, version: str) -> list[tuple[int, Cells]]:
+    with snapshots.open(client, f"{dataset}@{version}") as snapshot:
+        kind, table = snapshot.resolve(URN), snapshot.table()
+        rows = zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True)
+        return [
+            (
+                member,
+                {(str(kind.axes[0].decode(each["feedActions"])), each["numberOfDays"]): each["value"] for each in row},
             )
-
-    return start
-
-
-@pytest.mark.parametrize("engine", ["quix", "samza"])
-def test_a_job_that_is_killed_and_told_everything_twice_ends_with_what_a_batch_computes(
-    one: LocalCluster,
-    client: AmbryClient,
-    broker: KafkaProcess,
-    tmp_path: Path,
-    engine: str,
-    request: pytest.FixtureRequest,
-) -> None:
-    start: Job = request.getfixturevalue(engine)
-    chance = random.Random(seed_of("actions"))
-    log, kafka, folder = tmp_path / "log", f"kafka://{broker.address}", f"actions/{engine}/"
-    target = KafkaTarget(brokers=(broker.address,), topic=f"member-actions-{engine}")
-
-    def job() -> subprocess.Popen[bytes]:
-        return start(one, broker, tmp_path, target.topic, folder)
-
-    publisher = ambry(one, log, "changes", "--to", f"{kafka}/{FEED}", "--follow")
-    working, dataset = job(), f"members-{engine}"
-    pause = threading.Event()
-    try:
-        for turn in range(60):
-            put_actions(client, chance, f"{folder}{turn}.jsonl")
-            client.put(b"no actions", name=f"others/{turn}")
-            if turn == 20:
-                eventually(lambda: read_members(target), f"the job counts: {log}", timeout_s=60, interval_s=0.5)
-            if turn in (25, 40, 50):
-                pause.wait(chance.uniform(0, 2))
-                working.kill()
-                working.wait()
-                if turn == 40:  # As on another machine: what was kept comes from Kafka.
-                    shutil.rmtree(tmp_path / "kept")
-                working = job()
-        # All of it once more, as after a token that was lost.
-        again = ambry(one, log, "changes", "--to", f"{kafka}/{FEED}", "--state", str(tmp_path / "another"))
-        assert again.wait(60) == 0, log.read_text()
-        wanted = batch(client, folder)
-        eventually(lambda: read_members(target) == wanted, "the job is where the batch is", timeout_s=120, interval_s=1)
-        put_actions(client, chance, f"{folder}last.jsonl")
-        wanted = batch(client, folder)
-        eventually(lambda: read_members(target) == wanted, "and goes on", timeout_s=60, interval_s=0.5)
-        assert working.poll() is None and publisher.poll() is None, log.read_text()
-
-        metadata = features.FeatureMetadata.of([features.parse_definitions(ARTICLE, "flagship")])
-        features.publish(client, "definitions", metadata)
-        now = datetime.now(UTC)
-        words = [
-            "--definitions",
-            "definitions",
-            "--feature",
-            URN,
-            "--days",
-            "1",
-            "--days",
-            "30",
-            "--as-of",
-            now.isoformat(),
+            for member, row in rows
         ]
-        assert ambry(one, log, "stream", "snapshot", f"{kafka}/{target.topic}", dataset, *words).wait(60) == 0, (
-            log.read_text()
-        )
-        with snapshots.open(client, dataset) as snapshot:
-            kind = snapshot.resolve(URN)
-            table = snapshot.table()
-            rows = zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True)
-            found = {
-                member: {
-                    (kind.axes[0].decode(each["feedActions"]), each["numberOfDays"]): each["value"] for each in row
-                }
-                for member, row in rows
-            }
-        expected = {member: windows(days, now, (1, 30)) for member, days in wanted.items()}
-        for cells in expected.values():
-            for length in (1, 30):
-                if times := cells.pop(("Wave", length), 0):
-                    cells["OUT_OF_VOCAB", length] = times
-        assert found == expected
-    finally:
-        working.terminate()
-        publisher.kill()
-        publisher.wait()
+
+
+class Way:
+    """The whole way for one job: what goes on at a time, and what is known of it."""
+
+    def __init__(self, here: KafkaCluster, directory: Path, start: StreamJob, chance: random.Random) -> None:
+        name = directory.name
+        self.folder, self.dataset = f"{name}/", f"members-{name}"
+        self.target = KafkaTarget(brokers=(here.broker.address,), topic=f"actions-{name}")
+        self.log = directory / "log"
+        self.put: list[str] = []
+        """Names that were acknowledged."""
+        self.snapshots: list[tuple[subprocess.Popen[bytes], datetime]] = []
+        self._here, self._directory, self._start, self._chance = here, directory, start, chance
+        # No put is tried twice: a name that is put again is another file.
+        once = {"timeout": Timeout(connect=1, read=5, total=8), "retry": RetryPolicy(max_attempts=1)}
+        self.client = AmbryClient([here.url], **once)  # type: ignore[arg-type]
+        self.batch = FolderBatch(self.client, self.folder)
+        self.publisher = self.publishing()
+        self.job = self.working()
+
+    def publishing(self) -> subprocess.Popen[bytes]:
+        state = str(self._directory / "token")
+        return self._here.start(self.log, "changes", "--to", self._here.topic(FEED), "--follow", "--state", state)
+
+    def working(self) -> subprocess.Popen[bytes]:
+        return self._start(self._here, self._directory, self.target.topic, self.folder)
+
+    def put_some(self, count: int) -> None:
+        for _ in range(count):
+            name = f"{self.folder}{len(self.put)}-{self._chance.randrange(1 << 30)}.jsonl"
+            try:
+                self.client.put(actions_file(self._chance), name=name)
+                self.client.put(b"no actions", name=f"others/{name}")
+                self.put.append(name)
+            except (AmbryError, OSError):
+                continue  # May or may not have happened.
+
+    def snapshot(self) -> subprocess.Popen[bytes]:
+        as_of = datetime.now(UTC)
+        words = [self._here.topic(self.target.topic), self.dataset, "--definitions", "definitions", "--feature", URN]
+        words += [word for length in LENGTHS for word in ("--days", str(length))]
+        process = self._here.start(self.log, "stream", "snapshot", *words, "--as-of", as_of.isoformat())
+        self.snapshots.append((process, as_of))
+        return process
+
+    def counted(self) -> bool:
+        """Whether the job is where a batch over the files is."""
+        if self.job.poll() is not None or self.publisher.poll() is not None:
+            pytest.fail(f"the job or the publisher ended:\n{self.log.read_text()}")
         try:
-            working.wait(30)
-        finally:
-            working.kill()
+            names = {str(each.name) for each in self.client.list(self.folder)}
+            return set(self.put) <= names and read_members(self.target) == self.batch.days()
+        except AmbryError as error:
+            raise AssertionError(str(error)) from error
+
+    def kill(self, which: str, turn: int) -> None:
+        """At a moment of chance, and what was killed is there again a moment later."""
+        pause, cluster = threading.Event(), self._here.cluster
+        pause.wait(self._chance.uniform(0, 1.5))
+        if which == "job":
+            self.job.kill()
+            self.job.wait()
+            if turn % 2:  # As on another machine: what was kept comes from Kafka.
+                shutil.rmtree(self._directory / "kept")
+            self.job = self.working()
+        elif which == "publisher":
+            self.publisher.kill()
+            self.publisher.wait()
+            self.publisher = self.publishing()
+        elif which == "snapshot":
+            self.snapshots[-1][0].kill()
+        elif which == "broker":
+            self._here.broker.kill()
+            self.put_some(3)
+            pause.wait(self._chance.uniform(0, 3))
+            self._here.broker.start()
+        else:
+            nodes = [each.name for each in cluster.nodes("dc1")]
+            frontends = [each.name for each in cluster.frontends("dc1")]
+            cluster.kill(self._chance.choice(frontends if which == "frontend" else nodes), signal.SIGKILL)
+            self.put_some(3)
+            pause.wait(self._chance.uniform(0, 1))
+            cluster.up()
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def test_whatever_is_killed_a_job_ends_with_what_a_batch_computes_and_every_snapshot_is_whole(
+    here: KafkaCluster, tmp_path: Path, job: StreamJob
+) -> None:
+    chance = random.Random(seed_of("actions kills"))
+    way = Way(here, tmp_path, job, chance)
+    kinds = ["job", "broker", "node", "frontend", "publisher", "snapshot"]
+    kills = chance.sample(kinds, k=len(kinds)) + chance.choices(["job", "broker"], k=MORE_KILLS)
+    try:
+        way.put_some(5)
+        eventually(lambda: read_members(way.target), f"the job counts: {way.log}", timeout_s=60, interval_s=0.3)
+        for turn, which in enumerate(kills):
+            way.put_some(8)
+            way.snapshot()
+            way.kill(which, turn)
+        # All of it once more, as after a token that was lost.
+        again = here.ambry("changes", "--to", here.topic(FEED), "--state", str(tmp_path / "another"))
+        assert again.returncode == 0, again.stderr
+        eventually(way.counted, f"the job is where the batch is: {way.log}", timeout_s=120, interval_s=0.5)
+        way.put_some(1)
+        eventually(way.counted, f"and goes on: {way.log}", timeout_s=60, interval_s=0.3)
+        members, states = way.batch.days(), states_of_members(here, way.target.topic)
+        assert way.snapshot().wait(60) == 0, way.log.read_text()
+        written = check_snapshots(way, states)
+        last = str(int(way.snapshots[-1][1].timestamp() * 1000))
+        assert dict(rows_of(way.client, way.dataset, last)) == {
+            member: expected(days, way.snapshots[-1][1]) for member, days in members.items()
+        }
+        print(f"{kills}; {len(way.put)} files, {written} versions of {len(way.snapshots)} snapshots")
+        assert len(way.put) > 40
+        assert "Traceback" not in way.log.read_text()
+    finally:
+        with ended(way.job, way.publisher, *(process for process, _ in way.snapshots)):
+            way.close()
+
+
+def check_snapshots(way: Way, states: Mapping[int, list[Days]]) -> int:
+    """Every version is whole, each of its rows is what the job once said of that member, and no snapshot is there twice."""
+    versions = {entry.version: entry for entry in way.client.versions(way.dataset)}
+    asked = {str(int(as_of.timestamp() * 1000)): (process.wait(60), as_of) for process, as_of in way.snapshots}
+    assert versions.keys() <= asked.keys()
+    for version, (code, as_of) in asked.items():
+        if version not in versions:
+            assert code != 0, f"{version} was said to be written, and is not there"
+            continue
+        rows = rows_of(way.client, way.dataset, version)
+        assert rows and len(dict(rows)) == len(rows)
+        for member, cells in rows:
+            assert cells in [expected(days, as_of) for days in states[member]], (version, member)
+    return len(versions)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +11,7 @@ import pytest
 
 from ambry import AmbryClient, BlobNotFound
 from ambry.streams.messages import change_id, key_of
-from deploy.local_cluster import LocalCluster
-from tests.support.clusters import running_cluster
-from tests.support.kafka_broker import KafkaProcess, running_kafka
+from tests.support.kafka_cluster import KafkaCluster, ended, running_kafka_cluster
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -24,44 +20,26 @@ STATE = ".changes/kafka/{topic}"
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
-    with running_kafka(tmp_path_factory.mktemp("kafka") / "broker") as running:
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    with running_kafka_cluster(tmp_path_factory.mktemp("streams")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def one(broker: KafkaProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with running_cluster(tmp_path_factory.mktemp("streams"), datacenters=1) as running:
-        yield running
-
-
-def command(one: LocalCluster, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    url = one.frontends("dc1")[0].url
-    return [sys.executable, "-m", "ambry.cli.main", "changes", *arguments], {
-        **os.environ,
-        "AMBRY_ENDPOINTS": url,
-        "NO_COLOR": "1",
-    }
-
-
-def ambry(one: LocalCluster, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line, environment = command(one, *arguments)
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment, check=False)
 
 
 @pytest.fixture
-def client(one: LocalCluster) -> Iterator[AmbryClient]:
-    with AmbryClient(one.frontends("dc1")[0].url) as made:
+def client(here: KafkaCluster) -> Iterator[AmbryClient]:
+    with here.client() as made:
         yield made
+
+
+def publish(here: KafkaCluster, topic: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return here.ambry("changes", "--to", topic if "://" in topic else here.topic(topic), *more)
 
 
 def headers(message: object) -> dict[str, str]:
     return {name: value.decode() for name, value in message.headers()}  # type: ignore[attr-defined]
 
 
-def test_what_changed_is_on_the_topic_as_it_was_told(
-    one: LocalCluster, client: AmbryClient, broker: KafkaProcess
-) -> None:
+def test_what_changed_is_on_the_topic_as_it_was_told(here: KafkaCluster, client: AmbryClient) -> None:
     client.create_dataset("published")
     for number in range(40):
         client.put(b"%d" % number, name=f"published/{number % 4}")
@@ -76,7 +54,7 @@ def test_what_changed_is_on_the_topic_as_it_was_told(
         ),
         "all is told",
     )
-    done = ambry(one, "--to", f"kafka://{broker.address}/told")
+    done = publish(here, "told")
     assert done.returncode == 0 and "changes were published to kafka://" in done.stderr, done.stderr
 
     state = STATE.format(topic="told")
@@ -86,7 +64,7 @@ def test_what_changed_is_on_the_topic_as_it_was_told(
         for each in client.changes()
         if each.name != state and not (each.type.startswith("blob.") and str(each.id) in ours)
     ]
-    found = broker.messages("told")
+    found = here.broker.messages("told")
     assert len(found) == len(told)
     for key in {key_of(each) for each in told}:
         of_key = [each for each in found if each.key().decode() == key]
@@ -106,58 +84,92 @@ def test_what_changed_is_on_the_topic_as_it_was_told(
     kept = json.loads(client.get_bytes(state))
     assert (kept["topic"], kept["sequence"], kept["epoch"]) == ("told", len(found), 1)
 
-    again = ambry(one, "--to", f"kafka://{broker.address}/told")
+    again = publish(here, "told")
     assert again.returncode == 0 and again.stderr.startswith("0 changes"), again.stderr
-    assert len(broker.messages("told")) == len(found)
+    assert len(here.broker.messages("told")) == len(found)
 
 
-def test_a_follower_ends_when_another_one_goes_on(one: LocalCluster, client: AmbryClient, broker: KafkaProcess) -> None:
-    line, environment = command(one, "--to", f"kafka://{broker.address}/twice", "--since", "now", "--follow")
-    with (
-        subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as first,
-        subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment) as second,
-    ):
-        try:
+def test_a_follower_ends_when_another_one_goes_on(here: KafkaCluster, client: AmbryClient, tmp_path: Path) -> None:
+    words = ("changes", "--to", here.topic("twice"), "--since", "now", "--follow")
+    logs = tmp_path / "first", tmp_path / "second"
+    first, second = (here.start(log, *words) for log in logs)
+    with ended(first, second):
 
-            def both() -> bool:
-                client.put(b"x", name="fenced/x")
-                return first.poll() is not None or second.poll() is not None
+        def either() -> bool:
+            client.put(b"x", name="fenced/x")
+            return first.poll() is not None or second.poll() is not None
 
-            eventually(both, "one of them ends", timeout_s=60, interval_s=0.2)
-            ended, going = (first, second) if first.poll() is not None else (second, first)
-            assert ended.returncode == 1 and going.poll() is None
-            if ended is first:
-                assert "another publisher goes on with the state" in (first.stderr.read() if first.stderr else "")
-        finally:
-            first.kill()
-            second.kill()
+        eventually(either, "one of them ends", timeout_s=60, interval_s=0.2)
+        over, going, log = (first, second, logs[0]) if first.poll() is not None else (second, first, logs[1])
+        assert over.returncode == 1 and going.poll() is None
+        assert "another publisher goes on with the state" in log.read_text()
 
 
-def test_what_cannot_be_published_to_is_a_sentence(one: LocalCluster, broker: KafkaProcess, tmp_path: Path) -> None:
-    assert "is not kafka://host:port" in ambry(one, "--to", "kafka://nowhere").stderr
+def test_what_cannot_be_published_to_is_a_sentence(here: KafkaCluster, tmp_path: Path) -> None:
+    assert "is not kafka://host:port" in publish(here, "kafka://nowhere").stderr
     settings = tmp_path / "client.properties"
     settings.write_text("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nno.such.setting=1\n")
-    done = ambry(one, "--to", f"kafka://{broker.address}/told", "--kafka-config", str(settings))
+    done = publish(here, "told", "--kafka-config", str(settings))
     assert done.returncode == 2 and 'No such configuration property: "no.such.setting"' in done.stderr, done.stderr
     settings.write_text("acks=1\n")
-    done = ambry(one, "--to", f"kafka://{broker.address}/told", "--kafka-config", str(settings))
+    done = publish(here, "told", "--kafka-config", str(settings))
     assert done.returncode == 2 and "acks, which is not to be set: it is all" in done.stderr, done.stderr
 
 
-def test_the_state_of_another_topic_is_refused(one: LocalCluster, client: AmbryClient, broker: KafkaProcess) -> None:
+def test_the_state_of_another_topic_is_refused(here: KafkaCluster, client: AmbryClient) -> None:
     client.put(b"y", name="other/y")
     named = f"ambry://{client.default_account}/{client.default_container}/states/one"
-    assert ambry(one, "--to", f"kafka://{broker.address}/first", "--state", named).returncode == 0
-    done = ambry(one, "--to", f"kafka://{broker.address}/second", "--state", named)
+    assert publish(here, "first", "--state", named).returncode == 0
+    done = publish(here, "second", "--state", named)
     assert done.returncode == 2 and "the state is of topic first" in done.stderr, done.stderr
     with pytest.raises(BlobNotFound):
         client.head(STATE.format(topic="first"))
 
 
-def test_a_file_keeps_the_state_where_it_is_said(one: LocalCluster, broker: KafkaProcess, tmp_path: Path) -> None:
+def test_a_file_keeps_the_state_where_it_is_said(here: KafkaCluster, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    assert ambry(one, "--to", f"kafka://{broker.address}/filed", "--state", str(file)).returncode == 0
-    published = len(broker.messages("filed"))
+    assert publish(here, "filed", "--state", str(file)).returncode == 0
+    published = len(here.broker.messages("filed"))
     assert json.loads(file.read_text())["sequence"] == published > 0
-    done = ambry(one, "--to", f"kafka://{broker.address}/filed", "--state", str(file))
+    done = publish(here, "filed", "--state", str(file))
     assert done.stderr.startswith("0 changes"), done.stderr
+
+
+def test_a_topic_that_is_deleted_is_a_sentence_and_what_was_published_is_not_taken_for_there(
+    here: KafkaCluster, client: AmbryClient, tmp_path: Path
+) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": here.broker.address})
+    log = tmp_path / "log"
+    follower = here.start(log, "changes", "--to", here.topic("deleted"), "--follow", "--give-up-after", "60s")
+    with ended(follower):
+        client.put(b"one", name="deleted/1")
+        eventually(lambda: "deleted/1" in keys(here, "deleted"), "it is published", interval_s=0.2)
+
+        eventually(lambda: sequence_of(client, "deleted") > 0, "and its token is kept", interval_s=0.2)
+        admin.delete_topics(["deleted"])["deleted"].result(20)
+        client.put(b"two", name="deleted/2")
+        assert follower.wait(60) == 2, log.read_text()
+        assert "publish it all again, with another --state" in log.read_text()
+    done = publish(here, "deleted")
+    assert done.returncode == 2 and "was deleted and made again" in done.stderr, done.stderr
+    assert publish(here, "deleted", "--state", str(tmp_path / "another")).returncode == 0
+    assert {"deleted/1", "deleted/2"} <= keys(here, "deleted")
+
+
+def test_what_is_published_is_dated_by_the_broker(here: KafkaCluster, client: AmbryClient) -> None:
+    """The clock of this machine does not say what Kafka's retention deletes."""
+    client.put(b"dated", name="dated/1")
+    assert publish(here, "dated").returncode == 0
+    of_broker = 2  # TIMESTAMP_LOG_APPEND_TIME
+    assert {each.timestamp()[0] for each in here.broker.messages("dated")} == {of_broker}
+
+
+def keys(here: KafkaCluster, topic: str) -> set[str]:
+    return {each.key().decode() for each in here.broker.messages(topic)}
+
+
+def sequence_of(client: AmbryClient, topic: str) -> int:
+    """That is kept; 0 before."""
+    return int(json.loads(client.get_bytes(STATE.format(topic=topic)))["sequence"])

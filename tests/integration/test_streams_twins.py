@@ -88,7 +88,7 @@ LINES = [
         more(b'"\xc0\x80"'),
     ),
     *(more(b'"\t"'), more(b'"\\x"'), more(b"'x'"), more(b"tru"), more(b"// x\n1"), more(b'"\xf4\x90\x80\x80"')),
-    *(said(b""), said(b"x" * 200), said(b"x" * 201), said(b"\\ud83d\\ude00" * 200), said("\U0001f600".encode() * 201)),
+    *(said(b""), said(b"x" * 100), said(b"x" * 101), said(b"\\ud83d\\ude00" * 100), said("\U0001f600".encode() * 101)),
     *(
         said(b"\\ud800"),
         said(b"\\ude00\\ud83d"),

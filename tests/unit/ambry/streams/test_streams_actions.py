@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import pytest
 
 from ambry import AmbryClient
-from ambry.errors import Unavailable, UpdateConflict
+from ambry.errors import DataCorrupt, UpdateConflict
 from ambry.ml import features, snapshots
-from ambry.streams import actions
-from ambry.streams.actions import publish_snapshot, run_job, split
+from ambry.streams.actions import member_of, publish_snapshot, split
 from ambry.streams.target import KafkaTarget
 from deploy.demos.data import ARTICLE
 from tests.support.named_frontend import named_frontend
@@ -64,22 +60,16 @@ def test_the_windows_of_members_are_a_snapshot(client: AmbryClient) -> None:
         publish_snapshot(client, "members", {17: {"2026-11-27": {"Click": 9}}}, URN, metadata=loaded, as_of=noon)
 
 
-def test_a_broker_that_is_away_ends_the_job_in_a_sentence(
-    client: AmbryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Quix gives it up with a traceback; what it kept is there when it is started again."""
+def test_what_is_left_out_is_told(client: AmbryClient) -> None:
+    put = client.put(b"no action\n\nnone either\n", name="actions/2")
+    told: list[str] = []
+    assert split(client, {"type": "name.put", "name": "actions/2", "id": str(put.id)}, told.append) == []
+    assert told == ["actions/2: 2 lines are no actions, and left out"]
 
-    class NoAssignment(Exception):
-        """As of Quix."""
 
-    application = MagicMock()
-    application.return_value.run.side_effect = NoAssignment("30 s")
-    libraries = {
-        "quixstreams": SimpleNamespace(Application=application),
-        "quixstreams.exceptions": SimpleNamespace(PartitionAssignmentError=NoAssignment),
-    }
-    monkeypatch.setattr(actions, "needed", libraries.__getitem__)
-    monkeypatch.setattr(actions, "_made", lambda target: None)
-    target = KafkaTarget(brokers=("127.0.0.1:1",), topic="changes")
-    with pytest.raises(Unavailable, match=r"no broker of kafka:.* answered as"):
-        run_job(client, target, "days", folder="actions/", state=tmp_path)
+def test_a_message_of_a_job_says_a_member_and_its_days() -> None:
+    target = KafkaTarget(brokers=("b:1",), topic="t")
+    assert member_of(b'{"member":17,"days":{}}', target) == (17, {})
+    for value in (None, b"", b"x", b"[]", b'{"member":"17","days":{}}', b'{"member":true,"days":{}}', b'{"member":1}'):
+        with pytest.raises(DataCorrupt, match="is it another topic"):
+            member_of(value, target)

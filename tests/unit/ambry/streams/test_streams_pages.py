@@ -67,3 +67,13 @@ def test_who_does_not_follow_is_told() -> None:
         pytest.raises(Unavailable),
     ):
         ahead.get(WAIT_S)
+
+
+def test_who_follows_gives_up_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "AGAIN_S", 0.01)
+    feed = Scripted(page("first"), *[Unavailable("nobody answers")] * 1000)
+    with PagesAhead(feed, follows=True, tell=lambda text: None, give_up_after_s=0.1) as ahead:
+        assert ahead.get(WAIT_S) is not None
+        with pytest.raises(Unavailable):
+            ahead.get(WAIT_S)
+    assert 3 < feed.asked < 1000

@@ -40,8 +40,8 @@ class ScriptedBroker:
         self.silent = False
         self.waits_s = 0.0
 
-    def topic(self) -> str:
-        return "cluster"
+    def topic(self) -> tuple[str, str]:
+        return "cluster", "topic-1"
 
     def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
         self._step()
@@ -219,7 +219,7 @@ def test_a_broker_that_is_away_at_first_is_waited_for_within_bounds() -> None:
     tell: list[str] = []
 
     class Away(ScriptedBroker):
-        def topic(self) -> str:
+        def topic(self) -> tuple[str, str]:
             raise Unavailable("nobody answers")
 
     clock = QuickClock()
@@ -234,6 +234,54 @@ def test_a_broker_that_is_away_at_first_is_waited_for_within_bounds() -> None:
     with pytest.raises(Unavailable):
         publisher.run()
     assert tell == ["nobody answers; it is tried again"] and clock.now_s >= GIVE_UP_AFTER_S
+
+
+def test_what_follows_waits_for_kafka_as_long_as_it_is_told_to() -> None:
+    class AwayFor(ScriptedBroker):
+        left = 500
+
+        def topic(self) -> tuple[str, str]:
+            self.left -= 1
+            if self.left:
+                raise Unavailable("nobody answers")
+            raise InvalidRequest("it answered")
+
+    for bound, ends in ((120.0, Unavailable), (None, InvalidRequest)):
+        publisher = Publisher(
+            brokers=lambda heard: AwayFor(Log(), heard, random.Random(0)),
+            feeds=lambda token: Pages([], 7, token),
+            keeper=Memory(),
+            topic="topic",
+            follow=True,
+            give_up_after_s=bound,
+            clock=QuickClock(),  # type: ignore[arg-type]
+        )
+        with pytest.raises(ends):
+            publisher.run()
+
+
+def test_a_token_that_cannot_be_kept_ends_who_follows_after_the_bound() -> None:
+    class Refuses(Memory):
+        def store(self, kept: PublisherState) -> None:
+            if self.kept is not None:
+                raise Unavailable("no frontend answers")
+            super().store(kept)
+
+    tell: list[str] = []
+    clock = QuickClock()
+    publisher = Publisher(
+        brokers=lambda heard: ScriptedBroker(Log(), heard, random.Random(0)),
+        feeds=lambda token: Pages(changes(3), 7, token),
+        keeper=Refuses(),
+        topic="topic",
+        follow=True,
+        give_up_after_s=300,
+        tell=tell.append,
+        clock=clock,  # type: ignore[arg-type]
+    )
+    with pytest.raises(Unavailable, match="no frontend answers"):
+        publisher.run()
+    assert 300 <= clock.now_s < 600 and len(tell) == 1
 
 
 def test_a_message_that_fails_ends_the_run_and_what_was_acknowledged_is_kept() -> None:

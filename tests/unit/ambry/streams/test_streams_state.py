@@ -15,7 +15,7 @@ from ambry.streams.state import Overtaken, PublisherState, StateBlob, StateFile,
 from tests.support.named_frontend import named_frontend
 
 KEPT = PublisherState(cluster="c", topic="t", token="abc", sequence=3, epoch=2, run="00ff")
-WRITTEN = '{"format":1,"cluster":"c","topic":"t","token":"abc","sequence":3,"epoch":2,"run":"00ff"}'
+WRITTEN = '{"format":1,"cluster":"c","topic":"t","token":"abc","sequence":3,"epoch":2,"run":"00ff","topic_id":""}'
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,11 @@ def test_what_no_publisher_wrote_is_refused(text: str) -> None:
 
 def test_the_next_run_goes_on_and_the_one_before_finds_out(client: AmbryClient) -> None:
     first = named(client, "states/next")
-    began = begin(first, cluster="c", topic="t", since="beginning")
+    began = begin(first, cluster="c", topic="t", topic_id="", since="beginning")
     assert (began.epoch, began.token, began.sequence) == (1, "beginning", 0)
     first.store(replace(began, token="t1", sequence=5))
     second = named(client, "states/next")
-    went_on = begin(second, cluster="c", topic="t", since="now")
+    went_on = begin(second, cluster="c", topic="t", topic_id="", since="now")
     assert (went_on.epoch, went_on.token, went_on.sequence) == (2, "t1", 5)
     with pytest.raises(Overtaken, match="another publisher goes on"):
         first.store(replace(began, token="t2", sequence=6))
@@ -103,10 +103,10 @@ def test_a_state_elsewhere_has_no_name_here(client: AmbryClient) -> None:
 
 def test_another_topic_or_cluster_is_refused(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "state")
-    begin(file, cluster="c", topic="t", since="beginning")
+    begin(file, cluster="c", topic="t", topic_id="", since="beginning")
     for cluster, topic in (("c", "other"), ("other", "t")):
         with pytest.raises(InvalidRequest, match="the state is of topic t in the Kafka cluster c"):
-            begin(file, cluster=cluster, topic=topic, since="beginning")
+            begin(file, cluster=cluster, topic=topic, topic_id="", since="beginning")
 
 
 def test_a_file_is_of_one_process(tmp_path: Path) -> None:
@@ -120,3 +120,34 @@ def test_a_file_is_of_one_process(tmp_path: Path) -> None:
     with other.locked():
         other.store(KEPT)
         assert one.load() == KEPT
+
+
+def test_a_topic_that_was_deleted_and_made_again_is_refused() -> None:
+    keeper = KeptInMemory()
+    began = begin(keeper, cluster="c", topic="t", topic_id="", since="beginning")
+    assert begin(keeper, cluster="c", topic="t", topic_id="one", since="now").topic_id == "one"
+    # Nothing was published on it.
+    assert begin(keeper, cluster="c", topic="t", topic_id="two", since="now").topic_id == "two"
+    assert began.run != keeper.kept.run
+    keeper.store(replace(keeper.kept, sequence=40))
+    assert begin(keeper, cluster="c", topic="t", topic_id="", since="now").topic_id == "two"
+    with pytest.raises(InvalidRequest, match=r"topic t was deleted and made again.*40 messages .* another state"):
+        begin(keeper, cluster="c", topic="t", topic_id="three", since="now")
+    assert keeper.kept.topic_id == "two"
+
+
+class KeptInMemory:
+    """A state that nobody else has."""
+
+    name = None
+
+    def __init__(self) -> None:
+        self.own: set[str] = set()
+        self.kept = KEPT
+        self._is_new = True
+
+    def load(self) -> PublisherState | None:
+        return None if self._is_new else self.kept
+
+    def store(self, kept: PublisherState) -> None:
+        self.kept, self._is_new = kept, False

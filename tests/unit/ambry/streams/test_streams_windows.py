@@ -168,3 +168,39 @@ def test_a_day_of_more_actions_keeps_the_first_by_name_in_whichever_order_they_c
     [actions] = found[17].values()
     said = Counter(json.loads(line)["action"] for _, data in files for line in data.splitlines())
     assert actions == {name: said[name] for name in sorted(said)[:ACTIONS_OF_A_DAY_MAX]}
+
+
+@pytest.mark.parametrize("letter", ["x", "\u20ac", "\U0001f600", '"', "\x01"])
+def test_the_days_of_a_member_are_a_message_that_kafka_takes(letter: str) -> None:
+    """400 full days of the longest names are below librdkafka's 1,000,000 bytes, and names of 13 letters are all there."""
+    chance = random.Random(1)
+    names = [f"{number:02}" + letter * length for number in range(80) for length in (1, 18, 98)]
+    kept = KeptAsJson()
+    for number in range(12):
+        chosen = chance.sample(names, k=60)
+        newest = NOON.date()
+        days = {
+            (newest - timedelta(days=day)).isoformat(): dict.fromkeys(chosen, 9_999_999_999 // 12)
+            for day in range(DAYS_MAX)
+        }
+        found = folded(kept, str(number), days)
+    sent = json.dumps({"member": -(1 << 63), "days": found}, ensure_ascii=False, separators=(",", ":")).encode()
+    assert len(found) == DAYS_MAX and 400_000 < len(sent) < 970_000
+    plain = {f"{number:02}" + "x" * 11: 1 for number in range(ACTIONS_OF_A_DAY_MAX)}
+    assert added({}, {"2026-11-27": plain}) == {"2026-11-27": plain}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_day_that_is_full_keeps_the_first_by_name_in_whichever_order_they_come(seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"{number:02}" + chance.choice(("x", "\u20ac", "\\")) * chance.randrange(99) for number in range(60)]
+    files = [
+        (file_id(number), lines(*((17, chance.choice(names), NOON) for _ in range(50)), (17, "only", NOON)))
+        for number in range(20)
+    ]
+    found = over_files(files)
+    assert found == over_files(chance.sample(files, k=len(files)))
+    [actions] = found[17].values()
+    said = Counter(json.loads(line)["action"] for _, data in files for line in data.splitlines())
+    kept = sorted(said)[: len(actions)]
+    assert actions == {name: said[name] for name in kept} and len(actions) < len(said)

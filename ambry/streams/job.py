@@ -1,0 +1,280 @@
+"""The job of `ambry stream actions`, by Quix Streams: it follows the files below a name until it is told to end.
+
+Quix ends with whatever went wrong. What may be over by itself, brokers and frontends that are away first of all, is waited
+for here: the job is set up again and goes on at its group's offsets, so some messages are processed twice, which changes
+nothing (windows.py). What somebody has to see to ends the job with a sentence; so do changes that Kafka's retention dropped
+before they were read, since what they said would be missing for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ambry.client.locked_file import LockedFile
+from ambry.client.state_file import read_text, replace_text
+from ambry.client.sync.client import AmbryClient
+from ambry.clock import SystemClock
+from ambry.errors import AmbryError, InvalidRequest, Unavailable
+from ambry.ml.extras import needed
+from ambry.streams.actions import split
+from ambry.streams.broker import ASK_S, KafkaBroker, kafka_error
+from ambry.streams.restarts import JobRestarts
+from ambry.streams.target import KafkaTarget
+from ambry.streams.windows import folded
+
+GIVE_UP_AFTER_S = 3600.0
+"""Without an attempt that was sound."""
+ANSWER_S = 20.0
+"""Of the brokers, for messages and commits; then the job is set up again."""
+SESSION_S = 10.0
+"""A job that was killed is in nobody's way for longer."""
+
+_TO_DO = (
+    "Publish the changes once more, from the beginning (`ambry changes --to ... --state` with a new file), and start the job "
+    "with an empty --keep and another topic; a member takes each file once"
+)
+_log = logging.getLogger("ambry.streams")
+_DROPPED = (
+    "Kafka's retention dropped messages of {changes}, or of the job's own topics, that it had not read, so what they said is "
+    f"not counted. {_TO_DO}"
+)
+_DELETED = (
+    "one of the topics {topics} was deleted, or was given more partitions, since the job began, so what it made of what it had "
+    f"read is not all there. {_TO_DO}"
+)
+
+
+def run_job(
+    client: AmbryClient,
+    changes: KafkaTarget,
+    topic: str,
+    *,
+    folder: str,
+    state: Path,
+    give_up_after_s: float | None = GIVE_UP_AFTER_S,
+    tell: Callable[[str], None] = lambda text: None,
+    clock: SystemClock | None = None,
+) -> None:
+    """Follow the files below the name `folder`, which stand on the topic of `changes`, until SIGTERM or an interruption.
+
+    `state` is a directory for what is kept of members, of this job alone; an empty one is filled again from Kafka. The
+    consumer group has the topic's name. Raises Unavailable when it was set up again and again for `give_up_after_s` (None:
+    never), InvalidRequest, AccessDenied, AmbryError, ModuleNotFoundError.
+    """
+    clock = clock or SystemClock()
+    restarts = JobRestarts(give_up_after_s)
+    with _kept_for(state, {"changes": changes.topic, "topic": topic, "folder": folder}):
+        while True:
+            began = clock.monotonic()
+            try:
+                with _handlers_restored():
+                    _run(client, changes, topic, folder, state, tell)
+                return
+            except ModuleNotFoundError:
+                raise
+            except Exception as error:
+                trouble = error_of(error, changes)
+                if trouble is None:
+                    raise
+                if not trouble.retriable:
+                    raise trouble from error
+            pause = restarts.pause_s(began, clock.monotonic())
+            if pause is None:
+                raise Unavailable(f"{trouble}; the same command goes on where it was")
+            tell(f"{trouble}; the job goes on where it was in {pause:.0f} s")
+            clock.sleep(pause)
+
+
+def error_of(error: Exception, changes: KafkaTarget) -> AmbryError | None:
+    """What it is that a job ended with; None for what nobody expected."""
+    of_quix = needed("quixstreams.exceptions").QuixException
+    causes: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in causes:
+        causes.append(at)
+        at = at.__cause__ or at.__context__
+    for each in causes:
+        if isinstance(each, AmbryError):
+            return each
+        told: Any = getattr(each, "error", None) or (each.args[0] if each.args else None)
+        if hasattr(told, "retriable") and hasattr(told, "name"):
+            if told.name() == "_AUTO_OFFSET_RESET":
+                return InvalidRequest(_DROPPED.format(changes=changes))
+            return kafka_error(changes, told)
+    name = type(error).__name__
+    if name == "StateRecoveryOffsetOutOfRange":
+        return InvalidRequest(_DROPPED.format(changes=changes))
+    if name in (
+        "PartitionAssignmentError",
+        "KafkaBrokerUnavailableError",
+        "CheckpointProducerTimeout",
+        "CreateTopicTimeout",
+    ):
+        return Unavailable(f"no broker of {changes} answers as it should ({causes[-1]})")
+    if name.endswith("SerializationError"):
+        return InvalidRequest(f"a message of {changes} is no change; is it another topic? ({causes[-1]})")
+    return InvalidRequest(f"the job on {changes} cannot go on: {error}") if isinstance(error, of_quix) else None
+
+
+def _run(
+    client: AmbryClient,
+    changes: KafkaTarget,
+    topic: str,
+    folder: str,
+    state: Path,
+    tell: Callable[[str], None],
+) -> None:
+    """One attempt. Whatever ends it, nothing of it is published later."""
+    quix = needed("quixstreams")
+    logging.getLogger("quixstreams").addHandler(logging.NullHandler())  # What matters is told as a sentence.
+    parts = f"{topic}-by-member"
+    client_id = f"ambry-actions-{hashlib.sha256(json.dumps([changes.topic, folder]).encode()).hexdigest()[:12]}"
+    _alone(changes, topic, client_id)
+    _begun(changes, topic, parts, tell)
+    app = quix.Application(
+        broker_address=",".join(changes.brokers),
+        consumer_group=topic,
+        consumer_extra_config={"session.timeout.ms": int(SESSION_S * 1000), **changes.settings, "client.id": client_id},
+        producer_extra_config={"message.timeout.ms": int(ANSWER_S * 1000), **changes.settings},
+        # What the group has not read is not to be passed over.
+        auto_offset_reset="error",
+        auto_recover_from_source_offset_out_of_range=False,
+        broker_availability_timeout=ANSWER_S,
+        commit_interval=1.0,
+        state_dir=state,
+        loglevel=None,
+        on_consumer_error=_not_ignored,
+        on_processing_error=_not_ignored,
+        on_producer_error=_not_ignored,
+    )
+    try:
+        _flow(app, client, changes.topic, parts, topic, folder, tell)
+        app.run()
+    finally:
+        # What an attempt that failed has not sent would come behind what the next one says of the same members.
+        app._producer.purge()
+
+
+def _flow(
+    app: Any, client: AmbryClient, changes: str, parts: str, topic: str, folder: str, tell: Callable[[str], None]
+) -> None:
+    text = {"key_deserializer": "str", "key_serializer": "str"}
+    by_member, out = app.topic(parts, **text), app.topic(topic, **text)
+
+    def is_file(change: Any) -> bool:
+        return change["type"] == "name.put" and str(change["name"]).startswith(folder)
+
+    def key_of_part(part: dict[str, Any]) -> str:
+        return str(part["member"])
+
+    def fold(told: dict[str, Any], kept: Any) -> dict[str, Any]:
+        return {"member": told["member"], "days": folded(kept, told["file"], told["days"])}
+
+    files = app.dataframe(app.topic(changes, **text)).filter(is_file)
+    files.apply(partial(split, client, tell=tell), expand=True).to_topic(by_member, key=key_of_part)
+    app.dataframe(by_member).apply(fold, stateful=True).to_topic(out)
+
+
+def _not_ignored(*_: Any) -> bool:
+    return False
+
+
+def _made(changes: KafkaTarget, topic: str) -> None:
+    broker = KafkaBroker(KafkaTarget(brokers=changes.brokers, topic=topic, settings=changes.settings), lambda _: None)
+    try:
+        broker.topic()
+    finally:
+        broker.close()
+
+
+def _alone(changes: KafkaTarget, group: str, client_id: str) -> None:
+    """Raises InvalidRequest where another job is in the group: each would have a part of the messages. KafkaException."""
+    admin = needed("confluent_kafka.admin").AdminClient(changes.client_settings(), logger=_log)
+    try:
+        described = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group].result(2 * ASK_S)
+    except needed("confluent_kafka").KafkaException as error:
+        if error.args[0].name() == "GROUP_ID_NOT_FOUND":
+            return
+        raise
+    others = sorted({f"{each.client_id} on {each.host}" for each in described.members if each.client_id != client_id})
+    if others:
+        raise InvalidRequest(
+            f"somebody else is in the consumer group {group} ({', '.join(others)}), and has a part of the messages: a job of "
+            "another folder, or of another system; name another topic"
+        )
+
+
+def _begun(changes: KafkaTarget, topic: str, parts: str, tell: Callable[[str], None]) -> None:
+    """Have the topics made, and a group that is new begin where they begin: it is at an offset everywhere from then on, so what
+    is dropped or deleted later shows. Raises KafkaException, InvalidRequest where a topic was deleted.
+    """
+    kafka = needed("confluent_kafka")
+    settings = {**changes.client_settings(), "group.id": topic, "enable.auto.commit": False}
+    consumer = kafka.Consumer(settings, logger=_log)
+    try:
+        _made(changes, changes.topic)
+        found = consumer.list_topics(timeout=ASK_S).topics
+        at = _offsets(kafka, consumer, [name for name in (changes.topic, parts) if name in found])
+        if any(each.offset >= 0 for each in at):
+            if topic not in found or parts not in found or any(each.offset < 0 for each in at):
+                raise InvalidRequest(_DELETED.format(topics=f"{changes.topic}, {parts}, {topic}"))
+            return
+        for name in (parts, topic):
+            _made(changes, name)
+        places = _offsets(kafka, consumer, [changes.topic, parts])
+        for each in places:
+            each.offset, _ = consumer.get_watermark_offsets(each, timeout=ASK_S)
+        if any(each.offset > 0 for each in places):
+            tell(f"{changes} does not have its first messages any more: what they said is not counted")
+        consumer.commit(offsets=places, asynchronous=False)
+    except kafka.KafkaException as error:
+        # Another instance of the job began at the same time, and is at work.
+        if error.args[0].name() not in ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS"):
+            raise
+    finally:
+        consumer.close()
+
+
+def _offsets(kafka: Any, consumer: Any, topics: list[str]) -> list[Any]:
+    """Where the group is in each partition; below 0 where it is nowhere."""
+    found = [(name, consumer.list_topics(name, timeout=ASK_S).topics[name].partitions) for name in topics]
+    places = [kafka.TopicPartition(name, each) for name, partitions in found for each in partitions]
+    return list(consumer.committed(places, timeout=ASK_S)) if places else []
+
+
+@contextmanager
+def _handlers_restored() -> Generator[None]:
+    """An application of Quix takes signals for itself; between two of them they do what they did."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _kept_for(state: Path, job: dict[str, str]) -> Generator[None]:
+    """The directory, while this process has it. Raises InvalidRequest where another job's or another process's, OSError."""
+    state.mkdir(parents=True, exist_ok=True)
+    with LockedFile(state / "job.lock") as lock:
+        try:
+            lock.lock(wait=False)
+        except BlockingIOError:
+            raise InvalidRequest(f"another process keeps {state}; end it first, or name another directory") from None
+        about = state / "job.json"
+        text = json.dumps(job) + "\n"
+        if about.exists() and (said := read_text(about)) != text:
+            raise InvalidRequest(
+                f"{state} is kept for another job: {said.strip()}; name another directory, and give each job a topic of its own"
+            )
+        replace_text(about, text)
+        yield

@@ -1,0 +1,27 @@
+"""When a job that failed is set up again, and when it is given up. It asks and waits for nobody."""
+
+from __future__ import annotations
+
+PAUSE_S = 1.0
+PAUSE_MAX_S = 30.0
+SOUND_AFTER_S = 90.0
+"""An attempt that went on for so long was sound until then: what went wrong before is over. One that no broker answers fails
+sooner (ANSWER_S, and 60 s for Quix's two questions about where the partitions are)."""
+
+
+class JobRestarts:
+    """Of one job. With `give_up_after_s` None it is never given up."""
+
+    def __init__(self, give_up_after_s: float | None) -> None:
+        self._give_up_after_s = give_up_after_s
+        self._failed_at: float | None = None
+        self._pause_s = PAUSE_S
+
+    def pause_s(self, began_s: float, now_s: float) -> float | None:
+        """How long to wait after an attempt that began then and failed now; None to give up."""
+        if self._failed_at is None or now_s - began_s >= SOUND_AFTER_S:
+            self._failed_at, self._pause_s = now_s, PAUSE_S
+        if self._give_up_after_s is not None and now_s - self._failed_at >= self._give_up_after_s:
+            return None
+        pause, self._pause_s = self._pause_s, min(2 * self._pause_s, PAUSE_MAX_S)
+        return pause

@@ -1,0 +1,38 @@
+"""What an error of Kafka is: to wait for, or for somebody to see to. The rest is on a real broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambry.errors import AccessDenied, InvalidRequest, Unavailable
+from ambry.streams.broker import kafka_error
+from ambry.streams.target import KafkaTarget
+from tests.support.kafka_errors import ErrorOfKafka
+
+TARGET = KafkaTarget(brokers=("one:9092", "two:9092"), topic="topic")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "to_do"),
+    [
+        ("_ALL_BROKERS_DOWN", Unavailable, ""),
+        ("_MSG_TIMED_OUT", Unavailable, ""),
+        ("NOT_ENOUGH_REPLICAS", Unavailable, ""),
+        ("KAFKA_STORAGE_ERROR", Unavailable, ""),
+        ("REBALANCE_IN_PROGRESS", Unavailable, ""),
+        ("_AUTHENTICATION", AccessDenied, "look at the settings"),
+        ("GROUP_AUTHORIZATION_FAILED", AccessDenied, "what this user may do there"),
+        ("UNKNOWN_TOPIC_OR_PART", InvalidRequest, "publish it all again, with another --state"),
+        ("MSG_SIZE_TOO_LARGE", InvalidRequest, "raise max.message.bytes"),
+        ("INVALID_TIMESTAMP", InvalidRequest, ""),
+    ],
+)
+def test_an_error_is_a_sentence(name: str, kind: type[Exception], to_do: str) -> None:
+    found = kafka_error(TARGET, ErrorOfKafka(name))
+    assert type(found) is kind and str(found).startswith(f"Kafka at one:9092,two:9092, topic topic: {name} in words")
+    assert to_do in str(found)
+
+
+def test_what_kafka_calls_retriable_is_waited_for() -> None:
+    found = kafka_error(TARGET, ErrorOfKafka("OF_ANOTHER_RELEASE", retriable=True), "connection refused")
+    assert type(found) is Unavailable and str(found).endswith("(connection refused)")

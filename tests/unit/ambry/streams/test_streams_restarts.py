@@ -1,0 +1,29 @@
+"""A job that failed is set up again after pauses that grow, and given up after the bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambry.streams.restarts import PAUSE_MAX_S, SOUND_AFTER_S, JobRestarts
+
+
+def test_pauses_grow_to_a_bound_and_begin_again_after_a_sound_attempt() -> None:
+    restarts, now = JobRestarts(None), 0.0
+    pauses = []
+    for _ in range(8):
+        pause = restarts.pause_s(now, now + 5)
+        assert pause is not None
+        pauses.append(pause)
+        now += 5 + pause
+    assert pauses == [1, 2, 4, 8, 16, PAUSE_MAX_S, PAUSE_MAX_S, PAUSE_MAX_S]
+    assert restarts.pause_s(now, now + SOUND_AFTER_S) == 1
+
+
+@pytest.mark.parametrize("bound", [0.0, 60.0, 600.0])
+def test_it_is_given_up_when_nothing_was_sound_for_so_long(bound: float) -> None:
+    restarts, now = JobRestarts(bound), 0.0
+    while (pause := restarts.pause_s(now, now + 10)) is not None:
+        now += 10 + pause
+    assert bound - PAUSE_MAX_S - 10 <= now <= bound + PAUSE_MAX_S + 10
+    if bound:
+        assert restarts.pause_s(now, now + SOUND_AFTER_S) == 1, "what was wrong before is over"
