@@ -108,6 +108,8 @@ def error_of(error: Exception, changes: KafkaTarget) -> AmbryError | None:
         if hasattr(told, "retriable") and hasattr(told, "name"):
             if told.name() == "_AUTO_OFFSET_RESET":
                 return InvalidRequest(_DROPPED.format(changes=changes))
+            if told.name() in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"):
+                return Unavailable(f"{changes}: {told.str()}")  # Or it was deleted: the next attempt finds out.
             return kafka_error(changes, told)
     name = type(error).__name__
     if name == "StateRecoveryOffsetOutOfRange":
@@ -138,7 +140,7 @@ def _run(
     parts = f"{topic}-by-member"
     client_id = f"ambry-actions-{hashlib.sha256(json.dumps([changes.topic, folder]).encode()).hexdigest()[:12]}"
     _alone(changes, topic, client_id)
-    _begun(changes, topic, parts, tell)
+    _checked(changes, topic, parts)
     app = quix.Application(
         broker_address=",".join(changes.brokers),
         consumer_group=topic,
@@ -157,6 +159,7 @@ def _run(
     )
     try:
         _flow(app, client, changes.topic, parts, topic, folder, tell)
+        _begun(changes, topic, tell)
         app.run()
     finally:
         # What an attempt that failed has not sent would come behind what the next one says of the same members.
@@ -212,39 +215,56 @@ def _alone(changes: KafkaTarget, group: str, client_id: str) -> None:
         )
 
 
-def _begun(changes: KafkaTarget, topic: str, parts: str, tell: Callable[[str], None]) -> None:
-    """Have the topics made, and a group that is new begin where they begin: it is at an offset everywhere from then on, so what
-    is dropped or deleted later shows. Raises KafkaException, InvalidRequest where a topic was deleted.
-    """
-    kafka = needed("confluent_kafka")
-    settings = {**changes.client_settings(), "group.id": topic, "enable.auto.commit": False}
-    consumer = kafka.Consumer(settings, logger=_log)
-    try:
+def _checked(changes: KafkaTarget, topic: str, parts: str) -> None:
+    """Have the topics made. Raises InvalidRequest where one of them was deleted, KafkaException."""
+    with _asking(changes, topic) as consumer:
         _made(changes, changes.topic)
         found = consumer.list_topics(timeout=ASK_S).topics
-        at = _offsets(kafka, consumer, [name for name in (changes.topic, parts) if name in found])
-        if any(each.offset >= 0 for each in at):
-            if topic not in found or parts not in found or any(each.offset < 0 for each in at):
-                raise InvalidRequest(_DELETED.format(topics=f"{changes.topic}, {parts}, {topic}"))
-            return
-        for name in (parts, topic):
-            _made(changes, name)
-        places = _offsets(kafka, consumer, [changes.topic, parts])
-        for each in places:
+        at = _offsets(consumer, [name for name in (changes.topic, parts) if name in found])
+        if any(each.offset >= 0 for each in at) and (
+            topic not in found or parts not in found or any(each.offset < 0 for each in at)
+        ):
+            raise InvalidRequest(_DELETED.format(topics=f"{changes.topic}, {parts}, {topic}"))
+    for name in (parts, topic):
+        _made(changes, name)
+
+
+def _begun(changes: KafkaTarget, group: str, tell: Callable[[str], None]) -> None:
+    """Have a group that is new begin where its topics begin: it is at an offset everywhere from then on, and what is dropped or
+    deleted later shows. Those of Quix's changelog, which it follows as well, are among them. Raises KafkaException.
+    """
+    kafka = needed("confluent_kafka")
+    with _asking(changes, group) as consumer:
+        known = consumer.list_topics(timeout=ASK_S).topics
+        kept = [name for name in known if name.startswith(f"changelog__{group}--")]
+        new = [each for each in _offsets(consumer, [changes.topic, f"{group}-by-member", *kept]) if each.offset < 0]
+        for each in new:
             each.offset, _ = consumer.get_watermark_offsets(each, timeout=ASK_S)
-        if any(each.offset > 0 for each in places):
+        if any(each.offset > 0 and each.topic == changes.topic for each in new):
             tell(f"{changes} does not have its first messages any more: what they said is not counted")
-        consumer.commit(offsets=places, asynchronous=False)
-    except kafka.KafkaException as error:
-        # Another instance of the job began at the same time, and is at work.
-        if error.args[0].name() not in ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS"):
-            raise
+        try:
+            if new:
+                consumer.commit(offsets=new, asynchronous=False)
+        except kafka.KafkaException as error:
+            # Another process of the job began at the same time, and is at work.
+            if error.args[0].name() not in ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS"):
+                raise
+
+
+@contextmanager
+def _asking(changes: KafkaTarget, group: str) -> Generator[Any]:
+    """A consumer of the group that takes part in nothing."""
+    settings = {**changes.client_settings(), "group.id": group, "enable.auto.commit": False}
+    consumer = needed("confluent_kafka").Consumer(settings, logger=_log)
+    try:
+        yield consumer
     finally:
         consumer.close()
 
 
-def _offsets(kafka: Any, consumer: Any, topics: list[str]) -> list[Any]:
+def _offsets(consumer: Any, topics: list[str]) -> list[Any]:
     """Where the group is in each partition; below 0 where it is nowhere."""
+    kafka = needed("confluent_kafka")
     found = [(name, consumer.list_topics(name, timeout=ASK_S).topics[name].partitions) for name in topics]
     places = [kafka.TopicPartition(name, each) for name, partitions in found for each in partitions]
     return list(consumer.committed(places, timeout=ASK_S)) if places else []
