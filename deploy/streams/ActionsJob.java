@@ -349,6 +349,8 @@ public class ActionsJob implements TaskApplication {
     Throwable cause = error;
     for (Throwable at = error; at != null; at = at.getCause()) {
       if (at instanceof OffsetOutOfRangeException) return DROPPED;
+      if (at instanceof JsonProcessingException)
+        return "a message is none of a publisher or of a job; is it another topic? " + at.getMessage();
       cause = at;
     }
     return cause.getMessage() == null ? cause.toString() : cause.getClass().getSimpleName() + ": " + cause.getMessage();

@@ -55,9 +55,19 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return samza_classes(tmp_path_factory.mktemp("classes"))
+
+
 @pytest.fixture(params=["quix", "samza"])
-def job(request: pytest.FixtureRequest, tmp_path: Path) -> StreamJob:
-    return quix_job() if request.param == "quix" else samza_job(samza_classes(tmp_path))
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def start(engine: str, request: pytest.FixtureRequest) -> StreamJob:
+    return quix_job() if engine == "quix" else samza_job(request.getfixturevalue("classes"))
 
 
 def expected(days: Mapping[str, Mapping[str, int]], as_of: datetime) -> Cells:
@@ -85,7 +95,7 @@ def rows_of(client: AmbryClient, dataset: str, version: str) -> list[tuple[int, 
 class Way:
     """The whole way for one job: what goes on at a time, and what is known of it."""
 
-    def __init__(self, here: KafkaCluster, directory: Path, start: StreamJob, chance: random.Random) -> None:
+    def __init__(self, here: KafkaCluster, directory: Path, start: StreamJob, jobs: int, chance: random.Random) -> None:
         name = directory.name
         self.folder, self.dataset = f"{name}/", f"members-{name}"
         self.target = KafkaTarget(brokers=(here.broker.address,), topic=f"actions-{name}")
@@ -99,14 +109,14 @@ class Way:
         self.client = AmbryClient([here.url], **once)  # type: ignore[arg-type]
         self.batch = FolderBatch(self.client, self.folder)
         self.publisher = self.publishing()
-        self.job = self.working()
+        self.jobs = [self.working(number) for number in range(jobs)]
 
     def publishing(self) -> subprocess.Popen[bytes]:
         state = str(self._directory / "token")
         return self._here.start(self.log, "changes", "--to", self._here.topic(FEED), "--follow", "--state", state)
 
-    def working(self) -> subprocess.Popen[bytes]:
-        return self._start(self._here, self._directory, self.target.topic, self.folder)
+    def working(self, number: int) -> subprocess.Popen[bytes]:
+        return self._start(self._here, self._directory, self.target.topic, self.folder, kept=f"kept-{number}")
 
     def put_some(self, count: int) -> None:
         for _ in range(count):
@@ -128,7 +138,7 @@ class Way:
 
     def counted(self) -> bool:
         """Whether the job is where a batch over the files is."""
-        if self.job.poll() is not None or self.publisher.poll() is not None:
+        if any(each.poll() is not None for each in (*self.jobs, self.publisher)):
             pytest.fail(f"the job or the publisher ended:\n{self.log.read_text()}")
         try:
             names = {str(each.name) for each in self.client.list(self.folder)}
@@ -141,11 +151,12 @@ class Way:
         pause, cluster = threading.Event(), self._here.cluster
         pause.wait(self._chance.uniform(0, 1.5))
         if which == "job":
-            self.job.kill()
-            self.job.wait()
+            number = self._chance.randrange(len(self.jobs))
+            self.jobs[number].kill()
+            self.jobs[number].wait()
             if turn % 2:  # As on another machine: what was kept comes from Kafka.
-                shutil.rmtree(self._directory / "kept")
-            self.job = self.working()
+                shutil.rmtree(self._directory / f"kept-{number}")
+            self.jobs[number] = self.working(number)
         elif which == "publisher":
             self.publisher.kill()
             self.publisher.wait()
@@ -170,10 +181,11 @@ class Way:
 
 
 def test_whatever_is_killed_a_job_ends_with_what_a_batch_computes_and_every_snapshot_is_whole(
-    here: KafkaCluster, tmp_path: Path, job: StreamJob
+    here: KafkaCluster, tmp_path: Path, engine: str, start: StreamJob
 ) -> None:
     chance = random.Random(seed_of("actions kills"))
-    way = Way(here, tmp_path, job, chance)
+    # Two processes of one share the partitions; Samza's is one.
+    way = Way(here, tmp_path, start, 2 if engine == "quix" else 1, chance)
     kinds = ["job", "broker", "node", "frontend", "publisher", "snapshot"]
     kills = chance.sample(kinds, k=len(kinds)) + chance.choices(["job", "broker"], k=MORE_KILLS)
     try:
@@ -200,7 +212,7 @@ def test_whatever_is_killed_a_job_ends_with_what_a_batch_computes_and_every_snap
         assert len(way.put) > 40
         assert "Traceback" not in way.log.read_text()
     finally:
-        with ended(way.job, way.publisher, *(process for process, _ in way.snapshots)):
+        with ended(*way.jobs, way.publisher, *(process for process, _ in way.snapshots)):
             way.close()
 
 
@@ -218,3 +230,39 @@ def check_snapshots(way: Way, states: Mapping[int, list[Days]]) -> int:
         for member, cells in rows:
             assert cells in [expected(days, as_of) for days in states[member]], (version, member)
     return len(versions)
+
+
+def test_what_kafka_dropped_before_a_job_read_it_ends_the_job(
+    here: KafkaCluster, tmp_path: Path, engine: str, start: StreamJob
+) -> None:
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    chance, log = random.Random(1), tmp_path / "log"
+    changes, topic = f"dropped-{engine}", f"members-dropped-{engine}"
+    target = KafkaTarget(brokers=(here.broker.address,), topic=topic)
+    publish = ("changes", "--to", here.topic(changes), "--state", str(tmp_path / "token"))
+    with here.client() as client:
+        batch = FolderBatch(client, f"{changes}/")
+        client.put(actions_file(chance), name=f"{changes}/1")
+        assert here.ambry(*publish).returncode == 0
+        working = start(here, tmp_path, topic, f"{changes}/", changes=changes)
+        with ended(working):
+            eventually(lambda: read_members(target) == batch.days(), f"it counts: {log}", timeout_s=60, interval_s=0.3)
+            working.terminate()
+            assert working.wait(60) in (0, 143), log.read_text()
+        for number in range(2, 60):
+            client.put(actions_file(chance), name=f"{changes}/{number}")
+        assert here.ambry(*publish).returncode == 0
+    # As when the job was away for longer than retention.ms.
+    ends = {each.partition(): each.offset() + 1 for each in here.broker.messages(changes)}
+    places = [TopicPartition(changes, partition, offset) for partition, offset in ends.items()]
+    admin = AdminClient({"bootstrap.servers": here.broker.address})
+    for future in admin.delete_records(places).values():
+        future.result(20)
+    for _ in range(2):  # And so does the next start.
+        working = start(here, tmp_path, topic, f"{changes}/", changes=changes)
+        with ended(working):
+            assert working.wait(60) == (2 if engine == "quix" else 1), log.read_text()
+    said = log.read_text()
+    assert said.count("retention dropped messages") == 2 and "Traceback" not in said

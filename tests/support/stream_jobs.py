@@ -20,17 +20,17 @@ from tests.support.kafka_broker import jars_or_skip
 from tests.support.kafka_cluster import KafkaCluster
 
 FEED = "changes"
-"""The topic that jobs read."""
+"""The topic of changes where nobody says another one."""
 MEMBERS = 40
 SAMZA_JOB = Path(__file__).resolve().parents[2] / "deploy/streams/ActionsJob.java"
 QUIET = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 
 class StreamJob(Protocol):
-    """Starts a job that reads FEED and a folder, and writes a topic; its log and state are in a directory."""
+    """Starts a job that reads changes and a folder, and writes a topic; its log and what it keeps are in a directory."""
 
     def __call__(
-        self, here: KafkaCluster, directory: Path, topic: str, folder: str, *, give_up_after_s: int = 3600
+        self, here: KafkaCluster, directory: Path, topic: str, folder: str, *, changes: str = FEED, kept: str = "kept"
     ) -> subprocess.Popen[bytes]: ...
 
 
@@ -39,10 +39,10 @@ def quix_job() -> StreamJob:
     pytest.importorskip("quixstreams", reason="pip install 'ambry[streams]'")
 
     def start(
-        here: KafkaCluster, directory: Path, topic: str, folder: str, *, give_up_after_s: int = 3600
+        here: KafkaCluster, directory: Path, topic: str, folder: str, *, changes: str = FEED, kept: str = "kept"
     ) -> subprocess.Popen[bytes]:
-        words = ["--folder", folder, "--keep", str(directory / "kept"), "--give-up-after", f"{give_up_after_s}s"]
-        return here.start(directory / "log", "stream", "actions", here.topic(FEED), topic, *words)
+        words = ["--folder", folder, "--keep", str(directory / kept)]
+        return here.start(directory / "log", "stream", "actions", here.topic(changes), topic, *words)
 
     return start
 
@@ -61,12 +61,12 @@ def samza_job(class_path: str) -> StreamJob:
     """That of Samza."""
 
     def start(
-        here: KafkaCluster, directory: Path, topic: str, folder: str, *, give_up_after_s: int = 3600
+        here: KafkaCluster, directory: Path, topic: str, folder: str, *, changes: str = FEED, kept: str = "kept"
     ) -> subprocess.Popen[bytes]:
-        words = [here.broker.address, FEED, topic, folder, str(directory / "kept")]
+        words = [here.broker.address, changes, topic, folder, str(directory / kept)]
         with (directory / "log").open("ab") as told:
             return subprocess.Popen(
-                ["java", *QUIET, f"-Dgive.up.after={give_up_after_s}", "-cp", class_path, "ActionsJob", *words],
+                ["java", *QUIET, "-cp", class_path, "ActionsJob", *words],
                 # Nobody listens at the first one.
                 env={**os.environ, "AMBRY_ENDPOINTS": f"http://127.0.0.1:1, {here.url}/"},
                 stdout=told,
