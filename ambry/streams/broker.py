@@ -98,11 +98,22 @@ class KafkaBroker:
                 if about.error.name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
                     raise self._sentence(about.error)
                 self._make()
-            names = self._kafka.TopicCollection([self._target.topic])
-            described = self._admin.describe_topics(names, request_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
+            described = self._described()
         except self._kafka.KafkaException as error:
             raise self._sentence(error.args[0]) from None
         return str(found.cluster_id or ""), str(described.topic_id)
+
+    def _described(self) -> Any:
+        """With its id. Raises KafkaException, Unavailable where one that was made a moment ago is not known yet."""
+        names = self._kafka.TopicCollection([self._target.topic])
+        for _ in range(ASKS):
+            try:
+                return self._admin.describe_topics(names, request_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
+            except self._kafka.KafkaException as error:
+                if error.args[0].name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
+                    raise
+                self.poll(0.5)
+        raise Unavailable(f"{self._target} was made, and no broker knows it yet")
 
     def _asked(self) -> Any:
         """What the topic is. Raises KafkaException, and what the client was refused with for good."""

@@ -141,8 +141,10 @@ def test_a_topic_that_is_deleted_is_a_sentence_and_what_was_published_is_not_tak
     from confluent_kafka.admin import AdminClient
 
     admin = AdminClient({"bootstrap.servers": here.broker.address})
-    log = tmp_path / "log"
-    follower = here.start(log, "changes", "--to", here.topic("deleted"), "--follow", "--give-up-after", "60s")
+    log, settings = tmp_path / "log", tmp_path / "client.properties"
+    settings.write_text("topic.metadata.propagation.max.ms=1000\n")  # How long one that is not known may be a new one.
+    words = ("--to", here.topic("deleted"), "--follow", "--kafka-config", str(settings))
+    follower = here.start(log, "changes", *words)
     with ended(follower):
         client.put(b"one", name="deleted/1")
         eventually(lambda: "deleted/1" in keys(here, "deleted"), "it is published", interval_s=0.2)
