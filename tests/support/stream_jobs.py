@@ -36,7 +36,7 @@ class StreamJob(Protocol):
 
 def quix_job() -> StreamJob:
     """That of Quix Streams."""
-    pytest.importorskip("quixstreams", reason="pip install 'ambry[streams]'")
+    pytest.importorskip("quixstreams", reason="quixstreams is not installed; `make engines` does it")
 
     def start(
         here: KafkaCluster, directory: Path, topic: str, folder: str, *, changes: str = FEED, kept: str = "kept"
@@ -51,7 +51,7 @@ def samza_classes(directory: Path, *more: Path) -> str:
     """The class path of the job in Java, and of `more` sources, which are compiled into a directory."""
     jars = jars_or_skip("samza")
     if shutil.which("javac") is None:
-        pytest.skip("there is no javac: apt-get install default-jdk-headless")
+        pytest.skip("there is no javac; `make engines` installs it")
     line = ["javac", "-d", str(directory), "-cp", f"{jars}/*", str(SAMZA_JOB), *map(str, more)]
     subprocess.run(line, check=True, timeout=120)
     return f"{directory}:{jars}/*"
