@@ -38,6 +38,7 @@ from ambry.ids import BlobId
 from ambry.ml.extras import needed
 from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
 from ambry.ml.training.gangs import Gang
+from ambry.ml.training.mapped_reader import mapped_reader
 from ambry.ml.training.outages import PATIENT
 from ambry.ml.training.store_files import StoreFiles
 
@@ -215,7 +216,7 @@ class TorchCheckpoints:
             if rank != 0:
                 self.folder.fetch(step, here)
             state = self._state(model, optimizer)
-            self._dcp.load(state, storage_reader=self._dcp.FileSystemReader(here), no_dist=distributed is None)
+            self._dcp.load(state, storage_reader=mapped_reader(here), no_dist=distributed is None)
             self._states.set_state_dict(
                 model,
                 _optimizers(optimizer),
