@@ -113,7 +113,7 @@ def fetch(name: str, tell: Tell) -> Path:
         if directory.is_dir():
             if not (wrong := differing(directory, lock)):
                 return directory
-            tell(f"{name}: {len(wrong)} files in {directory} are not what they were ({wrong[0]}); fetched again")
+            tell(f"{name}: not what it was in {directory}: {', '.join(wrong[:5])}; fetched again")
             shutil.rmtree(directory)
         _remove_halves(directory.parent, name)
         _maven()
@@ -179,6 +179,8 @@ def _how_far(log: str) -> str:
     """What Maven has brought that was not here, and what it waits for."""
     brought, asked = set(_BROUGHT.findall(log)), _ASKED.findall(log)
     waits = next((jar for jar in asked if jar not in brought), "")
+    if not brought and not waits:
+        return "Maven looks through what it has"
     return f"Maven has brought {len(brought)} files" + (f", and waits for {waits}" if waits else "")
 
 

@@ -96,7 +96,7 @@ def test_a_jar_that_changed_is_fetched_again(maven: Path) -> None:
     (found / "other-2.jar").write_bytes(b"0ther")
     (found / "strange.jar").write_bytes(b"")
     assert {path.name: path.read_bytes() for path in fetch("thing", said.append).iterdir()} == FILES
-    assert "2 files" in said[2] and maven.read_text() == "run\nrun\n"
+    assert "other-2.jar, strange.jar; fetched again" in said[2] and maven.read_text() == "run\nrun\n"
 
 
 def test_what_is_not_what_was_checked_is_refused(maven: Path) -> None:
