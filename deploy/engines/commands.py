@@ -171,6 +171,7 @@ def up(name: str, directory: Path | None) -> None:
             place = place.absolute()
             place.mkdir(parents=True, exist_ok=True)
             _take(stack, place)
+            _tell(f"{name} is started; what it prints is in {place}/*.log")
             runs = stack.enter_context(_RUNNING[name](place))
             for what, where in (*runs.lines, ("logs", f"{place}/*.log")):
                 click.echo(f"{what:16} {where}")
