@@ -189,21 +189,29 @@ class CheckpointFolder:
         return self.complete(step, files, **said)
 
     def fetch(self, step: int, directory: Path) -> CheckpointMark:
+        """As `fetch_files`, of a step. Raises what that raises, and BlobNotFound where it has no whole checkpoint."""
+        mark = self.mark_of(step)
+        self.fetch_files(mark, directory)
+        return mark
+
+    def fetch_files(self, mark: CheckpointMark, directory: Path, *, worker: int = 0, workers: int = 1) -> None:
         """The files of a checkpoint below a directory, as links to the cache of this machine; they are not to be written.
 
-        A file that the cache could never hold is downloaded beside the others. Raises BlobNotFound, BlobGone, ChecksumMismatch.
+        Where several workers of a machine fetch them at once, each begins with others, and finds in the cache what they
+        fetched. A file that the cache could never hold is downloaded beside the others. Raises BlobNotFound, BlobGone,
+        ChecksumMismatch.
         """
-        mark = self.mark_of(step)
-        for path, file in mark.files.items():
+        files = sorted(mark.files.items())
+        first = len(files) * worker // workers
+        for path, file in files[first:] + files[:first]:
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 target.symlink_to(self.client.cached_path(file.id))
             except TooLarge:
                 self.client.get_file(file.id, target)
-        return mark
 
-    def fetch_latest(self, directory: Path) -> CheckpointMark | None:
+    def newest(self) -> CheckpointMark | None:
         """The newest checkpoint whose files are all there; None where there is none.
 
         One whose files are gone, or have not come to this datacenter yet, is passed over for the one before. Raises
@@ -212,10 +220,20 @@ class CheckpointFolder:
         self.check()  # Whoever was started before changes no checkpoint after one was chosen.
         for step in reversed(self.steps()):
             try:
-                return self.fetch(step, directory / f"step-{step:09}")
+                mark = self.mark_of(step)
+                for found in self.client.head_many([file.id for file in mark.files.values()]):
+                    if found.error is not None:
+                        raise found.error
+                return mark
             except (BlobNotFound, BlobGone):
                 continue
         return None
+
+    def fetch_latest(self, directory: Path) -> CheckpointMark | None:
+        """The files of the `newest` checkpoint, as `fetch_files` brings them, below `step-...` in a directory."""
+        if (mark := self.newest()) is not None:
+            self.fetch_files(mark, directory / f"step-{mark.step:09}")
+        return mark
 
     def prune(self) -> list[int]:
         """Delete what is older than the checkpoints that are kept, whole or not; the steps that went.

@@ -202,19 +202,19 @@ class TorchCheckpoints:
         """
         distributed = self._distributed()
         rank = distributed.get_rank() if distributed else 0
+        workers = distributed.get_world_size() if distributed else 1
+        # One of them chooses: to others it may look as if there were a newer one already.
+        chosen: list[Any] = [None]
+        if rank == 0 and (newest := self.folder.newest()) is not None:
+            chosen = [newest.encode()]
+        if distributed:
+            distributed.broadcast_object_list(chosen, src=0)
+        if chosen[0] is None:
+            return None
+        mark = CheckpointMark.parse(chosen[0])
         with tempfile.TemporaryDirectory(prefix="ambry-checkpoint-", dir=self._scratch) as made:
-            # One of them chooses: to others it may look as if there were a newer one already.
-            chosen: list[Any] = [None]
-            if rank == 0 and (mark := self.folder.fetch_latest(Path(made))) is not None:
-                chosen = [(mark.step, dict(mark.said))]
-            if distributed:
-                distributed.broadcast_object_list(chosen, src=0)
-            if chosen[0] is None:
-                return None
-            step, said = chosen[0]
-            here = Path(made) / f"step-{step:09}"
-            if rank != 0:
-                self.folder.fetch(step, here)
+            here = Path(made)
+            self.folder.fetch_files(mark, here, worker=rank, workers=workers)
             state = self._state(model, optimizer)
             self._dcp.load(state, storage_reader=mapped_reader(here), no_dist=distributed is None)
             self._states.set_state_dict(
@@ -223,7 +223,7 @@ class TorchCheckpoints:
                 model_state_dict=state["model"],
                 optim_state_dict=state.get("optimizer", {}),
             )
-        return RestoredCheckpoint(step=step, said=said)
+        return RestoredCheckpoint(step=mark.step, said=mark.said)
 
     def _state(self, model: Any, optimizer: Any) -> dict[str, Any]:
         """As torch.distributed.checkpoint takes it: an optimizer that made no step yet has a state, too."""

@@ -9,6 +9,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.client.refs import NameRef
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.ids import BlobId
 from ambry.ml.training.checkpoints import MARK, CheckpointFile, CheckpointFolder, CheckpointMark
 
 
@@ -31,6 +32,34 @@ def test_a_directory_comes_back_as_it_was(folder: CheckpointFolder, tmp_path: Pa
     mark = folder.fetch_latest(tmp_path / "back")
     assert mark is not None and (mark.step, mark.said, set(mark.files)) == (10, {"loss": 0.5}, {"a", "deep/b"})
     assert (tmp_path / "back/step-000000010/deep/b").read_text() == "two"
+
+
+def test_workers_that_fetch_at_once_begin_with_other_files(
+    folder: CheckpointFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = folder.put(10, written(tmp_path / "made", a="1", b="2", c="3", d="4"))
+    names = {file.id: path for path, file in mark.files.items()}
+    cached = folder.client.cached_path
+    for worker, expected in ((0, "abcd"), (1, "cdab")):
+        asked: list[str] = []
+
+        def noted(blob: BlobId, asked: list[str] = asked) -> Path:
+            asked.append(names[blob])
+            return cached(blob)
+
+        monkeypatch.setattr(folder.client, "cached_path", noted)
+        folder.fetch_files(mark, tmp_path / str(worker), worker=worker, workers=2)
+        assert "".join(asked) == expected
+        assert [(tmp_path / str(worker) / path).read_text() for path in "abcd"] == ["1", "2", "3", "4"]
+
+
+def test_a_checkpoint_whose_file_is_gone_is_passed_over(folder: CheckpointFolder, tmp_path: Path) -> None:
+    made = written(tmp_path / "made", a="x", b="y")
+    folder.put(10, made)
+    mark = folder.put(20, made)
+    folder.client.delete(mark.files["b"].id)
+    newest = folder.newest()
+    assert newest is not None and newest.step == 10
 
 
 def test_what_was_not_marked_is_no_checkpoint(folder: CheckpointFolder, tmp_path: Path) -> None:
