@@ -189,6 +189,19 @@ class ClientBase:
         """The container of what names none."""
         return self._options.get("container") or DEFAULT_NAME
 
+    @property
+    def current_key(self) -> str:
+        """The key of the next request, for a process that is to do the same: a secret. Empty where there is none.
+
+        What `auth` raises, it raises.
+        """
+        return self._auth.key() if self._auth is not None else str(self._options.get("key") or "")
+
+    @property
+    def tls(self) -> TLSConfig | None:
+        """Whom it trusts, and what it shows of itself. None where nobody said that."""
+        return self._tls
+
     def _place(self, ref: Ref) -> Place:
         """What a caller means. Raises InvalidRequest, TypeError."""
         return place_of(ref, account=self.default_account, container=self.default_container)

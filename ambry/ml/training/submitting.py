@@ -139,7 +139,7 @@ def run_job(
             tell(f"it goes on from step {step}")
         remove_left_behind()
         with held_directory() as made, _Watched(folder, step, tell):
-            bundle = write_bundle(made, job.encode(), key=_key_of(client), authority=_authority_of(client))
+            bundle = write_bundle(made, job.encode(), key=client.current_key, authority=_authority_of(client))
             launcher.run(
                 Launch(
                     job=job,
@@ -232,16 +232,9 @@ class _Watched:
             self._tell(f"checkpoint of step {newest}")
 
 
-def _key_of(client: AmbryClient) -> str:
-    """What opens the store for workers; empty where nothing is asked for."""
-    said = client._options  # pyright: ignore[reportPrivateUsage]
-    auth = said.get("auth")
-    return str(auth.key() if auth is not None else said.get("key") or "")
-
-
 def _authority_of(client: AmbryClient) -> str:
     """Whom workers are to trust, as PEM; empty where that is what their machines trust. Raises InvalidRequest, OSError."""
-    tls = client._options.get("tls")  # pyright: ignore[reportPrivateUsage]
+    tls = client.tls
     if tls is None:
         return ""
     if tls.cert is not None:

@@ -18,7 +18,8 @@ from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 LOOPBACK = "127.0.0.1"
 _NOISE = re.compile(
     r"^WARNING: |^Setting default log level|^To adjust logging level|^Using Spark's default log4j|"
-    r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|WARN|ERROR) |^:: |^\s*$"
+    r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|WARN|ERROR) |^:: |^\s*$|"
+    r"^\s+at [\w.$/]+[.<(]|^\s+\.\.\. \d+ more|^(Caused by: )?(java|scala|org|py4j)\.[\w.$]+(Exception|Error)\b"
 )
 
 

@@ -65,7 +65,8 @@ def failed_worker(said: str) -> str:
     found = _WORKER.search(said)
     if found is None:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        return next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
+        said = next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
+        return said.removeprefix(": ")
     code = int(found[2])
     words = "" if code < 0 else last_words(found[3].split("\n\n", 1)[0].splitlines(), found[1])
     return f"worker {found[1]} {how_it_ended(code)}{words}"
@@ -94,7 +95,11 @@ def tried(
 def main(directory: Path) -> int:
     """The exit code."""
     told = json.loads((directory / "spark.json").read_text("utf-8"))
-    session = _session(told["conf"])
+    try:
+        session = _session(told["conf"])
+    except Exception as error:  # Py4J's, of many kinds
+        print(f"{FAILED}Spark did not begin: {failed_worker(str(error))}", flush=True)
+        return 1
     context = session.sparkContext
     context.setLogLevel("OFF")
     host = context.getConf().get("spark.driver.host")  # Spark's own choice where nobody made one.

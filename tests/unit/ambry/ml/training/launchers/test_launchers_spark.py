@@ -15,6 +15,7 @@ import pytest
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.jobs import named_job
+from ambry.ml.training.launchers import spark_driver
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.spark import SparkLauncher, spark_conf
@@ -67,7 +68,7 @@ def test_on_one_machine_and_on_yarn() -> None:
         (RAISED.format(code=-9), "worker 1 was ended by SIGKILL"),
         (
             "x\n: org.apache.spark.SparkException: Job 0 cancelled\n",
-            ": org.apache.spark.SparkException: Job 0 cancelled",
+            "org.apache.spark.SparkException: Job 0 cancelled",
         ),
         ("nothing of the kind", "nothing of the kind"),
     ],
@@ -97,6 +98,9 @@ DRIVER = """\
 import sys
 print("{told}submitted to Spark as application_1_0001")
 if {failed!r}: print({failed!r})
+print("org.apache.spark.SparkException: Application application_1_0001 failed 2 times")
+print("\\tat org.apache.spark.SparkContext.<init>(SparkContext.scala:632)\\n\\t... 12 more")
+print("worker 0: \\tat org.mine.Main.run(Main.scala:1)")
 print("Py4JNetworkError: Answer from Java side is empty")
 sys.exit(1)
 """
@@ -136,7 +140,24 @@ def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
     with pytest.raises(LaunchFailed) as found:
         SparkLauncher(master="yarn").run(launch)
     assert str(found.value) == f"{reason}; submit the job again to go on from its newest checkpoint"
+    shown = [line for line in told if "SparkException" in line or "\tat " in line or " more" in line]
+    assert shown == ["worker 0: \tat org.mine.Main.run(Main.scala:1)"]
     assert "host" not in json.loads((tmp_path / "spark.json").read_text())  # The driver asks Spark what it is.
+
+
+def test_a_spark_that_does_not_begin_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def session(_: object) -> None:
+        raise RuntimeError(
+            "An error occurred.\n: org.apache.spark.SparkException: Application a_1 failed 2 times\n\tat x"
+        )
+
+    monkeypatch.setattr(spark_driver, "_session", session)
+    (tmp_path / "spark.json").write_text('{"conf": {}}')
+    assert spark_driver.main(tmp_path) == 1
+    told = capsys.readouterr().out
+    assert told == f"{FAILED}Spark did not begin: org.apache.spark.SparkException: Application a_1 failed 2 times\n"
 
 
 @pytest.fixture
