@@ -293,7 +293,7 @@ def test_workers_and_the_frontend_are_killed_while_sources_are_fetched(
 ) -> None:
     job = KilledJob(own, TorchrunLauncher(), tmp_path, "fetching", pace_s=0)
     job.endpoints = job.endpoints[:1]
-    job.script.with_name("ballast").write_bytes(random.Random(1).randbytes(96 << 20))
+    job.script.with_name("ballast").write_bytes(random.Random(1).randbytes(32 << 20))
     trees = tmp_path / "trees"
 
     def fetching() -> list[int]:

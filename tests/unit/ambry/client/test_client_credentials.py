@@ -19,6 +19,7 @@ from ambry import (
     ConfigInvalid,
     InvalidRequest,
     KeyFile,
+    TLSConfig,
     Unauthenticated,
 )
 from ambry.client.credentials import checked_key, read_key
@@ -69,6 +70,17 @@ def test_the_key_of_an_auth_is_asked_for_before_each_request(twins: Twins, stub:
     with pytest.raises(AccessDenied, match="the vault is sealed"):
         client.head(info.id)
     assert len(stub.requests) == 2
+
+
+def test_what_a_process_needs_to_do_the_same_is_told(tmp_path: Path) -> None:
+    trusted = TLSConfig(ca=tmp_path / "authority.crt")
+    url = "https://store.example:17100"
+    with AmbryClient([url], key=KEY) as keyed, AmbryClient([url], auth=Vault(OTHER, KEY)) as asked:
+        assert (keyed.current_key, asked.current_key, asked.current_key) == (KEY, OTHER, KEY)
+        with pytest.raises(AccessDenied, match="the vault is sealed"):
+            _ = asked.current_key
+    with AmbryClient([url], tls=trusted) as open_to_all:
+        assert (open_to_all.current_key, open_to_all.tls, keyed.tls) == ("", trusted, None)
 
 
 def test_a_key_file_that_changes_is_read_again(twins: Twins, stub: StubFrontend, tmp_path: Path) -> None:
