@@ -17,6 +17,7 @@ from functools import partial
 
 from ambry.checksum import Buffer
 from ambry.errors import AmbryError, InternalError
+from ambry.ids import IdKind
 from ambry.service.listener import unconfirmed
 from ambry.service.logs import get_logger
 from frontend.http.exchange import Exchange
@@ -110,7 +111,7 @@ class BatchRead:
             head = await read_head(self._context(unit), self._router, unit.id)
             self.put(Part(self._form.head(lines_of_part(unit, head), 0)))
             return
-        if _is_large(unit.wanted):
+        if unit.id.kind is IdKind.COMPOSITE and _is_large(unit.wanted):
             self.put_large(unit)
             return
         download = await self._open(unit, unit.wanted or RangeSpec(0, SMALL_PART_BYTES - 1))
@@ -261,7 +262,7 @@ class BatchRead:
         return 0
 
     def drop_ahead(self) -> bool:
-        return False
+        return self._list.close()
 
     def end(self) -> bool:
         """Break the connection to a client that has stalled, for others that wait for memory."""
@@ -270,7 +271,7 @@ class BatchRead:
 
 
 def _is_large(wanted: RangeSpec | None) -> bool:
-    """Whether a range says so by itself."""
+    """Whether a range of a large blob says so by itself; of a small one it may be all."""
     if wanted is None or wanted.first is None or wanted.last is None:
         return False
     return wanted.last - wanted.first >= SMALL_PART_BYTES

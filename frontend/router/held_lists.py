@@ -48,11 +48,12 @@ class HeldList:
         self._keep(key, whole)
         return whole
 
-    def close(self) -> None:
-        """Give its memory back."""
+    def close(self) -> bool:
+        """Give its memory back; whether it had some. It may be read from again."""
         whole, self._whole, self._key = self._whole, None, None
         if whole is not None:
             self._context.reading.budget.give_back(whole.listed)
+        return whole is not None
 
     def _keep(self, key: _Key, whole: CompositeBlob) -> None:
         self.close()

@@ -124,4 +124,7 @@ def tensor_in(torch: Any, file: Any, offset: int, size: int) -> Any:
     if like.untyped_storage().nbytes() != stored.file_size or not stored.file_size:
         return None
     flat = torch.frombuffer(file, dtype=torch.uint8, offset=offset + first, count=stored.file_size)
-    return flat.view(like.dtype).as_strided(like.size(), like.stride(), like.storage_offset())
+    try:
+        return flat.view(like.dtype).as_strided(like.size(), like.stride(), like.storage_offset())
+    except RuntimeError:  # Of a type or a shape that its bytes have no place for.
+        return None

@@ -17,7 +17,7 @@ from ambry.blob import BlobState
 from ambry.checksum import digest
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, DataCorrupt, InvalidRequest, ReplicaUnavailable, Unavailable
-from ambry.ids import BlobId
+from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from ambry.rest import frames, names
 from ambry.rest.access import Role
@@ -177,10 +177,31 @@ async def test_ranges_of_a_large_blob_read_its_list_once() -> None:
         await until(lambda: budget.free == budget.size, "its memory is back")
 
 
+async def test_long_ranges_of_small_blobs_are_read_side_by_side() -> None:
+    """A range says how much it asks for, and not how much there is."""
+    async with http_frontend() as frontend:
+        ids = [await frontend.put(content(number, 100)) for number in range(10)]
+        gate = asyncio.Event()
+        for peer in frontend.cluster.pool:
+            peer.script(held(gate), type=MessageType.GET)
+        items = [{"id": each, "ranges": ["0-1048575"]} for each in ids]
+        frontend.cluster.pool.journal.clear()
+        answer = asyncio.create_task(batch(frontend, "get", items, AS_FRAMES))
+
+        def asked() -> set[bytes]:
+            return {call.message.id for call in frontend.cluster.pool.calls(MessageType.GET)}
+
+        await until(lambda: len(asked()) == 10, "all of them are asked for")
+        gate.set()
+        parts = parts_of(await answer)
+        assert [parts[number, 0][1] for number in range(10)] == [content(number, 100) for number in range(10)]
+
+
 async def test_a_large_part_begins_while_the_one_before_it_comes() -> None:
     async with http_frontend() as frontend:
         bodies = [content(number, 2 * CHUNK) for number in range(4)]
         ids = [await frontend.put(body) for body in bodies]
+        assert all(BlobId.parse(each).kind is IdKind.COMPOSITE for each in ids)
         read = f"0-{2 * CHUNK - 1}"
         gate = asyncio.Event()
         for peer in frontend.cluster.pool:
