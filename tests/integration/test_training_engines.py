@@ -29,6 +29,7 @@ from ambry.ml.training.launchers.torchrun import TorchrunLauncher
 from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
+from tests.support import launcher_golden
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
 
@@ -223,6 +224,14 @@ def test_spark_on_yarn(
     settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
     launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1], settings=settings)
     check(own, client, launcher, tmp_path, "spark", undisturbed)
+
+
+def test_what_launchers_hand_to_workers_is_as_it_was_taken_down(tmp_path: Path, yarn: tuple[Path, Path]) -> None:
+    """By torchrun, Spark and TonY, of one, two and three processes: what `make test` holds `roles` and our tony.xml by."""
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
+    taken = launcher_golden.take_torchrun(tmp_path) | launcher_golden.take_spark(tmp_path)
+    taken |= launcher_golden.take_tony(tmp_path, *yarn)
+    assert launcher_golden.compare_or_take(taken) == []
 
 
 def tensorflow() -> str:

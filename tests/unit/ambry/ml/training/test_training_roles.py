@@ -1,4 +1,6 @@
-"""Environments as launchers make them: taken down from torchrun 2.13, TonY 0.4.7 on YARN 3.5.0 and our own tasks of Spark."""
+"""Environments as launchers make them, taken down from torchrun 2.13, TonY 0.4.7 on YARN 3.5.0 and Spark 4.3.0 (golden/), and
+what else they may be.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import pytest
 
 from ambry.ml.training import roles
 from ambry.ml.training.roles import RoleUnclear, WorkerRole, role_of
+from tests.support import launcher_golden
 
 TORCHRUN = {
     "GROUP_RANK": "0",
@@ -47,7 +50,6 @@ TONY_TORCH = {
 TONY_TF = {
     "ATTEMPT_NUMBER": "0",
     "CLUSTER_SPEC": '{"chief":["node1:40001"],"worker":["node2:40002"],"evaluator":["node2:40003"]}',
-    "IS_CHIEF": "false",
     "JOB_NAME": "worker",
     "TASK_INDEX": "0",
     "TASK_NUM": "1",
@@ -64,6 +66,43 @@ SPARK = {
     "RANK": "1",
     "WORLD_SIZE": "2",
 }
+
+
+TAKEN, _ = launcher_golden.read_golden()
+PROCESSES = [(case, process) for case, processes in TAKEN.items() for process in processes]
+
+
+def test_every_case_was_taken_down_with_all_of_its_processes() -> None:
+    cases = (*launcher_golden.TORCHRUN, *launcher_golden.SPARK, *launcher_golden.TONY)
+    assert {name: len(processes) for name, processes in TAKEN.items()} == {case.name: case.tasks for case in cases}
+
+
+@pytest.mark.parametrize(("case", "process"), PROCESSES)
+def test_a_process_of_a_real_launcher_knows_who_it_is(case: str, process: str) -> None:
+    """Which task, of how many, and where rank 0 is; a chief comes before workers, and an evaluator does not count."""
+    role = role_of(TAKEN[case][process])
+    launcher, *_, kind = case.split("-")
+    trains = [name for name in ("chief 0", "worker 0", "worker 1") if name in TAKEN[case]]
+    task, index = process.split()
+    assert (role.launcher, role.task, role.index, role.attempt) == (launcher, task, int(index), 0)
+    assert (role.rank, role.world) == (trains.index(process) if process in trains else None, len(trains))
+    assert role.is_chief is (process == trains[0]) and role.is_evaluator is (task == "evaluator")
+    if kind != "1" and role.rank is not None:
+        assert role.master.startswith("node:4000"), role
+        masters = {role_of(TAKEN[case][each]).master for each in trains}
+        assert len(masters) == 1, "all meet at one place"
+
+
+@pytest.mark.parametrize(("case", "process"), PROCESSES)
+def test_what_a_script_is_told_says_the_same_again(case: str, process: str) -> None:
+    """A process of a script reads what the node has told it, by the names of torchrun and of TensorFlow."""
+    environ = TAKEN[case][process]
+    told = role_of(environ).environment()
+    assert role_of({**environ, **told}) == role_of(environ)
+    if "TF_CONFIG" in environ:
+        assert json.loads(told["TF_CONFIG"]) == json.loads(environ["TF_CONFIG"])
+    if "RANK" in environ:
+        assert (told["RANK"], told["WORLD_SIZE"]) == (environ["RANK"], environ.get("WORLD_SIZE", environ.get("WORLD")))
 
 
 def test_torchrun_says_all_of_it() -> None:

@@ -1,14 +1,18 @@
-"""What TonY 0.4.7 reads, as a job ran with it on YARN 3.5.0: golden files beside this one."""
+"""What TonY 0.4.7 reads, and what it made of it as jobs ran with it on YARN 3.5.0 (../golden)."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from ambry.errors import InvalidRequest
+from ambry.ml.training.bundle import ARCHIVE
 from ambry.ml.training.jobs import named_job
 from ambry.ml.training.launchers.tony_config import shares_files, tony_command, tony_xml, yarn_xml
+from tests.support import launcher_golden
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 GOLDEN = """\
@@ -45,6 +49,28 @@ def test_a_job_is_configured_as_it_ran() -> None:
         },
     )
     assert made == GOLDEN
+
+
+TAKEN, FINAL = launcher_golden.read_golden()
+_OF_TASKS = re.compile(r"tony\.[a-z]+\.(instances|memory|resources)")
+
+
+@pytest.mark.parametrize("case", launcher_golden.TONY, ids=lambda case: case.name)
+def test_tony_takes_every_setting_of_ours_as_it_was_meant(case: launcher_golden.Case) -> None:
+    """Its client merges tony.xml into its defaults, and hands the whole to its master: nothing of ours is lost or unknown."""
+    job = launcher_golden.job_of(case)
+    made = ElementTree.fromstring(
+        tony_xml(job, framework=case.framework, max_restarts=3, history=Path("/h"), settings=case.settings)
+    )
+    ours = {each.findtext("name") or "": each.findtext("value") or "" for each in made.iter("property")}
+    defaults, final = FINAL[launcher_golden.DEFAULTS], FINAL[case.name]
+    unknown = [name for name in ours if name not in defaults and not _OF_TASKS.fullmatch(name)]
+    assert unknown == []
+    differing = {name for name, value in ours.items() if {**defaults, **final}[name] != value}
+    assert differing == {"tony.history.location", "tony.history.intermediate", "tony.history.finished"}, (
+        "places of the run"
+    )
+    assert final["tony.containers.command"].endswith(f"python3 {ARCHIVE}")
 
 
 def test_settings_of_somebody_else_and_other_frameworks_are_refused() -> None:
