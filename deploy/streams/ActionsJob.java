@@ -34,6 +34,7 @@ import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.config.ConfigException;
 import org.apache.kafka.common.errors.AuthenticationException;
 import org.apache.kafka.common.errors.AuthorizationException;
@@ -304,10 +305,9 @@ public class ActionsJob implements TaskApplication {
 
   /** The topics are there on return, dated by the broker's clock where they are made. */
   static void make(String brokers, Map<String, String> config, String... topics) throws Exception {
-    Map<String, Object> asked = new HashMap<>(config);
+    Map<String, Object> asked = new HashMap<>(Map.of("request.timeout.ms", "10000"));
+    asked.putAll(config);
     asked.put("bootstrap.servers", brokers);
-    asked.put("default.api.timeout.ms", "20000");
-    asked.put("request.timeout.ms", "10000");
     try (Admin admin = Admin.create(asked)) {
       for (String topic : topics) {
         NewTopic made = new NewTopic(topic, Optional.empty(), Optional.empty());
@@ -345,7 +345,7 @@ public class ActionsJob implements TaskApplication {
   }
 
   /** What it was caused by, and what is to be done. */
-  static String sentence(Throwable error) {
+  static String sentence(Throwable error, String brokers) {
     Throwable cause = error;
     for (Throwable at = error; at != null; at = at.getCause()) {
       if (at instanceof OffsetOutOfRangeException) return DROPPED;
@@ -353,7 +353,8 @@ public class ActionsJob implements TaskApplication {
         return "a message is none of a publisher or of a job; is it another topic? " + at.getMessage();
       cause = at;
     }
-    return cause.getMessage() == null ? cause.toString() : cause.getClass().getSimpleName() + ": " + cause.getMessage();
+    String told = cause.getMessage() == null ? cause.toString() : cause.getClass().getSimpleName() + ": " + cause.getMessage();
+    return cause instanceof KafkaException ? "Kafka at " + brokers + ": " + told : told;
   }
 
   public static void main(String[] a) throws Exception {
@@ -374,7 +375,7 @@ public class ActionsJob implements TaskApplication {
         error = thrown;
       }
       if (isForGood(error)) {
-        System.err.println(sentence(error));
+        System.err.println(sentence(error, a[0]));
         System.exit(1);
       }
       Instant now = Instant.now();
@@ -384,10 +385,10 @@ public class ActionsJob implements TaskApplication {
         pause = PAUSE;
       }
       if (!now.isBefore(failed.plus(giveUpAfter))) {
-        System.err.println(sentence(error) + "; the same command goes on where it was");
+        System.err.println(sentence(error, a[0]) + "; the same command goes on where it was");
         System.exit(5);
       }
-      System.err.println(sentence(error) + "; the job goes on where it was in " + pause.toSeconds() + " s");
+      System.err.println(sentence(error, a[0]) + "; the job goes on where it was in " + pause.toSeconds() + " s");
       Thread.sleep(pause.toMillis());
       if (pause.compareTo(PAUSE_MAX) < 0) pause = pause.multipliedBy(2);
     }

@@ -190,3 +190,24 @@ def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_fo
         "sasl.mechanism": "PLAIN",
     }
     assert asked == ["Bearer secret"]
+
+
+def test_the_job_waits_for_brokers_says_so_and_is_given_up_with_a_code_of_its_own(
+    java: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "client.properties").write_text("request.timeout.ms=1000\n")
+    done = subprocess.run(
+        [
+            *(*java[:-2], "-Dgive.up.after=1", f"-Dkafka.config={tmp_path / 'client.properties'}", *java[-2:]),
+            *("ActionsJob", "127.0.0.1:1", "changes", "members", "actions/", str(tmp_path / "kept")),
+        ],
+        env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": "http://127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 5, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("Kafka at 127.0.0.1:1: ")]
+    assert said[0].endswith("; the job goes on where it was in 1 s")
+    assert said[-1].endswith("; the same command goes on where it was")
