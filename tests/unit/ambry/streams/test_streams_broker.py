@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import pytest
 
 from ambry.errors import AccessDenied, InvalidRequest, Unavailable
-from ambry.streams.broker import kafka_error
+from ambry.streams import broker
+from ambry.streams.broker import ASKS, KafkaBroker, kafka_error
 from ambry.streams.target import KafkaTarget
 from tests.support.kafka_errors import ErrorOfKafka
 
@@ -36,3 +40,27 @@ def test_an_error_is_a_sentence(name: str, kind: type[Exception], to_do: str) ->
 def test_what_kafka_calls_retriable_is_waited_for() -> None:
     found = kafka_error(TARGET, ErrorOfKafka("OF_ANOTHER_RELEASE", retriable=True), "connection refused")
     assert type(found) is Unavailable and str(found).endswith("(connection refused)")
+
+
+class OfKafka(Exception):
+    """As KafkaException."""
+
+
+@pytest.mark.parametrize("unknown", [0, 2, ASKS])
+def test_a_topic_that_was_made_a_moment_ago_is_waited_for(unknown: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    not_yet = OfKafka(ErrorOfKafka("UNKNOWN_TOPIC_OR_PART"))
+    described = MagicMock(result=MagicMock(side_effect=[not_yet] * unknown + [SimpleNamespace(topic_id="abc")]))
+    admin = MagicMock()
+    about = SimpleNamespace(error=ErrorOfKafka("UNKNOWN_TOPIC_OR_PART"))
+    admin.list_topics.return_value = SimpleNamespace(cluster_id="here", topics={"topic": about})
+    admin.describe_topics.return_value = {"topic": described}
+    kafka = MagicMock(KafkaException=OfKafka, AdminClient=MagicMock(return_value=admin))
+    monkeypatch.setattr(broker, "needed", lambda name: kafka)
+    producer = KafkaBroker(TARGET, lambda sequence: None)
+    if unknown < ASKS:
+        assert producer.topic() == ("here", "abc")
+    else:
+        with pytest.raises(Unavailable, match="no broker knows it yet"):
+            producer.topic()
+    [made] = kafka.NewTopic.call_args_list
+    assert made.kwargs["config"] == {"message.timestamp.type": "LogAppendTime"}
