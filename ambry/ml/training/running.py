@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ambry.client.refs import NameRef
+from ambry.client.refs import NameRef, found_entry
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
@@ -36,6 +36,8 @@ from ambry.ml.watching import RepeatedWork
 LEASE_S = 90
 RENEW_S = 20.0
 RUNNING = "running.json"
+_LOOKS = 4
+"""So often a job is looked at that changes meanwhile."""
 
 
 class RunningJob:
@@ -64,7 +66,7 @@ class RunningJob:
         with suppress(AmbryError):  # It goes by itself.
             self._renew()
             if not self._lost:
-                self._client.delete(self._name)
+                self._client.delete(self._held)
 
     def check(self) -> None:
         """Raises UpdateConflict where somebody else has the job by now: the store was out of reach for too long."""
@@ -81,39 +83,48 @@ class RunningJob:
 
     def _take(self) -> None:
         """Raises UpdateConflict where another one has it."""
+        for _ in range(_LOOKS):
+            try:
+                self._look()
+                return
+            except (AlreadyExists, PreconditionFailed):
+                continue  # It changed since it was looked at: by another one, or by an earlier try of this one.
+        raise UpdateConflict(self._sentence(b""))
+
+    def _look(self) -> None:
+        """Take what is free, or go on with what this one has. Raises UpdateConflict, AlreadyExists, PreconditionFailed."""
         try:
-            self._etag = self._put(if_absent=True)
+            self._put(if_absent=True)
             return
         except AlreadyExists:
-            pass
+            now = next(iter(self._client.history(self._name)))  # A list does not have it when its time is over.
+            if now.id is None:
+                raise
+        entry = found_entry(self._name, now.id)
         try:
-            try:
-                with self._client.get(self._name) as reader:
-                    held, etag = reader.read(), reader.info.etag
-            except BlobNotFound:
-                # Its time is over; of two who see that at once, the one whose blob is deleted here is told by `_renew`.
-                self._client.delete(self._name)
-                self._etag = self._put(if_absent=True)
-                return
-            if not _is_gone(held):
-                raise UpdateConflict(self._sentence(held))
-            self._etag = self._put(if_match=etag)
-        except (AlreadyExists, PreconditionFailed):
-            raise UpdateConflict(self._sentence(b"")) from None
+            with self._client.get(entry) as reader:
+                held, etag = reader.read(), reader.info.etag
+        except BlobNotFound:
+            self._client.delete(entry)  # Its time is over. What another one put there since then stays.
+            self._put(if_absent=True)
+            return
+        if held != self._document and not _is_gone(held):
+            raise UpdateConflict(self._sentence(held))
+        self._put(if_match=etag)
 
-    def _put(self, **condition: Any) -> str:
+    def _put(self, **condition: Any) -> None:
         """Raises AlreadyExists, PreconditionFailed."""
         info = self._client.put(
             self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
         )
-        return info.etag
+        self._held = found_entry(self._name, info.id, info.etag)
 
     def _renew(self) -> None:
         with self._renewing:
             if self._lost:
                 return
             try:
-                self._etag = self._put(if_match=self._etag)
+                self._put(if_match=self._held.etag)
             except (BlobNotFound, PreconditionFailed):
                 try:
                     self._take()

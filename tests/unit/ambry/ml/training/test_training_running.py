@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, UpdateConflict
+from ambry import AmbryClient, BlobNotFound, Unavailable, UpdateConflict
 from ambry.ml.training import running
 from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
@@ -125,3 +126,68 @@ def test_what_is_confirmed_is_asked_of_the_store(client: AmbryClient, job: Train
         held.check()
         with pytest.raises(UpdateConflict, match="on another"):
             held.confirm()
+
+
+@pytest.mark.parametrize("renew_s", [600, 0.05], ids=["confirmed", "renewed"])
+def test_a_renewal_whose_answer_was_lost_is_its_own(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch, renew_s: float
+) -> None:
+    put = client.put
+    lost: list[str] = []
+    heard: list[str] = []
+
+    def unheard(*each: Any, **said: Any) -> Any:
+        info = put(*each, **said)
+        if len(lost) < 2:
+            lost.append(info.etag)
+            raise Unavailable("nobody heard the answer")
+        heard.append(info.etag)
+        return info
+
+    with RunningJob(client, job, renew_s=renew_s) as held:
+        monkeypatch.setattr(client, "put", unheard)
+        if renew_s > 1:
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    held.confirm()
+            held.confirm()
+        eventually(lambda: len(heard) > 1 or renew_s > 1, "it goes on")
+        held.check()
+    with pytest.raises(BlobNotFound):
+        client.head(job.name_in(RUNNING))
+
+
+def test_of_two_who_see_that_its_time_is_over_the_second_deletes_nothing_of_the_first(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.put(b"{}", name=job.name_in(RUNNING), ttl=1)
+    eventually(lambda: not client.exists(job.name_in(RUNNING)), "its time is over")
+    delete = client.delete
+    entered: list[RunningJob] = []
+
+    def late(*each: Any) -> None:
+        if not entered:
+            entered.append(RunningJob(client, job, renew_s=600))
+            entered[0].__enter__()
+        delete(*each)
+
+    monkeypatch.setattr(client, "delete", late)
+    with pytest.raises(UpdateConflict, match=rf"runs already, on {socket.gethostname()}"):
+        RunningJob(client, job, renew_s=600).__enter__()
+    entered[0].confirm()
+    entered[0].__exit__(None, None, None)
+
+
+def test_who_ends_after_standing_still_deletes_nothing_of_another(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = RunningJob(client, job, renew_s=600).__enter__()
+    delete = client.delete
+
+    def late(*each: Any) -> None:
+        held_by(client, job, host="another")
+        delete(*each)
+
+    monkeypatch.setattr(client, "delete", late)
+    held.__exit__(None, None, None)
+    assert json.loads(client.get_bytes(job.name_in(RUNNING)))["host"] == "another"
