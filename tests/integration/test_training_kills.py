@@ -1,7 +1,7 @@
 """Whatever part of a training job is killed, at moments of chance: its model is the undisturbed one to the last bit, or the job
 fails with a sentence, publishes nothing, and goes on when it is submitted again.
 
-One job has several of them in its life: a job by torchrun, TonY on YARN and Spark on YARN each. AMBRY_TEST_SEED sets the seed.
+One job has several of them in its life: a job by torchrun, by TonY on YARN and by Spark each. AMBRY_TEST_SEED sets the seed.
 """
 
 from __future__ import annotations
@@ -225,12 +225,10 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
     eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
 
 
-def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str) -> None:
-    """An executor, then a data node with a frontend, then another executor, all on YARN."""
+def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
+    """An executor, then a data node with a frontend, then another executor: processes of a small cluster of Spark's own."""
     pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
-    settings = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
-    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn.conf, settings=settings)
+    launcher = SparkLauncher(master=f"local-cluster[{WORKERS},1,1024]")
     job = KilledJob(own, launcher, tmp_path, "on-spark", pace_s=0.1)
     with job.beside() as ended:
         for first, last in ((3, 19), (40, 58)):

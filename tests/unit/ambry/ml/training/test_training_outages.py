@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ambry import BlobNotFound
+from ambry import BlobNotFound, RetryPolicy
 from ambry.errors import AmbryError, Unavailable
 from ambry.ml.training import outages
 from ambry.ml.training.current import current
+from ambry.ml.training.jobs import named_job
 from ambry.ml.training.outages import PATIENT, outwaited
+from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 
 def fails(count: int) -> Callable[[], int]:
@@ -55,3 +58,15 @@ def test_a_worker_tries_so_often_and_a_script_may_say_otherwise(monkeypatch: pyt
     assert len(waited) == 10 and 30 <= sum(waited) <= 70
     with current({}).connect(account="team") as client:
         assert client.default_account == "team"
+
+
+def test_files_of_a_job_by_fsspec_are_waited_for_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard's writer, which takes no options."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    (tmp_path / "job.json").write_bytes(named_job({**JOB, "job": "digits"}).encode())
+    current({"AMBRY_TRAIN_JOB": str(tmp_path / "job.json")})
+    assert fsspec.config.conf == {"ambry": {"retry": PATIENT}}
+    monkeypatch.setitem(fsspec.config.conf, "ambry", {"retry": RetryPolicy(max_attempts=1)})
+    current({"AMBRY_TRAIN_JOB": str(tmp_path / "job.json")})
+    assert fsspec.config.conf["ambry"]["retry"].max_attempts == 1  # Of who said it.
