@@ -4,6 +4,10 @@ A part has a lifetime. Before any of them is to stay, a list of them stands in <
 version is there. One that is left tells of a driver that ended between the two: with the next commit of that dataset, PART_TTL
 later, its parts go where no version is of that job, and the list with them. Parts of a version stay when that is deleted, by
 hand or by a retention: nothing here takes them away.
+
+Of a commit and the end of a job one alone has the list, as either makes it only where there is none: Spark may end a job whose
+commit still runs, or has ended without an answer. Who deletes parts has looked for their job among all versions; how old a list
+is, the store says, and no clock of a driver does.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef
@@ -27,12 +31,11 @@ from ambry.errors import (
     UpdateConflict,
 )
 from ambry.ml.datasets import dataset_for
+from ambry.ml.digests import infos_of
 
 PARTS = ".parts"
 COMMITS = ".commits"
 PART_TTL = timedelta(days=7)
-SKEW = timedelta(days=1)
-"""By how much the clocks of two frontends differ at most: a version is made after its list, by the clock of another."""
 CONTENT_TYPE = "application/vnd.apache.parquet"
 PARTS_KEY = "parquet-parts"
 JOB_KEY = "parquet-job"
@@ -59,14 +62,28 @@ class PartsCommit:
     def publish(self, client: AmbryClient, parts: Sequence[NameRef], footer: bytes, version: str) -> None:
         """One version of all parts. Where it is refused, they are gone.
 
-        Raises what `put_version` raises; Unavailable where nobody knows whether there is a version: a refusal is none where an
-        earlier try made the version, and its answer was lost.
+        Raises what `put_version` raises; AlreadyExists where the job was ended, or committed, by somebody else; Unavailable
+        where nobody knows whether there is a version: a refusal is none where an earlier try made the version, and its answer
+        was lost.
         """
         try:
             dataset_for(client, self.dataset, "MONOTONIC", "parquet")
-            self.tidy(client, datetime.now(UTC))
-            names = "\n".join(each.name for each in parts)
-            told = client.put(names.encode(), name=self.told, content_type="text/plain")
+        except AmbryError:
+            self.forget(client, parts)
+            raise
+        try:
+            now = self._tell(client, parts)
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                f"{self.told} is there: Spark ended this job before its commit began, or commits it a second time. Nothing is "
+                f"published here; look at `ambry ls {self.dataset}` before you write the frame again"
+            ) from error
+        except AmbryError:
+            self.forget(client, parts)
+            raise
+        try:
+            if now is not None:
+                self.tidy(client, now)
             for each in parts:
                 client.update_ttl(each, None)
         except AmbryError:
@@ -82,7 +99,7 @@ class PartsCommit:
                 filename=f"{self.folder.name}.parquet",
             )
         except AmbryError as error:
-            if not self._is_published(client, told.created, error):
+            if not self._is_published(client, error):
                 self.forget(client, parts)
                 raise
         with suppress(AmbryError):
@@ -96,20 +113,36 @@ class PartsCommit:
                 client.delete(self.told)
 
     def abort(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
-        """Spark gave the job up; it does so too where a commit failed, which has done what there is to do."""
+        """Spark gave the job up: before its commit, after one that failed, or after one whose answer it never got.
+
+        A commit that has begun, and has not ended, has a list; what it left is done by `tidy`.
+        """
+        if not parts:
+            return
         with suppress(AmbryError):
-            if not client.exists(self.told):
+            self._tell(client, parts)
+            if self.job in self._jobs(client):
+                client.delete(self.told)
+            else:
                 self.forget(client, parts)
 
     def tidy(self, client: AmbryClient, now: datetime) -> None:
-        """What drivers left that were killed in the middle of a commit, PART_TTL ago; what cannot be done now is next time."""
+        """What drivers left that were killed in the middle of a commit, PART_TTL ago; what cannot be done now is next time.
+
+        `now` is the store's, whose clocks agree: a driver's may be years ahead, and a list be of a commit that runs.
+        """
         with suppress(AmbryError):
             lists = client.list(str(self._beside(f"{COMMITS}/")))
-            old = [(each.modified, each) for each in lists if each.modified and now - each.modified >= PART_TTL]
-            published = self._jobs(client, min(modified for modified, _ in old)) if old else ()
-            for _, entry in old:
+            old = [each for each in lists if each.modified and now - each.modified >= PART_TTL]
+            published = self._jobs(client) if old else ()
+            for entry in old:
                 with suppress(AmbryError):
                     self._finish(client, entry, published)
+
+    def _tell(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
+        """List the parts where no list of them is. Returns the store's time. Raises AlreadyExists."""
+        names = "\n".join(each.name for each in parts)
+        return client.put(names.encode(), name=self.told, content_type="text/plain", if_absent=True).created
 
     def _finish(self, client: AmbryClient, entry: NameEntry, published: Collection[str]) -> None:
         """A list that is left. One that names other things than parts of its job is none of ours, and stays."""
@@ -122,19 +155,18 @@ class PartsCommit:
         if all(name.startswith(begin) and "/" not in name.removeprefix(begin) for name in names):
             left.forget(client, [replace(self.folder, name=name) for name in names])
 
-    def _jobs(self, client: AmbryClient, since: datetime | None) -> set[str]:
-        """Those of the versions that were made after `since`; None: of all. Raises what a list of versions raises."""
-        found = set()
-        for entry in client.versions(self.dataset):
-            if since is None or entry.modified >= since - SKEW:
-                with suppress(BlobNotFound):
-                    found.add(client.head(entry.ref).metadata.get(JOB_KEY, ""))
-        return found
+    def _jobs(self, client: AmbryClient) -> set[str]:
+        """Those of all versions that there are; none of a dataset that is not there. Raises what a list of versions raises."""
+        try:
+            entries = list(client.versions(self.dataset))
+        except BlobNotFound:
+            return set()
+        return {info.metadata.get(JOB_KEY, "") for _, info in infos_of(client, entries)}
 
-    def _is_published(self, client: AmbryClient, since: datetime | None, error: AmbryError) -> bool:
+    def _is_published(self, client: AmbryClient, error: AmbryError) -> bool:
         """The answer may have been lost, and then a version has these parts. Raises Unavailable where that is not known."""
         with suppress(AmbryError):
-            if self.job in self._jobs(client, since):
+            if self.job in self._jobs(client):
                 return True
             if isinstance(error, _REFUSED):
                 return False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,7 +46,9 @@ class StoreOfParts:
 
     names: dict[str, Kept] = field(default_factory=dict)
     made: list[dict[str, str]] = field(default_factory=list)
-    times: dict[int, datetime] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+    """Versions that are in a list and deleted by now."""
+    now: datetime = NOW
     held: set[str] = field(default_factory=set)
     """What nobody may delete."""
     blind: bool = False
@@ -53,11 +57,15 @@ class StoreOfParts:
     failure: BaseException | None = None
     done_before: bool = False
     calls: list[str] = field(default_factory=list)
+    between: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """What others do before a call of this number, from 0 on."""
 
     def __getattr__(self, name: str) -> Any:
         does = getattr(type(self), f"do_{name}")
 
         def call(*words: Any, **said: Any) -> Any:
+            if others := self.between.pop(len(self.calls), None):
+                others()
             self.calls.append(name)
             fails = len(self.calls) > self.last and self.failure is not None
             if isinstance(self.failure, DriverKilled) and len(self.calls) > self.last + 1:
@@ -92,9 +100,11 @@ class StoreOfParts:
             if name.startswith(begin)
         ]
 
-    def do_put(self, data: bytes, *, name: NameRef, **_: Any) -> Any:
-        self.names[name.name] = Kept(data, True)
-        return SimpleNamespace(created=NOW)
+    def do_put(self, data: bytes, *, name: NameRef, if_absent: bool = False, **_: Any) -> Any:
+        if if_absent and name.name in self.names:
+            raise AlreadyExists(f"{name} is there")
+        self.names[name.name] = Kept(data, True, self.now)
+        return SimpleNamespace(created=self.now)
 
     def do_update_ttl(self, ref: NameRef, ttl: None) -> None:
         if ref.name not in self.names:
@@ -107,13 +117,17 @@ class StoreOfParts:
     def do_versions(self, dataset: str) -> Iterator[Any]:
         if self.blind:
             raise Unavailable("no node answers")
-        times = {number: self.times.get(number, NOW) for number in range(len(self.made))}
-        return iter([SimpleNamespace(ref=number, modified=time) for number, time in times.items()])
+        if not self.made:
+            raise BlobNotFound(f"there is no dataset {dataset}")
+        return iter([SimpleNamespace(ref=number, id=number) for number in range(len(self.made))])
 
-    def do_head(self, ref: Any) -> Any:
-        if isinstance(ref, int):
-            return SimpleNamespace(metadata=self.made[ref])
-        return SimpleNamespace(created=self.names[ref.name].created)
+    def do_head_many(self, ids: list[int]) -> list[Any]:
+        return [
+            SimpleNamespace(info=None, error=BlobNotFound(f"{number} is gone"))
+            if number in self.gone
+            else SimpleNamespace(info=SimpleNamespace(metadata=self.made[number]), error=None)
+            for number in ids
+        ]
 
     def do_delete_many(self, refs: list[NameRef]) -> list[BatchResult]:
         held = {ref.name: AccessDenied(f"{ref} is held") for ref in refs if ref.name in self.held}
@@ -124,9 +138,6 @@ class StoreOfParts:
 
     def do_get_bytes(self, ref: NameRef) -> bytes:
         return self.names[ref.name].data
-
-    def do_exists(self, ref: NameRef) -> bool:
-        return ref.name in self.names
 
     def do_delete(self, ref: NameRef) -> None:
         if ref.name in self.held:
@@ -158,44 +169,138 @@ def steps() -> int:
     return len(store.calls)
 
 
-@pytest.mark.parametrize(
-    ("failure", "done_before"),
-    [
-        (DriverKilled(), False),
-        (DriverKilled(), True),
-        (Unavailable("no node answers"), False),
-        (Unavailable("the answer was lost"), True),
-        (AlreadyExists("there is a 1"), False),
-    ],
-)
-def test_a_commit_that_ends_at_any_call(failure: BaseException, done_before: bool) -> None:
-    for last in range(steps()):
-        store, commit, parts = begun()
-        store.last, store.failure, store.done_before = last, failure, done_before
-        try:
-            commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
-        except (AmbryError, DriverKilled):
+ENDS = [
+    (DriverKilled(), False),
+    (DriverKilled(), True),
+    (Unavailable("no node answers"), False),
+    (Unavailable("the answer was lost"), True),
+    (AlreadyExists("there is a 1"), False),
+]
+
+
+def settled(store: StoreOfParts, parts: list[NameRef]) -> None:
+    """Of what is left, the next commit takes away what is older than the lifetime of a part, and nothing before that."""
+    before = dict(store.names)
+    other = PartsCommit("clicks", FOLDER, "j2")
+    other.tidy(store, NOW + PART_TTL - timedelta(hours=1))  # type: ignore[arg-type]
+    assert store.names == before
+    other.tidy(store, NOW + PART_TTL + timedelta(hours=1))  # type: ignore[arg-type]
+    assert not [name for name in store.names if name.startswith("clicks.commits/")]
+    check(store, parts)
+    if store.made:
+        assert set(store.names) == {each.name for each in parts}
+    else:
+        assert not any(each.stays for each in store.names.values())
+
+
+def fails_from(store: StoreOfParts, calls: int, failure: BaseException, done_before: bool) -> None:
+    store.calls.clear()
+    store.last, store.failure, store.done_before = calls, failure, done_before
+
+
+@pytest.mark.parametrize(("failure", "done_before"), ENDS)
+def test_a_commit_that_ends_at_any_call_and_an_end_of_the_job_that_does_too(
+    failure: BaseException, done_before: bool
+) -> None:
+    """Spark ends a job whose commit failed, and one whose commit it has no answer of: also after it was published."""
+    for last in range(steps() + 1):
+        for aborted in range(8):
+            store, commit, parts = begun()
+            fails_from(store, last, failure, done_before)
+            try:
+                commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+            except (AmbryError, DriverKilled):
+                check(store, parts)
+            else:
+                assert len(store.made) == 1
+            fails_from(store, aborted, failure, done_before)
+            with suppress(DriverKilled):
+                commit.abort(store, parts)  # type: ignore[arg-type]
+            assert aborted < 7 or len(store.calls) < 7, "no call is left out"
             check(store, parts)
-        else:
-            assert len(store.made) == 1
-        if isinstance(failure, DriverKilled):
             store.failure = None
-        # Spark asks a writer whose commit failed to abort.
-        if not store.made or store.names.keys() & {commit.told.name}:
-            commit.abort(store, parts)  # type: ignore[arg-type]
+            settled(store, parts)
+
+
+def test_a_job_that_is_ended_before_its_commit_leaves_nothing() -> None:
+    for made in ([], [{JOB_KEY: "j0"}]):
+        store, commit, parts = begun()
+        store.made = list(made)
+        commit.abort(store, parts)  # type: ignore[arg-type]
+        assert not store.names
+        calls = len(store.calls)
+        commit.abort(store, [])  # type: ignore[arg-type]
+        assert len(store.calls) == calls and not store.names
+
+
+def test_a_job_that_is_ended_while_its_commit_runs_keeps_all_parts_or_is_refused() -> None:
+    """Spark stopped waiting for the commit, whose process goes on."""
+    published = 0
+    for at in range(steps() + 1):
+        store, commit, parts = begun()
+        store.between = {at: partial(commit.abort, store, parts)}  # type: ignore[arg-type]
+        with suppress(AmbryError):
+            commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
         check(store, parts)
-        # Of what is left, the next commit takes away what is older than the lifetime of a part, and nothing before that.
-        before = dict(store.names)
+        published += len(store.made)
+        settled(store, parts)
+    assert published >= 5
+    refused = 0
+    for at in range(5):
+        store, commit, parts = begun()
+        told: list[AmbryError] = []
+
+        def publish(
+            store: StoreOfParts = store,
+            commit: PartsCommit = commit,
+            parts: list[NameRef] = parts,
+            told: list[AmbryError] = told,
+        ) -> None:
+            try:
+                commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+            except AmbryError as error:
+                told.append(error)
+
+        store.between = {at: publish}
+        commit.abort(store, parts)  # type: ignore[arg-type]
+        if store.between:
+            store.between.clear()
+            publish()
+        check(store, parts)
+        assert len(store.made) + len(told) == 1
+        refused += any("Spark ended this job before its commit began" in str(each) for each in told)
+        settled(store, parts)
+    assert refused >= 2
+
+
+@pytest.mark.parametrize("days", [-400, -8, 8, 400])
+def test_no_clock_of_a_driver_says_how_old_a_commit_is(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another driver commits to the dataset at each call of one that runs; its clock is wrong by these days."""
+
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> WrongClock:
+            moved = datetime.now(tz) + timedelta(days=days)
+            return cls.fromtimestamp(moved.timestamp(), tz)
+
+    monkeypatch.setattr("ambry.spark.commits.datetime", WrongClock)
+    for at in range(steps() + 1):
+        store, commit, parts = begun()
         other = PartsCommit("clicks", FOLDER, "j2")
-        other.tidy(store, NOW + PART_TTL - timedelta(hours=1))  # type: ignore[arg-type]
-        assert store.names == before
-        other.tidy(store, NOW + PART_TTL + timedelta(hours=1))  # type: ignore[arg-type]
-        assert not [name for name in store.names if name.startswith("clicks.commits/")]
+        others = [other.part("00000-9")]
+        store.names[others[0].name] = Kept(b"", False)
+        store.between = {at: partial(other.publish, store, others, b"footer", "LATEST")}  # type: ignore[arg-type]
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+        assert at == steps() or {each[JOB_KEY] for each in store.made} == {"j1", "j2"}
         check(store, parts)
-        if store.made:
-            assert set(store.names) == {each.name for each in parts}
-        else:
-            assert not any(each.stays for each in store.names.values())
+    # What was left goes when the store says so.
+    store, found = left("j1")
+    _, commit, parts = begun("j3")
+    for now, is_there in ((NOW + PART_TTL - timedelta(hours=1), True), (NOW + PART_TTL + timedelta(hours=1), False)):
+        store.now = now
+        store.names |= {each.name: Kept(b"", False) for each in parts}
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+        assert {each.name in store.names for each in found["j1"]} == {is_there}
 
 
 def test_what_is_refused_leaves_nothing_and_is_told_as_it_is() -> None:
@@ -279,9 +384,9 @@ def test_what_cannot_be_deleted_keeps_its_list_and_nothing_else() -> None:
     assert not tidied(store)
 
 
-def test_versions_are_looked_at_once_for_all_lists_and_only_those_made_since() -> None:
+def test_versions_are_looked_at_once_for_all_lists_and_many_with_a_request() -> None:
     store, found = left("j1", "j2", "j3")
-    store.made = [{JOB_KEY: f"old{number}"} for number in range(50)] + [{JOB_KEY: "j2"}]
-    store.times = {number: NOW - timedelta(days=30) for number in range(50)}
+    store.made = [{JOB_KEY: f"old{number}"} for number in range(50)] + [{JOB_KEY: "j2"}, {}]
+    store.gone = {7}
     assert tidied(store) == {each.name for each in found["j2"]}
-    assert store.calls.count("versions") == 1 and store.calls.count("head") == 1
+    assert store.calls.count("versions") == store.calls.count("head_many") == 1 and "head" not in store.calls
