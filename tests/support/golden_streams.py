@@ -193,8 +193,15 @@ def store() -> Iterator[str]:
             server.shutdown()
 
 
-def samza(broker: KafkaProcess, class_path: str, directory: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the job in Java wrote of the files: by member, the days of members, and the changelog of its state."""
+def newest(broker: KafkaProcess, topic: str) -> dict[str, str]:
+    """By key, in base64 like it, the last value."""
+    return dict(
+        sorted((each["key"], each["value"]) for each in {each["key"]: each for each in records(broker, topic)}.values())
+    )
+
+
+def samza(broker: KafkaProcess, class_path: str, directory: Path) -> dict[str, dict[str, str]]:
+    """What the job in Java wrote of the files at last: the days of members, and the changelog of its state."""
     publish(broker, "golden-actions", action_changes())
     wanted = 2 * sum(map(len, members_of_files()))
     with store() as url, (directory / "log").open("wb") as log:
@@ -208,8 +215,7 @@ def samza(broker: KafkaProcess, class_path: str, directory: Path) -> dict[str, l
         finally:
             job.kill()
             job.wait()
-    topics = {"by-member": "golden-by-member", "members": "golden", "changelog": "golden-members-changelog"}
-    return {name: records(broker, topic) for name, topic in topics.items()}
+    return {"members": newest(broker, "golden"), "changelog": newest(broker, "golden-members-changelog")}
 
 
 def members_of_files() -> list[set[int]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 
+from ambry.streams.actions import member_of
 from ambry.streams.messages import CHANGE_HEADER, EPOCH_HEADER, SEQUENCE_HEADER, key_of, message_of
 from ambry.streams.target import KafkaTarget
-from tests.support.golden_streams import CHANGES, EPOCH, PARTITIONS, read
+from ambry.streams.windows import folded, over_files, parse_actions
+from tests.support.golden_streams import CHANGES, EPOCH, PARTITIONS, action_files, read
 
 TARGET = KafkaTarget(brokers=("b:1",), topic="t")
 Record = dict[str, Any]
@@ -68,3 +71,50 @@ def murmur2(data: bytes) -> int:
         hash = (hash ^ int.from_bytes(data[whole:], "little")) * factor & mask
     hash = (hash ^ (hash >> 13)) * factor & mask
     return hash ^ (hash >> 15)
+
+
+def of_samza(topic: str) -> dict[str, str]:
+    """By key, what the job in Java wrote last."""
+    found = read("samza.json")[topic]
+    return {base64.b64decode(key).decode(): base64.b64decode(value).decode() for key, value in found.items()}
+
+
+def test_samza_says_of_members_what_python_counts() -> None:
+    said_of = {key: member_of(value.encode(), TARGET) for key, value in of_samza("members").items()}
+    assert all(key == str(member) for key, (member, _) in said_of.items())
+    assert dict(said_of.values()) == over_files(action_files().items())
+
+
+class KeptBySamza:
+    """A state as the job in Java keeps it, a text for each key: what is kept of one member."""
+
+    def __init__(self, records: dict[str, str], member: int) -> None:
+        self._records, self._member = records, member
+
+    def get(self, key: str, default: Any = None) -> Any:
+        told = self._records.get(self._place(key))
+        return default if told is None else json.loads(told)
+
+    def set(self, key: str, value: Any) -> None:
+        self._records[self._place(key)] = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+    def _place(self, key: str) -> str:
+        return str(self._member) if key == "days" else f"{self._member} {key.removeprefix('file ')}"
+
+
+def test_the_changelog_of_samza_is_what_python_keeps() -> None:
+    kept: dict[str, str] = {}
+    for file, data in action_files().items():
+        for member, days in parse_actions(file, data).members.items():
+            folded(KeptBySamza(kept, member), file, days)
+    theirs = of_samza("changelog")
+    assert {key: json.loads(value) for key, value in theirs.items()} == {
+        key: json.loads(value) for key, value in kept.items()
+    }
+    # And Python goes on with it: what comes again changes nothing, and another file is added.
+    for file, data in action_files().items():
+        for member, days in parse_actions(file, data).members.items():
+            before = dict(theirs)
+            assert folded(KeptBySamza(theirs, member), file, days) == json.loads(before[str(member)])
+            assert theirs == before
+            assert folded(KeptBySamza(before, member), "another", days) != json.loads(theirs[str(member)])
