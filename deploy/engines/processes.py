@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import os
 import random
 import shutil
 import signal
 import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -164,5 +164,5 @@ def fetched(url: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # nosec B310 # a process of ours on loopback
             return str(answer.read(1 << 20), "utf-8", "replace")
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException):
         return ""

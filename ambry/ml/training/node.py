@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -200,7 +201,7 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
             said = f"{endpoint} answers {error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):
                 break
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             said = f"{endpoint}: {error}"
         time.sleep(min(8.0, 0.25 * 2**attempt))
     raise NodeFailed(f"blob {tree['id']} of the job could not be fetched: {said}")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import fcntl
-import io
 import os
 import re
-import select
 import signal
 import subprocess
 from collections import deque
@@ -17,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ambry.errors import AmbryError, must_have
+from ambry.errors import AmbryError
 from ambry.ml.training.jobs import TrainingJob
+from ambry.ml.training.launchers.printed import lines_of, printed
 from ambry.with_parent import with_parent
 
 AGAIN = "submit the job again to go on from its newest checkpoint"
 TERM_TIMEOUT_S = 15.0
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed|Conflict): \S")
-LINE_CHARACTERS_MAX = 16_384
-"""What has no end of a line by then is given in pieces of so many characters."""
-_CHUNK = 1 << 16
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 
@@ -95,7 +89,7 @@ def output_of(
     try:
         if started is not None:
             started(process.pid)
-        for line in _lines(_printed(process)):
+        for line in lines_of(printed(process)):
             last.append(line)
             yield line
         code = process.wait()
@@ -111,50 +105,6 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _printed(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """What comes out of a process until it ends, and what of it stands in the pipe then: who inherited the pipe may keep it
-    open for ever.
-    """
-    out = must_have(process.stdout, "the output of a launcher").fileno()
-    ended = os.pidfd_open(process.pid)
-    try:
-        asked = select.poll()
-        for each in (out, ended):
-            asked.register(each, select.POLLIN)
-        while not any(fd == ended for fd, _ in asked.poll()):
-            if not (chunk := os.read(out, _CHUNK)):
-                return
-            yield chunk
-        left = fcntl.fcntl(out, fcntl.F_GETPIPE_SZ)
-        os.set_blocking(out, False)
-        with contextlib.suppress(BlockingIOError):
-            while left > 0 and (chunk := os.read(out, left)):
-                left -= len(chunk)
-                yield chunk
-    finally:
-        os.close(ended)
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Ended by a line feed, a carriage return or both, as a bar of progress is."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
-    rest = ""
-    for chunk in chunks:
-        *lines, rest = (rest + newlines.decode(chunk)).split("\n")
-        for line in lines:
-            yield from _pieces(line) if line else [""]
-        while len(rest) > LINE_CHARACTERS_MAX:
-            yield rest[:LINE_CHARACTERS_MAX]
-            rest = rest[LINE_CHARACTERS_MAX:]
-    yield from _pieces(rest + newlines.decode(b"", final=True))
-
-
-def _pieces(line: str) -> Iterator[str]:
-    for begin in range(0, len(line), LINE_CHARACTERS_MAX):
-        yield line[begin : begin + LINE_CHARACTERS_MAX]
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

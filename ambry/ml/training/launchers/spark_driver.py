@@ -21,7 +21,7 @@ from typing import Any
 
 from ambry.ml.extras import needed
 from ambry.ml.training.bundle import FILES
-from ambry.ml.training.launchers import spark_task
+from ambry.ml.training.launchers import printed, spark_task
 from ambry.ml.training.launchers.launch import last_words
 from ambry.ml.training.launchers.torchrun import how_it_ended
 
@@ -107,7 +107,8 @@ def main(directory: Path) -> int:
     _tell(f"submitted to Spark as {context.applicationId}")
     files = {name: (directory / name).read_bytes() for name in FILES if (directory / name).is_file()}
     listener, token, workers = (host, lines.server_address[1]), lines.token, int(told["workers"])
-    needed("pyspark.cloudpickle").register_pickle_by_value(spark_task)
+    for each in (spark_task, printed):
+        needed("pyspark.cloudpickle").register_pickle_by_value(each)
     run_worker = spark_task.run_worker
 
     def run(attempt: int) -> None:

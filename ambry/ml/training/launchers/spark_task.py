@@ -1,7 +1,7 @@
 """One task of a Spark barrier stage that is a worker of a job: it finds the others, and runs the bundle as a process.
 
-Pickled by value (spark_driver.py) and run by executors, which have no ambry: it imports the standard library alone, and what is
-Spark's when it runs there.
+Pickled by value (spark_driver.py) with printed.py and run by executors, which have no ambry: both import the standard library
+alone, and what is Spark's when they run there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+
+from ambry.ml.training.launchers.printed import lines_of, printed
 
 PREFIX = "ambry-train-"
 LOCK = "held.lock"
@@ -72,25 +73,20 @@ def _followed(directory: Path, environ: dict[str, str], rank: int, listener: tup
     for name in ("PYTHONPATH", "PYTHONHOME", "SPARK_HOME"):  # Spark's own; a job says what it needs by --env.
         environ.pop(name, None)
     last: deque[str] = deque(maxlen=_LINES_KEPT)
-    link = None
-    with suppress(OSError):
-        link = socket.create_connection(listener, _TIMEOUT_S)
-        link.sendall(f"{token} {rank}\n".encode())
+    link = _linked(listener, f"{token} {rank}\n")
     process = subprocess.Popen(
         [sys.executable, str(directory / "ambry-node.pyz")],
         env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",  # nosec B603 # the bundle of the job
+        stderr=subprocess.STDOUT,  # nosec B603 # the bundle of the job
     )
     try:
-        for line in process.stdout or ():
-            last.append(line.rstrip("\n"))
-            with suppress(OSError):
-                if link is not None:
-                    link.sendall(line.encode())
+        for line in lines_of(printed(process)):
+            last.append(line)
+            if link is not None and not _sent(link, f"{line}\n"):
+                link.close()  # Nobody listens, or too slowly: what a line was torn of is not gone on with.
+                link = None
         code = process.wait()
     finally:
         process.kill()
@@ -100,6 +96,26 @@ def _followed(directory: Path, environ: dict[str, str], rank: int, listener: tup
     if code:
         raise WorkerFailed(f"worker {rank} ended {code}\n" + "\n".join(last))
     return "\n".join(last)
+
+
+def _linked(listener: tuple[str, int], first: str) -> socket.socket | None:
+    """To the driver, which shows what workers print; None where it is not there."""
+    try:
+        link = socket.create_connection(listener, _TIMEOUT_S)
+    except OSError:
+        return None
+    if _sent(link, first):
+        return link
+    link.close()
+    return None
+
+
+def _sent(link: socket.socket, text: str) -> bool:
+    try:
+        link.sendall(text.encode())
+    except OSError:
+        return False
+    return True
 
 
 def _free_ports(count: int) -> list[int]:

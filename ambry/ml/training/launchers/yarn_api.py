@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pwd
@@ -14,6 +15,7 @@ from ambry.errors import MALFORMED
 
 ENDED = ("FINISHED", "FAILED", "KILLED")
 """States of applications that do not run any more."""
+ANSWER_BYTES_MAX = 16 << 20
 _TIMEOUT_S = 5.0
 
 
@@ -23,12 +25,24 @@ def place_of(web: str, application: str) -> str:
 
 
 def ask(url: str, body: bytes | None = None) -> bytes:
-    """GET, or PUT of a body. Raises OSError."""
-    request = urllib.request.Request(
-        url, data=body, method="PUT" if body else "GET", headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), as TonY's client tells it
-        return bytes(answer.read())
+    """GET, or PUT of a body. Raises OSError, also for an answer that is no whole HTTP, empty or too long."""
+    if not url.startswith(("http://", "https://")):
+        raise OSError(f"{url!r} is no address of a web server")
+    headers = {"Accept": "*/*", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=body, method="PUT" if body else "GET", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), looked at
+            found = bytes(answer.read(ANSWER_BYTES_MAX + 1))
+            cut_short = len(found) <= ANSWER_BYTES_MAX and answer.length
+    except (http.client.HTTPException, ValueError) as error:
+        raise ConnectionError(f"{url} did not answer as a web server does: {error!r}") from error
+    if not found:  # Of a head that was cut short, too.
+        raise ConnectionError(f"{url} answered with nothing")
+    if cut_short:
+        raise ConnectionError(f"the answer of {url} ended {cut_short} bytes too early")
+    if len(found) > ANSWER_BYTES_MAX:
+        raise ConnectionError(f"{url} answers with more than {ANSWER_BYTES_MAX} bytes")
+    return found
 
 
 def kill(web: str, application: str, environ: Mapping[str, str]) -> str:

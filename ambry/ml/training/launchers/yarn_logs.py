@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 import threading
-import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-_TIMEOUT_S = 5.0
+from ambry.errors import MALFORMED
+from ambry.ml.training.launchers.yarn_api import ask
+
 LOOK_S = 1.0
+ASKED_AT_ONCE = 8
+"""Containers."""
 _PAGE = re.compile(r"/node/containerlogs/(container_\w+)(?:/|$)")
 _OF_TONY = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARN|DEBUG) +\w+:\d+ - |SLF4J: |bash: .*/bin/hadoop: No such file"
@@ -27,6 +31,7 @@ _AT_ONCE_MAX = 1 << 20
 
 @dataclass(slots=True)
 class _Container:
+    id: str
     name: str
     page: str
     seen: dict[str, int]
@@ -61,41 +66,62 @@ class ContainerLogs:
         found = _PAGE.search(page)
         if found is None or found[1] in self._containers:
             return False
+        made = _Container(found[1], name, page, dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, ""))
         with self._lock:
-            self._containers[found[1]] = _Container(name, page, dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, ""))
+            self._containers[found[1]] = made
         return True
 
     def look(self) -> None:
-        """Show what came since the last look; nothing of a NodeManager that does not answer."""
+        """Show what came since the last look; nothing of a NodeManager that does not answer. By one thread at a time.
+
+        Several are asked at once, and one that did not answer no more in this look: many containers of a node that is away
+        cost as much as one.
+        """
         with self._lock:
-            for container, each in self._containers.items():
-                try:
-                    self._look_at(container, each)
-                except (OSError, ValueError, KeyError, TypeError):
-                    continue
+            containers = list(self._containers.values())
+        away: set[str] = set()
+
+        def new_of(each: _Container) -> list[str]:
+            node = urlsplit(each.page).netloc
+            if node in away:
+                return []
+            lines: list[str] = []
+            try:
+                self._look_at(each, lines)
+            except OSError:
+                away.add(node)
+            except MALFORMED:
+                pass
+            return lines
+
+        if containers:
+            with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(containers)), "ambry-container-logs") as pool:
+                for each, lines in zip(containers, pool.map(new_of, containers), strict=True):
+                    for line in lines:
+                        self._line(each, line)
 
     def _follow(self) -> None:
         while not self._over.wait(LOOK_S):
             self.look()
 
-    def _look_at(self, container: str, each: _Container) -> None:
+    def _look_at(self, each: _Container, lines: list[str]) -> None:
+        """Add the whole lines that came. Raises OSError, and what a document raises that is none."""
         address = urlsplit(each.page)
-        base = f"{address.scheme}://{address.netloc}/ws/v1/node/containers/{container}/logs"
-        sizes = sizes_in(json.loads(_get(base)))
+        base = f"{address.scheme}://{address.netloc}/ws/v1/node/containers/{each.id}/logs"
+        sizes = sizes_in(json.loads(ask(base)))
         for stream in STREAMS:
             new = sizes.get(stream, 0) - each.seen[stream]
             if new <= 0:
                 continue
             # It may have grown since: more than that is asked for, and what was shown is cut off by where it ends.
-            found = contents_in(_get(f"{base}/{stream}?size=-{min(new, _AT_ONCE_MAX) + _GROWS_MAX}"))
+            found = contents_in(ask(f"{base}/{stream}?size=-{min(new, _AT_ONCE_MAX) + _GROWS_MAX}"))
             if found is None:
                 continue
             end, body = found
             text = body[max(0, each.seen[stream] - (end - len(body))) :].decode("utf-8", "replace")
             each.seen[stream] = end
-            *lines, each.rest[stream] = (each.rest[stream] + text).split("\n")
-            for line in lines:
-                self._line(each, line)
+            *whole, each.rest[stream] = (each.rest[stream] + text).split("\n")
+            lines += whole
 
     def _line(self, each: _Container, line: str) -> None:
         if line.strip() and not _OF_TONY.match(line):
@@ -114,11 +140,3 @@ def contents_in(answer: bytes) -> tuple[int, bytes] | None:
     """Where the part of a log ends that an answer of a NodeManager has, in bytes of the log, and the part."""
     found = _FRAME.search(answer)
     return None if found is None else (int(found[1]), found[2])
-
-
-def _get(url: str) -> bytes:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(url)
-    asked = urllib.request.Request(url, headers={"Accept": "*/*"})
-    with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), looked at
-        return bytes(answer.read())

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ambry.ml.training.launchers.launch import LINE_CHARACTERS_MAX, LauncherEnded, output_of
+from ambry.ml.training.launchers.launch import LauncherEnded, output_of
+from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
 from tests.support.waiting import eventually
 
 

@@ -1,0 +1,122 @@
+"""What asks the web servers of YARN gets an answer or an OSError, whatever comes back."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ambry.ml.training.launchers import yarn_api
+from ambry.ml.training.launchers.yarn_logs import ContainerLogs
+
+Answers = Callable[[str], bytes | None]
+
+
+@contextmanager
+def answering(answer: Answers) -> Iterator[str]:
+    """A server that sends these bytes for a target, and closes; None keeps the connection open, silently."""
+    kept = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def one(link: socket.socket) -> None:
+            target = link.recv(65536).split(b" ")[1].decode()
+            told = answer(target)
+            if told is None:
+                kept.append(link)
+                return
+            with link:
+                link.sendall(told)
+
+        def serve() -> None:
+            while True:
+                try:
+                    link, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=one, args=(link,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            for each in kept:
+                each.close()
+
+
+def http(body: bytes, status: str = "200 OK", size: int | None = None) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body) if size is None else size}\r\n\r\n".encode() + body
+
+
+BAD = {
+    "no HTTP": b"hello\r\n\r\n",
+    "a bad status": b"HTTP/1.1 abc OK\r\n\r\n",
+    "nothing": b"",
+    "cut short": http(b"abc", size=100),
+    "cut in its head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "cut in a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc",
+    "a chunk of no size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc",
+    "many lines of a head": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    "a long line": b"HTTP/1.1 200 OK\r\na: " + b"b" * 70_000 + b"\r\n\r\n",
+    "an error": http(b"", "500 Oh"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_whatever_comes_back_is_an_error_of_the_system(kind: str) -> None:
+    with answering(lambda _: BAD[kind]) as web:
+        with pytest.raises(OSError):
+            yarn_api.ask(f"{web}/ws")
+        assert yarn_api.kill(web, "application_1_1", {"HADOOP_USER_NAME": "me"})
+
+
+def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yarn_api, "ANSWER_BYTES_MAX", 1000)
+    with answering(lambda target: http(bytes(int(target[1:])))) as web:
+        assert yarn_api.ask(f"{web}/1000") == bytes(1000)
+        with pytest.raises(ConnectionError, match="more than 1000 bytes"):
+            yarn_api.ask(f"{web}/1001")
+
+
+def log(text: bytes, end: int | None = None) -> bytes:
+    return b"LogLength:%d\nLogContents:\n%sEnd of LogType:" % (len(text) if end is None else end, text)
+
+
+def test_logs_of_containers_come_whatever_other_nodes_answer() -> None:
+    """A node that died in an answer ended the thread that follows all of them, with a traceback."""
+    sizes = {"containerLogsInfo": {"containerLogInfo": [{"fileName": "stdout", "fileSize": 4}]}}
+
+    def answer(target: str) -> bytes:
+        return http(json.dumps(sizes).encode() if target.endswith("/logs") else log(b"one\n"))
+
+    shown: list[str] = []
+    with answering(answer) as well, answering(lambda _: BAD["no HTTP"]) as bad, ContainerLogs(shown.append) as logs:
+        for number, web in enumerate((bad, well, bad)):
+            assert logs.add(f"worker {number}", f"{web}/node/containerlogs/container_{number}/me")
+    assert shown == ["worker 1: one"]
+
+
+def test_a_node_that_is_silent_costs_one_wait_and_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 containers of a node that is away were asked one by one, and who told of a new one waited for all of them."""
+    monkeypatch.setattr(yarn_api, "_TIMEOUT_S", 0.5)
+    asked: list[str] = []
+
+    def silent(target: str) -> None:
+        asked.append(target)
+
+    with answering(silent) as web:
+        logs = ContainerLogs(lambda _: None)
+        for number in range(64):
+            logs.add(f"worker {number}", f"{web}/node/containerlogs/container_{number}/me")
+        looking = threading.Thread(target=logs.look)
+        looking.start()
+        until = time.monotonic() + 20
+        while not asked and time.monotonic() < until:
+            time.sleep(0.01)
+        assert logs.add("another", f"{web}/node/containerlogs/container_99/me") and looking.is_alive()
+        looking.join(30)
+        assert not looking.is_alive() and len(asked) <= 16
