@@ -877,7 +877,7 @@ COVERED_BY = {
             "tests/unit/ambry/ml/training/launchers/test_launchers_tony.py",
             "a part of following a job and of ending it",
         )
-        for name in ("yarn_logs", "yarn_api", "tony_staging")
+        for name in ("yarn_logs", "tony_staging")
     },
     **{
         f"ambry/ml/training/launchers/{name}.py": (
