@@ -181,7 +181,7 @@ def _spark(stage: Stage) -> None:
     told = {"endpoints": ",".join(stage.dc1.endpoints), "key_file": str(key), "columns": ",".join(columns.names)}
     session = spark_session("ambry demo photon", master="local[2]", workers=2, settings={}, hadoop_conf=None)
     with session as spark:
-        frame = spark.read.format("ambry").options(**told, split_size="4096").load("pigs")
+        frame = spark.read.format("ambry").options(**told, split_size="12000").load("pigs")
         with closing(rows_of_frame(frame, columns)) as rows:
             found = glmix.train(rows, reference.task, reference.effects, name=reference.name)
             parts = frame.rdd.getNumPartitions()
