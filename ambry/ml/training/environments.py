@@ -5,25 +5,34 @@ training.parts/sha256/<64 hexadecimal digits>    in the container of the job
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import InvalidRequest
+from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.parts import store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
 
 GIT_TIMEOUT_S = 20.0
+PYTHON_TIMEOUT_S = 60.0
+_PACKAGES = """\
+import json, sys
+from importlib.metadata import distributions
+sys.path[:] = [each for each in sys.path if each]
+has = [(each.metadata["Name"], each.version) for each in distributions()]
+print(json.dumps([sys.version.split()[0], ["%s==%s" % each for each in has if each[0]]]))
+"""
 
 
 def store_tree(client: AmbryClient, kind: Kind, root: Path, only: str | None = None) -> StoredTree:
@@ -57,14 +66,35 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
     )
 
 
-def list_packages(client: AmbryClient) -> StoredTree:
-    """Store which Python and which packages this process has, for jobs whose environment is not sent."""
-    text = environment_text(
-        f"python=={sys.version.split()[0]}",
-        (f"{each.name}=={each.version}" for each in distributions() if each.name),
-    )
+def list_packages(client: AmbryClient, python: str = "", tell: Callable[[str], None] = lambda text: None) -> StoredTree:
+    """Store which Python and which packages workers have whose environment is not sent: those of this process, or of `python`.
+
+    A `python` that this machine cannot ask is written down by its path, as one whose packages are not known, and told.
+    """
+    if not python:
+        version = sys.version.split()[0]
+        text = environment_text(
+            f"python=={version}", (f"{each.name}=={each.version}" for each in distributions() if each.name)
+        )
+    else:
+        try:
+            version, packages = _asked(python)
+            text = environment_text(f"python=={version}", packages)
+        except (OSError, subprocess.SubprocessError, *MALFORMED):
+            unknown = f"packages of {python} are not known: the machine that submitted could not ask it"
+            text = environment_text(unknown, ())
+            tell(f"the {unknown}")
     part = store_part(client, VersionRef(FOLDER), "packages.txt", text.encode())
     return StoredTree(kind="listed", id=str(part.id), sha256=part.sha256, size=part.size)
+
+
+def _asked(python: str) -> tuple[str, list[str]]:
+    """Version and packages of another Python. Raises OSError, SubprocessError, and MALFORMED for an answer that is none."""
+    command = [shutil.which(python) or python, "-c", _PACKAGES]
+    said: dict[str, Any] = {"capture_output": True, "text": True, "timeout": PYTHON_TIMEOUT_S, "check": True}
+    done = subprocess.run(command, **said)  # nosec B603 # the Python of the job, asked what it has
+    version, packages = json.loads(done.stdout)
+    return str(version), [str(each) for each in packages]
 
 
 def environment_text(python: str, packages: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ _OF_THE_WAY = (
     "run",
     "format",
 )
-"""What does not change what a job makes."""
+"""What does not change what a job makes; of a `python`, what it has is its environment."""
 _PLACES = ("AMBRY_CACHE_DIR", "AMBRY_TRAIN_NODE_CACHE")
 """Variables that say where a machine keeps what it has fetched: nor do these."""
 

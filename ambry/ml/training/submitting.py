@@ -71,7 +71,7 @@ def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], No
     Raises InvalidRequest, FileNotFoundError, and BlobNotFound for a snapshot or an environment that is not there.
     """
     root, script = _within(wanted)
-    environment = _environment(client, wanted)
+    environment = _environment(client, wanted, tell)
     sources = store_tree(client, "sources", root, None if wanted.sources else script)
     snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""
     if wanted.publish:
@@ -186,7 +186,7 @@ def _within(wanted: WhatToRun) -> tuple[Path, str]:
     return root, script.relative_to(root).as_posix()
 
 
-def _environment(client: AmbryClient, wanted: WhatToRun) -> StoredTree:
+def _environment(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], None]) -> StoredTree:
     """Raises InvalidRequest."""
     said = [name for name in ("venv", "wheels", "environment") if getattr(wanted, name)]
     if len(said) > 1:
@@ -197,7 +197,7 @@ def _environment(client: AmbryClient, wanted: WhatToRun) -> StoredTree:
         return store_tree(client, "wheels", wanted.wheels)
     if wanted.environment:
         return stored_tree(client, wanted.environment)
-    return list_packages(client)
+    return list_packages(client, wanted.python, tell)
 
 
 class _Watched:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,37 @@ def test_two_jobs_with_the_same_checkpoints_do_not_run_at_once(client: AmbryClie
     said: list[str] = []
     assert run_job(client, jobs[1], OneProcess(), tell=said.append, show=lambda _: None).model is not None
     assert said[0].endswith(f"were those of the job {name}-a until now")
+
+
+def python_with(directory: Path, *packages: str) -> str:
+    """A Python of its own that has these and no others."""
+    venv.create(directory, with_pip=False)
+    site = next(directory.glob("lib/python*/site-packages"))
+    for package in packages:
+        name, _, version = package.partition("==")
+        (site / f"{name}-{version}.dist-info").mkdir()
+        (site / f"{name}-{version}.dist-info/METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    return str(directory / "bin/python")
+
+
+def test_another_python_is_another_environment_and_another_job_where_it_has_other_packages(
+    client: AmbryClient, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH")
+    said: list[str] = []
+
+    def job(python: str) -> tuple[str, str]:
+        made = prepare_job(client, training.WhatToRun(script=script, python=python), said.append)
+        return made.job, client.get_bytes(made.environment.id).decode()
+
+    first = job(python_with(tmp_path / "a", "made==1.0"))
+    same = job(python_with(tmp_path / "b", "made==1.0"))
+    other = job(python_with(tmp_path / "c", "made==1.1", "Also==2"))
+    version = sys.version.split()[0]
+    assert first[1] == f"# python=={version}\nmade==1.0\n" and same == first
+    assert other[1] == f"# python=={version}\nAlso==2\nmade==1.1\n" and other[0] != first[0]
+    assert not any("not known" in line for line in said)
+    away = job("/opt/of-the-nodes/python3")
+    told = "packages of /opt/of-the-nodes/python3 are not known: the machine that submitted could not ask it"
+    assert away[1] == f"# {told}\n" and f"the {told}" in said
+    assert away[0] not in (first[0], other[0], job("")[0])
