@@ -106,10 +106,10 @@ class KilledJob:
     def _say(self, line: str) -> None:
         self.said.append(line)
 
-    def submit(self, *options: str) -> subprocess.Popen[bytes]:
+    def submit(self) -> subprocess.Popen[bytes]:
         """The same as a command. What it says goes to `submitted`."""
         self.marks.forget()
-        command = [sys.executable, "-m", "ambry.cli.main", "train", "submit", str(self.script), *options]
+        command = [sys.executable, "-m", "ambry.cli.main", "train", "submit", str(self.script)]
         command += ["--src", str(self.script.parent), "--workers", str(WORKERS), "--name", self.name]
         command += ["--publish", f"{self.name}-model", "--python", sys.executable]
         command += [word for name, value in self.environ.items() for word in ("--env", f"{name}={value}")]
@@ -264,26 +264,6 @@ def test_who_submits_is_killed_at_all_times(own: LocalCluster, tmp_path: Path, u
         print(*job.said, sep="\n")
         assert job.run() == undisturbed, job.said
         check_whole(client, job.name, undisturbed)
-
-
-def test_who_submits_to_yarn_is_killed(
-    own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str
-) -> None:
-    """What it started trains on, and nobody would publish it: the same job, submitted again, ends it."""
-    jars = jars_or_skip("tony")
-    job = KilledJob(own, TonyLauncher(jars=jars, hadoop_conf=yarn.conf), tmp_path, "submitter-to-yarn", pace_s=0.2)
-    process = job.submit("--engine", "tony", "--jars", str(jars), "--hadoop-conf", str(yarn.conf))
-    job.reach(3, 40)
-    job.kill_submitter(process, "as they train")
-    with job.connect() as client:
-        check_whole(client, job.name)
-        job.marks.forget()
-        try:
-            assert job.run() == undisturbed, job.said
-        finally:
-            print(*job.said, sep="\n")
-        check_whole(client, job.name, undisturbed)
-    eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
 
 
 def test_workers_and_the_frontend_are_killed_while_sources_are_fetched(
