@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,7 +37,6 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
     ambry dataset parts clicks --unused
     ambry dataset parts clicks --unused --delete
     """
-    from ambry.clock import SystemClock
     from ambry.spark.stored_parts import delete_unused, list_parts
 
     if delete and not unused:
@@ -46,8 +45,7 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
         raise click.UsageError("nothing is older than forever; say how old, such as --older 7d")
     with cluster.connect() as client:
         if delete:
-            now = datetime.fromtimestamp(SystemClock().wall_ms() / 1_000, UTC)
-            found = delete_unused(client, name, now - timedelta(seconds=older))
+            found = delete_unused(client, name, timedelta(seconds=older))
         else:
             found = [part for part in list_parts(client, name) if not (unused and part.versions)]
     show_rows(found, output, ["SIZE", "STORED", "NAME", "VERSIONS"], _row, _plain)

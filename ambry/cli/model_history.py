@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -114,7 +114,6 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
     ambry model parts fraud --unused
     ambry model parts fraud --unused --delete
     """
-    from ambry.clock import SystemClock
     from ambry.ml.models.stored_parts import delete_unused, list_parts
 
     if delete and not unused:
@@ -123,9 +122,7 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
         raise click.UsageError("nothing is older than forever; say how old, such as --older 7d")
     with cluster.connect() as client:
         if delete:
-            found = delete_unused(
-                client, name, datetime.fromtimestamp(SystemClock().wall_ms() / 1_000, UTC) - timedelta(seconds=older)
-            )
+            found = delete_unused(client, name, timedelta(seconds=older))
         else:
             found = [part for part in list_parts(client, name) if not (unused and part.versions)]
     show_rows(found, output, ["SIZE", "STORED", "SHA-256", "VERSIONS"], _part_row, _plain_part)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
 from ambry.ml.digests import infos_of
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
+from ambry.ml.store_time import store_time
 from ambry.spark.commits import JOB_KEY, PARTS
 
 _PART = re.compile(r"([0-9a-f]{16})/[^/]+\.parquet")
@@ -52,11 +53,12 @@ def list_parts(client: AmbryClient, dataset: Place) -> Iterator[SparkPart]:
             yield SparkPart(replace(prefix, name=entry.name), found[1], entry.size or 0, entry.modified, versions)
 
 
-def delete_unused(client: AmbryClient, dataset: Place, before: datetime) -> list[SparkPart]:
-    """Delete the parts that no version has and that were stored before then; those that went.
+def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list[SparkPart]:
+    """Delete the parts that no version has and that are older, by the store's time; those that went.
 
-    `before` is to be longer ago than any job takes. Raises AccessDenied, and what a list raises.
+    `older` is to be longer than any job takes. Raises AccessDenied, and what a list raises.
     """
+    before = store_time(client) - older
     unused = [part for part in list_parts(client, dataset) if not part.versions and part.modified < before]
     for result in client.delete_many([each.ref for each in unused]):
         if result.error is not None and not isinstance(result.error, BlobNotFound):

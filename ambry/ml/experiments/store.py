@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from difflib import get_close_matches
 
 from ambry.client.refs import LATEST, VersionRef
@@ -30,6 +30,7 @@ from ambry.ml.experiments.document import (
 from ambry.ml.experiments.layers import StretchTaken, changed_at, let_go, take_stretch
 from ambry.ml.models.loading import open_model
 from ambry.ml.places import dataset_text, in_dataset, shown_version
+from ambry.ml.store_time import store_time
 
 SCHEMA = "MONOTONIC"
 DIGEST_KEY = digest_key("experiment")
@@ -259,8 +260,8 @@ def _free_if_ended(client: AmbryClient, holder: VersionRef, layer: str, taken: S
         other = load_experiment(client, holder)
     except BlobNotFound:
         changed = changed_at(client, holder, layer)
-        # By two clocks. One that is wrong costs who is starting its start, and gives no part to two (_hold).
-        if changed is not None and datetime.now(UTC) < (free := changed + STARTING_MAX):
+        # Both by the store's clock. One who is slower than that loses its start, and no part is given to two (_hold).
+        if changed is not None and store_time(client) < (free := changed + STARTING_MAX):
             raise StretchTaken(
                 f"{taken.holder} has a part of the layer {layer!r} and no version: it is starting, or was killed as it was; "
                 f"try again at {free:%H:%M:%S} UTC, take another stretch, or start {taken.holder} and stop it",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ambry.client.refs import NameRef, PinnedName, VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -17,6 +17,7 @@ from ambry.ids import BlobId
 from ambry.ml.models.histories import versions_of
 from ambry.ml.models.parts import part_name
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
+from ambry.ml.store_time import store_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,13 @@ def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
             )
 
 
-def delete_unused(client: AmbryClient, dataset: Place, before: datetime) -> list[ListedPart]:
-    """Delete the parts that no version uses and that were stored before then; those that went.
+def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list[ListedPart]:
+    """Delete the parts that no version uses and that are older, by the store's time; those that went.
 
     A part that a version has taken up meanwhile is brought back. One that is taken up by a model whose version comes after
-    that is lost to it: `before` is to be longer ago than any publishing takes. Raises AccessDenied, and what a list raises.
+    that is lost to it: `older` is to be longer than any publishing takes. Raises AccessDenied, and what a list raises.
     """
+    before = store_time(client) - older
     unused = [part for part in list_parts(client, dataset) if not part.versions and part.modified < before]
     results = client.delete_many(
         PinnedName(each.ref.name, each.ref.account, each.ref.container, blob=each.id) for each in unused
