@@ -35,9 +35,10 @@ from ambry.errors import (
     InvalidRequest,
     PreconditionFailed,
     TooLarge,
+    UpdateConflict,
 )
 from ambry.ids import BlobId
-from ambry.ml.training.gangs import Gang, GangFence
+from ambry.ml.training.gangs import Gang, GangFence, looks
 
 MARK = "complete.json"
 STEP_MAX = 999_999_999
@@ -166,11 +167,13 @@ class CheckpointFolder:
             raise InvalidRequest(f"the checkpoint of step {step} has no files")
         mark = CheckpointMark(step=step, files=dict(files), said=said)
         data = mark.encode()
-        while True:
+        for _ in looks(str(self.name_of(step, MARK))):
             self.check()
             try:
                 self.client.put(data, name=self.name_of(step, MARK), content_type="application/json", if_absent=True)
                 break
+            except UpdateConflict:  # It overlaps with theirs.
+                continue
             except AlreadyExists:  # Of workers that were replaced, and stood still since they looked.
                 there = self._found().get(step, {})
                 self.check()
@@ -281,6 +284,15 @@ def delete_names(client: AmbryClient, names: Sequence[NameRef]) -> None:
 
     Raises AmbryError.
     """
-    for result in client.delete_many(names) if names else ():
-        if result.error is not None and not isinstance(result.error, BlobNotFound | BlobGone | PreconditionFailed):
-            raise result.error
+    going = list(names)
+    for _ in looks(str(going[0])) if going else ():
+        overlapped = []
+        for name, result in zip(going, client.delete_many(going), strict=True):
+            if isinstance(result.error, UpdateConflict):  # With another one's delete, or what replaces it.
+                overlapped.append(name)
+            elif result.error is not None and not isinstance(
+                result.error, BlobNotFound | BlobGone | PreconditionFailed
+            ):
+                raise result.error
+        if not (going := overlapped):
+            return

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, Unpack
 from ambry.client.model import ClientOptions
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, PreconditionFailed
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.publishing import prepare_model
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
-from ambry.ml.training.gangs import Gang
+from ambry.ml.training.gangs import OVERTAKEN, Gang, looks
 from ambry.ml.training.jobs import TrainingJob, parse_job
 from ambry.ml.training.node import JOB
 from ambry.ml.training.outages import PATIENT
@@ -140,7 +140,7 @@ class CurrentJob:
     def _put_manifest(self, client: AmbryClient, name: NameRef, data: bytes) -> None:
         """In the place of what was there when these workers were the newest."""
         folder = self.checkpoint_folder(client)
-        while True:
+        for _ in looks(str(name)):
             condition: dict[str, Any] = {"if_absent": True}
             with suppress(BlobNotFound):
                 condition = {"if_match": client.head(name).etag}
@@ -148,7 +148,7 @@ class CurrentJob:
             try:
                 client.put(data, name=name, content_type="application/json", **condition)
                 return
-            except (AlreadyExists, PreconditionFailed, BlobNotFound):
+            except OVERTAKEN:
                 continue
 
 

@@ -16,14 +16,29 @@ to one.
 from __future__ import annotations
 
 import json
+import random
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, DataCorrupt, PreconditionFailed, UpdateConflict
+from ambry.errors import (
+    MALFORMED,
+    AlreadyExists,
+    BlobNotFound,
+    DataCorrupt,
+    PreconditionFailed,
+    Unavailable,
+    UpdateConflict,
+)
 
 GANG = "gang.json"
+OVERTAKEN = (AlreadyExists, PreconditionFailed, BlobNotFound, UpdateConflict)
+"""What the store says to a put with a condition that another one was before; UpdateConflict to two that overlap."""
+_LOOKS_MAX = 40
+_PAUSE_MAX_S = 0.5
 _FORMAT = 1
 
 
@@ -60,16 +75,17 @@ class GangFence:
     def check(self) -> None:
         """Return when these workers are the newest, which others are told from then on.
 
-        Raises UpdateConflict where others were started after them, or another job has the checkpoints.
+        Raises UpdateConflict where others were started after them, or another job has the checkpoints; Unavailable where
+        others claim them all the time.
         """
         own = self._own
         if not own.checks:
             return
-        while True:
+        for _ in looks(f"{self._place}/{GANG}"):
             held, etag = read_gang(self._client, self._place)
-            if held is not None and (held.run, held.start) == (own.run, own.start):
+            if held is not None and (held.run, held.start, held.folder) == (own.run, own.start, own.folder):
                 return
-            if held is not None and (held.run, held.start) > (own.run, own.start):
+            if held is not None and (held.run, held.start) >= (own.run, own.start):
                 raise UpdateConflict(self._replaced_by(held))
             if put_gang(self._client, self._place, own, etag):
                 return
@@ -82,6 +98,18 @@ class GangFence:
             )
         again = f", by submission {held.run}" if held.run != self._own.run else ""
         return f"other workers of the job {held.job} were started after these{again}: these end, and change nothing any more"
+
+
+def looks(what: str) -> Iterator[int]:
+    """Once for every look at a blob that several change, until the caller has changed it: at once, then after a random pause.
+
+    Raises Unavailable when that was often enough.
+    """
+    for look in range(_LOOKS_MAX):
+        if look:
+            time.sleep(random.uniform(0, min(_PAUSE_MAX_S, 0.005 * 2**look)))  # nosec B311 # no secret
+        yield look
+    raise Unavailable(f"others change {what} all the time; try again")
 
 
 def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
@@ -101,17 +129,19 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
     except BlobNotFound:
         return None, ""
     except MALFORMED as error:
-        raise DataCorrupt(f"{name} does not say whose the checkpoints are ({error!r}); delete it if nobody's") from None
+        raise DataCorrupt(
+            f"{name} does not say whose the checkpoints are ({error!r}); delete it while no job trains with them"
+        ) from None
 
 
 def put_gang(client: AmbryClient, place: NameRef, gang: Gang, etag: str) -> bool:
-    """Whether it was put in the place of what has that ETag, or of nothing."""
+    """Whether it was put in the place of what has that ETag, or of nothing; not where another one's overlaps with it."""
     name = NameRef(f"{place.name}/{GANG}", place.account, place.container)
     try:
         if etag:
             client.put(gang.encode(), name=name, content_type="application/json", if_match=etag)
         else:
             client.put(gang.encode(), name=name, content_type="application/json", if_absent=True)
-    except (AlreadyExists, PreconditionFailed, BlobNotFound):
+    except OVERTAKEN:
         return False
     return True

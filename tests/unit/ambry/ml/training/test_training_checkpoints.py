@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ambry import AmbryClient
+from ambry.client.model import BatchResult
 from ambry.client.refs import NameRef
-from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.training.checkpoints import MARK, CheckpointFile, CheckpointFolder, CheckpointMark
 
@@ -146,3 +148,21 @@ def test_marks_are_read_as_they_are_written_and_strangers_are_told(client: Ambry
         with pytest.raises(DataCorrupt, match="outside"):
             CheckpointMark.parse(CheckpointMark(step=1, files={path: CheckpointFile(blob, 1)}).encode())
     assert MARK == "complete.json" and isinstance(CheckpointFolder(client, "a/b").name_of(1, MARK), NameRef)
+
+
+def test_a_delete_that_overlaps_with_another_is_done_again(
+    folder: CheckpointFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.put(10, written(tmp_path / "made", a="x", b="y"))
+    delete_many, asked = folder.client.delete_many, []
+
+    def overlaps(names: Sequence[NameRef]) -> list[BatchResult]:
+        asked.append(len(names))
+        done = list(delete_many(names[1:] if len(asked) == 2 else names))
+        return (
+            [BatchResult(id=None, error=UpdateConflict("it was changed meanwhile")), *done] if len(asked) == 2 else done
+        )
+
+    monkeypatch.setattr(folder.client, "delete_many", overlaps)
+    assert folder.clear() == [10] and asked == [1, 2, 1]
+    assert list(folder.client.list(f"{folder}/step-000000010/")) == []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, DataCorrupt, UpdateConflict
+from ambry import AmbryClient, DataCorrupt, Unavailable, UpdateConflict
 from ambry.client.refs import NameRef
 from ambry.ml.training.checkpoints import CheckpointFolder, CheckpointMark
 from ambry.ml.training.gangs import GANG, Gang, GangFence, put_gang, read_gang
@@ -149,6 +152,74 @@ def test_of_those_who_claim_at_once_one_does(client: AmbryClient, of: Callable[.
     assert held == first and put_gang(client, place, replace(first, run=2), etag)
     assert not put_gang(client, place, replace(first, run=3), etag)
     GangFence(client, place, replace(first, run=2)).check()
+
+
+def test_the_newest_of_those_who_claim_in_the_same_moment_is_never_refused(
+    of: Callable[..., CheckpointFolder], name: str, client: AmbryClient
+) -> None:
+    """Puts that overlap are refused by the store with UpdateConflict, which does not say that others are newer."""
+    for round_ in range(8):
+        gate = threading.Barrier(3)
+
+        def claims(run: int, gate: threading.Barrier = gate, place: str = f"gangs/{name}/{round_}") -> bool:
+            gang = Gang(job="digits", folder="ambry://default/default/training/digits", run=run, start=0)
+            folder = CheckpointFolder(client, place, gang=gang)
+            gate.wait(10)
+            try:
+                folder.check()
+            except UpdateConflict as error:
+                assert REPLACED in str(error)
+                return False
+            return True
+
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(claims, (1, 2, 3)))[2]
+
+
+def overlapping(client: AmbryClient, monkeypatch: pytest.MonkeyPatch, suffix: str, times: int) -> list[int]:
+    """That many puts to such a name meet another one, as the store says of two that overlap; how many are left."""
+    left, put = [times], client.put
+
+    def meets(*args: Any, **options: Any) -> Any:
+        if str(options.get("name", "")).endswith(suffix) and left[0]:
+            left[0] -= 1
+            raise UpdateConflict(f"the name {options['name']} was changed meanwhile; look at it and try again")
+        return put(*args, **options)
+
+    monkeypatch.setattr(client, "put", meets)
+    return left
+
+
+def test_a_put_that_overlaps_with_another_is_looked_at_again(
+    of: Callable[..., CheckpointFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = of(1, 1)
+    left = overlapping(folder.client, monkeypatch, GANG, 3)
+    folder.begin(10)
+    assert left == [0]
+    files = {"state": folder.put_file(10, "state", written(tmp_path / "made", "x") / "state")}
+    left = overlapping(folder.client, monkeypatch, "complete.json", 3)
+    folder.complete(10, files)
+    assert left == [0] and text_of(folder, 10) == b"x"
+
+
+def test_who_never_gets_to_it_is_told(of: Callable[..., CheckpointFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = of(1, 1)
+    monkeypatch.setattr("ambry.ml.training.gangs._PAUSE_MAX_S", 0)
+    overlapping(folder.client, monkeypatch, GANG, 1000)
+    with pytest.raises(Unavailable, match=r"others change .*gang.json all the time; try again"):
+        folder.check()
+
+
+def test_two_jobs_of_the_same_run_and_start_are_not_taken_for_one(of: Callable[..., CheckpointFolder]) -> None:
+    """As when gang.json is deleted while a job runs, and another one is submitted: one of them ends."""
+    old, other = of(1, 0), of(1, 0, job="letters")
+    old.check()
+    old.client.delete(NameRef(f"{old.place.name}/{GANG}"))
+    other.check()
+    with pytest.raises(UpdateConflict, match="are those of the job letters by now, and digits ends"):
+        old.check()
+    other.check()
 
 
 @pytest.mark.parametrize("told", [b"", b"[]", b"{}", json.dumps({"format": 2}).encode()])
