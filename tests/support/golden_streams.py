@@ -203,13 +203,15 @@ def newest(broker: KafkaProcess, topic: str) -> dict[str, str]:
 def samza(broker: KafkaProcess, class_path: str, directory: Path) -> dict[str, dict[str, str]]:
     """What the job in Java wrote of the files at last: the days of members, and the changelog of its state."""
     publish(broker, "golden-actions", action_changes())
-    wanted = 2 * sum(map(len, members_of_files()))
+    found = members_of_files()
+    said, kept = 2 * sum(map(len, found)), sum(map(len, found)) + len(set[int]().union(*found))
     with store() as url, (directory / "log").open("wb") as log:
         words = ["ActionsJob", broker.address, "golden-actions", "golden", FOLDER, str(directory / "kept")]
         line = ["java", *QUIET, "-cp", class_path, *words]
         job = subprocess.Popen(line, env={"PATH": "/usr/bin:/bin", "AMBRY_ENDPOINTS": url}, stdout=log, stderr=log)
         try:
-            eventually(lambda: len(records(broker, "golden")) >= wanted, f"all is counted: {log.name}", timeout_s=90)
+            eventually(lambda: len(records(broker, "golden")) >= said, f"all is counted: {log.name}", timeout_s=90)
+            eventually(lambda: len(newest(broker, "golden-members-changelog")) >= kept, "and kept", timeout_s=30)
             job.terminate()
             job.wait(30)
         finally:
