@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,11 @@ def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hadoop.YarnCluste
     try:
         with hadoop.yarn(tmp_path_factory.mktemp("yarn"), print) as cluster:
             yield cluster
+            for pid in processes_with(
+                MASTER, "java", where=cluster.conf.parent
+            ):  # Its NodeManager was killed before it.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     except EngineError as lacking:
         pytest.skip(str(lacking))
 
