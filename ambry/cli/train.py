@@ -11,9 +11,11 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
 from ambry.cli.interrupts import signals_interrupt
 from ambry.cli.output import remark, show_fields
+from ambry.errors import BlobNotFound
 from ambry.ml.engines import ENGINES
 
 if TYPE_CHECKING:
+    from ambry.ml.training.outcomes import JobOutcome
     from ambry.ml.training.submitting import EndedJob
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -150,12 +152,19 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
     """Say what a job is, who runs it, and which whole checkpoints it has."""
     from ambry.ml.training.checkpoints import CheckpointFolder
     from ambry.ml.training.jobs import FOLDER, parse_job
+    from ambry.ml.training.outcomes import outcome_of
     from ambry.ml.training.running import RUNNING, who_runs
 
     with cluster.connect() as client:
-        job = parse_job(client.get_bytes(f"{FOLDER}/{name}/job.json"))
+        try:
+            job = parse_job(client.get_bytes(f"{FOLDER}/{name}/job.json"))
+        except BlobNotFound as error:
+            raise BlobNotFound(
+                f"there is no job {name!r}; `ambry ls {FOLDER}/` lists what there is", request_id=error.request_id
+            ) from None
         steps = CheckpointFolder(client, job.checkpoints).steps()
         runs = who_runs(client, job.name_in(RUNNING))
+        outcome = outcome_of(client, job)
     show_fields(
         {
             "job": job.job,
@@ -164,11 +173,16 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
             "publish": job.publish,
             "run": job.run,
             "runs": "no" if runs is None else f"yes{runs}",
+            "outcome": _told(outcome) if runs is None else "",
             "checkpoints": job.checkpoints,
             "steps": steps,
         },
         output,
     )
+
+
+def _told(outcome: JobOutcome | None) -> str:
+    return "not known: whoever submitted it was killed" if outcome is None else str(outcome)
 
 
 def _plain(ended: EndedJob) -> dict[str, Any]:

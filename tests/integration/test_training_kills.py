@@ -41,7 +41,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libr
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
-AGAIN = "submit the job again to go on from its newest checkpoint"
+AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 MASTER = "com.linkedin.tony.ApplicationMaster"
 BEGINS_S = 120.0
 

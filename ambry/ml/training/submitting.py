@@ -25,6 +25,7 @@ from ambry.ml.training.environments import commit_of, list_packages, store_tree,
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.outages import outwaited
+from ambry.ml.training.outcomes import outcome_noted
 from ambry.ml.training.remains import held_directory, remove_left_behind
 from ambry.ml.training.running import RunningJob, claim_run
 
@@ -130,37 +131,39 @@ def run_job(
         job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
         client.delete(job.name_in(MODEL))  # Of a run before: what is published is what this one hands in.
         client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
-        if fresh:
-            gone = folder.clear()
-            delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
-            tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
-        step = folder.latest()
-        if step is not None:
-            tell(f"it goes on from step {step}")
-        remove_left_behind()
-        with held_directory() as made, _Watched(folder, step, tell):
-            bundle = write_bundle(made, job.encode(), key=client.current_key, authority=_authority_of(client))
-            launcher.run(
-                Launch(
-                    job=job,
-                    directory=made,
-                    bundle=bundle,
-                    environ=os.environ if environ is None else environ,
-                    max_restarts=max_restarts,
-                    tell=tell,
-                    show=shown,
+        with outcome_noted(client, job) as note:
+            if fresh:
+                gone = folder.clear()
+                delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
+                tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
+            step = folder.latest()
+            if step is not None:
+                tell(f"it goes on from step {step}")
+            remove_left_behind()
+            with held_directory() as made, _Watched(folder, step, tell):
+                bundle = write_bundle(made, job.encode(), key=client.current_key, authority=_authority_of(client))
+                launcher.run(
+                    Launch(
+                        job=job,
+                        directory=made,
+                        bundle=bundle,
+                        environ=os.environ if environ is None else environ,
+                        max_restarts=max_restarts,
+                        tell=tell,
+                        show=shown,
+                    )
                 )
-            )
 
-        def ended() -> EndedJob:
-            running.confirm()
-            model = _published(client, job) if job.publish else None
-            return EndedJob(job=job, step=folder.latest(), model=model)
+            def ended() -> EndedJob:
+                running.confirm()
+                model = _published(client, job) if job.publish else None
+                return EndedJob(job=job, step=folder.latest(), model=model)
 
-        done = outwaited(ended, tell)
-        if done.model is not None:
-            tell(f"published {done.model}")
-        return done
+            done = outwaited(ended, tell)
+            if done.model is not None:
+                note.published(str(done.model))
+                tell(f"published {done.model}")
+            return done
 
 
 def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:

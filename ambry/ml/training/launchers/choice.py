@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,14 @@ class LauncherSettings:
     master: str = ""
 
 
+_WHICH_YARN = "nobody said which YARN: name its configuration, --hadoop-conf or HADOOP_CONF_DIR"
+
+
+def _says_yarn(environ: Mapping[str, str]) -> bool:
+    """Whether Spark finds its configuration without being told."""
+    return bool(environ.get("HADOOP_CONF_DIR") or environ.get("YARN_CONF_DIR"))
+
+
 def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
     """Raises InvalidRequest for an engine that there is not, and for settings that it does not have."""
     said = said or LauncherSettings()
@@ -36,7 +45,7 @@ def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
         from ambry.ml.training.launchers.tony import TonyLauncher
 
         if said.hadoop_conf is None:
-            raise InvalidRequest("nobody said which YARN: name its configuration, --hadoop-conf or HADOOP_CONF_DIR")
+            raise InvalidRequest(_WHICH_YARN)
         if said.jars is None:
             raise InvalidRequest("nobody said where TonY is: name the directory of its jars, --jars")
         return TonyLauncher(
@@ -45,5 +54,7 @@ def launcher_of(engine: str, said: LauncherSettings | None = None) -> Launcher:
     if engine == "spark":
         from ambry.ml.training.launchers.spark import SparkLauncher
 
+        if said.master == "yarn" and said.hadoop_conf is None and not _says_yarn(os.environ):
+            raise InvalidRequest(_WHICH_YARN)
         return SparkLauncher(master=said.master, hadoop_conf=said.hadoop_conf, settings=said.settings)
     raise InvalidRequest(f"{engine!r} is no engine; there are {', '.join(ENGINES)}")

@@ -18,7 +18,7 @@ from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.training.launchers.printed import lines_of, printed
 from ambry.with_parent import with_parent
 
-AGAIN = "submit the job again to go on from its newest checkpoint"
+AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 TERM_TIMEOUT_S = 15.0
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed|Conflict): \S")
 LINES_KEPT = 200
@@ -120,14 +120,19 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
+def _whose(line: str) -> tuple[str, str]:
+    """The rank of the worker that printed a line, empty where it does not say, and what it printed."""
+    found = re.match(r"(?:worker (\d+): )?(?:\[rank(\d+)\]:\s*)?", line)
+    return (found[1] or found[2] or "", line[found.end() :].strip()) if found else ("", line.strip())
+
+
 def last_words(lines: Iterable[str], rank: str = "") -> str:
     """The last line of a traceback, or of a sentence of the node; of one worker where lines tell whose they are."""
     said = ""
     for line in lines:
-        whose = re.match(r"\[rank(\d+)\]:\s*", line)
-        if whose is not None and rank and whose[1] != rank:
+        whose, text = _whose(line)
+        if rank and whose not in ("", rank):
             continue
-        text = (line[whose.end() :] if whose else line).strip()
         if text.startswith("ambry train: ") or _RAISED.match(text):
             said = text
     return f": {said}" if said else ""

@@ -22,7 +22,8 @@ from ambry.ml.training.launchers.launch import (
 from ambry.ml.training.node import EXIT_NODE, NodeFailed, node_environment, python_of, read_job
 from ambry.ml.training.roles import LAUNCHER, PEERS
 
-_NOISE = re.compile(r"^\*+$|Setting OMP_NUM_THREADS environment variable|^\s*$|socket\.cpp:")
+_OF_WORKER = re.compile(r"worker \d+: ")
+_NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 
 
@@ -48,17 +49,18 @@ class TorchrunLauncher:
         # Else all restarts share one store, in which a worker finds the address of a rank 0 that is dead (torch 2.13:
         # "Gloo connectFullMesh failed"), and whether one restart or all of them are used up is chance.
         environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+        environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"] = "worker ${rank}: "
         for line in self._followed(launch, torchrun_command(python, launch), environ):
             launch.show(line)
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
 
     def _followed(self, launch: Launch, command: Sequence[str], environ: dict[str, str]) -> Iterable[str]:
-        """What workers print, without what torchrun says of itself; that is told."""
+        """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told."""
         try:
             for line in output_of(command, environ):
                 if (found := _FAILED.search(line)) is not None:
                     launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}")
-                if not _NOISE.search(line):
+                if _OF_WORKER.match(line) and not _NOISE.match(line):
                     yield line
         except LauncherEnded as ended:
             raise LaunchFailed(reason_of(ended, launch)) from None
@@ -68,7 +70,8 @@ def torchrun_command(python: str, launch: Launch) -> list[str]:
     """What starts the workers."""
     return [
         *(python, "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(launch.job.workers)),
-        *("--max-restarts", str(launch.max_restarts), "--monitor-interval", "0.2", str(launch.bundle)),
+        *("--max-restarts", str(launch.max_restarts), "--monitor-interval", "0.2"),
+        *("--tee", "3", "--log-dir", str(launch.directory / "torchrun"), str(launch.bundle)),
     ]
 
 

@@ -69,6 +69,9 @@ def test_a_job_is_submitted_published_and_shown(script: Path) -> None:
     shown = json.loads(run("train", "show", told["job"], "--json").stdout)
     assert (shown["arguments"], shown["publish"], shown["steps"]) == (["--code", "0"], "digits", [])
     assert shown["runs"] == "no" and shown["run"] >= 2
+    assert shown["outcome"].startswith("published 20") and shown["outcome"].endswith(": digits@1.0.0")
+    unknown = run("train", "show", "nosuch")
+    assert unknown.exit_code == 3 and "there is no job 'nosuch'" in unknown.stderr
     with (
         AmbryClient.from_env() as client,
         RunningJob(client, parse_job(client.get_bytes(f"training/{told['job']}/job.json"))),

@@ -58,7 +58,9 @@ def test_on_one_machine_and_on_yarn() -> None:
     }
     with pytest.raises(InvalidRequest, match=r"'tony.x' is no setting of Spark"):
         spark_conf(master="", workers=1, name="a", jars=jars, settings={"tony.x": "1"})
-    assert launcher_of("spark", LauncherSettings(master="yarn")) == SparkLauncher(master="yarn")
+    conf = Path("/etc/hadoop/conf")
+    made = launcher_of("spark", LauncherSettings(master="yarn", hadoop_conf=conf))
+    assert made == SparkLauncher(master="yarn", hadoop_conf=conf)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
     )
     with pytest.raises(LaunchFailed) as found:
         SparkLauncher(master="yarn").run(launch)
-    assert str(found.value) == f"{reason}; submit the job again to go on from its newest checkpoint"
+    assert str(found.value) == f"{reason}; submit the job again to go on from its newest checkpoint, where it has one"
     shown = [line for line in told if "SparkException" in line or "\tat " in line or " more" in line]
     assert shown == ["worker 0: \tat org.mine.Main.run(Main.scala:1)"]
     assert "host" not in json.loads((tmp_path / "spark.json").read_text())  # The driver asks Spark what it is.

@@ -178,7 +178,7 @@ def test_a_job_that_failed_says_what_the_worker_said_last(yarn: str, told: Told,
         launcher.run(launch)
     assert str(found.value) == (
         f"{APPLICATION} failed: RuntimeError: the data has no column 'age'; submit the job again to go on from its newest "
-        "checkpoint"
+        "checkpoint, where it has one"
     )
     assert Yarn.killed == []
 

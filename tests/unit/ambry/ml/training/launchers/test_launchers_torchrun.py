@@ -16,7 +16,8 @@ from tests.unit.ambry.ml.training.test_training_jobs import JOB
 TRACEBACK = (
     "[rank1]: Traceback (most recent call last):",
     '[rank1]:   File "/x/train.py", line 88, in <module>',
-    "[rank1]: RuntimeError: the data has no column 'age'",
+    "worker 1: [rank1]: RuntimeError: the data has no column 'age'",
+    "worker 0: RuntimeError: Connection closed by peer",
     "E1128 06:16:03.032000 12586 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 1 "
     "(pid: 12607) of binary: /usr/bin/python",
 )
@@ -25,7 +26,7 @@ KILLED = (
     "(pid: 12592) of binary: /usr/bin/python",
 )
 NODE = (
-    "ambry train: this worker could not begin: this node has no python9; name another one with --python",
+    "worker 0: ambry train: this worker could not begin: this node has no python9; name another one with --python",
     "E1128 06:16:00.093000 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 70) local_rank: 0 "
     "(pid: 2)",
 )
@@ -47,7 +48,8 @@ def launch(tmp_path: Path) -> Launch:
 def test_all_workers_run_the_bundle(launch: Launch) -> None:
     assert torchrun_command("/env/bin/python", launch) == [
         *("/env/bin/python", "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("--max-restarts", "3", "--monitor-interval", "0.2", str(launch.bundle)),
+        *("--max-restarts", "3", "--monitor-interval", "0.2"),
+        *("--tee", "3", "--log-dir", str(launch.directory / "torchrun"), str(launch.bundle)),
     ]
 
 
@@ -72,7 +74,10 @@ def test_the_reason_names_the_worker_how_it_ended_and_what_it_said(
 def test_of_a_torchrun_that_was_killed_no_worker_is_blamed(launch: Launch) -> None:
     """It had started one again that had failed before."""
     told = reason_of(LauncherEnded(-9, KILLED), launch)
-    assert told == "torchrun was ended by SIGKILL; submit the job again to go on from its newest checkpoint"
+    assert (
+        told
+        == "torchrun was ended by SIGKILL; submit the job again to go on from its newest checkpoint, where it has one"
+    )
 
 
 def test_ports_are_free_and_each_another() -> None:
@@ -80,9 +85,14 @@ def test_ports_are_free_and_each_another() -> None:
     assert len(set(ports)) == 8 and all(1024 < port < 65536 for port in ports)
 
 
-def test_engines_are_chosen_by_name_and_take_their_own_settings() -> None:
+def test_engines_are_chosen_by_name_and_take_their_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
+    monkeypatch.delenv("YARN_CONF_DIR", raising=False)
     assert isinstance(launcher_of("torchrun"), TorchrunLauncher)
     with pytest.raises(InvalidRequest, match="is no engine; there are torchrun, tony, spark"):
         launcher_of("slurm")
     with pytest.raises(InvalidRequest, match="torchrun has no setting"):
         launcher_of("torchrun", LauncherSettings(settings={"a": "b"}))
+    for engine in ("tony", "spark"):
+        with pytest.raises(InvalidRequest, match="nobody said which YARN"):
+            launcher_of(engine, LauncherSettings(master="yarn"))

@@ -1,0 +1,87 @@
+"""How the newest run of a job ended, beside its document: `<job>/outcome.json`, written by who submitted it.
+
+    {"at": "2026-11-28T15:00:00Z", "format": 1, "run": 3, "said": "digits@1.1.0", "state": "published"}
+
+One that is not there is of a job that runs, or whose submitter was killed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ambry.client.model import Timeout
+from ambry.client.sync.client import AmbryClient
+from ambry.errors import MALFORMED, AmbryError, BlobGone, BlobNotFound, DataCorrupt
+from ambry.ml.training.jobs import TrainingJob
+
+OUTCOME = "outcome.json"
+SAID_MAX = 2_000
+"""Characters of why it failed."""
+WRITE_TIMEOUT = Timeout(total=5.0)
+"""Whoever interrupts a job is not kept by a store that is away."""
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOutcome:
+    """Of one run."""
+
+    run: int
+    state: str
+    """published, ended (without a model to publish), failed or interrupted."""
+    said: str
+    """The version that was published, or why it failed."""
+    at: str
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.at}{f': {self.said}' if self.said else ''}"
+
+
+class OutcomeNote:
+    """What is known of a run that is on its way."""
+
+    def __init__(self) -> None:
+        self.state = "ended"
+        self.said = ""
+
+    def published(self, version: str) -> None:
+        self.state, self.said = "published", version
+
+
+@contextmanager
+def outcome_noted(client: AmbryClient, job: TrainingJob) -> Iterator[OutcomeNote]:
+    """Run a job within, and write down how it ended. What it fails with goes on; that it cannot be written down is no error."""
+    with suppress(BlobNotFound, BlobGone):
+        client.delete(job.name_in(OUTCOME))
+    note = OutcomeNote()
+    try:
+        yield note
+    except BaseException as error:
+        note.state = "failed" if isinstance(error, Exception) else "interrupted"
+        note.said = str(error)[:SAID_MAX]
+        raise
+    finally:
+        at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        told = {"format": _FORMAT, **asdict(JobOutcome(run=job.run, state=note.state, said=note.said, at=at))}
+        with suppress(AmbryError):
+            data = json.dumps(told, sort_keys=True).encode()
+            client.put(data, name=job.name_in(OUTCOME), content_type="application/json", timeout=WRITE_TIMEOUT)
+
+
+def outcome_of(client: AmbryClient, job: TrainingJob) -> JobOutcome | None:
+    """Of its newest run; None of one that runs, or of which nobody wrote it down. Raises DataCorrupt."""
+    try:
+        told: Any = json.loads(client.get_bytes(job.name_in(OUTCOME)))
+        if told["format"] > _FORMAT:
+            raise DataCorrupt(f"the outcome of {job.job} is of the format {told['format']}; upgrade ambry to read it")
+        found = JobOutcome(run=int(told["run"]), state=str(told["state"]), said=str(told["said"]), at=str(told["at"]))
+    except (BlobNotFound, BlobGone):
+        return None
+    except MALFORMED as error:
+        raise DataCorrupt(f"{job.name_in(OUTCOME)} does not say how a job ended: {error!r}; delete it") from None
+    return found if found.run == job.run else None
