@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ MARK = "complete.json"
 STEP_MAX = 999_999_999
 KEEP = 3
 _FORMAT = 1
+_PART_MAX = 255
+_PATH_MAX = 2_000
+"""Bytes of a part of a path, and of a path below a folder: what the disks of nodes take."""
 _STEP = re.compile(r"step-(\d{9})")
 
 
@@ -80,16 +83,44 @@ class CheckpointMark:
             told: Any = json.loads(data)
             if told["format"] > _FORMAT:
                 raise DataCorrupt(f"the checkpoint is of the format {told['format']}; upgrade ambry to read it")
-            files = {
-                str(path): CheckpointFile(BlobId.parse(text), int(size))
-                for path, (text, size) in told["files"].items()
-                if not path.startswith("/") and ".." not in path.split("/")
-            }
-            if len(files) != len(told["files"]):
-                raise DataCorrupt("the checkpoint has a file that lies outside of it")
-            return cls(step=int(told["step"]), files=files, said=dict(told["said"]))
+            files = {path: _file_of(path, said) for path, said in told["files"].items()}
+            folders = {parent for path in files for parent in _folders_of(path)}
+            if both := sorted(folders & files.keys()):
+                raise DataCorrupt(f"the checkpoint has {both[0]!r} as a file and as a folder")
+            step = told["step"]
+            if type(step) is not int or not 0 <= step <= STEP_MAX:
+                raise DataCorrupt(f"the step of the checkpoint is no number between 0 and {STEP_MAX}")
+            return cls(step=step, files=files, said=dict(told["said"]))
         except MALFORMED as error:
             raise DataCorrupt(f"this is no mark of a checkpoint: {error!r}") from None
+
+
+def _file_of(path: str, said: Any) -> CheckpointFile:
+    """Raises DataCorrupt, and what MALFORMED has."""
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts:
+        raise DataCorrupt("the checkpoint has a file that lies outside of it")
+    long = any(len(part.encode()) > _PART_MAX for part in parts) or len(path.encode()) > _PATH_MAX
+    if "" in parts or "." in parts or "\0" in path or long:
+        raise DataCorrupt(f"the checkpoint has a file that no disk can have: {path[:100]!r}")
+    text, size = said
+    if type(size) is not int or size < 0:
+        raise DataCorrupt(f"the checkpoint has the file {path!r} of no size: {str(size)[:20]}")
+    return CheckpointFile(BlobId.parse(text), size)
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _look_at_size(path: str, file: CheckpointFile, size: int) -> None:
+    """Raises DataCorrupt."""
+    if size != file.size:
+        raise DataCorrupt(
+            f"{path} of the checkpoint has {size:,} bytes, and its mark says {file.size:,}; delete its {MARK}, and training "
+            "goes on from the checkpoint before"
+        )
 
 
 class CheckpointFolder:
@@ -140,8 +171,23 @@ class CheckpointFolder:
         return max(self.steps(), default=None)
 
     def mark_of(self, step: int) -> CheckpointMark:
-        """Raises BlobNotFound where there is no whole checkpoint of the step, DataCorrupt."""
-        return CheckpointMark.parse(self.client.get_bytes(self.name_of(step, MARK)))
+        """Raises BlobNotFound where there is no whole checkpoint of the step, DataCorrupt for what is no mark of this one.
+
+        Nothing of ours writes such a mark, and none is passed over: those who train would go on from before it, and delete it.
+        """
+        name = self.name_of(step, MARK)
+        data = self.client.get_bytes(name)
+        try:
+            mark = CheckpointMark.parse(data)
+            if mark.step != step:
+                raise DataCorrupt(f"the checkpoint of step {step} says that it is of step {mark.step}")
+            if not mark.files:
+                raise DataCorrupt("the checkpoint has no files")
+        except DataCorrupt as error:
+            raise DataCorrupt(
+                f"{name}: {error.message}; if it is of no use, delete it, and training goes on from the checkpoint before"
+            ) from None
+        return mark
 
     def begin(self, step: int) -> None:
         """Make the place of a step empty; by one worker, before any of them writes. One that is whole is none from then on.
@@ -202,7 +248,7 @@ class CheckpointFolder:
 
         Where several workers of a machine fetch them at once, each begins with others, and finds in the cache what they
         fetched. A file that the cache could never hold is downloaded beside the others. Raises BlobNotFound, BlobGone,
-        ChecksumMismatch.
+        ChecksumMismatch, and DataCorrupt for one of another size than the mark says.
         """
         files = sorted(mark.files.items())
         first = len(files) * worker // workers
@@ -213,20 +259,24 @@ class CheckpointFolder:
                 target.symlink_to(self.client.cached_path(file.id))
             except TooLarge:
                 self.client.get_file(file.id, target)
+            _look_at_size(path, file, target.stat().st_size)
 
     def newest(self) -> CheckpointMark | None:
         """The newest checkpoint whose files are all there; None where there is none.
 
         One whose files are gone, or have not come to this datacenter yet, is passed over for the one before. Raises
-        UpdateConflict as `check` does.
+        UpdateConflict as `check` does, DataCorrupt as `mark_of` does.
         """
         self.check()  # Whoever was started before changes no checkpoint after one was chosen.
         for step in reversed(self.steps()):
             try:
                 mark = self.mark_of(step)
-                for found in self.client.head_many([file.id for file in mark.files.values()]):
+                heads = self.client.head_many([file.id for file in mark.files.values()])
+                for (path, file), found in zip(mark.files.items(), heads, strict=True):
                     if found.error is not None:
                         raise found.error
+                    if found.info is not None:
+                        _look_at_size(f"{self.name_of(step, MARK)}: {path}", file, found.info.size)
                 return mark
             except (BlobNotFound, BlobGone):
                 continue

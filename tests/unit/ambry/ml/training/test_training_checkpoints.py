@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +168,44 @@ def test_a_delete_that_overlaps_with_another_is_done_again(
     monkeypatch.setattr(folder.client, "delete_many", overlaps)
     assert folder.clear() == [10] and asked == [1, 2, 1]
     assert list(folder.client.list(f"{folder}/step-000000010/")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"step": 999_999}, "says that it is of step 999999"),
+        ({"step": -1}, "no number between 0 and"),
+        ({"step": "5"}, "no number between 0 and"),
+        ({"files": {}}, "has no files"),
+        ({"files": ["a"]}, "no mark of a checkpoint"),
+        ({"files": {"a": 1, "a/b": 1}}, "'a' as a file and as a folder"),
+        ({"files": {"a//b": 1}}, "no disk can have"),
+        ({"files": {"": 1}}, "no disk can have"),
+        ({"files": {".": 1}}, "no disk can have"),
+        ({"files": {"a\0b": 1}}, "no disk can have"),
+        ({"files": {"a" * 300: 1}}, "no disk can have"),
+        ({"files": {"\ud800": 1}}, "no mark of a checkpoint"),
+        ({"files": {"a": -1}}, "of no size: -1"),
+        ({"files": {"a": 999}}, "has 1 bytes, and its mark says 999"),
+    ],
+)
+def test_a_mark_that_nothing_of_ours_wrote_is_told_and_not_passed_over(
+    client: AmbryClient, folder: CheckpointFolder, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    folder.put(4, written(tmp_path / "made", a="x"))
+    blob = str(client.put(b"x").id)
+    mark: dict[str, Any] = {"format": 1, "step": 5, "files": {"a": 1}, "said": {}, **change}
+    if isinstance(mark["files"], dict):
+        mark["files"] = {path: [blob, size] for path, size in mark["files"].items()}
+    client.put(json.dumps(mark).encode(), name=folder.name_of(5, MARK))
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: folder.fetch_latest(tmp_path / "back"),
+        lambda: folder.fetch(5, tmp_path / "back5"),
+    )
+    for read in reads:
+        with pytest.raises(DataCorrupt) as error:
+            read()
+        assert told in str(error.value)
+    client.delete(folder.name_of(5, MARK))
+    mark_before = folder.fetch_latest(tmp_path / "before")
+    assert mark_before is not None and mark_before.step == 4
