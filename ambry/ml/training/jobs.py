@@ -45,8 +45,8 @@ _OF_THE_WAY = (
     "format",
 )
 """What does not change what a job makes; of a `python`, what it has is its environment."""
-_PLACES = ("AMBRY_CACHE_DIR", "AMBRY_TRAIN_NODE_CACHE")
-"""Variables that say where a machine keeps what it has fetched: nor do these."""
+_PLACES = ("AMBRY_CACHE_DIR", "AMBRY_CACHE_MAX", "AMBRY_TRAIN_NODE_CACHE", "AMBRY_TRAIN_NODE_CACHE_MAX")
+"""Variables that say where a machine keeps what it has fetched, and how much: nor do these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

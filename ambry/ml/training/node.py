@@ -4,7 +4,12 @@
 
 `job.json` lies beside the archive where no other is named. Trees are kept below AMBRY_TRAIN_NODE_CACHE, or else
 ~/.cache/ambry/trees, by the SHA-256 of their archives, and unpacked once for all workers of the node: a tree that is there is
-whole. The process is replaced by the script (execve), so signals and exit codes are the script's own.
+whole. Of those that nobody uses the least recently used ones go when there are more than AMBRY_TRAIN_NODE_CACHE_MAX bytes. The
+process is replaced by the script (execve), so signals and exit codes are the script's own.
+
+    <SHA-256>           a tree
+    <SHA-256>.lock      its size; changed when it was used last; locked, shared, by each process that uses it, until that ends
+    <SHA-256>.zip, .unpacked    of a tree that is being made or removed
 
 Imports the standard library alone, of Python 3.11 or later: a node has nothing else (bundle.py).
 
@@ -20,6 +25,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -40,11 +46,17 @@ from ambry.ml.training.roles import RoleUnclear, role_of
 JOB = "AMBRY_TRAIN_JOB"
 """The path of the job's document, for the script."""
 CACHE = "AMBRY_TRAIN_NODE_CACHE"
+CACHE_MAX = "AMBRY_TRAIN_NODE_CACHE_MAX"
+CACHE_SIZE_MAX = 50 << 30
+"""Bytes of all trees of a node, where CACHE_MAX says nothing else."""
 EXIT_NODE = 70
 _TRIES = 6
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 20
 _PR_SET_PDEATHSIG = 1
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_used: dict[Path, int] = {}
+"""The trees that this process uses, each with its lock, which the script holds on to."""
 
 
 class NodeFailed(Exception):
@@ -142,31 +154,111 @@ def python_of(job: Mapping[str, Any], environ: Mapping[str, str]) -> str:
 
 
 def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
-    """A tree of the store, unpacked on this node; for all its processes, once. Raises NodeFailed, OSError."""
+    """A tree of the store, unpacked on this node; for all its processes, once. It stays until this process has ended.
+
+    Raises NodeFailed, OSError.
+    """
     cache = Path(
         environ.get(CACHE) or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambry" / "trees"
     )
+    bound = _bound_of(environ)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = cache / str(tree["sha256"])
-    if target.is_dir():
-        return target
-    with (cache / f"{tree['sha256']}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.is_dir():
-            return target
-        unpacked, archive = cache / f"{target.name}.unpacked", cache / f"{target.name}.zip"
-        shutil.rmtree(unpacked, ignore_errors=True)  # Of one who was killed.
-        try:
-            _download(tree, archive, environ)
-            _unpack(archive, unpacked)
-            if tree.get("kind") == "wheels":
-                _install(unpacked)
-            os.sync()  # A tree that is there is whole, also after a power cut; it is made once on a node.
-            unpacked.replace(target)
-        finally:
-            archive.unlink(missing_ok=True)
-            shutil.rmtree(unpacked, ignore_errors=True)
+    lock = _used.get(target)
+    if lock is None:
+        lock = os.open(_lock_of(target), os.O_RDWR | os.O_CREAT, 0o600)
+    made = False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        while not target.is_dir():  # Between the two kinds it is let go, and another process may remove the tree.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not target.is_dir():
+                _make(tree, target, environ)
+                os.pwrite(lock, b"%d\n" % _size_of(target), 0)
+                made = True
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        os.utime(lock)
+        os.set_inheritable(lock, True)
+    except BaseException:
+        _used.pop(target, None)
+        os.close(lock)
+        raise
+    if _used.setdefault(target, lock) != lock:
+        os.close(lock)  # Another thread has it.
+    if made:
+        with contextlib.suppress(OSError):
+            remove_unused(cache, bound)
     return target
+
+
+def remove_unused(cache: Path, bound: int) -> None:
+    """Remove trees that no process uses, the least recently used first, until all have `bound` bytes at most; and remains.
+
+    Raises OSError.
+    """
+    locks = {path: path.stat().st_mtime_ns for path in cache.glob("*.lock")}
+    sizes = {path: _size_told(path) for path in locks}
+    total = sum(sizes.values())
+    for path in sorted(locks, key=locks.__getitem__):
+        target = path.with_suffix("")
+        remains = [path.with_suffix(".zip"), path.with_suffix(".unpacked")]
+        if target in _used or (total <= bound and not any(each.exists() for each in remains)):
+            continue
+        with path.open("r+b") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # It is used, or made.
+            remains[0].unlink(missing_ok=True)
+            shutil.rmtree(remains[1], ignore_errors=True)
+            if total > bound and target.is_dir():
+                target.replace(remains[1])  # At once: no worker begins in half a tree.
+                shutil.rmtree(remains[1], ignore_errors=True)
+                total -= sizes[path]
+
+
+def _make(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> None:
+    """Raises NodeFailed, OSError."""
+    unpacked, archive = target.with_suffix(".unpacked"), target.with_suffix(".zip")
+    shutil.rmtree(unpacked, ignore_errors=True)  # Of one who was killed.
+    try:
+        _download(tree, archive, environ)
+        _unpack(archive, unpacked)
+        if tree.get("kind") == "wheels":
+            _install(unpacked)
+        os.sync()  # A tree that is there is whole, also after a power cut; it is made once on a node.
+        unpacked.replace(target)
+    finally:
+        archive.unlink(missing_ok=True)
+        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_suffix(".lock")
+
+
+def _size_told(lock: Path) -> int:
+    """The bytes of a tree; 0 of one that is not there."""
+    target = lock.with_suffix("")
+    if not target.is_dir():
+        return 0
+    # Over NFS a lock goes when its process closes any descriptor of the file.
+    told = os.pread(_used[target], 32, 0) if target in _used else lock.read_bytes()
+    return int(told) if told.strip().isdigit() else _size_of(target)
+
+
+def _size_of(target: Path) -> int:
+    return sum(os.lstat(Path(root) / name).st_blocks * 512 for root, _, names in os.walk(target) for name in names)
+
+
+def _bound_of(environ: Mapping[str, str]) -> int:
+    """Raises NodeFailed."""
+    said = environ.get(CACHE_MAX) or ""
+    found = _SIZE.fullmatch(said.strip())
+    if said and found is None:
+        raise NodeFailed(f"{CACHE_MAX} is {said!r}, and is to be a number of bytes, such as 20G")
+    return CACHE_SIZE_MAX if found is None else int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> None:

@@ -172,3 +172,50 @@ def test_an_archive_that_writes_beside_its_tree_is_refused(tmp_path: Path, path:
     with pytest.raises(NodeFailed, match="lies outside of it"):
         node._unpack(tmp_path / "bad.zip", tmp_path / "tree")
     assert not (tmp_path / "outside").exists()
+
+
+def test_of_trees_beyond_the_bound_the_least_recently_used_goes_and_none_that_a_worker_uses(
+    client: AmbryClient, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "src").mkdir()
+    trees = []
+    for number in range(4):
+        (tmp_path / "src/train.py").write_text("import sys; print('runs', flush=True); sys.stdin.read(); import late")
+        (tmp_path / "src/late.py").write_text(f"print('goes on {number}')")
+        (tmp_path / "src/large").write_bytes(os.urandom(1 << 20))
+        trees.append(store_tree(client, "sources", tmp_path / "src"))
+    kept = tmp_path / "node/trees"
+
+    def there() -> list[int]:
+        return [number for number, tree in enumerate(trees) if (kept / tree.sha256).exists()]
+
+    def ran(number: int) -> None:
+        (tmp_path / "node").mkdir(exist_ok=True)
+        done = begin(tmp_path / "node", document(trees[number], url), {"AMBRY_TRAIN_NODE_CACHE_MAX": "2.5M"})
+        assert done.returncode == 0 and done.stdout == f"runs\ngoes on {number}\n", done.stderr
+
+    bundle = write_bundle(tmp_path, document(trees[0], url))
+    environ = {"PATH": os.environ["PATH"], "AMBRY_TRAIN_NODE_CACHE": str(kept), "HOME": str(tmp_path)}
+    command = [sys.executable, "-I", str(bundle)]
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        assert worker.stdout.readline() == "runs\n"
+        ran(1)
+        (kept / f"{trees[2].sha256}.lock").touch()
+        (kept / f"{trees[2].sha256}.unpacked").mkdir()  # Of one who was killed.
+        ran(3)
+        assert there() == [0, 3]
+        assert not list(kept.glob("*.unpacked"))
+        ran(2)
+        assert there() == [0, 2]
+        worker.stdin.close()
+        assert worker.stdout.read() == "goes on 0\n" and worker.wait(timeout=30) == 0
+    ran(2)
+    ran(1)
+    assert there() == [1, 2]
+
+
+def test_a_bound_that_is_no_size_is_a_sentence(sources: StoredTree, url: str, tmp_path: Path) -> None:
+    done = begin(tmp_path / "node", document(sources, url), {"AMBRY_TRAIN_NODE_CACHE_MAX": "much"})
+    assert done.returncode == EXIT_NODE
+    assert "AMBRY_TRAIN_NODE_CACHE_MAX is 'much', and is to be a number of bytes, such as 20G" in done.stderr
