@@ -25,9 +25,11 @@ TO_DO = "fetch or write it again"
 
 
 @contextmanager
-def avro_records(place: str | Path) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
-    """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file."""
-    with foreign(f"{place} is no Avro file of records", TO_DO, *avro_errors()), opened(place) as file:
+def avro_records(place: str | Path, to_do: str = TO_DO) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
+    """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file, with what
+    is to be done.
+    """
+    with foreign(f"{place} is no Avro file of records", to_do, *avro_errors()), opened(place) as file:
         read = read_avro(file)
         if not isinstance(read.schema, dict) or read.schema.get("type") != "record":
             raise TypeError("its values are no records")

@@ -11,6 +11,7 @@ from ambry.ml.features.urn import FeatureUrn, find_urn
 from ambry.ml.photon.examples import SHARD, listed
 from ambry.ml.photon.reading import RESPONSES
 from ambry.ml.photon.snapshots import SnapshotColumns, snapshot_columns
+from ambry.ml.places import shown_version
 from ambry.ml.snapshots.reading import Snapshot
 
 
@@ -36,8 +37,8 @@ def named_columns(
     )
     if observed is None and labelled:
         raise InvalidRequest(
-            f"{snapshot!r} has neither a feature response nor one called label; say `response`: one of "
-            f"{listed(sorted(called))}"
+            f"the snapshot {shown_version(snapshot.place)} has neither a feature response nor one called label; say it "
+            f"with --response, in Python `response`: one of {listed(sorted(called))}"
         )
     weight, offset = (_number(snapshot, called.get(name)) for name in ("weight", "offset"))
     taken = {each for each in (*told.values(), observed, weight, offset) if each is not None}
@@ -66,7 +67,8 @@ def _id(snapshot: Snapshot, kind: str) -> FeatureUrn | None:
         return find_urn(kind, snapshot.urns)
     except InvalidRequest as error:
         raise InvalidRequest(
-            f"{snapshot!r} has no id {kind!r}: its entities are {snapshot.about.entity!r}, and {error.message}"
+            f"the snapshot {shown_version(snapshot.place)} has no id {kind!r}: its entities are {snapshot.about.entity!r}, and "
+            f"{error.message}"
         ) from None
 
 

@@ -27,6 +27,7 @@ from ambry.ml.sources.name_term_value import check_field_name, triple_schema
 
 RESPONSES = ("response", "label")
 METADATA = "metadataMap"
+NO_ROWS = f"{TO_DO}, or name a snapshot: rows are Avro files, or a snapshot, which `ambry snapshot write` makes of CSV and Parquet"
 
 
 def read_examples(
@@ -56,7 +57,7 @@ def read_examples(
     numbers: list[tuple[float, float, float]] = []
     uids: list[str] = []
     for place in files_at(places):
-        with avro_records(place) as (schema, records):
+        with avro_records(place, NO_ROWS) as (schema, records):
             fields = [each["name"] for each in schema["fields"]]
             names = _Names(fields, str(place), response, weight, offset, labelled)
             names.check([bag for bags in shards.values() for bag in bags])
@@ -146,7 +147,10 @@ class _Names:
     def check(self, bags: list[str]) -> None:
         """Raises InvalidRequest for a field that is not there."""
         if self._response is None and self._labelled:
-            raise InvalidRequest(f"the records of {self._place} have neither response nor label; say `response`")
+            raise InvalidRequest(
+                f"the records of {self._place} have neither response nor label; say which field it is with "
+                f"--response, in Python `response`: one of {listed(self._fields)}"
+            )
         asked = [*bags, *([self._response] if self._labelled and self._response else [])]
         missing = next((name for name in asked if name not in self._fields), None)
         if missing is not None:

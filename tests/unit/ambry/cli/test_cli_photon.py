@@ -92,10 +92,12 @@ def test_shards_penalties_and_normalisation_are_as_they_are_said(here: Path) -> 
         (("photon", "show", ".", "--entity", "1"), "--entity is of a random effect"),
         (("photon", "show", "."), "is no model of Photon's"),
         (("photon", "train", "torn.avro", "--task", "linear"), "torn.avro is no Avro file of records"),
+        (("photon", "train", "rows.csv", "--task", "linear"), "a snapshot, which `ambry snapshot write` makes of CSV"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(here: Path, args: tuple[str, ...], said: str) -> None:
     (here / "torn.avro").write_bytes(b"Obj\x01")
+    (here / "rows.csv").write_text("member,response\n1,2\n")
     assert said in " ".join(refused(*args).split())
 
 
