@@ -27,7 +27,7 @@ from ambry.ml.sources.name_term_value import check_field_name, triple_schema
 
 RESPONSES = ("response", "label")
 METADATA = "metadataMap"
-NO_ROWS = f"{TO_DO}, or name a snapshot: rows are Avro files, or a snapshot, which `ambry snapshot write` makes of CSV and Parquet"
+NO_ROWS = f"{TO_DO}: rows are Avro files or a snapshot, which `ambry snapshot write` makes of CSV and Parquet"
 
 
 def read_examples(

@@ -74,7 +74,7 @@ def test_what_is_said_is_taken(snapshot: Snapshot) -> None:
 def test_what_is_not_there_is_a_sentence(snapshot: Snapshot) -> None:
     with pytest.raises(
         InvalidRequest,
-        match="^the snapshot .* has no id 'song': its entities are 'member', and no feature is called 'song'",
+        match=r"^the snapshot .* has no id 'song': its entities are 'member', and no feature is called 'song'",
     ):
         named_columns(snapshot, ids=["song"])
     with pytest.raises(InvalidRequest, match="no feature is called 'ages'; did you mean"):
@@ -90,7 +90,7 @@ def test_a_snapshot_without_a_response_is_to_be_scored(client: AmbryClient, name
     with open_snapshot(client, name, metadata=METADATA) as made:
         with pytest.raises(
             InvalidRequest,
-            match="^the snapshot [^<]* has neither a feature response nor one called label; say .*--response",
+            match=r"^the snapshot [^<]* has neither a feature response nor one called label; say .*--response",
         ):
             named_columns(made)
         assert np.isnan(examples_in(made, named_columns(made, labelled=False)).response).all()
