@@ -169,7 +169,7 @@ class ArrowStored:
                     batch = file.get_batch(piece.number)
                     batch.validate(full=True)
                     yield batch
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
 
 
@@ -193,8 +193,10 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
                 return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, place)
             from pyarrow import parquet
 
-            return ParquetStored(found, parquet.read_metadata(source), place)
-    except pa.ArrowInvalid as error:
+            made = ParquetStored(found, parquet.read_metadata(source), place)
+            made.pieces(made.schema.names)  # What its footer says is looked at here, where it can be told of.
+            return made
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataCorrupt(f"{place} cannot be read: {error}") from error
 
 

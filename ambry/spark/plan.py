@@ -15,6 +15,8 @@ from typing import Any, Literal
 from ambry.errors import InvalidRequest
 
 Comparison = Literal["in", "<", "<=", ">", ">="]
+CONDITIONS_MAX = 100_000
+"""Characters of `prune`: a list of some thousand keys."""
 SPLIT_SIZE = 64 << 20
 SPLIT_SIZE_MIN = 16 << 20
 SPLITS = 16
@@ -62,13 +64,22 @@ def conditions_in(text: str) -> list[ColumnCondition]:
     """
     if not text.strip():
         return []
+    if len(text) > CONDITIONS_MAX:
+        raise InvalidRequest(f"prune has {len(text)} characters, and at most {CONDITIONS_MAX} are read")
     try:
         said = ast.parse(text.strip(), mode="eval").body
         each = said.values if isinstance(said, ast.BoolOp) and isinstance(said.op, ast.And) else [said]
         return [_condition(one) for one in each]
-    except (SyntaxError, ValueError, TypeError, KeyError):
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        MemoryError,
+    ):  # The last of many signs in a row.
         raise InvalidRequest(
-            f"prune is {text!r}, and no list of conditions; write them as member >= 10 and member < 20, "
+            f"prune is {text[:200]!r}, and no list of conditions; write them as member >= 10 and member < 20, "
             'or member in (17, 42), or name == "a"'
         ) from None
 

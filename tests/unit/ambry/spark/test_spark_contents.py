@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from ambry import AmbryClient
 from ambry.errors import DataCorrupt
 from ambry.ids import BlobId, IdKind, uuid7
-from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within
+from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within, stored_file
+from tests.support.named_frontend import named_frontend
 
 NAMES = ("k", "word", "bag", "wide")
 
@@ -106,3 +108,37 @@ def test_batches_of_large_rows_have_few() -> None:
     batches = list(file.batches(RangesOfBlobs({some_id(1): data}), file.pieces(["wide"]), ["wide"]))  # type: ignore[arg-type]
     assert [batch.num_rows for batch in batches] == [5, 5, 2]
     assert pa.Table.from_batches(batches).equals(table)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
+    with named_frontend(tmp_path_factory.mktemp("meta") / "meta.sqlite") as url, AmbryClient([url]) as made:
+        yield made
+
+
+def test_a_footer_that_is_none_is_told_of(client: AmbryClient) -> None:
+    """They came out as pyarrow raises them: OSError, ArrowNotImplementedError."""
+    data, _ = written(rows(500))
+    arrow = io.BytesIO()
+    table = pa.table({"k": [1, 2, 3]})
+    with pa.ipc.new_file(arrow, table.schema) as into:
+        into.write_table(table)
+    size = int.from_bytes(data[-8:-4], "little")
+    whole = arrow.getvalue()
+    length = int.from_bytes(whole[-10:-6], "little")
+    broken = {
+        "no thrift": data[: -8 - size] + b"\xff" * size + data[-8:],
+        "thrift cut off": data[: -8 - size] + data[-8 - size : -8 - size // 2] + bytes(size - size // 2) + data[-8:],
+        "a length beyond the file": data[:-8] + (1 << 30).to_bytes(4, "little") + data[-4:],
+        "no flatbuffer": whole[: -10 - length] + b"\xff" * length + whole[-10:],
+        "a flatbuffer cut off": whole[: -10 - length] + bytes(length) + whole[-10:],
+        "nothing": b"PAR1" + bytes(20),
+        "no end": whole[:-6],
+    }
+    for what, each in broken.items():
+        blob = client.put(each)
+        with pytest.raises(DataCorrupt, match="cannot be read"):
+            stored_file(client, str(blob.id))
+            raise AssertionError(what)
+    assert stored_file(client, str(client.put(data).id)).schema.names
+    assert stored_file(client, str(client.put(whole).id)).schema.names == ["k"]

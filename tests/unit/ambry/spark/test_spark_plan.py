@@ -117,6 +117,14 @@ def test_conditions_are_read_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
+    "said", ["-" * 9_000 + "1", "1+" * 40_000 + "1", "a" + ".a" * 40_000, "(" * 150, "x" * 200_000]
+)
+def test_conditions_that_are_too_deep_or_long_are_refused(said: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^prune "):
+        conditions_in(f"k == {said}")
+
+
+@pytest.mark.parametrize(
     "text", ["k", "k = 1", "1 < k", "k < j", "0 < k < 1", "k == 1 or k == 2", "f(k) == 1", "k in 3", "k != 1"]
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
