@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ambry import AmbryClient
-from ambry.ml import training
+from ambry.ml import models, training
 from ambry.ml.training.jobs import parse_job
 from ambry.ml.training.launchers import choice
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
@@ -80,6 +80,23 @@ def test_a_job_is_submitted_published_and_shown(script: Path) -> None:
     assert here == f"yes, on {socket.gethostname()} (process {os.getpid()})"
     steps = json.loads(run("model", "lineage", "digits", "--json").stdout)
     assert told["job"] in json.dumps(steps)
+
+
+def test_a_removed_job_leaves_its_model_and_begins_anew(script: Path) -> None:
+    submit = ("train", "submit", "train.py", "--name", "gone", "--publish", "left", "--output", "model")
+    assert run(*submit, "--", "--code", "0").exit_code == 0
+    told = json.loads(run("train", "show", "gone", "--json").stdout)
+    assert run("rm", "-r", "--yes", "training/gone").exit_code == 0
+    assert run("train", "show", "gone").exit_code == 3
+    with AmbryClient.from_env() as client:
+        assert list(client.list("training/gone")) == []
+        assert len(models.open(client, "left").load()["weights"]) == 3
+    again = run(*submit, "--", "--code", "0")
+    assert (again.exit_code, again.stdout) == (0, "left@1.0.0\n"), again.output
+    assert "training.parts/sha256/" in run("ls", "training.parts/").stdout
+    assert run("rm", told["sources"]).exit_code == 0
+    anew = run(*submit, "--", "--code", "0")
+    assert (anew.exit_code, anew.stdout) == (0, "left@1.1.0\n"), "its lineage names other sources"
 
 
 def test_a_job_that_fails_is_a_sentence_and_exit_code_1(script: Path) -> None:
