@@ -129,7 +129,7 @@ def read_model(directory: Path) -> PhotonModel:
         fixed={name: each for name, (each, _) in fixed.items()},
         random={name: each for name, (each, _) in random.items()},
         name=str(said.get("modelName", "")),
-        configurations=_configurations(said),
+        configurations=configurations_of(said),
     )
 
 
@@ -326,7 +326,8 @@ def _metadata(model: PhotonModel) -> bytes:
     return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _configurations(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def configurations_of(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """How each effect was trained, as the metadata say it."""
     found: dict[str, Mapping[str, Any]] = {}
     for key in ("fixedEffectOptimizationConfigurations", "randomEffectOptimizationConfigurations"):
         told = said.get(key)

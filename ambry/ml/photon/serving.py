@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import io
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from ambry.ml.photon.layout import (
     MODEL_SCHEMA,
     RANDOM,
     coefficients_of,
+    configurations_of,
     read_id_info,
     read_metadata,
     read_records,
@@ -57,7 +59,7 @@ class PhotonScorer:
             raise InvalidRequest(f"{model} is {model.manifest.kind}, and no model of Photon's")
         self.model = model
         paths = [part.path for part in model.manifest.parts]
-        _, task = read_metadata(model.path(METADATA)) if METADATA in paths else ({}, None)
+        said, task = read_metadata(model.path(METADATA)) if METADATA in paths else ({}, None)
         if task is None:
             raise InvalidRequest(
                 f"{model} does not say its task; publish what photon.read_model gives of its directory"
@@ -66,6 +68,29 @@ class PhotonScorer:
         effects = sorted({tuple(path.split("/")[:2]) for path in paths if path.count("/") >= 2})
         self._fixed = [_Fixed(model, name) for kind, name in effects if kind == FIXED]
         self._random = {name: _Random(model, name, paths) for kind, name in effects if kind == RANDOM}
+
+        self.names = self._names(configurations_of(said))
+
+    def _names(self, told: Mapping[str, Mapping[str, Any]]) -> frozenset[str] | None:
+        """Those of all features of its training; None where coefficients do not tell them: l1 drops some, and others are of
+        random effects alone, whose records nobody reads before they are asked for.
+        """
+        dropped = any(
+            told.get(name, {}).get("l1") != 0 for name in (*(each.name for each in self._fixed), *self._random)
+        )
+        if dropped or {each.shard for each in self._random.values()} - {each.shard for each in self._fixed}:
+            return None
+        return frozenset(name for name, _ in self.features)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises InvalidRequest for one that the model was not trained on, where that is known."""
+        if self.names is None:
+            return
+        unknown = next((name for name in names if name not in self.names and name != INTERCEPT[0]), None)
+        if unknown is not None:
+            near = get_close_matches(unknown, self.names, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {listed(sorted(self.names))}"
+            raise InvalidRequest(f"{self.model} has no feature {unknown[:100]!r}; {meant}")
 
     @property
     def entity_kinds(self) -> tuple[str, ...]:
@@ -120,9 +145,14 @@ class PhotonScorer:
     ) -> float:
         """The sum over all effects. `ids` are who is scored, by kind; `features` those of every shard that `by_shard` has not.
 
-        The intercept is 1 where it is not among the features. Raises InvalidRequest where an id is missing.
+        The intercept is 1 where it is not among the features. A feature that is not said is 0, as in Photon, and a term that
+        the model does not know adds nothing. Raises InvalidRequest where an id is missing, and for a key that is no name and
+        term or has a name that the model was not trained on.
         """
         shards = by_shard or {}
+        for told in (features, *shards.values()):
+            _check_keys(told)
+            self.check_names(name for name, _ in told)
         total = offset
         for fixed in self._fixed:
             total += _product(fixed.means, shards.get(fixed.shard, features))
@@ -204,6 +234,14 @@ class _Random:
 def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _check_keys(features: Mapping[Feature, float]) -> None:
+    """Raises InvalidRequest."""
+    for key in features:
+        if not (isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str) and isinstance(key[1], str)):
+            meant = f"; say ({key!r}, '')" if isinstance(key, str) else ""
+            raise InvalidRequest(f"a feature is a pair of texts, its name and its term, and not {key!r}{meant}")
 
 
 def _product(means: Mapping[Feature, float], features: Mapping[Feature, float]) -> float:

@@ -5,8 +5,9 @@
     title            texts: of each row the term, whose value is 1
     offset           added to the score, where the rows have one
 
-An entity without a model has the score of the other effects, and a feature that the model does not know adds nothing, as in
-Photon.
+An entity without a model has the score of the other effects, a feature that is not among the inputs is 0, and a term that the
+model does not know adds nothing, as in Photon. A name that it was not trained on is refused where its coefficients tell the
+names, and so are a text for a number and a number for a text.
 """
 
 from __future__ import annotations
@@ -37,6 +38,19 @@ def photon_predictor(model: StoredModel) -> Predictor:
     scorer = PhotonScorer(model).fetch()
     kinds, known = scorer.entity_kinds, scorer.features
     named = {feature_text(feature): feature for feature in known}
+    numbers = {name for name, term in known if not term}
+    texts = {name for name, term in known if term}
+
+    def check(name: str, is_text: bool) -> None:
+        """Of one input. Raises InvalidRequest."""
+        feature = (name, "") if is_text else named.get(name) or _split(name)
+        scorer.check_names([feature[0]])
+        if is_text and name in numbers - texts:
+            raise InvalidRequest(f"the input {name[:100]!r} is numbers, and not BYTES")
+        if not is_text and not feature[1] and name in texts - numbers:
+            raise InvalidRequest(
+                f"the input {name[:100]!r} is texts (BYTES), and not numbers; one of its terms is {name}/TERM"
+            )
 
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         if missing := [kind for kind in kinds if kind not in inputs]:
@@ -44,6 +58,8 @@ def photon_predictor(model: StoredModel) -> Predictor:
         ids = {kind: _ids(kind, inputs[kind]) for kind in kinds}
         offset = _numbers(OFFSET, inputs[OFFSET]) if OFFSET in inputs else None
         told = {name: _column(name, array) for name, array in inputs.items() if name != OFFSET and name not in ids}
+        for name in told:
+            check(name, inputs[name].dtype == object)
         rows = len(next(iter(inputs.values())))
         scores = np.empty(rows)
         for row in range(rows):

@@ -94,6 +94,8 @@ def test_what_is_not_there_is_a_sentence(client: AmbryClient, name: str) -> None
         (lambda: scorer.coefficients("per-member", "nobody"), "no model for the memberId 'nobody' among 300"),
         (lambda: scorer.coefficients("x"), "has no effect 'x'; it has global, per-member"),
         (lambda: scorer.score({"jobId": "1"}, {}), "scores by memberId, and no memberId is said"),
+        (lambda: scorer.predict({"memberId": "1"}, {"km": 3.0}), r"not 'km'; say \('km', ''\)"),  # type: ignore[dict-item]
+        (lambda: scorer.score({"memberId": "1"}, {}, by_shard={"x": {("a", 1): 1.0}}), "a pair of texts"),  # type: ignore[dict-item]
     ):
         with pytest.raises(InvalidRequest, match=said):
             call()

@@ -12,6 +12,10 @@ pytest.importorskip("fastavro", reason="pip install 'ambry[photon]'")
 
 from ambry import AmbryClient, InvalidRequest
 from ambry.ml import models
+from ambry.ml.photon.effects import FixedEffect, RandomEffect
+from ambry.ml.photon.examples import examples_of
+from ambry.ml.photon.glmix import train
+from ambry.ml.photon.models import Task
 from ambry.ml.photon.serving import open_scorer
 from ambry.ml.serving.predictors import Predictor, predictor_of
 from tests.support.photon_models import many_entities
@@ -74,3 +78,40 @@ def test_inputs_that_are_none_are_refused(scored: Predictor) -> None:
     ):
         with pytest.raises(InvalidRequest, match=words):
             scored.predict(inputs)
+
+
+@pytest.mark.parametrize("l1", [0.0, 1e-3])
+def test_names_that_it_was_not_trained_on_and_values_of_another_kind_are_refused(
+    client: AmbryClient, name: str, l1: float
+) -> None:
+    pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+    rows = [{("km", ""): 1.0 + row % 7, ("vehicle", "van" if row % 3 else "bike"): 1.0} for row in range(60)]
+    ids = {"courier": [f"c{row % 5}" for row in range(60)]}
+    examples = examples_of(rows, [3.0 + row % 7 + row % 3 for row in range(60)], ids=ids)
+    effects = [FixedEffect(l1=l1, l2=0.1), RandomEffect(name="per-courier", entity="courier", l2=1.0)]
+    models.publish(client, name, train(examples, Task.LINEAR, effects))
+    scored = predictor_of(models.open(client, name))
+
+    def score(**inputs: Any) -> float:
+        arrays = {
+            each: np.array([value], dtype=object if isinstance(value, str) else None) for each, value in inputs.items()
+        }
+        return float(scored.predict({"courier": np.array(["c0"], dtype=object)} | arrays)["score"][0])
+
+    refused = [({"km": "3"}, "'km' is numbers, and not BYTES"), ({"vehicle": 1.0}, "'vehicle' is texts")]
+    if l1:
+        # Of what l1 dropped nobody knows whether it was there.
+        assert score(km=3.0, speed=9.0) == score(km=3.0)
+    else:
+        refused += [
+            ({"km": 3.0, "speed": 9.0}, "no feature 'speed'; it has km, vehicle"),
+            ({"vehicles": "van"}, "no feature 'vehicles'; did you mean 'vehicle'"),
+        ]
+        with pytest.raises(InvalidRequest, match="no feature 'speed'"):
+            open_scorer(client, name).score({"courier": "c0"}, {("speed", ""): 1.0})
+    for inputs, words in refused:
+        with pytest.raises(InvalidRequest, match=words):
+            score(**inputs)
+    # As in Photon: a term that is new adds nothing, and what is not said is 0.
+    assert score(km=3.0, vehicle="truck") == score(km=3.0) != score(km=3.0, vehicle="van")
+    assert score(**{"km": 3.0, "vehicle/van": 1.0}) == score(km=3.0, vehicle="van")
