@@ -98,7 +98,10 @@ def test_names_that_it_was_not_trained_on_and_values_of_another_kind_are_refused
         }
         return float(scored.predict({"courier": np.array(["c0"], dtype=object)} | arrays)["score"][0])
 
-    refused = [({"km": "3"}, "'km' is numbers, and not BYTES"), ({"vehicle": 1.0}, "'vehicle' is texts")]
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"km": "3"}, "'km' is numbers, and not BYTES"),
+        ({"vehicle": 1.0}, "'vehicle' is texts"),
+    ]
     if l1:
         # Of what l1 dropped nobody knows whether it was there.
         assert score(km=3.0, speed=9.0) == score(km=3.0)
