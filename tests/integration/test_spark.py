@@ -147,6 +147,31 @@ def test_what_fails_leaves_nothing(client: AmbryClient, session: Any, options: d
     assert all(client.head(each.ref).expires is not None for each in left)
 
 
+def test_what_commits_is_killed_and_a_version_has_all_its_rows_or_is_not_there(
+    client: AmbryClient, session: Any, options: dict[str, str]
+) -> None:
+    """Spark ends such a job in another process, which deleted the parts of a version that was there."""
+    from pyspark import cloudpickle
+
+    from tests.support import dying_commits
+
+    # Spark's workers have ambry, and not its tests.
+    cloudpickle.register_pickle_by_value(dying_commits)
+    session.dataSource.register(dying_commits.DyingDataSource)
+    made = 0
+    for dies in ("before put_version", "after put_version", "before delete", "after delete"):
+        frame = session.range(0, 1_000, 1, 2)
+        with pytest.raises(Exception):  # noqa: B017 # Of Py4J or Spark, by where it notices.
+            frame.write.format("dying").mode("append").options(**options, dies=dies).save("dying")
+        made += dies != "before put_version"
+        assert len(list(client.versions("dying"))) == made, dies
+        if made:
+            back = session.read.format("ambry").options(**options).load("dying").toArrow()
+            assert sorted(back.column("id").to_pylist()) == list(range(1_000)), dies
+    # Of the first one nobody knows whether it was published: it keeps what it has, and the list, for the time of a part.
+    assert len(list(client.list("dying.commits/"))) == 3 and len(list(client.list("dying.parts/"))) == 8
+
+
 def test_a_task_that_is_tried_again_counts_once(
     client: AmbryClient, session: Any, options: dict[str, str], tmp_path: Path
 ) -> None:
