@@ -198,7 +198,11 @@ def take_turns(
         fixed={name: each for name, each in models.items() if isinstance(each, FixedModel)},
         random={name: each for name, each in models.items() if isinstance(each, RandomModel)},
         name=name,
-        configurations=configurations(effects),
+        configurations=configurations(
+            effects,
+            {effect.name: models[effect.name].index for effect in free},
+            None if start is None else start.configurations,
+        ),
     )
     return Descent(whole, tuple(told), told[-1].change <= tolerance)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.photon.examples import INTERCEPT, SHARD, Examples, FeatureIndex, Shard, first_row, shown
-from ambry.ml.photon.models import design
+from ambry.ml.photon.models import FEATURE_NAMES, NAMES_MAX, design
 from ambry.ml.photon.scaling import ColumnMoments, diagonal
 
 VALUE_MAX = 1e100
@@ -188,9 +188,23 @@ def check_effects(effects: Sequence[ModelEffect], examples: Examples) -> None:
             examples.entities(effect.entity)
 
 
-def configurations(effects: Sequence[ModelEffect]) -> Mapping[str, Mapping[str, Any]]:
-    """By the name of each effect."""
-    return {effect.name: effect.told for effect in effects}
+def configurations(
+    effects: Sequence[ModelEffect],
+    trained: Mapping[str, FeatureIndex],
+    start: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Mapping[str, Mapping[str, Any]]:
+    """By the name of each effect: how it was trained, and the names of all features that its rows have.
+
+    `trained` has the indexes of those that were; what stayed as it was has the names that it had at the `start`, if any.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for effect in effects:
+        names: Any = (start or {}).get(effect.name, {}).get(FEATURE_NAMES)
+        if effect.name in trained:
+            names = sorted({name for name, term in trained[effect.name].features if (name, term) != INTERCEPT})
+        told = names is not None and len(names) <= NAMES_MAX
+        found[effect.name] = {**effect.told, FEATURE_NAMES: names} if told else effect.told
+    return found
 
 
 def _factors(kind: Normalization, moments: ColumnMoments) -> Any:

@@ -61,7 +61,11 @@ def train(
             fixed[block.effect.name] = model
         else:
             random[block.effect.name] = model
-    return PhotonModel(task=task, fixed=fixed, random=random, name=name, configurations=configurations(effects))
+    indexes = {each: model.index for each, model in fixed.items()} | {
+        each: model.index for each, model in random.items()
+    }
+    told = configurations(effects, indexes)
+    return PhotonModel(task=task, fixed=fixed, random=random, name=name, configurations=told)
 
 
 class _Block:

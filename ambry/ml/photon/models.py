@@ -71,6 +71,12 @@ class Task(StrEnum):
             )
 
 
+FEATURE_NAMES = "featureNames"
+"""Of a configuration: the names of all features that an effect was trained on, also of those without a coefficient."""
+NAMES_MAX = 10_000
+"""Of more of them nothing is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FixedModel:
     """One linear model over a shard."""

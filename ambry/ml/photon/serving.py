@@ -39,7 +39,7 @@ from ambry.ml.photon.layout import (
     read_metadata,
     read_records,
 )
-from ambry.ml.photon.models import Task, fixed_text, no_effect, no_entity, random_text, said_entity
+from ambry.ml.photon.models import FEATURE_NAMES, Task, fixed_text, no_effect, no_entity, random_text, said_entity
 
 KIND = "photon"
 RECORD_BYTES_MAX = 64 << 20
@@ -72,15 +72,12 @@ class PhotonScorer:
         self.names = self._names(configurations_of(said))
 
     def _names(self, told: Mapping[str, Mapping[str, Any]]) -> frozenset[str] | None:
-        """Those of all features of its training; None where coefficients do not tell them: l1 drops some, and others are of
-        random effects alone, whose records nobody reads before they are asked for.
-        """
-        dropped = any(
-            told.get(name, {}).get("l1") != 0 for name in (*(each.name for each in self._fixed), *self._random)
-        )
-        if dropped or {each.shard for each in self._random.values()} - {each.shard for each in self._fixed}:
+        """Those of all features of its training, also of those whose coefficients are 0; None where its effects do not say."""
+        effects = [*(each.name for each in self._fixed), *self._random]
+        said = [told.get(name, {}).get(FEATURE_NAMES) for name in effects]
+        if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in said):
             return None
-        return frozenset(name for name, _ in self.features)
+        return frozenset(name for each in said if each is not None for name in each)
 
     def check_names(self, names: Iterable[str]) -> None:
         """Raises InvalidRequest for one that the model was not trained on, where that is known."""
