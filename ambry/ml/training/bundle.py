@@ -1,6 +1,6 @@
-"""What travels to a node that has no ambry: two modules of it, as one archive that Python runs (PEP 441).
+"""What travels to a node that has no ambry: three modules of it, as one archive that Python runs (PEP 441).
 
-ambry-node.pyz    ambry/ml/training/node.py and roles.py, which import the standard library alone
+ambry-node.pyz    ambry/ml/training/node.py, roles.py and unpacking.py, which import the standard library alone
 job.json          what is to run, from where
 key               what opens the store, where it asks for one; mode 0600
 authority.crt     whom to trust, where the store speaks TLS under an authority of its own
@@ -16,7 +16,7 @@ from ambry.ml.stable_zip import stored_zip
 ARCHIVE = "ambry-node.pyz"
 DOCUMENT = "job.json"
 FILES = (ARCHIVE, DOCUMENT, "key", "authority.crt")
-_MODULES = ("node", "roles")
+_MODULES = ("node", "roles", "unpacking")
 _MAIN = """\
 import os
 import sys

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -35,13 +36,14 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ambry.ml.training.roles import RoleUnclear, role_of
+from ambry.ml.training.unpacking import NodeFailed, unpack
 
 JOB = "AMBRY_TRAIN_JOB"
 """The path of the job's document, for the script."""
@@ -53,14 +55,12 @@ EXIT_NODE = 70
 _TRIES = 6
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 20
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PR_SET_PDEATHSIG = 1
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _used: dict[Path, int] = {}
 """The trees that this process uses, each with its lock, which the script holds on to."""
-
-
-class NodeFailed(Exception):
-    """The node cannot do its part. The message says what, and what to do."""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
@@ -74,21 +74,65 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         told = node_environment(path, job, environ)
         told.update(role.environment())
         python, script = prepared(job, told)
+        sys.stdout.flush()
+        _become([python, "-u", str(script), *job["arguments"]], told)
     except (NodeFailed, RoleUnclear, OSError) as error:
         sys.stderr.write(f"ambry train: this worker could not begin: {error}\n")
         sys.stderr.flush()
         sys.exit(EXIT_NODE)
-    sys.stdout.flush()
-    os.execve(python, [python, "-u", str(script), *job["arguments"]], told)  # nosec B606 # what the user submitted
+
+
+def _become(command: list[str], told: Mapping[str, str]) -> NoReturn:
+    """Raises NodeFailed, OSError."""
+    try:
+        os.execve(command[0], command, told)  # nosec B606 # what the user submitted
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        size = sum(map(len, command)) + sum(len(name) + len(value) for name, value in told.items())
+        raise NodeFailed(
+            f"the arguments and the environment of the script are too long for this node ({size:,} characters); put them "
+            "into a file of the sources"
+        ) from None
 
 
 def read_job(path: Path) -> dict[str, Any]:
-    """The document of a job. Raises NodeFailed."""
+    """The document of a job, whose fields are of the types that they are to be. Raises NodeFailed."""
     try:
         job = json.loads(path.read_text("utf-8"))
-        return {**job, "arguments": [str(each) for each in job["arguments"]]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NodeFailed(f"{path} is no document of a job: {error}") from None
+        fine = {
+            "script": _is_text(job["script"]) and job["script"] != "",
+            "arguments": isinstance(job["arguments"], list) and all(map(_is_text, job["arguments"])),
+            "sources": isinstance(job["sources"], dict),
+            "environment": isinstance(job.get("environment") or {}, dict),
+            "endpoints": isinstance(job.get("endpoints") or [], list)
+            and all(map(_is_text, job.get("endpoints") or [])),
+            "environ": isinstance(job.get("environ") or [], list) and all(map(_is_variable, job.get("environ") or [])),
+            **{name: _is_text(job.get(name) or "") for name in ("account", "container", "python")},
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise NodeFailed(f"{path} is no document of a job: {lacks}") from None
+    if wrong := [name for name, is_fine in fine.items() if not is_fine]:
+        raise NodeFailed(f"{path} is no document of a job: no process can have its {wrong[0]}; submit it again")
+    return dict(job)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a process can be given it."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_variable(pair: object) -> bool:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_text, pair)):
+        return False
+    return pair[0] != "" and "=" not in pair[0]
 
 
 def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
@@ -98,7 +142,7 @@ def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, s
     if job.get("endpoints"):
         told["AMBRY_ENDPOINTS"] = ",".join(job["endpoints"])
         told.pop("AMBRY_PROFILE", None)
-    told.update({str(name): str(value) for name, value in job.get("environ") or ()})
+    told.update(dict(job.get("environ") or ()))
     if not os.access(told.get("HOME") or "/", os.W_OK):  # As in a container of YARN.
         told.setdefault("AMBRY_CACHE_DIR", str(_own_directory() / "blobs"))
         told.setdefault(CACHE, str(_own_directory() / "trees"))
@@ -128,6 +172,8 @@ def prepared(job: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, P
     sources = fetch_tree(job["sources"], environ)
     python = python_of(job, environ)
     script = sources / job["script"]
+    if not script.resolve().is_relative_to(sources.resolve()):
+        raise NodeFailed(f"the script of the job, {job['script']}, lies outside of its sources; name one of them")
     if not script.is_file():
         raise NodeFailed(f"the sources of the job have no {job['script']}")
     return python, script
@@ -158,6 +204,9 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
 
     Raises NodeFailed, OSError.
     """
+    for name, kind in (("id", _ID), ("sha256", _SHA256)):
+        if not isinstance(tree.get(name), str) or not kind.fullmatch(tree[name]):
+            raise NodeFailed(f"the job names a tree whose {name} is {str(tree.get(name))[:80]!r}; submit it again")
     cache = Path(
         environ.get(CACHE) or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambry" / "trees"
     )
@@ -224,7 +273,7 @@ def _make(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> 
     shutil.rmtree(unpacked, ignore_errors=True)  # Of one who was killed.
     try:
         _download(tree, archive, environ)
-        _unpack(archive, unpacked)
+        unpack(archive, unpacked)
         if tree.get("kind") == "wheels":
             _install(unpacked)
         os.sync()  # A tree that is there is whole, also after a power cut; it is made once on a node.
@@ -270,13 +319,17 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
     headers = {"User-Agent": "ambry-train-node"}
     key = environ.get("AMBRY_KEY", "")
     if not key and environ.get("AMBRY_KEY_FILE"):
-        key = Path(environ["AMBRY_KEY_FILE"]).read_text("utf-8").strip()
+        key = Path(environ["AMBRY_KEY_FILE"]).read_text("latin-1").strip()
+    if not re.fullmatch(r"[!-~]*", key):
+        raise NodeFailed(
+            "AMBRY_KEY, or the file that AMBRY_KEY_FILE names, holds no access key: a key is a line of ASCII"
+        )
     if key:
         headers["Authorization"] = f"Bearer {key}"
     said = ""
     for attempt in range(_TRIES):
         endpoint = endpoints[attempt % len(endpoints)]
-        if not endpoint.startswith(("http://", "https://")):
+        if not _is_address(endpoint):
             raise NodeFailed(f"{endpoint!r} is no address of a store")
         request = urllib.request.Request(f"{endpoint}/{tree['id']}", headers=headers)
         try:
@@ -299,25 +352,12 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
     raise NodeFailed(f"blob {tree['id']} of the job could not be fetched: {said}")
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    """Raises NodeFailed for an archive that writes beside its tree."""
-    inside = target.resolve()
-    with zipfile.ZipFile(archive) as packed:
-        links = []
-        for about in packed.infolist():
-            path = target / about.filename
-            if not Path(os.path.normpath(inside / about.filename)).is_relative_to(inside):
-                raise NodeFailed(f"the archive has the entry {about.filename!r}, which lies outside of it")
-            mode = about.external_attr >> 16
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if mode & 0o170000 == 0o120000:
-                links.append((path, packed.read(about).decode()))
-                continue
-            with packed.open(about) as source, path.open("wb") as into:
-                shutil.copyfileobj(source, into, _CHUNK)
-            path.chmod(mode & 0o777 or 0o644)
-        for path, said in links:  # After the files: no entry is written through one.
-            path.symlink_to(said)
+def _is_address(endpoint: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(endpoint)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _install(unpacked: Path) -> None:

@@ -36,6 +36,7 @@ ATTEMPT = "AMBRY_TRAIN_ATTEMPT"
 START = "AMBRY_TRAIN_START"
 _CONTAINER = re.compile(r"container_(?:e(\d+)_)?\d+_\d+_(\d+)_(\d+)")
 """Of YARN: the restarts of its ResourceManager, the master and the container are counted."""
+_DIGITS_MAX = 24
 CHIEF, WORKER, EVALUATOR = "chief", "worker", "evaluator"
 _TRAINS = (CHIEF, "master", WORKER)
 """Kinds of tasks that have a rank, in the order of their ranks."""
@@ -219,7 +220,7 @@ def _tf_config(environ: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], 
         cluster = {str(kind): tuple(map(str, addresses)) for kind, addresses in (said.get("cluster") or {}).items()}
         task = said.get("task") or {}
         kind, index = str(task["type"]), int(task["index"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise RoleUnclear(f"TF_CONFIG is not what TensorFlow reads ({error!r}): {text[:200]}") from None
     if kind != EVALUATOR and not 0 <= index < len(cluster.get(kind, ())):
         raise RoleUnclear(f"TF_CONFIG says that this is {kind} {index}, and names {len(cluster.get(kind, ()))} of them")
@@ -230,6 +231,6 @@ def _number(environ: Mapping[str, str], name: str, without: int | None = None) -
     text = environ.get(name)
     if text is None and without is not None:
         return without
-    if text is None or not text.isdecimal():
-        raise RoleUnclear(f"{name} is {text!r}; a launcher sets it to a number" if text else f"{name} is not set")
+    if text is None or not text.isdecimal() or len(text) > _DIGITS_MAX:
+        raise RoleUnclear(f"{name} is {text[:80]!r}; a launcher sets it to a number" if text else f"{name} is not set")
     return int(text)

@@ -19,8 +19,9 @@ from ambry.ml.training.launchers.launch import (
     output_of,
     signal_name,
 )
-from ambry.ml.training.node import EXIT_NODE, NodeFailed, node_environment, python_of, read_job
+from ambry.ml.training.node import EXIT_NODE, node_environment, python_of, read_job
 from ambry.ml.training.roles import LAUNCHER, PEERS
+from ambry.ml.training.unpacking import NodeFailed
 
 _OF_WORKER = re.compile(r"worker \d+: ")
 _NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")

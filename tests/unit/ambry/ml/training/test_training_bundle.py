@@ -8,7 +8,7 @@ from pathlib import Path
 from ambry.ml.training.bundle import ARCHIVE, DOCUMENT, write_bundle
 
 
-def test_a_bundle_has_two_modules_and_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_a_bundle_has_three_modules_and_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     made = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -21,6 +21,7 @@ def test_a_bundle_has_two_modules_and_is_the_same_bytes_each_time(tmp_path: Path
         "__main__.py",
         "ambry/ml/training/node.py",
         "ambry/ml/training/roles.py",
+        "ambry/ml/training/unpacking.py",
     ]
 
 

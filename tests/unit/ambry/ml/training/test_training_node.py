@@ -19,7 +19,8 @@ from ambry.ml.training import node
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.environments import store_tree
 from ambry.ml.training.jobs import StoredTree
-from ambry.ml.training.node import EXIT_NODE, NodeFailed, fetch_tree
+from ambry.ml.training.node import EXIT_NODE, fetch_tree
+from ambry.ml.training.unpacking import NodeFailed
 from tests.unit.ambry.ml.training.test_training_packing import environment
 
 SCRIPT = """\
@@ -37,7 +38,7 @@ def sources(client: AmbryClient, tmp_path: Path) -> StoredTree:
     return store_tree(client, "sources", tmp_path / "src")
 
 
-def document(sources: StoredTree, url: str, **more: Any) -> bytes:
+def document(sources: StoredTree, url: str, /, **more: Any) -> bytes:
     told = {"script": "train.py", "arguments": ["3", "with space"], "sources": asdict(sources), "endpoints": [url]}
     return json.dumps({**told, **more}).encode()
 
@@ -117,6 +118,29 @@ def test_wheels_become_an_environment_on_the_node(
         ({"script": "other.py"}, {}, "the sources of the job have no other.py"),
         ({"python": "no-such-python"}, {}, "this node has no no-such-python; name another one"),
         ({"endpoints": []}, {}, "nobody said where the store is"),
+        ({"sources": None}, {}, "no process can have its sources"),
+        ({"sources": "abc"}, {}, "no process can have its sources"),
+        ({"sources": {"id": "a"}}, {}, "a tree whose sha256 is 'None'"),
+        ({"sources": {"id": "a", "sha256": "/etc"}}, {}, "a tree whose sha256 is '/etc'"),
+        ({"script": 5}, {}, "no process can have its script"),
+        ({"script": "a\0b"}, {}, "no process can have its script"),
+        ({"script": "../../../../../../../../etc/hostname"}, {}, "lies outside of its sources"),
+        ({"arguments": "abc"}, {}, "no process can have its arguments"),
+        ({"arguments": ["a\0b"]}, {}, "no process can have its arguments"),
+        ({"arguments": ["\ud800"]}, {}, "no process can have its arguments"),
+        ({"arguments": ["a" * 3_000_000]}, {}, "are too long for this node (3,0"),
+        ({"environ": [["A", "b\0"]]}, {}, "no process can have its environ"),
+        ({"environ": [["A=B", "b"]]}, {}, "no process can have its environ"),
+        ({"environ": [["", "b"]]}, {}, "no process can have its environ"),
+        ({"environ": [["A"]]}, {}, "no process can have its environ"),
+        ({"environment": "abc"}, {}, "no process can have its environment"),
+        ({"endpoints": [1]}, {}, "no process can have its endpoints"),
+        ({"python": 5}, {}, "no process can have its python"),
+        ({"endpoints": []}, {"AMBRY_ENDPOINTS": "http://127.0.0.1:abc"}, "is no address of a store"),
+        ({"endpoints": []}, {"AMBRY_ENDPOINTS": "http://[::1:99"}, "is no address of a store"),
+        ({}, {"AMBRY_KEY_FILE": "/bin/true"}, "holds no access key"),
+        ({}, {"RANK": "9" * 5000, "WORLD_SIZE": "2"}, "a launcher sets it to a number"),
+        ({}, {"TF_CONFIG": "[" * 100_000}, "TF_CONFIG is not what TensorFlow reads"),
     ],
 )
 def test_a_worker_that_cannot_begin_says_why_in_a_sentence(
@@ -165,15 +189,6 @@ def test_all_workers_of_a_node_fetch_a_tree_once_and_what_a_killed_one_left_is_r
     assert sorted(path.name for path in found.pop().iterdir()) == ["train.py"]
 
 
-@pytest.mark.parametrize("path", ["../outside", "/tmp/outside-of-it"])
-def test_an_archive_that_writes_beside_its_tree_is_refused(tmp_path: Path, path: str) -> None:
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
-        archive.writestr(path, "x")
-    with pytest.raises(NodeFailed, match="lies outside of it"):
-        node._unpack(tmp_path / "bad.zip", tmp_path / "tree")
-    assert not (tmp_path / "outside").exists()
-
-
 def test_of_trees_beyond_the_bound_the_least_recently_used_goes_and_none_that_a_worker_uses(
     client: AmbryClient, url: str, tmp_path: Path
 ) -> None:
@@ -219,3 +234,17 @@ def test_a_bound_that_is_no_size_is_a_sentence(sources: StoredTree, url: str, tm
     done = begin(tmp_path / "node", document(sources, url), {"AMBRY_TRAIN_NODE_CACHE_MAX": "much"})
     assert done.returncode == EXIT_NODE
     assert "AMBRY_TRAIN_NODE_CACHE_MAX is 'much', and is to be a number of bytes, such as 20G" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"[" * 200_000, "is no document of a job"),
+        (b"[1]", "is no document of a job"),
+        (b'{"arguments": [], "sources": {}}', "it has no 'script'"),
+    ],
+)
+def test_a_document_that_is_none_is_told(tmp_path: Path, data: bytes, told: str) -> None:
+    (tmp_path / "job.json").write_bytes(data)
+    with pytest.raises(NodeFailed, match=told):
+        node.read_job(tmp_path / "job.json")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import InvalidRequest
-from ambry.ml.training.node import _unpack
 from ambry.ml.training.packing import pack_sources, pack_venv, pack_wheels
+from ambry.ml.training.unpacking import unpack
 
 SCRIPT = "#!{python}\nimport made\nprint(made.VALUE)\n"
 
@@ -76,7 +76,7 @@ def test_an_environment_made_twice_is_one_and_runs_in_a_third_place(tmp_path: Pa
     for root in (tmp_path / "first", tmp_path / "a/second"):
         (root / "pyvenv.cfg").unlink()  # Neither is there any more.
     third = tmp_path / "a place with spaces/third"
-    _unpack(tmp_path / "first.zip", third)
+    unpack(tmp_path / "first.zip", third)
     for command in ([third / "bin/python", "-c", "import made; print(made.VALUE)"], [third / "bin/made"]):
         done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr

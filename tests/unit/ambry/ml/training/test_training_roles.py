@@ -203,7 +203,7 @@ def test_what_does_not_fit_together_is_told(environ: dict[str, str], told: str) 
     assert told in str(found.value)
 
 
-@pytest.mark.parametrize("name", ["roles", "node"])
+@pytest.mark.parametrize("name", ["roles", "node", "unpacking"])
 def test_what_travels_to_nodes_needs_the_standard_library_alone(name: str) -> None:
     import sys
 
@@ -219,4 +219,7 @@ def test_what_travels_to_nodes_needs_the_standard_library_alone(name: str) -> No
             else []
         )
     }
-    assert found - sys.stdlib_module_names - {"__future__"} <= {"ambry.ml.training.roles"}
+    assert found - sys.stdlib_module_names - {"__future__"} <= {
+        "ambry.ml.training.roles",
+        "ambry.ml.training.unpacking",
+    }

@@ -1,0 +1,60 @@
+"""How an archive of a job becomes a tree of the node. Imports the standard library alone: it travels to nodes (bundle.py)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+_CHUNK = 1 << 20
+_ENTRIES_MAX = 1_000_000
+_LINK_MAX = 4_096
+
+
+class NodeFailed(Exception):
+    """The node cannot do its part. The message says what, and what to do."""
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Raises NodeFailed for an archive that writes beside its tree, is no archive, or is more than this disk has room for."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            _unpack_entries(packed, target)
+    except (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+        raise NodeFailed(f"the archive of the job cannot be unpacked ({error}); submit it again") from None
+
+
+def _unpack_entries(packed: zipfile.ZipFile, target: Path) -> None:
+    """Links stay what they were, as of an environment to the Python of the node. Raises NodeFailed, and what zipfile does."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    inside = target.resolve()
+    entries, links = packed.infolist(), []
+    size, free = sum(about.file_size for about in entries), shutil.disk_usage(target.parent).free
+    if size > free or len(entries) > _ENTRIES_MAX:  # No entry gives more than it says.
+        raise NodeFailed(
+            f"the archive has {len(entries):,} entries of {size:,} bytes; at most {_ENTRIES_MAX:,} are unpacked, and the disk "
+            f"of {target.parent} has {free:,} bytes free"
+        )
+    for about in entries:
+        if about.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NodeFailed(f"the archive has {about.filename!r} in a compression that is not deflate")
+        path = target / about.filename
+        if not Path(os.path.normpath(inside / about.filename)).is_relative_to(inside):
+            raise NodeFailed(f"the archive has the entry {about.filename!r}, which lies outside of it")
+        mode = about.external_attr >> 16
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if mode & 0o170000 == 0o120000:
+            if about.file_size > _LINK_MAX:
+                raise NodeFailed(f"the archive has the link {about.filename!r} of {about.file_size:,} bytes")
+            links.append((path, os.fsdecode(packed.read(about))))
+            continue
+        with packed.open(about) as source, path.open("wb") as into:
+            shutil.copyfileobj(source, into, _CHUNK)
+        path.chmod(mode & 0o777 or 0o644)
+    for path, said in links:  # After the files: no entry is written through one.
+        if not path.parent.resolve().is_relative_to(inside):
+            raise NodeFailed(f"the archive has an entry below the link {path.parent.name!r}, which leads out of it")
+        path.symlink_to(said)
