@@ -19,6 +19,8 @@ from ambry.ml.extras import needed
 
 Feature = tuple[str, str]
 """Name and term; the term may be empty."""
+WEIGHTS_MAX = 1e150
+"""Of all rows together: their squares are numbers, too."""
 INTERCEPT: Feature = ("(INTERCEPT)", "")
 """As Photon calls it."""
 SHARD = "features"
@@ -106,6 +108,10 @@ class Examples:
                 raise InvalidRequest(f"the {what} of {self.row_name(bad)} is {values[bad]}, and no finite number")
         if (bad := first_row(self.weight < 0)) is not None:
             raise InvalidRequest(f"the weight of {self.row_name(bad)} is {self.weight[bad]}; a weight is not negative")
+        if len(self.weight) and not float(self.weight.max()) * len(self.weight) < WEIGHTS_MAX:
+            raise InvalidRequest(
+                f"weights of up to {self.weight.max():g} are too large to be added up; divide all of them"
+            )
         for name, shard in self.shards.items():
             if not np.isfinite(shard.matrix.data).all():
                 there = shard.matrix.tocoo()

@@ -62,7 +62,23 @@ _TYPE = re.compile(r'"modelType"\s*:\s*"(.+?)"')
 
 
 def model_files(model: PhotonModel, *, models_per_part: int = MODELS_PER_PART) -> dict[str, bytes]:
-    """The files of a model by their paths. Raises InvalidRequest for names that no directory has."""
+    """The files of a model by their paths.
+
+    Raises InvalidRequest for names that no directory has, for texts that are none, and for coefficients that score nothing.
+    """
+    try:
+        return _model_files(model, models_per_part)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{error.object[:100]!r} in the model is no text: it has a lone surrogate") from None
+
+
+def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
+    for name, coordinate in model.coordinates.items():
+        means = coordinate.means if isinstance(coordinate, FixedModel) else coordinate.means.data
+        if not np.isfinite(np.asarray(means, dtype=float)).all():
+            raise InvalidRequest(
+                f"the effect {name} has a coefficient that is no finite number, and no model reads such a one"
+            )
     for name in model:
         if not _NAME.fullmatch(name):
             raise InvalidRequest(f"{name!r} cannot be the name of an effect: letters, digits, _, . and -")
@@ -331,7 +347,8 @@ def configurations_of(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for key in ("fixedEffectOptimizationConfigurations", "randomEffectOptimizationConfigurations"):
         told = said.get(key)
-        for each in told.get("values", ()) if isinstance(told, dict) else ():
+        values = told.get("values") if isinstance(told, dict) else None
+        for each in values if isinstance(values, list) else ():
             if isinstance(each, dict) and isinstance(each.get("configuration"), dict):
                 found[str(each.get("name"))] = each["configuration"]
     return found

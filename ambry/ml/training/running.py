@@ -114,9 +114,12 @@ class RunningJob:
 
     def _put(self, **condition: Any) -> None:
         """Raises AlreadyExists, PreconditionFailed."""
-        info = self._client.put(
-            self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
-        )
+        try:
+            info = self._client.put(
+                self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
+            )
+        except UpdateConflict as overlapping:  # Of two puts at once one is told to look again; nobody has it by that.
+            raise PreconditionFailed(overlapping.message, request_id=overlapping.request_id) from overlapping
         self._held = found_entry(self._name, info.id, info.etag)
 
     def _renew(self) -> None:

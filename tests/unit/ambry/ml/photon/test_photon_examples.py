@@ -41,6 +41,7 @@ def test_rows_are_taken_by_place_or_mask() -> None:
         ({"features": [{B: np.inf}], "response": [1], "uids": ["u"]}, "'b/x' of row 0 (uid 'u')"),
         ({"features": [{A: 1}], "response": [1, 2]}, "2 responses and 1 rows"),
         ({"features": [{A: 1}], "response": [1], "weight": [-1.0]}, "a weight is not negative"),
+        ({"features": [{A: 1}] * 2, "response": [1, 0], "weight": [1.0, 1e308]}, "too large to be added up"),
         ({"features": [{A: 1}], "response": [1], "offset": [np.nan]}, "the offset of row 0 is nan"),
         ({"features": [{A: "x"}], "response": [1]}, "a row is {(name, term): number}"),
         ({"features": [{("a", 1): 1.0}], "response": [1]}, "both texts, and not ('a', 1)"),

@@ -12,10 +12,11 @@ import fastavro
 import numpy as np
 import pytest
 from hypothesis import given
+from scipy import sparse
 
 from ambry.errors import InvalidRequest
 from ambry.ml.photon.examples import INTERCEPT, FeatureIndex, shard_of
-from ambry.ml.photon.layout import MODEL_SCHEMA, model_files, read_model, write_model
+from ambry.ml.photon.layout import MODEL_SCHEMA, configurations_of, model_files, read_model, write_model
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from tests.support.photon_models import photon_models, told
 
@@ -161,3 +162,27 @@ def test_the_name_of_an_effect_is_one_of_a_directory(name: str) -> None:
     model = small()
     with pytest.raises(InvalidRequest, match="cannot be the name of an effect"):
         model_files(PhotonModel(task=model.task, fixed={name: model.fixed["global"]}))
+
+
+@pytest.mark.parametrize("odd", ["name", "term", "entity", "coefficient", "coefficient of an entity"])
+def test_a_model_that_no_reader_reads_is_not_written(odd: str) -> None:
+    means = np.array([1.0, np.nan if odd == "coefficient" else 2.0])
+    index = FeatureIndex((("a", "\ud800" if odd == "term" else ""), INTERCEPT))
+    one = sparse.csr_matrix([[np.inf if odd == "coefficient of an entity" else 1.0, 2.0]])
+    model = PhotonModel(
+        task=Task.LINEAR,
+        fixed={"global": FixedModel(shard="features", index=index, means=means)},
+        random={
+            "per-pig": RandomModel(
+                entity="pig", shard="features", index=index, entities=("\udfff" if odd == "entity" else "p",), means=one
+            )
+        },
+        name="\ud800" if odd == "name" else "m",
+    )
+    with pytest.raises(InvalidRequest, match=r"surrogate|no finite number"):
+        model_files(model)
+
+
+@pytest.mark.parametrize("values", [5, None, "ab", {"a": 1}, [3, None, {"name": 1}]])
+def test_configurations_of_another_shape_say_nothing(values: object) -> None:
+    assert configurations_of({"fixedEffectOptimizationConfigurations": {"values": values}}) == {}

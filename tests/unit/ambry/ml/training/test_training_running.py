@@ -157,6 +157,23 @@ def test_a_renewal_whose_answer_was_lost_is_its_own(
         client.head(job.name_in(RUNNING))
 
 
+def test_puts_that_overlap_are_looked_at_again(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store tells one of two puts at once that the name was changed meanwhile: who has the job was told it ran already."""
+    put, told = client.put, iter((True, False, True, False))
+
+    def overlapping(*given: Any, **options: Any) -> Any:
+        if next(told, False):
+            raise UpdateConflict("the name was changed meanwhile; look at it and try again")
+        return put(*given, **options)
+
+    monkeypatch.setattr(client, "put", overlapping)
+    with RunningJob(client, job) as held:
+        held._renew()
+        held.check()
+
+
 def test_of_two_who_see_that_its_time_is_over_the_second_deletes_nothing_of_the_first(
     client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
