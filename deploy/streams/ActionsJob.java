@@ -403,6 +403,8 @@ public class ActionsJob implements TaskApplication {
     Map<String, String> c = new HashMap<>();
     // What was not read is not to be passed over.
     c.put("systems.kafka.consumer.auto.offset.reset", "none");
+    // By default this client takes the word of one broker, and asks for the end of what all have.
+    c.put("systems.kafka.producer.acks", "all");
     config.forEach(
         (name, value) -> {
           c.put("systems.kafka.consumer." + name, value);
@@ -430,6 +432,12 @@ public class ActionsJob implements TaskApplication {
     c.put("stores.members.msg.serde", "text");
     c.put("stores.members.changelog", "kafka." + topic + "-members-changelog");
     c.put("stores.members.changelog.replication.factor", replication);
+    // A commit flushes the producers, then the store, and then asks where the changelog ends: what a cache gives to the producer
+    // only then is behind that place, and is lost with the local state, as its messages are told as processed.
+    c.put("stores.members.object.cache.size", "0");
+    c.put("stores.members.write.batch.size", "0");
+    // Before the first commit nothing in the changelog is known to be whole: it all comes again.
+    c.put("task.transactional.state.retain.existing.state", "false");
     c.put("job.logged.store.base.dir", a[4]);
     c.put("job.non-logged.store.base.dir", a[4]);
     return c;
