@@ -216,7 +216,7 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
     (tmp_path / "0.avro").write_bytes(b"torn")
     for place, environ, extra, words in (
         (str(tmp_path), {}, [], "0.avro is no Avro file"),
-        ("glmix-typed@17", {}, [], "version 17 of dataset glmix-typed"),
+        ("glmix-typed@17", {}, [], "has no version 17"),
         (str(tmp_path), {"JAVA_HOME": str(tmp_path)}, [], "Spark (local[2,4]) failed: Java did not start"),
         (str(tmp_path), {}, ["--conf", "memory=1"], "'memory' is no setting of Spark"),
     ):

@@ -155,7 +155,7 @@ class Way:
             self.jobs[number].kill()
             self.jobs[number].wait()
             if turn % 2:  # As on another machine: what was kept comes from Kafka.
-                shutil.rmtree(self._directory / f"kept-{number}")
+                shutil.rmtree(self._directory / f"kept-{number}", ignore_errors=True)  # It may have made none yet.
             self.jobs[number] = self.working(number)
         elif which == "publisher":
             self.publisher.kill()
