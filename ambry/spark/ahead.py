@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from ambry.ml.seekable_reader import SeekableReader
 from ambry.spark.plan import FilePiece, tasks
 
 WINDOW_SIZE = 4 << 20
@@ -45,29 +45,14 @@ class WindowsAhead(Generic[Window, Bytes]):
                 yield last[0], last[1].result()
 
 
-class HeldSpans(io.RawIOBase):
+class HeldSpans(SeekableReader):
     """A file of which some spans are here. To be read as a whole or from within one; elsewhere it is an OSError."""
 
     def __init__(self, spans: Sequence[tuple[int, int]], data: Sequence[bytes]) -> None:
-        super().__init__()
+        super().__init__(max((stop for _, stop in spans), default=0))
         held = sorted(zip(spans, data, strict=True), key=lambda each: each[0])
         self._starts = [start for (start, _), _ in held]
         self._data = [each for _, each in held]
-        self._size = max((stop for _, stop in spans), default=0)
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._position = (0, self._position, self._size)[whence] + offset
-        return self._position
 
     def read(self, size: int = -1, /) -> bytes:
         """Fewer than asked for at the end of a span."""

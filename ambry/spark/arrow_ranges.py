@@ -6,7 +6,6 @@ file that is not here it gets zeros, which are of no use, but where they would h
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,35 +14,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from ambry.ml.seekable_reader import SeekableReader
+
 Span = tuple[int, int]
 """From a byte up to another one, without that."""
 
 
-class NotedFile(io.RawIOBase):
+class NotedFile(SeekableReader):
     """A file of which some spans are here. Of the others, `asked` notes what is read: zeros within `within`, else OSError."""
 
     def __init__(self, size: int, spans: Sequence[Span], data: Sequence[bytes]) -> None:
-        super().__init__()
+        super().__init__(size)
         held = sorted(zip(spans, data, strict=True), key=lambda each: each[0])
         self._starts = [start for (start, _), _ in held]
         self._data = [each for _, each in held]
-        self._size = size
-        self._position = 0
         self.asked: list[Span] = []
         self.within: Span = (0, 0)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._position = (0, self._position, self._size)[whence] + offset
-        return self._position
 
     def read(self, size: int = -1, /) -> bytes:
         start = self._position

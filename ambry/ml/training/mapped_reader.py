@@ -7,7 +7,6 @@ of the mapped file. What a tensor is like is still said by `torch.load`; what is
 
 from __future__ import annotations
 
-import io
 import mmap
 import sys
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.ml.extras import needed
+from ambry.ml.seekable_reader import SeekableReader
 
 MAPPED_MIN = 1 << 20
 """Bytes: what is smaller costs more to look into than to copy."""
@@ -23,25 +23,12 @@ _LOCAL_HEADER = 30
 _STORED = zipfile.ZIP_STORED
 
 
-class _Window(io.RawIOBase):
+class _Window(SeekableReader):
     """A part of a mapped file as a file."""
 
     def __init__(self, data: memoryview) -> None:
+        super().__init__(len(data))
         self._data = data
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._position = max(0, (0, self._position, len(self._data))[whence] + offset)
-        return self._position
 
     def readinto(self, buffer: Any, /) -> int:
         found = self._data[self._position : self._position + len(buffer)]
