@@ -15,13 +15,14 @@ import pyarrow as pa
 from ambry.client.model import BlobInfo
 from ambry.client.refs import PinnedName, VersionRef, found_as
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
+from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.digests import located
 from ambry.ml.snapshots.writing import INDEX_KEY
 from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.plan import FilePiece
-from ambry.spark.snapshot_file import stored_snapshot
+from ambry.spark.snapshot_file import stored_snapshot, unreadable
 
 BATCH_ROWS = 65_536
 BATCH_SIZE = 16 << 20
@@ -71,7 +72,8 @@ class ParquetStored:
     def schema(self) -> Any:
         """Times of 96 bits, which Spark and Hive write, are instants, and nothing else in the file says so."""
         stored = self.footer.schema
-        told = stored.to_arrow_schema()
+        with arrow_told(unreadable(self.shown)):
+            told = stored.to_arrow_schema()
         columns = [stored.column(place) for place in range(len(stored))]
         for name in (each.path for each in columns if each.physical_type == "INT96"):
             if (place := told.get_field_index(name)) >= 0:
@@ -80,18 +82,19 @@ class ParquetStored:
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         names = set(self.schema.names)
-        made: list[FilePiece] = []
-        for number in range(self.footer.num_row_groups):
-            group = self.footer.row_group(number)
-            size = sum(chunk.total_compressed_size for chunk in self._chunks(number, columns))
-            bounds: dict[str, tuple[Any, Any]] = {}
-            for each in range(group.num_columns):
-                chunk = group.column(each)
-                path = chunk.path_in_schema
-                if path in names and chunk.is_stats_set and chunk.statistics.has_min_max:
-                    bounds[path] = (chunk.statistics.min, chunk.statistics.max)
-            made.append(FilePiece(number, group.num_rows, size, bounds))
-        return made
+        with arrow_told(unreadable(self.shown)):
+            return [self._piece(number, names, columns) for number in range(self.footer.num_row_groups)]
+
+    def _piece(self, number: int, names: set[str], columns: Sequence[str]) -> FilePiece:
+        group = self.footer.row_group(number)
+        size = sum(chunk.total_compressed_size for chunk in self._chunks(number, columns))
+        bounds: dict[str, tuple[Any, Any]] = {}
+        for each in range(group.num_columns):
+            chunk = group.column(each)
+            path = chunk.path_in_schema
+            if path in names and chunk.is_stats_set and chunk.statistics.has_min_max:
+                bounds[path] = (chunk.statistics.min, chunk.statistics.max)
+        return FilePiece(number, group.num_rows, size, bounds)
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         asked = (
@@ -137,13 +140,11 @@ class ParquetStored:
         numbers = [piece.number for piece in window]
         size = sum(chunk.total_uncompressed_size for each in numbers for chunk in self._chunks(each, columns))
         rows = rows_within(sum(piece.rows for piece in window), size)
-        try:
+        with arrow_told(unreadable(self.shown)):
             # A footer of many files says of each row group where it lies in its own.
             # Nothing is left to be read ahead, and across what was not fetched nothing can be.
             file = parquet.ParquetFile(held, metadata=self.footer, pre_buffer=False)
             yield from file.iter_batches(rows, row_groups=numbers, columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
-            raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -162,15 +163,12 @@ class ArrowStored:
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
         fields = [self.schema.get_field_index(name) for name in columns]
-        try:
-            with client.open(self.found) as source:
-                file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
-                for piece in pieces:
-                    batch = file.get_batch(piece.number)
-                    batch.validate(full=True)
-                    yield batch
-        except (pa.ArrowException, OSError) as error:
-            raise DataCorrupt(f"{self.shown} cannot be read: {error}") from error
+        with arrow_told(unreadable(self.shown)), client.open(self.found) as source:
+            file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+            for piece in pieces:
+                batch = file.get_batch(piece.number)
+                batch.validate(full=True)
+                yield batch
 
 
 def stored_file(client: AmbryClient, place: str) -> StoredFile:
@@ -185,19 +183,14 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
     start = client.get_bytes(found, range=(0, 6)) if info.size >= 12 else b""
     if start not in (b"ARROW1",) and not start.startswith(b"PAR1"):
         raise InvalidRequest(f"{place} is neither Parquet nor an Arrow file; Spark reads those of ambry")
-    try:
-        with client.open(found) as source:
-            if start == b"ARROW1":
-                file = pa.ipc.open_file(source)
-                count = file.num_record_batches
-                return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, place)
-            from pyarrow import parquet
+    with arrow_told(unreadable(place)), client.open(found) as source:
+        if start == b"ARROW1":
+            file = pa.ipc.open_file(source)
+            count = file.num_record_batches
+            return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, place)
+        from pyarrow import parquet
 
-            made = ParquetStored(found, parquet.read_metadata(source), place)
-            made.pieces(made.schema.names)  # What its footer says is looked at here, where it can be told of.
-            return made
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataCorrupt(f"{place} cannot be read: {error}") from error
+        return ParquetStored(found, parquet.read_metadata(source), place)
 
 
 def _looked_up(client: AmbryClient, place: str) -> tuple[VersionRef | None, BlobInfo]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import pyarrow as pa
 
 from ambry.client.model import BlobInfo
 from ambry.client.refs import PinnedName, VersionRef, found_as
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import DataCorrupt
 from ambry.ids import BlobId
+from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.snapshots.contents import ArrowContent
 from ambry.ml.snapshots.order import check_rising
 from ambry.spark.ahead import WindowsAhead, ranges_of, windows
@@ -53,7 +52,8 @@ class SnapshotStored:
             return wanted, ranges_of(client, self.found, wanted)
 
         for window, (held, data) in WindowsAhead(fetch, windows(pieces)):
-            reader = self._opened(fields, held, data)
+            with arrow_told(unreadable(self.shown)):
+                _, reader = self.file.opened(fields, held, data)
             for piece in window:
                 yield self._batch(piece.number, reader).select(list(columns))
 
@@ -63,30 +63,19 @@ class SnapshotStored:
         if not pieces or self._is_whole(columns):
             return {number: [place] for number, place in places.items()}
         fields = self._fields(columns)
-        try:
+        with arrow_told(unreadable(self.shown)):
             heads = self.file.asked(places, fields)
             self._check_within(places, heads)
             spans = [span for head in heads for span in head]
             bodies = self.file.asked(places, fields, spans, ranges_of(client, self.found, spans))
-        except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(error) from error
         self._check_within(places, bodies)
         return {number: [*head, *body] for number, head, body in zip(places, heads, bodies, strict=True)}
 
-    def _opened(self, fields: Sequence[int], held: Sequence[Span], data: Sequence[bytes]) -> Any:
-        """A reader over what was fetched. Raises DataCorrupt."""
-        try:
-            return self.file.opened(fields, held, data)[1]
-        except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(error) from error
-
     def _batch(self, number: int, reader: Any) -> Any:
         """Raises DataCorrupt."""
-        try:
+        with arrow_told(unreadable(self.shown)):
             batch = reader.get_batch(number)
             batch.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(error) from error
         if batch.num_rows != self.known[number].rows:
             raise DataCorrupt(
                 f"{self.shown}: batch {number} has {batch.num_rows} rows, and {self.known[number].rows} by its index"
@@ -119,9 +108,6 @@ class SnapshotStored:
     def _is_whole(self, columns: Sequence[str]) -> bool:
         return len(set(columns)) == len(self.schema.names)
 
-    def _unreadable(self, error: Exception) -> DataCorrupt:
-        return DataCorrupt(f"{self.shown} cannot be read: {error}")
-
 
 def stored_snapshot(client: AmbryClient, version: VersionRef, info: BlobInfo) -> SnapshotStored:
     """Raises DataCorrupt, and what a get raises."""
@@ -139,14 +125,17 @@ def stored_snapshot(client: AmbryClient, version: VersionRef, info: BlobInfo) ->
     file = ArrowRanges(info.size, client.get_bytes(found, range=(begin, info.size)) if places else b"")
     head: tuple[Span, ...] = ()
     if places:
-        try:
+        with arrow_told(unreadable(str(version))):
             place = (places[0].offset, places[0].offset + places[0].size)
             [head] = file.asked({0: place}, range(len(index.schema)))
-        except (pa.ArrowException, OSError) as error:
-            raise DataCorrupt(f"{version} cannot be read: {error}") from error
     data = tuple(ranges_of(client, found, head)) if head else ()
     offsets = tuple(each.offset for each in places)
     return SnapshotStored(found, index.schema, pieces, offsets, file, (head, data), str(version))
+
+
+def unreadable(shown: str) -> Callable[[Exception], DataCorrupt]:
+    """What Arrow says of a file of the store, as arrow_told takes it."""
+    return lambda error: DataCorrupt(f"{shown} cannot be read: {error}")
 
 
 def _plain(key: Any) -> Any:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, ChecksumMismatch, DataCorrupt, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
 from ambry.ml.datasets import check_schema, dataset_for
 from ambry.ml.digests import check_digest, digest_key, located
 from ambry.ml.features.metadata import FeatureMetadata
@@ -100,10 +100,10 @@ def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations
     exact = VersionRef(said.dataset, info.version, said.account, said.container)
     if info.size > FILE_SIZE_MAX:
         raise DataCorrupt(f"{shown_version(exact)} has {info.size} bytes; relations have at most {FILE_SIZE_MAX}")
+    # Into memory, and validated: in a mapped file an offset that leads nowhere would end the process.
+    data = client.cached_path(exact, verify=True).read_bytes()
+    check_digest(exact, hashlib.sha256(data).hexdigest(), place)
     try:
-        # Into memory, and validated: in a mapped file an offset that leads nowhere would end the process.
-        data = client.cached_path(exact, verify=True).read_bytes()
-        check_digest(exact, hashlib.sha256(data).hexdigest(), place)
         with pa.ipc.open_file(data) as reader:
             if reader.schema != _SCHEMA:
                 raise DataCorrupt(
@@ -113,7 +113,7 @@ def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations
         table.validate(full=True)
         columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
         edges = tuple(TitleRelation(*edge) for edge in zip(*columns, strict=True))
-    except (DataCorrupt, ChecksumMismatch):
+    except DataCorrupt:
         raise
     except (pa.ArrowException, InvalidRequest, OSError, ValueError, TypeError) as error:
         raise DataCorrupt(f"{shown_version(exact)} are no relations: {error}") from error

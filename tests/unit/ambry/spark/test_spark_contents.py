@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from ambry import AmbryClient
-from ambry.errors import DataCorrupt
+from ambry.errors import DataCorrupt, Unavailable
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within, stored_file
 from tests.support.named_frontend import named_frontend
@@ -142,3 +142,22 @@ def test_a_footer_that_is_none_is_told_of(client: AmbryClient) -> None:
             raise AssertionError(what)
     assert stored_file(client, str(client.put(data).id)).schema.names
     assert stored_file(client, str(client.put(whole).id)).schema.names == ["k"]
+
+
+def test_what_the_store_says_is_no_damage_of_the_file(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many of its errors are OSErrors, as pyarrow's are: a store that was away was told as a file that cannot be read."""
+    arrow = io.BytesIO()
+    table = pa.table({"k": [1, 2, 3]})
+    with pa.ipc.new_file(arrow, table.schema) as into:
+        into.write_table(table)
+    blob = client.put(arrow.getvalue()).id
+    file = stored_file(client, str(blob))
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(client, "open", away)
+    with pytest.raises(Unavailable, match=r"^the store is away$"):
+        stored_file(client, str(blob))
+    with pytest.raises(Unavailable, match=r"^the store is away$"):
+        list(file.batches(client, file.pieces(["k"]), ["k"]))

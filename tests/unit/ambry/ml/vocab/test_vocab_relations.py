@@ -12,6 +12,7 @@ import pytest
 
 from ambry import AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.client.refs import VersionRef
+from ambry.errors import Unavailable
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import publish
 from ambry.ml.features.reading import parse_definitions
@@ -41,6 +42,19 @@ def test_edges_are_added_version_by_version_and_the_later_weight_counts(client: 
     )
     assert relations_of(client, f"{name}@1") == first
     assert add_relations(client, name, [SWE]) == second
+
+
+def test_a_store_that_is_away_is_no_damage_of_the_file(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_relations(client, name, [TitleRelation("engineer", "developer", "alias", 0.5)])
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(client, "cached_path", away)
+    with pytest.raises(Unavailable, match=r"^the store is away$"):
+        relations_of(client, name)
 
 
 def test_polars_reads_the_file_as_it_is(client: AmbryClient, name: str) -> None:
