@@ -61,10 +61,7 @@ def train(
             fixed[block.effect.name] = model
         else:
             random[block.effect.name] = model
-    indexes = {each: model.index for each, model in fixed.items()} | {
-        each: model.index for each, model in random.items()
-    }
-    told = configurations(effects, indexes)
+    told = configurations(effects, {block.effect.name: block.design.index for block in blocks})
     return PhotonModel(task=task, fixed=fixed, random=random, name=name, configurations=told)
 
 

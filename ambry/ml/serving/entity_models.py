@@ -6,8 +6,8 @@
     offset           added to the score, where the rows have one
 
 An entity without a model has the score of the other effects, a feature that is not among the inputs is 0, and a term that the
-model does not know adds nothing, as in Photon. A name that it was not trained on is refused where its coefficients tell the
-names, and so are a text for a number and a number for a text.
+model does not know adds nothing, as in Photon. A name that it was not trained on is refused where the model says its names, and
+so are a text for a number and a number for a text.
 """
 
 from __future__ import annotations
@@ -70,10 +70,11 @@ def photon_predictor(model: StoredModel) -> Predictor:
                     features[name, value] = 1.0
                 elif value:
                     features[named[name] if name in named else _split(name)] = value
-            scores[row] = scorer.score(
+            scores[row] = scorer.sum_of(
                 {kind: found[row] for kind, found in ids.items()},
                 features,
-                offset=0.0 if offset is None else offset[row],
+                {},
+                0.0 if offset is None else offset[row],
             )
         with np.errstate(over="ignore"):
             return {"predict": np.asarray(scorer.task.mean(scores)), "score": scores}
