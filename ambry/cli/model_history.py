@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.cli.aliases import HEADER, alias_row, plain
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.output import show_rows
+from ambry.cli.unused_parts import age_of, unused_options
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -93,16 +93,7 @@ def diff(before: str, after: str, cluster: ChosenCluster, output: str) -> None:
 @click.command()
 @click.argument("name")
 @connecting
-@click.option("--unused", is_flag=True, help="Only those that no version uses.")
-@click.option("--delete", is_flag=True, help="With --unused: delete them, and list those that went.")
-@click.option(
-    "--older",
-    default="7d",
-    show_default=True,
-    metavar="TIME",
-    callback=as_duration,
-    help="Delete only what was stored so long ago: a model that is being published has its parts there already.",
-)
+@unused_options("Only those that no version uses.", "a model that is being published has its parts there already.")
 @OUTPUT
 def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: int | None, output: str) -> None:
     """List the parts that are stored for the model NAME, with their sizes and the versions that use them.
@@ -116,13 +107,10 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
     """
     from ambry.ml.models.stored_parts import delete_unused, list_parts
 
-    if delete and not unused:
-        raise click.UsageError("--delete is of --unused parts alone")
-    if older is None:
-        raise click.UsageError("nothing is older than forever; say how old, such as --older 7d")
+    age = age_of(unused, delete, older)
     with cluster.connect() as client:
         if delete:
-            found = delete_unused(client, name, timedelta(seconds=older))
+            found = delete_unused(client, name, age)
         else:
             found = [part for part in list_parts(client, name) if not (unused and part.versions)]
     show_rows(found, output, ["SIZE", "STORED", "SHA-256", "VERSIONS"], _part_row, _plain_part)

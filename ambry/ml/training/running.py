@@ -29,7 +29,7 @@ from ambry.errors import (
     PreconditionFailed,
     UpdateConflict,
 )
-from ambry.ml.training.gangs import Gang, put_gang, read_gang
+from ambry.ml.training.gangs import GANG, Gang, looks, put_gang, read_gang
 from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.watching import RepeatedWork
 
@@ -153,9 +153,10 @@ def who_runs(client: AmbryClient, name: str | NameRef) -> str | None:
 def claim_run(client: AmbryClient, job: TrainingJob, place: NameRef, tell: Callable[[str], None]) -> int:
     """The number of a new run of a job, whose workers have its checkpoints from now on; those of earlier runs end.
 
-    Raises UpdateConflict where the checkpoints are those of another job that runs.
+    Raises UpdateConflict where the checkpoints are those of another job that runs, Unavailable as `looks` does.
     """
-    while True:
+    run, other = 0, ""
+    for _ in looks(f"{place}/{GANG}"):
         held, etag = read_gang(client, place)
         other = "" if held is None or held.folder == job.folder else held.job
         if held is not None and other and (where := who_runs(client, f"{held.folder}/{RUNNING}")) is not None:
@@ -165,9 +166,10 @@ def claim_run(client: AmbryClient, job: TrainingJob, place: NameRef, tell: Calla
             )
         run = 1 if held is None else held.run + 1
         if put_gang(client, place, Gang(job=job.job, folder=job.folder, run=run, start=0), etag):
-            if other:
-                tell(f"the checkpoints {place} were those of the job {other} until now")
-            return run
+            break
+    if other:
+        tell(f"the checkpoints {place} were those of the job {other} until now")
+    return run
 
 
 def _where(held: bytes) -> str:

@@ -133,9 +133,7 @@ def run_job(
         client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
         with outcome_noted(client, job) as note:
             if fresh:
-                gone = folder.clear()
-                delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
-                tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
+                _clear(client, job, folder, tell)
             step = folder.latest()
             if step is not None:
                 tell(f"it goes on from step {step}")
@@ -164,6 +162,13 @@ def run_job(
                 note.published(str(done.model))
                 tell(f"published {done.model}")
             return done
+
+
+def _clear(client: AmbryClient, job: TrainingJob, folder: CheckpointFolder, tell: Callable[[str], None]) -> None:
+    """What runs before left to go on from, and to look at."""
+    gone = folder.clear()
+    delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
+    tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
 
 
 def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:
