@@ -36,8 +36,8 @@ from tests.support.killed_training import Marks, above, check_whole, moment_of, 
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
-pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
-pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make libraries` does it")
+pytest.importorskip("torch", reason="torch is not installed; `make engines` does it")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make engines` does it")
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -232,7 +232,7 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
 
 def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
     """An executor, then a data node with a frontend, then another executor: processes of a small cluster of Spark's own."""
-    pytest.importorskip("pyspark", reason="pyspark is not installed; pip install pyspark")
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     launcher = SparkLauncher(master=f"local-cluster[{WORKERS},1,1024]")
     job = KilledJob(own, launcher, tmp_path, "on-spark", pace_s=0.1)
     with job.beside() as ended:
