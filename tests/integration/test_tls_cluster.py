@@ -241,19 +241,9 @@ def all_connected(member: Member) -> bool:
     return all(peer["connected"] for peer in (page["peers"] if isinstance(page, dict) else page))
 
 
-def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCluster) -> None:
-    """All of them, front and nodes, while requests go on; processes that are connected anew show the new ones."""
-    made = authority(cluster.directory / "certs")
-    before = _serial(cluster)
-    with under_load(cluster) as wait_for:
-        for name in made.names():
-            made.rotate(name)
-        wait_for(lambda: _serial(cluster) != before)
-    cluster.kill("dc1-n1", "TERM")
-    cluster.start("dc1-n1")
-
-
 def test_a_hangup_has_every_process_read_its_files_and_loses_no_connection(cluster: LocalCluster) -> None:
+    """Before those that change certificates: what a process finds changed by itself, some seconds later, would be counted."""
+
     def read() -> dict[str, int]:
         return {each.name: each.log.read_text().count("certificates read again") for each in cluster.members}
 
@@ -277,6 +267,18 @@ def test_a_hangup_has_every_process_read_its_files_and_loses_no_connection(clust
         wait_for(lambda: all(map(all_connected, cluster.members)))
         assert alive() and connection.sock is used
         assert {each.name: cluster.pid(each.name) for each in cluster.members} == pids
+
+
+def test_certificates_are_renewed_under_load_and_nobody_notices(cluster: LocalCluster) -> None:
+    """All of them, front and nodes, while requests go on; processes that are connected anew show the new ones."""
+    made = authority(cluster.directory / "certs")
+    before = _serial(cluster)
+    with under_load(cluster) as wait_for:
+        for name in made.names():
+            made.rotate(name)
+        wait_for(lambda: _serial(cluster) != before)
+    cluster.kill("dc1-n1", "TERM")
+    cluster.start("dc1-n1")
 
 
 def test_the_authority_is_replaced_under_load_and_nobody_notices(cluster: LocalCluster, tmp_path: Path) -> None:
