@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ambry.client.locked_file import LockedFile
+from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
 from ambry.client.state_file import read_text, replace_text
 from ambry.client.sync.client import AmbryClient
@@ -29,6 +30,7 @@ from ambry.errors import (
     BlobNotFound,
     InvalidRequest,
     PreconditionFailed,
+    Unavailable,
     UpdateConflict,
 )
 from ambry.streams.plan import Covered
@@ -38,6 +40,8 @@ SIZE_MAX = 64 << 10
 """Bytes of a state; a token has at most 16 KiB."""
 LOADS_MAX = 5
 """Each that fails is a blob that somebody else replaced."""
+STORES_MAX = 3
+"""One that is refused, one after what this run put unheard, and one after a put of it that was on its way still."""
 HISTORY_MAX = 10_000
 """Blobs of the state that are known to be its own, of former runs."""
 
@@ -144,20 +148,10 @@ class StateBlob:
         return self._place.name if self._here else None
 
     def load(self) -> PublisherState | None:
-        tries_left = LOADS_MAX
-        while True:
-            try:
-                info = self._client.head(self._place)
-            except BlobNotFound:
-                return None
-            tries_left -= 1
-            try:
-                data = self._client.get_bytes(info.id, max_size=SIZE_MAX)
-                break
-            except BlobNotFound:
-                # A run that has not noticed yet replaced it in between.
-                if not tries_left:
-                    raise
+        found = self._standing()
+        if found is None:
+            return None
+        info, data = found
         kept = decode(data.decode(errors="replace"))
         self._etag, self._blob = info.etag, str(info.id)
         changes = islice(self._client.history(self._place), HISTORY_MAX)
@@ -166,30 +160,63 @@ class StateBlob:
 
     def store(self, kept: PublisherState) -> None:
         data = encode(kept).encode()
-        try:
-            made = self._client.put(
-                data,
-                name=self._place,
-                if_absent=self._etag is None,
-                if_match=self._etag,
-                content_type="application/json",
-            )
-            etag, blob = made.etag, str(made.id)
-        except (PreconditionFailed, AlreadyExists) as error:
-            # An answer that was lost: what stands there is this run's own.
-            found = self._client.head(self._place)
-            if self._client.get_bytes(found.id, max_size=SIZE_MAX) != data:
-                raise Overtaken(
-                    f"another publisher goes on with the state {self._place}; this one ends. What both published is told "
-                    "twice, in order, and has the same ambry-change"
-                ) from error
-            etag, blob = found.etag, str(found.id)
-        before, self._etag, self._blob = self._blob, etag, blob
-        self.own.add(blob)
-        if before is not None:
+        for _ in range(STORES_MAX):
+            try:
+                made = self._client.put(
+                    data,
+                    name=self._place,
+                    if_absent=self._etag is None,
+                    if_match=self._etag,
+                    content_type="application/json",
+                )
+            except (PreconditionFailed, AlreadyExists) as error:
+                if self._go_on(kept.run, error) == data:
+                    return
+            else:
+                self._replaced_by(made)
+                return
+        raise Unavailable(f"the state {self._place} was another one at each of {STORES_MAX} looks; try again")
+
+    def _go_on(self, run: str, refused: AmbryError) -> bytes:
+        """What stands there, whose put this run was not told of. Raises Overtaken where it is not of this run."""
+        found = self._standing()
+        if found is None:
+            raise Overtaken(
+                f"the state {self._place} was deleted while this publisher ran, which ends; the same command publishes from "
+                "--since on"
+            ) from refused
+        info, data = found
+        if decode(data.decode(errors="replace")).run != run:
+            raise Overtaken(
+                f"another publisher goes on with the state {self._place}; this one ends. What both published is told "
+                "twice, in order, and has the same ambry-change"
+            ) from refused
+        self._replaced_by(info)
+        return data
+
+    def _replaced_by(self, info: BlobInfo) -> None:
+        before, self._etag, self._blob = self._blob, info.etag, str(info.id)
+        self.own.add(self._blob)
+        if before is not None and before != self._blob:
             # Nobody reads it again. Where the container keeps what was put (a lock), it stays.
             with suppress(AmbryError):
                 self._client.delete(before)
+
+    def _standing(self) -> tuple[BlobInfo, bytes] | None:
+        """What the name points to, and its bytes; None where it points to nothing."""
+        tries_left = LOADS_MAX
+        while True:
+            try:
+                info = self._client.head(self._place)
+            except BlobNotFound:
+                return None
+            tries_left -= 1
+            try:
+                return info, self._client.get_bytes(info.id, max_size=SIZE_MAX)
+            except BlobNotFound:
+                # It was replaced in between.
+                if not tries_left:
+                    raise
 
 
 class StateFile:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ambry import AmbryClient, BlobNotFound
 from ambry.client.refs import NameRef
-from ambry.errors import InvalidRequest
+from ambry.errors import InvalidRequest, Unavailable
 from ambry.streams.state import Overtaken, PublisherState, StateBlob, StateFile, begin, decode, encode
 from tests.support.named_frontend import named_frontend
 
@@ -74,6 +75,65 @@ def test_of_two_that_begin_at_once_one_is_told(client: AmbryClient) -> None:
     one.store(KEPT)
     with pytest.raises(Overtaken):
         other.store(replace(KEPT, run="other"))
+
+
+@pytest.mark.parametrize("unheard", [1, 2])
+def test_a_token_whose_answer_was_lost_is_its_own(
+    client: AmbryClient, monkeypatch: pytest.MonkeyPatch, unheard: int
+) -> None:
+    name = f"states/unheard-{unheard}"
+    state = named(client, name)
+    state.store(KEPT)
+    lost = put_unheard(client, monkeypatch, state, unheard)
+    # Kept again as it was, and another one.
+    if unheard == 1:
+        state.store(replace(KEPT, sequence=4))
+    state.store(replace(KEPT, sequence=9))
+    loaded = named(client, name).load()
+    assert loaded is not None and loaded.sequence == 9
+    # What was not heard of is known, so it is not published, and is gone.
+    assert set(lost) < state.own
+    assert [each for each in sorted(state.own) if _is_there(client, each)] == [str(client.head(name).id)]
+
+
+def test_one_that_was_overtaken_after_a_lost_answer_ends(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = named(client, "states/unheard-overtaken")
+    began = begin(first, cluster="c", topic="t", topic_id="", since="beginning")
+    put_unheard(client, monkeypatch, first, 1, began)
+    second = named(client, "states/unheard-overtaken")
+    assert begin(second, cluster="c", topic="t", topic_id="", since="now").sequence == 4
+    with pytest.raises(Overtaken, match="another publisher goes on"):
+        first.store(replace(began, sequence=9))
+
+
+def test_a_state_that_was_deleted_is_told(client: AmbryClient) -> None:
+    state = named(client, "states/deleted")
+    state.store(KEPT)
+    client.delete("states/deleted")
+    with pytest.raises(Overtaken, match="was deleted while this publisher ran"):
+        state.store(replace(KEPT, sequence=4))
+
+
+def put_unheard(
+    client: AmbryClient,
+    monkeypatch: pytest.MonkeyPatch,
+    state: StateBlob,
+    times: int,
+    kept: PublisherState = KEPT,
+) -> list[str]:
+    """Have states be stored, the answers to which are lost: sequences from 4 on, or of the second one again. Their blobs."""
+    put, made = client.put, []
+
+    def lost(*each: Any, **said: Any) -> None:
+        made.append(str(put(*each, **said).id))
+        raise Unavailable("the answer was lost")
+
+    for sequence in range(4, 4 + times):
+        with monkeypatch.context() as patched:
+            patched.setattr(client, "put", lost)
+            with pytest.raises(Unavailable):
+                state.store(replace(kept, sequence=sequence))
+    return made
 
 
 def test_only_the_newest_blob_of_a_state_stays_and_all_are_known(client: AmbryClient) -> None:
