@@ -128,7 +128,7 @@ test-slow: $(READY) ## The tests that take minutes
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
 	export AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}"; \
 	failed=0; \
-	$(PYTEST) tests -m engine -n0 -rs --ignore tests/integration/test_guide.py || failed=1; \
+	$(PYTEST) tests/fault tests/integration -m engine -n0 -rs --ignore tests/integration/test_guide.py || failed=1; \
 	$(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs || failed=1; \
 	exit $$failed
 

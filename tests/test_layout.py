@@ -1120,6 +1120,14 @@ def test_exceptions_to_the_mirror_are_needed_and_true() -> None:
     assert [test for test, _ in COVERED_BY.values() if not (ROOT / test).is_file()] == []
 
 
+def test_tests_of_engines_lie_where_make_test_engines_looks() -> None:
+    """It collects two directories, since collecting all tests takes as long as Spark takes to start."""
+    here = Path(__file__).relative_to(ROOT).as_posix()
+    marked = {path for path in modules("tests") if "pytest.mark.engine" in (ROOT / path).read_text("utf-8")} - {here}
+    places = {path.split("/")[1] for path in marked}
+    assert places == {"fault", "integration"}, sorted(marked)
+
+
 def test_test_files_have_names_of_their_own() -> None:
     """There are no packages below tests/, so two files of one name would hide each other."""
     seen: dict[str, str] = {}
