@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -220,18 +220,19 @@ def find(
     ambry find team --name '*.parquet' --larger 1GiB --older 30d
     ambry find --expires-in 24h --output id
     """
-    from ambry.clock import SystemClock  # not before it is needed
-
-    now = datetime.fromtimestamp(SystemClock().wall_ms() / 1000, UTC)
-    wanted = WantedNames(
-        name=None if name is None else name_pattern(name),
-        larger=larger,
-        smaller=smaller,
-        newer=None if newer is None else now - newer,
-        older=None if older is None else now - older,
-        expires=None if expires_in is None else now + expires_in,
-    )
+    wanted = WantedNames(name=None if name is None else name_pattern(name), larger=larger, smaller=smaller)
     with cluster.connect() as client:
+        if not (newer is older is expires_in is None):
+            from ambry.client.store_time import store_time  # not before it is needed
+
+            # What is found is deleted by the next command, as often as not.
+            now = store_time(client)
+            wanted = replace(
+                wanted,
+                newer=None if newer is None else now - newer,
+                older=None if older is None else now - older,
+                expires=None if expires_in is None else now + expires_in,
+            )
         for path, entry in begun(listed(client, folder)):
             if wanted.fits(last_part(entry.name) if path is None else path, entry):
                 click.echo(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,6 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, as_time, connecting
 from ambry.cli.output import tell_done, tell_unless
-from ambry.clock import SystemClock
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -114,6 +113,7 @@ def snapshot(
     output: str,
 ) -> None:
     """Write what the topic of `ambry stream actions` says now of all members as a snapshot of DATASET."""
+    from ambry.client.store_time import store_time
     from ambry.ml import features
     from ambry.ml.features.urn import find_urn
     from ambry.streams.actions import publish_snapshot, read_members
@@ -130,7 +130,7 @@ def snapshot(
             found,
             str(find_urn(urn, loaded.metadata.urns)),
             metadata=loaded,
-            as_of=as_of or datetime.fromtimestamp(SystemClock().wall_ms() / 1000, UTC),
+            as_of=as_of or store_time(client),
             lengths=sorted(set(days)),
         )
     tell_done(

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, Unpack
 from ambry.client.refs import PinnedName
 from ambry.client.sections import fitting
 from ambry.client.stopping import FileMove
+from ambry.client.store_time import store_time
 from ambry.client.sync.waiting import at_once
 from ambry.client.sync.writing import SyncWriting
-from ambry.clock import Clock, SystemClock
 from ambry.errors import InvariantBroken, PreconditionFailed, UpdateConflict
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ PARTS_AT_ONCE = 2
 """One is read while the other one is written."""
 
 
-def said_by(info: BlobInfo, clock: Clock | None = None) -> SaidOfBlob:
-    """What a copy says of itself, as `put` takes it. It lives as long as what it is of."""
+def said_by(client: AmbryClient, info: BlobInfo) -> SaidOfBlob:
+    """What a copy says of itself, as `put` takes it. It lives as long as what it is of, by the time of the store that has that.
+
+    Where that is not for ever, the time is asked for: one request. Raises what `usage` raises.
+    """
     left = None
     if info.expires is not None:
-        left = max(1, int(info.expires.timestamp() - (clock or SystemClock()).wall_ms() / 1000))
+        left = max(1, int((info.expires - store_time(client)).total_seconds()))
     return {
         "content_type": info.content_type,
         "metadata": dict(info.metadata),
@@ -61,7 +64,7 @@ def copy_blob(
     info = reading.head(blob)
     if isinstance(blob, PinnedName):
         blob = replace(blob, etag=info.etag)
-    told: SaidOfBlob = {**said_by(info), **(said or {})}
+    told: SaidOfBlob = {**said_by(reading, info), **(said or {})}
     if info.size <= WHOLE_BYTES:
         return writing.put(reading.get_bytes(blob), name=place, if_absent=if_absent, progress=progress, **told)
     part_size = fitting(PART_BYTES, info.size)

@@ -108,7 +108,7 @@ class AmbryFile(PublishedOnClose, AbstractBufferedFile):  # type: ignore[misc]
         try:
             with self._client.get(self._name) as reader:
                 self._if_match = reader.info.etag
-                self.kwargs = {**said_by(reader.info), **self.kwargs}
+                self.kwargs = {**said_by(self._client, reader.info), **self.kwargs}
                 for piece in reader.iter_chunks():
                     self.write(piece)
         except FileNotFoundError:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ambry.client.refs import NameRef
+from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
 from ambry.ml.digests import infos_of
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
-from ambry.ml.store_time import store_time
 from ambry.spark.commits import JOB_KEY, PARTS
 
 _PART = re.compile(r"([0-9a-f]{16})/[^/]+\.parquet")

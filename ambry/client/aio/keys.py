@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Unpack
 
 from ambry.client.aio.calls import AsyncCalls
 from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits
 from ambry.client.model import Timeout
 from ambry.client.wire import keys as wire
+from ambry.client.wire.usage import parse_usage, usage_request
 from ambry.errors import KeyNotFound
 from ambry.rest.access import Grant
 
@@ -59,7 +60,8 @@ class AsyncKeys:
         >>> fresh.text.startswith("ambry_")
         True
         """
-        request, body = wire.create_request(name, grants, expires, self._calls._clock.wall_ms(), limits)
+        now_ms = await self._now_ms(expires, timeout)
+        request, body = wire.create_request(name, grants, expires, now_ms, limits)
         return await self._calls._ask(request, body, wire.parse_fresh, timeout)
 
     async def change(self, id: str, *, timeout: Timeout | None = None, **changes: Unpack[KeyChange]) -> KeyInfo:
@@ -70,7 +72,8 @@ class AsyncKeys:
         >>> key.limits.requests_per_s
         10.0
         """
-        request, body = wire.change_request(id, changes, self._calls._clock.wall_ms())
+        now_ms = await self._now_ms(changes.get("expires"), timeout)
+        request, body = wire.change_request(id, changes, now_ms)
         return await self._calls._ask(request, body, wire.parse_key_info, timeout)
 
     async def rotate(self, id: str, *, overlap: timedelta | int = 0, timeout: Timeout | None = None) -> FreshKey:
@@ -96,3 +99,9 @@ class AsyncKeys:
             # A repetition does not find what its first try revoked.
             if not missing_ok and not error.repeated:
                 raise
+
+    async def _now_ms(self, expires: Expiry, timeout: Timeout | None) -> int:
+        """The store's time, by which a key expires, in milliseconds since 1970; asked for where an end counts from now on."""
+        if expires is None or isinstance(expires, datetime):
+            return 0
+        return (await self._calls._ask(usage_request(), None, parse_usage, timeout)).at_ms

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Unpack
 
 from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits
 from ambry.client.model import Timeout
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.wire import keys as wire
+from ambry.client.wire.usage import parse_usage, usage_request
 from ambry.errors import KeyNotFound
 from ambry.rest.access import Grant
 
@@ -60,7 +61,8 @@ class SyncKeys:
         >>> fresh.text.startswith("ambry_")
         True
         """
-        request, body = wire.create_request(name, grants, expires, self._calls._clock.wall_ms(), limits)
+        now_ms = self._now_ms(expires, timeout)
+        request, body = wire.create_request(name, grants, expires, now_ms, limits)
         return self._calls._ask(request, body, wire.parse_fresh, timeout)
 
     def change(self, id: str, *, timeout: Timeout | None = None, **changes: Unpack[KeyChange]) -> KeyInfo:
@@ -71,7 +73,8 @@ class SyncKeys:
         >>> key.limits.requests_per_s
         10.0
         """
-        request, body = wire.change_request(id, changes, self._calls._clock.wall_ms())
+        now_ms = self._now_ms(changes.get("expires"), timeout)
+        request, body = wire.change_request(id, changes, now_ms)
         return self._calls._ask(request, body, wire.parse_key_info, timeout)
 
     def rotate(self, id: str, *, overlap: timedelta | int = 0, timeout: Timeout | None = None) -> FreshKey:
@@ -97,3 +100,9 @@ class SyncKeys:
             # A repetition does not find what its first try revoked.
             if not missing_ok and not error.repeated:
                 raise
+
+    def _now_ms(self, expires: Expiry, timeout: Timeout | None) -> int:
+        """The store's time, by which a key expires, in milliseconds since 1970; asked for where an end counts from now on."""
+        if expires is None or isinstance(expires, datetime):
+            return 0
+        return (self._calls._ask(usage_request(), None, parse_usage, timeout)).at_ms

@@ -220,12 +220,18 @@ def note_request(error: BaseException | None, headers: Headers) -> None:
 
 
 def retry_after(headers: Headers, now_ms: int) -> float | None:
-    """Seconds to wait, from either form of Retry-After (RFC 9110 section 10.2.3)."""
+    """Seconds to wait, from either form of Retry-After (RFC 9110 section 10.2.3): a date is held against that of the answer.
+
+    Where the answer has none, against `now_ms`, milliseconds since 1970 by the clock of this machine.
+    """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
     when = parse_time(text) if "," in text else None
-    return max(0.0, when.timestamp() - now_ms / 1000) if when is not None else None
+    if when is None:
+        return None
+    answered = parse_time(headers.get("date", ""))
+    return max(0.0, when.timestamp() - (now_ms / 1000 if answered is None else answered.timestamp()))
 
 
 def error_of(

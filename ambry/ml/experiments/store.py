@@ -14,6 +14,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 
 from ambry.client.refs import LATEST, VersionRef
+from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
@@ -30,7 +31,6 @@ from ambry.ml.experiments.document import (
 from ambry.ml.experiments.layers import StretchTaken, changed_at, let_go, take_stretch
 from ambry.ml.models.loading import open_model
 from ambry.ml.places import dataset_text, in_dataset, shown_version
-from ambry.ml.store_time import store_time
 
 SCHEMA = "MONOTONIC"
 DIGEST_KEY = digest_key("experiment")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ambry.client.refs import NameRef, PinnedName, VersionRef
+from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.ids import BlobId
 from ambry.ml.models.histories import versions_of
 from ambry.ml.models.parts import part_name
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
-from ambry.ml.store_time import store_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from ambry import AmbryClient
 from ambry.cli.folders import FolderNode, lines_of, totals_of
 from ambry.cli.main import cli
 from tests.support.named_frontend import named_frontend
+from tests.support.wrong_clocks import DAYS, set_wrong
 
 PATHS = st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_size=4).map("/".join)
 
@@ -101,19 +102,34 @@ def test_sums_by_folder(team: str) -> None:
     ]
 
 
+AGES = [
+    (["--newer", "1h", "--name", "z*"], ["z.bin"]),
+    (["--older", "1h"], []),
+    (["--expires-in", "2d", "--name", "short"], ["a/b/short"]),
+    (["--expires-in", "2h"], []),
+]
+
+
 @pytest.mark.parametrize(
     ("args", "found"),
     [
         (["--name", "*.bin"], ["a/x.bin", "z.bin"]),
         (["--name", "a/**"], ["a/b/short", "a/b/y.txt", "a/x.bin"]),
         (["--larger", "5", "--smaller", "1K"], ["a/b/y.txt", "a/x.bin"]),
-        (["--newer", "1h", "--name", "z*"], ["z.bin"]),
-        (["--older", "1h"], []),
-        (["--expires-in", "2d", "--name", "short"], ["a/b/short"]),
-        (["--expires-in", "2h"], []),
+        *AGES,
     ],
 )
 def test_find(team: str, args: list[str], found: list[str]) -> None:
+    assert said("find", team, *args).split() == [f"{team}/{each}" for each in found]
+
+
+@pytest.mark.parametrize("days", DAYS)
+@pytest.mark.parametrize(("args", "found"), AGES)
+def test_ages_are_by_the_time_of_the_store(
+    team: str, monkeypatch: pytest.MonkeyPatch, args: list[str], found: list[str], days: int
+) -> None:
+    """What is found is what the next command deletes: with a clock days ahead, `--older 30d` found what is new."""
+    set_wrong(monkeypatch, days)
     assert said("find", team, *args).split() == [f"{team}/{each}" for each in found]
 
 

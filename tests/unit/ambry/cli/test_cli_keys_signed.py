@@ -32,6 +32,7 @@ from ambry.clock import SystemClock
 from ambry.rest.access import key_text
 from tests.support.access import access_with, fresh_key
 from tests.support.named_frontend import named_frontend
+from tests.support.wrong_clocks import DAYS, set_wrong
 
 
 class Shell:
@@ -356,6 +357,17 @@ def test_usage_is_of_the_account_and_container_that_are_named(shell: Shell) -> N
     assert shell("usage", "--account", "nope").exit_code == 3
     assert shell("usage", "--container", "nope").exit_code == 3
     assert shell("usage", "--keys", "--account", "default").exit_code == 2
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_a_key_expires_by_the_time_of_the_store(shell: Shell, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """With a clock days behind it opened nothing from the beginning, and with one ahead for so much longer."""
+    set_wrong(monkeypatch, days)
+    with shell.client() as client:
+        made = client.keys.create("for an hour", Grant(roles=("read",)), expires=3_600)
+        changed = client.keys.change(made.info.id, expires=timedelta(hours=2))
+    for info, seconds in ((made.info, 3_600), (changed, 7_200)):
+        assert info.expires is not None and abs(info.expires.timestamp() - time.time() - seconds) < 600
 
 
 def test_the_client_administers_keys(shell: Shell) -> None:

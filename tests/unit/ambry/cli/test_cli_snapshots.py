@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pyarrow import parquet
 
 from ambry.ml.snapshots.files import write_file
 from tests.support.whole_commands import run, said
+from tests.support.wrong_clocks import DAYS, set_wrong
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -103,6 +105,17 @@ def test_a_snapshot_is_written_listed_shown_and_read(here: Path, definitions: st
     assert told("snapshot", "as-of", name, "2030-01-01")["version"] == "1795824000000"
     done = run("snapshot", "as-of", name, "2026-11-26")
     assert (done.exit_code, done.stdout) == (3, "") and "there is no version" in done.stderr
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_a_snapshot_of_now_is_of_the_time_of_the_store(
+    here: Path, definitions: str, name: str, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """One of a clock days ahead was the newest for so long, whatever others wrote."""
+    (here / "members.jsonl").write_text(LINES)
+    set_wrong(monkeypatch, days)
+    version = int(write(definitions, name, "members.jsonl"))
+    assert abs(version / 1_000 - time.time()) < 600
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv", "jsonl"])

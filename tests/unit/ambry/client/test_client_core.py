@@ -149,6 +149,9 @@ def test_retry_after_may_be_a_date() -> None:
     headers = {"retry-after": "Sat, 21 Nov 2026 23:07:00 GMT"}
     assert refusals.retry_after(headers, 1795302410000) == 10.0
     assert refusals.retry_after(headers, 1795302430000) == 0.0
+    answered = {**headers, "date": "Sat, 21 Nov 2026 23:06:50 GMT"}
+    for days in (-8, 8):
+        assert refusals.retry_after(answered, 1795302410000 + days * 86_400_000) == 10.0
 
 
 @pytest.mark.parametrize(

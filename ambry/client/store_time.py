@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from ambry.client.sync.client import AmbryClient
+if TYPE_CHECKING:
+    from ambry.client.sync.client import AmbryClient
 
 
 def store_time(client: AmbryClient) -> datetime:
