@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,8 +27,9 @@ from deploy.local_layout import ClusterFile, LocalClusterError, Member, Options,
 from deploy.local_members import KILL_TIMEOUT_S, TERM_TIMEOUT_S, MemberProcesses, State, Status
 from deploy.local_processes import wait_until
 from deploy.local_profile import LocalProfile
+from deploy.start_wait import QUIET_S, wait_while_moving
 
-READY_TIMEOUT_S = 30.0
+SHOWN_MAX = 3
 
 
 class LocalCluster:
@@ -39,7 +40,8 @@ class LocalCluster:
     requests need a key: the administrator's is in admin.key;
     with `tls` nobody speaks in the clear, and certs/authority.crt is to be trusted.
     `port_base=0` looks for free ports. `overrides` maps a role ("datanode", "frontend") to `--set` values
-    ("store.io_threads=2"). `report` gets sentences for people. Methods may be called from several threads.
+    ("store.io_threads=2"). `ready_timeout_s` is how long processes that start may do
+    nothing. `report` gets sentences for people. Methods may be called from several threads.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class LocalCluster:
         tls: bool | None = None,
         overrides: Mapping[str, Sequence[str]] | None = None,
         detach: bool = False,
-        ready_timeout_s: float = READY_TIMEOUT_S,
+        ready_timeout_s: float = QUIET_S,
         report: Callable[[str], None] | None = None,
     ) -> None:
         self.directory = Path(directory).resolve()
@@ -131,7 +133,7 @@ class LocalCluster:
     # Up and down
 
     def up(self) -> list[str]:
-        """Start whatever does not run, wait until all of it is ready, and return the names started.
+        """Start whatever does not run, wait until all of it is ready, as `wait_ready` does, and return the names started.
 
         When that fails, what this call started is stopped again and the logs are kept. Raises LocalClusterError.
         """
@@ -227,28 +229,36 @@ class LocalCluster:
     def wait_ready(self, names: Iterable[str] | None = None, timeout_s: float | None = None) -> None:
         """Wait until the processes (default: all) are ready, but for replicas that stay closed: those are reported.
 
-        Raises LocalClusterError at once when one of them ends, and when the time is over.
+        Raises LocalClusterError at once when one of them ends, and when for `timeout_s` none became ready, said anything new
+        or, before it answers, was at work.
         """
         limit = self._ready_timeout_s if timeout_s is None else timeout_s
         waiting = [self.member(name) for name in names] if names is not None else list(self.members)
         answers: dict[str, str] = {}
 
-        def ready() -> bool:
+        def look() -> Hashable | None:
+            moving: list[int | None] = []
             for member in list(waiting):
                 status = self._running.status(member)
                 answers[member.name] = status.detail or status.state
+                moving.append(status.started_for)
                 if status.state == "down":
                     raise LocalClusterError(self._running.obituary(member))
                 if status.state == "ready" or status.closed:
                     waiting.remove(member)
                 for reason in status.closed:
                     self._report(f"{member.name} serves, but {reason}")
-            return not waiting
+            return (*(answers[member.name] for member in waiting), *moving) if waiting else None
 
-        if not wait_until(ready, limit, 0.1):
+        def tell() -> None:
+            late = [f"{member.name} ({answers[member.name]})" for member in waiting]
+            more = f" and {len(late) - SHOWN_MAX} more" if len(late) > SHOWN_MAX else ""
+            self._report(f"waiting for {', '.join(late[:SHOWN_MAX])}{more}")
+
+        if why := wait_while_moving(look, quiet_s=limit, tell=tell):
             late = [f"  {member.name}: {answers[member.name]}" for member in waiting]
             words = self._running.last_words(waiting[0])
-            raise LocalClusterError("\n".join([f"not ready after {limit:.0f} s:", *late, *words]))
+            raise LocalClusterError("\n".join([f"not ready, and {why}:", *late, *words]))
 
     def status(self, names: Iterable[str] | None = None) -> list[Status]:
         """Every process (or these) as it is now."""

@@ -33,6 +33,8 @@ class Status:
     detail: str = ""
     closed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    started_for: int | None = None
+    """How long it has had a processor, in clock ticks, of one that does not answer yet: it moves while it starts."""
 
 
 class MemberProcesses:
@@ -129,6 +131,7 @@ class MemberProcesses:
             detail=found.detail,
             closed=found.closed,
             warnings=found.warnings,
+            started_for=None if found.answered else process.cpu_ticks,
         )
 
     def obituary(self, member: Member, pid: int | None = None) -> str:

@@ -83,6 +83,12 @@ class Process:
     def alive(self) -> bool:
         return self.state() is not None
 
+    @property
+    def cpu_ticks(self) -> int:
+        """How long it has had a processor, in clock ticks; 0 when it is gone."""
+        found = _stat(self.pid)
+        return found.cpu_ticks if found is not None and found.started_ticks == self.started_ticks else 0
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the process is gone."""
         if self.alive:
@@ -218,12 +224,13 @@ class Readiness:
     """`detail` is empty when a process is ready, else what it said; `warnings` are what somebody should see to all the same.
 
     `closed`: where nothing but these keeps it from being ready, the replicas that stay closed until somebody sees to them, each
-    with the reason. It serves the others.
+    with the reason. It serves the others. `answered`: whether it said anything at all.
     """
 
     detail: str = ""
     closed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    answered: bool = True
 
 
 def readiness(urls: Sequence[str]) -> Readiness:
@@ -237,7 +244,7 @@ def readiness(urls: Sequence[str]) -> Readiness:
             answer = connection.getresponse()
             body = answer.read(BODY_MAX).decode("utf-8", "replace").strip()
         except (OSError, http.client.HTTPException) as cause:
-            return Readiness(f"{url}: {cause or type(cause).__name__}")
+            return Readiness(f"{url}: {cause or type(cause).__name__}", answered=False)
         finally:
             connection.close()
         if answer.status != 200:
@@ -309,10 +316,11 @@ def require_server() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
-    """What /proc/<pid>/stat says: the letter of its state, and when it started, in clock ticks since boot."""
+    """What /proc/<pid>/stat says: the letter of its state, when it started (in clock ticks since boot), and how long it ran."""
 
     state: str
     started_ticks: int
+    cpu_ticks: int
 
 
 def _stat(pid: int) -> _Stat | None:
@@ -322,4 +330,4 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
     fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(fields[0], int(fields[19]))
+    return _Stat(fields[0], int(fields[19]), int(fields[11]) + int(fields[12]))

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Self
 
 from deploy.engines.jars import EngineError
-from deploy.local_processes import spawn_program, taken, wait_until
+from deploy.local_processes import spawn_program, taken
+from deploy.start_wait import wait_while_moving
 
 READY_TIMEOUT_S = 120.0
+"""For as long may one that starts write nothing."""
 STORAGE_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 """For the signal that asks it to end; SIGKILL comes behind it."""
@@ -68,15 +70,19 @@ class EngineProcess:
             self._command, log=self.log, directory=self._directory, environ=os.environ, die_with_parent=True
         )
         try:
-            settled = wait_until(lambda: process.poll() is not None or self._ready(), self._timeout_s, 0.2)
+            why = wait_while_moving(self._look, quiet_s=self._timeout_s, interval_s=0.2)
         except BaseException:  # an interrupt, which leaves nothing either
             self.stop()
             raise
-        if settled and process.poll() is None:
+        if not why and process.poll() is None:
             return
-        how = self.ended() or f"is not ready after {self._timeout_s:.0f} s"
+        how = self.ended() or f"is not ready, and {why}"
         self.stop()
         raise self._failed(how)
+
+    def _look(self) -> int | None:
+        """None when it is ready, or has ended; before that how much it has written."""
+        return None if self.ended() or self._ready() else self.log.stat().st_size
 
     def ended(self) -> str:
         """How it ended, where it did by itself; empty while it runs."""

@@ -1,7 +1,7 @@
 """Stands in for a data node or a frontend: listens on the ports of its config file, and misbehaves when told to.
 
-`--set fake.does=<what>`: dies (at start), waits (is never ready), lacks (a replica stays closed),
-ignores_term; by default it is ready at once.
+`--set fake.does=<what>`: dies (at start), waits (is never ready), works (for 3 s, before it listens), lacks (a replica
+stays closed), ignores_term; by default it is ready at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 import threading
+import time
 import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,9 @@ def main() -> int:
     if f"dies:{section['name']}" in does:
         print(f"{section['name']}: the disk is on fire", file=sys.stderr)
         return 7
+    began = time.monotonic()
+    while f"works:{section['name']}" in does and time.monotonic() - began < 3:
+        pass
     said = {200: b"ready"}
     if f"waits:{section['name']}" in does:
         said = {503: b"no quorum yet"}

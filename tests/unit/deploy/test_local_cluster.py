@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from ambry.cli.main import cli
-from deploy import local_processes
+from deploy import local_processes, start_wait
 from deploy.commands import EXIT_PARTLY
 from deploy.local_cluster import LocalCluster, signal_number
 from deploy.local_directory import LocalDirectory
@@ -138,6 +139,16 @@ def test_a_process_that_is_not_ready_in_time_is_named_with_what_it_answers(make:
     assert "dc1-f1: http://127.0.0.1:" in str(failed.value)
     assert "503 no quorum yet" in str(failed.value)
     assert [status.state for status in local.status()] == ["down"] * 3
+
+
+def test_what_is_at_work_before_it_answers_is_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a cluster was given up after 30 s, while its processes were still reading their modules."""
+    monkeypatch.setattr(start_wait, "TELL_EVERY_S", 0.5)
+    said: list[str] = []
+    local = make(overrides={"datanode": ["fake.does=works:dc1-n2"]}, ready_timeout_s=1.5, report=said.append)
+    local.up()
+    assert [status.state for status in local.status()] == ["ready"] * 3
+    assert any(re.match(r"waiting for dc1-n2 \(http://127.0.0.1:.*refused\)$", line) for line in said), said
 
 
 def test_a_node_that_lacks_one_replica_serves_the_others_and_says_which(make: Make, tmp_path: Path) -> None:

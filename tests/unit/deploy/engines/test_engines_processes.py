@@ -56,7 +56,7 @@ def test_one_that_ends_says_why(tmp_path: Path) -> None:
 
 def test_one_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
     running = program(tmp_path, "import time; time.sleep(60)", timeout_s=0.3)
-    with pytest.raises(EngineError, match="thing is not ready after 0 s"):
+    with pytest.raises(EngineError, match="thing is not ready, and nothing moved for 0 s"):
         running.start()
     assert running.pid is None
 
