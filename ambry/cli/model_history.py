@@ -112,12 +112,12 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
         if delete:
             found = delete_unused(client, name, age)
         else:
-            found = [part for part in list_parts(client, name) if not (unused and part.versions)]
+            found = [part for part in list_parts(client, name) if not (unused and part.users)]
     show_rows(found, output, ["SIZE", "STORED", "SHA-256", "VERSIONS"], _part_row, _plain_part)
 
 
 def _part_row(part: ListedPart) -> list[str]:
-    return [str(part.size), part.modified.isoformat(timespec="seconds"), part.sha256, ", ".join(part.versions)]
+    return [str(part.size), part.modified.isoformat(timespec="seconds"), part.sha256, ", ".join(part.users)]
 
 
 def _plain_part(part: ListedPart) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _plain_part(part: ListedPart) -> dict[str, Any]:
         "size": part.size,
         "modified": part.modified.isoformat(),
         "id": str(part.id),
-        "versions": list(part.versions),
+        "versions": list(part.users),
     }
 
 

@@ -10,11 +10,13 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
 from ambry.cli.interrupts import signals_interrupt
-from ambry.cli.output import remark, show_fields
+from ambry.cli.output import remark, show_fields, show_rows
+from ambry.cli.unused_parts import age_of, unused_options
 from ambry.errors import BlobNotFound
 from ambry.ml.engines import ENGINES
 
 if TYPE_CHECKING:
+    from ambry.ml.models.stored_parts import ListedPart
     from ambry.ml.training.outcomes import JobOutcome
     from ambry.ml.training.submitting import EndedJob
 
@@ -142,6 +144,44 @@ def pack(cluster: ChosenCluster, venv: Path | None, wheels: Path | None, output:
         tree = store_tree(client, "venv", venv) if venv is not None else store_tree(client, "wheels", wheels or Path())
     told = {"id": tree.id, "sha256": tree.sha256, "size": tree.size}
     click.echo(json.dumps(told) if output == "json" else told[output])
+
+
+@train.command()
+@connecting
+@unused_options("Only those that no job has.", "who submits a job sends its trees before the job is there.")
+@OUTPUT
+def trees(cluster: ChosenCluster, unused: bool, delete: bool, older: int | None, output: str) -> None:
+    """List the sources and environments that are stored for jobs, with their sizes and the jobs that have them.
+
+    A job has its trees until it is removed (`ambry rm -r training/JOB`), whether it runs or not. What no job has goes by no
+    other way; a model's lineage names its trees by their ids, and the model itself needs none of them.
+
+    \b
+    ambry train trees
+    ambry train trees --unused --delete
+    """
+    from ambry.ml.training.stored_trees import delete_unused_trees, list_trees
+
+    age = age_of(unused, delete, older)
+    with cluster.connect() as client:
+        if delete:
+            found = delete_unused_trees(client, age)
+        else:
+            found = [tree for tree in list_trees(client) if not (unused and tree.users)]
+
+    def row(tree: ListedPart) -> list[str]:
+        return [str(tree.size), tree.modified.isoformat(timespec="seconds"), str(tree.id), ", ".join(tree.users)]
+
+    def plain(tree: ListedPart) -> dict[str, Any]:
+        return {
+            "id": str(tree.id),
+            "sha256": tree.sha256,
+            "size": tree.size,
+            "modified": tree.modified.isoformat(),
+            "jobs": list(tree.users),
+        }
+
+    show_rows(found, output, ["SIZE", "STORED", "ID", "JOBS"], row, plain)
 
 
 @train.command()

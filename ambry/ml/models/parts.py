@@ -1,6 +1,6 @@
 """Parts of models are stored once: a blob for each content, named by its SHA-256 beside the dataset.
 
-    <dataset>.parts/sha256/<64 hexadecimal digits>
+    <dataset>.parts/sha256/<64 hexadecimal digits>      of models; trees of jobs have a folder of their own beside it
 
 A part that is there is reused only if its size and the digest that the store keeps are those of the file at hand: the name
 alone proves nothing. One that is something else stays where manifests have it, by its id, and the name is given what it says:
@@ -23,6 +23,7 @@ from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.manifest import ModelPart, check_path
 
+PARTS = "parts"
 _CHUNK = 1 << 20
 
 
@@ -45,10 +46,12 @@ def digest_of(source: Path | bytes) -> FileDigest:
     return FileDigest(size, sha256.hexdigest(), checksum.hexdigest())
 
 
-def store_part(client: AmbryClient, place: VersionRef, path: str, source: Path | bytes) -> ModelPart:
+def store_part(
+    client: AmbryClient, place: VersionRef, path: str, source: Path | bytes, *, folder: str = PARTS
+) -> ModelPart:
     """Store a file, or find it where the same content is there already; durable on return."""
     found = digest_of(source)
-    name = part_name(place, found.sha256)
+    name = part_name(place, found.sha256, folder)
     held = _held(client, name, found)
     if isinstance(held, BlobId):
         return ModelPart(path, held, found.size, found.sha256)
@@ -61,9 +64,9 @@ def store_part(client: AmbryClient, place: VersionRef, path: str, source: Path |
     return ModelPart(path, made, found.size, found.sha256)
 
 
-def part_name(place: VersionRef, sha256: str) -> NameRef:
+def part_name(place: VersionRef, sha256: str, folder: str = PARTS) -> NameRef:
     """Where a content lies."""
-    return NameRef(f"{place.dataset}.parts/sha256/{sha256}", place.account, place.container)
+    return NameRef(f"{place.dataset}.{folder}/sha256/{sha256}", place.account, place.container)
 
 
 def files_of(source: Path | Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:

@@ -7,7 +7,7 @@ each thousand parts and each thousand versions, and the manifests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +20,10 @@ from ambry.ml.models.parts import part_name
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
 
 
+Users = Callable[[], Mapping[BlobId, Sequence[str]]]
+"""Looks up who uses a blob."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedPart:
     """A content beside a dataset."""
@@ -29,8 +33,8 @@ class ListedPart:
     size: int
     """Bytes."""
     modified: datetime
-    versions: tuple[str, ...]
-    """Those that have it among their parts."""
+    users: tuple[str, ...]
+    """The versions that have it among their parts; of a tree, the jobs that run with it."""
 
     @property
     def sha256(self) -> str:
@@ -45,9 +49,14 @@ def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
     place = in_dataset(dataset_of(dataset))
     client.dataset(dataset_text(place))
     prefix = part_name(place, "")
-    # Parts first: what is published meanwhile has parts that were there before its version.
-    entries = list(client.list(str(prefix) if place.account else prefix.name))
-    users = _users(client, place)
+    yield from list_contents(client, str(prefix) if place.account else prefix.name, lambda: _users(client, place))
+
+
+def list_contents(client: AmbryClient, prefix: str, look_up: Users) -> Iterator[ListedPart]:
+    """What lies below a folder of contents, each with who uses it."""
+    # Contents first: what is published meanwhile has parts that were there before its version.
+    entries = list(client.list(prefix))
+    users = look_up()
     for entry in entries:
         if entry.id is not None and entry.modified is not None:
             yield ListedPart(
@@ -55,7 +64,7 @@ def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
                 id=entry.id,
                 size=entry.size or 0,
                 modified=entry.modified,
-                versions=tuple(users.get(entry.id, ())),
+                users=tuple(users.get(entry.id, ())),
             )
 
 
@@ -65,8 +74,16 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
     A part that a version has taken up meanwhile is brought back. One that is taken up by a model whose version comes after
     that is lost to it: `older` is to be longer than any publishing takes. Raises AccessDenied, and what a list raises.
     """
+    place = in_dataset(dataset_of(dataset))
+    return delete_contents(client, list_parts(client, dataset), lambda: _users(client, place), older)
+
+
+def delete_contents(
+    client: AmbryClient, parts: Iterable[ListedPart], look_up: Users, older: timedelta
+) -> list[ListedPart]:
+    """Delete those that nobody uses and that are older; the same for any folder of contents."""
     before = store_time(client) - older
-    unused = [part for part in list_parts(client, dataset) if not part.versions and part.modified < before]
+    unused = [part for part in parts if not part.users and part.modified < before]
     results = client.delete_many(
         PinnedName(each.ref.name, each.ref.account, each.ref.container, blob=each.id) for each in unused
     )
@@ -75,7 +92,7 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
         if result.error is not None:
             raise result.error
         gone.append(part)
-    users = _users(client, in_dataset(dataset_of(dataset))) if gone else {}
+    users = look_up() if gone else {}
     for part in gone:
         if part.id in users:
             client.undelete(part.ref)

@@ -1,6 +1,6 @@
 """Sources and environments of jobs in the store: archives named by their SHA-256, so that the same tree is one blob.
 
-training.parts/sha256/<64 hexadecimal digits>    in the container of the job
+training.trees/sha256/<64 hexadecimal digits>    in the container of the job: no parts of a model that is called training
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ambry.ml.models.parts import store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
 
+TREES = "trees"
 GIT_TIMEOUT_S = 20.0
 PYTHON_TIMEOUT_S = 60.0
 _PACKAGES = """\
@@ -48,7 +49,7 @@ def store_tree(client: AmbryClient, kind: Kind, root: Path, only: str | None = N
             pack_wheels(root, archive)
         else:
             pack_sources(root, archive, only)
-        part = store_part(client, VersionRef(FOLDER), f"{kind}.zip", archive)
+        part = store_part(client, VersionRef(FOLDER), f"{kind}.zip", archive, folder=TREES)
     return StoredTree(kind=kind, id=str(part.id), sha256=part.sha256, size=part.size)
 
 
@@ -56,7 +57,7 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
     """An environment that was stored before, by its id. Raises BlobNotFound, and InvalidRequest for what is none."""
     info = client.head(BlobId.parse(blob))
     # Its name is its digest, which the id alone does not tell.
-    for entry in client.list(f"{FOLDER}.parts/sha256/"):
+    for entry in client.list(f"{FOLDER}.{TREES}/sha256/"):
         if entry.id == info.id:
             with client.open(info.id) as file, zipfile.ZipFile(file) as archive:
                 kind: Kind = "venv" if "pyvenv.cfg" in archive.namelist() else "wheels"
@@ -84,7 +85,7 @@ def list_packages(client: AmbryClient, python: str = "", tell: Callable[[str], N
             unknown = f"packages of {python} are not known: the machine that submitted could not ask it"
             text = environment_text(unknown, ())
             tell(f"the {unknown}")
-    part = store_part(client, VersionRef(FOLDER), "packages.txt", text.encode())
+    part = store_part(client, VersionRef(FOLDER), "packages.txt", text.encode(), folder=TREES)
     return StoredTree(kind="listed", id=str(part.id), sha256=part.sha256, size=part.size)
 
 

@@ -93,10 +93,30 @@ def test_a_removed_job_leaves_its_model_and_begins_anew(script: Path) -> None:
         assert len(models.open(client, "left").load()["weights"]) == 3
     again = run(*submit, "--", "--code", "0")
     assert (again.exit_code, again.stdout) == (0, "left@1.0.0\n"), again.output
-    assert "training.parts/sha256/" in run("ls", "training.parts/").stdout
+    assert "training.trees/sha256/" in run("ls", "training.trees/").stdout
     assert run("rm", told["sources"]).exit_code == 0
     anew = run(*submit, "--", "--code", "0")
     assert (anew.exit_code, anew.stdout) == (0, "left@1.1.0\n"), "its lineage names other sources"
+
+
+def test_trees_are_listed_with_their_jobs(script: Path, here: Path) -> None:
+    script.write_text(f"{SCRIPT}# for this test alone\n")
+    done = run("train", "submit", "train.py", "--name", "kept", "--json", "--", "--code", "0")
+    told = json.loads(done.stdout)
+    (here / "wheels").mkdir()
+    (here / "wheels/other-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    packed = run("train", "pack", "--wheels", "wheels").stdout.strip()
+
+    def listed(*said: str) -> dict[str, list[str]]:
+        shown = run("train", "trees", *said, "--json")
+        assert shown.exit_code == 0, shown.output
+        return {each["id"]: each["jobs"] for each in map(json.loads, shown.stdout.splitlines())}
+
+    found = listed()
+    assert (found[told["sources"]], found[packed]) == (["kept"], []) and "kept" in found[told["environment"]]
+    assert packed in (unused := listed("--unused")) and not unused.keys() & {told["sources"], told["environment"]}
+    assert listed("--unused", "--delete") == {}, "none is 7 days old"
+    assert "kept" in run("train", "trees").stdout and run("train", "trees", "--delete").exit_code == 2
 
 
 def test_a_job_that_fails_is_a_sentence_and_exit_code_1(script: Path) -> None:

@@ -15,7 +15,7 @@ SOON = timedelta(hours=-1)
 
 
 def _stored(client: AmbryClient, name: str) -> dict[bytes, tuple[str, ...]]:
-    return {client.get_bytes(part.id): part.versions for part in models.list_parts(client, name)}
+    return {client.get_bytes(part.id): part.users for part in models.list_parts(client, name)}
 
 
 def test_parts_say_which_versions_use_them(client: AmbryClient, name: str) -> None:
