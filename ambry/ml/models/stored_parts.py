@@ -19,7 +19,6 @@ from ambry.ml.models.histories import versions_of
 from ambry.ml.models.parts import part_name
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
 
-
 Users = Callable[[], Mapping[BlobId, Sequence[str]]]
 """Looks up who uses a blob."""
 
