@@ -19,6 +19,7 @@ from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.digests import located
+from ambry.ml.parquet_footer import bounds_of, read_footer
 from ambry.ml.snapshots.writing import INDEX_KEY
 from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.plan import FilePiece
@@ -92,8 +93,8 @@ class ParquetStored:
         for each in range(group.num_columns):
             chunk = group.column(each)
             path = chunk.path_in_schema
-            if path in names and chunk.is_stats_set and chunk.statistics.has_min_max:
-                bounds[path] = (chunk.statistics.min, chunk.statistics.max)
+            if path in names and (ends := bounds_of(chunk)) is not None:
+                bounds[path] = ends
         return FilePiece(number, group.num_rows, size, bounds)
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
@@ -188,9 +189,7 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
             file = pa.ipc.open_file(source)
             count = file.num_record_batches
             return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, place)
-        from pyarrow import parquet
-
-        return ParquetStored(found, parquet.read_metadata(source), place)
+        return ParquetStored(found, read_footer(source), place)
 
 
 def _looked_up(client: AmbryClient, place: str) -> tuple[VersionRef | None, BlobInfo]:

@@ -20,6 +20,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.features.axes import TensorType
+from ambry.ml.parquet_footer import bounds_of, read_footer
 from ambry.ml.snapshots.arrays import filled_view, private_file
 from ambry.ml.snapshots.described import check_schema_of
 from ambry.ml.snapshots.grown import brought
@@ -256,9 +257,8 @@ class ParquetContent:
         """Between which entities row groups lie, as the footer says, and which these are. Raises DataCorrupt."""
         told = {}
         for place in range(self.batch_count):
-            found = self._footer.row_group(place).column(0).statistics
-            if found is not None and found.has_min_max:
-                told[place] = found.min, found.max
+            if (ends := bounds_of(self._footer.row_group(place).column(0))) is not None:
+                told[place] = ends
         kind = self.schema.types[0]
         with _readable(self._place):
             first, last = (
@@ -306,6 +306,7 @@ class ParquetContent:
         # Arrow's own file where there is one: its threads wait for no Python, which may be about to end.
         with pa.OSFile(self._path) if self._path else self._client.open(self._found) as source:
             with _readable(self._place):
+                footer = read_footer(source) if footer is None else footer
                 file = parquet.ParquetFile(source, metadata=footer, pre_buffer=True)
             yield file
 

@@ -19,6 +19,7 @@ from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.parquet_footer import read_footer
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.grown import conform_stored
 from ambry.ml.snapshots.schema import Layout, columns_of
@@ -56,6 +57,7 @@ class ParquetSource(StoredFeatures):
                 raise
             if (plain := _filterable(self._dataset.schema)) != self._dataset.schema:
                 self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem, schema=plain)
+        self._are_checked = False
         self.availability = availability
         schema = self._dataset.schema
         if entity not in schema.names:
@@ -88,6 +90,7 @@ class ParquetSource(StoredFeatures):
             "write the file again, or leave out the column",
             pa.ArrowException,
         ):
+            self._check_footers()
             table = self._dataset.to_table(columns=[entity, *names], filter=self._among(pc.unique(asked)))
         layouts = self._typed.layouts
         arrays = [
@@ -96,6 +99,17 @@ class ParquetSource(StoredFeatures):
         ]
         found = conform_keys(table.column(0), entity)
         return answer(kinds, self._typed.schema(kinds, asked.type), asked, found, arrays)
+
+    def _check_footers(self) -> None:
+        """Before row groups are chosen by what footers say: where one does not agree with itself, that ends the process.
+
+        Once, of each file. Raises ArrowException, OSError.
+        """
+        if not self._are_checked:
+            for path in self._dataset.files:
+                with self._dataset.filesystem.open_input_file(path) as file:
+                    read_footer(file)
+            self._are_checked = True
 
     def _among(self, keys: Any) -> Any:
         """Whether a row is of one of them. In the type of the column, so that row groups are passed by."""

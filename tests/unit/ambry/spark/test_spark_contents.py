@@ -15,6 +15,7 @@ from ambry import AmbryClient
 from ambry.errors import DataCorrupt, Unavailable
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within, stored_file
+from tests.support.flipped_footers import with_wrong_levels
 from tests.support.named_frontend import named_frontend
 
 NAMES = ("k", "word", "bag", "wide")
@@ -134,6 +135,7 @@ def test_a_footer_that_is_none_is_told_of(client: AmbryClient) -> None:
         "a flatbuffer cut off": whole[: -10 - length] + bytes(length) + whole[-10:],
         "nothing": b"PAR1" + bytes(20),
         "no end": whole[:-6],
+        "a footer that pyarrow ends the process for": with_wrong_levels(),
     }
     for what, each in broken.items():
         blob = client.put(each)

@@ -130,15 +130,20 @@ def test_row_groups_without_a_key_are_not_read(client: AmbryClient, name: str, m
     assert read == [0, 6, 1]
 
 
-@pytest.mark.parametrize("torn", ["no Parquet", "a footer that is none", "a row group that is none"])
+@pytest.mark.parametrize(
+    "torn", ["no Parquet", "a footer that is none", "a row group that is none", "a chunk of another"]
+)
 def test_a_file_that_is_no_parquet_is_told(client: AmbryClient, name: str, torn: str) -> None:
-    """A torn footer was pyarrow's OSError."""
+    """A torn footer was pyarrow's OSError; a chunk of another type than its schema says, the end of the process."""
     _, whole = both(client, name, list(range(40)))
     data = bytearray(client.get_bytes(whole.info.id))
     if torn == "no Parquet":
         data = bytearray(b"PAR1 no")
     elif torn == "a footer that is none":
         data[-200:-8] = b"\xff" * 192
+    elif torn == "a chunk of another":
+        place = data.rindex(b"\x15\x04\x19")
+        data[place : place + 3] = b"\x15\x02\x19"
     else:
         data[4:600] = b"\xff" * 596
     newer = str(int(NOON.timestamp() * 1000) + 1)

@@ -20,6 +20,7 @@ from ambry.ml.sources.avro import AvroSource, write_avro
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.sql import SqlSource, _number, write_sql
+from tests.support.flipped_footers import with_wrong_levels
 
 URN = "urn:li:(n,a,1,0)"
 
@@ -47,6 +48,12 @@ def test_what_is_no_parquet_or_torn(tmp_path: Path) -> None:
     source = ParquetSource(str(place), metadata(), entity="k")
     with pytest.raises(InvalidRequest, match=r"t\.parquet: the columns k, a cannot be read: .*; write the file again"):
         source.read([URN], [3])
+    (tmp_path / "t.parquet").write_bytes(with_wrong_levels("k"))
+    source = ParquetSource(str(place), metadata(), entity="k")
+    with pytest.raises(
+        InvalidRequest, match=r"the column 'k' has 2 levels, and its sizes are not of so many; write the"
+    ):
+        source.read([], [3])
     with pytest.raises(FileNotFoundError):
         ParquetSource(str(tmp_path / "none"), metadata(), entity="k")
 
