@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 AGAIN_S = 1.0
 """Between attempts of one who follows, while no frontend answers."""
+
+
+def _bound(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Seconds, without end for `forever`; None where nothing is said."""
+    if value is None:
+        return None
+    seconds = as_duration(ctx, param, value)
+    return math.inf if seconds is None else seconds
 
 
 @click.command()
@@ -37,7 +46,7 @@ AGAIN_S = 1.0
     help="Settings of the Kafka client, key=value lines as librdkafka calls them (security.protocol, sasl.username, ...).",
 )  # fmt: skip
 @click.option(
-    "--give-up-after", metavar="TIME",
+    "--give-up-after", metavar="TIME", callback=_bound,
     help="With --to, end where Kafka or the store have not answered for so long; or forever.  [default: 60s, and forever "
     "with --follow]",
 )  # fmt: skip
@@ -49,7 +58,7 @@ def changes(
     state: str | None,
     to: str | None,
     kafka_config: Path | None,
-    give_up_after: str | None,
+    give_up_after: float | None,
     output: str,
 ) -> None:
     """Tell what was put, deleted, undeleted, extended, named and aliased in a container.
@@ -64,10 +73,10 @@ def changes(
     """
     if to is not None:
         from ambry.cli.publishing import publish
+        from ambry.streams.plan import GIVE_UP_AFTER_S
 
-        bound = give_up_after or ("forever" if follow else "60s")
-        seconds = as_duration(click.get_current_context(), click.Option(["--give-up-after"]), bound)
-        publish(cluster, to, kafka_config, follow=follow, since=since, state=state, give_up_after=seconds)
+        bound = give_up_after or (math.inf if follow else GIVE_UP_AFTER_S)
+        publish(cluster, to, kafka_config, follow=follow, since=since, state=state, give_up_after=bound)
         return
     for option, value in (("--kafka-config", kafka_config), ("--give-up-after", give_up_after)):
         if value is not None:

@@ -23,7 +23,7 @@ def publish(
     follow: bool,
     since: str | None,
     state: str | None,
-    give_up_after: int | None,
+    give_up_after: float,
 ) -> None:
     """Publish until there is no more, or until interrupted. Raises AmbryError, OSError."""
     from ambry.errors import InvalidRequest

@@ -121,7 +121,7 @@ def snapshot(
     source = _target(members, kafka_config)
     with cluster.connect() as client:
         loaded = features.load(client, definitions)
-        found = read_members(source)
+        found = read_members(source, partial(tell_unless, cluster.quiet))
         if not found:
             raise InvalidRequest(f"{source} says of no member; is it the topic of a job that has counted?")
         written = publish_snapshot(

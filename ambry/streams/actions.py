@@ -28,8 +28,9 @@ from ambry.ml.features.publishing import LoadedFeatures
 from ambry.ml.line_log import FILE_SIZE_MAX
 from ambry.ml.snapshots import WrittenSnapshot
 from ambry.streams.broker import kafka_error
+from ambry.streams.plan import TELL_AFTER_S
 from ambry.streams.target import KafkaTarget
-from ambry.streams.windows import DAYS_MAX, Days, parse_actions, windows
+from ambry.streams.windows import DAYS_MAX, Days, is_days, parse_actions, windows
 
 READ_MAX = 8 * FILE_SIZE_MAX
 """Bytes of a file of actions; a larger one is left out, and told."""
@@ -56,8 +57,8 @@ def split(
     return [{"member": member, "file": blob, "days": days} for member, days in parsed.members.items()]
 
 
-def read_members(target: KafkaTarget) -> dict[int, Days]:
-    """What the topic of a job says now of each member; nothing where there is no such topic.
+def read_members(target: KafkaTarget, tell: Callable[[str], None] = lambda text: None) -> dict[int, Days]:
+    """What the topic of a job says now of each member; nothing where there is no such topic. A silence of seconds is told.
 
     Raises Unavailable where the broker is silent, AccessDenied, InvalidRequest, DataCorrupt.
     """
@@ -73,7 +74,7 @@ def read_members(target: KafkaTarget) -> dict[int, Days]:
     )
     found: dict[int, Days] = {}
     try:
-        about = consumer.list_topics(target.topic, timeout=SILENCE_S).topics[target.topic]
+        about = _asked(consumer, target, tell)
         if about.error is not None:
             if about.error.name() in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"):
                 return {}
@@ -82,7 +83,10 @@ def read_members(target: KafkaTarget) -> dict[int, Days]:
         consumer.assign([kafka.TopicPartition(target.topic, place, 0) for place in places])
         unread = set(places)
         while unread:
-            message = consumer.poll(SILENCE_S)
+            message = consumer.poll(TELL_AFTER_S)
+            if message is None:
+                tell(f"nothing came of {target} for {TELL_AFTER_S:.0f} s; it is waited for")
+                message = consumer.poll(SILENCE_S - TELL_AFTER_S)
             if message is None:
                 raise Unavailable(f"nothing came of {target} for {SILENCE_S:.0f} s")
             if message.error() is None:
@@ -97,6 +101,20 @@ def read_members(target: KafkaTarget) -> dict[int, Days]:
     finally:
         consumer.close()
     return found
+
+
+def _asked(consumer: Any, target: KafkaTarget, tell: Callable[[str], None]) -> Any:
+    """What the topic is. Raises KafkaException."""
+    kafka = needed("confluent_kafka")
+    try:
+        found = consumer.list_topics(target.topic, timeout=TELL_AFTER_S)
+    except kafka.KafkaException as error:
+        trouble = kafka_error(target, error.args[0])
+        if not trouble.retriable:
+            raise
+        tell(f"{trouble}; it is waited for, {SILENCE_S:.0f} s in all")
+        found = consumer.list_topics(target.topic, timeout=SILENCE_S - TELL_AFTER_S)
+    return found.topics[target.topic]
 
 
 def publish_snapshot(
@@ -161,7 +179,7 @@ def member_of(value: bytes | None, target: KafkaTarget) -> tuple[int, Days]:
     """What a message of a job's topic says: the member and its days. Raises DataCorrupt."""
     try:
         said = json.loads(value or b"")
-        if type(said["member"]) is int and isinstance(said["days"], dict):
+        if type(said["member"]) is int and is_days(said["days"]):
             return said["member"], said["days"]
     except MALFORMED:
         pass

@@ -76,6 +76,7 @@ class KafkaBroker:
         self._target = target
         self._on_delivery = on_delivery
         self._failed: AmbryError | None = None
+        self._ask_s = ASK_S
         self.trouble = ""
         """What the client said last that is wrong; empty where nothing is."""
         try:
@@ -86,11 +87,13 @@ class KafkaBroker:
         except (self._kafka.KafkaException, ValueError, TypeError) as error:
             raise InvalidRequest(f"the settings for Kafka are refused: {_words(error)}") from None
 
-    def topic(self) -> tuple[str, str]:
+    def topic(self, within_s: float = ASK_S) -> tuple[str, str]:
         """Kafka's id of itself and that of the topic, which is there on return: made by the broker's defaults if it was not.
 
-        Raises Unavailable while nobody answers, AccessDenied, InvalidRequest.
+        Each question is given up after `within_s`, or ASK_S. Raises Unavailable while nobody answers, AccessDenied,
+        InvalidRequest.
         """
+        self._ask_s = min(ASK_S, within_s)
         try:
             found = self._asked()
             about = found.topics[self._target.topic]
@@ -108,7 +111,9 @@ class KafkaBroker:
         names = self._kafka.TopicCollection([self._target.topic])
         for _ in range(ASKS):
             try:
-                return self._admin.describe_topics(names, request_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
+                return self._admin.describe_topics(names, request_timeout=self._ask_s)[self._target.topic].result(
+                    2 * self._ask_s
+                )
             except self._kafka.KafkaException as error:
                 if error.args[0].name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
                     raise
@@ -119,7 +124,7 @@ class KafkaBroker:
         """What the topic is. Raises KafkaException, and what the client was refused with for good."""
         for left in reversed(range(ASKS)):
             try:
-                return self._admin.list_topics(self._target.topic, timeout=ASK_S / ASKS)
+                return self._admin.list_topics(self._target.topic, timeout=self._ask_s / ASKS)
             except self._kafka.KafkaException:
                 # Why, it says beside the answer.
                 self._admin.poll(0)
@@ -134,7 +139,7 @@ class KafkaBroker:
             self._target.topic, -1, -1, config={"message.timestamp.type": "LogAppendTime"}
         )
         try:
-            self._admin.create_topics([new], operation_timeout=ASK_S)[self._target.topic].result(2 * ASK_S)
+            self._admin.create_topics([new], operation_timeout=self._ask_s)[self._target.topic].result(2 * self._ask_s)
         except self._kafka.KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise

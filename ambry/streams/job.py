@@ -28,6 +28,7 @@ from ambry.streams.actions import split
 from ambry.streams.broker import ASK_S, KafkaBroker, kafka_error
 from ambry.streams.restarts import JobRestarts
 from ambry.streams.target import KafkaTarget
+from ambry.streams.told import is_file, part_of
 from ambry.streams.windows import folded
 
 GIVE_UP_AFTER_S = 3600.0
@@ -76,7 +77,7 @@ def run_job(
             began = clock.monotonic()
             try:
                 with _handlers_restored():
-                    _run(client, changes, topic, folder, state, tell)
+                    _run(client, changes, topic, folder, state, tell, min(ASK_S, restarts.left_s(began)))
                 return
             except ModuleNotFoundError:
                 raise
@@ -133,14 +134,15 @@ def _run(
     folder: str,
     state: Path,
     tell: Callable[[str], None],
+    ask_s: float,
 ) -> None:
-    """One attempt. Whatever ends it, nothing of it is published later."""
+    """One attempt, which waits `ask_s` for each answer before its begin. Whatever ends it, nothing of it is published later."""
     quix = needed("quixstreams")
     logging.getLogger("quixstreams").addHandler(logging.NullHandler())  # What matters is told as a sentence.
     parts = f"{topic}-by-member"
     client_id = f"ambry-actions-{hashlib.sha256(json.dumps([changes.topic, folder]).encode()).hexdigest()[:12]}"
-    _alone(changes, topic, client_id)
-    _checked(changes, topic, parts)
+    _alone(changes, topic, client_id, ask_s)
+    _checked(changes, topic, parts, ask_s)
     app = quix.Application(
         broker_address=",".join(changes.brokers),
         consumer_group=topic,
@@ -149,7 +151,7 @@ def _run(
         # What the group has not read is not to be passed over.
         auto_offset_reset="error",
         auto_recover_from_source_offset_out_of_range=False,
-        broker_availability_timeout=ANSWER_S,
+        broker_availability_timeout=min(ANSWER_S, 2 * ask_s),
         commit_interval=1.0,
         state_dir=state,
         loglevel=None,
@@ -159,7 +161,7 @@ def _run(
     )
     try:
         _flow(app, client, changes.topic, parts, topic, folder, tell)
-        _begun(changes, topic, tell)
+        _begun(changes, topic, tell, ask_s)
         app.run()
     finally:
         # What an attempt that failed has not sent would come behind what the next one says of the same members.
@@ -172,16 +174,14 @@ def _flow(
     text = {"key_deserializer": "str", "key_serializer": "str"}
     by_member, out = app.topic(parts, **text), app.topic(topic, **text)
 
-    def is_file(change: Any) -> bool:
-        return change["type"] == "name.put" and str(change["name"]).startswith(folder)
-
     def key_of_part(part: dict[str, Any]) -> str:
         return str(part["member"])
 
-    def fold(told: dict[str, Any], kept: Any) -> dict[str, Any]:
-        return {"member": told["member"], "days": folded(kept, told["file"], told["days"])}
+    def fold(told: Any, kept: Any) -> dict[str, Any]:
+        member, file, days = part_of(told)
+        return {"member": member, "days": folded(kept, file, days)}
 
-    files = app.dataframe(app.topic(changes, **text)).filter(is_file)
+    files = app.dataframe(app.topic(changes, **text)).filter(partial(is_file, folder=folder))
     files.apply(partial(split, client, tell=tell), expand=True).to_topic(by_member, key=key_of_part)
     app.dataframe(by_member).apply(fold, stateful=True).to_topic(out)
 
@@ -190,19 +190,19 @@ def _not_ignored(*_: Any) -> bool:
     return False
 
 
-def _made(changes: KafkaTarget, topic: str) -> None:
+def _made(changes: KafkaTarget, topic: str, ask_s: float) -> None:
     broker = KafkaBroker(KafkaTarget(brokers=changes.brokers, topic=topic, settings=changes.settings), lambda _: None)
     try:
-        broker.topic()
+        broker.topic(ask_s)
     finally:
         broker.close()
 
 
-def _alone(changes: KafkaTarget, group: str, client_id: str) -> None:
+def _alone(changes: KafkaTarget, group: str, client_id: str, ask_s: float) -> None:
     """Raises InvalidRequest where another job is in the group: each would have a part of the messages. KafkaException."""
     admin = needed("confluent_kafka.admin").AdminClient(changes.client_settings(), logger=_log)
     try:
-        described = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group].result(2 * ASK_S)
+        described = admin.describe_consumer_groups([group], request_timeout=ask_s)[group].result(2 * ask_s)
     except needed("confluent_kafka").KafkaException as error:
         if error.args[0].name() == "GROUP_ID_NOT_FOUND":
             return
@@ -215,31 +215,32 @@ def _alone(changes: KafkaTarget, group: str, client_id: str) -> None:
         )
 
 
-def _checked(changes: KafkaTarget, topic: str, parts: str) -> None:
+def _checked(changes: KafkaTarget, topic: str, parts: str, ask_s: float) -> None:
     """Have the topics made. Raises InvalidRequest where one of them was deleted, KafkaException."""
     with _asking(changes, topic) as consumer:
-        _made(changes, changes.topic)
-        found = consumer.list_topics(timeout=ASK_S).topics
-        at = _offsets(consumer, [name for name in (changes.topic, parts) if name in found])
+        _made(changes, changes.topic, ask_s)
+        found = consumer.list_topics(timeout=ask_s).topics
+        at = _offsets(consumer, [name for name in (changes.topic, parts) if name in found], ask_s)
         if any(each.offset >= 0 for each in at) and (
             topic not in found or parts not in found or any(each.offset < 0 for each in at)
         ):
             raise InvalidRequest(_DELETED.format(topics=f"{changes.topic}, {parts}, {topic}"))
     for name in (parts, topic):
-        _made(changes, name)
+        _made(changes, name, ask_s)
 
 
-def _begun(changes: KafkaTarget, group: str, tell: Callable[[str], None]) -> None:
+def _begun(changes: KafkaTarget, group: str, tell: Callable[[str], None], ask_s: float) -> None:
     """Have a group that is new begin where its topics begin: it is at an offset everywhere from then on, and what is dropped or
     deleted later shows. Those of Quix's changelog, which it follows as well, are among them. Raises KafkaException.
     """
     kafka = needed("confluent_kafka")
     with _asking(changes, group) as consumer:
-        known = consumer.list_topics(timeout=ASK_S).topics
+        known = consumer.list_topics(timeout=ask_s).topics
         kept = [name for name in known if name.startswith(f"changelog__{group}--")]
-        new = [each for each in _offsets(consumer, [changes.topic, f"{group}-by-member", *kept]) if each.offset < 0]
+        at = _offsets(consumer, [changes.topic, f"{group}-by-member", *kept], ask_s)
+        new = [each for each in at if each.offset < 0]
         for each in new:
-            each.offset, _ = consumer.get_watermark_offsets(each, timeout=ASK_S)
+            each.offset, _ = consumer.get_watermark_offsets(each, timeout=ask_s)
         if any(each.offset > 0 and each.topic == changes.topic for each in new):
             tell(f"{changes} does not have its first messages any more: what they said is not counted")
         try:
@@ -262,12 +263,12 @@ def _asking(changes: KafkaTarget, group: str) -> Generator[Any]:
         consumer.close()
 
 
-def _offsets(consumer: Any, topics: list[str]) -> list[Any]:
+def _offsets(consumer: Any, topics: list[str], ask_s: float) -> list[Any]:
     """Where the group is in each partition; below 0 where it is nowhere."""
     kafka = needed("confluent_kafka")
-    found = [(name, consumer.list_topics(name, timeout=ASK_S).topics[name].partitions) for name in topics]
+    found = [(name, consumer.list_topics(name, timeout=ask_s).topics[name].partitions) for name in topics]
     places = [kafka.TopicPartition(name, each) for name, partitions in found for each in partitions]
-    return list(consumer.committed(places, timeout=ASK_S)) if places else []
+    return list(consumer.committed(places, timeout=ask_s)) if places else []
 
 
 @contextmanager

@@ -7,6 +7,7 @@ of its key must not be there before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ class Broker(Protocol):
 
     trouble: str
 
-    def topic(self) -> tuple[str, str]: ...
+    def topic(self, within_s: float) -> tuple[str, str]: ...
 
     def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None: ...
 
@@ -95,7 +96,7 @@ class Publisher:
             first = partial(
                 begin, self._keeper, cluster=cluster, topic=self._topic, topic_id=topic_id, since=self._since
             )
-            kept = self._patiently(first)
+            kept = self._patiently(lambda _: first())
             self._kept = kept
             self._sent_from = kept.sequence
             self._progress = PublishProgress(kept.covered, self._clock.monotonic())
@@ -207,12 +208,13 @@ class Publisher:
             self._said = text
             self._tell(text)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """What a call gives that may fail at first: until it is given up."""
+    def _patiently(self, call: Callable[[float], T]) -> T:
+        """What a call gives that may fail at first: until it is given up. It is told what is left, in seconds, at least one."""
         began = self._clock.monotonic()
         while True:
+            spent_s = self._clock.monotonic() - began
             try:
-                return call()
+                return call(math.inf if self._give_up_after_s is None else max(1.0, self._give_up_after_s - spent_s))
             except AmbryError as error:
                 if not error.retriable or self._is_too_long(self._clock.monotonic() - began):
                     raise

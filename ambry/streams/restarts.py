@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 PAUSE_S = 1.0
 PAUSE_MAX_S = 30.0
 SOUND_AFTER_S = 90.0
@@ -14,14 +16,22 @@ class JobRestarts:
 
     def __init__(self, give_up_after_s: float | None) -> None:
         self._give_up_after_s = give_up_after_s
-        self._failed_at: float | None = None
+        self._failing_since: float | None = None
         self._pause_s = PAUSE_S
+
+    def left_s(self, now_s: float) -> float:
+        """For an attempt that begins now, one at least: when it is given up that does not become sound."""
+        if self._give_up_after_s is None:
+            return math.inf
+        return max(1.0, self._give_up_after_s - (0.0 if self._failing_since is None else now_s - self._failing_since))
 
     def pause_s(self, began_s: float, now_s: float) -> float | None:
         """How long to wait after an attempt that began then and failed now; None to give up."""
-        if self._failed_at is None or now_s - began_s >= SOUND_AFTER_S:
-            self._failed_at, self._pause_s = now_s, PAUSE_S
-        if self._give_up_after_s is not None and now_s - self._failed_at >= self._give_up_after_s:
-            return None
+        is_sound = now_s - began_s >= SOUND_AFTER_S
+        if self._failing_since is None or is_sound:
+            self._failing_since, self._pause_s = now_s if is_sound else began_s, PAUSE_S
         pause, self._pause_s = self._pause_s, min(2 * self._pause_s, PAUSE_MAX_S)
-        return pause
+        if self._give_up_after_s is None:
+            return pause
+        left = self._give_up_after_s - (now_s - self._failing_since)
+        return min(pause, left) if left > 0 else None

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 from ambry.errors import MALFORMED
 from ambry.ids import BlobId
@@ -102,6 +102,29 @@ def _refused(number: str) -> NoReturn:
 def _whole(number: str) -> int | float:
     # Python refuses very long ones, Java none. No member and no time has more digits than these.
     return int(number) if len(number) <= 20 else float(number)
+
+
+def is_days(said: Any) -> TypeGuard[Days]:
+    """Whether it is Days, as a file adds them to a member: of days that there are, actions that may be, and counts."""
+    return isinstance(said, dict) and all(
+        _is_day(day) and isinstance(actions, dict) and all(map(_is_counted, actions, actions.values()))
+        for day, actions in said.items()
+    )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _is_counted(action: str, times: Any) -> bool:
+    try:
+        action.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(action) <= ACTION_LENGTH_MAX and type(times) is int and 0 < times < 1 << 63
 
 
 def added(before: Mapping[str, Mapping[str, int]], days: Mapping[str, Mapping[str, int]]) -> Days:

@@ -14,7 +14,9 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.databind.node.TextNode;
 import java.io.IOException;
 import java.io.Reader;
 import java.net.URI;
@@ -25,6 +27,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.DateTimeException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -108,6 +111,13 @@ public class ActionsJob implements TaskApplication {
     }
   }
 
+  /** A message that is none of a publisher or of a job. */
+  static class NoMessage extends RuntimeException {
+    NoMessage(String what, String message) {
+      super("a message is " + what + ": " + (message == null || message.length() <= 80 ? message : message.substring(0, 80) + "..."));
+    }
+  }
+
   /** What stands on the topic of changes is split by member; what adds to a member is added to its days. */
   static class Actions implements StreamTask, InitableTask {
     final String changes, folder;
@@ -139,15 +149,18 @@ public class ActionsJob implements TaskApplication {
     @Override
     public void process(IncomingMessageEnvelope envelope, MessageCollector out, TaskCoordinator coordinator)
         throws Exception {
-      JsonNode told = JSON.readTree((String) envelope.getMessage());
+      String text = (String) envelope.getMessage();
+      JsonNode told = text == null ? MissingNode.getInstance() : JSON.readTree(text);
       if (!envelope.getSystemStreamPartition().getStream().equals(changes)) {
+        if (!isPart(told)) throw new NoMessage("not what a file adds to a member", text);
         String member = told.get("member").asText();
         ObjectNode said = JSON.createObjectNode().put("member", told.get("member").asLong());
         said.set("days", folded(kept, member, told.get("file").asText(), told.get("days")));
         out.send(message(members, member, said));
         return;
       }
-      if (!told.path("type").asText().equals("name.put") || !told.path("name").asText().startsWith(folder)) return;
+      if (!isChange(told, folder)) throw new NoMessage("no change", text);
+      if (!told.get("type").asText().equals("name.put") || !told.get("name").asText().startsWith(folder)) return;
       String file = told.get("id").asText();
       byte[] data = read(file);
       if (data == null) return;
@@ -196,6 +209,45 @@ public class ActionsJob implements TaskApplication {
     }
   }
 
+  /** Whether it is a change, with all that is read of it. */
+  static boolean isChange(JsonNode told, String folder) {
+    if (!told.path("type").isTextual()) return false;
+    if (!told.get("type").asText().equals("name.put")) return true;
+    return told.path("name").isTextual() && (!told.get("name").asText().startsWith(folder) || isBlob(told.path("id")));
+  }
+
+  /** Whether it is what a file adds to a member: of days that there are, actions that may be, and counts. */
+  static boolean isPart(JsonNode told) {
+    JsonNode days = told.path("days");
+    boolean sound = isWhole(told.path("member")) && isBlob(told.path("file")) && days.isObject();
+    for (Iterator<Map.Entry<String, JsonNode>> each = days.fields(); sound && each.hasNext(); ) {
+      Map.Entry<String, JsonNode> day = each.next();
+      sound = isDay(day.getKey()) && day.getValue().isObject();
+      for (Iterator<Map.Entry<String, JsonNode>> one = day.getValue().fields(); sound && one.hasNext(); ) {
+        Map.Entry<String, JsonNode> action = one.next();
+        sound = isAction(TextNode.valueOf(action.getKey())) && isWhole(action.getValue()) && action.getValue().asLong() > 0;
+      }
+    }
+    return sound;
+  }
+
+  static boolean isWhole(JsonNode number) {
+    return number.isIntegralNumber() && number.canConvertToLong();
+  }
+
+  /** As far as its characters tell: the store knows the rest. */
+  static boolean isBlob(JsonNode id) {
+    return id.isTextual() && id.asText().matches("[A-Za-z0-9_-]{48}");
+  }
+
+  static boolean isDay(String text) {
+    try {
+      return text.length() == 10 && LocalDate.parse(text).getYear() > 0;
+    } catch (DateTimeException error) {
+      return false;
+    }
+  }
+
   /** What a file adds to each member, as days of actions. */
   static Map<Long, ObjectNode> parsed(String file, byte[] data) {
     // A blob id holds a UUIDv7, which begins with the time (RFC 9562).
@@ -215,8 +267,8 @@ public class ActionsJob implements TaskApplication {
       }
       if (line.isMissingNode()) continue;
       JsonNode member = line.path("member"), action = line.path("action"), at = line.path("at");
-      boolean sound = member.isIntegralNumber() && member.canConvertToLong() && isAction(action);
-      sound = sound && at.isIntegralNumber() && at.canConvertToLong() && at.asLong() >= 0 && at.asLong() <= latest;
+      boolean sound = isWhole(member) && isAction(action);
+      sound = sound && isWhole(at) && at.asLong() >= 0 && at.asLong() <= latest;
       if (!sound) {
         wrong++;
         continue;
@@ -342,7 +394,7 @@ public class ActionsJob implements TaskApplication {
     for (Throwable at = error; at != null; at = at.getCause()) {
       if (at instanceof OffsetOutOfRangeException || at instanceof RecordTooLargeException) return true;
       if (at instanceof AuthenticationException || at instanceof AuthorizationException) return true;
-      if (at instanceof StoreRefused || at instanceof JsonProcessingException) return true;
+      if (at instanceof StoreRefused || at instanceof JsonProcessingException || at instanceof NoMessage) return true;
       if (at instanceof ConfigException || at instanceof UnknownTopicOrPartitionException) return true;
     }
     return false;
@@ -353,6 +405,7 @@ public class ActionsJob implements TaskApplication {
     Throwable cause = error;
     for (Throwable at = error; at != null; at = at.getCause()) {
       if (at instanceof OffsetOutOfRangeException) return DROPPED;
+      if (at instanceof NoMessage) return at.getMessage() + "; is it another topic?";
       if (at instanceof JsonProcessingException)
         return "a message is none of a publisher or of a job; is it another topic? " + at.getMessage();
       cause = at;

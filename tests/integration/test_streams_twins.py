@@ -21,6 +21,7 @@ from ambry.ids import BlobId, IdKind, uuid7
 from ambry.streams.windows import ACTIONS_OF_A_DAY_MAX, DAYS_MAX, Days, over_files, parse_actions
 from tests.support.clusters import seed_of
 from tests.support.kafka_broker import jars_or_skip
+from tests.support.strange_messages import CHANGES, NO_CHANGES, NO_PARTS, PARTS
 
 pytestmark = pytest.mark.engine
 
@@ -49,16 +50,25 @@ def twin(java: list[str]) -> Twin:
     """Folds files with the functions of ActionsJob.java."""
 
     def fold(files: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
-        told = "".join(
-            json.dumps({"file": file, "data": base64.b64encode(data).decode()}) + "\n" for file, data in files
-        )
-        done = subprocess.run(
-            [*java, "ActionsTwin"], input=told, capture_output=True, text=True, timeout=120, check=True
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
+        lines = [{"file": file, "data": base64.b64encode(data).decode()} for file, data in files]
+        found: dict[str, Any] = ask(java, "days", lines)[0]
         return found
 
     return fold
+
+
+def ask(java: list[str], mode: str, lines: Iterable[object], **environment: str) -> list[Any]:
+    """What the twin says of lines of JSON, which are JSON too."""
+    done = subprocess.run(
+        [*java, "ActionsTwin", mode],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def file_id(number: int, made: datetime = NOON) -> str:
@@ -142,6 +152,34 @@ def test_both_count_the_same_of_files_in_any_order_and_again(twin: Twin) -> None
     assert twin(told)["members"] == as_json(over_files(files))
 
 
+def test_what_is_no_message_of_theirs_ends_both(java: list[str]) -> None:
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    of_changes = [*CHANGES, *NO_CHANGES, None]
+    messages = [(True, each) for each in of_changes] + [(False, each) for each in (*PARTS, *NO_PARTS, None)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            lines = [{"changes": changes, "text": text} for changes, text in messages]
+            found = ask(java, "messages", lines, AMBRY_ENDPOINTS=f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+    assert len(found) == len(messages)
+    sound = {(True, each) for each in CHANGES} | {(False, each) for each in PARTS}
+    for message, answer in zip(messages, found, strict=True):
+        if message in sound:
+            assert answer == {"sent": 0 if message[0] else 1}, message
+        else:
+            assert answer.get("forGood") is True and "is it another topic?" in answer["sentence"], (message, answer)
+
+
 def test_no_record_of_the_twin_grows_with_the_files_of_a_member(twin: Twin) -> None:
     files = [(file_id(number), SOUND) for number in range(20_000)]
     found = twin([*files, *files[::7]])
@@ -174,7 +212,7 @@ def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_fo
             # Nobody listens at the first one.
             endpoints = f"http://127.0.0.1:1, http://127.0.0.1:{server.server_port}/"
             done = subprocess.run(
-                [*java, f"-Dkafka.config={tmp_path / 'client.properties'}", "ActionsTwin", "abcdefgh"],
+                [*java, f"-Dkafka.config={tmp_path / 'client.properties'}", "ActionsTwin", "read", "abcdefgh"],
                 env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": endpoints, "AMBRY_KEY_FILE": str(tmp_path / "key")},
                 capture_output=True,
                 text=True,

@@ -1,7 +1,11 @@
 /*
- * Folds files with the Samza job's own functions and no Samza: lines of {"file": id, "data": base64} come in, and what is found
- * in each, the days of each member, and how large records became go out as JSON. With the id of a blob it reads that one instead.
- * For tests/integration/test_streams_twins.py.
+ * Runs the Samza job's own functions and no Samza. For tests/integration/test_streams_twins.py.
+ *
+ *   ActionsTwin days        lines of {"file": id, "data": base64} come in, and what is found in each, the days of each member,
+ *                           and how large records became go out as JSON
+ *   ActionsTwin messages    lines of {"changes": whether on that topic, "text": a message}, and for each how many messages the
+ *                           job sends for it, or with which sentence it ends
+ *   ActionsTwin read BLOB   what the job reads of a blob, and how it would reach Kafka
  */
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -10,7 +14,13 @@ import java.io.InputStreamReader;
 import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.util.*;
+import org.apache.samza.Partition;
 import org.apache.samza.storage.kv.KeyValueStore;
+import org.apache.samza.system.IncomingMessageEnvelope;
+import org.apache.samza.system.OutgoingMessageEnvelope;
+import org.apache.samza.system.SystemStream;
+import org.apache.samza.system.SystemStreamPartition;
+import org.apache.samza.task.MessageCollector;
 
 public class ActionsTwin {
   static final Map<String, String> RECORDS = new HashMap<>();
@@ -35,19 +45,29 @@ public class ActionsTwin {
   }
 
   public static void main(String[] a) throws Exception {
-    if (a.length == 1) { // What the job reads of a blob, and how it would reach Kafka.
-      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/").read(a[0]);
+    if (a.length == 2) {
+      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/").read(a[1]);
       ObjectNode read = ActionsJob.JSON.createObjectNode().put("data", data == null ? null : new String(data, "UTF-8"));
       ActionsJob.kafkaConfig().forEach(read::put);
       System.out.println(read);
       return;
     }
+    List<JsonNode> lines = new ArrayList<>();
+    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    for (String line; (line = in.readLine()) != null; ) lines.add(ActionsJob.JSON.readTree(line));
+    if (a[0].equals("days")) {
+      ObjectNode answer = folded(lines);
+      System.out.println(answer.put("largest", largest).put("written", written).put("records", RECORDS.size()));
+    } else {
+      messages(lines);
+    }
+  }
+
+  static ObjectNode folded(List<JsonNode> lines) throws Exception {
     KeyValueStore<String, String> kept = store();
     ObjectNode answer = ActionsJob.JSON.createObjectNode(), members = answer.putObject("members");
     ObjectNode files = answer.putObject("files");
-    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-    for (String line; (line = in.readLine()) != null; ) {
-      JsonNode said = ActionsJob.JSON.readTree(line);
+    for (JsonNode said : lines) {
       String file = said.get("file").asText();
       for (Map.Entry<Long, ObjectNode> each :
           ActionsJob.parsed(file, Base64.getDecoder().decode(said.get("data").asText())).entrySet()) {
@@ -56,6 +76,27 @@ public class ActionsTwin {
         members.set(member, ActionsJob.folded(kept, member, file, each.getValue()));
       }
     }
-    System.out.println(answer.put("largest", largest).put("written", written).put("records", RECORDS.size()));
+    return answer;
+  }
+
+  static void messages(List<JsonNode> lines) throws Exception {
+    List<OutgoingMessageEnvelope> sent = new ArrayList<>();
+    MessageCollector collector = sent::add;
+    ActionsJob.Actions job = new ActionsJob.Actions("changes", "topic", "actions/");
+    job.kept = store();
+    for (JsonNode said : lines) {
+      sent.clear();
+      SystemStream topic = new SystemStream("kafka", said.get("changes").asBoolean() ? "changes" : "topic-by-member");
+      String text = said.get("text").isNull() ? null : said.get("text").asText();
+      ObjectNode answer = ActionsJob.JSON.createObjectNode();
+      try {
+        job.process(
+            new IncomingMessageEnvelope(new SystemStreamPartition(topic, new Partition(0)), "0", "17", text), collector, null);
+        answer.put("sent", sent.size());
+      } catch (Exception error) {
+        answer.put("forGood", ActionsJob.isForGood(error)).put("sentence", ActionsJob.sentence(error, "b:1"));
+      }
+      System.out.println(answer);
+    }
   }
 }

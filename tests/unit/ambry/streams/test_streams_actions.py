@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from ambry import AmbryClient
-from ambry.errors import DataCorrupt, UpdateConflict
+from ambry.errors import DataCorrupt, Unavailable, UpdateConflict
 from ambry.ml import features, snapshots
-from ambry.streams.actions import member_of, publish_snapshot, split
+from ambry.streams import actions
+from ambry.streams.actions import SILENCE_S, member_of, publish_snapshot, read_members, split
 from ambry.streams.target import KafkaTarget
 from deploy.demos.data import ARTICLE
+from tests.support.kafka_errors import ErrorOfKafka
 from tests.support.named_frontend import named_frontend
 
 URN = "urn:li:(flagship,historicalActionsInFeed,1,0)"
@@ -70,6 +74,44 @@ def test_what_is_left_out_is_told(client: AmbryClient) -> None:
 def test_a_message_of_a_job_says_a_member_and_its_days() -> None:
     target = KafkaTarget(brokers=("b:1",), topic="t")
     assert member_of(b'{"member":17,"days":{}}', target) == (17, {})
-    for value in (None, b"", b"x", b"[]", b'{"member":"17","days":{}}', b'{"member":true,"days":{}}', b'{"member":1}'):
+    for value in (
+        *(
+            None,
+            b"",
+            b"x",
+            b"[]",
+            b'{"member":1,"days":{"today":{}}}',
+            b'{"member":1,"days":{"2026-11-27":{"Click":"1"}}}',
+        ),
+        *(b'{"member":"17","days":{}}', b'{"member":true,"days":{}}', b'{"member":1}'),
+    ):
         with pytest.raises(DataCorrupt, match="is it another topic"):
             member_of(value, target)
+
+
+class OfKafka(Exception):
+    """As KafkaException."""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_silence_is_told_while_members_are_waited_for(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = KafkaTarget(brokers=("b:1",), topic="t")
+    away = OfKafka(ErrorOfKafka("_TRANSPORT"))
+    there = SimpleNamespace(topics={"t": SimpleNamespace(error=None, partitions={0: None})})
+    said, end = MagicMock(), MagicMock()
+    said.error.return_value, said.value.return_value = None, b'{"member":17,"days":{}}'
+    end.error.return_value, end.partition.return_value = ErrorOfKafka("_PARTITION_EOF"), 0
+    consumer = MagicMock()
+    consumer.list_topics.side_effect = [away, there] if answers else away
+    consumer.poll.side_effect = [None, said, None, end]
+    kafka = MagicMock(KafkaException=OfKafka, Consumer=MagicMock(return_value=consumer))
+    monkeypatch.setattr(actions, "needed", lambda name: kafka)
+    told: list[str] = []
+    if answers:
+        assert read_members(target, told.append) == {17: {}}
+        assert len(told) == 3 and told[1] == "nothing came of kafka://b:1/t for 5 s; it is waited for"
+    else:
+        with pytest.raises(Unavailable, match="_TRANSPORT in words"):
+            read_members(target, told.append)
+    assert told[0] == "Kafka at b:1, topic t: _TRANSPORT in words; it is waited for, 30 s in all"
+    assert sum(each.kwargs["timeout"] for each in consumer.list_topics.call_args_list) == SILENCE_S

@@ -58,7 +58,9 @@ def test_a_topic_that_was_made_a_moment_ago_is_waited_for(unknown: int, monkeypa
     monkeypatch.setattr(broker, "needed", lambda name: kafka)
     producer = KafkaBroker(TARGET, lambda sequence: None)
     if unknown < ASKS:
-        assert producer.topic() == ("here", "abc")
+        assert producer.topic(within_s=3) == ("here", "abc")
+        assert admin.list_topics.call_args.kwargs["timeout"] == 3 / ASKS
+        assert admin.describe_topics.call_args.kwargs["request_timeout"] == 3
     else:
         with pytest.raises(Unavailable, match="no broker knows it yet"):
             producer.topic()

@@ -40,7 +40,7 @@ class ScriptedBroker:
         self.silent = False
         self.waits_s = 0.0
 
-    def topic(self) -> tuple[str, str]:
+    def topic(self, within_s: float) -> tuple[str, str]:
         return "cluster", "topic-1"
 
     def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
@@ -217,9 +217,11 @@ def test_a_broker_that_says_nothing_is_told_of_and_given_up_at_last() -> None:
 
 def test_a_broker_that_is_away_at_first_is_waited_for_within_bounds() -> None:
     tell: list[str] = []
+    left: list[float] = []
 
     class Away(ScriptedBroker):
-        def topic(self) -> tuple[str, str]:
+        def topic(self, within_s: float) -> tuple[str, str]:
+            left.append(within_s)
             raise Unavailable("nobody answers")
 
     clock = QuickClock()
@@ -234,13 +236,14 @@ def test_a_broker_that_is_away_at_first_is_waited_for_within_bounds() -> None:
     with pytest.raises(Unavailable):
         publisher.run()
     assert tell == ["nobody answers; it is tried again"] and clock.now_s >= GIVE_UP_AFTER_S
+    assert GIVE_UP_AFTER_S - 2 < left[0] <= GIVE_UP_AFTER_S and left[-1] == 1 and left == sorted(left, reverse=True)
 
 
 def test_what_follows_waits_for_kafka_as_long_as_it_is_told_to() -> None:
     class AwayFor(ScriptedBroker):
         left = 500
 
-        def topic(self) -> tuple[str, str]:
+        def topic(self, within_s: float) -> tuple[str, str]:
             self.left -= 1
             if self.left:
                 raise Unavailable("nobody answers")
