@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
-from ambry.cli.output import printable, show_fields, show_rows
+from ambry.cli.output import printable, remark, show_fields, show_rows
 from ambry.cli.photon_rows import SaidRows
 from ambry.errors import InvalidRequest
 
@@ -225,10 +225,18 @@ def train(
 def score(
     place: str, data: tuple[str, ...], cluster: ChosenCluster, bags: dict[str, str], mean: bool, output: str
 ) -> None:
-    """Print the uid of each row of DATA and its score, with its offset. Entities without a model count for nothing."""
+    """Print the uid of each row of DATA and its score, with its offset. Entities without a model count for nothing.
+
+    What no row has of the model, and what the model does not know of the rows, is told on standard error.
+    """
+    from ambry.ml.photon.unmatched import unmatched_told
+
     model = _model(cluster, place)
     rows = SaidRows(tuple(model.entity_kinds), bags, labelled=False).read(cluster, data)
     found = model.predict(rows) if mean else model.scores(rows)
+    if not cluster.quiet:
+        for told in unmatched_told(model, rows):
+            remark(told)
     for uid, value in zip(rows.uids, found.tolist(), strict=True):
         click.echo(json.dumps({"uid": uid, "score": value}) if output == "json" else f"{printable(uid)}\t{value!r}")
 

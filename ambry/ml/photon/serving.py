@@ -39,7 +39,8 @@ from ambry.ml.photon.layout import (
     read_metadata,
     read_records,
 )
-from ambry.ml.photon.models import FEATURE_NAMES, Task, fixed_text, no_effect, no_entity, random_text, said_entity
+from ambry.ml.photon.models import Task, fixed_text, no_effect, no_entity, random_text, said_entity
+from ambry.ml.photon.unmatched import UnmatchedCounts, trained_names, unknown_terms
 
 KIND = "photon"
 RECORD_BYTES_MAX = 64 << 20
@@ -68,16 +69,8 @@ class PhotonScorer:
         effects = sorted({tuple(path.split("/")[:2]) for path in paths if path.count("/") >= 2})
         self._fixed = [_Fixed(model, name) for kind, name in effects if kind == FIXED]
         self._random = {name: _Random(model, name, paths) for kind, name in effects if kind == RANDOM}
-
-        self.names = self._names(configurations_of(said))
-
-    def _names(self, told: Mapping[str, Mapping[str, Any]]) -> frozenset[str] | None:
-        """Those of all features of its training, also of those whose coefficients are 0; None where its effects do not say."""
-        effects = [*(each.name for each in self._fixed), *self._random]
-        said = [told.get(name, {}).get(FEATURE_NAMES) for name in effects]
-        if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in said):
-            return None
-        return frozenset(name for each in said if each is not None for name in each)
+        self.names = trained_names(configurations_of(said), [*(each.name for each in self._fixed), *self._random])
+        """Of all features of its training, also of those whose coefficients are 0; None where its effects do not say."""
 
     def check_names(self, names: Iterable[str]) -> None:
         """Raises InvalidRequest for one that the model was not trained on, where that is known."""
@@ -158,11 +151,16 @@ class PhotonScorer:
         features: Mapping[Feature, float],
         shards: Mapping[str, Mapping[Feature, float]],
         offset: float,
+        unmatched: UnmatchedCounts | None = None,
     ) -> float:
-        """As `score`, of features whose names were looked at before: of many rows with the same ones, once."""
-        total = offset
+        """As `score`, of features whose names were looked at before: of many rows with the same ones, once.
+
+        Terms and entities that the model does not know are counted by `unmatched`.
+        """
+        total, used, strangers = offset, [], 0
         for fixed in self._fixed:
             total += _product(fixed.means, shards.get(fixed.shard, features))
+            used.append(fixed.means)
         for random in self._random.values():
             entity = ids.get(random.entity)
             if entity is None:
@@ -170,8 +168,14 @@ class PhotonScorer:
                     f"{self.model} scores by {listed(self.entity_kinds)}, and no {random.entity} is said"
                 )
             means = random.means(entity)
-            if means is not None:
-                total += _product(means, shards.get(random.shard, features))
+            if means is None:
+                strangers += 1
+                continue
+            total += _product(means, shards.get(random.shard, features))
+            used.append(means)
+        if unmatched is not None:
+            terms = unknown_terms({feature for said in (features, *shards.values()) for feature in said}, used)
+            unmatched.add(terms=terms, entities=strangers)
         return total
 
     def predict(self, ids: Mapping[str, str], features: Mapping[Feature, float], **options: Any) -> float:

@@ -7,7 +7,7 @@
 
 An entity without a model has the score of the other effects, a feature that is not among the inputs is 0, and a term that the
 model does not know adds nothing, as in Photon. A name that it was not trained on is refused where the model says its names, and
-so are a text for a number and a number for a text.
+so are a text for a number and a number for a text. What is left out, and what is not known, is counted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import numpy as np
 from ambry.errors import InvalidRequest
 from ambry.ml.models.columns import Columns, shown
 from ambry.ml.models.loading import StoredModel
-from ambry.ml.photon.examples import Feature, feature_text
+from ambry.ml.photon.examples import INTERCEPT, Feature, feature_text
 from ambry.ml.photon.serving import PhotonScorer
+from ambry.ml.photon.unmatched import UnmatchedCounts
 from ambry.ml.serving.predictors import Predictor
 from ambry.ml.serving.signatures import ANY, TensorSpec
 
@@ -40,6 +41,7 @@ def photon_predictor(model: StoredModel) -> Predictor:
     named = {feature_text(feature): feature for feature in known}
     numbers = {name for name, term in known if not term}
     texts = {name for name, term in known if term}
+    trained, unmatched = (scorer.names or frozenset()) - {INTERCEPT[0]}, UnmatchedCounts()
 
     def check(name: str, is_text: bool) -> None:
         """Of one input. Raises InvalidRequest."""
@@ -61,6 +63,7 @@ def photon_predictor(model: StoredModel) -> Predictor:
         for name in told:
             check(name, inputs[name].dtype == object)
         rows = len(next(iter(inputs.values())))
+        left_out = trained - {_split(name)[0] for name in told}
         scores = np.empty(rows)
         for row in range(rows):
             features: dict[Feature, float] = {}
@@ -75,7 +78,9 @@ def photon_predictor(model: StoredModel) -> Predictor:
                 features,
                 {},
                 0.0 if offset is None else offset[row],
+                unmatched,
             )
+        unmatched.add(names=rows * len(left_out))
         with np.errstate(over="ignore"):
             return {"predict": np.asarray(scorer.task.mean(scores)), "score": scores}
 
@@ -88,6 +93,7 @@ def photon_predictor(model: StoredModel) -> Predictor:
             *(TensorSpec(name, "FP64", (ANY,)) for name in features if name not in kinds),
         ),
         tuple(TensorSpec(name, "FP64", (ANY,)) for name in ("predict", "score")),
+        unmatched,
     )
 
 

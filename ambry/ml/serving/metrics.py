@@ -85,6 +85,11 @@ class ServingMetrics:
         self._unknown_before = made(gauge, "input_training_unknown", "The same part in training.", "model", "column")
         self._skipped = made(gauge, "input_skipped", "Requests that drift did not look at.", "model")
         self._strange = made(gauge, "input_strange", "Requests with another number of columns than training.", "model")
+        self._left_out = made(
+            gauge, "left_out_names", "Names of training that rows did not have, of each row.", "model"
+        )
+        self._new_terms = made(gauge, "unknown_terms", "Terms of rows that no effect has a coefficient for.", "model")
+        self._new_entities = made(gauge, "unknown_entities", "Entities of rows that have no model.", "model")
 
     @contextmanager
     def timed(self, model: str) -> Generator[None]:
@@ -150,6 +155,9 @@ class ServingMetrics:
                 self._dropped,
                 self._strange,
                 self._skipped,
+                self._left_out,
+                self._new_terms,
+                self._new_entities,
                 *self._drifts(),
             ):
                 gauge.clear()
@@ -168,6 +176,10 @@ class ServingMetrics:
         model, drift = served.name, served.drift
         self._strange.labels(model).set(drift.strange)
         self._skipped.labels(model).set(drift.skipped)
+        if (unmatched := served.predictor.unmatched) is not None:
+            self._left_out.labels(model).set(unmatched.names)
+            self._new_terms.labels(model).set(unmatched.terms)
+            self._new_entities.labels(model).set(unmatched.entities)
         columns = drift.columns()
         for name, each in zip(served.column_names(len(columns)), columns, strict=True):
             self._mean.labels(model, name).set(each.mean)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from ambry.ml.extras import needed
 from ambry.ml.models.columns import Columns, shown
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.serving.signatures import MATRIX, TensorSpec, specs_of_answer, specs_of_columns, specs_of_onnx
+
+if TYPE_CHECKING:
+    from ambry.ml.photon.unmatched import UnmatchedCounts
 
 Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Arrays by the names of inputs, to arrays by the names of outputs. Called by several threads. Raises InvalidRequest for inputs
@@ -33,6 +36,8 @@ class Predictor:
     columns: Columns
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+    unmatched: UnmatchedCounts | None = None
+    """Of a model of Photon's: what rows left out, and what of them it does not know."""
 
 
 def predictor_of(model: StoredModel, *, trust: bool = False, function: str = "") -> Predictor:

@@ -62,6 +62,10 @@ def test_a_model_is_trained_published_shown_and_scored_with(here: Path) -> None:
         assert [each["uid"] for each in scores] == list(read.uids)
         means_of = [each["score"] for each in lines("photon", "score", place, "rows.avro", "--mean")]
         assert np.allclose(means_of, model.predict(read))
+    write_examples(here / "others.avro", drawn_rows(Task.LOGISTIC, 40, 30))
+    told = run("photon", "score", "model", "others.avro").stderr
+    assert "rows are of a member without a model in per-member, which adds nothing to them" in told
+    assert not run("photon", "score", "model", "others.avro", "--quiet").stderr
     assert run("photon", "score", "model", "rows.avro").stdout.splitlines()[0].split("\t")[0] == "0"
     again = lines(*MIXED, "--start", name, "--validate", "rows.avro")
     assert again[0]["AUC"] == pytest.approx(made["AUC"], abs=1e-6)

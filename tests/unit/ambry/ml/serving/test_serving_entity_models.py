@@ -17,7 +17,10 @@ from ambry.ml.photon.examples import examples_of
 from ambry.ml.photon.glmix import train
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.serving import open_scorer
+from ambry.ml.serving.drift import InputDrift
+from ambry.ml.serving.metrics import ServingMetrics
 from ambry.ml.serving.predictors import Predictor, predictor_of
+from ambry.ml.serving.served import ServedModel
 from tests.support.photon_models import many_entities
 
 FEATURES = {("action", "kind-0"): 0.5, ("action", "kind-3"): -2.0}
@@ -116,3 +119,28 @@ def test_names_that_it_was_not_trained_on_and_values_of_another_kind_are_refused
     # As in Photon: a term that is new adds nothing, and what is not said is 0.
     assert score(km=3.0, vehicle="truck") == score(km=3.0) != score(km=3.0, vehicle="van")
     assert score(**{"km": 3.0, "vehicle/van": 1.0}) == score(km=3.0, vehicle="van")
+
+
+def test_what_is_left_out_and_what_is_not_known_is_counted(client: AmbryClient, name: str) -> None:
+    pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+    rows = [{("km", ""): 1.0 + row % 7, ("vehicle", "van" if row % 3 else "bike"): 1.0} for row in range(60)]
+    examples = examples_of(
+        rows, [3.0 + row % 7 for row in range(60)], ids={"courier": [f"c{row % 5}" for row in range(60)]}
+    )
+    models.publish(
+        client,
+        name,
+        train(examples, Task.LINEAR, [FixedEffect(l2=0.1), RandomEffect(name="c", entity="courier", l2=1.0)]),
+    )
+    model = models.open(client, name)
+    predictor = predictor_of(model)
+    told = {"courier": np.array(["c0", "nobody", "c1"], dtype=object), "km": np.ones(3)}
+    predictor.predict(told | {"vehicle": np.array(["van", "truck", "bike"], dtype=object)})
+    predictor.predict(told | {"vehicle/ship": np.array([1.0, 0.0, 1.0])})
+    predictor.predict(told)
+    with pytest.raises(InvalidRequest):
+        predictor.predict(told | {"speed": np.ones(3)})
+    served = ServedModel(model=model, predictor=predictor, drift=InputDrift(None))
+    page = ServingMetrics().render(serving={}, errors={}, drift=[served], dropped={}).decode()
+    for line in ("left_out_names", "unknown_terms", "unknown_entities"):
+        assert f'ambry_serving_{line}{{model="{name}@1.0.0"}} 3.0' in page, page
