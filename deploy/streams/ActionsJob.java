@@ -289,19 +289,27 @@ public class ActionsJob implements TaskApplication {
         && StandardCharsets.UTF_8.newEncoder().canEncode(text);
   }
 
-  /** Add what a file adds, once, and return the days of the member: a record with them, and one for each file. */
+  /**
+   * Add what a file adds, once, and return the days of the member: a record with them and the last file that is in them, and one
+   * for each file. Samza may restore a changelog that ends between the two that a file makes: the one with the days is the first,
+   * and says which file may lack one of its own.
+   */
   static ObjectNode folded(KeyValueStore<String, String> kept, String member, String file, JsonNode days)
       throws IOException {
-    String before = kept.get(member), once = member + " " + file;
-    ObjectNode sums = before == null ? JSON.createObjectNode() : (ObjectNode) JSON.readTree(before);
-    if (days.isEmpty() || kept.get(once) != null) return sums;
+    String before = kept.get(member), once = member + " ";
+    JsonNode record = JSON.readTree(before == null ? "{}" : before);
+    String last = record.path("last").asText();
+    // What a release before this one kept are the days alone.
+    ObjectNode sums = (ObjectNode) (record.has("days") ? record.get("days") : record);
+    if (days.isEmpty() || file.equals(last) || kept.get(once + file) != null) return sums;
+    if (!last.isEmpty() && kept.get(once + last) == null) kept.put(once + last, "true");
     days.fields().forEachRemaining(
         day -> day.getValue().fields().forEachRemaining(
             action -> increase(sums, day.getKey(), action.getKey(), action.getValue().asLong())));
     bound(sums);
-    // Samza restores both as they were at the last checkpoint, or neither.
-    kept.put(once, "true");
-    kept.put(member, sums.toString());
+    ObjectNode after = JSON.createObjectNode().put("last", file);
+    kept.put(member, after.set("days", sums).toString());
+    kept.put(once + file, "true");
     return sums;
   }
 

@@ -152,6 +152,28 @@ def test_both_count_the_same_of_files_in_any_order_and_again(twin: Twin) -> None
     assert twin(told)["members"] == as_json(over_files(files))
 
 
+def test_wherever_the_changelog_ends_a_member_has_each_file_once(java: list[str]) -> None:
+    """As Samza restores it where the checkpoint is too old to be trusted: to its end, between any two records."""
+    days = {file_id(number): SOUND + b"\n" + SOUND.replace(b":17,", b":%d," % (number % 3)) for number in range(12)}
+    lines = [
+        {"file": file, "data": base64.b64encode(data).decode()}
+        for file, data in [*days.items(), *list(days.items())[2:5]]
+    ]
+    (found,) = ask(java, "cuts", lines)
+    assert found["members"] == [as_json(over_files(days.items()))]
+    assert found["cuts"] == 2 * 2 * len(days) + 1
+
+
+def test_a_record_that_a_release_before_kept_is_gone_on_with(java: list[str]) -> None:
+    kept = [
+        {"record": "17", "value": '{"2025-11-26":{"Click":3},"2025-11-27":{"Click":1}}'},
+        {"record": f"17 {file_id(1)}", "value": "true"},
+    ]
+    again = [{"file": file_id(number), "data": base64.b64encode(SOUND).decode()} for number in (1, 2, 1, 2)]
+    (found,) = ask(java, "days", [*kept, *again])
+    assert found["members"] == {"17": {"2025-11-26": {"Click": 3}, "2025-11-27": {"Click": 2}}}
+
+
 def test_what_is_no_message_of_theirs_ends_both(java: list[str]) -> None:
     class Empty(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -3,6 +3,8 @@
  *
  *   ActionsTwin days        lines of {"file": id, "data": base64} come in, and what is found in each, the days of each member,
  *                           and how large records became go out as JSON
+ *   ActionsTwin cuts        the same lines; the days of each member where records stop to be kept after none, one, two, ... of
+ *                           them, and all files come again, each answer once
  *   ActionsTwin messages    lines of {"changes": whether on that topic, "text": a message}, and for each how many messages the
  *                           job sends for it, or with which sentence it ends
  *   ActionsTwin read BLOB   what the job reads of a blob, and how it would reach Kafka
@@ -24,8 +26,11 @@ import org.apache.samza.task.MessageCollector;
 
 public class ActionsTwin {
   static final Map<String, String> RECORDS = new HashMap<>();
-  static int largest = 0;
+  static int largest = 0, room = Integer.MAX_VALUE;
   static long written = 0;
+
+  /** The changelog ends here. */
+  static class Cut extends RuntimeException {}
 
   @SuppressWarnings("unchecked")
   static KeyValueStore<String, String> store() {
@@ -36,6 +41,7 @@ public class ActionsTwin {
             (self, method, a) -> {
               if (method.getName().equals("get")) return RECORDS.get((String) a[0]);
               if (!method.getName().equals("put")) throw new UnsupportedOperationException(method.getName());
+              if (room-- == 0) throw new Cut();
               int bytes = ((String) a[0]).length() + ((String) a[1]).getBytes(StandardCharsets.UTF_8).length;
               largest = Math.max(largest, bytes);
               written += bytes;
@@ -58,6 +64,8 @@ public class ActionsTwin {
     if (a[0].equals("days")) {
       ObjectNode answer = folded(lines);
       System.out.println(answer.put("largest", largest).put("written", written).put("records", RECORDS.size()));
+    } else if (a[0].equals("cuts")) {
+      cuts(lines);
     } else {
       messages(lines);
     }
@@ -68,6 +76,10 @@ public class ActionsTwin {
     ObjectNode answer = ActionsJob.JSON.createObjectNode(), members = answer.putObject("members");
     ObjectNode files = answer.putObject("files");
     for (JsonNode said : lines) {
+      if (said.has("record")) { // What another release kept.
+        RECORDS.put(said.get("record").asText(), said.get("value").asText());
+        continue;
+      }
       String file = said.get("file").asText();
       for (Map.Entry<Long, ObjectNode> each :
           ActionsJob.parsed(file, Base64.getDecoder().decode(said.get("data").asText())).entrySet()) {
@@ -77,6 +89,24 @@ public class ActionsTwin {
       }
     }
     return answer;
+  }
+
+  static void cuts(List<JsonNode> lines) throws Exception {
+    Set<JsonNode> found = new LinkedHashSet<>();
+    int cuts = 0;
+    for (boolean cut = true; cut; cuts++) {
+      RECORDS.clear();
+      room = cuts;
+      cut = false;
+      try {
+        folded(lines);
+      } catch (Cut end) {
+        cut = true;
+      }
+      room = Integer.MAX_VALUE;
+      found.add(folded(lines).get("members"));
+    }
+    System.out.println(ActionsJob.JSON.createObjectNode().put("cuts", cuts).set("members", ActionsJob.JSON.valueToTree(found)));
   }
 
   static void messages(List<JsonNode> lines) throws Exception {
