@@ -15,6 +15,8 @@ from deploy.local_layout import HOST
 
 NODE_MEMORY_MB = 6_144
 NODE_CORES = 8
+HEARTBEAT_MS = 250
+"""How often a node tells of itself, and takes and gives back containers: of itself every second."""
 EXPIRY_MS = 12_000
 """Within this the ResourceManager notes that a node is dead; of itself it waits for ten minutes."""
 MASTER_EXPIRY_MS = 60_000
@@ -57,6 +59,7 @@ class YarnCluster:
             "yarn.resourcemanager.admin.address": f"{HOST}:{admin}",
             "yarn.resourcemanager.webapp.address": f"{HOST}:{web}",
             "yarn.resourcemanager.am.max-attempts": 2,
+            "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": HEARTBEAT_MS,
             "yarn.nm.liveness-monitor.expiry-interval-ms": EXPIRY_MS,
             "yarn.am.liveness-monitor.expiry-interval-ms": MASTER_EXPIRY_MS,
             "yarn.nodemanager.hostname": HOST,

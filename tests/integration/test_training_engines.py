@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 import venv
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,28 +63,34 @@ def outcome(
     *arguments: str,
     script: Path = SCRIPT,
     python: str = sys.executable,
+    workers: int = 2,
+    env: Path | None = None,
+    steps: int = 60,
 ) -> tuple[Any, list[str]]:
-    """The digest of the parameters, and what was said."""
+    """The digest of the parameters, and what was said. With `env`, the environment goes along."""
     said: list[str] = []
     environ = {
-        "PYTHONPATH": str(ROOT),
         "AMBRY_CACHE_DIR": str(directory / "cache"),
         "AMBRY_TRAIN_NODE_CACHE": str(directory / "trees"),
         "OMP_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
+    if env is None:
+        environ["PYTHONPATH"] = str(ROOT)
     wanted = training.WhatToRun(
         script=script,
-        arguments=arguments,
-        workers=2,
+        arguments=("--steps", str(steps), *arguments),
+        workers=workers,
         name=name,
         publish=f"{name}-model",
-        python=python,
+        python="" if env else python,
+        venv=env,
         environ=environ,
     )
     job = training.prepare_job(client, wanted, said.append)
     ended = training.run_job(client, job, launcher, max_restarts=3, tell=said.append, show=said.append)
-    assert ended.model is not None and ended.step == 60
+    assert ended.model is not None and ended.step == steps
+    assert env is None or (directory / "trees" / job.environment.sha256 / "pyvenv.cfg").is_file()
     return ended.model.manifest.params["parameters"], said
 
 
@@ -96,12 +103,19 @@ def undisturbed(own: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def check(
-    own: LocalCluster, client: AmbryClient, launcher: Launcher, directory: Path, engine: str, undisturbed: str
-) -> None:
+    own: LocalCluster,
+    client: AmbryClient,
+    launcher: Launcher,
+    directory: Path,
+    engine: str,
+    undisturbed: str,
+    env: Path | None = None,
+) -> list[str]:
+    """What was said of a job that lost a worker and a data node at step 35."""
     victim, name = own.nodes()[1].name, f"killed-by-{engine}-{directory.name}"
     arguments = ("--die-at", "35", "--once", str(directory / "once"), "--also-kill", str(own.pid(victim)))
     try:
-        digest, said = outcome(client, launcher, directory, name, *arguments)
+        digest, said = outcome(client, launcher, directory, name, *arguments, env=env)
     finally:
         own.start(victim)
     assert digest == undisturbed, said
@@ -111,6 +125,7 @@ def check(
     assert steps_in_tensorboard(own, f"ambry://default/default/training/{name}/tensorboard") == {
         "loss": [10, 20, 30, 40, 50, 60]
     }
+    return said
 
 
 def steps_in_tensorboard(own: LocalCluster, place: str) -> dict[str, list[int]]:
@@ -164,8 +179,8 @@ def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         tempfile.tempdir = before
 
 
-def test_one_and_two_workers_by_tony_in_an_environment_that_travels(
-    client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+def test_tony_on_two_nodes_in_an_environment_that_travels(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
 ) -> None:
     """Two workers are on two nodes, of which neither sees the files of who submits.
 
@@ -175,45 +190,29 @@ def test_one_and_two_workers_by_tony_in_an_environment_that_travels(
     [site] = root.glob("lib/*/site-packages")
     shutil.copytree(ROOT / "ambry", site / "ambry", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    said: list[str] = []
-    digests = []
-    for workers in (1, 2):
-        wanted = training.WhatToRun(
-            script=SCRIPT,
-            workers=workers,
-            venv=root,
-            name=f"travels-{workers}",
-            publish="travels",
-            environ={"AMBRY_CACHE_DIR": str(tmp_path / "cache"), "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")},
-        )
-        job = training.prepare_job(client, wanted, said.append)
-        # Of one node's 6 GiB it takes more than the half: two workers do not fit on one.
-        launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], settings={"tony.worker.memory": "3g"})
-        ended = training.run_job(client, job, launcher, tell=said.append, show=said.append)
-        assert ended.model is not None and (tmp_path / "trees" / job.environment.sha256 / "pyvenv.cfg").is_file()
-        digests.append(ended.model.manifest.params["parameters"])
-    assert digests[1] == undisturbed != digests[0]
-    [application] = {found[0] for line in said if (found := re.search(r"application_\d+_0002", line))}
+    # Of one node's 6 GiB it takes more than the half: two workers do not fit on one.
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], settings={"tony.worker.memory": "3g"})
+    said = check(own, client, launcher, tmp_path, "tony", undisturbed, root)
+    [application] = {found[0] for line in said if (found := re.search(r"application_\d+_\d+", line))}
     for node in ("nodemanager", "nodemanager-2"):
         assert list((yarn[1].parent / node / "logs" / application).glob("container_*/stdout")), node
 
 
-def test_tony_on_yarn(
-    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+def test_one_worker_by_tony_beside_a_script_that_fails(
+    client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
 ) -> None:
-    check(own, client, TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1]), tmp_path, "tony", undisturbed)
-
-
-def test_a_script_that_fails_by_tony_is_a_sentence(
-    client: AmbryClient, tmp_path: Path, yarn: tuple[Path, Path]
-) -> None:
+    """Two jobs at once, since most of what each of them takes is waiting: the one that fails is a sentence."""
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1])
     (tmp_path / "bad.py").write_text("raise ValueError('no such column')")
     environ = {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")}
     wanted = training.WhatToRun(script=tmp_path / "bad.py", workers=2, environ=environ, python=sys.executable)
-    job = training.prepare_job(client, wanted, lambda _: None)
-    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1])
-    with pytest.raises(training.LaunchFailed, match=r"application_\w+ failed: ValueError: no such column; submit"):
-        training.run_job(client, job, launcher, max_restarts=0, tell=lambda _: None, show=lambda _: None)
+    bad = training.prepare_job(client, wanted, lambda _: None)
+    with ThreadPoolExecutor(1) as beside:
+        alone = beside.submit(outcome, client, launcher, tmp_path, "alone", workers=1, steps=20)
+        with pytest.raises(training.LaunchFailed, match=r"application_\w+ failed: ValueError: no such column; submit"):
+            training.run_job(client, bad, launcher, max_restarts=0, tell=lambda _: None, show=lambda _: None)
+        digest, said = alone.result()
+    assert digest != undisturbed and any("worker 0 of 1 begins at step 0, by tony" in line for line in said), said
 
 
 def test_spark_on_yarn(
@@ -229,8 +228,11 @@ def test_spark_on_yarn(
 def test_what_launchers_hand_to_workers_is_as_it_was_taken_down(tmp_path: Path, yarn: tuple[Path, Path]) -> None:
     """By torchrun, Spark and TonY, of one, two and three processes: what `make test` holds `roles` and our tony.xml by."""
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    taken = launcher_golden.take_torchrun(tmp_path) | launcher_golden.take_spark(tmp_path)
-    taken |= launcher_golden.take_tony(tmp_path, *yarn)
+    with ThreadPoolExecutor(1) as beside:
+        of_others = beside.submit(
+            lambda: launcher_golden.take_torchrun(tmp_path) | launcher_golden.take_spark(tmp_path)
+        )
+        taken = launcher_golden.take_tony(tmp_path, *yarn) | of_others.result()
     assert launcher_golden.compare_or_take(taken) == []
 
 
@@ -243,35 +245,50 @@ def tensorflow() -> str:
     return named
 
 
-def outcome_of_tensorflow(
-    client: AmbryClient, launcher: Launcher, directory: Path, name: str, *arguments: str
-) -> tuple[Any, list[str]]:
-    return outcome(client, launcher, directory, name, *arguments, script=SCRIPT_TF, python=tensorflow())
+@pytest.fixture(scope="module")
+def calm_tensorflow() -> list[str]:
+    """The digest of the parameters of a run that nobody disturbed, of whichever engine was first."""
+    return []
 
 
-def test_tensorflow_with_chief_worker_and_evaluator_by_tony(
-    own: LocalCluster, client: AmbryClient, tmp_path: Path, yarn: tuple[Path, Path]
+def test_tensorflow_by_tony_alone_and_with_chief_worker_and_evaluator(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, yarn: tuple[Path, Path], calm_tensorflow: list[str]
 ) -> None:
     settings = {"tony.chief.instances": "1", "tony.worker.instances": "1", "tony.evaluator.instances": "1"}
     settings |= {f"tony.{task}.memory": "1g" for task in ("chief", "worker", "evaluator")}
     launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow", settings=settings)
-    check_tensorflow(own, client, launcher, tmp_path, "tony")
+    single = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow")
+    said = {"script": SCRIPT_TF, "python": tensorflow()}
+    with ThreadPoolExecutor(1) as beside:  # A single node, while the others of the next job begin.
+        alone = beside.submit(outcome, client, single, tmp_path, "tf-alone", workers=1, steps=20, **said)
+        evaluated = check_tensorflow(own, client, launcher, tmp_path, "tony", calm_tensorflow)
+        digest, of_one = alone.result()
+    assert any("evaluator 0: evaluated step 60: accuracy 0.9" in line for line in evaluated), evaluated
+    assert digest not in calm_tensorflow and any("worker 0 of 1 begins at step 0, by tony" in each for each in of_one)
 
 
-def test_tensorflow_on_spark(own: LocalCluster, client: AmbryClient, tmp_path: Path) -> None:
+def test_tensorflow_on_spark(
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, calm_tensorflow: list[str]
+) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    check_tensorflow(own, client, SparkLauncher(), tmp_path, "spark")
+    check_tensorflow(own, client, SparkLauncher(), tmp_path, "spark", calm_tensorflow)
 
 
-def check_tensorflow(own: LocalCluster, client: AmbryClient, launcher: Launcher, directory: Path, engine: str) -> None:
-    calm, said = outcome_of_tensorflow(client, launcher, directory, f"tf-calm-{engine}")
-    if engine == "tony":
-        assert any("evaluator 0: evaluated step 60: accuracy 0.9" in line for line in said), said
+def check_tensorflow(
+    own: LocalCluster, client: AmbryClient, launcher: Launcher, directory: Path, engine: str, calm: list[str]
+) -> list[str]:
+    """What was said of a job that nobody disturbed, of this engine or an earlier one."""
+    script: dict[str, Any] = {"script": SCRIPT_TF, "python": tensorflow()}
+    before: list[str] = []
+    if not calm:
+        digest, before = outcome(client, launcher, directory, f"tf-calm-{engine}", **script)
+        calm.append(digest)
     victim = own.nodes()[1].name
     arguments = ("--die-at", "35", "--once", str(directory / "once"), "--also-kill", str(own.pid(victim)))
     try:
-        killed, said = outcome_of_tensorflow(client, launcher, directory, f"tf-killed-{engine}", *arguments)
+        killed, said = outcome(client, launcher, directory, f"tf-killed-{engine}", *arguments, **script)
     finally:
         own.start(victim)
     text = "\n".join(said)
-    assert killed == calm and f"begins at step 30, by {engine}" in text and "are started again" in text, said
+    assert calm == [killed] and f"begins at step 30, by {engine}" in text and "are started again" in text, said
+    return before

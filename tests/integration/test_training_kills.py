@@ -111,12 +111,13 @@ class KilledJob:
     def _say(self, line: str) -> None:
         self.said.append(line)
 
-    def submit(self) -> subprocess.Popen[bytes]:
-        """The same as a command. What it says goes to `submitted`."""
+    def submit(self, *said: str) -> subprocess.Popen[bytes]:
+        """The same as a command, with what else is said. What it says goes to `submitted`."""
         self.marks.forget()
         command = [sys.executable, "-m", "ambry.cli.main", "train", "submit", str(self.script)]
         command += ["--src", str(self.script.parent), "--workers", str(WORKERS), "--name", self.name]
         command += ["--publish", f"{self.name}-model", "--python", sys.executable]
+        command += [*said]
         command += [word for name, value in self.environ.items() for word in ("--env", f"{name}={value}")]
         told = {"AMBRY_ENDPOINTS": ",".join(self.endpoints), "AMBRY_KEY": self._own.key or ""}
         with self.submitted.open("wb") as output:
@@ -200,12 +201,22 @@ def test_parts_of_a_job_by_torchrun(own: LocalCluster, tmp_path: Path, undisturb
 
 
 def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str) -> None:
-    """A worker, then the master, then the NodeManager with a data node and a frontend."""
-    launcher = TonyLauncher(jars=jars_or_skip("tony"), hadoop_conf=yarn.conf)
-    job = KilledJob(own, launcher, tmp_path, "on-tony", pace_s=0.2)
+    """Who submitted it, whose application goes on until the job is submitted again; then a worker, then the master, then the
+    NodeManager with a data node and a frontend.
+    """
+    jars = jars_or_skip("tony")
+    job = KilledJob(own, TonyLauncher(jars=jars, hadoop_conf=yarn.conf), tmp_path, "on-tony", pace_s=0.1)
+    process = job.submit("--engine", "tony", "--jars", str(jars), "--hadoop-conf", str(yarn.conf))
+    left = job.reach(3, 19)
+    job.kill_submitter(process, "as they train")
+    with job.connect() as client:
+        check_whole(client, job.name)
     with job.beside() as ended:
+        eventually(lambda: not {*left} & {*processes_with(job.marks.once)}, "the first ones have ended", timeout_s=60)
+        job.marks.forget()
         worker = job.chance.randrange(WORKERS)
         job.kill(job.reach(3, 19)[worker], f"worker {worker}")
+        assert any("of this job, whose submitter was killed, was" in line for line in job.said)
         job.reach(20, 39)
         for pid in processes_with(MASTER, "java", where=yarn.conf.parent):
             job.kill(pid, "the master")

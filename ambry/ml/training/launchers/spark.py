@@ -16,6 +16,11 @@ from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, Lau
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 
 LOOPBACK = "127.0.0.1"
+ROOM_S = 1
+"""How often Spark looks whether there is room for all workers at once: of itself each 15 s, though executors come in 2."""
+ROOM_TIMEOUT_S = 600
+"""Within this there has to be; the same as by its own settings."""
+_ROOM = "spark.scheduler.barrier.maxConcurrentTasksCheck"
 _NOISE = re.compile(
     r"^WARNING: |^Setting default log level|^To adjust logging level|^Using Spark's default log4j|"
     r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|WARN|ERROR) |^:: |^\s*$|"
@@ -79,6 +84,8 @@ def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Ma
         "spark.executor.memory": "512m",
         "spark.executor.memoryOverhead": "2g",
         "spark.driver.memory": "512m",
+        f"{_ROOM}.interval": f"{ROOM_S}s",
+        f"{_ROOM}.maxFailures": str(ROOM_TIMEOUT_S // ROOM_S),
     }
     if master == "yarn":
         told |= {"spark.yarn.jars": f"local:{jars}/*", "spark.yarn.am.memory": "384m"}

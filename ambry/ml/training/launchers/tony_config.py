@@ -19,6 +19,8 @@ CLIENT = "com.linkedin.tony.TonyClient"
 CLASS_PATH = "yarn.application.classpath"
 RESOURCES = "tony.containers.resources"
 UMASK = "fs.permissions.umask-mode"
+_SHORT_LIVED = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+"""Of each Java of a job: most of what it does is to begin."""
 _FILES = ("fs.defaultFS", "fs.default.name")
 FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow"}
 _SETTING = re.compile(r"tony\.[A-Za-z0-9.-]+")
@@ -49,7 +51,8 @@ def tony_xml(
         "tony.worker.instances": str(job.workers),
         "tony.worker.memory": "2g",
         "tony.am.memory": "512m",
-        "tony.task.executor.jvm.opts": "-Xmx128m",
+        "tony.task.am.jvm.opts": _SHORT_LIVED,
+        "tony.task.executor.jvm.opts": f"-Xmx128m {_SHORT_LIVED}",
         "tony.task.gpu-metrics.enabled": "false",
         "tony.am.retry-count": str(max_restarts),
         # Without it a job in which worker 1 was killed ends SUCCEEDED.
@@ -97,7 +100,7 @@ def core_xml(of_cluster: str) -> str:
 def tony_command(*, java: str, conf: Path, jars: Path, xml: Path, sources: Path, python: str) -> list[str]:
     """What submits a job and follows it."""
     return [
-        *(java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{conf}:{jars}/*", CLIENT),
+        *(java, "-Xmx256m", *_SHORT_LIVED.split(), "-cp", f"{conf}:{jars}/*", CLIENT),
         *("-conf_file", str(xml), "-src_dir", str(sources), "-executes", ARCHIVE, "-python_binary_path", python),
     ]
 

@@ -53,6 +53,8 @@ def test_on_one_machine_and_on_yarn() -> None:
         "spark.executor.memory": "512m",
         "spark.executor.memoryOverhead": "2g",
         "spark.driver.memory": "512m",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "600",
         "spark.yarn.jars": "local:/env/pyspark/jars/*",
         "spark.yarn.am.memory": "384m",
     }

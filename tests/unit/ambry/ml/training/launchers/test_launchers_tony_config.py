@@ -23,7 +23,8 @@ GOLDEN = """\
 <property><name>tony.worker.instances</name><value>2</value></property>
 <property><name>tony.worker.memory</name><value>4g</value></property>
 <property><name>tony.am.memory</name><value>512m</value></property>
-<property><name>tony.task.executor.jvm.opts</name><value>-Xmx128m</value></property>
+<property><name>tony.task.am.jvm.opts</name><value>-XX:+UseSerialGC -XX:TieredStopAtLevel=1</value></property>
+<property><name>tony.task.executor.jvm.opts</name><value>-Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1</value></property>
 <property><name>tony.task.gpu-metrics.enabled</name><value>false</value></property>
 <property><name>tony.am.retry-count</name><value>3</value></property>
 <property><name>tony.application.fail-on-worker-failure-enabled</name><value>true</value></property>
