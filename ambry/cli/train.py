@@ -18,6 +18,7 @@ from ambry.ml.engines import ENGINES
 if TYPE_CHECKING:
     from ambry.ml.models.stored_parts import ListedPart
     from ambry.ml.training.outcomes import JobOutcome
+    from ambry.ml.training.packing import Kind
     from ambry.ml.training.submitting import EndedJob
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -111,8 +112,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
     wanted = WhatToRun(script=script, arguments=arguments, **said)
 
     def tell(text: str) -> None:
-        if not cluster.quiet:
-            remark(text)
+        tell_of(cluster, text)
 
     with signals_interrupt(), cluster.connect() as client:  # Workers end, and an application of YARN with them.
         job = prepare_job(client, wanted, tell)
@@ -141,7 +141,8 @@ def pack(cluster: ChosenCluster, venv: Path | None, wheels: Path | None, output:
     if (venv is None) == (wheels is None):
         raise click.UsageError("say one of --venv and --wheels")
     with cluster.connect() as client:
-        tree = store_tree(client, "venv", venv) if venv is not None else store_tree(client, "wheels", wheels or Path())
+        kind: Kind = "wheels" if venv is None else "venv"
+        tree = store_tree(client, kind, venv or wheels or Path(), tell=lambda text: tell_of(cluster, text))
     told = {"id": tree.id, "sha256": tree.sha256, "size": tree.size}
     click.echo(json.dumps(told) if output == "json" else told[output])
 
@@ -219,6 +220,12 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
         },
         output,
     )
+
+
+def tell_of(cluster: ChosenCluster, text: str) -> None:
+    """A remark, unless it is to be quiet."""
+    if not cluster.quiet:
+        remark(text)
 
 
 def _told(outcome: JobOutcome | None) -> str:

@@ -33,6 +33,7 @@ from deploy.local_cluster import LocalCluster
 from tests.support import launcher_golden
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
+from tests.support.killed_training import SPARK_BEGINS
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("torch", reason="torch is not installed; `make engines` does it")
@@ -141,7 +142,7 @@ def steps_in_tensorboard(own: LocalCluster, place: str) -> dict[str, list[int]]:
 
 def test_spark_on_one_machine(own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    check(own, client, SparkLauncher(), tmp_path, "spark", undisturbed)
+    check(own, client, SparkLauncher(settings=SPARK_BEGINS), tmp_path, "spark", undisturbed)
 
 
 def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_path: Path) -> None:
@@ -152,7 +153,9 @@ def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_pat
     )
     job = training.prepare_job(client, wanted, lambda _: None)
     with pytest.raises(training.LaunchFailed, match=r"worker \d ended with exit code 1: ValueError: no such column; "):
-        training.run_job(client, job, SparkLauncher(), max_restarts=0, tell=lambda _: None, show=lambda _: None)
+        training.run_job(
+            client, job, SparkLauncher(settings=SPARK_BEGINS), max_restarts=0, tell=lambda _: None, show=lambda _: None
+        )
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +222,7 @@ def test_spark_on_yarn(
     own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    settings = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    settings = {**SPARK_BEGINS, "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
     launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1], settings=settings)
     check(own, client, launcher, tmp_path, "spark", undisturbed)
@@ -271,7 +274,7 @@ def test_tensorflow_on_spark(
     own: LocalCluster, client: AmbryClient, tmp_path: Path, calm_tensorflow: list[str]
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    check_tensorflow(own, client, SparkLauncher(), tmp_path, "spark", calm_tensorflow)
+    check_tensorflow(own, client, SparkLauncher(settings=SPARK_BEGINS), tmp_path, "spark", calm_tensorflow)
 
 
 def check_tensorflow(

@@ -32,7 +32,16 @@ from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster, seed_of
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.killed_training import Marks, above, check_whole, moment_of, processes_with, published, write_script
+from tests.support.killed_training import (
+    SPARK_BEGINS,
+    Marks,
+    above,
+    check_whole,
+    moment_of,
+    processes_with,
+    published,
+    write_script,
+)
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -244,7 +253,7 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
 def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
     """An executor, then a data node with a frontend, then another executor: processes of a small cluster of Spark's own."""
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    launcher = SparkLauncher(master=f"local-cluster[{WORKERS},1,1024]")
+    launcher = SparkLauncher(master=f"local-cluster[{WORKERS},1,1024]", settings=SPARK_BEGINS)
     job = KilledJob(own, launcher, tmp_path, "on-spark", pace_s=0.1)
     with job.beside() as ended:
         for first, last in ((3, 19), (40, 58)):

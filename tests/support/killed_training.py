@@ -12,11 +12,14 @@ from pathlib import Path
 from ambry import AmbryClient, BlobNotFound
 from ambry.ml import models, training
 from ambry.ml.models.manifest import parse_manifest
+from deploy.engines.processes import JAVA_OPTIONS
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, EVERY = 60, 10
 REACHED_S = 420.0
+SPARK_BEGINS = {f"spark.{who}.extraJavaOptions": " ".join(JAVA_OPTIONS) for who in ("driver", "executor", "yarn.am")}
+"""Of a Spark that is to begin often, and computes nothing itself."""
 _CHANGES = {
     "            die_once(said, step, rank, world)\n": """\
             mark(said, rank, job, 2 * step)

@@ -25,6 +25,7 @@ from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
 
 TREES = "trees"
+_CALLED: dict[Kind, str] = {"sources": "sources", "venv": "an environment", "wheels": "wheels"}
 GIT_TIMEOUT_S = 20.0
 PYTHON_TIMEOUT_S = 60.0
 _PACKAGES = """\
@@ -36,19 +37,29 @@ print(json.dumps([sys.version.split()[0], ["%s==%s" % each for each in has if ea
 """
 
 
-def store_tree(client: AmbryClient, kind: Kind, root: Path, only: str | None = None) -> StoredTree:
+def _silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def store_tree(
+    client: AmbryClient, kind: Kind, root: Path, only: str | None = None, tell: Callable[[str], None] = _silent
+) -> StoredTree:
     """Pack a directory, or one file of it, and store it, or find it where the same is there; durable on return.
+
+    What may take long is told before it begins.
 
     Raises InvalidRequest for what is no tree of that kind, OSError.
     """
     with tempfile.TemporaryDirectory(prefix="ambry-train-") as made:
         archive = Path(made) / "tree.zip"
+        tell(f"packs {root / only if only else root} ({_CALLED[kind]})")
         if kind == "venv":
             pack_venv(root, archive)
         elif kind == "wheels":
             pack_wheels(root, archive)
         else:
             pack_sources(root, archive, only)
+        tell(f"sends {archive.stat().st_size:,} bytes of {_CALLED[kind]}, unless the store has them")
         part = store_part(client, VersionRef(FOLDER), f"{kind}.zip", archive, folder=TREES)
     return StoredTree(kind=kind, id=str(part.id), sha256=part.sha256, size=part.size)
 
@@ -67,7 +78,7 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
     )
 
 
-def list_packages(client: AmbryClient, python: str = "", tell: Callable[[str], None] = lambda text: None) -> StoredTree:
+def list_packages(client: AmbryClient, python: str = "", tell: Callable[[str], None] = _silent) -> StoredTree:
     """Store which Python and which packages workers have whose environment is not sent: those of this process, or of `python`.
 
     A `python` that this machine cannot ask is written down by its path, as one whose packages are not known, and told.

@@ -73,7 +73,7 @@ def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], No
     """
     root, script = _within(wanted)
     environment = _environment(client, wanted, tell)
-    sources = store_tree(client, "sources", root, None if wanted.sources else script)
+    sources = store_tree(client, "sources", root, None if wanted.sources else script, tell)
     snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""
     if wanted.publish:
         in_dataset(wanted.publish)
@@ -200,9 +200,9 @@ def _environment(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], N
     if len(said) > 1:
         raise InvalidRequest(f"{' and '.join(said)} are two environments; say one of them")
     if wanted.venv:
-        return store_tree(client, "venv", wanted.venv)
+        return store_tree(client, "venv", wanted.venv, tell=tell)
     if wanted.wheels:
-        return store_tree(client, "wheels", wanted.wheels)
+        return store_tree(client, "wheels", wanted.wheels, tell=tell)
     if wanted.environment:
         return stored_tree(client, wanted.environment)
     return list_packages(client, wanted.python, tell)

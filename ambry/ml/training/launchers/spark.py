@@ -56,6 +56,7 @@ class SparkLauncher:
             environ["HADOOP_CONF_DIR"] = str(self.hadoop_conf)
         command = [sys.executable, "-m", "ambry.ml.training.launchers.spark_driver", str(launch.directory)]
         began, reason = time.monotonic(), ""
+        launch.tell(f"Spark begins, on {conf['spark.master']}; workers start when there is room for all of them")
         try:
             for line in output_of(command, environ):
                 if line.startswith(TOLD):

@@ -39,6 +39,10 @@ CLIENT_TIMEOUT_S = 10.0
 """How long the client may go on when the application has ended."""
 _WORDS_KEPT = 400
 _UMASK = 0o077
+WAITS = {
+    "ACCEPTED": "waits for YARN to start its master",
+    "RUNNING": "its master runs, and waits for the containers of all workers",
+}
 NO_NODES = "YARN has no node that runs; the job waits for one: start a NodeManager, or interrupt"
 
 
@@ -62,6 +66,7 @@ class TonyLauncher:
         began = time.monotonic()
         command = self._written(launch, java)
         environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / CONF)}
+        launch.tell("TonY's client begins, and hands the job to YARN")
         try:
             with ContainerLogs(followed.show) as logs, followed:
                 # TonY leaves its archive and its final configuration where it is started.
@@ -149,6 +154,7 @@ class _Followed:
         self._sessions = 0
         self._pid = 0
         self._nodes = -1
+        self._state = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ambry-yarn-watch", daemon=True)
         self.application = ""
@@ -179,6 +185,7 @@ class _Followed:
             about = self._about()
             if about.get("state") not in ENDED:
                 masters = max(masters, self._masters(masters))
+                self._tell_of_room(str(about.get("state", "")))
                 self._tell_of_nodes()
                 continue
             ended_s += LOOK_S
@@ -187,6 +194,13 @@ class _Followed:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._pid, signal.SIGTERM)
                 return
+
+    def _tell_of_room(self, state: str) -> None:
+        """What a job waits for until its first worker is there, each once: of itself YARN says nothing of it."""
+        if self._told or state not in WAITS or state == self._state:
+            return
+        self._state = state
+        self._launch.tell(WAITS[state])
 
     def _tell_of_nodes(self) -> None:
         """Once for each time that YARN has none: it would wait for one without a word."""

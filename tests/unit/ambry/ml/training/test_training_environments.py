@@ -13,7 +13,12 @@ from tests.unit.ambry.ml.training.test_training_packing import environment
 
 
 def test_an_environment_is_found_again_by_its_id(client: AmbryClient, tmp_path: Path) -> None:
-    made = store_tree(client, "venv", environment(tmp_path / "env"))
+    said: list[str] = []
+    made = store_tree(client, "venv", environment(tmp_path / "env"), tell=said.append)
+    assert said == [
+        f"packs {tmp_path / 'env'} (an environment)",
+        f"sends {made.size:,} bytes of an environment, unless the store has them",
+    ]
     assert stored_tree(client, made.id) == made
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels/made-1.0-py3-none-any.whl").write_bytes(b"wheel")

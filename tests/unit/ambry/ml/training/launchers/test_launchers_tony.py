@@ -150,6 +150,7 @@ def test_a_job_is_followed_with_what_its_workers_print(yarn: str, told: Told, tm
     launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
     launcher.run(launch)
     assert told.told[:-1] == [
+        "TonY's client begins, and hands the job to YARN",
         f"submitted to YARN as {APPLICATION}",
         f"{yarn}/cluster/app/{APPLICATION}",
         "worker 1 running",
@@ -324,3 +325,25 @@ def test_a_master_that_is_started_again_and_a_yarn_without_nodes_are_told(
     with pytest.raises(LaunchFailed):
         launcher.run(Launch(**{**{name: getattr(launch, name) for name in launch.__slots__}, "tell": heard}))
     assert wanted == set()
+
+
+def test_what_a_job_waits_for_is_told_until_a_worker_is_there(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said nothing between its submission and its first worker, for as long as YARN had no room."""
+    monkeypatch.setattr(tony, "LOOK_S", 0.02)
+    Yarn.app = {"state": "ACCEPTED"}
+    submitted = CLIENT.partition("(re)starts")[0].rpartition("\n")[0]
+    client = submitted.format(application=APPLICATION, url=yarn)
+    launcher, launch = launched(tmp_path, told, f"cat <<'END'\n{client}\nEND\nexec sleep 600\n")
+    states = {tony.WAITS["ACCEPTED"]: "RUNNING", tony.WAITS["RUNNING"]: "KILLED"}
+
+    def heard(line: str) -> None:
+        told.told.append(line)
+        if line in states:
+            Yarn.app = {"state": states[line]}
+            monkeypatch.setattr(tony, "CLIENT_TIMEOUT_S", 0.0)
+
+    with pytest.raises(LaunchFailed):
+        launcher.run(replace(launch, tell=heard))
+    assert [line for line in told.told if line in states] == [*states]
