@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,7 +9,7 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient
-from tests.support.ports import free_ports
+from tests.support.tensorboard_program import tensorboard
 from tests.support.waiting import eventually
 
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed; `make venv` does it")
@@ -82,23 +76,14 @@ def test_a_reader_goes_on_where_a_run_that_was_uploaded_again_does(runs: str, dc
 
 
 @pytest.mark.slow
-def test_its_server_shows_runs_of_the_store(runs: str, tmp_path: Path) -> None:
+def test_the_program_shows_runs_of_the_store(runs: str, tmp_path: Path) -> None:
     write(f"{runs}/a", range(20))
-    [port] = free_ports(1)
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", runs, "--host", "127.0.0.1", "--port", str(port)]
-    with (tmp_path / "tensorboard.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
-
-    def shown() -> Any:
-        url = f"http://127.0.0.1:{port}/data/plugin/scalars/tags"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return json.load(answer)
-        except OSError:
-            return None
-
-    try:
-        eventually(lambda: "loss" in (shown() or {}).get("a", {}), "TensorBoard shows the run", timeout_s=180)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+    write(f"{runs}/deep/b", range(5))
+    with tensorboard(runs, tmp_path / "tensorboard.log", {}) as shown:
+        eventually(lambda: len(shown.scalars("deep/b", "loss")) == 5, "it has read both runs", timeout_s=180)
+        assert sorted(shown.runs()) == ["a", "deep/b"]
+        found = shown.scalars("a", "loss")
+        assert [step for step, _ in found] == list(range(20))
+        assert [value for _, value in found] == pytest.approx([1 / (1 + step) for step in range(20)])
+        write(f"{runs}/later", range(3))
+        eventually(lambda: len(shown.scalars("later", "loss")) == 3, "it has read a run that came later", timeout_s=60)

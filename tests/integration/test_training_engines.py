@@ -34,6 +34,8 @@ from tests.support import launcher_golden
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.killed_training import SPARK_BEGINS
+from tests.support.tensorboard_program import tensorboard
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("torch", reason="torch is not installed; `make engines` does it")
@@ -196,6 +198,12 @@ def test_tony_on_two_nodes_in_an_environment_that_travels(
     # Of one node's 6 GiB it takes more than the half: two workers do not fit on one.
     launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], settings={"tony.worker.memory": "3g"})
     said = check(own, client, launcher, tmp_path, "tony", undisturbed, root)
+    # TensorBoard itself, on all jobs at once.
+    environ = {"AMBRY_ENDPOINTS": own.frontends()[0].url, "AMBRY_KEY": own.key or ""}
+    with tensorboard("ambry://default/default/training", tmp_path / "tensorboard.log", environ) as shown:
+        run = f"killed-by-tony-{tmp_path.name}/tensorboard"
+        losses = eventually(lambda: shown.scalars(run, "loss"), "it has read the job's runs", timeout_s=120)
+        assert [step for step, _ in losses] == [10, 20, 30, 40, 50, 60] and run in shown.runs()
     [application] = {found[0] for line in said if (found := re.search(r"application_\d+_\d+", line))}
     for node in ("nodemanager", "nodemanager-2"):
         assert list((yarn[1].parent / node / "logs" / application).glob("container_*/stdout")), node
@@ -261,7 +269,7 @@ def test_tensorflow_by_tony_alone_and_with_chief_worker_and_evaluator(
     settings |= {f"tony.{task}.memory": "1g" for task in ("chief", "worker", "evaluator")}
     launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow", settings=settings)
     single = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow")
-    said = {"script": SCRIPT_TF, "python": tensorflow()}
+    said: dict[str, Any] = {"script": SCRIPT_TF, "python": tensorflow()}
     with ThreadPoolExecutor(1) as beside:  # A single node, while the others of the next job begin.
         alone = beside.submit(outcome, client, single, tmp_path, "tf-alone", workers=1, steps=20, **said)
         evaluated = check_tensorflow(own, client, launcher, tmp_path, "tony", calm_tensorflow)
