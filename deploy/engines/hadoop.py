@@ -160,6 +160,8 @@ def yarn(
         for process in (cluster.resource_manager, *cluster.node_managers):
             running.enter_context(process)
         yield cluster
+        for process in cluster.node_managers:  # At once: each takes seconds to end.
+            process.ask_to_end()
 
 
 @contextlib.contextmanager

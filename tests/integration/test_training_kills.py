@@ -188,12 +188,27 @@ def undisturbed(own: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_parts_of_a_job_by_torchrun(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
-    """A worker, a data node, the only frontend that it knows, and at last torchrun itself."""
+    """A worker while sources are fetched, and the only frontend that it knows meanwhile; a worker as they train, a data node
+    with the frontend; and at last torchrun itself.
+    """
     job = KilledJob(own, TorchrunLauncher(), tmp_path, "by-torchrun", pace_s=0.05)
     job.endpoints = job.endpoints[:1]
+    job.script.with_name("ballast").write_bytes(random.Random(1).randbytes(32 << 20))
+    trees = tmp_path / "trees"
+
+    def fetching() -> list[int]:
+        """Those that hold, or wait for, the sources."""
+        node = f"-u\0{tempfile.gettempdir()}/{PREFIX}"
+        return processes_with(node, "python", where=trees) if any(trees.glob("*.zip")) else []
+
     with job.beside() as ended:
+        pids = eventually(fetching, "a worker fetches the sources", timeout_s=BEGINS_S, interval_s=0.002)
+        job.kill(job.chance.choice(pids), "a worker that fetches, or waits for who does,")
+        eventually(lambda: fetching() and fetching() != pids, "they fetch again", timeout_s=BEGINS_S, interval_s=0.002)
+        job.kill_server(own.frontends()[0].name)()
         worker = job.chance.randrange(WORKERS)
         job.kill(job.reach(3, 19)[worker], f"worker {worker}")
+        assert [path.suffix for path in trees.iterdir() if path.is_dir()] == [""] and not any(trees.glob("*.zip"))
         job.reach(20, 39)
         bring_back = [job.kill_server(own.nodes()[1].name), job.kill_server(own.frontends()[0].name)]
         for each in bring_back:
@@ -288,28 +303,4 @@ def test_who_submits_is_killed_at_all_times(own: LocalCluster, tmp_path: Path, u
             check_whole(client, job.name, undisturbed if published(client, job.name) else "")
         print(*job.said, sep="\n")
         assert job.run() == undisturbed, job.said
-        check_whole(client, job.name, undisturbed)
-
-
-def test_workers_and_the_frontend_are_killed_while_sources_are_fetched(
-    own: LocalCluster, tmp_path: Path, undisturbed: str
-) -> None:
-    job = KilledJob(own, TorchrunLauncher(), tmp_path, "fetching", pace_s=0)
-    job.endpoints = job.endpoints[:1]
-    job.script.with_name("ballast").write_bytes(random.Random(1).randbytes(32 << 20))
-    trees = tmp_path / "trees"
-
-    def fetching() -> list[int]:
-        """Those that hold, or wait for, the sources."""
-        node = f"-u\0{tempfile.gettempdir()}/{PREFIX}"
-        return processes_with(node, "python", where=trees) if any(trees.glob("*.zip")) else []
-
-    with job.beside() as ended:
-        pids = eventually(fetching, "a worker fetches the sources", timeout_s=BEGINS_S, interval_s=0.002)
-        job.kill(job.chance.choice(pids), "a worker that fetches, or waits for who does,")
-        eventually(lambda: fetching() and fetching() != pids, "they fetch again", timeout_s=BEGINS_S, interval_s=0.002)
-        job.kill_server(own.frontends()[0].name)()
-        assert ended() == undisturbed
-    assert [path.suffix for path in trees.iterdir() if path.is_dir()] == [""] and not any(trees.glob("*.zip"))
-    with job.connect() as client:
         check_whole(client, job.name, undisturbed)
