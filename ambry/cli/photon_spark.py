@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,34 +47,36 @@ def train_on_spark(
         if not cluster.quiet:
             remark(f"sweep {len(told)}: the mean loss is {sweep.loss:.6g}, scores changed by {sweep.change:.1e}")
 
+    # Looked up before Java begins: a name that is wrong costs no seconds.
+    rows_on, seen_on = _reading(cluster, data, said), _reading(cluster, held_out, said) if held_out else None
     session = spark_session(
         f"ambry photon train {name}".strip(), master=master, workers=workers, settings=settings, hadoop_conf=hadoop_conf
     )
-    with session as spark, closing(_rows(spark, cluster, data, said)) as rows:
+    with session as spark, closing(rows_on(spark)) as rows:
         found = glmix.train(rows, task, effects, start=start, sweeps=sweeps, name=name, tell=tell)
         if not found.converged:
             remark(f"after {sweeps} sweeps scores still change; say more of them (--sweeps), or more l2")
-        if held_out:
-            with closing(_rows(spark, cluster, held_out, said)) as seen:
+        if seen_on is not None:
+            with closing(seen_on(spark)) as seen:
                 metrics = glmix.evaluate(found.model, seen, evaluators)
         else:
             metrics = glmix.evaluate(found.model, rows, evaluators)
         return found.model, {"rows": rows.count, "sweeps": len(found.sweeps), "metrics": metrics}
 
 
-def _rows(spark: Any, cluster: ChosenCluster, data: Sequence[str], said: SaidRows) -> RowsOnSpark:
-    """Of files, or of a snapshot in tasks. Raises InvalidRequest, BlobNotFound."""
+def _reading(cluster: ChosenCluster, data: Sequence[str], said: SaidRows) -> Callable[[Any], RowsOnSpark]:
+    """How a session reads rows of files, or of a snapshot in tasks. Raises InvalidRequest, BlobNotFound."""
     from ambry.ml.places import shown_version
     from ambry.ml.snapshots.reading import open_snapshot
     from ambry.spark.training_rows import rows_of_avro, rows_of_frame
 
     if (place := snapshot_among(data)) is None:
-        return rows_of_avro(spark, list(data), **said.of_avro)
+        return lambda spark: rows_of_avro(spark, list(data), **said.of_avro)
     with cluster.connect() as client, open_snapshot(client, place) as snapshot:
         # One version, also where an alias moves on meanwhile.
-        columns, place = said.columns(snapshot), shown_version(snapshot.place)
-    reader = spark.read.format("ambry").options(**_source_options(cluster), columns=",".join(columns.names))
-    return rows_of_frame(reader.load(place), columns)
+        columns, exact = said.columns(snapshot), shown_version(snapshot.place)
+    options = _source_options(cluster) | {"columns": ",".join(columns.names)}
+    return lambda spark: rows_of_frame(spark.read.format("ambry").options(**options).load(exact), columns)
 
 
 def _source_options(cluster: ChosenCluster) -> dict[str, str]:

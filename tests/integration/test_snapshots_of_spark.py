@@ -5,9 +5,7 @@ An engine: it skips where pyspark, or a Java for it, is not installed.
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +16,7 @@ from ambry import AmbryClient
 from ambry.ml import snapshots
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
+from tests.support.spark_here import spark_here
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
@@ -39,7 +38,7 @@ kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
 """
 METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
 URNS = [f"urn:li:(n,{name},1,0)" for name in ("age", "name", "week", "actions")]
-MEMBERS = 20_000
+MEMBERS = 4_000
 SCHEMA = (
     "member long, age int, name string, week array<float>, actions array<struct<kinds: string, seen: int, value: int>>"
 )
@@ -47,23 +46,8 @@ SCHEMA = (
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    settings = {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "700m",
-        "spark.local.dir": str(tmp_path_factory.mktemp("spark")),
-    }
-    builder = SparkSession.builder.master("local[2]")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    made = builder.getOrCreate()
-    yield made
-    made.stop()
+    with spark_here(tmp_path_factory.mktemp("spark")) as made:
+        yield made
 
 
 def row(member: int) -> tuple[Any, ...]:
