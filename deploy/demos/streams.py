@@ -60,9 +60,11 @@ class _Work:
         self._stage = stage
         self._words: dict[str, tuple[str, ...]] = {}
         self._words["publisher"] = ("changes", "--follow", "--to", f"kafka://{broker.address}/{TOPIC}")
+        settings = stage.directory / "client.properties"
+        settings.write_text("session.timeout.ms=3000\nheartbeat.interval.ms=500\n", "utf-8")
         self._words["job"] = (
             *("stream", "actions", f"kafka://{broker.address}/{TOPIC}", "member-actions"),
-            *("--folder", "actions/", "--keep", str(stage.directory / "kept")),
+            *("--folder", "actions/", "--keep", str(stage.directory / "kept"), "--kafka-config", str(settings)),
         )
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 

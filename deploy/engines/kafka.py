@@ -34,6 +34,11 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.coordinator.rebalance.protocols=classic,consumer
 auto.create.topics.enable=false
+# One that was killed is let in again when its former session is over, after 9 s where nobody says otherwise.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+# The same of members of consumer groups, which may ask for less than 6 s.
+group.min.session.timeout.ms=1000
 """
 LOG4J = """\
 <Configuration><Appenders><Console name="c"><PatternLayout pattern="%d %p %m%n"/></Console></Appenders>

@@ -195,15 +195,15 @@ def test_whatever_is_killed_a_job_ends_with_what_a_batch_computes_and_every_snap
             way.put_some(8)
             way.snapshot()
             way.kill(which, turn)
+        eventually(way.counted, f"the job is where the batch is: {way.log}", timeout_s=120, interval_s=0.5)
         # All of it once more, as after a token that was lost.
         again = here.ambry("changes", "--to", here.topic(FEED), "--state", str(tmp_path / "another"))
         assert again.returncode == 0, again.stderr
-        eventually(way.counted, f"the job is where the batch is: {way.log}", timeout_s=120, interval_s=0.5)
         way.put_some(1)
         eventually(way.counted, f"and goes on: {way.log}", timeout_s=60, interval_s=0.3)
         members, states = way.batch.days(), states_of_members(here, way.target.topic)
         assert way.snapshot().wait(60) == 0, way.log.read_text()
-        written = check_snapshots(way, states, in_order=engine == "quix")
+        written = check_snapshots(way, states)
         last = str(int(way.snapshots[-1][1].timestamp() * 1000))
         assert dict(rows_of(way.client, way.dataset, last)) == {
             member: expected(days, way.snapshots[-1][1]) for member, days in members.items()
@@ -216,11 +216,8 @@ def test_whatever_is_killed_a_job_ends_with_what_a_batch_computes_and_every_snap
             way.close()
 
 
-def check_snapshots(way: Way, states: Mapping[int, list[Days]], *, in_order: bool) -> int:
-    """Every version is whole, and no snapshot is there twice. Each of its rows is what files of that member add up to: those
-    that come first on the topic by member where the job is known to take them `in_order`; else, as a row of Samza's was seen
-    to be none of these after kills (seed 702774354), not more than all of them.
-    """
+def check_snapshots(way: Way, states: Mapping[int, list[Days]]) -> int:
+    """Every version is whole, each of its rows is what the job once said of that member, and no snapshot is there twice."""
     versions = {entry.version: entry for entry in way.client.versions(way.dataset)}
     asked = {str(int(as_of.timestamp() * 1000)): (process.wait(60), as_of) for process, as_of in way.snapshots}
     assert versions.keys() <= asked.keys()
@@ -231,11 +228,7 @@ def check_snapshots(way: Way, states: Mapping[int, list[Days]], *, in_order: boo
         rows = rows_of(way.client, way.dataset, version)
         assert rows and len(dict(rows)) == len(rows)
         for member, cells in rows:
-            if in_order:
-                assert cells in [expected(days, as_of) for days in states[member]], (version, member)
-            else:
-                most = expected(states[member][-1], as_of)
-                assert all(times <= most.get(cell, 0) for cell, times in cells.items()), (version, member)
+            assert cells in [expected(days, as_of) for days in states[member]], (version, member)
     return len(versions)
 
 

@@ -22,6 +22,8 @@ from tests.support.kafka_cluster import KafkaCluster
 FEED = "changes"
 """The topic of changes where nobody says another one."""
 MEMBERS = 40
+SHORT_SESSION = "session.timeout.ms=3000\nheartbeat.interval.ms=500\n"
+"""One that was killed is in nobody's way for longer."""
 SAMZA_JOB = Path(__file__).resolve().parents[2] / "deploy/streams/ActionsJob.java"
 QUIET = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
@@ -41,7 +43,9 @@ def quix_job() -> StreamJob:
     def start(
         here: KafkaCluster, directory: Path, topic: str, folder: str, *, changes: str = FEED, kept: str = "kept"
     ) -> subprocess.Popen[bytes]:
-        words = ["--folder", folder, "--keep", str(directory / kept)]
+        settings = directory / "client.properties"
+        settings.write_text(SHORT_SESSION, "utf-8")
+        words = ["--folder", folder, "--keep", str(directory / kept), "--kafka-config", str(settings)]
         return here.start(directory / "log", "stream", "actions", here.topic(changes), topic, *words)
 
     return start
