@@ -124,13 +124,20 @@ bench-streams: $(READY) ## Measure how fast and how late the change feed is on K
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow
 
+# One lane at a time, as one engine may take half of the memory. Twice what it takes on two cores.
+ENGINES_S ?= 3600
 # Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own.
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
 	export AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}"; \
-	failed=0; \
+	mkdir -p "$$AMBRY_ENGINES" && exec 9> "$$AMBRY_ENGINES/lane.lock"; \
+	flock -n 9 || { echo "make: another make test-engines runs; waiting for it"; flock -w $(ENGINES_S) 9; } || \
+		{ echo "make: it has been running for $(ENGINES_S) s; end it, and try again"; exit 1; }; \
+	status=0; timeout --kill-after=120 $(ENGINES_S) sh -c 'failed=0; \
 	$(PYTEST) tests/fault tests/integration -m engine -n0 -rs --ignore tests/integration/test_guide.py || failed=1; \
 	$(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs || failed=1; \
-	exit $$failed
+	exit $$failed' || status=$$?; \
+	case $$status in 124|137) echo "make: the engines had $(ENGINES_S) s and were not done, so they were ended; on a busy machine give them more: make test-engines ENGINES_S=7200";; esac; \
+	exit $$status
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault

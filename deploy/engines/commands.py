@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -83,6 +84,15 @@ def _take(stack: contextlib.ExitStack, place: Path) -> None:
         stack.enter_context(locked(place, wait_s=0))
     except TimeoutError:
         raise EngineError(f"another `ambry engines up` runs in {place}; end it, or name another directory") from None
+
+
+def _remove_left(name: str) -> None:
+    """The data of those who were killed: they have begun to write logs, and nobody has the directory any more."""
+    for left in Path(tempfile.gettempdir()).glob(f"ambry-{name}-????????"):
+        with contextlib.suppress(OSError):
+            if left.lstat().st_uid == os.getuid() and not left.is_symlink() and any(left.glob("*.log")):
+                with locked(left, wait_s=0):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -166,6 +176,7 @@ def up(name: str, directory: Path | None) -> None:
         try:
             place = directory
             if place is None:
+                _remove_left(name)
                 place = Path(tempfile.mkdtemp(prefix=f"ambry-{name}-"))
                 stack.callback(shutil.rmtree, place, ignore_errors=True)
             place = place.absolute()
