@@ -35,6 +35,8 @@ _CAUSE = re.compile(
     r"status code: 4\d\d|Could not find artifact \S+|Unsupported class file[^\n]{0,80}|JAVA_HOME[^\n]{0,120}"
 )
 """What it is about, in the many lines of Maven."""
+_NO_PLUGIN = re.compile(r"No plugin found for prefix '\w+'.*?available from the repositories \[(.*?)\] -> ", re.DOTALL)
+"""All that Maven says where it reached no repository, or a wrong one, and has never fetched anything."""
 _COORDINATE = re.compile(r"[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+")
 
 Tell = Callable[[str], None]
@@ -188,6 +190,11 @@ def _why(log: str) -> str:
     """The cause, as far as Maven names one, else the first of its errors."""
     if found := _CAUSE.search(log):
         return f"{found[0]}; see to that, or to Maven's settings (~/.m2/settings.xml), and try again, it goes on"
+    if found := _NO_PLUGIN.search(log):
+        return (
+            f"its own plugin was not to be had from {found[1]}; see to the network, or to Maven's settings "
+            "(~/.m2/settings.xml), and try again"
+        )
     said = next((line for line in log.splitlines() if "ERROR" in line), "it said nothing")
     return said.replace("[ERROR] ", "").strip()[:400]
 

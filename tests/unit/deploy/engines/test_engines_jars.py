@@ -116,6 +116,11 @@ def test_what_is_not_what_was_checked_is_refused(maven: Path) -> None:
         ("[ERROR] Failed to execute goal: Error copying artifact from a to b: No space left on device -> [Help 1]",
          "No space left on device; see to that, or to Maven's settings"),
         ("[ERROR] Could not transfer a:b:1: Connect to repo:443 failed: Connection refused", "Connection refused; see"),
+        (
+            "[ERROR] No plugin found for prefix 'dependency' in the current project and in the plugin groups [a] available "
+            "from the repositories [local (/m2), x (http://127.0.0.1:9/)] -> [Help 1]",
+            r"its own plugin was not to be had from local \(/m2\), x \(http://127.0.0.1:9/\); see to the network",
+        ),
         ("[ERROR] no route to the repository", "no route to the repository"),
         ("", "it said nothing"),
     ],
