@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree import ElementTree  # nosec B405 # the configuration of the user's own Hadoop
 
 from ambry.errors import InvalidRequest
+from ambry.ml.hadoop_xml import parse_hadoop, settings_of
 
 SCHEME = "hdfs://"
 WEB_PORT = 9870
@@ -65,12 +65,8 @@ def hadoop_settings() -> dict[str, str]:
         for name in ("core-site.xml", "hdfs-site.xml"):
             path = Path(directory) / name
             if path.is_file():
-                try:
-                    root = ElementTree.parse(path).getroot()  # nosec B314 # as above
-                except ElementTree.ParseError as error:
-                    raise InvalidRequest(f"{path} is no configuration of Hadoop: {error}") from None
-                for each in root.iter("property"):
-                    found[(each.findtext("name") or "").strip()] = (each.findtext("value") or "").strip()
+                told = settings_of(parse_hadoop(str(path), path.read_bytes()))
+                found.update((each, value.strip()) for each, value in told.items())
     return found
 
 

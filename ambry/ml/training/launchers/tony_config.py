@@ -12,6 +12,7 @@ from xml.etree import ElementTree  # nosec B405 # the configuration of the user'
 from xml.sax.saxutils import escape  # nosec B406 # it writes
 
 from ambry.errors import InvalidRequest
+from ambry.ml.hadoop_xml import parse_hadoop, settings_of
 from ambry.ml.training.bundle import ARCHIVE
 from ambry.ml.training.jobs import TrainingJob
 
@@ -72,9 +73,8 @@ def shares_files(core_of_cluster: str) -> bool:
 
     Raises InvalidRequest for what is no configuration of Hadoop.
     """
-    root = _parsed("core-site.xml", core_of_cluster)
-    told = [each.findtext("value") or "" for each in root.iter("property") if each.findtext("name") in _FILES]
-    return all(each.strip().startswith("file:") for each in told)
+    told = settings_of(parse_hadoop("core-site.xml", core_of_cluster))
+    return all(told[name].strip().startswith("file:") for name in _FILES if name in told)
 
 
 def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:
@@ -82,15 +82,14 @@ def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:
 
     Raises InvalidRequest for what is no configuration of Hadoop.
     """
-    root = _parsed("yarn-site.xml", of_cluster)
-    told = {each.findtext("name") or "": each.findtext("value") or "" for each in root.iter("property")}
+    told = settings_of(parse_hadoop("yarn-site.xml", of_cluster))
     told.setdefault(CLASS_PATH, ",".join(class_path))
     return _document(told)
 
 
 def core_xml(of_cluster: str) -> str:
     """core-site.xml of a cluster, by which what TonY stages is its user's alone. Raises InvalidRequest."""
-    root = _parsed("core-site.xml", of_cluster)
+    root = parse_hadoop("core-site.xml", of_cluster)
     added = ElementTree.SubElement(root, "property")
     for name, text in (("name", UMASK), ("value", "077")):
         ElementTree.SubElement(added, name).text = text
@@ -103,14 +102,6 @@ def tony_command(*, java: str, conf: Path, jars: Path, xml: Path, sources: Path,
         *(java, "-Xmx256m", *_SHORT_LIVED.split(), "-cp", f"{conf}:{jars}/*", CLIENT),
         *("-conf_file", str(xml), "-src_dir", str(sources), "-executes", ARCHIVE, "-python_binary_path", python),
     ]
-
-
-def _parsed(name: str, text: str) -> ElementTree.Element:
-    """Raises InvalidRequest."""
-    try:
-        return ElementTree.fromstring(text)  # nosec B314 # the user's own configuration of Hadoop
-    except ElementTree.ParseError as error:
-        raise InvalidRequest(f"{name} is no configuration of Hadoop: {error}") from None
 
 
 def _document(told: Mapping[str, str]) -> str:
