@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -35,7 +36,16 @@ EXTRA_OF = {
 
 
 def needed(module: str) -> Any:
-    """A library that is not always there. Raises ModuleNotFoundError with what to install."""
+    """A library that is not always there. Raises ModuleNotFoundError with what to install.
+
+    What it warns its authors of while it is imported is shown to nobody, whatever filters it sets.
+    """
+    shown = warnings.showwarning
+
+    def unshown(*_: object, **__: object) -> None:
+        """In place of the standard error."""
+
+    warnings.showwarning = unshown
     try:
         return import_module(module)
     except ModuleNotFoundError as missing:
@@ -43,6 +53,9 @@ def needed(module: str) -> Any:
         raise ModuleNotFoundError(
             f"this needs {library}: pip install {to_install(library)}", name=missing.name
         ) from None
+    finally:
+        if warnings.showwarning is unshown:
+            warnings.showwarning = shown
 
 
 def to_install(library: str) -> str:

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,24 @@ def test_what_a_page_says_to_install_is_what_its_code_imports(page: Path) -> Non
         if library not in {*sys.stdlib_module_names, "ambry"} and DISTRIBUTIONS.get(library, library) not in there:
             lacking.add(library)
     assert not lacking, f"{page.name} says {told or 'nothing'}"
+
+
+def test_a_library_warns_no_user_while_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One below Quix Streams had each command of streams begin with two lines about httpx."""
+    lines = (
+        "import warnings",
+        "warnings.simplefilter('always', DeprecationWarning)",
+        "warnings.warn('x', DeprecationWarning)",
+    )
+    (tmp_path / "warns_at_once.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown: list[str] = []
+    with warnings.catch_warnings():
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(str(message)))
+        ours = warnings.showwarning
+        needed("warns_at_once")
+        assert shown == [] and warnings.showwarning is ours
+        warnings.warn("ours", DeprecationWarning, stacklevel=1)
+    assert shown == ["ours"] and capfd.readouterr().err == ""
