@@ -97,7 +97,7 @@ def test_whatever_is_killed_all_that_was_acknowledged_is_published_in_order(tmp_
             putter.start()
             pause = threading.Event()
             for turn in range(ROUNDS):
-                pause.wait(chance.uniform(0.2, 2.5))
+                pause.wait(chance.uniform(0.2, 1.5))
                 which = list(kills)[turn] if turn < len(kills) else chance.choice(("publisher", *kills))
                 kills[which] += 1
                 if which == "publisher":
