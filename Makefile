@@ -125,7 +125,7 @@ test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) tests -m slow
 
 # One lane at a time, as one engine may take half of the memory. Twice what it takes on two cores.
-ENGINES_S ?= 3600
+ENGINES_S ?= 2400
 # Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own.
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
 	export AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}"; \

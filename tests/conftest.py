@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -41,39 +40,13 @@ def pytest_configure() -> None:
 
 
 ENGINE_TEST_S = 900
-"""For each of setup, call and teardown of a test on a real engine, which hangs without a word where others fail."""
+"""For a test on a real engine with its setup and teardown; an engine hangs without a word where others fail."""
 
 
-def _bounded(item: pytest.Item) -> Generator[None, object, object]:
-    """Raises TimeoutError in the test's own line."""
-    if item.get_closest_marker("engine") is None:
-        return (yield)
-
-    def over(*_: object) -> None:
-        raise TimeoutError(f"a test on an engine has {ENGINE_TEST_S} s, and {item.name} is not done")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, ENGINE_TEST_S)
-    try:
-        return (yield)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from _bounded(item))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from _bounded(item))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from _bounded(item))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("engine") is not None:
+            item.add_marker(pytest.mark.timeout(ENGINE_TEST_S))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
