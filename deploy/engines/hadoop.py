@@ -21,6 +21,8 @@ EXPIRY_MS = 12_000
 """Within this the ResourceManager notes that a node is dead; of itself it waits for ten minutes."""
 MASTER_EXPIRY_MS = 60_000
 """The same of a master whose node lives, which tells of its end at once: on a busy machine one may take so long to begin."""
+MASTERS_MAX = 20
+"""How many an application may ask for, one after the other; one that does not ask has two."""
 LOG4J = """\
 log4j.rootLogger=WARN,console
 log4j.appender.console=org.apache.log4j.ConsoleAppender
@@ -60,6 +62,7 @@ class YarnCluster:
             "yarn.resourcemanager.webapp.address": f"{HOST}:{web}",
             "yarn.resourcemanager.am.max-attempts": 2,
             "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": HEARTBEAT_MS,
+            "yarn.resourcemanager.am.global.max-attempts": MASTERS_MAX,
             "yarn.nm.liveness-monitor.expiry-interval-ms": EXPIRY_MS,
             "yarn.am.liveness-monitor.expiry-interval-ms": MASTER_EXPIRY_MS,
             "yarn.nodemanager.hostname": HOST,

@@ -1,7 +1,7 @@
-"""Spark on YARN reads and writes versions and trains GLMix while executors, a data node, a frontend and the driver are killed.
+"""Spark on YARN reads and writes versions and trains GLMix while everything that takes part is killed.
 
-Each at a moment of its own: so many batches or tasks after the step began as the seed says. An executor is killed while it
-holds tasks.
+Executors, its master, the NodeManager, a data node, a frontend and the driver, each at a moment of its own: so many batches or
+tasks after the step began as the seed says. An executor is killed while it holds tasks, and a driver also within its commit.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster, seed_of
+from tests.support.dying_commits import MOMENTS
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.spark_driver import BATCH_ROWS, ROWS
+from tests.support.spark_here import QUICK_JAVA
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -53,13 +56,18 @@ class DriverOnYarn:
     """tests.support.spark_driver, with executors on YARN."""
 
     def __init__(self, directory: Path, hadoop_conf: Path, options: dict[str, str]) -> None:
+        self.outlived: set[str] = set()
+        """Executors whose NodeManager was killed."""
         self.marks = directory / "marks"
-        self.marks.mkdir()
+        self.marks.mkdir(parents=True)
         jars = Path(str(pyspark.__file__)).parent / "jars"
         conf = {
             "spark.master": "yarn",
             "spark.yarn.jars": f"local:{jars}/*",
             "spark.yarn.am.memory": "384m",
+            # The last one that YARN begins takes with it what all of them are begun with, also where it ends as no failure.
+            "spark.yarn.maxAppAttempts": str(hadoop.MASTERS_MAX),
+            "spark.hadoop.yarn.resourcemanager.am.max-attempts": str(hadoop.MASTERS_MAX),
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": "512m",
@@ -70,6 +78,9 @@ class DriverOnYarn:
             "spark.executorEnv.PYTHONPATH": str(ROOT),
             "spark.executorEnv.AMBRY_ENDPOINTS": options["endpoints"],
             "spark.executorEnv.AMBRY_KEY_FILE": options["key_file"],
+            **dict.fromkeys(
+                (f"spark.{part}.extraJavaOptions" for part in ("driver", "executor", "yarn.am")), QUICK_JAVA
+            ),
             "spark.ui.liveUpdate.period": "0",
             "spark.ui.retainedJobs": "10000",
             "spark.sql.shuffle.partitions": "2",
@@ -107,6 +118,12 @@ class DriverOnYarn:
                 return found
         raise AssertionError(f"the driver ended with {self.process.wait()}")
 
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Until it holds, or the step has ended, which may have failed."""
+        assert self.process.stdout is not None
+        said = [self.process.stdout]
+        eventually(lambda: condition() or select.select(said, [], [], 0)[0], what, timeout_s=STEP_S)
+
     def begin(self, step: str, *words: str) -> Path:
         """Returns what grows by a byte with each batch."""
         assert self.process.stdin is not None
@@ -119,6 +136,17 @@ class DriverOnYarn:
         found: dict[str, Any] = json.loads((self.marks / "state.json").read_text())
         return found
 
+    def renewed(self) -> None:
+        """Wait until executors that outlived their NodeManager have others in their place."""
+
+        def others() -> bool:
+            held = set(self.state()["executors"]) - {"driver"}
+            return bool(held) and held.isdisjoint(self.outlived)
+
+        if self.outlived:
+            eventually(others, "a master has begun other executors", timeout_s=STEP_S)
+        self.outlived.clear()
+
     def executors(self) -> dict[str, int]:
         """The JVMs of this application's executors, and no shell around them, by the numbers that Spark gives them."""
         return {
@@ -130,6 +158,22 @@ class DriverOnYarn:
     def _is_executor(self, words: list[str]) -> bool:
         return self.application in words and any("ExecutorBackend" in word for word in words)
 
+    def kill_master(self) -> None:
+        """YARN begins another one, whose executors are others too."""
+
+        def found() -> list[int]:
+            return [
+                pid
+                for pid, words in commands()
+                if words[0].endswith("java")
+                and any("ExecutorLauncher" in word for word in words)
+                and any(self.application in word for word in words)
+            ]
+
+        for pid in eventually(found, "the application has a master", timeout_s=STEP_S):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def kill_busy(self, chance: random.Random) -> None:
         """An executor that holds tasks: what it has when it is stopped, and is given until then, it does not end."""
         number, pid = chance.choice(eventually(self._known, "an executor is known to the driver", timeout_s=STEP_S))
@@ -137,7 +181,7 @@ class DriverOnYarn:
         try:
             # What it had told before it stopped is known by then.
             known = time.time() + SETTLED_S
-            eventually(lambda: self._holds(number, known), f"executor {number} holds tasks", timeout_s=STEP_S)
+            self.wait(lambda: self._holds(number, known), f"executor {number} holds tasks")
         finally:
             os.kill(pid, signal.SIGKILL)
 
@@ -152,6 +196,8 @@ class DriverOnYarn:
 
     def kill(self) -> None:
         """The driver and its JVM, as a machine takes them along."""
+        if self.process.poll() is not None:
+            return
         below = [pid for pid, words in commands() if words[0].endswith("java") and parent_of(pid) == self.process.pid]
         for pid in [self.process.pid, *below]:
             with suppress(ProcessLookupError):
@@ -171,10 +217,8 @@ def parent_of(pid: int) -> int:
     return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
 
 
-def far(mark: Path, batches: int) -> None:
-    eventually(
-        lambda: mark.exists() and mark.stat().st_size >= batches, f"{batches} batches are done", timeout_s=STEP_S
-    )
+def far(driver: DriverOnYarn, mark: Path, batches: int) -> None:
+    driver.wait(lambda: mark.exists() and mark.stat().st_size >= batches, f"{batches} batches are done")
 
 
 @pytest.fixture
@@ -183,7 +227,7 @@ def own(tmp_path: Path) -> Iterator[LocalCluster]:
         yield running
 
 
-def test_what_is_killed_changes_nothing_and_the_driver_leaves_nothing(own: LocalCluster, tmp_path: Path) -> None:
+def test_what_is_killed_changes_nothing_and_drivers_leave_nothing(own: LocalCluster, tmp_path: Path) -> None:
     jars_or_skip("hadoop")
     chance = random.Random(seed_of("spark on yarn"))
     key = tmp_path / "key"
@@ -193,76 +237,140 @@ def test_what_is_killed_changes_nothing_and_the_driver_leaves_nothing(own: Local
     options = {"endpoints": ",".join(urls), "key_file": str(key)}
     try:
         with hadoop.yarn(tmp_path / "yarn", print) as yarn, AmbryClient(urls, key=own.key) as client:
-            driver = DriverOnYarn(tmp_path, yarn.conf, options)
+            driver = DriverOnYarn(tmp_path / "driver", yarn.conf, options)
             try:
-                killed(own, client, driver, chance)
+                killed(own, client, yarn, driver, chance)
+                begun_again = within_commit(client, driver, chance)
             finally:
                 driver.kill()
+            driver = DriverOnYarn(tmp_path / "again", yarn.conf, options)
+            try:
+                begun_again(driver)
+                far(driver, driver.begin("write", "driver"), chance.randrange(BATCHES // 2, BATCHES * 3 // 4))
+            finally:
+                driver.kill()
+            leaves_nothing(client, "driver")
     except EngineError as lacking:
         pytest.skip(str(lacking))
 
 
-def killed(own: LocalCluster, client: AmbryClient, driver: DriverOnYarn, chance: random.Random) -> None:
+def killed(
+    own: LocalCluster, client: AmbryClient, yarn: hadoop.YarnCluster, driver: DriverOnYarn, chance: random.Random
+) -> None:
     def executor() -> None:
         driver.kill_busy(chance)
 
-    def member(name: str) -> Callable[[], object]:
-        return lambda: own.kill(name)
+    def node_manager() -> None:
+        """What ran on it runs on without its files, and counts no more."""
+        driver.outlived = set(driver.state()["executors"])
+        yarn.node_managers[0].kill()
+        yarn.node_managers[0].start()
 
-    node, frontend = own.nodes()[1].name, own.frontends()[1].name
-    for dataset, kill, down in (
-        ("executors", executor, ""),
-        ("nodes", member(node), node),
-        ("frontends", member(frontend), frontend),
+    down: list[str] = []
+
+    def member(among: Sequence[Any]) -> Callable[[], None]:
+        def kill() -> None:
+            down.append(chance.choice(among).name)
+            own.kill(down[-1])
+
+        return kill
+
+    node, frontend = member(own.nodes()), member(own.frontends())
+    for dataset, kills in (
+        ("nodes", (executor, node)),
+        ("frontends", (frontend, driver.kill_master)),
+        ("machines", (node_manager,)),
     ):
         for step, expected in (("write", {"wrote": dataset}), ("read", {"read": WHOLE})):
-            far(driver.begin(step, dataset), chance.randrange(1, BATCHES // 2))
-            kill()
+            mark = driver.begin(step, dataset)
+            for moment, kill in zip(sorted(chance.sample(range(1, BATCHES // 2), len(kills))), kills, strict=True):
+                far(driver, mark, moment)
+                kill()
             said = driver.said()
+            if node_manager in kills and "failed" in said:
+                said = once_more(client, driver, said, step, dataset, is_new=step == "write")
             assert expected.items() <= said.items(), (step, dataset, said)
             # A busy executor takes its tasks with it.
-            assert said["failed_tasks"] or kill is not executor, (step, dataset, said)
-            if down:
-                own.start(down)
+            assert said["failed_tasks"] or executor not in kills, (step, dataset, said)
+            driver.renewed()
+            while down:
+                own.start(down.pop())
         assert len(list(client.versions(dataset))) == 1 and not list(client.list(f"{dataset}.commits/"))
-    trained(own, client, driver, chance)
-    far(driver.begin("write", "driver"), chance.randrange(BATCHES // 2, BATCHES * 3 // 4))
-    driver.kill()
-    assert "driver" not in [each.name for each in client.datasets()]
-    left = [client.head(each.ref) for each in client.list("driver.parts/")]
-    assert all(each.expires is not None for each in left)
-    print(f"{len(left)} parts of the killed driver go by themselves")
+    trained(client, driver, chance, [node, executor, driver.kill_master, frontend, node_manager])
+    while down:
+        own.start(down.pop())
 
 
-def trained(own: LocalCluster, client: AmbryClient, driver: DriverOnYarn, chance: random.Random) -> None:
-    """GLMix on both executors: as statsmodels has it, and the same bits when executors, a data node and a frontend die."""
+def trained(
+    client: AmbryClient, driver: DriverOnYarn, chance: random.Random, kills: Sequence[Callable[[], None]]
+) -> None:
+    """GLMix on both executors: as statsmodels has it, and the same bits whatever is killed meanwhile."""
     driver.begin("train", "calm", "dietox")
     calm = driver.said()
     assert calm["converged"] and calm["difference"] <= calm["tolerance"], calm
     held = driver.state()["executors"]
     assert sum(done > 0 for name, (_, done) in held.items() if name != "driver") == 2, held
-    down: list[str] = []
-    for model, table, kills in (("stormy", "dietox", 2), ("counts", "epil", 1)):
-        began = driver.state()["done"]
-        driver.begin("train", model, table)
-        moments = sorted(chance.randrange(1, calm["tasks_done"] * 3 // 4) for _ in range(kills))
-        for moment, members in zip(moments, chance.sample([own.nodes(), own.frontends()], kills), strict=True):
-            after(driver, began + moment)
-            for each in down:
-                own.start(each)
-            down = [chance.choice(members).name]
-            own.kill(down[0])
-            driver.kill_busy(chance)
-            assert model not in [each.name for each in client.datasets()]
-        said = driver.said()
-        assert said["converged"] and said["difference"] <= said["tolerance"], said
-        assert said["failed_tasks"] >= kills, said
-        assert table != "dietox" or said["trained"] == calm["trained"], (calm, said)
-        assert [each.version for each in client.versions(model)] == ["1.0.0"]
-    for each in down:
-        own.start(each)
+    began = driver.state()["done"]
+    driver.begin("train", "stormy", "dietox")
+    for moment, kill in zip(
+        sorted(chance.sample(range(1, calm["tasks_done"] * 3 // 4), len(kills))), kills, strict=True
+    ):
+        after(driver, began + moment)
+        kill()
+        assert "stormy" not in [each.name for each in client.datasets()]
+    said = driver.said()
+    if "failed" in said:
+        said = once_more(client, driver, said, "train", "stormy", "dietox", is_new=True)
+    assert said["converged"] and said["difference"] <= said["tolerance"], said
+    assert said["failed_tasks"] and said["trained"] == calm["trained"], (calm, said)
+    assert [each.version for each in client.versions("stormy")] == ["1.0.0"]
     assert models.open(client, "stormy").load().described == models.open(client, "calm").load().described
 
 
+def once_more(
+    client: AmbryClient, driver: DriverOnYarn, failed: dict[str, Any], *words: str, is_new: bool
+) -> dict[str, Any]:
+    """The step, which failed and published nothing: executors that outlive their NodeManager have lost their files, and a task
+    that fails too often for it ends a job.
+    """
+    print(f"{' '.join(words)} failed: {failed['failed'][:400]}")
+    assert "SparkException" in failed["failed"], failed
+    assert not is_new or words[1] not in [each.name for each in client.datasets()]
+    driver.renewed()
+    driver.begin(*words)
+    return {**driver.said(), "failed_tasks": failed["failed_tasks"]}
+
+
+def within_commit(client: AmbryClient, driver: DriverOnYarn, chance: random.Random) -> Callable[[DriverOnYarn], None]:
+    """Kill the driver within its commit. Returns what is to be so when another one writes the same."""
+    when = chance.choice(MOMENTS)
+    print(f"the driver is killed {when}")
+    mark = driver.begin("commit", "twice", *when.split())
+    driver.wait(mark.exists, f"the commit stands {when}")
+    driver.kill()
+    os.kill(int(mark.read_text()), signal.SIGKILL)
+    is_there = when != "before put_version"
+    assert len(list(client.versions("twice"))) == is_there
+
+    def begun_again(other: DriverOnYarn) -> None:
+        other.begin("publish", "twice")
+        said = other.said()
+        assert "only rise" in said["failed"] if is_there else said["wrote"] == "twice", said
+        assert len(list(client.versions("twice"))) == 1
+        other.begin("read", "twice")
+        assert other.said()["read"] == WHOLE
+        # The rows of whoever was killed are those of its version, or go by themselves.
+        assert len(list(client.list("twice.commits/"))) == (when != "after delete")
+
+    return begun_again
+
+
+def leaves_nothing(client: AmbryClient, dataset: str) -> None:
+    assert dataset not in [each.name for each in client.datasets()]
+    left = [client.head(each.ref) for each in client.list(f"{dataset}.parts/")]
+    assert all(each.expires is not None for each in left)
+    print(f"{len(left)} parts of the killed driver go by themselves")
+
+
 def after(driver: DriverOnYarn, tasks: int) -> None:
-    eventually(lambda: driver.state()["done"] >= tasks, f"{tasks} tasks are done", timeout_s=STEP_S)
+    driver.wait(lambda: driver.state()["done"] >= tasks, f"{tasks} tasks are done")

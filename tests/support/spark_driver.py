@@ -3,6 +3,8 @@
     python -m tests.support.spark_driver '{"conf": {...}, "options": {...}, "marks": DIRECTORY}'
 
     write DATASET, read DATASET     rows, by tasks that are slow on purpose and add a byte to a file of MARKS for each batch
+    publish DATASET                 the same rows, fast, as version 1
+    commit DATASET WHEN CALL        the same, by a process that stands within its commit, with its number in a file of MARKS
     train MODEL TABLE               GLMix of a table of deploy.demos.mixed_models on Avro of the store, published
 
 Meanwhile MARKS/state.json says how many tasks each executor holds now, and how many are done.
@@ -54,8 +56,18 @@ class SteppedSession:
 
     def write(self, dataset: str) -> dict[str, Any]:
         rows = self.session.range(0, ROWS, 1, PARTITIONS).mapInArrow(self._pace("write", dataset), "id long")
+        return self._save(rows, dataset)
+
+    def publish(self, dataset: str) -> dict[str, Any]:
+        return self._save(self.session.range(0, ROWS, 1, PARTITIONS), dataset, version="1")
+
+    def commit(self, dataset: str, when: str, call: str) -> dict[str, Any]:
+        dying = {"dies": f"{when} {call}", "stands": str(self.marks / f"commit-{dataset}"), "version": "1"}
+        return self._save(self.session.range(0, ROWS, 1, PARTITIONS), dataset, "dying", **dying)
+
+    def _save(self, rows: Any, dataset: str, source: str = "ambry", **said: str) -> dict[str, Any]:
         frame = rows.selectExpr("id", "cast(id % 7 as int) as seven", "concat('m', id) as name")
-        frame.write.format("ambry").mode("append").options(**self.options).save(dataset)
+        frame.write.format(source).mode("append").options(**self.options, **said).save(dataset)
         return {"wrote": dataset}
 
     def read(self, dataset: str) -> dict[str, Any]:
@@ -141,15 +153,18 @@ def main(told: dict[str, Any]) -> None:
     from pyspark.sql import SparkSession
 
     from ambry.spark import register
+    from tests.support import dying_commits
 
     # Executors elsewhere have ambry, and not its tests.
-    cloudpickle.register_pickle_by_value(sys.modules[paced.__module__])
+    for module in (sys.modules[paced.__module__], dying_commits):
+        cloudpickle.register_pickle_by_value(module)
     builder = SparkSession.builder
     for name, value in told["conf"].items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")
     register(session)
+    session.dataSource.register(dying_commits.DyingDataSource)
     driver = SteppedSession(session, told["options"], Path(told["marks"]))
     threading.Thread(target=driver.watch, daemon=True).start()
     say({"ready": session.sparkContext.applicationId})
