@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.engines.hadoop import _has_room, _takes_files
+from deploy.engines.hadoop import _has_room, _is_idle, _takes_files
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,15 @@ def test_yarn_is_ready_when_it_has_counted_the_room_of_a_node(wanted: int, nodes
 
 def test_a_name_node_that_says_nothing_is_not_ready() -> None:
     assert not _takes_files("") and not _takes_files('{"beans": []}')
+
+
+def test_a_node_with_containers_is_asked_to_end_and_not_killed() -> None:
+    """Killed, it would leave them running."""
+    assert _is_idle('{"containers":null}') and _is_idle(
+        '{"containers":{"container":[{"id":"c_1","state":"COMPLETE"}]}}'
+    )
+    assert not _is_idle('{"containers":{"container":{"id":"c_1","state":"RUNNING"}}}')
+    for state in ("NEW", "LOCALIZING", "SCHEDULED", "RUNNING"):
+        told = {"containers": {"container": [{"id": "c_1", "state": "COMPLETE"}, {"id": "c_2", "state": state}]}}
+        assert not _is_idle(json.dumps(told))
+    assert not _is_idle("")
