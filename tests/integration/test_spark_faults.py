@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -276,69 +277,73 @@ def killed(
         return kill
 
     node, frontend = member(own.nodes()), member(own.frontends())
-    for dataset, kills in (
-        ("nodes", (executor, node)),
-        ("frontends", (frontend, driver.kill_master)),
-        ("machines", (node_manager,)),
+    first, second = chance.sample([driver.kill_master, node_manager], 2)
+    for step, dataset, kills in (
+        ("write", "nodes", (executor, node)),
+        ("read", "nodes", (executor, node)),
+        ("write", "frontends", (frontend, first)),
+        ("read", "frontends", (frontend, second)),
     ):
-        for step, expected in (("write", {"wrote": dataset}), ("read", {"read": WHOLE})):
-            mark = driver.begin(step, dataset)
-            for moment, kill in zip(sorted(chance.sample(range(1, BATCHES // 2), len(kills))), kills, strict=True):
-                far(driver, mark, moment)
-                kill()
-            said = driver.said()
-            if node_manager in kills and "failed" in said:
-                said = once_more(client, driver, said, step, dataset, is_new=step == "write")
-            assert expected.items() <= said.items(), (step, dataset, said)
-            # A busy executor takes its tasks with it.
-            assert said["failed_tasks"] or executor not in kills, (step, dataset, said)
+        mark = driver.begin(step, dataset)
+        for moment, kill in zip(sorted(chance.sample(range(1, BATCHES // 2), len(kills))), kills, strict=True):
+            far(driver, mark, moment)
+            kill()
+        said = driver.said()
+        if node_manager in kills and "failed" in said:
+            failed(client, said, dataset if step == "write" else "")
             driver.renewed()
-            while down:
-                own.start(down.pop())
+            driver.begin(step, dataset)
+            said = driver.said()
+        expected = {"wrote": dataset} if step == "write" else {"read": WHOLE}
+        assert expected.items() <= said.items(), (step, dataset, said)
+        # A busy executor takes its tasks with it.
+        assert said["failed_tasks"] or executor not in kills, (step, dataset, said)
+        driver.renewed()
+        while down:
+            own.start(down.pop())
         assert len(list(client.versions(dataset))) == 1 and not list(client.list(f"{dataset}.commits/"))
-    trained(client, driver, chance, [node, executor, driver.kill_master, frontend, node_manager])
+    calm = trained(client, driver, "calm")
+    held = driver.state()["executors"]
+    assert sum(done > 0 for name, (_, done) in held.items() if name != "driver") == 2, held
+    moments = chance.sample(range(1, calm["tasks_done"] * 3 // 4), 5)
+    said = trained(client, driver, "without-files", {moments.pop(): node_manager})
+    assert said.get("trained", calm["trained"]) == calm["trained"], (calm, said)
+    driver.renewed()
+    all_others = (node, executor, driver.kill_master, frontend)
+    said = trained(client, driver, "stormy", dict(zip(sorted(moments), all_others, strict=True)))
+    assert said["failed_tasks"] and said["trained"] == calm["trained"], (calm, said)
+    assert models.open(client, "stormy").load().described == models.open(client, "calm").load().described
     while down:
         own.start(down.pop())
 
 
 def trained(
-    client: AmbryClient, driver: DriverOnYarn, chance: random.Random, kills: Sequence[Callable[[], None]]
-) -> None:
-    """GLMix on both executors: as statsmodels has it, and the same bits whatever is killed meanwhile."""
-    driver.begin("train", "calm", "dietox")
-    calm = driver.said()
-    assert calm["converged"] and calm["difference"] <= calm["tolerance"], calm
-    held = driver.state()["executors"]
-    assert sum(done > 0 for name, (_, done) in held.items() if name != "driver") == 2, held
+    client: AmbryClient,
+    driver: DriverOnYarn,
+    model: str,
+    kills: Mapping[int, Callable[[], None]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """GLMix on both executors, as statsmodels has it. So many tasks after it began, each is killed; it may fail of the last."""
     began = driver.state()["done"]
-    driver.begin("train", "stormy", "dietox")
-    for moment, kill in zip(
-        sorted(chance.sample(range(1, calm["tasks_done"] * 3 // 4), len(kills))), kills, strict=True
-    ):
+    driver.begin("train", model, "dietox")
+    for moment, kill in kills.items():
         after(driver, began + moment)
         kill()
-        assert "stormy" not in [each.name for each in client.datasets()]
+        assert model not in [each.name for each in client.datasets()]
     said = driver.said()
-    if "failed" in said:
-        said = once_more(client, driver, said, "train", "stormy", "dietox", is_new=True)
+    if driver.outlived and "failed" in said:
+        failed(client, said, model)
+        return said
     assert said["converged"] and said["difference"] <= said["tolerance"], said
-    assert said["failed_tasks"] and said["trained"] == calm["trained"], (calm, said)
-    assert [each.version for each in client.versions("stormy")] == ["1.0.0"]
-    assert models.open(client, "stormy").load().described == models.open(client, "calm").load().described
+    assert [each.version for each in client.versions(model)] == ["1.0.0"]
+    return said
 
 
-def once_more(
-    client: AmbryClient, driver: DriverOnYarn, failed: dict[str, Any], *words: str, is_new: bool
-) -> dict[str, Any]:
-    """The step, which failed and published nothing: executors that outlive their NodeManager have lost their files, and a task
-    that fails too often for it ends a job.
-    """
-    print(f"{' '.join(words)} failed: {failed['failed'][:400]}")
-    assert "SparkException" in failed["failed"], failed
-    assert not is_new or words[1] not in [each.name for each in client.datasets()]
-    driver.renewed()
-    driver.begin(*words)
-    return {**driver.said(), "failed_tasks": failed["failed_tasks"]}
+def failed(client: AmbryClient, said: dict[str, Any], dataset: str) -> None:
+    """Executors that outlive their NodeManager have lost their files, and a task that fails too often for it ends a job."""
+    print(f"a job failed: {said['failed'][:400]}")
+    assert "NoSuchFileException" in said["failed"] or "FileNotFoundException" in said["failed"], said
+    assert dataset not in [each.name for each in client.datasets()]
 
 
 def within_commit(client: AmbryClient, driver: DriverOnYarn, chance: random.Random) -> Callable[[DriverOnYarn], None]:
