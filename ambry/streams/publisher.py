@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
-from ambry.clock import SystemClock
+from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError, Unavailable, must_have
 from ambry.streams.messages import ChangeMessage, message_of, without_own
 from ambry.streams.pages import Feed, PagesAhead
@@ -93,8 +93,15 @@ class Publisher:
         broker = self._brokers(self._acknowledged)
         try:
             cluster, topic_id = self._patiently(broker.topic)
+            # Each call of it is of this run: one that seemed to fail may take effect later.
             first = partial(
-                begin, self._keeper, cluster=cluster, topic=self._topic, topic_id=topic_id, since=self._since
+                begin,
+                self._keeper,
+                run=system_random().randbytes(8).hex(),
+                cluster=cluster,
+                topic=self._topic,
+                topic_id=topic_id,
+                since=self._since,
             )
             kept = self._patiently(lambda _: first())
             self._kept = kept

@@ -22,7 +22,6 @@ from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
 from ambry.client.state_file import read_text, replace_text
 from ambry.client.sync.client import AmbryClient
-from ambry.clock import system_random
 from ambry.errors import (
     MALFORMED,
     AlreadyExists,
@@ -86,8 +85,10 @@ class Keeper(Protocol):
         """Replace it; durable on return. Raises Overtaken, AmbryError, OSError."""
 
 
-def begin(keeper: Keeper, *, cluster: str, topic: str, topic_id: str, since: str) -> PublisherState:
-    """Take over the state; `since` is where a first run begins. Raises InvalidRequest, Overtaken, AmbryError."""
+def begin(keeper: Keeper, *, run: str, cluster: str, topic: str, topic_id: str, since: str) -> PublisherState:
+    """Take over the state; `since` is where a first run begins. Again with the same `run` where it failed: what was put unheard
+    may be there then, or come yet. Raises InvalidRequest, Overtaken, AmbryError.
+    """
     before = keeper.load()
     if before is None:
         before = PublisherState(cluster=cluster, topic=topic, token=since)
@@ -102,7 +103,8 @@ def begin(keeper: Keeper, *, cluster: str, topic: str, topic_id: str, since: str
             "were published are gone with it; publish them all again, with another state (--state), or begin where you say "
             "(--since, also with another one)"
         )
-    run = system_random().randbytes(8).hex()
+    elif before.run == run:
+        return before
     mine = replace(before, epoch=before.epoch + 1, run=run, topic_id=topic_id or before.topic_id)
     keeper.store(mine)
     return mine
@@ -150,10 +152,11 @@ class StateBlob:
     def load(self) -> PublisherState | None:
         found = self._standing()
         if found is None:
+            self._etag = self._blob = None
             return None
         info, data = found
         kept = decode(data.decode(errors="replace"))
-        self._etag, self._blob = info.etag, str(info.id)
+        self._replaced_by(info)
         changes = islice(self._client.history(self._place), HISTORY_MAX)
         self.own.update(str(each.id) for each in changes if each.id is not None)
         return kept

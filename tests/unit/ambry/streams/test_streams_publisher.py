@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ambry import AmbryClient
 from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
-from ambry.errors import InvalidRequest, Unavailable
+from ambry.client.model import BlobInfo
+from ambry.client.refs import NameRef
+from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from ambry.streams.messages import ChangeMessage
 from ambry.streams.plan import GIVE_UP_AFTER_S
 from ambry.streams.publisher import Published, Publisher
-from ambry.streams.state import Overtaken, PublisherState
+from ambry.streams.state import Keeper, Overtaken, PublisherState, StateBlob
+from tests.support.named_frontend import named_frontend
 
 
 class Log:
@@ -111,7 +117,7 @@ def changes(count: int) -> list[ToldChange]:
 def run(
     told: list[ToldChange],
     log: Log,
-    memory: Memory,
+    memory: Keeper,
     seed: int = 0,
     steps: int | None = None,
     tell: list[str] | None = None,
@@ -171,6 +177,58 @@ def test_a_run_that_was_overtaken_ends() -> None:
 
     with pytest.raises(Overtaken):
         run(changes(3), Log(), Once())
+
+
+@pytest.mark.parametrize("runs_before", [0, 1])
+@pytest.mark.parametrize("lands", ["at once", "after the next look", "after the next put"])
+def test_a_first_put_that_takes_effect_late_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lands: str, runs_before: int
+) -> None:
+    told, log, answers = changes(20), Log(), 0
+    with named_frontend(tmp_path / "meta.sqlite") as url, AmbryClient(url) as client:
+        here = (client.default_account, client.default_container)
+
+        def keeper() -> StateBlob:
+            return StateBlob(client, NameRef("state", *here), here)
+
+        for _ in range(runs_before):
+            run(told, log, keeper())
+        put, late = client.put, list[tuple[Any, Any]]()
+
+        def land() -> str:
+            given, named = late[0]
+            try:
+                return str(put(*given, **named).id)
+            except AmbryError:
+                return ""
+
+        def slow(*given: Any, **named: Any) -> BlobInfo:
+            nonlocal answers
+            answers += 1
+            if answers == 1:
+                late.append((given, named))
+                if lands == "at once":
+                    assert land()
+                raise Unavailable("no answer in time")
+            if answers == 2 and lands == "after the next look":
+                assert land()
+            made = put(*given, **named)
+            if answers == 2 and lands == "after the next put":
+                assert not land(), "whoever is late finds another state"
+            return made
+
+        monkeypatch.setattr(client, "put", slow)
+        publisher = Publisher(
+            brokers=lambda heard: ScriptedBroker(log, heard, random.Random(0)),
+            feeds=lambda token: Pages(told, 7, token),
+            keeper=keeper(),
+            topic="topic",
+            clock=QuickClock(),  # type: ignore[arg-type]
+        )
+        assert publisher.run() == Published(messages=0 if runs_before else 20, token="20")
+        kept = keeper().load()
+        assert kept is not None and (kept.token, kept.sequence, kept.epoch) == ("20", 20, runs_before + 1)
+    assert len(log.messages) == 20
 
 
 def test_a_feed_that_begins_again_is_told_and_no_message() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
     path = tmp_path_factory.mktemp("meta") / "meta.sqlite"
     with named_frontend(path) as url, AmbryClient(url) as made:
         yield made
+
+
+def new_run() -> str:
+    return uuid.uuid4().hex
 
 
 def named(client: AmbryClient, name: str) -> StateBlob:
@@ -56,17 +61,43 @@ def test_what_no_publisher_wrote_is_refused(text: str) -> None:
 
 def test_the_next_run_goes_on_and_the_one_before_finds_out(client: AmbryClient) -> None:
     first = named(client, "states/next")
-    began = begin(first, cluster="c", topic="t", topic_id="", since="beginning")
+    began = begin(first, run=new_run(), cluster="c", topic="t", topic_id="", since="beginning")
     assert (began.epoch, began.token, began.sequence) == (1, "beginning", 0)
     first.store(replace(began, token="t1", sequence=5))
     second = named(client, "states/next")
-    went_on = begin(second, cluster="c", topic="t", topic_id="", since="now")
+    went_on = begin(second, run=new_run(), cluster="c", topic="t", topic_id="", since="now")
     assert (went_on.epoch, went_on.token, went_on.sequence) == (2, "t1", 5)
     with pytest.raises(Overtaken, match="another publisher goes on"):
         first.store(replace(began, token="t2", sequence=6))
     second.store(replace(went_on, token="t3", sequence=7))
     loaded = named(client, "states/next").load()
     assert loaded is not None and loaded.token == "t3"
+
+
+def test_a_run_that_begins_again_begins_once(client: AmbryClient) -> None:
+    before = named(client, "states/again")
+    before.store(KEPT)
+    (of_before,) = before.own
+    put, state = client.put, named(client, "states/again")
+
+    def lost(*each: Any, **said: Any) -> None:
+        put(*each, **said)
+        raise Unavailable("the answer was lost")
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Unavailable):
+        patched.setattr(client, "put", lost)
+        begin(state, run="mine", cluster="c", topic="t", topic_id="", since="now")
+    assert begin(state, run="mine", cluster="c", topic="t", topic_id="", since="now") == replace(
+        KEPT, epoch=KEPT.epoch + 1, run="mine"
+    )
+    assert not _is_there(client, of_before), "nobody reads it again"
+    # Deleted between two attempts: as it is for whoever comes then.
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Unavailable):
+        patched.setattr(client, "put", lost)
+        begin(state, run="next", cluster="c", topic="t", topic_id="", since="now")
+    client.delete("states/again")
+    began = begin(state, run="next", cluster="c", topic="t", topic_id="", since="now")
+    assert (began.epoch, began.token, began.run) == (1, "now", "next")
 
 
 def test_of_two_that_begin_at_once_one_is_told(client: AmbryClient) -> None:
@@ -98,10 +129,10 @@ def test_a_token_whose_answer_was_lost_is_its_own(
 
 def test_one_that_was_overtaken_after_a_lost_answer_ends(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = named(client, "states/unheard-overtaken")
-    began = begin(first, cluster="c", topic="t", topic_id="", since="beginning")
+    began = begin(first, run=new_run(), cluster="c", topic="t", topic_id="", since="beginning")
     put_unheard(client, monkeypatch, first, 1, began)
     second = named(client, "states/unheard-overtaken")
-    assert begin(second, cluster="c", topic="t", topic_id="", since="now").sequence == 4
+    assert begin(second, run=new_run(), cluster="c", topic="t", topic_id="", since="now").sequence == 4
     with pytest.raises(Overtaken, match="another publisher goes on"):
         first.store(replace(began, sequence=9))
 
@@ -163,10 +194,10 @@ def test_a_state_elsewhere_has_no_name_here(client: AmbryClient) -> None:
 
 def test_another_topic_or_cluster_is_refused(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "state")
-    begin(file, cluster="c", topic="t", topic_id="", since="beginning")
+    begin(file, run=new_run(), cluster="c", topic="t", topic_id="", since="beginning")
     for cluster, topic in (("c", "other"), ("other", "t")):
         with pytest.raises(InvalidRequest, match="the state is of topic t in the Kafka cluster c"):
-            begin(file, cluster=cluster, topic=topic, topic_id="", since="beginning")
+            begin(file, run=new_run(), cluster=cluster, topic=topic, topic_id="", since="beginning")
 
 
 def test_a_file_is_of_one_process(tmp_path: Path) -> None:
@@ -184,15 +215,15 @@ def test_a_file_is_of_one_process(tmp_path: Path) -> None:
 
 def test_a_topic_that_was_deleted_and_made_again_is_refused() -> None:
     keeper = KeptInMemory()
-    began = begin(keeper, cluster="c", topic="t", topic_id="", since="beginning")
-    assert begin(keeper, cluster="c", topic="t", topic_id="one", since="now").topic_id == "one"
+    began = begin(keeper, run=new_run(), cluster="c", topic="t", topic_id="", since="beginning")
+    assert begin(keeper, run=new_run(), cluster="c", topic="t", topic_id="one", since="now").topic_id == "one"
     # Nothing was published on it.
-    assert begin(keeper, cluster="c", topic="t", topic_id="two", since="now").topic_id == "two"
+    assert begin(keeper, run=new_run(), cluster="c", topic="t", topic_id="two", since="now").topic_id == "two"
     assert began.run != keeper.kept.run
     keeper.store(replace(keeper.kept, sequence=40))
-    assert begin(keeper, cluster="c", topic="t", topic_id="", since="now").topic_id == "two"
+    assert begin(keeper, run=new_run(), cluster="c", topic="t", topic_id="", since="now").topic_id == "two"
     with pytest.raises(InvalidRequest, match=r"topic t was deleted and made again.*40 messages .* another state"):
-        begin(keeper, cluster="c", topic="t", topic_id="three", since="now")
+        begin(keeper, run=new_run(), cluster="c", topic="t", topic_id="three", since="now")
     assert keeper.kept.topic_id == "two"
 
 
