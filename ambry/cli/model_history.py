@@ -93,7 +93,10 @@ def diff(before: str, after: str, cluster: ChosenCluster, output: str) -> None:
 @click.command()
 @click.argument("name")
 @connecting
-@unused_options("Only those that no version uses.", "a model that is being published has its parts there already.")
+@unused_options(
+    "Only those that no version uses.",
+    "a model that is being published has its parts there already. Handed in again is as stored anew.",
+)
 @OUTPUT
 def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: int | None, output: str) -> None:
     """List the parts that are stored for the model NAME, with their sizes and the versions that use them.

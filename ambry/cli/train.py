@@ -149,7 +149,10 @@ def pack(cluster: ChosenCluster, venv: Path | None, wheels: Path | None, output:
 
 @train.command()
 @connecting
-@unused_options("Only those that no job has.", "who submits a job sends its trees before the job is there.")
+@unused_options(
+    "Only those that no job has.",
+    "who submits a job sends its trees before the job is there. Sent again is as stored anew.",
+)
 @OUTPUT
 def trees(cluster: ChosenCluster, unused: bool, delete: bool, older: int | None, output: str) -> None:
     """List the sources and environments that are stored for jobs, with their sizes and the jobs that have them.

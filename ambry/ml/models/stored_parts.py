@@ -3,20 +3,29 @@
 A part is stored before the manifest that names it, so what was refused, or was never published, leaves its parts. Nothing ends
 them by itself: a model that is being published, or a job that still runs, has its parts there too. A list costs a request for
 each thousand parts and each thousand versions, and the manifests.
+
+A delete sets aside what it found first: it renames it, so that nobody who looks for the content finds it any more, and whoever
+has its blob by the id has that still. Then it looks again, who uses what is set aside and who has taken it up meanwhile, brings
+that back, and deletes the rest. Whoever reuses a content notes that before it looks for its name (parts.py), so that this look
+sees the note of all who found it. Where it is killed, what is set aside is there, and the next one goes on with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
+from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef, PinnedName, VersionRef
 from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
+from ambry.errors import AlreadyExists, BlobNotFound
 from ambry.ids import BlobId
 from ambry.ml.models.histories import versions_of
-from ambry.ml.models.parts import part_name
+from ambry.ml.models.parts import PARTS, REUSED, STORED, UNUSED, part_name
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
 
 Users = Callable[[], Mapping[BlobId, Sequence[str]]]
@@ -32,12 +41,23 @@ class ListedPart:
     size: int
     """Bytes."""
     modified: datetime
+    """When it was stored, or handed in again last."""
     users: tuple[str, ...]
     """The versions that have it among their parts; of a tree, the jobs that run with it."""
+
+    reused: datetime | None = None
+    """When it was handed in again, where that is known."""
+    set_aside: BlobId | None = None
+    """The blob that a delete meant that was killed, or goes on."""
 
     @property
     def sha256(self) -> str:
         return self.ref.name.rpartition("/")[2]
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether it is what was to be set aside, and not what somebody stored in its place in that moment."""
+        return self.set_aside == self.id
 
 
 def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
@@ -47,55 +67,81 @@ def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
     """
     place = in_dataset(dataset_of(dataset))
     client.dataset(dataset_text(place))
-    prefix = part_name(place, "")
-    yield from list_contents(client, str(prefix) if place.account else prefix.name, lambda: _users(client, place))
+    yield from list_contents(client, place, PARTS, lambda: _users(client, place))
 
 
-def list_contents(client: AmbryClient, prefix: str, look_up: Users) -> Iterator[ListedPart]:
-    """What lies below a folder of contents, each with who uses it."""
-    # Contents first: what is published meanwhile has parts that were there before its version.
-    entries = list(client.list(prefix))
+def list_contents(client: AmbryClient, place: VersionRef, folder: str, look_up: Users) -> Iterator[ListedPart]:
+    """The contents of a folder, each with who uses it."""
+    # Contents first: what is taken up or published meanwhile has parts that were there before.
+    stored, aside = (_below(client, place, folder, within) for within in (STORED, UNUSED))
+    reused: dict[str, datetime] = {}
+    for note in _below(client, place, folder, REUSED):
+        sha256 = note.name.rsplit("/", 2)[1]
+        if note.modified is not None:
+            reused[sha256] = max(note.modified, reused.get(sha256, note.modified))
     users = look_up()
-    for entry in entries:
-        if entry.id is not None and entry.modified is not None:
-            yield ListedPart(
-                ref=entry.ref,
-                id=entry.id,
-                size=entry.size or 0,
-                modified=entry.modified,
-                users=tuple(users.get(entry.id, ())),
-            )
+    for entry in chain(stored, aside):
+        if entry.id is None or entry.modified is None:
+            continue
+        _, within, *blob, sha256 = entry.name.removeprefix(f"{place.dataset}.{folder}").split("/")
+        again = reused.get(sha256)
+        yield ListedPart(
+            ref=replace(part_name(place, sha256, folder), name=entry.name),
+            id=entry.id,
+            size=entry.size or 0,
+            modified=entry.modified if again is None else max(entry.modified, again),
+            users=tuple(users.get(entry.id, ())),
+            reused=again,
+            set_aside=BlobId.parse(blob[0]) if within == UNUSED else None,
+        )
+
+
+def _below(client: AmbryClient, place: VersionRef, folder: str, within: str) -> list[NameEntry]:
+    prefix = part_name(place, "", folder, within=within)
+    return list(client.list(str(prefix) if place.account else prefix.name))
 
 
 def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list[ListedPart]:
     """Delete the parts that no version uses and that are older, by the store's time; those that went.
 
-    A part that a version has taken up meanwhile is brought back. One that is taken up by a model whose version comes after
-    that is lost to it: `older` is to be longer than any publishing takes. Raises AccessDenied, and what a list raises.
+    The age counts from when a part was stored, or was handed in again last. So a model whose parts were handed in, stored or
+    found, less than `older` before its version comes has all of them, whoever is killed: `older` is to be longer than any
+    publishing takes, and at most a year. It takes `name` beside `read` and `delete`. Raises AccessDenied, and what a
+    list raises.
     """
     place = in_dataset(dataset_of(dataset))
-    return delete_contents(client, list_parts(client, dataset), lambda: _users(client, place), older)
+    client.dataset(dataset_text(place))
+    return delete_contents(client, place, PARTS, lambda: _users(client, place), older)
 
 
 def delete_contents(
-    client: AmbryClient, parts: Iterable[ListedPart], look_up: Users, older: timedelta
+    client: AmbryClient, place: VersionRef, folder: str, look_up: Users, older: timedelta
 ) -> list[ListedPart]:
     """Delete those that nobody uses and that are older; the same for any folder of contents."""
     before = store_time(client) - older
-    unused = [part for part in parts if not part.users and part.modified < before]
+    for part in list_contents(client, place, folder, look_up):
+        if part.set_aside is None and not part.users and part.modified < before:
+            aside = part_name(place, f"{part.id}/{part.sha256}", folder, within=UNUSED)
+            with suppress(BlobNotFound, AlreadyExists):  # Another delete does the same.
+                client.rename(part.ref, aside)
+    unused: list[ListedPart] = []
+    for part in list_contents(client, place, folder, look_up):
+        if part.set_aside is None:
+            continue
+        # What is set aside was old enough then, and is younger by a note alone.
+        if part.is_meant and not part.users and (part.reused is None or part.reused < before):
+            unused.append(part)
+        else:
+            # Somebody may have stored the same content anew: then this blob stays here while it is used.
+            with suppress(BlobNotFound, AlreadyExists):
+                client.rename(part.ref, part_name(place, part.sha256, folder))
     results = client.delete_many(
         PinnedName(each.ref.name, each.ref.account, each.ref.container, blob=each.id) for each in unused
     )
-    gone: list[ListedPart] = []
-    for part, result in zip(unused, results, strict=True):
-        if result.error is not None:
+    for result in results:
+        if result.error is not None and not isinstance(result.error, BlobNotFound):
             raise result.error
-        gone.append(part)
-    users = look_up() if gone else {}
-    for part in gone:
-        if part.id in users:
-            client.undelete(part.ref)
-    return [part for part in gone if part.id not in users]
+    return unused
 
 
 def _users(client: AmbryClient, place: VersionRef) -> dict[BlobId, list[str]]:

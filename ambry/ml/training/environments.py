@@ -20,7 +20,7 @@ from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
-from ambry.ml.models.parts import store_part
+from ambry.ml.models.parts import renewed, store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
 
@@ -65,11 +65,16 @@ def store_tree(
 
 
 def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
-    """An environment that was stored before, by its id. Raises BlobNotFound, and InvalidRequest for what is none."""
+    """An environment that was stored before, by its id, which has the age of this moment from now on.
+
+    Raises BlobNotFound, and InvalidRequest for what is none.
+    """
     info = client.head(BlobId.parse(blob))
     # Its name is its digest, which the id alone does not tell.
     for entry in client.list(f"{FOLDER}.{TREES}/sha256/"):
         if entry.id == info.id:
+            if not renewed(client, entry.ref, info.id):
+                break
             with client.open(info.id) as file, zipfile.ZipFile(file) as archive:
                 kind: Kind = "venv" if "pyvenv.cfg" in archive.namelist() else "wheels"
             return StoredTree(kind=kind, id=blob, sha256=entry.name.rpartition("/")[2], size=info.size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
 from ambry.ids import BlobId
@@ -20,15 +21,16 @@ from ambry.ml.training.jobs import FOLDER, TrainingJob, parse_job
 
 def list_trees(client: AmbryClient) -> Iterator[ListedPart]:
     """The trees of a container, by their SHA-256. Raises InvalidRequest for a job of a later release."""
-    return list_contents(client, f"{FOLDER}.{TREES}/sha256/", lambda: _users(client))
+    return list_contents(client, VersionRef(FOLDER), TREES, lambda: _users(client))
 
 
 def delete_unused_trees(client: AmbryClient, older: timedelta) -> list[ListedPart]:
     """Delete the trees that no job has and that are older, by the store's time; those that went.
 
-    One that a job has taken up meanwhile is brought back. Raises AccessDenied, and what a list raises.
+    The age counts from when a tree was sent, or a job that was prepared found it there last: a job whose document comes less
+    than `older` after that has its trees (models/stored_parts.py). Raises AccessDenied, and what a list raises.
     """
-    return delete_contents(client, list_trees(client), lambda: _users(client), older)
+    return delete_contents(client, VersionRef(FOLDER), TREES, lambda: _users(client), older)
 
 
 def _users(client: AmbryClient) -> dict[BlobId, list[str]]:

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
 
 from ambry import AmbryClient, BlobNotFound
+from ambry.client.store_time import store_time
 from ambry.ml import models
-from ambry.ml.models.publishing import prepare_model, publish_manifest
+from ambry.ml.models import stored_parts
+from ambry.ml.models.publishing import prepare_model, publish_manifest, publish_once
 
 SOON = timedelta(hours=-1)
+DAYS = timedelta(days=7)
+Aged = Callable[[], None]
+
+
+@pytest.fixture
+def aged(monkeypatch: pytest.MonkeyPatch) -> Aged:
+    """From each call on, a delete takes what was there until then for eight days old, and what comes later for new."""
+
+    def then(client: AmbryClient) -> datetime:
+        return moments[-1] + DAYS if moments else store_time(client)
+
+    moments: list[datetime] = []
+    monkeypatch.setattr(stored_parts, "store_time", then)
+
+    def call() -> None:
+        time.sleep(0.005)  # Times of the store are whole milliseconds.
+        moments.append(datetime.now(UTC))
+        time.sleep(0.005)
+
+    return call
 
 
 def _stored(client: AmbryClient, name: str) -> dict[bytes, tuple[str, ...]]:
@@ -46,12 +72,90 @@ def test_a_part_that_is_taken_up_meanwhile_is_brought_back(
 ) -> None:
     models.publish(client, name, {"x.txt": b"used"})
     manifest = prepare_model(client, name, {"x.txt": b"taken up"})
-    delete_many = AmbryClient.delete_many
+    rename = AmbryClient.rename
 
-    def and_publishes(self: AmbryClient, refs: Any, **options: Any) -> Any:
+    def and_publishes(self: AmbryClient, *names: Any, **options: Any) -> Any:
+        monkeypatch.setattr(AmbryClient, "rename", rename)
         publish_manifest(client, name, manifest)
-        return delete_many(self, refs, **options)
+        return rename(self, *names, **options)
 
-    monkeypatch.setattr(AmbryClient, "delete_many", and_publishes)
+    monkeypatch.setattr(AmbryClient, "rename", and_publishes)
     assert models.delete_unused(client, name, SOON) == []
     assert models.open(client, f"{name}@1.1.0").path().read_bytes() == b"taken up"
+    assert len(list(client.list(f"{name}.parts/sha256/"))) == 2
+
+
+def test_what_is_handed_in_again_is_as_young_as_what_is_stored(client: AmbryClient, name: str, aged: Aged) -> None:
+    """A version lacked its part: the delete went by when the content was stored first."""
+    models.publish(client, name, {"x.txt": b"used"})
+    model = {"x.txt": b"of a job that was killed"}
+    prepare_model(client, name, model)
+    aged()
+    manifest = prepare_model(client, name, model)
+    assert models.delete_unused(client, name, DAYS) == []
+    publish_once(client, name, manifest)
+    assert models.open(client, name).path().read_bytes() == b"of a job that was killed"
+
+
+def test_what_is_handed_in_while_it_is_deleted_is_there_for_the_version(
+    client: AmbryClient, name: str, aged: Aged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two requests of the delete, also of one that is killed there; the version comes after all of it."""
+    calls = ("list", "rename", "delete_many")
+    models.publish(client, name, {"x.txt": b"used"})
+    for number, (call, after, killed) in enumerate(product(calls, (False, True), (False, True))):
+        model = {"x.txt": f"handed in again {number}".encode()}
+        prepare_model(client, name, model)
+        aged()
+        made: list[Any] = []
+        real = getattr(AmbryClient, call)
+
+        def meanwhile(
+            self: AmbryClient,
+            *said: Any,
+            _call: str = call,
+            _real: Any = real,
+            _model: Any = model,
+            _after: bool = after,
+            _killed: bool = killed,
+            _made: list[Any] = made,
+            **options: Any,
+        ) -> Any:
+            monkeypatch.setattr(AmbryClient, _call, _real)
+            answer: Any = _real(self, *said, **options) if _after else None
+            if _after and _call == "list":
+                answer = list(answer)
+            _made.append(prepare_model(client, name, _model))
+            if _killed:
+                raise KeyboardInterrupt
+            return answer if _after else _real(self, *said, **options)
+
+        monkeypatch.setattr(AmbryClient, call, meanwhile)
+        with suppress(KeyboardInterrupt):
+            models.delete_unused(client, name, DAYS)
+        monkeypatch.setattr(AmbryClient, call, real)
+        models.delete_unused(client, name, DAYS)
+        (manifest,) = made
+        version = publish_once(client, name, manifest).place
+        assert models.open(client, version).path().read_bytes() == model["x.txt"], (call, after, killed)
+        models.delete_unused(client, name, SOON)
+        assert models.open(client, version).path().read_bytes() == model["x.txt"]
+
+
+def test_what_a_killed_delete_set_aside_is_listed_and_goes_with_the_next(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.publish(client, name, {"x.txt": b"used"})
+    prepare_model(client, name, {"x.txt": b"unused"})
+    with monkeypatch.context() as patched:
+        patched.setattr(AmbryClient, "delete_many", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            models.delete_unused(client, name, SOON)
+    assert _stored(client, name) == {b"used": ("1.0.0",), b"unused": ()}
+    assert [part.size for part in models.delete_unused(client, name, DAYS)] == [len(b"unused")]
+    assert _stored(client, name) == {b"used": ("1.0.0",)}
+    assert [entry.name for entry in client.list(f"{name}.parts/unused/")] == []
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt

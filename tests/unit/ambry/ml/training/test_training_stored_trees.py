@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from ambry import AmbryClient, InvalidRequest
 from ambry.ml import models, training
-from ambry.ml.training.environments import store_tree
+from ambry.ml.models import stored_parts
+from ambry.ml.training.environments import store_tree, stored_tree
 from ambry.ml.training.stored_trees import delete_unused_trees, list_trees
 from tests.support.named_frontend import named_frontend
 
@@ -67,15 +69,36 @@ def test_a_tree_that_a_job_takes_up_meanwhile_is_brought_back(
 ) -> None:
     job = submitted(client, tmp_path, "late")
     client.delete(job.name_in("job.json"))
-    delete_many = AmbryClient.delete_many
+    rename = AmbryClient.rename
 
-    def and_submits(self: AmbryClient, refs: Any, **options: Any) -> Any:
+    def and_submits(self: AmbryClient, *names: Any, **options: Any) -> Any:
         client.put(job.encode(), name=job.name_in("job.json"))
-        return delete_many(self, refs, **options)
+        return rename(self, *names, **options)
 
-    monkeypatch.setattr(AmbryClient, "delete_many", and_submits)
+    monkeypatch.setattr(AmbryClient, "rename", and_submits)
     assert delete_unused_trees(client, SOON) == []
     assert used(client) == {job.sources.id: ("late",), job.environment.id: ("late",)}
+
+
+def test_trees_that_are_sent_again_are_as_young_as_new_ones(
+    client: AmbryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was prepared in this moment lost what a job before it had sent long ago; so did one with a packed tree."""
+    script = tmp_path / "again.py"
+    script.write_text("print(3)")
+    wanted = training.WhatToRun(script=script, name="again")
+    training.prepare_job(client, wanted, lambda _: None)
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/a-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    packed = store_tree(client, "wheels", tmp_path / "wheels")
+    time.sleep(0.005)  # Times of the store are whole milliseconds.
+    sent = datetime.now(UTC)
+    time.sleep(0.005)
+    job = training.prepare_job(client, wanted, lambda _: None)
+    assert stored_tree(client, packed.id) == packed
+    monkeypatch.setattr(stored_parts, "store_time", lambda _: sent + timedelta(days=7))
+    assert delete_unused_trees(client, timedelta(days=7)) == []
+    assert set(used(client)) == {job.sources.id, job.environment.id, packed.id}
 
 
 def test_a_job_that_this_release_cannot_read_keeps_all_trees(client: AmbryClient, tmp_path: Path) -> None:
