@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ NODE_MEMORY_MB = 6_144
 NODE_CORES = 8
 HEARTBEAT_MS = 250
 """How often a node tells of itself, and takes and gives back containers: of itself every second."""
+IDLE_S = 3.0
+"""Within this the containers of an application that has ended are gone, its master's too."""
 EXPIRY_MS = 12_000
 """Within this the ResourceManager notes that a node is dead; of itself it waits for ten minutes."""
 MASTER_EXPIRY_MS = 60_000
@@ -117,11 +120,17 @@ class YarnCluster:
         """Let NodeManagers end. One that is asked to waits for 10 s for logs that it would delete in three hours (3.5.0), so
         one without containers, which has nothing else to do, is killed; others are asked, all at once.
         """
+        until = time.monotonic() + IDLE_S
         for node in self.node_managers:
-            if _is_idle(fetched(f"{self._pages[node.name]}/ws/v1/node/containers")):
+            while not (idle := self._is_idle(node.name)) and time.monotonic() < until:
+                time.sleep(0.1)
+            if idle:
                 node.kill()
             else:
                 node.ask_to_end()
+
+    def _is_idle(self, name: str) -> bool:
+        return _is_idle(fetched(f"{self._pages[name]}/ws/v1/node/containers"))
 
     def _answers(self) -> bool:
         return bool(fetched(f"{self.url}/ws/v1/cluster/info"))
