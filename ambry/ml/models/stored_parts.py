@@ -22,11 +22,13 @@ from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef, PinnedName, VersionRef
 from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
+from ambry.ml.digests import infos_of
 from ambry.ml.models.histories import versions_of
 from ambry.ml.models.parts import PARTS, REUSED, STORED, UNUSED, part_name
-from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
+from ambry.ml.models.publishing import KIND_KEY
+from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset, shown_version
 
 Users = Callable[[], Mapping[BlobId, Sequence[str]]]
 """Looks up who uses a blob."""
@@ -63,7 +65,7 @@ class ListedPart:
 def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
     """The parts beside a dataset, by their SHA-256, each with the blob that its name has now.
 
-    Raises BlobNotFound for a dataset that is not there.
+    Raises BlobNotFound for a dataset that is not there, InvalidRequest for a model of a later release.
     """
     place = in_dataset(dataset_of(dataset))
     client.dataset(dataset_text(place))
@@ -145,9 +147,21 @@ def delete_contents(
 
 
 def _users(client: AmbryClient, place: VersionRef) -> dict[BlobId, list[str]]:
-    """Which versions use a blob."""
+    """Which versions use a blob. Raises InvalidRequest for a model that this release cannot read."""
     users: dict[BlobId, list[str]] = {}
+    unread: set[str] = set()
     for version in versions_of(client, dataset_text(place)):
-        for part in () if version.manifest is None else version.manifest.parts:
+        if version.manifest is None:
+            unread.add(version.version)
+            continue
+        for part in version.manifest.parts:
             users.setdefault(part.id, []).append(version.version)
+    if unread:
+        entries = [entry for entry in client.versions(dataset_text(place)) if entry.version in unread]
+        for entry, info in infos_of(client, entries):
+            if KIND_KEY in info.metadata:
+                raise InvalidRequest(
+                    f"{shown_version(entry.ref)} is a model that this release cannot read, so that nobody can tell which parts "
+                    "it has: upgrade, or delete that version"
+                )
     return users

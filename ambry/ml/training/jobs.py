@@ -147,7 +147,8 @@ def parse_job(data: bytes) -> TrainingJob:
     except InvalidRequest:
         raise
     except (*MALFORMED, msgspec.ValidationError) as error:
-        raise InvalidRequest(f"this is no document of a job: {error!r}") from None
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InvalidRequest(f"this is no document of a job: {why}") from None
 
 
 def named_job(job: Mapping[str, Any]) -> TrainingJob:

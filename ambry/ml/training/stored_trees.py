@@ -12,15 +12,17 @@ from datetime import timedelta
 
 from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.stored_parts import ListedPart, delete_contents, list_contents
 from ambry.ml.training.environments import TREES
-from ambry.ml.training.jobs import FOLDER, TrainingJob, parse_job
+from ambry.ml.training.jobs import FOLDER, parse_job
 
 
 def list_trees(client: AmbryClient) -> Iterator[ListedPart]:
-    """The trees of a container, by their SHA-256. Raises InvalidRequest for a job of a later release."""
+    """The trees of a container, by their SHA-256. Raises InvalidRequest for a document that is none of a job, or one
+    of a later release, by its name: which trees it has nobody can tell.
+    """
     return list_contents(client, VersionRef(FOLDER), TREES, lambda: _users(client))
 
 
@@ -34,20 +36,29 @@ def delete_unused_trees(client: AmbryClient, older: timedelta) -> list[ListedPar
 
 
 def _users(client: AmbryClient) -> dict[BlobId, list[str]]:
-    """The names of jobs by the blobs that they need."""
+    """The names of jobs by the blobs that they need. Raises InvalidRequest for a job that nobody here can read, by its name."""
     users: dict[BlobId, list[str]] = {}
-    for job in _jobs(client):
-        for tree in (job.sources, job.environment):
-            users.setdefault(BlobId.parse(tree.id), []).append(job.job)
+    for name, document in _documents(client):
+        try:
+            job = parse_job(document)
+            trees = [BlobId.parse(tree.id) for tree in (job.sources, job.environment)]
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"{name}: {error.message}. Nobody can tell which trees it has until it can be read, or is removed: "
+                f"ambry rm {name}"
+            ) from None
+        for tree in trees:
+            users.setdefault(tree, []).append(job.job)
     return users
 
 
-def _jobs(client: AmbryClient) -> Iterator[TrainingJob]:
+def _documents(client: AmbryClient) -> Iterator[tuple[str, bytes]]:
+    """Those of jobs, by their names."""
     for entry in client.list(f"{FOLDER}/", delimiter="/"):
         if not entry.is_prefix:
             continue
+        name = f"{entry.name.removesuffix('/')}/job.json"
         try:
-            document = client.get_bytes(f"{entry.name.removesuffix('/')}/job.json")
+            yield name, client.get_bytes(name)
         except BlobNotFound:
             continue  # Something else lies there, or it was removed in this moment.
-        yield parse_job(document)

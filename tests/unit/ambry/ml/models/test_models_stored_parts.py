@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, BlobNotFound
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, VersionRef
 from ambry.client.store_time import store_time
 from ambry.ml import models
 from ambry.ml.models import stored_parts
@@ -155,6 +155,25 @@ def test_what_a_killed_delete_set_aside_is_listed_and_goes_with_the_next(
     assert [part.size for part in models.delete_unused(client, name, DAYS)] == [len(b"unused")]
     assert _stored(client, name) == {b"used": ("1.0.0",)}
     assert [entry.name for entry in client.list(f"{name}.parts/unused/")] == []
+
+
+def test_a_model_of_a_later_release_keeps_all_parts(client: AmbryClient, name: str) -> None:
+    """It was taken for no model, and its parts for unused."""
+    made = models.publish(client, name, {"x.txt": b"used"})
+    newer = made.manifest.encode().replace(b'"format":1', b'"format":99')
+    assert newer != made.manifest.encode()
+    client.put_version(name, newer, "2.0.0", metadata={"model-kind": "files"})
+    client.put_version(name, b"no model", "2.1.0")
+    prepare_model(client, name, {"x.txt": b"of the newer one"})
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: list(models.list_parts(client, name)),
+        lambda: models.delete_unused(client, name, SOON),
+    )
+    for look in looks:
+        with pytest.raises(InvalidRequest, match=rf"{name}@2\.0\.0 is a model that this release cannot read.*upgrade"):
+            look()
+    client.delete(VersionRef(name, "2.0.0"))
+    assert [part.size for part in models.delete_unused(client, name, SOON)] == [len(b"of the newer one")]
 
 
 def _interrupted(*_: Any) -> None:

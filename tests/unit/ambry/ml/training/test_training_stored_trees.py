@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,31 @@ def test_trees_that_are_sent_again_are_as_young_as_new_ones(
     assert set(used(client)) == {job.sources.id, job.environment.id, packed.id}
 
 
-def test_a_job_that_this_release_cannot_read_keeps_all_trees(client: AmbryClient, tmp_path: Path) -> None:
-    submitted(client, tmp_path, "one")
-    client.put(b'{"format": 99}', name="training/newer/job.json")
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (b'{"format": 99}', "later release"),
+        (b"{}", "no document of a job: it has no 'format'"),
+        (b"\xff", "no document of a job"),
+        (b"[1]", "no document of a job"),
+        (None, "48 characters"),
+    ],
+)
+def test_a_job_that_cannot_be_read_keeps_all_trees_and_is_named(
+    client: AmbryClient, tmp_path: Path, document: bytes | None, said: str
+) -> None:
+    job = submitted(client, tmp_path, "one")
+    if document is None:
+        document = job.encode().replace(job.sources.id.encode(), b"zzz")
+    client.put(document, name="training/newer/job.json")
     client.put(b"of nobody", name="training.trees/sha256/" + "0" * 64)
-    with pytest.raises(InvalidRequest, match="later release"):
-        delete_unused_trees(client, SOON)
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: list(list_trees(client)),
+        lambda: delete_unused_trees(client, SOON),
+    )
+    for look in looks:
+        with pytest.raises(
+            InvalidRequest, match=f"training/newer/job.json: .*{said}.*ambry rm training/newer/job.json"
+        ):
+            look()
     assert len(list(client.list("training.trees/sha256/"))) == 3
