@@ -8,7 +8,8 @@
  * the days of each member to TOPIC. State is in RocksDB with a changelog in Kafka. A message may be processed twice; a member takes
  * each file once, so that changes nothing. Replication of the topics that Samza makes: -Dreplication=3. Properties of Kafka's
  * clients, as Java calls them: -Dkafka.config=FILE. While brokers or the store are away the job is set up again and again, and
- * says so; after -Dgive.up.after=SECONDS (3600) it ends with exit code 5, and with 1 for what somebody has to see to.
+ * says so; after -Dgive.up.after=SECONDS (3600, or "forever") without a sound attempt it ends with exit code 5, and with 1 for
+ * what somebody has to see to.
  */
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
@@ -35,9 +36,11 @@ import java.time.ZoneOffset;
 import java.util.*;
 import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.config.ConfigException;
 import org.apache.kafka.common.errors.AuthenticationException;
 import org.apache.kafka.common.errors.AuthorizationException;
@@ -66,9 +69,11 @@ public class ActionsJob implements TaskApplication {
   static final int DAY_SIZE_MAX = 1_780;
   static final long DAY_MS = 86_400_000L;
   static final long READ_MAX = 64L << 20;
-  static final Duration STORE_WAIT = Duration.ofSeconds(240);
-  static final Duration PAUSE = Duration.ofSeconds(1), PAUSE_MAX = Duration.ofSeconds(30);
-  static final Duration SOUND_AFTER = Duration.ofSeconds(150);
+  static final long ASK_MS = 10_000, PAUSE_MS = 1_000, PAUSE_MAX_MS = 30_000;
+  // Then the job is set up again. Well below SOUND_AFTER_MS: an attempt that waits for a store that is away is not sound.
+  static final long STORE_WAIT_MS = 30_000;
+  static final long SOUND_AFTER_MS = 150_000;
+  static final long FOREVER = Long.MAX_VALUE;
   static final String DROPPED =
       "Kafka's retention dropped messages that the job had not read, so what they said is not counted. Publish the changes once"
           + " more, from the beginning, and start the job with an empty STATE_DIRECTORY and another TOPIC; a member takes each"
@@ -79,8 +84,10 @@ public class ActionsJob implements TaskApplication {
   static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   final String brokers, changes, topic, folder;
+  final long storeWaitMs;
 
-  ActionsJob(String brokers, String changes, String topic, String folder) {
+  ActionsJob(String brokers, String changes, String topic, String folder, long storeWaitMs) {
+    this.storeWaitMs = storeWaitMs;
     this.brokers = brokers;
     this.changes = changes;
     this.topic = topic;
@@ -101,7 +108,7 @@ public class ActionsJob implements TaskApplication {
     }
     // Not the topic by member: what is an input and an output has a byte of Samza's own before each message.
     d.withOutputStream(kafka.getOutputDescriptor(topic, text));
-    d.withTaskFactory((StreamTaskFactory) () -> new Actions(changes, topic, folder));
+    d.withTaskFactory((StreamTaskFactory) () -> new Actions(changes, topic, folder, storeWaitMs));
   }
 
   /** The store's answer, which is the same tomorrow. */
@@ -125,10 +132,11 @@ public class ActionsJob implements TaskApplication {
     final HttpClient http = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(5)).build();
     final String[] endpoints = endpoints();
     final String key;
+    final long storeWaitMs;
     int endpoint = 0;
     KeyValueStore<String, String> kept;
 
-    Actions(String changes, String topic, String folder) {
+    Actions(String changes, String topic, String folder, long storeWaitMs) {
       try {
         key = key(System.getenv());
       } catch (IOException error) {
@@ -136,6 +144,7 @@ public class ActionsJob implements TaskApplication {
       }
       this.changes = changes;
       this.folder = folder;
+      this.storeWaitMs = storeWaitMs;
       byMember = new SystemStream("kafka", topic + "-by-member");
       members = new SystemStream("kafka", topic);
     }
@@ -178,11 +187,12 @@ public class ActionsJob implements TaskApplication {
 
     /** The bytes of a blob; null for one that is gone or too large. The store is waited for, within bounds. */
     byte[] read(String blob) throws Exception {
-      Instant deadline = Instant.now().plus(STORE_WAIT);
+      long deadline = nowMs() + storeWaitMs;
       while (true) {
         String why;
+        Duration bound = Duration.ofMillis(Math.max(1_000, deadline - nowMs()));
         HttpRequest.Builder asked =
-            HttpRequest.newBuilder(URI.create(endpoints[endpoint] + "/" + blob)).timeout(Duration.ofSeconds(30));
+            HttpRequest.newBuilder(URI.create(endpoints[endpoint] + "/" + blob)).timeout(bound);
         if (key != null) asked.header("Authorization", "Bearer " + key);
         try {
           HttpResponse<java.io.InputStream> answer = http.send(asked.build(), HttpResponse.BodyHandlers.ofInputStream());
@@ -201,7 +211,7 @@ public class ActionsJob implements TaskApplication {
         } catch (IOException error) {
           why = "the store does not answer for " + blob + ": " + error;
         }
-        if (Instant.now().isAfter(deadline)) throw new IllegalStateException(why);
+        if (nowMs() >= deadline) throw new IllegalStateException(why);
         endpoint = (endpoint + 1) % endpoints.length;
         // All of them at once, and then a pause.
         if (endpoint == 0) Thread.sleep(1000);
@@ -367,34 +377,86 @@ public class ActionsJob implements TaskApplication {
     return config;
   }
 
-  /** The topics are there on return, dated by the broker's clock where they are made. */
-  static void make(String brokers, Map<String, String> config, String... topics) throws Exception {
-    Map<String, Object> asked = new HashMap<>(Map.of("request.timeout.ms", "10000"));
+  /** The topics are there on return, dated by the broker's clock where they are made. Brokers have so long to answer, or less. */
+  static void make(String brokers, Map<String, String> config, long askMs, String... topics) throws Exception {
+    Map<String, Object> asked = new HashMap<>(Map.of("request.timeout.ms", Long.toString(askMs)));
     asked.putAll(config);
     asked.put("bootstrap.servers", brokers);
-    try (Admin admin = Admin.create(asked)) {
-      for (String topic : topics) {
-        NewTopic made = new NewTopic(topic, Optional.empty(), Optional.empty());
-        made.configs(Map.of("message.timestamp.type", "LogAppendTime"));
+    String given = config.getOrDefault("request.timeout.ms", "");
+    if (given.matches("[0-9]{1,9}")) askMs = Math.min(askMs, Long.parseLong(given));
+    List<NewTopic> made = new ArrayList<>();
+    for (String topic : topics) {
+      NewTopic each = new NewTopic(topic, Optional.empty(), Optional.empty());
+      made.add(each.configs(Map.of("message.timestamp.type", "LogAppendTime")));
+    }
+    Admin admin = Admin.create(asked);
+    try {
+      CreateTopicsOptions within = new CreateTopicsOptions().timeoutMs((int) askMs);
+      for (KafkaFuture<Void> each : admin.createTopics(made, within).values().values()) {
         try {
-          admin.createTopics(List.of(made)).all().get();
+          each.get();
         } catch (ExecutionException error) {
           if (!(error.getCause() instanceof TopicExistsException)) throw error;
         }
       }
+    } finally {
+      // What has not answered by now is not waited for once more.
+      admin.close(Duration.ZERO);
     }
   }
 
-  /** One attempt, until the job is told to end. What ended it is thrown. */
-  static void attempt(String[] a, Map<String, String> config) throws Throwable {
+  /** One attempt, until the job is told to end. What ended it is thrown. It has so long for each answer before its begin. */
+  static void attempt(String[] a, Map<String, String> config, long leftMs) throws Throwable {
     String brokers = a[0], topic = a[2];
-    make(brokers, config, a[1], topic + "-by-member", topic);
-    LocalApplicationRunner runner =
-        new LocalApplicationRunner(new ActionsJob(brokers, a[1], topic, a[3]), new MapConfig(samzaConfig(a, config)));
+    make(brokers, config, Math.min(ASK_MS, leftMs), a[1], topic + "-by-member", topic);
+    ActionsJob job = new ActionsJob(brokers, a[1], topic, a[3], Math.min(STORE_WAIT_MS, leftMs));
+    LocalApplicationRunner runner = new LocalApplicationRunner(job, new MapConfig(samzaConfig(a, config)));
     runner.run();
     runner.waitForFinish();
     ApplicationStatus status = runner.status();
     if (status.getStatusCode() == ApplicationStatus.StatusCode.UnsuccessfulFinish) throw status.getThrowable();
+  }
+
+  /** When a job that failed is set up again, and when it is given up, as in ambry/streams/restarts.py. In milliseconds. */
+  static class Restarts {
+    final long giveUpAfterMs;
+    Long failingSince = null;
+    long pauseMs = PAUSE_MS;
+
+    Restarts(long giveUpAfterMs) {
+      this.giveUpAfterMs = giveUpAfterMs;
+    }
+
+    /** For an attempt that begins now, a second at least: when it is given up that does not become sound. */
+    long leftMs(long now) {
+      if (giveUpAfterMs == FOREVER) return FOREVER;
+      return Math.max(1_000, giveUpAfterMs - (failingSince == null ? 0 : now - failingSince));
+    }
+
+    /** How long to wait after an attempt that began then and failed now; null to give up. */
+    Long pauseMs(long began, long now) {
+      boolean isSound = now - began >= SOUND_AFTER_MS;
+      if (failingSince == null || isSound) {
+        failingSince = isSound ? now : began;
+        pauseMs = PAUSE_MS;
+      }
+      long pause = pauseMs;
+      pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+      if (giveUpAfterMs == FOREVER) return pause;
+      long left = giveUpAfterMs - (now - failingSince);
+      return left > 0 ? Math.min(pause, left) : null;
+    }
+  }
+
+  /** Since some moment of this process; no clock that is set changes it. */
+  static long nowMs() {
+    return System.nanoTime() / 1_000_000;
+  }
+
+  /** What -Dgive.up.after says, in milliseconds; null for what is no number of seconds. */
+  static Long giveUpAfterMs(String text) {
+    if (text.equals("forever")) return FOREVER;
+    return text.matches("[0-9]{1,9}") ? Long.valueOf(1_000 * Long.parseLong(text)) : null;
   }
 
   /** Whether somebody has to see to it: what is over by itself, brokers that are away first of all, is waited for. */
@@ -427,14 +489,19 @@ public class ActionsJob implements TaskApplication {
       System.err.println("ActionsJob BROKERS CHANGES TOPIC FOLDER STATE_DIRECTORY, with the store in AMBRY_ENDPOINTS");
       System.exit(2);
     }
+    String bound = System.getProperty("give.up.after", "3600");
+    Long giveUpAfterMs = giveUpAfterMs(bound);
+    if (giveUpAfterMs == null) {
+      System.err.println("-Dgive.up.after=" + bound + " is no number of seconds; say one such as 900, or forever");
+      System.exit(2);
+    }
     Map<String, String> config = kafkaConfig();
-    Duration giveUpAfter = Duration.ofSeconds(Long.getLong("give.up.after", 3600)), pause = PAUSE;
-    Instant failed = null;
+    Restarts restarts = new Restarts(giveUpAfterMs);
     while (true) {
-      Instant began = Instant.now();
+      long began = nowMs();
       Throwable error;
       try {
-        attempt(a, config);
+        attempt(a, config, restarts.leftMs(began));
         return;
       } catch (Throwable thrown) {
         error = thrown;
@@ -443,19 +510,13 @@ public class ActionsJob implements TaskApplication {
         System.err.println(sentence(error, a[0]));
         System.exit(1);
       }
-      Instant now = Instant.now();
-      // An attempt that went on for so long was sound until then.
-      if (failed == null || now.isAfter(began.plus(SOUND_AFTER))) {
-        failed = now;
-        pause = PAUSE;
-      }
-      if (!now.isBefore(failed.plus(giveUpAfter))) {
+      Long pause = restarts.pauseMs(began, nowMs());
+      if (pause == null) {
         System.err.println(sentence(error, a[0]) + "; the same command goes on where it was");
         System.exit(5);
       }
-      System.err.println(sentence(error, a[0]) + "; the job goes on where it was in " + pause.toSeconds() + " s");
-      Thread.sleep(pause.toMillis());
-      if (pause.compareTo(PAUSE_MAX) < 0) pause = pause.multipliedBy(2);
+      System.err.println(sentence(error, a[0]) + "; the job goes on where it was in " + Math.round(pause / 1e3) + " s");
+      Thread.sleep(pause);
     }
   }
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import random
 import shutil
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +21,7 @@ from typing import Any
 import pytest
 
 from ambry.ids import BlobId, IdKind, uuid7
+from ambry.streams import restarts
 from ambry.streams.windows import ACTIONS_OF_A_DAY_MAX, DAYS_MAX, Days, over_files, parse_actions
 from tests.support.clusters import seed_of
 from tests.support.kafka_broker import jars_or_skip
@@ -252,14 +256,16 @@ def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_fo
     assert asked == ["Bearer secret"]
 
 
-def test_the_job_waits_for_brokers_says_so_and_is_given_up_with_a_code_of_its_own(
-    java: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "client.properties").write_text("request.timeout.ms=1000\n")
+def job_ended(
+    java: list[str], tmp_path: Path, broker: str, give_up_after: str, request_ms: int
+) -> tuple[int, list[str]]:
+    """The exit code of the job, and what it said itself."""
+    (tmp_path / "client.properties").write_text(f"request.timeout.ms={request_ms}\n")
+    options = [f"-Dgive.up.after={give_up_after}", f"-Dkafka.config={tmp_path / 'client.properties'}"]
     done = subprocess.run(
         [
-            *(*java[:-2], "-Dgive.up.after=1", f"-Dkafka.config={tmp_path / 'client.properties'}", *java[-2:]),
-            *("ActionsJob", "127.0.0.1:1", "changes", "members", "actions/", str(tmp_path / "kept")),
+            *(*java[:-2], *options, *java[-2:]),
+            *("ActionsJob", broker, "changes", "members", "actions/", str(tmp_path / "kept")),
         ],
         env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": "http://127.0.0.1:1"},
         capture_output=True,
@@ -267,7 +273,75 @@ def test_the_job_waits_for_brokers_says_so_and_is_given_up_with_a_code_of_its_ow
         timeout=60,
         check=False,
     )
-    assert done.returncode == 5, done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("Kafka at 127.0.0.1:1: ")]
+    return done.returncode, [line for line in done.stderr.splitlines() if not line.startswith(("SLF4J:", "log4j:"))]
+
+
+def test_the_job_waits_for_brokers_says_so_and_is_given_up_with_a_code_of_its_own(
+    java: list[str], tmp_path: Path
+) -> None:
+    code, said = job_ended(java, tmp_path, "127.0.0.1:1", "5", 1_000)
+    assert code == 5, said
+    assert all(line.startswith("Kafka at 127.0.0.1:1: ") for line in said)
     assert said[0].endswith("; the job goes on where it was in 1 s")
     assert said[-1].endswith("; the same command goes on where it was")
+
+
+def test_the_job_is_given_up_when_it_was_told_to_and_not_a_question_later(java: list[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        code, said = job_ended(java, tmp_path, broker, "3", 30_000)
+        took_s = time.monotonic() - began
+    assert (code, len(said)) == (5, 1), said
+    assert said[0].startswith(f"Kafka at {broker}: ") and said[0].endswith("; the same command goes on where it was")
+    assert 3 <= took_s < 3 + 10, "a second and a half of it is Java's"
+
+
+def test_a_bound_that_is_no_number_of_seconds_is_told(java: list[str], tmp_path: Path) -> None:
+    code, said = job_ended(java, tmp_path, "127.0.0.1:1", "15m", 1_000)
+    assert code == 2
+    assert said == ["-Dgive.up.after=15m is no number of seconds; say one such as 900, or forever"]
+
+
+@pytest.mark.parametrize("bound", ["0", "3", "600", "forever"])
+def test_both_are_set_up_again_and_given_up_at_the_same_moments(
+    java: list[str], monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    chance = random.Random(seed_of(f"streams restarts {bound}"))
+    attempts: list[dict[str, Any]] = []
+    now = 5_000
+    for _ in range(60):
+        took = chance.choice((0, 500, 1_500, 10_000, 60_000, 149_999, 150_000, 4_000_000))
+        attempts.append({"began": now, "failed": now + took})
+        now += took + chance.randrange(30_000)
+    *found, bounds = ask(java, "restarts", [{"giveUpAfter": bound}, *attempts])
+    # One of Samza's that no broker answers takes longer than one of Quix.
+    monkeypatch.setattr(restarts, "SOUND_AFTER_S", bounds["soundAfter"] / 1000)
+    ours = restarts.JobRestarts(None if bound == "forever" else float(bound))
+    for each, answer in zip(attempts, found, strict=True):
+        left, pause = (
+            ours.left_s(each["began"] / 1000),
+            ours.pause_s(each["began"] / 1000, each["failed"] / 1000),
+        )
+        assert answer == {
+            "left": None if left == math.inf else round(left * 1000),
+            "pause": None if pause is None else round(pause * 1000),
+        }, each
+    # An attempt that waits for a store that is away is not sound: else the job would never be given up.
+    assert bounds["storeWait"] <= bounds["soundAfter"] / 3
+
+
+def test_a_store_that_says_nothing_is_waited_for_as_long_as_it_is_told_to(java: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        done = subprocess.run(
+            [*java, "ActionsTwin", "read", "abcdefgh", "2000"],
+            env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        took_s = time.monotonic() - began
+    assert done.returncode != 0 and "the store does not answer for abcdefgh" in done.stderr
+    assert 2 <= took_s < 2 + 10

@@ -7,7 +7,9 @@
  *                           them, and all files come again, each answer once
  *   ActionsTwin messages    lines of {"changes": whether on that topic, "text": a message}, and for each how many messages the
  *                           job sends for it, or with which sentence it ends
- *   ActionsTwin read BLOB   what the job reads of a blob, and how it would reach Kafka
+ *   ActionsTwin restarts    lines of {"giveUpAfter": seconds as text} and, each an attempt, of {"began": ms, "failed": ms}, and
+ *                           for each attempt what it had left and the pause behind it, in milliseconds
+ *   ActionsTwin read BLOB [MS]   what the job reads of a blob, waiting so long, and how it would reach Kafka
  */
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -51,8 +53,9 @@ public class ActionsTwin {
   }
 
   public static void main(String[] a) throws Exception {
-    if (a.length == 2) {
-      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/").read(a[1]);
+    if (a[0].equals("read")) {
+      long waitMs = a.length > 2 ? Long.parseLong(a[2]) : ActionsJob.STORE_WAIT_MS;
+      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/", waitMs).read(a[1]);
       ObjectNode read = ActionsJob.JSON.createObjectNode().put("data", data == null ? null : new String(data, "UTF-8"));
       ActionsJob.kafkaConfig().forEach(read::put);
       System.out.println(read);
@@ -66,6 +69,8 @@ public class ActionsTwin {
       System.out.println(answer.put("largest", largest).put("written", written).put("records", RECORDS.size()));
     } else if (a[0].equals("cuts")) {
       cuts(lines);
+    } else if (a[0].equals("restarts")) {
+      restarts(lines);
     } else {
       messages(lines);
     }
@@ -109,10 +114,26 @@ public class ActionsTwin {
     System.out.println(ActionsJob.JSON.createObjectNode().put("cuts", cuts).set("members", ActionsJob.JSON.valueToTree(found)));
   }
 
+  static void restarts(List<JsonNode> lines) {
+    ActionsJob.Restarts restarts = null;
+    for (JsonNode said : lines) {
+      if (said.has("giveUpAfter")) {
+        restarts = new ActionsJob.Restarts(ActionsJob.giveUpAfterMs(said.get("giveUpAfter").asText()));
+        continue;
+      }
+      long began = said.get("began").asLong(), left = restarts.leftMs(began);
+      ObjectNode answer = ActionsJob.JSON.createObjectNode();
+      answer.put("left", left == ActionsJob.FOREVER ? null : Long.valueOf(left));
+      System.out.println(answer.put("pause", restarts.pauseMs(began, said.get("failed").asLong())));
+    }
+    ObjectNode bounds = ActionsJob.JSON.createObjectNode().put("soundAfter", ActionsJob.SOUND_AFTER_MS);
+    System.out.println(bounds.put("storeWait", ActionsJob.STORE_WAIT_MS));
+  }
+
   static void messages(List<JsonNode> lines) throws Exception {
     List<OutgoingMessageEnvelope> sent = new ArrayList<>();
     MessageCollector collector = sent::add;
-    ActionsJob.Actions job = new ActionsJob.Actions("changes", "topic", "actions/");
+    ActionsJob.Actions job = new ActionsJob.Actions("changes", "topic", "actions/", ActionsJob.STORE_WAIT_MS);
     job.kept = store();
     for (JsonNode said : lines) {
       sent.clear();
