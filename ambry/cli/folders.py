@@ -223,10 +223,8 @@ def find(
     wanted = WantedNames(name=None if name is None else name_pattern(name), larger=larger, smaller=smaller)
     with cluster.connect() as client:
         if not (newer is older is expires_in is None):
-            from ambry.client.store_time import store_time  # not before it is needed
-
             # What is found is deleted by the next command, as often as not.
-            now = store_time(client)
+            now = client.store_time()
             wanted = replace(
                 wanted,
                 newer=None if newer is None else now - newer,

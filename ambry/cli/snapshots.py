@@ -74,7 +74,6 @@ def write(
     its cells: [[key, ..., value], ...], or {"key": value} over one axis. A key is a name of the vocabulary, or an index; where
     no cell is, there is 0.
     """
-    from ambry.client.store_time import store_time
     from ambry.ml.features.publishing import load
     from ambry.ml.places import version_of
     from ambry.ml.snapshots.files import columns_of_file, rows_of_file
@@ -94,7 +93,7 @@ def write(
             [kind.urn for kind in kinds.values()],
             metadata=loaded,
             entity=entity,
-            as_of=as_of or store_time(client),
+            as_of=as_of or client.store_time(),
             columns={str(kind.urn): name for name, kind in kinds.items()},
             file_format=file_format,
             allow_empty=allow_empty,

@@ -113,7 +113,6 @@ def snapshot(
     output: str,
 ) -> None:
     """Write what the topic of `ambry stream actions` says now of all members as a snapshot of DATASET."""
-    from ambry.client.store_time import store_time
     from ambry.ml import features
     from ambry.ml.features.urn import find_urn
     from ambry.streams.actions import publish_snapshot, read_members
@@ -130,7 +129,7 @@ def snapshot(
             found,
             str(find_urn(urn, loaded.metadata.urns)),
             metadata=loaded,
-            as_of=as_of or store_time(client),
+            as_of=as_of or client.store_time(),
             lengths=sorted(set(days)),
         )
     tell_done(

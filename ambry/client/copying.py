@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Unpack
 from ambry.client.refs import PinnedName
 from ambry.client.sections import fitting
 from ambry.client.stopping import FileMove
-from ambry.client.store_time import store_time
 from ambry.client.sync.waiting import at_once
 from ambry.client.sync.writing import SyncWriting
 from ambry.errors import InvariantBroken, PreconditionFailed, UpdateConflict
@@ -33,11 +32,11 @@ PARTS_AT_ONCE = 2
 def said_by(client: AmbryClient, info: BlobInfo) -> SaidOfBlob:
     """What a copy says of itself, as `put` takes it. It lives as long as what it is of, by the time of the store that has that.
 
-    Where that is not for ever, the time is asked for: one request. Raises what `usage` raises.
+    What is left of that is as of the answer that `info` is of. Raises what `store_time` raises, where that did not say when.
     """
     left = None
     if info.expires is not None:
-        left = max(1, int((info.expires - store_time(client)).total_seconds()))
+        left = max(1, int((info.expires - (info.answered or client.store_time())).total_seconds()))
     return {
         "content_type": info.content_type,
         "metadata": dict(info.metadata),

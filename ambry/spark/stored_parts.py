@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ambry.client.refs import NameRef
-from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound
 from ambry.ml.digests import infos_of
@@ -58,7 +57,7 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
 
     `older` is to be longer than any job takes. Raises AccessDenied, and what a list raises.
     """
-    before = store_time(client) - older
+    before = client.store_time() - older
     unused = [part for part in list_parts(client, dataset) if not part.versions and part.modified < before]
     for result in client.delete_many([each.ref for each in unused]):
         if result.error is not None and not isinstance(result.error, BlobNotFound):

@@ -27,7 +27,6 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from ambry.client.refs import NameRef
-from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
@@ -132,7 +131,7 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
             features,
             metadata=loaded,
             entity=options.entity,
-            as_of=options.as_of or store_time(client),
+            as_of=options.as_of or client.store_time(),
             file_format=options.file_format,
             spool=options.spool,
         )

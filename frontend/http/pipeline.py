@@ -28,7 +28,7 @@ from frontend.http.body import ClientGone
 from frontend.http.conditions import CONDITIONAL, Condition, evaluate
 from frontend.http.connections import READ_BYTES, Connection
 from frontend.http.exchange import Exchange
-from frontend.http.fields import check_fields, gather
+from frontend.http.fields import check_fields, gather, http_date
 from frontend.http.handler import Handler
 from frontend.http.proxies import Sender, TrustedProxies
 from frontend.http.route import Dialect, Route
@@ -129,8 +129,9 @@ class Pipeline:
             self.log.record(exchange, status, self._clock.monotonic() - started)
 
     def common(self, context: RequestContext) -> Mapping[str, str]:
-        """What every answer to a request carries."""
-        return {**self._dialect.common, self._dialect.request_id_header: context.id}
+        """What every answer to a request carries. When it is, the clock of the cluster says, not that of this machine."""
+        date = http_date(self._clock.wall_ms() // 1000)
+        return {**self._dialect.common, self._dialect.request_id_header: context.id, "Date": date}
 
     def common_lines(self, context: RequestContext) -> str:
         """The same as it stands in an answer."""

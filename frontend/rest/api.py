@@ -105,7 +105,7 @@ class AmbryApi:
             reads,
             About(router, finder, entry),
             updates,
-            ServicePages(unready),
+            ServicePages(unready, clock),
             ClusterPages(router, containers, clock=clock),
             batches := Batches(router, containers, clock=clock),
             BatchPuts(router, entry, quotas, clock=clock),

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from ambry import __version__
+from ambry.clock import Clock
 from ambry.service.admin import readiness_of
 from frontend.http.exchange import Exchange, json_response
 from frontend.http.problem import RETRY_AFTER_S
@@ -19,9 +20,10 @@ from frontend.who import OPEN
 class ServicePages:
     """Pages that need no blob. They are of this moment, and never kept."""
 
-    def __init__(self, unready: Callable[[], list[str]]) -> None:
-        """`unready` gives the reasons why this frontend should get no requests."""
+    def __init__(self, unready: Callable[[], list[str]], clock: Clock) -> None:
+        """`unready` gives the reasons why this frontend should get no requests; `clock` is that of the cluster."""
         self._unready = unready
+        self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
         def page(target: str, handle: Handle, gives: str = "application/json") -> Route:
@@ -64,8 +66,8 @@ class ServicePages:
         return _now(json_response(*readiness_of(self._unready())))
 
     async def version(self, exchange: Exchange) -> web.Response:
-        """Which release it is."""
-        return _now(json_response({"version": __version__}))
+        """Which release it is, and which time: for clients that have to know and may have no key."""
+        return _now(json_response({"version": __version__, "atMs": self._clock.wall_ms()}))
 
 
 def _now(response: web.Response) -> web.Response:

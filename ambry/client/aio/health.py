@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ambry.client import wire
@@ -35,6 +36,16 @@ class AsyncHealthChecks(AsyncCalls):
         True
         """
         return await self._ask(wire.usage.usage_request(), None, wire.usage.parse_usage, timeout)
+
+    async def store_time(self, *, timeout: Timeout | None = None) -> datetime:
+        """Now, as most of the cluster's clocks have it, to the millisecond: the time by which the store dates what it holds.
+
+        One short request that needs no key. What is old enough to go is never said by a clock of this machine.
+
+        >>> (await client.store_time()).tzinfo
+        datetime.timezone.utc
+        """
+        return await self._ask(wire.health.time_request(), None, wire.health.parse_store_time, timeout)
 
     async def _probe(self, endpoint: str, timeout: Timeout | None) -> EndpointHealth:
         request = wire.health.health_request()

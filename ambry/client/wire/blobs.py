@@ -10,7 +10,7 @@ from numbers import Integral
 
 from ambry.client.model import BlobInfo, ByteRange, Metadata, check_type
 from ambry.client.refs import NameRef, PinnedName, Place, VersionRef, headers_of, path_of, subject_of
-from ambry.client.wire.message import ApiRequest, Headers, header_int, parse_time, violation
+from ambry.client.wire.message import ApiRequest, Headers, answered_at, header_int, parse_time, violation
 from ambry.durability import Durability
 from ambry.errors import AmbryError, InvalidBlobId, InvalidRequest, PreconditionFailed, ProtocolViolation
 from ambry.ids import BlobId
@@ -200,6 +200,7 @@ def _parse_info(blob: BlobId, headers: Headers) -> BlobInfo:
         service_id=headers.get(names.SERVICE_ID, ""),
         etag=headers.get("etag", ""),
         datacenter=headers.get(names.DATACENTER, ""),
+        answered=answered_at(headers),
     )
 
 

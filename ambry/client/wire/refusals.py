@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any, cast
 
-from ambry.client.wire.message import ApiRequest, Headers, parse_time, request_id_of
+from ambry.client.wire.message import ApiRequest, Headers, answered_at, parse_time, request_id_of
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -230,7 +230,7 @@ def retry_after(headers: Headers, now_ms: int) -> float | None:
     when = parse_time(text) if "," in text else None
     if when is None:
         return None
-    answered = parse_time(headers.get("date", ""))
+    answered = answered_at(headers)
     return max(0.0, when.timestamp() - (now_ms / 1000 if answered is None else answered.timestamp()))
 
 

@@ -14,7 +14,6 @@ from datetime import timedelta
 from difflib import get_close_matches
 
 from ambry.client.refs import LATEST, VersionRef
-from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
@@ -261,7 +260,7 @@ def _free_if_ended(client: AmbryClient, holder: VersionRef, layer: str, taken: S
     except BlobNotFound:
         changed = changed_at(client, holder, layer)
         # Both by the store's clock. One who is slower than that loses its start, and no part is given to two (_hold).
-        if changed is not None and store_time(client) < (free := changed + STARTING_MAX):
+        if changed is not None and client.store_time() < (free := changed + STARTING_MAX):
             raise StretchTaken(
                 f"{taken.holder} has a part of the layer {layer!r} and no version: it is starting, or was killed as it was; "
                 f"try again at {free:%H:%M:%S} UTC, take another stretch, or start {taken.holder} and stop it",

@@ -20,7 +20,6 @@ from itertools import chain
 
 from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef, PinnedName, VersionRef
-from ambry.client.store_time import store_time
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
@@ -120,7 +119,7 @@ def delete_contents(
     client: AmbryClient, place: VersionRef, folder: str, look_up: Users, older: timedelta
 ) -> list[ListedPart]:
     """Delete those that nobody uses and that are older; the same for any folder of contents."""
-    before = store_time(client) - older
+    before = client.store_time() - older
     for part in list_contents(client, place, folder, look_up):
         if part.set_aside is None and not part.users and part.modified < before:
             aside = part_name(place, f"{part.id}/{part.sha256}", folder, within=UNUSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,9 @@ from ambry.client.model import Jitter
 from ambry.client.retry import Attempts, Endpoints, RetryBudget
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
+from ambry.client.wire.health import parse_store_time
 from ambry.client.wire.json_request import json_request
-from ambry.client.wire.message import ApiRequest, parse_time
+from ambry.client.wire.message import ApiRequest, answered_at, parse_time
 from ambry.errors import (
     AccessDenied,
     AmbryError,
@@ -152,6 +153,26 @@ def test_retry_after_may_be_a_date() -> None:
     answered = {**headers, "date": "Sat, 21 Nov 2026 23:06:50 GMT"}
     for days in (-8, 8):
         assert refusals.retry_after(answered, 1795302410000 + days * 86_400_000) == 10.0
+
+
+def test_an_answer_is_of_its_date_and_one_out_of_a_cache_of_that_much_later() -> None:
+    date = {"date": "Sat, 21 Nov 2026 23:06:50 GMT"}
+    of = datetime(2026, 11, 21, 23, 6, 50, tzinfo=UTC)
+    assert answered_at(date) == answered_at({**date, "age": "soon"}) == of
+    assert answered_at({**date, "age": "70"}) == of + timedelta(seconds=70)
+    for none in ({}, {"date": "x"}, {"age": "70"}, {"date": "Fri, 31 Dec 9999 23:59:59 GMT", "age": "70"}):
+        assert answered_at(none) is None
+        for body, what in ((b"{}", "no Date"), (b"[]", "no time"), (b'{"atMs": 9223372036854775807}', "no time")):
+            with pytest.raises(ProtocolViolation, match=what):
+                parse_store_time(none, body)
+
+
+def test_the_time_of_the_store_is_told_to_the_millisecond() -> None:
+    """It is the version of a snapshot of now; of a frontend that does not tell it, to the second."""
+    date = {"date": "Sat, 21 Nov 2026 23:06:50 GMT"}
+    of = datetime(2026, 11, 21, 23, 6, 50, tzinfo=UTC)
+    assert parse_store_time(date, b'{"version": "2"}') == of
+    assert parse_store_time(date, b'{"version": "2", "atMs": 1795302410250}') == of + timedelta(milliseconds=250)
 
 
 @pytest.mark.parametrize(

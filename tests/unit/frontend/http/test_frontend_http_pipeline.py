@@ -7,10 +7,11 @@ import contextlib
 import errno
 import json
 import logging
+from email.utils import parsedate_to_datetime
 
 import pytest
 
-from ambry.clock import SystemClock
+from ambry.clock import FollowingClock, SystemClock
 from ambry.errors import DataCorrupt
 from ambry.format.record import RecordKind
 from ambry.protocol.frame import MessageType
@@ -51,6 +52,17 @@ def clean(cluster: FakeCluster) -> bool:
         and cluster.budget.free == cluster.budget.size
         and all(peer.open_calls == 0 for peer in cluster.pool)
     )
+
+
+async def test_an_answer_is_dated_by_the_clock_of_the_cluster() -> None:
+    """Clients ask it for the time. It was that of the frontend's machine, which may be days off."""
+    clock = FollowingClock(SystemClock())
+    clock.base_ms = 1_900_000_000_000 - int(clock.monotonic() * 1000)
+    cluster = make_cluster(((3,),) * 4, clock=clock)
+    async with http_frontend(cluster) as frontend:
+        for target in ("/version", f"/{ID}", "/nonsense"):
+            answer = await frontend.call("GET", target)
+            assert 0 <= parsedate_to_datetime(answer.headers["date"]).timestamp() - 1_900_000_000 < 3_600, target
 
 
 # --- refusals ---

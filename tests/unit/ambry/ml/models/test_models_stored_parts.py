@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, VersionRef
-from ambry.client.store_time import store_time
 from ambry.ml import models
-from ambry.ml.models import stored_parts
 from ambry.ml.models.publishing import prepare_model, publish_manifest, publish_once
 
 SOON = timedelta(hours=-1)
@@ -27,10 +25,11 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> Aged:
     """From each call on, a delete takes what was there until then for eight days old, and what comes later for new."""
 
     def then(client: AmbryClient) -> datetime:
-        return moments[-1] + DAYS if moments else store_time(client)
+        return moments[-1] + DAYS if moments else real(client)
 
+    real = AmbryClient.store_time
     moments: list[datetime] = []
-    monkeypatch.setattr(stored_parts, "store_time", then)
+    monkeypatch.setattr(AmbryClient, "store_time", then)
 
     def call() -> None:
         time.sleep(0.005)  # Times of the store are whole milliseconds.

@@ -12,7 +12,6 @@ import pytest
 
 from ambry import AmbryClient, InvalidRequest
 from ambry.ml import models, training
-from ambry.ml.models import stored_parts
 from ambry.ml.training.environments import store_tree, stored_tree
 from ambry.ml.training.stored_trees import delete_unused_trees, list_trees
 from tests.support.named_frontend import named_frontend
@@ -96,7 +95,7 @@ def test_trees_that_are_sent_again_are_as_young_as_new_ones(
     time.sleep(0.005)
     job = training.prepare_job(client, wanted, lambda _: None)
     assert stored_tree(client, packed.id) == packed
-    monkeypatch.setattr(stored_parts, "store_time", lambda _: sent + timedelta(days=7))
+    monkeypatch.setattr(AmbryClient, "store_time", lambda _: sent + timedelta(days=7))
     assert delete_unused_trees(client, timedelta(days=7)) == []
     assert set(used(client)) == {job.sources.id, job.environment.id, packed.id}
 
