@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import html
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy.engines.jars import Tell, fetch
-from deploy.engines.processes import EngineProcess, fetched, free_ports, java, make_storage
+from deploy.engines.processes import EngineProcess, fetched, free_ports, holds, java, make_storage
 from deploy.local_layout import HOST
 
 NODE_MEMORY_MB = 6_144
@@ -197,27 +196,34 @@ def hdfs(directory: Path, tell: Tell) -> Iterator[HdfsCluster]:
 
 def _has_room(said: str, nodes: int) -> bool:
     """Of the metrics of a ResourceManager: a node that runs is counted a moment before its memory is."""
-    told: Any = json.loads(said).get("clusterMetrics") if said else None
-    if not told or told.get("activeNodes", 0) < nodes:
-        return False
-    return int(told.get("availableMB", 0) + told.get("allocatedMB", 0)) > (nodes - 1) * NODE_MEMORY_MB
+
+    def look(page: Any) -> bool:
+        told = page["clusterMetrics"]
+        room = int(told.get("availableMB", 0) + told.get("allocatedMB", 0))
+        return bool(told.get("activeNodes", 0) >= nodes and room > (nodes - 1) * NODE_MEMORY_MB)
+
+    return holds(look, said)
 
 
 def _is_idle(said: str) -> bool:
     """Of a NodeManager that answers: no container runs on it, or is about to."""
-    if not said:
-        return False
-    containers: Any = (json.loads(said).get("containers") or {}).get("container") or []
-    told = containers if isinstance(containers, list) else [containers]
-    return all(each.get("state") in ("COMPLETE", "DONE") for each in told)
+
+    def look(page: Any) -> bool:
+        containers = (page["containers"] or {}).get("container") or []
+        told = containers if isinstance(containers, list) else [containers]
+        return all(each.get("state") in ("COMPLETE", "DONE") for each in told)
+
+    return holds(look, said)
 
 
 def _takes_files(said: str) -> bool:
     """Whether the NameNode is out of safe mode and knows a place: a DataNode lives before it has told what room it has."""
-    beans: Any = json.loads(said).get("beans") if said else None
-    if not beans:
-        return False
-    return beans[0].get("FSState") == "Operational" and int(beans[0].get("CapacityRemaining", 0)) > 0
+
+    def look(page: Any) -> bool:
+        bean = page["beans"][0]
+        return bean.get("FSState") == "Operational" and int(bean.get("CapacityRemaining", 0)) > 0
+
+    return holds(look, said)
 
 
 def _write(conf: Path, name: str, properties: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import json
 import os
 import random
 import shutil
@@ -13,8 +14,9 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from ambry.errors import MALFORMED
 from deploy.engines.jars import EngineError
 from deploy.local_processes import spawn_program, taken
 from deploy.start_wait import wait_while_moving
@@ -26,6 +28,7 @@ STOP_TIMEOUT_S = 20.0
 """For the signal that asks it to end; SIGKILL comes behind it."""
 JAVA_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 SHOWN_LINES = 8
+PAGE_BYTES_MAX = 1 << 20
 PORTS = range(20_000, 32_768)
 
 
@@ -170,9 +173,20 @@ def free_ports(count: int) -> list[int]:
 
 
 def fetched(url: str) -> str:
-    """What a page of an engine says; empty while it does not answer well."""
+    """What a page of an engine says, at most 1 MiB; empty while it does not answer well, or whole."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # nosec B310 # a process of ours on loopback
-            return str(answer.read(1 << 20), "utf-8", "replace")
-    except (OSError, http.client.HTTPException):
+            found = bytes(answer.read(PAGE_BYTES_MAX + 1))
+            if answer.length or len(found) > PAGE_BYTES_MAX:  # A body that is cut short is no error of its own.
+                return ""
+    except (OSError, ValueError, http.client.HTTPException):
         return ""
+    return found.decode("utf-8", "replace")
+
+
+def holds(look: Callable[[Any], object], said: str) -> bool:
+    """Whether it holds of what a page says as JSON; not, where that is nothing, half of it or something else."""
+    try:
+        return bool(said) and bool(look(json.loads(said)))
+    except MALFORMED:
+        return False

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from deploy.engines.jars import EngineError, Tell
-from deploy.engines.processes import EngineProcess, fetched, free_ports
+from deploy.engines.processes import EngineProcess, fetched, free_ports, holds
 from deploy.local_layout import HOST
 
 WORKER_CORES = 2
@@ -42,9 +40,7 @@ class SparkCluster:
 
     def _has_worker(self) -> bool:
         """Whether the master counts on it."""
-        said = fetched(f"{self.url}/json/")
-        told: Any = json.loads(said) if said else {}
-        return bool(told.get("aliveworkers"))
+        return holds(lambda told: told.get("aliveworkers"), fetched(f"{self.url}/json/"))
 
 
 def home_of_pyspark() -> Path:

@@ -281,6 +281,6 @@ class _Followed:
     def _about(self) -> dict[str, Any]:
         if not self._web:
             return {}
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(*MALFORMED, OSError):
             return dict(json.loads(ask(self._place))["app"])
         return {}

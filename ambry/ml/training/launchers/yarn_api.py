@@ -61,5 +61,5 @@ def kill(web: str, application: str, environ: Mapping[str, str]) -> str:
 def _message_of(error: urllib.error.HTTPError) -> str:
     try:
         return f": {json.loads(error.read(1 << 16))['RemoteException']['message']}"
-    except (OSError, *MALFORMED):
+    except (OSError, http.client.HTTPException, *MALFORMED):  # Cut in a chunk, it is no error of the system.
         return ""

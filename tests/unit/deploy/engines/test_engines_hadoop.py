@@ -51,3 +51,13 @@ def test_a_node_with_containers_is_asked_to_end_and_not_killed() -> None:
         told = {"containers": {"container": [{"id": "c_1", "state": "COMPLETE"}, {"id": "c_2", "state": state}]}}
         assert not _is_idle(json.dumps(told))
     assert not _is_idle("")
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["", '{"containers": {"conta', "[]", "1", "null", "{}", '{"containers": 1, "beans": 1, "clusterMetrics": 1}',
+     '{"containers": {"container": [1]}, "beans": [1], "clusterMetrics": {"activeNodes": "x"}}'],
+)  # fmt: skip
+def test_half_a_page_says_nothing(page: str) -> None:
+    """A daemon that was killed in an answer was a JSONDecodeError out of the start of an engine, and out of its end."""
+    assert not _is_idle(page) and not _takes_files(page) and not _has_room(page, 1)

@@ -14,6 +14,7 @@ import pytest
 from deploy.engines import processes
 from deploy.engines.jars import EngineError
 from deploy.engines.processes import EngineProcess, fetched, free_ports, java
+from tests.support.bad_answers import BAD, answering, http
 from tests.support.waiting import eventually
 
 WAITS = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
@@ -148,3 +149,19 @@ def test_ports_are_free_and_pages_that_do_not_answer_are_empty() -> None:
         patched.setattr(processes, "PORTS", range(ports[0], ports[0] + 1))
         with pytest.raises(EngineError, match="only 0 are free; 1 are needed"):
             free_ports(1)
+
+
+def test_a_page_is_whole_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "PAGE_BYTES_MAX", 100)
+    assert answered(http(b"whole")) == "whole" and answered(http(bytes(100))) == "\0" * 100
+    assert answered(http(bytes(101))) == ""
+    assert (
+        answered(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + bytes(101) + b"\r\n0\r\n\r\n") == ""
+    )
+    for kind, sent in BAD.items():
+        assert answered(sent) == "", kind
+
+
+def answered(sent: bytes) -> str:
+    with answering(lambda _: sent) as web:
+        return fetched(f"{web}/")

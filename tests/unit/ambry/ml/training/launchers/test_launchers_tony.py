@@ -290,6 +290,14 @@ def test_answers_of_other_forms_are_nothing() -> None:
     assert sizes_in({"containerLogsInfo": []}) == {}
 
 
+def test_what_yarn_says_of_an_application_in_another_form_is_nothing(yarn: str, told: Told, tmp_path: Path) -> None:
+    """It was a TypeError out of the end of a job."""
+    Yarn.app = [1]  # type: ignore[assignment]
+    launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 255))
+    with pytest.raises(LaunchFailed, match="ended with exit code 255"):
+        launcher.run(launch)
+
+
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
 def test_a_client_that_waits_for_a_master_that_is_gone_is_ended_and_yarn_decides(
     yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
