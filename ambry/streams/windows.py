@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, NoReturn, Protocol, TypeGuard
 
 from ambry.errors import MALFORMED
@@ -33,6 +33,9 @@ ACTIONS_OF_A_DAY_MAX = 64
 DAY_SIZE_MAX = 1_780
 """Bytes of the actions of a member's day as JSON, but for the last one by name; what comes behind them is left out as well. So
 DAYS_MAX days are less than a million bytes, the longest message that Kafka's clients send where nobody says otherwise."""
+
+TIMES_MAX = 9_999_999_999
+"""Of an action of a member's day, so a count has ten digits at most; no file has so many lines, and a sum goes no further."""
 
 _DAY_MS = 86_400_000
 _BESIDE_NAME = 14
@@ -105,9 +108,12 @@ def _whole(number: str) -> int | float:
 
 
 def is_days(said: Any) -> TypeGuard[Days]:
-    """Whether it is Days, as a file adds them to a member: of days that there are, actions that may be, and counts."""
+    """Whether it is Days, as a file adds them to a member: days that there are, each with actions that may be, and counts."""
     return isinstance(said, dict) and all(
-        _is_day(day) and isinstance(actions, dict) and all(map(_is_counted, actions, actions.values()))
+        _is_day(day)
+        and isinstance(actions, dict)
+        and len(actions) > 0
+        and all(map(_is_counted, actions, actions.values()))
         for day, actions in said.items()
     )
 
@@ -124,7 +130,7 @@ def _is_counted(action: str, times: Any) -> bool:
         action.encode()
     except UnicodeEncodeError:
         return False
-    return len(action) <= ACTION_LENGTH_MAX and type(times) is int and 0 < times < 1 << 63
+    return len(action) <= ACTION_LENGTH_MAX and type(times) is int and 0 < times <= TIMES_MAX
 
 
 def added(before: Mapping[str, Mapping[str, int]], days: Mapping[str, Mapping[str, int]]) -> Days:
@@ -133,7 +139,7 @@ def added(before: Mapping[str, Mapping[str, int]], days: Mapping[str, Mapping[st
     for day, actions in days.items():
         sum_of_day = sums.setdefault(day, {})
         for action, times in actions.items():
-            sum_of_day[action] = sum_of_day.get(action, 0) + times
+            sum_of_day[action] = min(sum_of_day.get(action, 0) + times, TIMES_MAX)
     return _bounded(sums)
 
 
@@ -149,8 +155,13 @@ def folded(kept: KeptOfMember, file: str, days: Mapping[str, Mapping[str, int]])
 
 
 def _bounded(days: Days) -> Days:
-    oldest = (date.fromisoformat(max(days)) - timedelta(days=DAYS_MAX)).isoformat()
-    return {day: _first_by_name(actions) for day, actions in days.items() if day > oldest}
+    first = _first_of(date.fromisoformat(max(days)), DAYS_MAX)
+    return {day: _first_by_name(actions) for day, actions in days.items() if day >= first}
+
+
+def _first_of(last: date, length: int) -> str:
+    """Of so many days, of those that there are: none is before the year 1."""
+    return date.fromordinal(max(last.toordinal() - length + 1, 1)).isoformat()
 
 
 def _first_by_name(actions: dict[str, int]) -> dict[str, int]:
@@ -178,7 +189,7 @@ def windows(
     today = as_of.astimezone(UTC).date()
     found: dict[tuple[str, int], int] = {}
     for length in lengths:
-        first, last = (today - timedelta(days=length - 1)).isoformat(), today.isoformat()
+        first, last = _first_of(today, length), today.isoformat()
         for day, actions in days.items():
             if first <= day <= last:
                 for action, times in actions.items():

@@ -67,6 +67,7 @@ public class ActionsJob implements TaskApplication {
   static final int ACTION_LENGTH_MAX = 100;
   static final int ACTIONS_OF_A_DAY_MAX = 64;
   static final int DAY_SIZE_MAX = 1_780;
+  static final long TIMES_MAX = 9_999_999_999L;
   static final long DAY_MS = 86_400_000L;
   static final long READ_MAX = 64L << 20;
   static final long ASK_MS = 10_000, PAUSE_MS = 1_000, PAUSE_MAX_MS = 30_000;
@@ -226,16 +227,17 @@ public class ActionsJob implements TaskApplication {
     return told.path("name").isTextual() && (!told.get("name").asText().startsWith(folder) || isBlob(told.path("id")));
   }
 
-  /** Whether it is what a file adds to a member: of days that there are, actions that may be, and counts. */
+  /** Whether it is what a file adds to a member: of days that there are, each with actions that may be, and counts. */
   static boolean isPart(JsonNode told) {
     JsonNode days = told.path("days");
     boolean sound = isWhole(told.path("member")) && isBlob(told.path("file")) && days.isObject();
     for (Iterator<Map.Entry<String, JsonNode>> each = days.fields(); sound && each.hasNext(); ) {
       Map.Entry<String, JsonNode> day = each.next();
-      sound = isDay(day.getKey()) && day.getValue().isObject();
+      sound = isDay(day.getKey()) && day.getValue().isObject() && !day.getValue().isEmpty();
       for (Iterator<Map.Entry<String, JsonNode>> one = day.getValue().fields(); sound && one.hasNext(); ) {
         Map.Entry<String, JsonNode> action = one.next();
-        sound = isAction(TextNode.valueOf(action.getKey())) && isWhole(action.getValue()) && action.getValue().asLong() > 0;
+        sound = isAction(TextNode.valueOf(action.getKey())) && isWhole(action.getValue());
+        sound = sound && action.getValue().asLong() > 0 && action.getValue().asLong() <= TIMES_MAX;
       }
     }
     return sound;
@@ -346,7 +348,7 @@ public class ActionsJob implements TaskApplication {
 
   static void increase(ObjectNode days, String day, String action, long times) {
     ObjectNode sum = days.has(day) ? (ObjectNode) days.get(day) : days.putObject(day);
-    sum.put(action, sum.path(action).asLong() + times);
+    sum.put(action, Math.min(sum.path(action).asLong() + times, TIMES_MAX));
   }
 
   static String[] endpoints() {

@@ -25,7 +25,7 @@ from ambry.streams import restarts
 from ambry.streams.windows import ACTIONS_OF_A_DAY_MAX, DAYS_MAX, Days, over_files, parse_actions
 from tests.support.clusters import seed_of
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.strange_messages import CHANGES, NO_CHANGES, NO_PARTS, PARTS
+from tests.support.strange_messages import CHANGES, NO_CHANGES, NO_PARTS, PARTS, SUMS, days_after
 
 pytestmark = pytest.mark.engine
 
@@ -201,9 +201,17 @@ def test_what_is_no_message_of_theirs_ends_both(java: list[str]) -> None:
     sound = {(True, each) for each in CHANGES} | {(False, each) for each in PARTS}
     for message, answer in zip(messages, found, strict=True):
         if message in sound:
-            assert answer == {"sent": 0 if message[0] else 1}, message
+            assert answer["sent"] == (0 if message[0] else 1), message
         else:
             assert answer.get("forGood") is True and "is it another topic?" in answer["sentence"], (message, answer)
+
+
+def test_both_come_to_the_same_where_there_are_no_more_days_and_counts(java: list[str]) -> None:
+    lines = [{"changes": False, "text": text} for text in SUMS]
+    found = ask(java, "messages", lines, AMBRY_ENDPOINTS="http://127.0.0.1:1")
+    assert [each.get("message") for each in found] == [
+        {"member": member, "days": days} for member, days in days_after(SUMS)
+    ]
 
 
 def test_no_record_of_the_twin_grows_with_the_files_of_a_member(twin: Twin) -> None:

@@ -144,6 +144,7 @@ public class ActionsTwin {
         job.process(
             new IncomingMessageEnvelope(new SystemStreamPartition(topic, new Partition(0)), "0", "17", text), collector, null);
         answer.put("sent", sent.size());
+        if (sent.size() == 1) answer.set("message", ActionsJob.JSON.readTree((String) sent.get(0).getMessage()));
       } catch (Exception error) {
         answer.put("forGood", ActionsJob.isForGood(error)).put("sentence", ActionsJob.sentence(error, "b:1"));
       }

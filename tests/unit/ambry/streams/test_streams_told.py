@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
 from ambry.streams.told import is_file, part_of
-from tests.support.strange_messages import BLOB, CHANGES, FOLDER, NO_CHANGES, NO_PARTS, PARTS, change, part
+from ambry.streams.windows import TIMES_MAX, is_days
+from tests.support.strange_messages import (
+    BLOB,
+    CHANGES,
+    FOLDER,
+    NO_CHANGES,
+    NO_PARTS,
+    PARTS,
+    SUMS,
+    change,
+    days_after,
+    part,
+)
 
 
 def parsed(texts: list[str]) -> list[Any]:
@@ -45,6 +57,15 @@ def test_what_a_file_adds_is_taken(message: Any) -> None:
 def test_what_adds_to_no_member_is_told(message: Any) -> None:
     with pytest.raises(InvalidRequest, match="a message is not what a file adds to a member: "):
         part_of(message)
+
+
+def test_whatever_is_taken_is_added_up_to_days_that_may_be_read_again() -> None:
+    after = dict(days_after(SUMS))
+    assert all(map(is_days, after.values()))
+    assert after[0] == {"0001-01-01": {"Click": 1, "View": 1}}
+    assert after[3] == {"0002-02-05": {"Click": 1, "View": 1}}, "400 days later"
+    assert after[2] == {"0001-01-01": {"Click": 2}, "0002-02-04": {"Click": 1, "View": 1}}
+    assert after[6] == {"2026-11-27": {"Click": TIMES_MAX, "View": 1}, "2026-11-26": {"View": 1}}
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.just(BLOB)

@@ -155,6 +155,11 @@ def test_the_records_of_a_member_do_not_grow_with_its_files() -> None:
     assert sum(kept.written.values()) < 20_000 * 100, "a change writes what it changes"
 
 
+def test_a_window_begins_with_the_first_day_that_there_is() -> None:
+    days = {"0001-01-01": {"Click": 1}, "0001-01-03": {"Click": 1}}
+    assert windows(days, datetime(1, 1, 2, tzinfo=UTC), (1, 2, 400)) == {("Click", 2): 1, ("Click", 400): 1}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_day_of_more_actions_keeps_the_first_by_name_in_whichever_order_they_come(seed: int) -> None:
     chance = random.Random(seed)
