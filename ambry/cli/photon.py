@@ -140,6 +140,7 @@ def train(
     With --engine spark, each file of DATA is a task, and all executors open it by the same name; a snapshot is read in parts.
     """
     from ambry.ml import models
+    from ambry.ml.files import check_directory
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
     from ambry.ml.photon.glmix import train as fit
@@ -174,6 +175,8 @@ def train(
     if unknown := (set(l1) | set(l2)) - {effect.name for effect in effects}:
         raise InvalidRequest(f"a penalty is on {min(unknown)!r}, and there is no such effect")
     # Before anything is trained: names that are wrong cost no minutes.
+    if directory is not None:
+        check_directory(directory)
     told = [evaluator(text) for text in evaluators]
     ids = dict.fromkeys(
         [*(text.partition(",")[0] for text in randoms.values()), *(each.group for each in told if each.group)]

@@ -18,6 +18,7 @@ from pathlib import Path
 from ambry.errors import InvalidRequest
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import pack, unpack
+from ambry.ml.files import written
 from ambry.ml.stable_zip import stored_zip
 
 GROUP = "ambry.features"
@@ -61,7 +62,8 @@ def write_wheel(metadata: FeatureMetadata, name: str, version: str, directory: P
     path = directory / wheel_name(name, version)
     built = build_wheel(metadata, name, version)
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(built)
+    with written(path) as file:
+        file.write(built)
     return path
 
 

@@ -79,7 +79,8 @@ class StoredModel:
         stays, so that what was interrupted is gone on with.
 
         Nothing is fetched where another file stands in the place of a part (FileExistsError). What gathers is called
-        `.ambry-<SHA-256>` and appears under its own name when it was compared: ChecksumMismatch.
+        `.ambry-<SHA-256>`; all get their own names when the last one was compared (ChecksumMismatch): a part of a model may
+        read as a smaller whole one.
         """
         missing = [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]
         wrong = [
@@ -87,15 +88,19 @@ class StoredModel:
         ]
         if wrong:
             raise FileExistsError(_in_the_way(wrong, directory))
+        gathering = _gathering(self.manifest)
         for part in missing:
-            target = directory / part.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            gathers = target.with_name(_gathering(part, self.manifest))
+            gathers = directory / gathering[part.path]
+            gathers.parent.mkdir(parents=True, exist_ok=True)
+            if _is_it(gathers, part):
+                continue
             self.client.get_file(self.ref(part), gathers, overwrite=True)
             found = digest_of(gathers)
             if (found.size, found.sha256) != (part.size, part.sha256):
                 gathers.unlink()
                 raise self._differs(part, f"has {found.size} bytes with the SHA-256 {found.sha256}")
+        for part in missing:
+            target, gathers = directory / part.path, directory / gathering[part.path]
             if os.path.lexists(target):  # Since it was looked for; what anybody else put there stays.
                 gathers.unlink()
                 raise FileExistsError(_in_the_way([part], directory))
@@ -197,13 +202,18 @@ def _is_it(path: Path, part: ModelPart) -> bool:
     return digest_of(path).sha256 == part.sha256
 
 
-def _gathering(part: ModelPart, manifest: ModelManifest) -> str:
-    """What a part is called while it comes: not as another part is, whatever that is called."""
-    name = f".ambry-{part.sha256}"
-    taken = {other.path.rpartition("/")[2] for other in manifest.parts}
-    while name in taken:
-        name += "_"
-    return name
+def _gathering(manifest: ModelManifest) -> dict[str, str]:
+    """What each part is called while it comes: not as another part is or comes, whatever that is called and has in it."""
+    taken = {part.path for part in manifest.parts}
+    found = {}
+    for part in manifest.parts:
+        folder, slash, _ = part.path.rpartition("/")
+        name = f"{folder}{slash}.ambry-{part.sha256}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found[part.path] = name
+    return found
 
 
 def _in_the_way(parts: Sequence[ModelPart], directory: Path) -> str:

@@ -23,9 +23,9 @@ import numpy as np
 
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.avro_reading import avro_errors
-from ambry.ml.files import written
+from ambry.ml.files import written_directory
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
-from ambry.ml.photon.entities import EntityPlaces
+from ambry.ml.photon.entities import EntityIndex, EntityPlaces
 from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.sources.foreign import foreign
@@ -33,6 +33,7 @@ from ambry.ml.sources.name_term_value import triple_schema
 
 METADATA = "model-metadata.json"
 FIXED, RANDOM = "fixed-effect", "random-effect"
+_SAID_OF = {FIXED: "fixedEffectOptimizationConfigurations", RANDOM: "randomEffectOptimizationConfigurations"}
 ID_INFO, COEFFICIENTS, INDEX = "id-info", "coefficients", "index.arrow"
 MODELS_PER_PART = 10_000
 METADATA_BYTES_MAX = 16 << 20
@@ -109,16 +110,13 @@ def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
 
 
 def write_model(directory: Path, model: PhotonModel, *, models_per_part: int = MODELS_PER_PART) -> None:
-    """Write a model into a directory, which is made or empty. Raises InvalidRequest, FileExistsError for one that is not."""
+    """Write a model as a directory, there whole or not at all. Raises InvalidRequest, and what `written_directory` does."""
     files = model_files(model, models_per_part=models_per_part)
-    directory.mkdir(parents=True, exist_ok=True)
-    if next(directory.iterdir(), None) is not None:
-        raise FileExistsError(f"{directory} is not empty; name a new directory for the model")
-    for path, data in files.items():
-        target = directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with written(target) as file:
-            file.write(data)
+    with written_directory(directory) as made:
+        for path, data in files.items():
+            target = made / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
 
 
 def directory_at(place: str) -> Path | None:
@@ -128,7 +126,9 @@ def directory_at(place: str) -> Path | None:
 
 
 def read_model(directory: Path) -> PhotonModel:
-    """A model of Photon's, or of ours. Raises InvalidRequest for what is none, with the file; FileNotFoundError."""
+    """A model of Photon's, or of ours. Raises FileNotFoundError; InvalidRequest for what is none, with the file, and for one
+    that lacks an effect that its metadata name, or a part that an index of entities names; DataCorrupt for such an index.
+    """
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {directory}")
     said, task = read_metadata(directory / METADATA)
@@ -138,6 +138,11 @@ def read_model(directory: Path) -> PhotonModel:
         raise InvalidRequest(
             f"{directory} is no model of Photon's: it has neither {FIXED} nor {RANDOM} with effects in it"
         )
+    for effect, names in _effects_said(said).items():
+        if lacking := names - (fixed if effect == FIXED else random).keys():
+            raise _incomplete(
+                f"{directory / METADATA} names the effect {min(lacking)!r}, and there is no {effect} of it"
+            )
     classes = {kind for _, kind in (*fixed.values(), *random.values()) if kind}
     task = task or _task_of(classes, directory)
     return PhotonModel(
@@ -219,6 +224,9 @@ def _fixed(path: Path) -> tuple[FixedModel, str]:
 def _random(path: Path) -> tuple[RandomModel, str]:
     entity, shard = read_id_info(path / ID_INFO, 2)
     means, variances, ids, kind = _coefficients(path)
+    index = path / INDEX
+    if lacking := [part for part in EntityIndex(index).parts if not (path / part).is_file()] if index.is_file() else []:
+        raise _incomplete(f"{index} names {lacking[0]}, and there is no such file")
     if len(set(ids)) != len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
         raise InvalidRequest(f"{path / COEFFICIENTS}: the {entity} {twice!r} has two models")
@@ -336,8 +344,8 @@ def _metadata(model: PhotonModel) -> bytes:
     said = {
         "modelType": model.task.value,
         "modelName": model.name,
-        "fixedEffectOptimizationConfigurations": told(FIXED, model.fixed),
-        "randomEffectOptimizationConfigurations": told(RANDOM, model.random),
+        _SAID_OF[FIXED]: told(FIXED, model.fixed),
+        _SAID_OF[RANDOM]: told(RANDOM, model.random),
     }
     return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -345,13 +353,29 @@ def _metadata(model: PhotonModel) -> bytes:
 def configurations_of(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """How each effect was trained, as the metadata say it."""
     found: dict[str, Mapping[str, Any]] = {}
-    for key in ("fixedEffectOptimizationConfigurations", "randomEffectOptimizationConfigurations"):
-        told = said.get(key)
-        values = told.get("values") if isinstance(told, dict) else None
-        for each in values if isinstance(values, list) else ():
-            if isinstance(each, dict) and isinstance(each.get("configuration"), dict):
+    for key in _SAID_OF.values():
+        for each in _values_said(said, key):
+            if isinstance(each.get("configuration"), dict):
                 found[str(each.get("name"))] = each["configuration"]
     return found
+
+
+def _effects_said(said: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The names of fixed and of random effects that the metadata know; none of models from before they were said."""
+    return {
+        effect: {each["name"] for each in _values_said(said, key) if isinstance(each.get("name"), str)}
+        for effect, key in _SAID_OF.items()
+    }
+
+
+def _values_said(said: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    told = said.get(key)
+    values = told.get("values") if isinstance(told, dict) else None
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+
+
+def _incomplete(what: str) -> InvalidRequest:
+    return InvalidRequest(f"{what}: the model is not whole; copy or write it again")
 
 
 def _bounded(path: Path, most: int) -> bytes:

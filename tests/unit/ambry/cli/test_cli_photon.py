@@ -83,6 +83,12 @@ def test_shards_penalties_and_normalisation_are_as_they_are_said(here: Path) -> 
     assert model.configurations["all"]["normalization"] == "SCALE_WITH_MAX_MAGNITUDE"
 
 
+def test_a_directory_with_files_is_refused_before_rows_are_read(here: Path) -> None:
+    done = run("photon", "train", "nobody.avro", "--task", "linear", "-o", str(here))
+    assert done.exit_code == 1
+    assert done.stderr == f"ambry: {here} is not empty; name a new directory\n"
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -8,6 +8,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -253,6 +254,27 @@ def test_a_download_is_gone_on_with_and_replaces_nothing(
     (out / "a.txt").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileExistsError, match=r"a\.txt"):
         found.download(out)
+
+
+def test_no_part_of_a_download_is_there_before_the_last_one(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a model in Photon's layout read as a whole one."""
+    models.publish(client, name, {"a.txt": b"1", "b.txt": b"1", "c.txt": b"3"})
+    found, out = models.open(client, name), tmp_path / "out"
+    get_file, fetched = AmbryClient.get_file, count()
+
+    def cut(self: AmbryClient, ref: Any, path: Any, **options: Any) -> Any:
+        if next(fetched) == 2:
+            raise KeyboardInterrupt
+        return get_file(self, ref, path, **options)
+
+    monkeypatch.setattr(AmbryClient, "get_file", cut)
+    with pytest.raises(KeyboardInterrupt):
+        found.download(out)
+    assert not [path for path in out.iterdir() if not path.name.startswith(".ambry-")]
+    assert [path.read_bytes() for path in found.download(out)] == [b"1", b"1", b"3"]
+    assert len(list(out.iterdir())) == 3 and next(fetched) == 4, "what had come is not fetched again"
 
 
 def test_a_part_is_not_lost_under_what_gathers(client: AmbryClient, name: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -150,6 +151,35 @@ def test_an_empty_directory_is_no_model(tmp_path: Path) -> None:
         read_model(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_model(tmp_path / "none")
+
+
+def test_half_a_model_is_told(tmp_path: Path) -> None:
+    """It read as a whole one, without the members of the parts that had not come, or without the random effect."""
+    whole = model_files(small(), models_per_part=2)
+    for lacking in ("random-effect/per-member/coefficients/part-00001.avro", "random-effect/", "fixed-effect/"):
+        made = tmp_path / lacking.replace("/", "-")
+        for path, data in whole.items():
+            if not path.startswith(lacking):
+                (made / path).parent.mkdir(parents=True, exist_ok=True)
+                (made / path).write_bytes(data)
+        with pytest.raises(InvalidRequest, match="the model is not whole; copy or write it again"):
+            read_model(made)
+
+
+def test_a_model_that_could_not_be_written_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.suffix == ".arrow":
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        assert not (tmp_path / "m").exists() or not list((tmp_path / "m").iterdir())
+        return write_bytes(self, data)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Path, "write_bytes", full)
+        write_model(tmp_path / "m", small())
+    assert list(tmp_path.iterdir()) == []
+    assert told(read_model(written(tmp_path / "m"))) == told(small())
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
