@@ -20,7 +20,11 @@ from ambry.with_parent import with_parent
 
 AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 TERM_TIMEOUT_S = 15.0
-_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Unclear|NotFound|Failed|Conflict): \S")
+_TRACEBACK = "Traceback (most recent call last):"
+_CLASS = r"((?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)"
+_ENDS_TRACEBACK = re.compile(_CLASS + r"(:( .*)?)?$", re.DOTALL)
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): \S")
+"""Where the traceback began before the lines that are kept, or there is none."""
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 
@@ -122,17 +126,25 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 def _whose(line: str) -> tuple[str, str]:
     """The rank of the worker that printed a line, empty where it does not say, and what it printed."""
-    found = re.match(r"(?:worker (\d+): )?(?:\[rank(\d+)\]:\s*)?", line)
-    return (found[1] or found[2] or "", line[found.end() :].strip()) if found else ("", line.strip())
+    found = re.match(r"(?:worker (\d+): )?(?:\[rank(\d+)\]: ?)?", line)
+    return (found[1] or found[2] or "", line[found.end() :].rstrip()) if found else ("", line.rstrip())
 
 
 def last_words(lines: Iterable[str], rank: str = "") -> str:
-    """The last line of a traceback, or of a sentence of the node; of one worker where lines tell whose they are."""
+    """What the last traceback raised, of whatever class, or the last sentence of the node; of one worker where lines tell
+    whose they are.
+    """
     said = ""
+    within: set[str] = set()
     for line in lines:
         whose, text = _whose(line)
         if rank and whose not in ("", rank):
             continue
-        if text.startswith("ambry train: ") or _RAISED.match(text):
-            said = text
+        if text.strip() == _TRACEBACK:
+            within.add(whose)
+        elif whose in within and _ENDS_TRACEBACK.match(text):
+            within.discard(whose)
+            said = said if text.endswith(":") else text  # torchrun's own has a report in the lines after it.
+        elif text.startswith("ambry train: ") or _RAISED.match(text.strip()):
+            said = text.strip()
     return f": {said}" if said else ""

@@ -28,6 +28,8 @@ from ambry.ml.training.launchers.torchrun import how_it_ended
 TOLD = "ambry-train: "
 FAILED = "ambry-train failed: "
 _WORKER = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTALL)
+_JAVA = re.compile(r"\n\s*\n\tat ")
+"""What follows the lines of the worker, some of which are empty."""
 _STOPPED = "stopped SparkContext"
 _LINE_MAX = 1 << 20
 
@@ -68,7 +70,7 @@ def failed_worker(said: str) -> str:
         said = next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
         return said.removeprefix(": ")
     code = int(found[2])
-    words = "" if code < 0 else last_words(found[3].split("\n\n", 1)[0].splitlines(), found[1])
+    words = "" if code < 0 else last_words(_JAVA.split(found[3], 1)[0].splitlines(), found[1])
     return f"worker {found[1]} {how_it_ended(code)}{words}"
 
 

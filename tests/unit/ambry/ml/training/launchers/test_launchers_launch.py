@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ambry.ml.training.launchers.launch import LauncherEnded, output_of
+from ambry import errors
+from ambry.ml.training.launchers.launch import LauncherEnded, last_words, output_of
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
 from tests.support.waiting import eventually
 
@@ -91,3 +93,59 @@ def test_carriage_returns_end_lines_and_what_is_no_text_is_replaced() -> None:
 def test_a_signal_without_a_name_is_told_by_its_number() -> None:
     with pytest.raises(LauncherEnded, match=f"was ended by signal {signal.SIGRTMIN + 3}"):
         run(f"import os; os.kill(os.getpid(), {signal.SIGRTMIN + 3})")
+
+
+def of_worker(rank: int, *lines: str) -> list[str]:
+    return [f"worker {rank}: [rank{rank}]: {line}" for line in lines]
+
+
+FRAMES = ("Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    step()", "    ~~~~^^")
+
+
+def test_what_a_traceback_raised_is_found_whatever_its_class_is_called() -> None:
+    """A list of endings had 50 classes of ambry not, such as InvalidRequest, nor ArrowInvalid, nor an assert without words."""
+    classes = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.AmbryError)]
+    said = [f"{each.__module__}.{each.__name__}: no place" for each in classes]
+    for raised in (*said, "pyarrow.lib.ArrowInvalid: no int", "AssertionError", "queue.Empty", "KeyError: 'age'"):
+        lines = of_worker(1, "step 5", *FRAMES, raised, "loss: 0.5")
+        assert last_words(lines, "1") == last_words(lines) == f": {raised}"
+        assert last_words([*FRAMES, raised, "", "Epoch: 3"]) == f": {raised}", "where lines do not tell whose they are"
+
+
+def test_of_several_tracebacks_the_last_one_counts_and_each_worker_has_its_own() -> None:
+    chained = [
+        *FRAMES,
+        "KeyError: 'age'",
+        "",
+        "During handling of the above exception:",
+        "",
+        *FRAMES,
+        "a.Unavailable: n1",
+    ]
+    assert last_words(chained) == ": a.Unavailable: n1"
+    mixed = [
+        line
+        for pair in zip(of_worker(0, *FRAMES, "b.Overloaded: n2"), of_worker(1, *FRAMES, "AssertionError"), strict=True)
+        for line in pair
+    ]
+    assert (last_words(mixed, "0"), last_words(mixed, "1")) == (": b.Overloaded: n2", ": AssertionError")
+
+
+def test_what_is_no_traceback_is_no_reason() -> None:
+    """But an error in a line of its own, whose traceback is not among the lines that were kept."""
+    assert last_words(["INFO: begins", "Epoch: 3", "ambry.ml.training: step 3"]) == ""
+    assert last_words([*FRAMES, "loss: 0.5"]) == "", "what was printed in between is not what was raised"
+    assert last_words(["    deep()", "ValueError: no place"]) == ": ValueError: no place"
+    report = [
+        *FRAMES,
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+        "====",
+        "Failures",
+        "AssertionError",
+    ]
+    assert last_words([*of_worker(1, *FRAMES, "AssertionError"), *report], "1") == ": AssertionError", "torchrun's own"
+    assert last_words(report) == ""
+    assert (
+        last_words([*FRAMES, "KeyError: 1", "ambry train: the node has no room"])
+        == ": ambry train: the node has no room"
+    )

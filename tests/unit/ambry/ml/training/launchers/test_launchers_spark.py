@@ -81,6 +81,17 @@ def test_the_reason_is_that_of_the_worker(said: str, told: str) -> None:
     assert failed_worker(said) == told
 
 
+def test_lines_of_a_worker_that_are_empty_do_not_hide_its_reason() -> None:
+    """Python puts one before what was raised while another error was handled, and a script prints some."""
+    raised = "Traceback (most recent call last):\n  File 'train.py', line 3\n"
+    said = RAISED.format(code=1).replace(
+        "[rank1]:",
+        f"\n{raised}KeyError: 'age'\n\nDuring it another came:\n\n{raised}ambry.errors.QuotaExceeded: full\n\nx",
+    )
+    said = said.replace("x RuntimeError", "x")
+    assert failed_worker(said) == "worker 1 ended with exit code 1: ambry.errors.QuotaExceeded: full"
+
+
 def test_a_spark_that_is_gone_is_not_tried_again_and_the_reason_before_it_stays() -> None:
     """After the context had stopped each try failed at once, and the job with "stopped SparkContext" as its reason."""
     said = [RAISED.format(code=-9), "java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext."]
