@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import io
 import os
+import re
 import select
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -45,21 +46,29 @@ def printed(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         os.close(ended)
 
 
-def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Ended by a line feed, a carriage return or both, as a bar of progress is."""
+def lines_of(chunks: Iterable[bytes], whose: re.Pattern[str] | None = None) -> Iterator[str]:
+    """Ended by a line feed, a carriage return or both, as a bar of progress is.
+
+    All pieces of a long line begin as `whose` matches at its begin, of a few characters, so that each tells whose it is.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
     rest = ""
     for chunk in chunks:
         *lines, rest = (rest + newlines.decode(chunk)).split("\n")
         for line in lines:
-            yield from _pieces(line) if line else [""]
-        while len(rest) > LINE_CHARACTERS_MAX:
-            yield rest[:LINE_CHARACTERS_MAX]
-            rest = rest[LINE_CHARACTERS_MAX:]
-    yield from _pieces(rest + newlines.decode(b"", final=True))
+            yield from _pieces(line, whose)
+        *pieces, rest = _pieces(rest, whose)
+        yield from pieces
+    *pieces, rest = _pieces(rest + newlines.decode(b"", final=True), whose)
+    yield from (*pieces, rest) if rest else pieces
 
 
-def _pieces(line: str) -> Iterator[str]:
-    for begin in range(0, len(line), LINE_CHARACTERS_MAX):
-        yield line[begin : begin + LINE_CHARACTERS_MAX]
+def _pieces(line: str, whose: re.Pattern[str] | None) -> Iterator[str]:
+    """At least one, which may be empty; the last one may go on."""
+    found = whose.match(line) if whose is not None and len(line) > LINE_CHARACTERS_MAX else None
+    head = found[0] if found else ""
+    yield line[:LINE_CHARACTERS_MAX]
+    size = LINE_CHARACTERS_MAX - len(head)
+    for begin in range(LINE_CHARACTERS_MAX, len(line), size):
+        yield head + line[begin : begin + size]

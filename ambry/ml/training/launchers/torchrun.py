@@ -23,7 +23,7 @@ from ambry.ml.training.node import EXIT_NODE, node_environment, python_of, read_
 from ambry.ml.training.roles import LAUNCHER, PEERS
 from ambry.ml.training.unpacking import NodeFailed
 
-_OF_WORKER = re.compile(r"worker \d+: ")
+_OF_WORKER = re.compile(r"worker \d{1,9}: ")
 _NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 
@@ -58,7 +58,7 @@ class TorchrunLauncher:
     def _followed(self, launch: Launch, command: Sequence[str], environ: dict[str, str]) -> Iterable[str]:
         """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told."""
         try:
-            for line in output_of(command, environ):
+            for line in output_of(command, environ, whose=_OF_WORKER):
                 if (found := _FAILED.search(line)) is not None:
                     launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}")
                 if _OF_WORKER.match(line) and not _NOISE.match(line):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX, lines_of, printed
 from ambry.ml.training.launchers.spark_task import _followed
@@ -45,3 +48,18 @@ def test_lines_end_in_three_ways_and_long_ones_come_in_pieces() -> None:
         "x",
     ]
     assert list(lines_of(["é".encode()[:1], "é".encode()[1:] + b"\xff\n"])) == ["é\ufffd"]
+
+
+@pytest.mark.parametrize("chunk", [100, 16_384, 1_000_000])
+def test_all_pieces_of_a_long_line_tell_whose_they_are(chunk: int) -> None:
+    """Of a line of a worker the first piece alone was shown."""
+    long = "".join(f"{number:07}" for number in range(10_000))
+    sent = f"worker 3: {long}\nnobody's {long}\nworker 12: {long}".encode()
+    found = list(
+        lines_of((sent[first : first + chunk] for first in range(0, len(sent), chunk)), re.compile(r"worker \d{1,9}: "))
+    )
+    assert max(map(len, found)) == LINE_CHARACTERS_MAX
+    for head in ("worker 3: ", "worker 12: "):
+        assert "".join(each.removeprefix(head) for each in found if each.startswith(head)) == long
+    others = [each for each in found if not each.startswith("worker ")]
+    assert "".join(others) == f"nobody's {long}" and others[0].startswith("nobody's 0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,14 @@ def test_of_a_torchrun_that_was_killed_no_worker_is_blamed(launch: Launch) -> No
         told
         == "torchrun was ended by SIGKILL; submit the job again to go on from its newest checkpoint, where it has one"
     )
+
+
+def test_a_long_line_of_a_worker_is_shown_whole(launch: Launch) -> None:
+    """What stands in place of torchrun prints, as it does, a line of a worker with whose it is."""
+    code = "print('worker 1: ' + 'x' * 40_000 + 'end'); print('[torchrun] of itself'); print('worker 0: short')"
+    shown = list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
+    assert "".join(each.removeprefix("worker 1: ") for each in shown[:-1]) == "x" * 40_000 + "end"
+    assert shown[-1] == "worker 0: short" and all(each.startswith("worker 1: ") for each in shown[:-1])
 
 
 def test_ports_are_free_and_each_another() -> None:
