@@ -23,6 +23,7 @@ from ambry.ids import BlobId
 from ambry.ml.models.parts import renewed, store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
+from ambry.ml.training.unpacking import NO_ARCHIVE
 
 TREES = "trees"
 _CALLED: dict[Kind, str] = {"sources": "sources", "venv": "an environment", "wheels": "wheels"}
@@ -75,8 +76,14 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
         if entry.id == info.id:
             if not renewed(client, entry.ref, info.id):
                 break
-            with client.open(info.id) as file, zipfile.ZipFile(file) as archive:
-                kind: Kind = "venv" if "pyvenv.cfg" in archive.namelist() else "wheels"
+            try:
+                with client.open(info.id) as file, zipfile.ZipFile(file) as archive:
+                    kind: Kind = "venv" if "pyvenv.cfg" in archive.namelist() else "wheels"
+            except NO_ARCHIVE as error:
+                raise InvalidRequest(
+                    f"blob {blob} is no archive of an environment ({error}); send the environment itself, or store it again "
+                    "(`ambry train pack`)"
+                ) from None
             return StoredTree(kind=kind, id=blob, sha256=entry.name.rpartition("/")[2], size=info.size)
     raise InvalidRequest(
         f"blob {blob} is no environment of {client.default_account}/{client.default_container}; `ambry train pack` stores one"

@@ -16,6 +16,7 @@ from typing import Any
 
 from ambry.ml.extras import needed
 from ambry.ml.seekable_reader import SeekableReader
+from ambry.ml.training.unpacking import NO_ARCHIVE
 
 MAPPED_MIN = 1 << 20
 """Bytes: what is smaller costs more to look into than to copy."""
@@ -91,7 +92,7 @@ def tensor_in(torch: Any, file: Any, offset: int, size: int) -> Any:
         stored, order = members["data/0"], members["byteorder"]
         if archive.read(order).decode() != sys.byteorder or any(each.startswith("data/1") for each in members):
             return None
-    except (zipfile.BadZipFile, KeyError, ValueError):
+    except (*NO_ARCHIVE, KeyError):
         return None
     header = bytes(part[stored.header_offset : stored.header_offset + _LOCAL_HEADER])
     names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")

@@ -9,6 +9,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+NO_ARCHIVE = (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error)
+"""What zipfile raises for what is no archive, or a damaged one; NotImplementedError is among them."""
 _CHUNK = 1 << 20
 _ENTRIES_MAX = 1_000_000
 _LINK_MAX = 4_096
@@ -23,7 +25,7 @@ def unpack(archive: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as packed:
             _unpack_entries(packed, target)
-    except (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+    except NO_ARCHIVE as error:
         raise NodeFailed(f"the archive of the job cannot be unpacked ({error}); submit it again") from None
 
 

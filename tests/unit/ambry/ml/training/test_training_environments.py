@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,22 @@ def test_an_environment_is_found_again_by_its_id(client: AmbryClient, tmp_path: 
     other = client.put(b"something else").id
     with pytest.raises(InvalidRequest, match="is no environment of default/default; `ambry train pack` stores one"):
         stored_tree(client, str(other))
+
+
+def test_an_environment_whose_archive_is_damaged_is_told(client: AmbryClient, tmp_path: Path) -> None:
+    made = store_tree(client, "venv", environment(tmp_path / "env"))
+    whole = client.get_bytes(made.id)
+    directory = whole.index(b"PK\x01\x02")
+    strange = bytearray(whole)
+    strange[directory + 6] = 99  # The version of zip that it takes.
+    named = bytearray(whole)
+    named[directory + 8 : directory + 10] = (0x800).to_bytes(2, "little")
+    named[directory + 46] = 0xFF  # No UTF-8.
+    for damaged in (b"", b"no archive", whole[: len(whole) // 2], whole[:-3], bytes(strange), bytes(named)):
+        digest = hashlib.sha256(damaged).hexdigest()
+        blob = client.put(damaged, name=f"training.trees/sha256/{digest}").id
+        with pytest.raises(InvalidRequest, match=f"blob {blob} is no archive of an environment "):
+            stored_tree(client, str(blob))
 
 
 def test_packages_that_are_not_sent_are_listed(client: AmbryClient) -> None:
