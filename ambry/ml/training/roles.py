@@ -13,7 +13,7 @@
     ATTEMPT_NUMBER                  no         yes    yes     the same; of TonY how often its master was
     SESSION_ID                      no         yes    no      how often its master started them again; 0.4.7 stays at 1
     CONTAINER_ID                    no         yes    no      of YARN: which master's container it is, and which of that one
-    AMBRY_TRAIN_PEERS               ours       no     ours    host:port,... by rank, for TensorFlow
+    AMBRY_TRAIN_PEERS               ours       no     ours    host:port,... by rank, for TensorFlow; ; between attempts
 
 Where TensorFlow has a chief it is rank 0, and workers follow; evaluators and parameter servers are of no rank: they do not
 take part in collective calls. An attempt is a hint for logs: what a job goes on from is its newest checkpoint.
@@ -182,7 +182,8 @@ def _by_rank(environ: Mapping[str, str], launcher: str, attempt: int) -> WorkerR
         raise RoleUnclear(
             f"RANK is {rank} and {counted} is {world}; ranks go from 0 to one less than there are workers"
         )
-    peers = tuple(each for each in environ.get(PEERS, "").split(",") if each)
+    sets = environ.get(PEERS, "").split(";")
+    peers = tuple(each for each in sets[attempt % len(sets)].split(",") if each)
     if peers and len(peers) != world:
         raise RoleUnclear(f"{PEERS} names {len(peers)} workers, and {counted} is {world}")
     return WorkerRole(

@@ -8,8 +8,10 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import islice
 
 from ambry.ml.training.bundle import DOCUMENT
+from ambry.ml.training.environments import PYTHON_TIMEOUT_S
 from ambry.ml.training.launchers.launch import (
     AGAIN,
     Launch,
@@ -25,6 +27,8 @@ from ambry.ml.training.unpacking import NodeFailed
 
 _OF_WORKER = re.compile(r"worker \d{1,9}: ")
 _NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")
+ADDRESS_SETS_MAX = 8
+"""For so many restarts each has addresses of its own, and then they come again."""
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 
 
@@ -44,7 +48,7 @@ class TorchrunLauncher:
         _require_torch(python, environ)
         environ |= {
             LAUNCHER: "torchrun",
-            PEERS: ",".join(f"127.0.0.1:{port}" for port in free_ports(launch.job.workers)),
+            PEERS: addresses(launch.job.workers, launch.max_restarts),
         }
         environ.setdefault("OMP_NUM_THREADS", "1")
         # Else all restarts share one store, in which a worker finds the address of a rank 0 that is dead (torch 2.13:
@@ -94,6 +98,13 @@ def reason_of(ended: LauncherEnded, launch: Launch) -> str:
     return f"worker {rank} {how_it_ended(code)}{tries}{said}; {AGAIN}"
 
 
+def addresses(workers: int, max_restarts: int) -> str:
+    """Where workers of TensorFlow listen, of each restart others: somebody may have taken a port before a worker has it."""
+    sets = min(max_restarts + 1, ADDRESS_SETS_MAX)
+    ports = iter(free_ports(workers * sets))
+    return ";".join(",".join(f"127.0.0.1:{port}" for port in islice(ports, workers)) for _ in range(sets))
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens at now, for TensorFlow."""
     with ExitStack() as held:
@@ -105,13 +116,22 @@ def free_ports(count: int) -> list[int]:
 
 def _require_torch(python: str, environ: dict[str, str]) -> None:
     """Raises LaunchFailed."""
-    looked = subprocess.run(
-        [python, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"],
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,  # nosec B603 # the Python of the job
-    )
+    command = [python, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"]
+    try:
+        looked = subprocess.run(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PYTHON_TIMEOUT_S,
+            check=False,  # nosec B603 # the Python of the job
+        )
+    except subprocess.TimeoutExpired:
+        raise LaunchFailed(
+            f"{python} did not say within {PYTHON_TIMEOUT_S:.0f} s whether it has torch: see whether it begins at all; {AGAIN}"
+        ) from None
+    except OSError as error:
+        raise LaunchFailed(f"{python} cannot be started: {error}; name another Python with --python") from None
     if looked.returncode:
         raise LaunchFailed(
             f"torchrun comes with torch, which {python} does not have: install it there, or in the environment that is sent"

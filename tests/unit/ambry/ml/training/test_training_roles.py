@@ -203,6 +203,14 @@ def test_what_does_not_fit_together_is_told(environ: dict[str, str], told: str) 
     assert told in str(found.value)
 
 
+def test_each_attempt_of_torchrun_has_addresses_of_its_own() -> None:
+    """A port that somebody had taken was that of all restarts."""
+    environ = {"TORCHELASTIC_RUN_ID": "1", "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    environ["AMBRY_TRAIN_PEERS"] = "a:1,a:2;a:3,a:4"
+    found = [role_of({**environ, "TORCHELASTIC_RESTART_COUNT": str(count)}).cluster["worker"] for count in range(3)]
+    assert found == [("a:1", "a:2"), ("a:3", "a:4"), ("a:1", "a:2")]
+
+
 @pytest.mark.parametrize("name", ["roles", "node", "unpacking"])
 def test_what_travels_to_nodes_needs_the_standard_library_alone(name: str) -> None:
     import sys

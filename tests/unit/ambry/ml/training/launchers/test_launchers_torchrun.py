@@ -10,9 +10,10 @@ import pytest
 
 from ambry.errors import InvalidRequest
 from ambry.ml.training.jobs import named_job
+from ambry.ml.training.launchers import torchrun
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded
-from ambry.ml.training.launchers.torchrun import TorchrunLauncher, free_ports, reason_of, torchrun_command
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed
+from ambry.ml.training.launchers.torchrun import TorchrunLauncher, addresses, free_ports, reason_of, torchrun_command
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 TRACEBACK = (
@@ -88,6 +89,24 @@ def test_a_long_line_of_a_worker_is_shown_whole(launch: Launch) -> None:
     shown = list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
     assert "".join(each.removeprefix("worker 1: ") for each in shown[:-1]) == "x" * 40_000 + "end"
     assert shown[-1] == "worker 0: short" and all(each.startswith("worker 1: ") for each in shown[:-1])
+
+
+def test_a_python_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python on a disk that hangs was waited for without end, with a right to run that was renewed."""
+    monkeypatch.setattr(torchrun, "PYTHON_TIMEOUT_S", 0.2)
+    silent = tmp_path / "python3"
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o755)
+    with pytest.raises(LaunchFailed, match=f"{silent} did not say within 0 s whether it has torch"):
+        torchrun._require_torch(str(silent), dict(os.environ))
+    with pytest.raises(LaunchFailed, match="cannot be started"):
+        torchrun._require_torch(str(tmp_path / "none"), dict(os.environ))
+
+
+def test_addresses_are_others_for_each_restart() -> None:
+    sets = [each.split(",") for each in addresses(3, 2).split(";")]
+    assert [len(each) for each in sets] == [3, 3, 3] and len({port for each in sets for port in each}) == 9
+    assert len(addresses(2, 1_000).split(";")) == 8
 
 
 def test_ports_are_free_and_each_another() -> None:
