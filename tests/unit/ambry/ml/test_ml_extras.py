@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import threading
 import tomllib
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ambry.ml import extras
 from ambry.ml.extras import EXTRA_OF, needed, to_install
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -106,17 +109,21 @@ def test_what_a_page_says_to_install_is_what_its_code_imports(page: Path) -> Non
     assert not lacking, f"{page.name} says {told or 'nothing'}"
 
 
-def test_a_library_warns_no_user_while_it_is_imported(
+WARNING = (
+    "import warnings",
+    "warnings.simplefilter('always', DeprecationWarning)",
+    "warnings.warn('x', DeprecationWarning)",
+)
+
+
+def test_a_library_that_is_known_to_warns_no_user_while_it_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One below Quix Streams had each command of streams begin with two lines about httpx."""
-    lines = (
-        "import warnings",
-        "warnings.simplefilter('always', DeprecationWarning)",
-        "warnings.warn('x', DeprecationWarning)",
-    )
-    (tmp_path / "warns_at_once.py").write_text("\n".join(lines))
+    for module in ("warns_at_once", "warns_too"):
+        (tmp_path / f"{module}.py").write_text("\n".join(WARNING))
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(extras, "WARNS_ITS_AUTHORS", {"warns_at_once"})
     shown: list[str] = []
     with warnings.catch_warnings():
         monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(str(message)))
@@ -124,4 +131,36 @@ def test_a_library_warns_no_user_while_it_is_imported(
         needed("warns_at_once")
         assert shown == [] and warnings.showwarning is ours
         warnings.warn("ours", DeprecationWarning, stacklevel=1)
-    assert shown == ["ours"] and capfd.readouterr().err == ""
+        needed("warns_too")
+    assert shown == ["ours", "x"] and capfd.readouterr().err == ""
+
+
+def test_what_other_threads_warn_of_meanwhile_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was lost, and of two imports at once the second one put the silence of the first one back for ever."""
+    begun = {module: threading.Event() for module in ("warns_one", "warns_two")}
+    go_on = {module: threading.Event() for module in begun}
+
+    def wait(module: str) -> None:
+        begun[module].set()
+        go_on[module].wait(30)
+
+    monkeypatch.setitem(sys.modules, "of_this_test", SimpleNamespace(wait=wait))
+    for module in begun:
+        lines = (*WARNING, "from of_this_test import wait", "wait(__name__)")
+        (tmp_path / f"{module}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(extras, "WARNS_ITS_AUTHORS", set(begun))
+    shown: list[str] = []
+    with warnings.catch_warnings():
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(str(message)))
+        ours = warnings.showwarning
+        imports = {module: threading.Thread(target=needed, args=(module,)) for module in begun}
+        for module, thread in imports.items():
+            thread.start()
+            assert begun[module].wait(30)
+        for module, thread in imports.items():
+            warnings.warn(f"ours, before {module} is there", DeprecationWarning, stacklevel=1)
+            go_on[module].set()
+            thread.join(30)
+        assert warnings.showwarning is ours
+    assert shown == [f"ours, before {module} is there" for module in begun]
