@@ -16,12 +16,13 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ambry.client.sync.client import AmbryClient
 from ambry.clock import SystemClock
-from ambry.errors import MALFORMED, AmbryError, BlobNotFound, DataCorrupt, TooLarge, Unavailable
+from ambry.errors import MALFORMED, AmbryError, BlobNotFound, DataCorrupt, Unavailable
 from ambry.ml import snapshots
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
@@ -35,7 +36,9 @@ from ambry.streams.windows import DAYS_MAX, Days, is_days, parse_actions, window
 READ_MAX = 8 * FILE_SIZE_MAX
 """Bytes of a file of actions; a larger one is left out, and told."""
 STORE_WAIT_S = 30.0
-"""While the store does not answer; then the job is set up again."""
+"""While the store does not answer; then the job is set up again. Well below the time after which an attempt counts as sound."""
+STORE_SILENCE_S = 10.0
+"""Of one frontend at most: the others are to be asked, too."""
 SILENCE_S = 30.0
 """Of the broker, while a topic is read to its end."""
 UNKNOWN = "OUT_OF_VOCAB"
@@ -44,11 +47,18 @@ _clock = SystemClock()
 
 
 def split(
-    client: AmbryClient, change: Mapping[str, Any], tell: Callable[[str], None] = lambda text: None
+    client: AmbryClient,
+    change: Mapping[str, Any],
+    tell: Callable[[str], None] = lambda text: None,
+    *,
+    wait_s: float = STORE_WAIT_S,
 ) -> list[dict[str, Any]]:
-    """What a file adds, a message for each member of it; nothing for one that is gone. Raises AmbryError."""
+    """What a file adds, a message for each member of it; nothing for one that is gone. The store is waited for so long.
+
+    Raises AmbryError.
+    """
     blob = str(change["id"])
-    data = _read(client, blob, tell)
+    data = _read(client, blob, tell, wait_s)
     if data is None:
         return []
     parsed = parse_actions(blob, data)
@@ -158,15 +168,22 @@ def _cells(counts: Mapping[tuple[str, int], int], known: Mapping[str, str]) -> d
     return found
 
 
-def _read(client: AmbryClient, blob: str, tell: Callable[[str], None]) -> bytes | None:
-    deadline = _clock.monotonic() + STORE_WAIT_S
+def _read(client: AmbryClient, blob: str, tell: Callable[[str], None], wait_s: float) -> bytes | None:
+    deadline = _clock.monotonic() + wait_s
+    of_client = client._timeout  # pyright: ignore[reportPrivateUsage]
     while True:
+        left_s = max(1.0, deadline - _clock.monotonic())
+        bound = replace(
+            of_client, read=min(of_client.read, STORE_SILENCE_S), total=min(of_client.total or left_s, left_s)
+        )
         try:
-            return client.get_bytes(blob, max_size=READ_MAX)
-        except BlobNotFound:
-            return None
-        except TooLarge:
+            # Its answer has so long; a large file may take longer, as long as it comes.
+            with client.get(blob, timeout=bound) as reader:
+                if reader.remaining <= READ_MAX:
+                    return reader.read()
             tell(f"file {blob} has more than {READ_MAX:,} bytes, and is left out")
+            return None
+        except BlobNotFound:
             return None
         except AmbryError as error:
             if not error.retriable or _clock.monotonic() >= deadline:

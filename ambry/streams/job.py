@@ -24,7 +24,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from ambry.ml.extras import needed
-from ambry.streams.actions import split
+from ambry.streams.actions import STORE_WAIT_S, split
 from ambry.streams.broker import ASK_S, KafkaBroker, kafka_error
 from ambry.streams.restarts import JobRestarts
 from ambry.streams.target import KafkaTarget
@@ -77,7 +77,7 @@ def run_job(
             began = clock.monotonic()
             try:
                 with _handlers_restored():
-                    _run(client, changes, topic, folder, state, tell, min(ASK_S, restarts.left_s(began)))
+                    _run(client, changes, topic, folder, state, tell, restarts.left_s(began))
                 return
             except ModuleNotFoundError:
                 raise
@@ -134,10 +134,13 @@ def _run(
     folder: str,
     state: Path,
     tell: Callable[[str], None],
-    ask_s: float,
+    left_s: float,
 ) -> None:
-    """One attempt, which waits `ask_s` for each answer before its begin. Whatever ends it, nothing of it is published later."""
-    quix = needed("quixstreams")
+    """One attempt, which waits `left_s` at most for each answer of brokers before its begin, and for each of the store.
+
+    Whatever ends it, nothing of it is published later.
+    """
+    quix, ask_s = needed("quixstreams"), min(ASK_S, left_s)
     logging.getLogger("quixstreams").addHandler(logging.NullHandler())  # What matters is told as a sentence.
     parts = f"{topic}-by-member"
     client_id = f"ambry-actions-{hashlib.sha256(json.dumps([changes.topic, folder]).encode()).hexdigest()[:12]}"
@@ -160,7 +163,8 @@ def _run(
         on_producer_error=_not_ignored,
     )
     try:
-        _flow(app, client, changes.topic, parts, topic, folder, tell)
+        read = partial(split, client, tell=tell, wait_s=min(STORE_WAIT_S, left_s))
+        _flow(app, read, changes.topic, parts, topic, folder)
         _begun(changes, topic, tell, ask_s)
         app.run()
     finally:
@@ -169,7 +173,7 @@ def _run(
 
 
 def _flow(
-    app: Any, client: AmbryClient, changes: str, parts: str, topic: str, folder: str, tell: Callable[[str], None]
+    app: Any, read: Callable[[Any], list[dict[str, Any]]], changes: str, parts: str, topic: str, folder: str
 ) -> None:
     text = {"key_deserializer": "str", "key_serializer": "str"}
     by_member, out = app.topic(parts, **text), app.topic(topic, **text)
@@ -182,7 +186,7 @@ def _flow(
         return {"member": member, "days": folded(kept, file, days)}
 
     files = app.dataframe(app.topic(changes, **text)).filter(partial(is_file, folder=folder))
-    files.apply(partial(split, client, tell=tell), expand=True).to_topic(by_member, key=key_of_part)
+    files.apply(read, expand=True).to_topic(by_member, key=key_of_part)
     app.dataframe(by_member).apply(fold, stateful=True).to_topic(out)
 
 

@@ -191,7 +191,9 @@ public class ActionsJob implements TaskApplication {
       long deadline = nowMs() + storeWaitMs;
       while (true) {
         String why;
-        Duration bound = Duration.ofMillis(Math.max(1_000, deadline - nowMs()));
+        // One that says nothing leaves time for the others.
+        long share = Math.min(ASK_MS, storeWaitMs / endpoints.length);
+        Duration bound = Duration.ofMillis(Math.max(1_000, Math.min(share, deadline - nowMs())));
         HttpRequest.Builder asked =
             HttpRequest.newBuilder(URI.create(endpoints[endpoint] + "/" + blob)).timeout(bound);
         if (key != null) asked.header("Authorization", "Bearer " + key);

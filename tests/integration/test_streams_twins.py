@@ -240,13 +240,17 @@ def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_fo
 
     (tmp_path / "key").write_text("secret\nof somebody\n")
     (tmp_path / "client.properties").write_text("security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            # Nobody listens at the first one.
-            endpoints = f"http://127.0.0.1:1, http://127.0.0.1:{server.server_port}/"
+            # Nobody listens at the first one, and the second one says nothing.
+            of_silent = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            endpoints = f"http://127.0.0.1:1, {of_silent}, http://127.0.0.1:{server.server_port}/"
             done = subprocess.run(
-                [*java, f"-Dkafka.config={tmp_path / 'client.properties'}", "ActionsTwin", "read", "abcdefgh"],
+                [*java, f"-Dkafka.config={tmp_path / 'client.properties'}", "ActionsTwin", "read", "abcdefgh", "6000"],
                 env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": endpoints, "AMBRY_KEY_FILE": str(tmp_path / "key")},
                 capture_output=True,
                 text=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -11,10 +13,11 @@ from unittest.mock import MagicMock
 import pytest
 
 from ambry import AmbryClient
-from ambry.errors import DataCorrupt, Unavailable, UpdateConflict
+from ambry.errors import AmbryError, DataCorrupt, Unavailable, UpdateConflict
 from ambry.ml import features, snapshots
 from ambry.streams import actions
 from ambry.streams.actions import SILENCE_S, member_of, publish_snapshot, read_members, split
+from ambry.streams.restarts import SOUND_AFTER_S
 from ambry.streams.target import KafkaTarget
 from deploy.demos.data import ARTICLE
 from tests.support.kafka_errors import ErrorOfKafka
@@ -69,6 +72,27 @@ def test_what_is_left_out_is_told(client: AmbryClient) -> None:
     told: list[str] = []
     assert split(client, {"type": "name.put", "name": "actions/2", "id": str(put.id)}, told.append) == []
     assert told == ["actions/2: 2 lines are no actions, and left out"]
+
+
+def test_a_file_that_is_too_large_is_left_out(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = client.put(b"no action\n", name="actions/3")
+    monkeypatch.setattr(actions, "READ_MAX", 9)
+    told: list[str] = []
+    assert split(client, {"type": "name.put", "name": "actions/3", "id": str(put.id)}, told.append) == []
+    assert told == [f"file {put.id} has more than 9 bytes, and is left out"]
+
+
+def test_a_store_that_says_nothing_is_waited_for_no_longer_than_it_was_said(client: AmbryClient) -> None:
+    put = client.put(b"no action\n", name="actions/4")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with AmbryClient(url) as waiting, pytest.raises(AmbryError) as ended:
+            split(waiting, {"type": "name.put", "name": "actions/4", "id": str(put.id)}, wait_s=1.5)
+    assert ended.value.retriable
+    assert 1.5 <= time.monotonic() - began < 10
+    # Else an attempt that waits for the store would count as sound, and the job would never be given up.
+    assert actions.STORE_WAIT_S <= SOUND_AFTER_S / 3
 
 
 def test_a_message_of_a_job_says_a_member_and_its_days() -> None:
