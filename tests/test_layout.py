@@ -907,10 +907,6 @@ COVERED_BY = {
         "tests/unit/ambry/ml/experiments/test_experiments_evaluation.py",
         "rows that can be evaluated, and those that cannot",
     ),
-    "ambry/ml/datasets.py": (
-        "tests/unit/ambry/ml/models/test_models_publishing.py",
-        "datasets that are there, that are not, and of another schema",
-    ),
     **{
         f"ambry/ml/serving/{name}.py": (
             "tests/unit/ambry/ml/serving/test_serving_app.py",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from ambry.client.datasets import DatasetInfo
+from ambry.client.refs import LATEST
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 
 KIND_TAG = "kind"
 """The tag of a dataset that says what its versions are: model, snapshot, features, ..."""
+_PARTS = {"SEMANTIC": 3, "SEMANTIC_LONG": 4}
+_RAISED = ("MAJOR", "MINOR", "PATCH", "REVISION")
+_NUMBER_MAX = (1 << 63) - 1
 
 
 def dataset_for(client: AmbryClient, dataset: str, schema: str, kind: str) -> DatasetInfo:
@@ -27,4 +33,18 @@ def check_schema(found: DatasetInfo, schema: str, what: str) -> None:
     if found.schema != schema:
         raise InvalidRequest(
             f"the versions of {found.name!r} are {found.schema}; {what} take a dataset whose versions are {schema}"
+        )
+
+
+def check_version_for(schema: str, version: str) -> None:
+    """Raises InvalidRequest for what a put to a dataset of a schema takes for no version, before anything is stored for it."""
+    parts = _PARTS.get(schema, 1)
+    tokens = (LATEST, *_RAISED[:parts]) if parts > 1 else (LATEST,)
+    number = r"(?:0|[1-9][0-9]{0,18})" if parts == 1 else r"\.".join([r"(?:0|[1-9][0-9]{0,2})"] * parts)
+    if version.upper() in tokens:
+        return
+    if not re.fullmatch(number, version) or (parts == 1 and int(version) > _NUMBER_MAX):
+        shape = "a whole number" if parts == 1 else f"{parts} numbers from 0 to 999 with dots between them"
+        raise InvalidRequest(
+            f"{version[:40]!r} is no version of a dataset of the schema {schema}: it is {shape}, or {', '.join(tokens)}"
         )

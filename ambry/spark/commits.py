@@ -35,6 +35,8 @@ from ambry.ml.digests import infos_of
 
 PARTS = ".parts"
 COMMITS = ".commits"
+SCHEMA = "MONOTONIC"
+"""Of the versions of a dataset that is made for a frame."""
 PART_TTL = timedelta(days=7)
 CONTENT_TYPE = "application/vnd.apache.parquet"
 PARTS_KEY = "parquet-parts"
@@ -67,7 +69,7 @@ class PartsCommit:
         was lost.
         """
         try:
-            dataset_for(client, self.dataset, "MONOTONIC", "parquet")
+            dataset_for(client, self.dataset, SCHEMA, "parquet")
         except AmbryError:
             self.forget(client, parts)
             raise

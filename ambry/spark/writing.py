@@ -14,6 +14,7 @@ import pickle  # nosec B403 # Of what our own tasks tell.
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,10 +29,12 @@ from pyspark.sql.types import StructType
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import InvalidRequest
+from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
+from ambry.ml.datasets import check_schema, check_version_for
 from ambry.ml.places import in_dataset
-from ambry.spark.commits import CONTENT_TYPE, PART_TTL, PartsCommit
+from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
+from ambry.spark.commits import CONTENT_TYPE, PART_TTL, SCHEMA, PartsCommit
 
 GROUP_SIZE = 64 << 20
 """Bytes of Arrow that a task collects for a row group."""
@@ -67,8 +70,13 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
     """Goes to the tasks pickled, with the client and its key."""
 
     def __init__(self, client: AmbryClient, dataset: str, options: WriteOptions, schema: Any) -> None:
-        """Raises InvalidRequest for a place that is no dataset."""
+        """Looks the dataset up, before the first task: a name that no dataset can have would be told after the last one.
+
+        Raises InvalidRequest for such a name, and for a version that is none of its schema; AccessDenied, Unavailable.
+        """
         place = in_dataset(dataset)
+        with copy(client) as looking:
+            _check_target(looking, dataset, options)
         folder = NameRef(
             place.dataset, place.account or client.default_account, place.container or client.default_container
         )
@@ -225,6 +233,17 @@ def _rows_of(client: AmbryClient, parts: Sequence[StoredPart], schema: Any) -> I
         with client.open(BlobId.parse(part.blob)) as source:
             for batch in parquet.ParquetFile(source, pre_buffer=True).iter_batches():
                 yield pa.Table.from_batches([batch])
+
+
+def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> None:
+    """Raises InvalidRequest, AccessDenied, Unavailable."""
+    schema = SNAPSHOT_SCHEMA if options.definitions else SCHEMA
+    with suppress(BlobNotFound):
+        found = client.dataset(dataset)
+        if options.definitions:
+            check_schema(found, schema, "snapshots")
+        schema = found.schema
+    check_version_for(schema, options.version)
 
 
 def _stored(messages: Sequence[Any]) -> list[StoredPart]:

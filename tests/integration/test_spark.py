@@ -272,6 +272,40 @@ def test_columns_that_cannot_be_kept_are_refused_before_a_task_begins(options: d
             AmbryDataSource({**options, "path": "odd"}).writer(types.StructType(fields), False)
 
 
+@pytest.mark.parametrize(
+    "path", ["../x", "a b", "x@1", "x@latest", "x.parts/y", "x" * 300, "ambry://default/default/a b"]
+)
+def test_a_name_that_no_dataset_can_have_is_refused_before_a_task_begins(options: dict[str, str], path: str) -> None:
+    """It was told by the commit, when all rows had been stored."""
+    from pyspark.sql.types import LongType, StructField, StructType
+
+    from ambry.errors import InvalidRequest
+    from ambry.spark.source import AmbryDataSource
+
+    schema = StructType([StructField("id", LongType())])
+    with pytest.raises(InvalidRequest):
+        AmbryDataSource({**options, "path": path}).writer(schema, False)
+
+
+def test_a_version_that_is_none_is_refused_before_a_task_begins(client: AmbryClient, options: dict[str, str]) -> None:
+    from pyspark.sql.types import LongType, StructField, StructType
+
+    from ambry.errors import InvalidRequest
+    from ambry.spark.source import AmbryDataSource
+
+    schema = StructType([StructField("id", LongType())])
+    client.create_dataset("semantic", "SEMANTIC")
+    for path, version in (("unmade", "nonsense"), ("unmade", "1.2.3"), ("semantic", "7"), ("semantic", "@champion")):
+        with pytest.raises(InvalidRequest, match=f"'{version}' is no version of a dataset of the schema"):
+            AmbryDataSource({**options, "path": path, "version": version}).writer(schema, False)
+    for path, version in (("unmade", "7"), ("unmade", "latest"), ("semantic", "1.2.3"), ("semantic", "MINOR")):
+        AmbryDataSource({**options, "path": path, "version": version}).writer(schema, False)
+    typed = {**options, "path": "semantic", "definitions": "features", "entity": "id"}
+    with pytest.raises(InvalidRequest, match="snapshots take a dataset whose versions are TIMESTAMP"):
+        AmbryDataSource(typed).writer(schema, False)
+    assert "unmade" not in {each.name for each in client.datasets()}
+
+
 def test_a_key_stands_in_no_plan_and_is_refused_as_an_option(
     own: LocalCluster, client: AmbryClient, session: Any, options: dict[str, str]
 ) -> None:
