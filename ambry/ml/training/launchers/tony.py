@@ -23,7 +23,7 @@ from typing import Any
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, last_words, output_of
-from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, web_of, yarn_xml
 from ambry.ml.training.launchers.tony_staging import Staging, note
 from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
@@ -62,7 +62,7 @@ class TonyLauncher:
         java = self._java(launch.environ)
         staging = Staging(java=java, jars=self.jars.resolve(), environ=launch.environ, tell=launch.tell)
         staging.remove_left_behind(left_behind(), _identity(launch))
-        followed = _Followed(launch)
+        followed = _Followed(launch, web_of((self.hadoop_conf / "yarn-site.xml").read_text("utf-8")))
         began = time.monotonic()
         command = self._written(launch, java)
         environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / CONF)}
@@ -146,8 +146,10 @@ def _identity(launch: Launch) -> str:
 class _Followed:
     """A job as TonY's client tells of it, and as YARN does: the client waits for ever for a master that was started again."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, web: str) -> None:
+        """`web` is where YARN answers by its configuration, until the client says it."""
         self._launch = launch
+        self._configured = web
         self._words: deque[str] = deque(maxlen=_WORDS_KEPT)
         self._web = ""
         self._told: dict[str, str] = {}
@@ -232,10 +234,12 @@ class _Followed:
         """A line of the client."""
         if found := _APPLICATION.search(line):
             self.application = found[1]
+            self._web = self._configured
+            self._note()
             self._launch.tell(f"submitted to YARN as {self.application}")
         elif found := _WEB.search(line):
             self._web = found[1]
-            note(self._launch.directory, self.application, self._web, _identity(self._launch))
+            self._note()
             self._launch.tell(f"{self._web}/cluster/app/{self.application}")
         elif _RESTARTS in line:
             self._sessions += 1
@@ -247,6 +251,9 @@ class _Followed:
             if self._told.get(name) != state:
                 self._told[name] = state
                 self._launch.tell(f"{name} {state}")
+
+    def _note(self) -> None:
+        note(self._launch.directory, self.application, self._web, _identity(self._launch))
 
     def end(self, *, well: bool) -> None:
         """Whoever stops to follow takes the application along: nobody would publish what it makes. That YARN did not end it is

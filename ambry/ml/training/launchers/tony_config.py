@@ -23,6 +23,7 @@ UMASK = "fs.permissions.umask-mode"
 _SHORT_LIVED = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """Of each Java of a job: most of what it does is to begin."""
 _FILES = ("fs.defaultFS", "fs.default.name")
+_HOST = "yarn.resourcemanager.hostname"
 FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow"}
 _SETTING = re.compile(r"tony\.[A-Za-z0-9.-]+")
 
@@ -75,6 +76,23 @@ def shares_files(core_of_cluster: str) -> bool:
     """
     told = settings_of(parse_hadoop("core-site.xml", core_of_cluster))
     return all(told[name].strip().startswith("file:") for name in _FILES if name in told)
+
+
+def web_of(yarn_of_cluster: str) -> str:
+    """Where the ResourceManager answers, by yarn-site.xml, of several the first one; empty where that does not say it.
+
+    Raises InvalidRequest for what is no configuration of Hadoop.
+    """
+    told = {name: value.strip() for name, value in settings_of(parse_hadoop("yarn-site.xml", yarn_of_cluster)).items()}
+    first = told.get("yarn.resourcemanager.ha.rm-ids", "").partition(",")[0].strip()
+    of = f".{first}" if first and told.get("yarn.resourcemanager.ha.enabled") == "true" else ""
+    secure = told.get("yarn.http.policy") == "HTTPS_ONLY"
+    host = told.get(f"{_HOST}{of}", "")
+    address = told.get(f"yarn.resourcemanager.webapp.{'https.' if secure else ''}address{of}", "")
+    if not address and host:
+        address = f"{host}:{8090 if secure else 8088}"
+    address = address.replace(f"${{{_HOST}}}", told.get(_HOST, ""))
+    return "" if not address or address.startswith(":") or "$" in address else f"http{'s' * secure}://{address}"
 
 
 def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:

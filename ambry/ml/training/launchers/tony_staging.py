@@ -84,6 +84,12 @@ class Staging:
         away: set[str] = set()
         for directory in islice((each for each in directories if (each / STAGED).exists()), LEFT_MAX):
             for application, web, of in _noted(directory):
+                if not web:
+                    self.tell(
+                        f"{application}, whose submitter was killed, may go on, and its yarn-site.xml does not say where YARN "
+                        f"answers: yarn application -kill {application}; hdfs dfs -rm -r .tony/{application}; rm -r {directory}"
+                    )
+                    continue
                 state = "" if web in away else _state(web, application)
                 if not state:
                     away.add(web)  # Asked once, and by the next job again.

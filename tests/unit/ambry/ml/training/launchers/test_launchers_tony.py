@@ -219,6 +219,35 @@ def test_an_application_that_nobody_follows_any_more_is_ended(
     assert removed.endswith(f" org.apache.hadoop.fs.FsShell -rm -r -f -skipTrash .tony/{APPLICATION}\n")
 
 
+def test_an_application_is_noted_before_anybody_hears_of_it(yarn: str, told: Told, tmp_path: Path) -> None:
+    """Between the client's two lines nothing knew where it is: it went on, and what it staged stayed."""
+    Yarn.app = {"state": "RUNNING"}
+    java = f"echo '- Submitted application {APPLICATION}'; sleep 600"
+    launcher, launch = launched(tmp_path, told, java)
+    site = f"<name>yarn.resourcemanager.webapp.address</name><value>{yarn.removeprefix('http://')}</value>"
+    (tmp_path / "hadoop/yarn-site.xml").write_text(f"<configuration><property>{site}</property></configuration>")
+    noted: list[str] = []
+
+    def interrupted(line: str) -> None:
+        if line.startswith("submitted to YARN"):
+            noted.append((tmp_path / "job" / STAGED).read_text())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launcher.run(replace(launch, tell=interrupted))
+    whose = " ".join((launch.job.folder, *launch.job.endpoints))
+    assert [json.loads(each) for each in noted] == [{"application": APPLICATION, "web": yarn, "job": whose}]
+    assert Yarn.killed == ['{"state": "KILLED"}']
+
+
+def test_one_that_was_left_of_a_yarn_that_nobody_knows_is_told(yarn: str, told: Told, tmp_path: Path) -> None:
+    launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
+    with held_directory() as left:
+        (left / STAGED).write_text(json.dumps({"application": "application_1_0007", "web": "", "job": "this"}))
+    launcher.run(launch)
+    assert "yarn application -kill application_1_0007; hdfs dfs -rm -r .tony/application_1_0007" in "".join(told.told)
+
+
 def test_that_yarn_did_not_end_it_is_told_and_what_is_staged_stays(
     yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

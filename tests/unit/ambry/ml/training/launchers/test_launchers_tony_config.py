@@ -11,7 +11,7 @@ import pytest
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import ARCHIVE
 from ambry.ml.training.jobs import named_job
-from ambry.ml.training.launchers.tony_config import shares_files, tony_command, tony_xml, yarn_xml
+from ambry.ml.training.launchers.tony_config import shares_files, tony_command, tony_xml, web_of, yarn_xml
 from tests.support import launcher_golden
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
@@ -125,3 +125,36 @@ def test_the_client_is_started_with_the_bundle_as_its_sources() -> None:
         "/usr/bin/java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp /job/conf:/tony/* com.linkedin.tony.TonyClient "
         "-conf_file /job/tony.xml -src_dir /job/src -executes ambry-node.pyz -python_binary_path /usr/bin/python3"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "web"),
+    [
+        ({}, ""),
+        ({"yarn.resourcemanager.hostname": " a "}, "http://a:8088"),
+        ({"yarn.resourcemanager.hostname": "a", "yarn.http.policy": "HTTPS_ONLY"}, "https://a:8090"),
+        ({"yarn.resourcemanager.hostname": "a", "yarn.resourcemanager.webapp.address": "b:1"}, "http://b:1"),
+        ({"yarn.resourcemanager.webapp.address": "${yarn.resourcemanager.hostname}:1"}, ""),
+        (
+            {
+                "yarn.resourcemanager.hostname": "a",
+                "yarn.resourcemanager.webapp.address": "${yarn.resourcemanager.hostname}:1",
+            },
+            "http://a:1",
+        ),
+        ({"yarn.resourcemanager.webapp.address": "${env.HOST}:1"}, ""),
+        (
+            {
+                "yarn.resourcemanager.ha.enabled": "true",
+                "yarn.resourcemanager.ha.rm-ids": "rm1, rm2",
+                "yarn.resourcemanager.hostname.rm1": "a",
+            },
+            "http://a:8088",
+        ),
+    ],
+)
+def test_where_yarn_answers_is_read_from_its_configuration(said: dict[str, str], web: str) -> None:
+    properties = "".join(
+        f"<property><name>{name}</name><value>{value}</value></property>" for name, value in said.items()
+    )
+    assert web_of(f"<configuration>{properties}</configuration>") == web
