@@ -128,6 +128,16 @@ def prepare_model(client: AmbryClient, dataset: str, model: Any, **said: Unpack[
     return _prepared(client, dataset, model, **said).manifest
 
 
+def dataset_there(client: AmbryClient, dataset: str) -> DatasetInfo | None:
+    """What holds for a dataset that versions are published to; None where there is none yet.
+
+    Raises InvalidRequest for a name that none can have, AccessDenied.
+    """
+    with suppress(BlobNotFound):
+        return client.dataset(dataset_text(in_dataset(dataset)))
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """A model whose parts are stored."""
@@ -155,9 +165,7 @@ def _prepared(
     note: str = "",
 ) -> _Prepared:
     place = in_dataset(dataset)
-    there = None
-    with suppress(BlobNotFound):  # A name that no dataset can have is refused before anything is stored for it.
-        there = client.dataset(dataset_text(place))
+    there = dataset_there(client, dataset)  # Refused before anything is stored for it.
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
     named = {
         name: shown_version(numbered(client, said)) if said else ""

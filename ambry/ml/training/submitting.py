@@ -16,8 +16,8 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 from ambry.ml.digests import numbered
 from ambry.ml.models.manifest import parse_manifest
-from ambry.ml.models.publishing import PublishedModel, publish_once
-from ambry.ml.places import in_dataset, shown_version
+from ambry.ml.models.publishing import PublishedModel, dataset_there, publish_once
+from ambry.ml.places import shown_version
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
 from ambry.ml.training.current import MODEL
@@ -72,11 +72,11 @@ def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], No
     Raises InvalidRequest, FileNotFoundError, and BlobNotFound for a snapshot or an environment that is not there.
     """
     root, script = _within(wanted)
+    if wanted.publish:
+        dataset_there(client, wanted.publish)
     environment = _environment(client, wanted, tell)
     sources = store_tree(client, "sources", root, None if wanted.sources else script, tell)
     snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""
-    if wanted.publish:
-        in_dataset(wanted.publish)
     job = named_job(
         {
             "script": script,

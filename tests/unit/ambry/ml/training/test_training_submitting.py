@@ -130,9 +130,21 @@ def test_what_cannot_be_run_is_refused_before_anything_is(client: AmbryClient, s
         (training.WhatToRun(script=script, snapshot="nobody"), BlobNotFound),
         (training.WhatToRun(script=script, checkpoints="ambry://default/default/"), InvalidRequest),
         (training.WhatToRun(script=script, name="a/b"), InvalidRequest),
+        (training.WhatToRun(script=script, publish="bad name!"), InvalidRequest),
+        (training.WhatToRun(script=script, publish="ambry://default/default/bad name!"), InvalidRequest),
     ):
         with pytest.raises(error):
             prepare_job(client, wanted, lambda _: None)
+
+
+def test_a_model_that_no_dataset_can_take_is_refused_before_anything_is_stored(
+    client: AmbryClient, script: Path
+) -> None:
+    """It was after the training, by each of its restarts."""
+    said: list[str] = []
+    with pytest.raises(InvalidRequest, match="bad name!"):
+        prepare_job(client, training.WhatToRun(script=script, publish="bad name!"), said.append)
+    assert said == []
 
 
 def test_a_script_run_by_hand_has_a_job_of_its_own(client: AmbryClient) -> None:
