@@ -179,7 +179,11 @@ def check_columns(schema: Any) -> None:
     for field in schema.fields:
         try:
             footer_of(to_arrow_schema(StructType([field]), timezone="UTC"), [])
-        except (pa.ArrowException, PySparkException) as error:
+        except (
+            pa.ArrowException,
+            PySparkException,
+            ValueError,
+        ) as error:  # pyarrow has plain ones, as of NOT NULL of no type.
             raise InvalidRequest(
                 f"the column {field.name!r} is {field.dataType.simpleString()}, which Arrow or Parquet has not; write it as "
                 "another type, or leave it out"

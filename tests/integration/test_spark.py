@@ -262,11 +262,20 @@ def test_columns_that_cannot_be_kept_are_refused_before_a_task_begins(options: d
 
     long = types.StructField("a", types.LongType())
     months = types.StructField("m", types.YearMonthIntervalType())
+    void = types.NullType()
+    none = types.StructField("q", void, nullable=False)
     for fields, said in (
         ([], "the frame has no columns"),
         ([long, long], "2 columns are called 'a'"),
         ([long, months], "the column 'm' is interval year to month, which Arrow or Parquet has not"),
         ([types.StructField("s", types.StructType([]))], "the column 's' is struct<>, which"),
+        ([types.StructField("x", types.ArrayType(void, False))], "the column 'x' is array<void>, which"),
+        (
+            [types.StructField("m", types.MapType(types.StringType(), void, False))],
+            "the column 'm' is map<string,void>, ",
+        ),
+        ([types.StructField("s", types.StructType([none]))], "the column 's' is struct<q:void>, which"),
+        ([long, none], "the column 'q' is void, which"),
     ):
         with pytest.raises(InvalidRequest, match=said):
             AmbryDataSource({**options, "path": "odd"}).writer(types.StructType(fields), False)
