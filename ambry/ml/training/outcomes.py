@@ -2,7 +2,8 @@
 
     {"at": "2026-11-28T15:00:00Z", "format": 1, "run": 3, "said": "digits@1.1.0", "state": "published"}
 
-One that is not there is of a job that runs, or whose submitter was killed.
+One that has `"state": "begun"` is of a job that runs, or whose submitter was killed. A run replaces that of its own beginning
+alone: one that stood still, and ends after a later one has begun, changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 
 from ambry.client.model import Timeout
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import MALFORMED, AmbryError, BlobGone, BlobNotFound, DataCorrupt
+from ambry.errors import MALFORMED, AmbryError, BlobGone, BlobNotFound, DataCorrupt, InvariantBroken, UpdateConflict
+from ambry.ml.training.gangs import looks
 from ambry.ml.training.jobs import TrainingJob
 
 OUTCOME = "outcome.json"
@@ -24,6 +26,7 @@ SAID_MAX = 2_000
 """Characters of why it failed."""
 WRITE_TIMEOUT = Timeout(total=5.0)
 """Whoever interrupts a job is not kept by a store that is away."""
+_BEGUN = "begun"
 _FORMAT = 1
 
 
@@ -55,9 +58,11 @@ class OutcomeNote:
 
 @contextmanager
 def outcome_noted(client: AmbryClient, job: TrainingJob) -> Iterator[OutcomeNote]:
-    """Run a job within, and write down how it ended. What it fails with goes on; that it cannot be written down is no error."""
-    with suppress(BlobNotFound, BlobGone):
-        client.delete(job.name_in(OUTCOME))
+    """Run a job within, and write down how it ended. What it fails with goes on; that it cannot be written down is no error.
+
+    Nothing is written where another run has begun meanwhile. Raises AmbryError where this one cannot be written down as begun.
+    """
+    begun = _put(client, job, _BEGUN, "")
     note = OutcomeNote()
     try:
         yield note
@@ -66,11 +71,19 @@ def outcome_noted(client: AmbryClient, job: TrainingJob) -> Iterator[OutcomeNote
         note.said = str(error)[:SAID_MAX]
         raise
     finally:
-        at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        told = {"format": _FORMAT, **asdict(JobOutcome(run=job.run, state=note.state, said=note.said, at=at))}
         with suppress(AmbryError):
-            data = json.dumps(told, sort_keys=True).encode()
-            client.put(data, name=job.name_in(OUTCOME), content_type="application/json", timeout=WRITE_TIMEOUT)
+            _put(client, job, note.state, note.said, if_match=begun, timeout=WRITE_TIMEOUT)
+
+
+def _put(client: AmbryClient, job: TrainingJob, state: str, said: str, **how: Any) -> str:
+    """The ETag of what is there from then on. Raises what `put` raises."""
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    told = {"format": _FORMAT, **asdict(JobOutcome(run=job.run, state=state, said=said, at=at))}
+    data = json.dumps(told, sort_keys=True).encode()
+    for _ in looks(str(job.name_in(OUTCOME))):
+        with suppress(UpdateConflict):  # It overlapped with that of another run.
+            return client.put(data, name=job.name_in(OUTCOME), content_type="application/json", **how).etag
+    raise InvariantBroken("looks ends by an error")
 
 
 def outcome_of(client: AmbryClient, job: TrainingJob) -> JobOutcome | None:
@@ -84,4 +97,4 @@ def outcome_of(client: AmbryClient, job: TrainingJob) -> JobOutcome | None:
         return None
     except MALFORMED as error:
         raise DataCorrupt(f"{job.name_in(OUTCOME)} does not say how a job ended: {error!r}; delete it") from None
-    return found if found.run == job.run else None
+    return found if found.run == job.run and found.state != _BEGUN else None

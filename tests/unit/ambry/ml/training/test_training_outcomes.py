@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from ambry import AmbryClient
+from ambry import AmbryClient, BlobNotFound, UpdateConflict
 from ambry.errors import DataCorrupt
 from ambry.ml.training.jobs import TrainingJob, named_job
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted, outcome_of
@@ -36,6 +37,44 @@ def test_what_published_what_failed_and_what_was_interrupted_are_told(client: Am
         assert found is not None and (found.state, found.said) == (state, str(error))
         assert str(found).startswith(f"{state} 20")
     assert outcome_of(client, replace(job, run=4)) is None, "of a run that was killed"
+
+
+def test_a_run_that_ends_late_changes_nothing_of_a_later_one(client: AmbryClient, job: TrainingJob) -> None:
+    """It stood still while one took the job over, and ended with that it lost it, in the place of what was published."""
+    later = replace(job, run=4)
+    with pytest.raises(UpdateConflict), outcome_noted(client, job):
+        with outcome_noted(client, later) as note:
+            note.published("digits@1.1.0")
+        raise UpdateConflict("the job digits runs already")
+    found = outcome_of(client, later)
+    assert found is not None and (found.state, found.said) == ("published", "digits@1.1.0")
+    with outcome_noted(client, job) as stood, outcome_noted(client, replace(job, run=5)):
+        stood.published("digits@1.2.0")
+    found = outcome_of(client, replace(job, run=5))
+    assert found is not None and found.state == "ended"
+
+
+def test_of_a_job_that_was_deleted_meanwhile_nothing_is_written(client: AmbryClient, job: TrainingJob) -> None:
+    with outcome_noted(client, job):
+        client.delete(job.name_in(OUTCOME))
+    with pytest.raises(BlobNotFound):
+        client.head(job.name_in(OUTCOME))
+
+
+def test_what_overlaps_with_that_of_another_run_is_written_again(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, refused = client.put, iter((True, False, True, False))
+
+    def overlapping(*args: Any, **named: Any) -> Any:
+        if next(refused):
+            raise UpdateConflict("another put of this name is on its way")
+        return put(*args, **named)
+
+    monkeypatch.setattr(client, "put", overlapping)
+    with outcome_noted(client, job):
+        pass
+    assert outcome_of(client, job) is not None and next(refused, None) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b'{"format": 1}', b'{"format": 2}', b'{"format": "x"}'])
