@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,7 @@ import tempfile
 import venv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.ml import training
 from ambry.ml.training.launchers import Launcher
+from ambry.ml.training.launchers.launch import AGAIN
 from ambry.ml.training.launchers.spark import SparkLauncher
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
@@ -33,7 +36,8 @@ from deploy.local_cluster import LocalCluster
 from tests.support import launcher_golden
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.killed_training import SPARK_BEGINS
+from tests.support.killed_job import KilledJob
+from tests.support.killed_training import SPARK_BEGINS, check_whole, processes_with
 from tests.support.tensorboard_program import tensorboard
 from tests.support.waiting import eventually
 
@@ -44,6 +48,7 @@ pytest.importorskip("sklearn", reason="sklearn is not installed; `make engines` 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy/demos/train_digits.py"
 SCRIPT_TF = ROOT / "deploy/demos/train_digits_tf.py"
+SPARK_MASTER = "org.apache.spark.deploy.yarn.ExecutorLauncher"
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +166,8 @@ def test_a_script_that_fails_on_spark_is_a_sentence(client: AmbryClient, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """TonY's jars, and the configuration of a YARN of our own, of two nodes with HDFS, as clusters have it.
+def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, hadoop.YarnCluster]]:
+    """TonY's jars, and a YARN of our own, of two nodes with HDFS, as clusters have it.
 
     Where this user may do so, the nodes see neither TonY's jars nor what a submitter has in its temporary directory.
     """
@@ -177,7 +182,7 @@ def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
         with hadoop.hdfs(tmp_path_factory.mktemp("hdfs"), print) as files:
             root = tmp_path_factory.mktemp("yarn")
             with hadoop.yarn(root, print, files=files.url, nodes=(within, within)) as cluster:
-                yield jars, cluster.conf
+                yield jars, cluster
     except EngineError as lacking:
         pytest.skip(str(lacking))
     finally:
@@ -185,7 +190,7 @@ def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
 
 
 def test_tony_on_two_nodes_in_an_environment_that_travels(
-    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, hadoop.YarnCluster]
 ) -> None:
     """Two workers are on two nodes, of which neither sees the files of who submits.
 
@@ -196,7 +201,7 @@ def test_tony_on_two_nodes_in_an_environment_that_travels(
     shutil.copytree(ROOT / "ambry", site / "ambry", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     # Of one node's 6 GiB it takes more than the half: two workers do not fit on one.
-    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], settings={"tony.worker.memory": "3g"})
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1].conf, settings={"tony.worker.memory": "3g"})
     said = check(own, client, launcher, tmp_path, "tony", undisturbed, root)
     # TensorBoard itself, on all jobs at once.
     environ = {"AMBRY_ENDPOINTS": own.frontends()[0].url, "AMBRY_KEY": own.key or ""}
@@ -206,14 +211,14 @@ def test_tony_on_two_nodes_in_an_environment_that_travels(
         assert [step for step, _ in losses] == [10, 20, 30, 40, 50, 60] and run in shown.runs()
     [application] = {found[0] for line in said if (found := re.search(r"application_\d+_\d+", line))}
     for node in ("nodemanager", "nodemanager-2"):
-        assert list((yarn[1].parent / node / "logs" / application).glob("container_*/stdout")), node
+        assert list((yarn[1].conf.parent / node / "logs" / application).glob("container_*/stdout")), node
 
 
 def test_one_worker_by_tony_beside_a_script_that_fails(
-    client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+    client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, hadoop.YarnCluster]
 ) -> None:
     """Two jobs at once, since most of what each of them takes is waiting: the one that fails is a sentence."""
-    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1])
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1].conf)
     (tmp_path / "bad.py").write_text("raise ValueError('no such column')")
     environ = {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")}
     wanted = training.WhatToRun(script=tmp_path / "bad.py", workers=2, environ=environ, python=sys.executable)
@@ -227,23 +232,58 @@ def test_one_worker_by_tony_beside_a_script_that_fails(
 
 
 def test_spark_on_yarn(
-    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, Path]
+    own: LocalCluster, tmp_path: Path, undisturbed: str, yarn: tuple[Path, hadoop.YarnCluster]
 ) -> None:
+    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it."""
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     settings = {**SPARK_BEGINS, "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
-    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1], settings=settings)
-    check(own, client, launcher, tmp_path, "spark", undisturbed)
+    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1].conf, settings=settings)
+    job = KilledJob(own, launcher, tmp_path, "killed-by-spark-on-yarn", pace_s=0.1)
+    lost, victim = job.chance.choice(yarn[1].node_managers), own.nodes()[1].name
+    try:
+        with job.beside() as ended:
+            job.reach(3, 19)
+            [master] = processes_with(SPARK_MASTER, "java", where=yarn[1].conf.parent)
+            job.kill(master, "the master")
+            pids = job.reach(20, 39)
+            job.kill_server(victim)
+            job.kill(pids[1], "worker 1")
+            job.reach(40, 55)
+            job.marks.forget(restarted=True)
+            lost.kill()
+            for pid in processes_with("", where=yarn[1].conf.parent / lost.name / "local"):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            job.say(f"-- {lost.name} is killed with all that runs on it")
+            lost.start()
+            digest = failed = ""
+            try:
+                digest = ended()
+            except training.LaunchFailed as error:
+                failed = error.message
+    finally:
+        own.start(victim)
+    with job.connect() as client:
+        if failed:
+            assert failed.endswith(AGAIN)
+            check_whole(client, job.name)
+            digest = job.run()
+        assert digest == undisturbed, job.said
+        check_whole(client, job.name, undisturbed)
+    eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
 
 
-def test_what_launchers_hand_to_workers_is_as_it_was_taken_down(tmp_path: Path, yarn: tuple[Path, Path]) -> None:
+def test_what_launchers_hand_to_workers_is_as_it_was_taken_down(
+    tmp_path: Path, yarn: tuple[Path, hadoop.YarnCluster]
+) -> None:
     """By torchrun, Spark and TonY, of one, two and three processes: what `make test` holds `roles` and our tony.xml by."""
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     with ThreadPoolExecutor(1) as beside:
         of_others = beside.submit(
             lambda: launcher_golden.take_torchrun(tmp_path) | launcher_golden.take_spark(tmp_path)
         )
-        taken = launcher_golden.take_tony(tmp_path, *yarn) | of_others.result()
+        taken = launcher_golden.take_tony(tmp_path, yarn[0], yarn[1].conf) | of_others.result()
     assert launcher_golden.compare_or_take(taken) == []
 
 
@@ -263,12 +303,16 @@ def calm_tensorflow() -> list[str]:
 
 
 def test_tensorflow_by_tony_alone_and_with_chief_worker_and_evaluator(
-    own: LocalCluster, client: AmbryClient, tmp_path: Path, yarn: tuple[Path, Path], calm_tensorflow: list[str]
+    own: LocalCluster,
+    client: AmbryClient,
+    tmp_path: Path,
+    yarn: tuple[Path, hadoop.YarnCluster],
+    calm_tensorflow: list[str],
 ) -> None:
     settings = {"tony.chief.instances": "1", "tony.worker.instances": "1", "tony.evaluator.instances": "1"}
     settings |= {f"tony.{task}.memory": "1g" for task in ("chief", "worker", "evaluator")}
-    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow", settings=settings)
-    single = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1], framework="tensorflow")
+    launcher = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1].conf, framework="tensorflow", settings=settings)
+    single = TonyLauncher(jars=yarn[0], hadoop_conf=yarn[1].conf, framework="tensorflow")
     said: dict[str, Any] = {"script": SCRIPT_TF, "python": tensorflow()}
     with ThreadPoolExecutor(1) as beside:  # A single node, while the others of the next job begin.
         alone = beside.submit(outcome, client, single, tmp_path, "tf-alone", workers=1, steps=20, **said)

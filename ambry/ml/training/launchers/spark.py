@@ -18,8 +18,8 @@ from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 LOOPBACK = "127.0.0.1"
 ROOM_S = 1
 """How often Spark looks whether there is room for all workers at once: of itself each 15 s, though executors come in 2."""
-ROOM_TIMEOUT_S = 600
-"""Within this there has to be; the same as by its own settings."""
+ROOM_TIMEOUT_S = 900
+"""Within this there has to be: of itself 600, as YARN takes until it notes that a machine is dead, and begins elsewhere."""
 _ROOM = "spark.scheduler.barrier.maxConcurrentTasksCheck"
 _NOISE = re.compile(
     r"^WARNING: |^Setting default log level|^To adjust logging level|^Using Spark's default log4j|"
@@ -41,8 +41,9 @@ class SparkLauncher:
     def run(self, launch: Launch) -> None:
         """Raises LaunchFailed, InvalidRequest, and ModuleNotFoundError where pyspark is not installed."""
         jars = Path(needed("pyspark").__file__).parent / "jars"
+        settings = {**masters_on_yarn(launch.max_restarts), **self.settings} if self.master == "yarn" else self.settings
         conf = spark_conf(
-            master=self.master, workers=launch.job.workers, name=launch.job.job, jars=jars, settings=self.settings
+            master=self.master, workers=launch.job.workers, name=launch.job.job, jars=jars, settings=settings
         )
         told = {
             "conf": conf,
@@ -69,6 +70,16 @@ class SparkLauncher:
             reason = reason or f"the driver {ended}: {' '.join(ended.lines[-1:])}"
             raise LaunchFailed(f"{reason}; {AGAIN}") from None
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
+
+
+def masters_on_yarn(restarts: int) -> dict[str, str]:
+    """Settings of a job that may lose its master so often, each of which begins all workers again; YARN allows no more than its
+    own `yarn.resourcemanager.am.global.max-attempts`.
+
+    Spark takes the smaller one of the two for the last, with which it removes what masters are begun with.
+    """
+    masters = str(restarts + 1)
+    return {"spark.yarn.maxAppAttempts": masters, "spark.hadoop.yarn.resourcemanager.am.max-attempts": masters}
 
 
 def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Mapping[str, str]) -> dict[str, str]:

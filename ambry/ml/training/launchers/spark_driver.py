@@ -30,6 +30,7 @@ FAILED = "ambry-train failed: "
 _WORKER = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTALL)
 _JAVA = re.compile(r"\n\s*\n\tat ")
 """What follows the lines of the worker, some of which are empty."""
+_LOST = re.compile(r"ExecutorLostFailure \((executor \S+) exited [^)]*\) Reason: ([^\n]+)")
 _STOPPED = "stopped SparkContext"
 _LINE_MAX = 1 << 20
 
@@ -63,8 +64,10 @@ class _OneWorker(StreamRequestHandler):
 
 
 def failed_worker(said: str) -> str:
-    """Which worker failed and why, from what Spark raises; its first line where it is of no worker."""
+    """Which worker failed and why, by what Spark raises, or which executor was lost; its first line for neither."""
     found = _WORKER.search(said)
+    if found is None and (lost := _LOST.search(said)):
+        return f"{lost[1]} was lost: {lost[2].strip().rstrip('.')}"
     if found is None:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         said = next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")

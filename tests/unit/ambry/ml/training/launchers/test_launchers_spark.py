@@ -37,6 +37,16 @@ worker 1 of 2 begins at step 0, by spark
 \tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:581)
 """
 
+LOST = """\
+An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Could not recover from a failed barrier ResultStage.
+Most recent failure reason: Stage failed because barrier task ResultTask(0, 1) finished unsuccessfully.
+ExecutorLostFailure (executor 2 exited unrelated to the running tasks) Reason: Container from a bad node: \
+container_1_0001_01_000003 on host: n1. Exit status: 137.
+Diagnostics: [2026-11-28 19:09:20.000]Container killed on request. Exit code is 137
+\tat org.apache.spark.scheduler.DAGScheduler.abortStage(DAGScheduler.scala:3122)
+"""
+
 
 def test_on_one_machine_and_on_yarn() -> None:
     jars = Path("/env/pyspark/jars")
@@ -54,7 +64,7 @@ def test_on_one_machine_and_on_yarn() -> None:
         "spark.executor.memoryOverhead": "2g",
         "spark.driver.memory": "512m",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
-        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "600",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "900",
         "spark.yarn.jars": "local:/env/pyspark/jars/*",
         "spark.yarn.am.memory": "384m",
     }
@@ -73,6 +83,10 @@ def test_on_one_machine_and_on_yarn() -> None:
         (
             "x\n: org.apache.spark.SparkException: Job 0 cancelled\n",
             "org.apache.spark.SparkException: Job 0 cancelled",
+        ),
+        (
+            LOST,
+            "executor 2 was lost: Container from a bad node: container_1_0001_01_000003 on host: n1. Exit status: 137",
         ),
         ("nothing of the kind", "nothing of the kind"),
     ],
@@ -152,12 +166,16 @@ def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
         tell=told.append,
         show=told.append,
     )
+    own_setting = {"spark.yarn.maxAppAttempts": "9"}
     with pytest.raises(LaunchFailed) as found:
-        SparkLauncher(master="yarn").run(launch)
+        SparkLauncher(master="yarn", settings=own_setting).run(launch)
     assert str(found.value) == f"{reason}; submit the job again to go on from its newest checkpoint, where it has one"
     shown = [line for line in told if "SparkException" in line or "\tat " in line or " more" in line]
     assert shown == ["worker 0: \tat org.mine.Main.run(Main.scala:1)"]
-    assert "host" not in json.loads((tmp_path / "spark.json").read_text())  # The driver asks Spark what it is.
+    written = json.loads((tmp_path / "spark.json").read_text())
+    assert "host" not in written  # The driver asks Spark what it is.
+    of_yarn = {"spark.hadoop.yarn.resourcemanager.am.max-attempts": "2"}  # One more than it may be restarted.
+    assert {**of_yarn, **own_setting}.items() <= written["conf"].items()
 
 
 def test_a_spark_that_does_not_begin_is_a_sentence(
