@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ambry.ml.stable_zip import stored_zip
+from ambry.ml.training.unpacking import naming
 
 ARCHIVE = "ambry-node.pyz"
 DOCUMENT = "job.json"
@@ -34,11 +35,12 @@ def write_bundle(directory: Path, document: bytes, *, key: str = "", authority: 
     for package in ("ambry", "ambry/ml", "ambry/ml/training"):
         files[f"{package}/__init__.py"] = ""
     files |= {f"ambry/ml/training/{name}.py": (here / f"{name}.py").read_text("utf-8") for name in _MODULES}
-    (directory / ARCHIVE).write_bytes(stored_zip({path: text.encode() for path, text in sorted(files.items())}))
-    (directory / DOCUMENT).write_bytes(document)
     secrets: Mapping[str, str] = {"key": key, "authority.crt": authority}
-    for name, text in secrets.items():
-        if text:
-            (directory / name).touch(mode=0o600)
-            (directory / name).write_text(text, "utf-8")
+    with naming(directory):
+        (directory / ARCHIVE).write_bytes(stored_zip({path: text.encode() for path, text in sorted(files.items())}))
+        (directory / DOCUMENT).write_bytes(document)
+        for name, text in secrets.items():
+            if text:
+                (directory / name).touch(mode=0o600)
+                (directory / name).write_text(text, "utf-8")
     return directory / ARCHIVE

@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ambry.ml.training.roles import RoleUnclear, role_of
-from ambry.ml.training.unpacking import NodeFailed, unpack
+from ambry.ml.training.unpacking import NodeFailed, naming, unpack
 
 JOB = "AMBRY_TRAIN_JOB"
 """The path of the job's document, for the script."""
@@ -311,7 +311,7 @@ def _bound_of(environ: Mapping[str, str]) -> int:
 
 
 def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> None:
-    """Raises NodeFailed."""
+    """Raises NodeFailed, OSError."""
     endpoints = [each.rstrip("/") for each in environ.get("AMBRY_ENDPOINTS", "").split(",") if each]
     if not endpoints:
         raise NodeFailed("nobody said where the store is; AMBRY_ENDPOINTS is empty")
@@ -335,8 +335,8 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
         try:
             seen = hashlib.sha256()
             opened = urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context)  # nosec B310 # http(s), looked at
-            with opened as body, target.open("wb") as file:
-                while chunk := body.read(_CHUNK):
+            with opened as body, naming(target), target.open("wb") as file:
+                while chunk := _chunk_of(body):
                     seen.update(chunk)
                     file.write(chunk)
             if seen.hexdigest() == tree["sha256"]:
@@ -347,9 +347,18 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
             if error.code < 500 and error.code not in (408, 429):
                 break
         except (OSError, ValueError, http.client.HTTPException) as error:
+            if getattr(error, "filename", None) == str(target):
+                raise  # Another endpoint has no more room.
             said = f"{endpoint}: {error}"
         time.sleep(min(8.0, 0.25 * 2**attempt))
     raise NodeFailed(f"blob {tree['id']} of the job could not be fetched: {said}")
+
+
+def _chunk_of(body: Any) -> bytes:
+    try:
+        return bytes(body.read(_CHUNK))
+    except OSError as error:
+        raise http.client.HTTPException(error) from None  # None of the disk.
 
 
 def _is_address(endpoint: str) -> bool:
@@ -380,7 +389,7 @@ def _install(unpacked: Path) -> None:
         done = subprocess.run(step, capture_output=True, text=True, check=False)  # nosec B603 # venv and pip
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise NodeFailed(f"the wheels of the job could not be installed on this node: {said[0]}")
+            raise NodeFailed(f"the wheels of the job could not be installed in {unpacked.parent}: {said[0]}")
     shutil.rmtree(wheels)
 
 

@@ -26,6 +26,7 @@ from typing import Literal
 from ambry.client.beside import is_ours
 from ambry.errors import InvalidRequest
 from ambry.ml.stable_zip import stable_member
+from ambry.ml.training.unpacking import naming
 
 Kind = Literal["sources", "venv", "wheels"]
 FILES_MAX = 1_000_000
@@ -144,7 +145,7 @@ def _mode(path: Path) -> int:
 def _write(entries: list[PackedEntry], target: Path) -> int:
     if len(entries) > FILES_MAX:
         raise InvalidRequest(f"there are {len(entries)} files, and at most {FILES_MAX} are packed")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+    with naming(target), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for entry in sorted(entries, key=lambda each: each.path):
             about = stable_member(entry.path, entry.mode)
             about.compress_type = zipfile.ZIP_DEFLATED
@@ -152,7 +153,13 @@ def _write(entries: list[PackedEntry], target: Path) -> int:
                 archive.writestr(about, entry.content, compresslevel=_LEVEL)
                 continue
             about.file_size = entry.content.stat().st_size
-            with entry.content.open("rb") as source, archive.open(about, "w") as into:
-                while chunk := source.read(1 << 20):
+            with archive.open(about, "w") as into:
+                for chunk in _chunks(entry.content):
                     into.write(chunk)
     return len(entries)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with naming(path), path.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            yield chunk

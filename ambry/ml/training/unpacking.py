@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 NO_ARCHIVE = (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error)
@@ -18,6 +20,17 @@ _LINK_MAX = 4_096
 
 class NodeFailed(Exception):
     """The node cannot do its part. The message says what, and what to do."""
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Of an error of the system that names no file, as that of a write where the disk is full, `path` is the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -53,7 +66,7 @@ def _unpack_entries(packed: zipfile.ZipFile, target: Path) -> None:
                 raise NodeFailed(f"the archive has the link {about.filename!r} of {about.file_size:,} bytes")
             links.append((path, os.fsdecode(packed.read(about))))
             continue
-        with packed.open(about) as source, path.open("wb") as into:
+        with naming(path), packed.open(about) as source, path.open("wb") as into:
             shutil.copyfileobj(source, into, _CHUNK)
         path.chmod(mode & 0o777 or 0o644)
     for path, said in links:  # After the files: no entry is written through one.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -108,7 +110,7 @@ def test_wheels_become_an_environment_on_the_node(
     (tmp_path / "wheels/made-1.0-py3-none-any.whl").write_bytes(b"no wheel")
     broken = store_tree(client, "wheels", tmp_path / "wheels")
     done = begin(tmp_path / "node", document(tree, url, environment=asdict(broken)), {})
-    assert done.returncode == EXIT_NODE and "the wheels of the job could not be installed on this node: " in done.stderr
+    assert done.returncode == EXIT_NODE and "the wheels of the job could not be installed in " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,43 @@ def test_a_tree_that_is_not_what_it_was_is_not_used(
     with pytest.raises(NodeFailed, match="answers 400 Bad Request"):
         fetch_tree({"id": "A" * 48, "sha256": "1" * 64}, environ)
     assert [path.suffix for path in (tmp_path / "trees").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_full_disk_of_the_node_is_not_the_store_s_failure(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "node/trees" / f"{sources.sha256}.zip"
+    archive.parent.mkdir(parents=True)
+    archive.symlink_to("/dev/full")
+    done = begin(tmp_path / "node", document(sources, url), {})
+    assert done.returncode == EXIT_NODE
+    assert done.stderr == f"ambry train: this worker could not begin: [Errno 28] No space left on device: '{archive}'\n"
+    asked, urlopen = [], urllib.request.urlopen
+
+    def counted(request: urllib.request.Request, **said: Any) -> Any:
+        asked.append(request.full_url)
+        return urlopen(request, **said)
+
+    monkeypatch.setattr(urllib.request, "urlopen", counted)
+    archive.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        fetch_tree(asdict(sources), {"AMBRY_ENDPOINTS": f"{url},{url}", "AMBRY_TRAIN_NODE_CACHE": str(archive.parent)})
+    assert len(asked) == 1
+
+
+def test_a_store_that_ends_in_the_middle_is_asked_again(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, read = [ConnectionResetError(104, "Connection reset by peer")], http.client.HTTPResponse.read
+
+    def cut(self: http.client.HTTPResponse, size: int | None = None) -> bytes:
+        if ends:
+            raise ends.pop()
+        return read(self, size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", cut)
+    fetch_tree(asdict(sources), {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")})
+    assert not ends
 
 
 def test_all_workers_of_a_node_fetch_a_tree_once_and_what_a_killed_one_left_is_replaced(

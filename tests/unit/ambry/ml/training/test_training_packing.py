@@ -95,3 +95,18 @@ def test_what_nodes_would_not_have_is_refused(tmp_path: Path) -> None:
     os.mkfifo(site / "pipe")
     with pytest.raises(InvalidRequest, match="neither a file nor a link"):
         pack_sources(site, tmp_path / "made.zip")
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/train.py").write_bytes(os.urandom(100_000))
+    (tmp_path / "full.zip").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as packing:
+        pack_sources(tmp_path / "src", tmp_path / "full.zip")
+    assert packing.value.filename == str(tmp_path / "full.zip")
+    pack_sources(tmp_path / "src", tmp_path / "sources.zip")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/train.py").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as unpacking:
+        unpack(tmp_path / "sources.zip", tmp_path / "tree")
+    assert unpacking.value.filename == str(tmp_path / "tree/train.py")
