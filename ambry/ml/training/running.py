@@ -26,18 +26,15 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     BlobNotFound,
-    PreconditionFailed,
     UpdateConflict,
 )
-from ambry.ml.training.gangs import GANG, Gang, looks, put_gang, read_gang
+from ambry.ml.training.gangs import GANG, OVERTAKEN, Gang, looks, put_gang, read_gang
 from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.watching import RepeatedWork
 
 LEASE_S = 90
 RENEW_S = 20.0
 RUNNING = "running.json"
-_LOOKS = 4
-"""So often a job is looked at that changes meanwhile."""
 
 
 class RunningJob:
@@ -82,20 +79,22 @@ class RunningJob:
         self.check()
 
     def _take(self) -> None:
-        """Raises UpdateConflict where another one has it."""
-        for _ in range(_LOOKS):
-            try:
-                self._look()
-                return
-            except (AlreadyExists, PreconditionFailed):
-                continue  # It changed since it was looked at: by another one, or by an earlier try of this one.
-        raise UpdateConflict(self._sentence(b""))
+        """Raises UpdateConflict where another one has it, Unavailable where it changes at every look."""
+        holder = None
+        for _ in looks(str(self._name)):
+            with suppress(
+                *OVERTAKEN
+            ):  # It changed since it was looked at: by another one, or by an earlier try of this one.
+                holder = self._look()
+                break
+        if holder is not None:
+            raise UpdateConflict(self._sentence(holder))
 
-    def _look(self) -> None:
-        """Take what is free, or go on with what this one has. Raises UpdateConflict, AlreadyExists, PreconditionFailed."""
+    def _look(self) -> bytes | None:
+        """Take what is free, or go on with what this one has; what another one has said who has it. Raises OVERTAKEN."""
         try:
             self._put(if_absent=True)
-            return
+            return None
         except AlreadyExists:
             now = next(iter(self._client.history(self._name)))  # A list does not have it when its time is over.
             if now.id is None:
@@ -107,19 +106,17 @@ class RunningJob:
         except BlobNotFound:
             self._client.delete(entry)  # Its time is over. What another one put there since then stays.
             self._put(if_absent=True)
-            return
+            return None
         if held != self._document and not _is_gone(held):
-            raise UpdateConflict(self._sentence(held))
+            return held
         self._put(if_match=etag)
+        return None
 
     def _put(self, **condition: Any) -> None:
-        """Raises AlreadyExists, PreconditionFailed."""
-        try:
-            info = self._client.put(
-                self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
-            )
-        except UpdateConflict as overlapping:  # Of two puts at once one is told to look again; nobody has it by that.
-            raise PreconditionFailed(overlapping.message, request_id=overlapping.request_id) from overlapping
+        """Raises OVERTAKEN."""
+        info = self._client.put(
+            self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
+        )
         self._held = found_entry(self._name, info.id, info.etag)
 
     def _renew(self) -> None:
@@ -128,7 +125,7 @@ class RunningJob:
                 return
             try:
                 self._put(if_match=self._held.etag)
-            except (BlobNotFound, PreconditionFailed):
+            except OVERTAKEN:
                 try:
                     self._take()
                 except UpdateConflict as error:

@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -193,6 +195,56 @@ def test_of_two_who_see_that_its_time_is_over_the_second_deletes_nothing_of_the_
         RunningJob(client, job, renew_s=600).__enter__()
     entered[0].confirm()
     entered[0].__exit__(None, None, None)
+
+
+def test_of_many_who_see_that_its_time_is_over_one_has_it_and_the_others_are_told_who(
+    client: AmbryClient, job: TrainingJob
+) -> None:
+    """All but one were told that the name was deleted meanwhile."""
+    client.put(b"{}", name=job.name_in(RUNNING), ttl=1)
+    eventually(lambda: not client.exists(job.name_in(RUNNING)), "its time is over")
+    met = threading.Barrier(4)
+    entered: list[RunningJob] = []
+
+    def submit(_: int) -> str:
+        own = RunningJob(client, job, renew_s=600)
+        met.wait(30)
+        try:
+            entered.append(own.__enter__())
+        except UpdateConflict as error:
+            return error.message
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        said = sorted(pool.map(submit, range(4)))
+    assert said[0] == "" and all(f"runs already, on {socket.gethostname()}" in each for each in said[1:]), said
+    entered[0].__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("call", ["delete", "put"])
+def test_who_takes_its_own_job_again_looks_twice_at_what_changes_meanwhile(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The store was out of reach for longer than the lease; what others did at that moment ended the job of who had it."""
+    own = RunningJob(client, job, renew_s=600)
+    own.__enter__()
+    client.delete(job.name_in(RUNNING))
+    client.put(b"{}", name=job.name_in(RUNNING), ttl=1)
+    eventually(lambda: not client.exists(job.name_in(RUNNING)), "its time is over")
+    real = getattr(client, call)
+    refused: list[object] = []
+
+    def changed(*each: Any, **how: Any) -> Any:
+        if len(refused) < 6 and (call == "delete" or how.get("if_absent")):
+            refused.append(each)
+            raise UpdateConflict("the name was deleted meanwhile; look at it and try again")
+        return real(*each, **how)
+
+    monkeypatch.setattr(client, call, changed)
+    own.confirm()
+    assert len(refused) == 6
+    monkeypatch.undo()
+    own.__exit__(None, None, None)
 
 
 def test_who_ends_after_standing_still_deletes_nothing_of_another(
