@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ambry.client.changes import RESTARTED, change_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Set
 
     from ambry.client.changes import ToldChange
 
@@ -66,7 +66,7 @@ def change_id(change: ToldChange) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
-def without_own(changes: Iterable[ToldChange], state: str | None, blobs: set[str]) -> list[ToldChange]:
+def without_own(changes: Iterable[ToldChange], state: str | None, blobs: Set[str]) -> list[ToldChange]:
     """Changes but for those of the publisher's own state, which would have it publish for ever that it has published.
 
     `state` is the name of the state, if it is in this container; `blobs` are the ids of all that it has pointed to.

@@ -10,7 +10,7 @@ next token, and ends. The file is locked as long as the run lives.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -42,7 +42,7 @@ LOADS_MAX = 5
 STORES_MAX = 3
 """One that is refused, one after what this run put unheard, and one after a put of it that was on its way still."""
 HISTORY_MAX = 10_000
-"""Blobs of the state that are known to be its own, of former runs."""
+"""Blobs of the state that are known to be its own, the newest ones, of this run and of former ones: hours, at one a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,9 @@ class Overtaken(UpdateConflict):
 class Keeper(Protocol):
     """Where a state is kept, by one run."""
 
-    own: set[str]
-    """The blobs of the state that are known, as text: their changes are not published."""
+    @property
+    def own(self) -> Set[str]:
+        """The blobs of the state that are known, as text: their changes are not published."""
 
     @property
     def name(self) -> str | None:
@@ -138,12 +139,16 @@ class StateBlob:
     """In a named blob. `container` is (account, container) of what is published."""
 
     def __init__(self, client: AmbryClient, place: NameRef, container: tuple[str, str]) -> None:
-        self.own: set[str] = set()
+        self._known: dict[str, None] = {}
         self._client = client
         self._place = place
         self._here = (place.account, place.container) == container
         self._etag: str | None = None
         self._blob: str | None = None
+
+    @property
+    def own(self) -> Set[str]:
+        return self._known.keys()
 
     @property
     def name(self) -> str | None:
@@ -158,7 +163,8 @@ class StateBlob:
         kept = decode(data.decode(errors="replace"))
         self._replaced_by(info)
         changes = islice(self._client.history(self._place), HISTORY_MAX)
-        self.own.update(str(each.id) for each in changes if each.id is not None)
+        newest_first = [str(each.id) for each in changes if each.id is not None]
+        self._know(reversed(newest_first))
         return kept
 
     def store(self, kept: PublisherState) -> None:
@@ -199,11 +205,19 @@ class StateBlob:
 
     def _replaced_by(self, info: BlobInfo) -> None:
         before, self._etag, self._blob = self._blob, info.etag, str(info.id)
-        self.own.add(self._blob)
+        self._know([self._blob])
         if before is not None and before != self._blob:
             # Nobody reads it again. Where the container keeps what was put (a lock), it stays.
             with suppress(AmbryError):
                 self._client.delete(before)
+
+    def _know(self, blobs: Iterable[str]) -> None:
+        """Those that come last stay longest."""
+        for blob in blobs:
+            self._known.pop(blob, None)
+            self._known[blob] = None
+        for blob in [*islice(self._known, max(0, len(self._known) - HISTORY_MAX))]:
+            del self._known[blob]
 
     def _standing(self) -> tuple[BlobInfo, bytes] | None:
         """What the name points to, and its bytes; None where it points to nothing."""

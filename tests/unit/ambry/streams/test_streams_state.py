@@ -167,6 +167,22 @@ def put_unheard(
     return made
 
 
+def test_the_blobs_that_are_known_are_bounded_and_the_newest_ones(
+    client: AmbryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ambry.streams.state.HISTORY_MAX", 3)
+    state, made = named(client, "states/bounded"), []
+    for sequence in range(7):
+        state.store(replace(KEPT, sequence=sequence))
+        made.append(str(client.head("states/bounded").id))
+    assert state.own == set(made[-3:])
+    later = named(client, "states/bounded")
+    later.load()
+    assert later.own == set(made[-3:])
+    later.store(replace(KEPT, sequence=7))
+    assert later.own == {*made[-2:], str(client.head("states/bounded").id)}
+
+
 def test_only_the_newest_blob_of_a_state_stays_and_all_are_known(client: AmbryClient) -> None:
     state = named(client, "states/blobs")
     for number in range(3):
