@@ -96,6 +96,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
     and job it is of.
     """
     from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
+    from ambry.ml.training.launchers.launch import AGAIN
     from ambry.ml.training.submitting import WhatToRun, prepare_job, run_job
 
     max_restarts, fresh = said.pop("max_restarts"), said.pop("fresh")
@@ -116,15 +117,19 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
 
     with signals_interrupt(), cluster.connect() as client:  # Workers end, and an application of YARN with them.
         job = prepare_job(client, wanted, tell)
-        ended = run_job(
-            client,
-            job,
-            launcher,
-            fresh=fresh,
-            max_restarts=max_restarts,
-            tell=tell,
-            show=lambda line: click.echo(line, err=True),
-        )
+        try:
+            ended = run_job(
+                client,
+                job,
+                launcher,
+                fresh=fresh,
+                max_restarts=max_restarts,
+                tell=tell,
+                show=lambda line: click.echo(line, err=True),
+            )
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"job {job.job} is interrupted; {AGAIN}")
+            raise
     told = _plain(ended)
     click.echo(json.dumps(told) if output == "json" else told[output])
 

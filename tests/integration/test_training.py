@@ -71,7 +71,7 @@ def test_a_worker_and_a_data_node_killed_at_step_35_change_nothing_of_the_outcom
         client, killed, "--die-at", "35", "--once", str(once), "--also-kill", str(pid), name="killed", publish="digits"
     )
     own.start(victim)
-    assert once.exists() and killed.has("worker 1 was ended by SIGKILL")
+    assert once.exists() and killed.has("worker 1 was ended by SIGKILL; all workers are started again")
     assert killed.has("worker 0 of 2 begins at step 30, by torchrun")
     digests = [ended.model.manifest.params["parameters"] for ended in (undisturbed, died)]
     assert digests[0] == digests[1] and len(digests[0]) == 64

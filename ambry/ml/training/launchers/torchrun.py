@@ -60,11 +60,16 @@ class TorchrunLauncher:
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
 
     def _followed(self, launch: Launch, command: Sequence[str], environ: dict[str, str]) -> Iterable[str]:
-        """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told."""
+        """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told, and that all
+        of them begin again, which it does without a word.
+        """
+        left = launch.max_restarts
         try:
             for line in output_of(command, environ, whose=_OF_WORKER):
                 if (found := _FAILED.search(line)) is not None:
-                    launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}")
+                    again = "; all workers are started again" if left > 0 else ""
+                    launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}{again}")
+                    left -= 1
                 if _OF_WORKER.match(line) and not _NOISE.match(line):
                     yield line
         except LauncherEnded as ended:

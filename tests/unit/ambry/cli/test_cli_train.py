@@ -141,6 +141,7 @@ def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.
     monkeypatch.setattr(choice, "launcher_of", lambda *_: Terminated())
     done = run("train", "submit", "train.py")
     assert (done.exit_code, ended) == (130, ["workers"])
+    assert " is interrupted; submit the job again to go on from its newest checkpoint" in done.stderr
     assert signal.getsignal(signal.SIGTERM) == before
 
 

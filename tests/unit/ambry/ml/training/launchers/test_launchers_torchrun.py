@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,27 @@ def test_the_reason_names_the_worker_how_it_ended_and_what_it_said(
     launch: Launch, lines: tuple[str, ...], told: str
 ) -> None:
     assert reason_of(LauncherEnded(1, lines), launch).startswith(told)
+
+
+def test_that_all_workers_begin_again_is_told_as_often_as_they_do(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun itself does not say so."""
+    told: list[str] = []
+    launch = replace(launch, max_restarts=2, tell=told.append)
+    monkeypatch.setattr(torchrun, "_require_torch", lambda *_: None)
+    monkeypatch.setattr(torchrun, "read_job", lambda _: launch.job)
+    monkeypatch.setattr(torchrun, "node_environment", lambda *_: {})
+    monkeypatch.setattr(torchrun, "python_of", lambda *_: sys.executable)
+    code = f"print({KILLED[0]!r}); print({KILLED[0]!r}); print({TRACEBACK[-1]!r}); raise SystemExit(1)"
+    monkeypatch.setattr(torchrun, "torchrun_command", lambda *_: [sys.executable, "-c", code])
+    with pytest.raises(LaunchFailed, match="worker 1 ended with exit code 1 after 2 restarts"):
+        TorchrunLauncher().run(launch)
+    assert told == [
+        "worker 0 was ended by SIGKILL; all workers are started again",
+        "worker 0 was ended by SIGKILL; all workers are started again",
+        "worker 1 ended with exit code 1",
+    ]
 
 
 def test_of_a_torchrun_that_was_killed_no_worker_is_blamed(launch: Launch) -> None:
