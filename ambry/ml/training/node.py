@@ -224,6 +224,7 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.is_dir():
                 _make(tree, target, environ)
+                os.ftruncate(lock, 0)  # Of a tree that was removed, the size may have more digits.
                 os.pwrite(lock, b"%d\n" % _size_of(target), 0)
                 made = True
             fcntl.flock(lock, fcntl.LOCK_SH)

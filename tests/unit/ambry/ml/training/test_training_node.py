@@ -255,13 +255,17 @@ def test_of_trees_beyond_the_bound_the_least_recently_used_goes_and_none_that_a_
         assert worker.stdin is not None and worker.stdout is not None
         assert worker.stdout.readline() == "runs\n"
         ran(1)
-        (kept / f"{trees[2].sha256}.lock").touch()
+        size = kept / f"{trees[2].sha256}.lock"
+        size.write_text("100000000000\n")  # Of a tree that was larger on another disk, and was removed.
         (kept / f"{trees[2].sha256}.unpacked").mkdir()  # Of one who was killed.
         ran(3)
         assert there() == [0, 3]
         assert not list(kept.glob("*.unpacked"))
         ran(2)
         assert there() == [0, 2]
+        assert 1 << 20 <= int(size.read_bytes()) < 2 << 20, (
+            "digits of the older one stayed behind it, and nobody read it"
+        )
         worker.stdin.close()
         assert worker.stdout.read() == "goes on 0\n" and worker.wait(timeout=30) == 0
     ran(2)
