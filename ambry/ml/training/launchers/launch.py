@@ -96,7 +96,8 @@ def output_of(
         if started is not None:
             started(process.pid)
         for line in lines_of(printed(process), whose):
-            last.append(line)
+            if line:
+                last.append(line)
             yield line
         code = process.wait()
     finally:

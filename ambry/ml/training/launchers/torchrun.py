@@ -25,6 +25,9 @@ from ambry.ml.training.node import EXIT_NODE, node_environment, python_of, read_
 from ambry.ml.training.roles import LAUNCHER, PEERS
 from ambry.ml.training.unpacking import NodeFailed
 
+BEFORE_LINE = "\nworker ${rank}: "
+"""What torchrun writes before each line: what a worker printed without an end of the line has none there either, and the next
+line would be behind it."""
 _OF_WORKER = re.compile(r"worker \d{1,9}: ")
 _NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")
 ADDRESS_SETS_MAX = 8
@@ -54,7 +57,7 @@ class TorchrunLauncher:
         # Else all restarts share one store, in which a worker finds the address of a rank 0 that is dead (torch 2.13:
         # "Gloo connectFullMesh failed"), and whether one restart or all of them are used up is chance.
         environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-        environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"] = "worker ${rank}: "
+        environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"] = BEFORE_LINE
         for line in self._followed(launch, torchrun_command(python, launch), environ):
             launch.show(line)
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")

@@ -14,7 +14,14 @@ from ambry.ml.training.jobs import named_job
 from ambry.ml.training.launchers import torchrun
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed
-from ambry.ml.training.launchers.torchrun import TorchrunLauncher, addresses, free_ports, reason_of, torchrun_command
+from ambry.ml.training.launchers.torchrun import (
+    BEFORE_LINE,
+    TorchrunLauncher,
+    addresses,
+    free_ports,
+    reason_of,
+    torchrun_command,
+)
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 TRACEBACK = (
@@ -111,6 +118,14 @@ def test_a_long_line_of_a_worker_is_shown_whole(launch: Launch) -> None:
     shown = list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
     assert "".join(each.removeprefix("worker 1: ") for each in shown[:-1]) == "x" * 40_000 + "end"
     assert shown[-1] == "worker 0: short" and all(each.startswith("worker 1: ") for each in shown[:-1])
+
+
+def test_a_last_line_without_an_end_is_a_line(launch: Launch) -> None:
+    """What stands in place of torchrun writes lines as it does (tail_logfile)."""
+    lines = ["err without newline", "first\n", "\n", "no newline at the end"]
+    code = f"import sys; [sys.stdout.write({BEFORE_LINE!r}.replace('${{rank}}', '0') + each) for each in {lines!r}]"
+    shown = list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
+    assert shown == ["worker 0: err without newline", "worker 0: first", "worker 0: no newline at the end"]
 
 
 def test_a_python_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
