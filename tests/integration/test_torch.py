@@ -117,6 +117,24 @@ def test_a_summary_writer(at: str) -> None:
     assert [each.step for each in found.Scalars("loss")] == list(range(30))
 
 
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_was_flushed_after_the_checkpoint_is_there_once_where_the_writer_says_where_it_begins(
+    at: str, purge: bool
+) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed; `make venv` does it")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    for first, end in ((0, 36), (30, 75)):
+        with SummaryWriter(f"{at}/runs/killed-{purge}", purge_step=first if purge and first else None) as writer:
+            for step in range(first, end):
+                writer.add_scalar("loss", step, step)
+    found: Any = EventAccumulator(f"{at}/runs/killed-{purge}")
+    found.Reload()
+    twice = [] if purge else [30, 31, 32, 33, 34, 35]
+    assert sorted(each.step for each in found.Scalars("loss")) == sorted([*range(75), *twice])
+
+
 def test_lightning_trains_logs_and_goes_on(at: str) -> None:
     """Its logger makes a directory and looks whether it is there before it writes into it."""
     lightning: Any = pytest.importorskip("lightning", reason="lightning is not installed; `make libraries` does it")
