@@ -10,6 +10,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, remark, show_fields, show_rows
+from ambry.cli.photon_origin import rows_origin, train_params
 from ambry.cli.photon_rows import SaidRows
 from ambry.errors import InvalidRequest
 
@@ -141,6 +142,7 @@ def train(
     """
     from ambry.ml import models
     from ambry.ml.files import check_directory
+    from ambry.ml.models.publishing import dataset_there
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
     from ambry.ml.photon.glmix import train as fit
@@ -181,16 +183,21 @@ def train(
     ids = dict.fromkeys(
         [*(text.partition(",")[0] for text in randoms.values()), *(each.group for each in told if each.group)]
     )
-    begin = _model(cluster, start) if start else None
+    if name is not None:
+        with cluster.connect() as client:
+            dataset_there(client, name)
+    begin, parent = _model_and_version(cluster, start) if start else (None, "")
     kind = Task[task.upper()]
     said = SaidRows(tuple(ids), bags, response)
+    origin = rows_origin(cluster, data)
+    held = rows_origin(cluster, held_out) if held_out else None
     if engine == "spark":
         from ambry.cli.photon_spark import train_on_spark
 
         model, fields = train_on_spark(
             cluster,
-            data,
-            held_out,
+            origin.data,
+            held.data if held else (),
             said,
             kind,
             effects,
@@ -202,8 +209,8 @@ def train(
         )
         metrics = fields.pop("metrics")
     else:
-        rows = said.read(cluster, data)
-        seen = said.read(cluster, held_out) if held_out else rows
+        rows = said.read(cluster, origin.data)
+        seen = said.read(cluster, held.data) if held else rows
         model = fit(rows, kind, effects, start=begin, name=name or "")
         metrics = evaluate(model, seen, evaluators)
         fields = {"rows": len(rows)}
@@ -214,7 +221,25 @@ def train(
     if name is not None:
         with cluster.connect() as client:
             numbers = {key: value for key, value in metrics.items() if value == value}
-            fields["version"] = str(models.publish(client, name, model, metrics=numbers))
+            made = models.publish(
+                client,
+                name,
+                model,
+                metrics=numbers,
+                params=train_params(
+                    kind,
+                    effects,
+                    said,
+                    rows=origin,
+                    held_out=held,
+                    start="" if parent else start or "",
+                    engine=engine,
+                ),
+                snapshot=origin.snapshot,
+                definitions=origin.definitions,
+                parent=parent,
+            )
+            fields["version"] = str(made)
     show_fields({key: _plain(value) for key, value in fields.items()}, output)
 
 
@@ -293,18 +318,24 @@ def _coefficients(cluster: ChosenCluster, place: str, effect: str, entity: str |
 
 def _model(cluster: ChosenCluster, place: str) -> PhotonModel:
     """Whole, of a directory or out of the store."""
+    return _model_and_version(cluster, place)[0]
+
+
+def _model_and_version(cluster: ChosenCluster, place: str) -> tuple[PhotonModel, str]:
+    """The version has its number, and is empty for a directory."""
     from ambry.ml.models.loading import open_model
     from ambry.ml.photon.layout import directory_at, read_model
     from ambry.ml.photon.serving import KIND
+    from ambry.ml.places import shown_version
 
     if (directory := directory_at(place)) is not None:
-        return read_model(directory)
+        return read_model(directory), ""
     with cluster.connect() as client:
         stored = open_model(client, place)
         if stored.manifest.kind != KIND:
             raise InvalidRequest(f"{stored} is {stored.manifest.kind}, and no model of Photon's")
         found: PhotonModel = stored.load()
-        return found
+        return found, shown_version(stored.place)
 
 
 def _plain(value: Any) -> Any:

@@ -215,7 +215,12 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
         [photon.FixedEffect(), photon.RandomEffect(name="per-member", entity="member", shard="slope", l2=20.0)],
     )
     with AmbryClient([dc1]) as client:
-        there = models.open(client, "glmix-of-spark").load()
+        stored = models.open(client, "glmix-of-spark")
+        there = stored.load()
+    made, snapshot = stored.manifest, stored.manifest.snapshot
+    assert snapshot.startswith("glmix-typed@") and made.definitions == "glmix-typed-features@1.0.0"
+    assert made.params["data"] == [{"place": snapshot}] and made.params["engine"] == "spark"
+    assert made.params["task"] == "LINEAR_REGRESSION" and made.params["effects"]["per-member"]["l2"] == 20.0
     assert there.scores(drawn) == pytest.approx(here.scores(drawn), abs=1e-6)
     (tmp_path / "0.avro").write_bytes(b"torn")
     for place, environ, extra, words in (
