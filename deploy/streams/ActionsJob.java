@@ -18,8 +18,11 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.node.TextNode;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.Reader;
+import java.io.UncheckedIOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -34,7 +37,10 @@ import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
 import java.util.*;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -70,6 +76,7 @@ public class ActionsJob implements TaskApplication {
   static final long TIMES_MAX = 9_999_999_999L;
   static final long DAY_MS = 86_400_000L;
   static final long READ_MAX = 64L << 20;
+  static final int PIECE = 1 << 20;
   static final long ASK_MS = 10_000, PAUSE_MS = 1_000, PAUSE_MAX_MS = 30_000;
   // Then the job is set up again. Well below SOUND_AFTER_MS: an attempt that waits for a store that is away is not sound.
   static final long STORE_WAIT_MS = 30_000;
@@ -198,11 +205,11 @@ public class ActionsJob implements TaskApplication {
             HttpRequest.newBuilder(URI.create(endpoints[endpoint] + "/" + blob)).timeout(bound);
         if (key != null) asked.header("Authorization", "Bearer " + key);
         try {
-          HttpResponse<java.io.InputStream> answer = http.send(asked.build(), HttpResponse.BodyHandlers.ofInputStream());
-          try (java.io.InputStream body = answer.body()) {
+          HttpResponse<InputStream> answer = http.send(asked.build(), HttpResponse.BodyHandlers.ofInputStream());
+          try (InputStream body = answer.body()) {
             int status = answer.statusCode();
             if (status == 200) {
-              byte[] data = body.readNBytes((int) READ_MAX + 1);
+              byte[] data = bytesOf(body, bound);
               if (data.length <= READ_MAX) return data;
               LOG.warn("a file of actions is too large, and left out: blob {}, more than {} bytes", blob, READ_MAX);
               return null;
@@ -219,6 +226,32 @@ public class ActionsJob implements TaskApplication {
         // All of them at once, and then a pause.
         if (endpoint == 0) Thread.sleep(1000);
       }
+    }
+  }
+
+  /** What comes, up to a byte more than may. Each piece of it has this long, which a request's own bound does not hold. */
+  static byte[] bytesOf(InputStream body, Duration bound) throws IOException, InterruptedException {
+    ByteArrayOutputStream all = new ByteArrayOutputStream();
+    byte[] piece;
+    do {
+      CompletableFuture<byte[]> next = CompletableFuture.supplyAsync(() -> pieceOf(body));
+      try {
+        piece = next.get(bound.toMillis(), TimeUnit.MILLISECONDS);
+      } catch (TimeoutException error) {
+        throw new IOException("it stopped after " + all.size() + " bytes");
+      } catch (ExecutionException error) {
+        throw new IOException(error.getCause().getMessage(), error);
+      }
+      all.writeBytes(piece);
+    } while (piece.length > 0 && all.size() <= READ_MAX);
+    return all.toByteArray();
+  }
+
+  static byte[] pieceOf(InputStream body) {
+    try {
+      return body.readNBytes(PIECE);
+    } catch (IOException error) {
+      throw new UncheckedIOException(error);
     }
   }
 

@@ -238,17 +238,29 @@ def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_fo
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
+    over = threading.Event()
+
+    class Stopping(Answering):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"ab")
+            over.wait(60)
+
     (tmp_path / "key").write_text("secret\nof somebody\n")
     (tmp_path / "client.properties").write_text("security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n")
     with (
         ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server,
+        ThreadingHTTPServer(("127.0.0.1", 0), Stopping) as stopping,
         socket.create_server(("127.0.0.1", 0)) as silent,
     ):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for each in (server, stopping):
+            threading.Thread(target=each.serve_forever, daemon=True).start()
         try:
-            # Nobody listens at the first one, and the second one says nothing.
-            of_silent = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            endpoints = f"http://127.0.0.1:1, {of_silent}, http://127.0.0.1:{server.server_port}/"
+            # Nobody listens at the first one, the second one says nothing, and the third one stops in the middle.
+            ports = (1, silent.getsockname()[1], stopping.server_port, server.server_port)
+            endpoints = ", ".join(f"http://127.0.0.1:{port}/" for port in ports)
             done = subprocess.run(
                 [*java, f"-Dkafka.config={tmp_path / 'client.properties'}", "ActionsTwin", "read", "abcdefgh", "6000"],
                 env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": endpoints, "AMBRY_KEY_FILE": str(tmp_path / "key")},
@@ -258,7 +270,9 @@ def test_the_job_asks_all_endpoints_with_the_key_of_a_file_and_has_properties_fo
                 check=False,
             )
         finally:
+            over.set()
             server.shutdown()
+            stopping.shutdown()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "data": "abcde",
