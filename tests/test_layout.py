@@ -892,7 +892,7 @@ COVERED_BY = {
     ),
     **{
         f"ambry/spark/{name}.py": ("tests/integration/test_spark.py", "whole queries of Spark itself")
-        for name in ("reading", "source", "writing")
+        for name in ("reading", "source")
     },
     **{
         f"ambry/spark/{name}.py": ("tests/integration/test_spark_photon.py", "whole models trained by Spark itself")

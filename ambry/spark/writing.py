@@ -13,10 +13,11 @@ from __future__ import annotations
 import pickle  # nosec B403 # Of what our own tasks tell.
 import secrets
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,11 +34,19 @@ from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.datasets import check_schema, check_version_for
 from ambry.ml.places import in_dataset
+from ambry.ml.snapshots.matching import ChoiceWords, match_columns
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
 from ambry.spark.commits import CONTENT_TYPE, PART_TTL, SCHEMA, PartsCommit
 
 GROUP_SIZE = 64 << 20
 """Bytes of Arrow that a task collects for a row group."""
+_WORDS = ChoiceWords(
+    entity="the option entity",
+    feature="the option features",
+    whole="Call its column so (withColumnRenamed), or say with the option features which are meant",
+    some="A column is called as its feature (withColumnRenamed)",
+    clear="call the column as it, or say with the option features which is meant",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +80,16 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
 
     def __init__(self, client: AmbryClient, dataset: str, options: WriteOptions, schema: Any) -> None:
         """Looks the dataset up, before the first task: a name that no dataset can have would be told after the last one.
+        So are definitions, which features have columns, and columns that are no feature, of which is warned.
 
-        Raises InvalidRequest for such a name, and for a version that is none of its schema; AccessDenied, Unavailable.
+        Raises InvalidRequest for such a name, for a version that is none of its schema, and for a feature without a column;
+        BlobNotFound for definitions, AccessDenied, Unavailable.
         """
         place = in_dataset(dataset)
         with copy(client) as looking:
             _check_target(looking, dataset, options)
+            if options.definitions:
+                options = _matched(looking, options, schema.fieldNames())
         folder = NameRef(
             place.dataset, place.account or client.default_account, place.container or client.default_container
         )
@@ -123,20 +136,15 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
     def _as_snapshot(self, client: AmbryClient, parts: Sequence[StoredPart]) -> None:
         from ambry.ml.features.publishing import load
         from ambry.ml.places import version_of
-        from ambry.ml.snapshots.schema import column_names
         from ambry.ml.snapshots.writing import write_snapshot
 
         options = self._options
         loaded = load(client, version_of(options.definitions))
-        features = list(options.features)
-        if not features:
-            names = column_names(loaded.metadata.urns)
-            features = [urn for urn, name in names.items() if name in self._schema.fieldNames()]
         write_snapshot(
             client,
             self._dataset,
             _rows_of(client, parts, to_arrow_schema(self._schema, timezone="UTC")),
-            features,
+            options.features,
             metadata=loaded,
             entity=options.entity,
             as_of=options.as_of or client.store_time(),
@@ -237,6 +245,24 @@ def _rows_of(client: AmbryClient, parts: Sequence[StoredPart], schema: Any) -> I
         with client.open(BlobId.parse(part.blob)) as source:
             for batch in parquet.ParquetFile(source, pre_buffer=True).iter_batches():
                 yield pa.Table.from_batches([batch])
+
+
+def _matched(client: AmbryClient, options: WriteOptions, names: Sequence[str]) -> WriteOptions:
+    """With the features that have columns, and the definitions by their number. Raises as `AmbryWriter` does."""
+    from ambry.ml.features.publishing import load
+    from ambry.ml.places import version_of
+
+    loaded = load(client, version_of(options.definitions))
+    found = match_columns(loaded.metadata, names, options.entity, options.features, {}, _WORDS)
+    found.check_whole()
+    if gone := [column for column in found.kinds if column not in names]:
+        raise InvalidRequest(
+            f"no column is called {gone[0]!r}, as the option features says; there are {', '.join(names)}"
+        )
+    if found.unused:
+        warnings.warn(f"columns that are no feature, left out: {', '.join(found.unused)}", stacklevel=2)
+    urns = tuple(str(kind.urn) for kind in found.kinds.values())
+    return replace(options, definitions=loaded.place, features=urns)
 
 
 def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> None:
