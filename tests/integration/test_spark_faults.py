@@ -28,7 +28,6 @@ from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster, seed_of
-from tests.support.dying_commits import MOMENTS
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.spark_driver import BATCH_ROWS, ROWS
 from tests.support.spark_here import QUICK_JAVA
@@ -38,6 +37,8 @@ pytestmark = pytest.mark.engine
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed; pip install 'ambry[spark]' does it")
 pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 pytest.importorskip("statsmodels", reason="pip install statsmodels, which has the tables")
+
+from tests.support.dying_commits import MOMENTS  # noqa: E402  # which is a source of Spark's
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = ROWS // BATCH_ROWS
