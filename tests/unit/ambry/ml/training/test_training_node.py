@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -291,3 +292,30 @@ def test_a_document_that_is_none_is_told(tmp_path: Path, data: bytes, told: str)
     (tmp_path / "job.json").write_bytes(data)
     with pytest.raises(NodeFailed, match=told):
         node.read_job(tmp_path / "job.json")
+
+
+def test_who_finds_a_tree_made_meanwhile_does_not_wait_for_its_user_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw that it was not there; the other one made it, and trains with it, which waits for this one."""
+    target = tmp_path / ("7" * 64)
+    lock = os.open(target.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+    locked = fcntl.flock
+
+    def flock(file: int, kind: int) -> None:
+        if kind == fcntl.LOCK_EX:
+            raise AssertionError("it would wait for ever")
+        locked(file, kind)
+        if kind == fcntl.LOCK_UN and not target.is_dir():
+            target.mkdir()
+            locked(lock, fcntl.LOCK_SH)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    try:
+        told = {"id": "A" * 48, "sha256": target.name}
+        assert (
+            fetch_tree(told, {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path), "AMBRY_ENDPOINTS": "http://127.0.0.1:1"})
+            == target
+        )
+    finally:
+        os.close(lock)
