@@ -213,20 +213,22 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
     bound = _bound_of(environ)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = cache / str(tree["sha256"])
-    lock = _used.get(target) or os.open(_lock_of(target), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = _used.get(target) or os.open(target.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     made = False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
         while not target.is_dir():  # Between the two kinds it is let go, and another process may remove the tree.
             fcntl.flock(lock, fcntl.LOCK_UN)
-            with contextlib.suppress(BlockingIOError):  # Who made it meanwhile keeps it, and may wait for this process.
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # Who made it meanwhile keeps it, and may wait for this process.
+                time.sleep(0.01)
+            else:
                 if not target.is_dir():
                     _make(tree, target, environ)
                     os.ftruncate(lock, 0)  # Of a tree that was removed, the size may have more digits.
                     os.pwrite(lock, b"%d\n" % _size_of(target), 0)
                     made = True
-            time.sleep(0.01)
             fcntl.flock(lock, fcntl.LOCK_SH)
         os.utime(lock)
         os.set_inheritable(lock, True)
@@ -282,10 +284,6 @@ def _make(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> 
     finally:
         archive.unlink(missing_ok=True)
         shutil.rmtree(unpacked, ignore_errors=True)
-
-
-def _lock_of(target: Path) -> Path:
-    return target.with_suffix(".lock")
 
 
 def _size_told(lock: Path) -> int:

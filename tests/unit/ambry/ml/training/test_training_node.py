@@ -319,3 +319,16 @@ def test_who_finds_a_tree_made_meanwhile_does_not_wait_for_its_user_to_end(
         )
     finally:
         os.close(lock)
+
+
+def test_a_node_without_room_for_another_process_says_so_and_does_not_try_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fork says it with the same error as a lock that somebody else has."""
+
+    def full(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(node, "_make", full)
+    with pytest.raises(BlockingIOError):
+        fetch_tree({"id": "A" * 48, "sha256": "8" * 64}, {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path)})
