@@ -13,7 +13,7 @@ from ambry.client.aio.calls import AsyncCalls
 from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits
 from ambry.client.model import Timeout
 from ambry.client.wire import keys as wire
-from ambry.client.wire.usage import parse_usage, usage_request
+from ambry.client.wire.health import parse_store_time, time_request
 from ambry.errors import KeyNotFound
 from ambry.rest.access import Grant
 
@@ -104,4 +104,5 @@ class AsyncKeys:
         """The store's time, by which a key expires, in milliseconds since 1970; asked for where an end counts from now on."""
         if expires is None or isinstance(expires, datetime):
             return 0
-        return (await self._calls._ask(usage_request(), None, parse_usage, timeout)).at_ms
+        now = await self._calls._ask(time_request(), None, parse_store_time, timeout)
+        return round(now.timestamp() * 1_000)
