@@ -203,6 +203,12 @@ def remark(text: str) -> None:
     complain(printable(f"ambry: {text}"))
 
 
+def remark_unless(quiet: bool, text: str) -> None:
+    """The same, and not in a script that wants quiet."""
+    if not quiet:
+        remark(text)
+
+
 @contextmanager
 def drawing(bar: Any) -> Generator[Any]:
     """While one of rich's bars is on the terminal."""

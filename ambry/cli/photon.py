@@ -141,8 +141,8 @@ def train(
     With --engine spark, each file of DATA is a task, and all executors open it by the same name; a snapshot is read in parts.
     """
     from ambry.ml import models
+    from ambry.ml.datasets import dataset_there
     from ambry.ml.files import check_directory
-    from ambry.ml.models.publishing import dataset_there
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
     from ambry.ml.photon.glmix import train as fit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
 from ambry.cli.interrupts import signals_interrupt
-from ambry.cli.output import remark, show_fields, show_rows
+from ambry.cli.output import remark_unless, show_fields, show_rows
 from ambry.cli.unused_parts import age_of, unused_options
 from ambry.errors import BlobNotFound
 from ambry.ml.engines import ENGINES
@@ -112,9 +113,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
     )
     wanted = WhatToRun(script=script, arguments=arguments, **said)
 
-    def tell(text: str) -> None:
-        tell_of(cluster, text)
-
+    tell = partial(remark_unless, cluster.quiet)
     with signals_interrupt(), cluster.connect() as client:  # Workers end, and an application of YARN with them.
         job = prepare_job(client, wanted, tell)
         try:
@@ -147,7 +146,7 @@ def pack(cluster: ChosenCluster, venv: Path | None, wheels: Path | None, output:
         raise click.UsageError("say one of --venv and --wheels")
     with cluster.connect() as client:
         kind: Kind = "wheels" if venv is None else "venv"
-        tree = store_tree(client, kind, venv or wheels or Path(), tell=lambda text: tell_of(cluster, text))
+        tree = store_tree(client, kind, venv or wheels or Path(), tell=partial(remark_unless, cluster.quiet))
     told = {"id": tree.id, "sha256": tree.sha256, "size": tree.size}
     click.echo(json.dumps(told) if output == "json" else told[output])
 
@@ -228,12 +227,6 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
         },
         output,
     )
-
-
-def tell_of(cluster: ChosenCluster, text: str) -> None:
-    """A remark, unless it is to be quiet."""
-    if not cluster.quiet:
-        remark(text)
 
 
 def _told(outcome: JobOutcome | None) -> str:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from ambry.client.datasets import DatasetInfo
 from ambry.client.refs import LATEST
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
+from ambry.ml.places import dataset_text, in_dataset
 
 KIND_TAG = "kind"
 """The tag of a dataset that says what its versions are: model, snapshot, features, ..."""
 _PARTS = {"SEMANTIC": 3, "SEMANTIC_LONG": 4}
 _RAISED = ("MAJOR", "MINOR", "PATCH", "REVISION")
 _NUMBER_MAX = (1 << 63) - 1
+
+
+def dataset_there(client: AmbryClient, dataset: str) -> DatasetInfo | None:
+    """What holds for a dataset that versions are published to; None where there is none yet.
+
+    Raises InvalidRequest for a name that none can have, AccessDenied.
+    """
+    with suppress(BlobNotFound):
+        return client.dataset(dataset_text(in_dataset(dataset)))
+    return None
 
 
 def dataset_for(client: AmbryClient, dataset: str, schema: str, kind: str) -> DatasetInfo:

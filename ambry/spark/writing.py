@@ -15,7 +15,6 @@ import secrets
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,9 +29,9 @@ from pyspark.sql.types import StructType
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
-from ambry.ml.datasets import check_schema, check_version_for
+from ambry.ml.datasets import check_schema, check_version_for, dataset_there
 from ambry.ml.places import in_dataset
 from ambry.ml.snapshots.matching import ChoiceWords, match_columns
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
@@ -268,8 +267,7 @@ def _matched(client: AmbryClient, options: WriteOptions, names: Sequence[str]) -
 def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> None:
     """Raises InvalidRequest, AccessDenied, Unavailable."""
     schema = SNAPSHOT_SCHEMA if options.definitions else SCHEMA
-    with suppress(BlobNotFound):
-        found = client.dataset(dataset)
+    if (found := dataset_there(client, dataset)) is not None:
         if options.definitions:
             check_schema(found, schema, "snapshots")
         schema = found.schema

@@ -17,7 +17,7 @@ from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
-from ambry.ml.datasets import dataset_for
+from ambry.ml.datasets import dataset_for, dataset_there
 from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
@@ -126,16 +126,6 @@ def prepare_model(client: AmbryClient, dataset: str, model: Any, **said: Unpack[
     Parts are durable on return. Raises as `publish_model` does.
     """
     return _prepared(client, dataset, model, **said).manifest
-
-
-def dataset_there(client: AmbryClient, dataset: str) -> DatasetInfo | None:
-    """What holds for a dataset that versions are published to; None where there is none yet.
-
-    Raises InvalidRequest for a name that none can have, AccessDenied.
-    """
-    with suppress(BlobNotFound):
-        return client.dataset(dataset_text(in_dataset(dataset)))
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
-from ambry.ml.models.parts import renewed, store_part
+from ambry.ml.models.parts import part_name, renewed, store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
 from ambry.ml.training.unpacking import NO_ARCHIVE
@@ -72,7 +72,7 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
     """
     info = client.head(BlobId.parse(blob))
     # Its name is its digest, which the id alone does not tell.
-    for entry in client.list(f"{FOLDER}.{TREES}/sha256/"):
+    for entry in client.list(part_name(VersionRef(FOLDER), "", TREES).name):
         if entry.id == info.id:
             if not renewed(client, entry.ref, info.id):
                 break

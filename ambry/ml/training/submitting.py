@@ -14,9 +14,10 @@ from pathlib import Path
 
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
+from ambry.ml.datasets import dataset_there
 from ambry.ml.digests import numbered
 from ambry.ml.models.manifest import parse_manifest
-from ambry.ml.models.publishing import PublishedModel, dataset_there, publish_once
+from ambry.ml.models.publishing import PublishedModel, publish_once
 from ambry.ml.places import shown_version
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
