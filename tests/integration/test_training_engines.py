@@ -26,7 +26,6 @@ import pytest
 from ambry import AmbryClient
 from ambry.ml import training
 from ambry.ml.training.launchers import Launcher
-from ambry.ml.training.launchers.launch import AGAIN
 from ambry.ml.training.launchers.spark import SparkLauncher
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
@@ -36,8 +35,8 @@ from deploy.local_cluster import LocalCluster
 from tests.support import launcher_golden
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.killed_job import KilledJob
-from tests.support.killed_training import SPARK_BEGINS, check_whole, processes_with
+from tests.support.killed_job import KilledJob, told
+from tests.support.killed_training import SPARK_BEGINS, processes_with
 from tests.support.tensorboard_program import tensorboard
 from tests.support.waiting import eventually
 
@@ -257,21 +256,10 @@ def test_spark_on_yarn(
                     os.kill(pid, signal.SIGKILL)
             job.say(f"-- {lost.name} is killed with all that runs on it")
             lost.start()
-            digest = failed = ""
-            try:
-                digest = ended()
-            except training.LaunchFailed as error:
-                failed = error.message
+            digest, failed = told(ended)
     finally:
         own.start(victim)
-    with job.connect() as client:
-        if failed:
-            assert failed.endswith(AGAIN)
-            check_whole(client, job.name)
-            digest = job.run()
-        assert digest == undisturbed, job.said
-        check_whole(client, job.name, undisturbed)
-    eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
+    job.check_right(digest, failed, undisturbed)
 
 
 def test_what_launchers_hand_to_workers_is_as_it_was_taken_down(

@@ -28,7 +28,7 @@ from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.killed_job import WORKERS, KilledJob
+from tests.support.killed_job import AGAIN, WORKERS, KilledJob, told
 from tests.support.killed_training import (
     SPARK_BEGINS,
     above,
@@ -43,7 +43,6 @@ pytest.importorskip("torch", reason="torch is not installed; `make engines` does
 pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make engines` does it")
 
 ROOT = Path(__file__).resolve().parents[2]
-AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 MASTER = "com.linkedin.tony.ApplicationMaster"
 BEGINS_S = 120.0
 
@@ -141,19 +140,8 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
         job.say("-- the NodeManager is killed")
         for each in (*bring_back, yarn.node_managers[0].start):
             each()
-        digest = failed = ""
-        try:
-            digest = ended()
-        except training.LaunchFailed as error:
-            failed = error.message
-    with job.connect() as client:
-        if failed:
-            assert failed.endswith(AGAIN)
-            check_whole(client, job.name)
-            digest = job.run()
-        assert digest == undisturbed, job.said
-        check_whole(client, job.name, undisturbed)
-    eventually(lambda: not processes_with(job.marks.once), "nobody trains any more", timeout_s=60)
+        digest, failed = told(ended)
+    job.check_right(digest, failed, undisturbed)
 
 
 def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:

@@ -17,9 +17,11 @@ from ambry.ml import training
 from ambry.ml.training.launchers import Launcher
 from deploy.local_cluster import LocalCluster
 from tests.support.clusters import seed_of
-from tests.support.killed_training import ROOT, Marks, moment_of, write_script
+from tests.support.killed_training import ROOT, Marks, check_whole, moment_of, processes_with, write_script
+from tests.support.waiting import eventually
 
 WORKERS = 2
+AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 
 
 class KilledJob:
@@ -102,6 +104,17 @@ class KilledJob:
             finally:
                 print(*self.said, future.exception(), sep="\n")
 
+    def check_right(self, digest: str, failed: str, undisturbed: str) -> None:
+        """It ended with the model of an undisturbed one; or with a sentence, nothing of it published, and goes on so."""
+        with self.connect() as client:
+            if failed:
+                assert failed.endswith(AGAIN)
+                check_whole(client, self.name)
+                digest = self.run()
+            assert digest == undisturbed, self.said
+            check_whole(client, self.name, undisturbed)
+        eventually(lambda: not processes_with(self.marks.once), "nobody trains any more", timeout_s=60)
+
     def reach(self, first: int, last: int) -> list[int]:
         """Wait for a moment of chance, of new workers; all their processes."""
         moment = moment_of(self.chance, first, last)
@@ -122,3 +135,11 @@ class KilledJob:
         self.marks.forget(restarted=True)
         os.kill(pid, signal.SIGKILL)
         self.say(f"-- {what} (process {pid}) is killed")
+
+
+def told(ended: Callable[[], str]) -> tuple[str, str]:
+    """The digest of a job that ended well, or the sentence of one that failed; the other one is empty."""
+    try:
+        return ended(), ""
+    except training.LaunchFailed as error:
+        return "", error.message
