@@ -52,6 +52,7 @@ def test_all_kinds_of_changes_are_told_in_their_order(dc1: str) -> None:
         client.create_dataset("changed")
         version = client.put_version("changed", b"three", "1.0.0")
         client.set_alias("changed", "champion", "1.0.0", expected=None, who="ann", why="best")
+        all_are_told(client, token, 8)
         feed = client.changes(token, page_size=3)
         found = list(feed)
         assert sorted(types(found)) == [
@@ -68,6 +69,7 @@ def test_all_kinds_of_changes_are_told_in_their_order(dc1: str) -> None:
         client.delete(blob.id)
         client.undelete(blob.id)
         client.delete("changes/a")
+        all_are_told(client, feed.token, 3)
         after = list(client.changes(feed.token))
         assert sorted(types(after)) == ["blob.delete", "blob.undelete", "name.delete"]
         assert next(each for each in after if each.type == "blob.undelete").life_version == 1

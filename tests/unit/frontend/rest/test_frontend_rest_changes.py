@@ -6,11 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tests.support.direct_frontend import DirectFrontend
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import FakeCluster
 from tests.support.feeds import FeedCluster, feed_cluster
@@ -28,14 +28,19 @@ async def cluster(tmp_path: Path) -> AsyncIterator[FeedCluster]:
 
 @pytest.fixture
 async def frontend(cluster: FeedCluster) -> AsyncIterator[HttpFrontend]:
-    behind = cast(FakeCluster, SimpleNamespace(context=cluster.frontends[0].context))
-    async with http_frontend(behind, metadata=cluster.stores[0]) as made:
+    async with http_frontend(cast(FakeCluster, cluster.frontends[0]), metadata=cluster.stores[0]) as made:
         yield made
         assert made.services is not None
         await made.services.notices.stop()
 
 
+async def settled(frontend: HttpFrontend) -> None:
+    """Until all replicas have what is acknowledged: of a partition one alone is read, and that may be the last to have it."""
+    await cast(DirectFrontend, frontend.cluster).settled()
+
+
 async def changes(frontend: HttpFrontend, query: str = "", headers: dict[str, str] | None = None) -> Any:
+    await settled(frontend)
     answer = await frontend.call("GET", f"/changes{query}", headers)
     assert answer.status == 200, answer.body
     return answer.json()
@@ -93,6 +98,7 @@ async def test_a_request_that_waits_is_answered_by_the_next_change(frontend: Htt
 
 async def streamed(frontend: HttpFrontend, query: str, headers: dict[str, str]) -> tuple[Answer, str]:
     """A stream that ends by itself, and its text without the chunks' sizes."""
+    await settled(frontend)
     async with frontend.connected() as client:
         await client.send(request("GET", f"/changes{query}", {**headers, "Connection": "close"}))
         status, found = await client.head()
