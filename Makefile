@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= auto --maxprocesses=8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-assignment bench-client bench-features bench-models bench-photon bench-spark bench-streams test-slow test-faults test-engines clean
+.PHONY: help venv services engines libraries demo test check pyright coverage audit audit-code sync-client format bench bench-assignment bench-client bench-features bench-models bench-photon bench-spark bench-streams test-slow test-faults test-engines test-engine-faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -126,19 +126,26 @@ test-slow: $(READY) ## The tests that take minutes
 
 # One lane at a time, as one engine may take half of the memory. Twice what it takes on two cores.
 ENGINES_S ?= 2400
-# Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own. In the foreground, so that
-# an interrupt of the terminal reaches the tests.
-test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
+# In the foreground, so that an interrupt of the terminal reaches the tests.
+define ON_ENGINES
 	@export AMBRY_ENGINES="$${AMBRY_ENGINES:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ambry/engines}"; \
 	mkdir -p "$$AMBRY_ENGINES" && exec 9> "$$AMBRY_ENGINES/lane.lock"; \
-	flock -n 9 || { echo "make: another make test-engines runs; waiting for it"; flock -w $(ENGINES_S) 9; } || \
-		{ echo "make: it has been running for $(ENGINES_S) s; end it, and try again"; exit 1; }; \
+	flock -n 9 || { echo "make: other tests on engines run; waiting for them"; flock -w $(ENGINES_S) 9; } || \
+		{ echo "make: they have been running for $(ENGINES_S) s; end them, and try again"; exit 1; }; \
 	status=0; end=$$(( $$(date +%s) + $(ENGINES_S) )); \
 	within() { timeout --foreground --kill-after=120 $$(( end - $$(date +%s) )) "$$@" || status=$$?; }; \
-	within $(PYTEST) tests/fault tests/integration -m engine -n0 -rs --ignore tests/integration/test_guide.py; \
-	case $$status in 0|1|5) within $(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs;; esac; \
-	case $$status in 124|137) echo "make: the engines had $(ENGINES_S) s and were not done, so they were ended; on a busy machine give them more: make test-engines ENGINES_S=7200";; esac; \
+	$(1) \
+	case $$status in 124|137) echo "make: the engines had $(ENGINES_S) s and were not done, so they were ended; on a busy machine give them more: make $@ ENGINES_S=7200";; esac; \
 	exit $$status
+endef
+
+# Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own.
+test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
+	$(call ON_ENGINES,within $(PYTEST) tests/integration -m engine -n0 -rs --ignore tests/integration/test_guide.py; \
+	if [ $$status -le 1 ] || [ $$status -eq 5 ]; then within $(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs; fi;)
+
+test-engine-faults: $(READY) ## Kill all that takes part in jobs on real engines, at moments of chance
+	$(call ON_ENGINES,within $(PYTEST) tests/fault -m engine -n0 -rs;)
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault

@@ -1117,7 +1117,7 @@ def test_exceptions_to_the_mirror_are_needed_and_true() -> None:
 
 
 def test_tests_of_engines_lie_where_make_test_engines_looks() -> None:
-    """It collects two directories, since collecting all tests takes as long as Spark takes to start."""
+    """It and `make test-engine-faults` collect a directory each: collecting all takes as long as Spark takes to start."""
     here = Path(__file__).relative_to(ROOT).as_posix()
     marked = {path for path in modules("tests") if "pytest.mark.engine" in (ROOT / path).read_text("utf-8")} - {here}
     places = {path.split("/")[1] for path in marked}

@@ -39,7 +39,7 @@ def of(directory: Path, program: bytes = b"java") -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_kafka_answers_and_goes_with_its_command(tmp_path: Path, number: signal.Signals) -> None:
     with running("kafka", tmp_path / "x") as (process, said):
         assert said["broker"].startswith("127.0.0.1:") and of(tmp_path / "x")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +15,6 @@ import tempfile
 import venv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,8 +33,7 @@ from deploy.local_cluster import LocalCluster
 from tests.support import launcher_golden
 from tests.support.clusters import running_cluster
 from tests.support.kafka_broker import jars_or_skip
-from tests.support.killed_job import KilledJob, told
-from tests.support.killed_training import SPARK_BEGINS, processes_with
+from tests.support.killed_training import SPARK_BEGINS, spark_on_yarn
 from tests.support.tensorboard_program import tensorboard
 from tests.support.waiting import eventually
 
@@ -47,7 +44,6 @@ pytest.importorskip("sklearn", reason="sklearn is not installed; `make engines` 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy/demos/train_digits.py"
 SCRIPT_TF = ROOT / "deploy/demos/train_digits_tf.py"
-SPARK_MASTER = "org.apache.spark.deploy.yarn.ExecutorLauncher"
 
 
 @pytest.fixture(scope="module")
@@ -232,35 +228,12 @@ def test_one_worker_by_tony_beside_a_script_that_fails(
 
 
 def test_spark_on_yarn(
-    own: LocalCluster, tmp_path: Path, undisturbed: str, yarn: tuple[Path, hadoop.YarnCluster]
+    own: LocalCluster, client: AmbryClient, tmp_path: Path, undisturbed: str, yarn: tuple[Path, hadoop.YarnCluster]
 ) -> None:
-    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it."""
+    """What is killed there beside, its master and a whole machine: tests/fault/test_training_kills.py."""
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
-    settings = {**SPARK_BEGINS, "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    settings["spark.yarn.stagingDir"] = f"file://{tmp_path}/staging"
-    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1].conf, settings=settings)
-    job = KilledJob(own, launcher, tmp_path, "killed-by-spark-on-yarn", pace_s=0.1)
-    lost, victim = job.chance.choice(yarn[1].node_managers), own.nodes()[1].name
-    try:
-        with job.beside() as ended:
-            job.reach(3, 19)
-            [master] = processes_with(SPARK_MASTER, "java", where=yarn[1].conf.parent)
-            job.kill(master, "the master")
-            pids = job.reach(20, 39)
-            job.kill_server(victim)
-            job.kill(pids[1], "worker 1")
-            job.reach(40, 55)
-            job.marks.forget(restarted=True)
-            lost.kill()
-            for pid in processes_with("", where=yarn[1].conf.parent / lost.name / "local"):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            job.say(f"-- {lost.name} is killed with all that runs on it")
-            lost.start()
-            digest, failed = told(ended)
-    finally:
-        own.start(victim)
-    job.check_right(digest, failed, undisturbed)
+    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn[1].conf, settings=spark_on_yarn(tmp_path / "staging"))
+    check(own, client, launcher, tmp_path, "spark", undisturbed)
 
 
 def test_what_launchers_hand_to_workers_is_as_it_was_taken_down(

@@ -20,6 +20,14 @@ STEPS, EVERY = 60, 10
 REACHED_S = 420.0
 SPARK_BEGINS = {f"spark.{who}.extraJavaOptions": " ".join(JAVA_OPTIONS) for who in ("driver", "executor", "yarn.am")}
 """Of a Spark that is to begin often, and computes nothing itself."""
+
+
+def spark_on_yarn(staging: Path) -> dict[str, str]:
+    """The same with a driver on loopback, and what all nodes read in a directory that they share."""
+    local = {f"spark.driver.{what}": "127.0.0.1" for what in ("host", "bindAddress")}
+    return {**SPARK_BEGINS, **local, "spark.yarn.stagingDir": f"file://{staging}"}
+
+
 _CHANGES = {
     "            die_once(said, step, rank, world)\n": """\
             mark(said, rank, job, 2 * step)

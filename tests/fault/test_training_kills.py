@@ -35,6 +35,7 @@ from tests.support.killed_training import (
     check_whole,
     processes_with,
     published,
+    spark_on_yarn,
 )
 from tests.support.waiting import eventually
 
@@ -44,6 +45,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; `make engi
 
 ROOT = Path(__file__).resolve().parents[2]
 MASTER = "com.linkedin.tony.ApplicationMaster"
+SPARK_MASTER = "org.apache.spark.deploy.yarn.ExecutorLauncher"
 BEGINS_S = 120.0
 
 
@@ -57,7 +59,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hadoop.YarnCluster]:
     jars_or_skip("tony")
     try:
-        with hadoop.yarn(tmp_path_factory.mktemp("yarn"), print) as cluster:
+        with hadoop.yarn(tmp_path_factory.mktemp("yarn"), print, nodes=((), ())) as cluster:
             yield cluster
             for pid in processes_with(
                 MASTER, "java", where=cluster.conf.parent
@@ -115,8 +117,8 @@ def test_parts_of_a_job_by_torchrun(own: LocalCluster, tmp_path: Path, undisturb
 
 
 def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str) -> None:
-    """Who submitted it, whose application goes on until the job is submitted again; then a worker, then the master, then the
-    NodeManager with a data node and a frontend.
+    """Who submitted it, whose application goes on until the job is submitted again; then a worker, then the master, then all
+    NodeManagers with a data node and a frontend.
     """
     jars = jars_or_skip("tony")
     job = KilledJob(own, TonyLauncher(jars=jars, hadoop_conf=yarn.conf), tmp_path, "on-tony", pace_s=0.1)
@@ -136,9 +138,10 @@ def test_parts_of_a_job_on_tony(own: LocalCluster, tmp_path: Path, yarn: hadoop.
             job.kill(pid, "the master")
         job.reach(40, 55)
         bring_back = [job.kill_server(own.nodes()[2].name), job.kill_server(own.frontends()[1].name)]
-        yarn.node_managers[0].kill()
-        job.say("-- the NodeManager is killed")
-        for each in (*bring_back, yarn.node_managers[0].start):
+        for node in yarn.node_managers:
+            node.kill()
+        job.say("-- the NodeManagers are killed")
+        for each in (*bring_back, *(node.start for node in yarn.node_managers)):
             each()
         digest, failed = told(ended)
     job.check_right(digest, failed, undisturbed)
@@ -159,6 +162,34 @@ def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed:
     assert any(re.search(r"^executor \d+ was lost: .*; all workers are started again", line) for line in job.said)
     with job.connect() as client:
         check_whole(client, job.name, undisturbed)
+
+
+def test_parts_of_a_job_on_spark_on_yarn(
+    own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str
+) -> None:
+    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it."""
+    pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
+    launcher = SparkLauncher(master="yarn", hadoop_conf=yarn.conf, settings=spark_on_yarn(tmp_path / "staging"))
+    job = KilledJob(own, launcher, tmp_path, "on-spark-on-yarn", pace_s=0.1)
+    lost, victim = job.chance.choice(yarn.node_managers), own.nodes()[1].name
+    with job.beside() as ended:
+        job.reach(3, 19)
+        [master] = processes_with(SPARK_MASTER, "java", where=yarn.conf.parent)
+        job.kill(master, "the master")
+        pids = job.reach(20, 39)
+        bring_back = job.kill_server(victim)
+        job.kill(pids[1], "worker 1")
+        bring_back()
+        job.reach(40, 55)
+        job.marks.forget(restarted=True)
+        lost.kill()
+        for pid in processes_with("", where=yarn.conf.parent / lost.name / "local"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        job.say(f"-- {lost.name} is killed with all that runs on it")
+        lost.start()
+        digest, failed = told(ended)
+    job.check_right(digest, failed, undisturbed)
 
 
 def test_who_submits_is_killed_at_all_times(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
