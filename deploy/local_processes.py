@@ -68,7 +68,7 @@ class Process:
 
         A zombie is gone once it is the last thread: until then its sockets and file locks may still be held.
         """
-        found = _stat(self.pid)
+        found = stat_of(self.pid)
         if found is None or found.started_ticks != self.started_ticks:
             return None
         if found.state in "ZX":
@@ -86,7 +86,7 @@ class Process:
     @property
     def cpu_ticks(self) -> int:
         """How long it has had a processor, in clock ticks; 0 when it is gone."""
-        found = _stat(self.pid)
+        found = stat_of(self.pid)
         return found.cpu_ticks if found is not None and found.started_ticks == self.started_ticks else 0
 
     def send(self, number: signal.Signals) -> None:
@@ -98,7 +98,7 @@ class Process:
 
 def find(pid: int, config: Path) -> Process | None:
     """The process of this pid if it is running and was started with this config file, else None."""
-    found = _stat(pid)
+    found = stat_of(pid)
     if found is None:
         return None
     process = Process(pid=pid, started_ticks=found.started_ticks)
@@ -315,19 +315,30 @@ def require_server() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stat:
-    """What /proc/<pid>/stat says: the letter of its state, when it started (in clock ticks since boot), and how long it ran."""
+class ProcessStat:
+    """What /proc/<pid>/stat says: the letter of its state, its parent, when it started (in clock ticks since boot), how long it
+    ran, and whether a terminal is its own.
+    """
 
     state: str
+    parent: int
+    has_terminal: bool
     started_ticks: int
     cpu_ticks: int
 
 
-def _stat(pid: int) -> _Stat | None:
+def stat_of(pid: int) -> ProcessStat | None:
+    """None when there is no such process."""
     try:
         text = (PROC / str(pid) / "stat").read_text("ascii", "replace")
     except OSError:
         return None
     # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
     fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(fields[0], int(fields[19]), int(fields[11]) + int(fields[12]))
+    return ProcessStat(
+        state=fields[0],
+        parent=int(fields[1]),
+        has_terminal=fields[4] != "0",
+        started_ticks=int(fields[19]),
+        cpu_ticks=int(fields[11]) + int(fields[12]),
+    )

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -33,6 +34,7 @@ from ambry.ml.snapshots.writing import version_at
 from ambry.ml.training.environments import commit_of, list_packages, store_tree
 from ambry.ml.training.launchers.spark import spark_conf
 from ambry.ml.training.launchers.tony import TonyLauncher
+from ambry.with_parent import with_parent
 from deploy.demos import pigs
 from deploy.demos.pig_trial import MODEL, lineage, try_models, watch_models
 from deploy.demos.stage import DemonstrationFailed, Stage
@@ -194,8 +196,8 @@ def _driver(stage: Stage, engines: Engines, *arguments: str) -> None:
     log = stage.directory / "spark.log"
     with log.open("w") as sink:
         try:
-            done = subprocess.run(  # nosec B603 # our own interpreter and module
-                command,
+            done = subprocess.run(
+                with_parent(command, signal.SIGKILL),
                 env={**os.environ, **environment},
                 cwd=stage.directory,
                 stdout=subprocess.PIPE,
@@ -203,6 +205,7 @@ def _driver(stage: Stage, engines: Engines, *arguments: str) -> None:
                 text=True,
                 timeout=SPARK_TIMEOUT_S,
                 check=False,
+                start_new_session=True,  # nosec B603 # our own interpreter and module
             )
         except subprocess.TimeoutExpired:
             raise DemonstrationFailed(f"Spark has not written the snapshots within {SPARK_TIMEOUT_S:.0f} s") from None

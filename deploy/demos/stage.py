@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
@@ -18,10 +17,12 @@ import click
 
 from ambry import AmbryClient, CacheConfig
 from ambry.cli.failures import EXIT_INCOMPLETE
+from ambry.cli.interrupts import signals_interrupt
 from ambry.errors import AmbryError
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import LocalClusterError
 from deploy.local_processes import wait_until
+from deploy.run_directory import run_directory
 
 REPLICATION_TIMEOUT_S = 120.0
 CLUSTER_BYTES = 4 << 30
@@ -126,32 +127,39 @@ class Stage:
 
 @contextlib.contextmanager
 def on_stage() -> Generator[Stage]:
-    """A stage of one's own, whose processes and files are gone afterwards. Raises DemonstrationFailed."""
-    directory = Path(tempfile.mkdtemp(prefix="ambry-demo-"))
-    try:
+    """A stage of one's own, whose processes and files are gone afterwards; signals end it as Ctrl-C does.
+
+    Raises DemonstrationFailed.
+    """
+    with signals_interrupt(), run_directory("demo") as directory:
         free = shutil.disk_usage(directory).free
         if free < CLUSTER_BYTES:
             room = f"{directory} has {free / 1e9:.1f} GB left and this needs {CLUSTER_BYTES / 1e9:.1f}"
             raise DemonstrationFailed(f"{room}; set TMPDIR to a larger disk")
-        cluster = LocalCluster(directory / "cluster", partitions=4, port_base=0, auth=True)
-        (directory / "work").mkdir()
-        with cluster, contextlib.ExitStack() as clients:
-            first, second = (
-                clients.enter_context(
-                    AmbryClient(
-                        endpoints=[cluster.frontends(name)[0].url],
-                        key=cluster.key,
-                        cache=CacheConfig(directory=directory / f"cache-{name}"),
-                    )
+        try:
+            with _stage(directory) as stage:
+                yield stage
+        except LocalClusterError as error:
+            raise DemonstrationFailed(str(error)) from error
+
+
+@contextlib.contextmanager
+def _stage(directory: Path) -> Generator[Stage]:
+    cluster = LocalCluster(directory / "cluster", partitions=4, port_base=0, auth=True)
+    (directory / "work").mkdir()
+    with cluster, contextlib.ExitStack() as clients:
+        first, second = (
+            clients.enter_context(
+                AmbryClient(
+                    endpoints=[cluster.frontends(name)[0].url],
+                    key=cluster.key,
+                    cache=CacheConfig(directory=directory / f"cache-{name}"),
                 )
-                for name in ("dc1", "dc2")
             )
-            click.echo(f"Two datacenters of three data nodes and a frontend each: {len(cluster.members)} processes.")
-            yield Stage(cluster, directory / "work", first, second)
-    except LocalClusterError as error:
-        raise DemonstrationFailed(str(error)) from error
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+            for name in ("dc1", "dc2")
+        )
+        click.echo(f"Two datacenters of three data nodes and a frontend each: {len(cluster.members)} processes.")
+        yield Stage(cluster, directory / "work", first, second)
 
 
 def sha256_of(path: Path) -> str:

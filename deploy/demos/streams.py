@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +22,7 @@ from ambry.streams.actions import publish_snapshot, read_members
 from ambry.streams.messages import change_id
 from ambry.streams.target import KafkaTarget
 from ambry.streams.windows import over_files, windows
+from ambry.with_parent import with_parent
 from deploy.demos.data import ARTICLE
 from deploy.demos.kafka import KafkaProcess
 from deploy.demos.stage import DemonstrationFailed, Stage
@@ -74,7 +76,7 @@ class _Work:
         environment = {"AMBRY_ENDPOINTS": cluster.frontends("dc2")[0].url, "AMBRY_KEY": cluster.key or ""}
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", "ambry.cli.main", *self._words[name]],
+                with_parent([sys.executable, "-m", "ambry.cli.main", *self._words[name]], signal.SIGKILL),
                 env={**os.environ, **environment},
                 stdout=log,
                 stderr=log,  # nosec B603 # our own interpreter and module

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ import click
 from ambry.cli.interrupts import signals_interrupt
 from deploy.directory_lock import locked
 from deploy.engines.jars import EngineError, fetch, kept
+from deploy.run_directory import run_directory
 
 if TYPE_CHECKING:
     from deploy.engines.processes import EngineProcess
@@ -78,21 +76,15 @@ def fetch_engines(names: tuple[str, ...]) -> None:
             click.echo(fetch(name, lambda text: click.echo(text, err=True)))
 
 
-def _take(stack: contextlib.ExitStack, place: Path) -> None:
+def _taken(stack: contextlib.ExitStack, place: Path) -> Path:
     """The directory is ours until the end: two engines on the same files would break them. Raises EngineError."""
+    place = place.absolute()
+    place.mkdir(parents=True, exist_ok=True)
     try:
         stack.enter_context(locked(place, wait_s=0))
     except TimeoutError:
         raise EngineError(f"another `ambry engines up` runs in {place}; end it, or name another directory") from None
-
-
-def _remove_left(name: str) -> None:
-    """The data of those who were killed: they have begun to write logs, and nobody has the directory any more."""
-    for left in Path(tempfile.gettempdir()).glob(f"ambry-{name}-????????"):
-        with contextlib.suppress(OSError):
-            if left.lstat().st_uid == os.getuid() and not left.is_symlink() and any(left.glob("*.log")):
-                with locked(left, wait_s=0):
-                    shutil.rmtree(left, ignore_errors=True)
+    return place
 
 
 @contextlib.contextmanager
@@ -174,15 +166,8 @@ def up(name: str, directory: Path | None) -> None:
     """
     with _told(), signals_interrupt(), contextlib.ExitStack() as stack:
         try:
-            place = directory
-            if place is None:
-                _remove_left(name)
-                place = Path(tempfile.mkdtemp(prefix=f"ambry-{name}-"))
-                stack.callback(shutil.rmtree, place, ignore_errors=True)
-            place = place.absolute()
-            place.mkdir(parents=True, exist_ok=True)
-            _take(stack, place)
-            _tell(f"{name} is started; what it prints is in {place}/*.log")
+            place = stack.enter_context(run_directory(name)) if directory is None else _taken(stack, directory)
+            _tell(f"starting {name}; what it prints goes to {place}/*.log")
             runs = stack.enter_context(_RUNNING[name](place))
             for what, where in (*runs.lines, ("logs", f"{place}/*.log")):
                 click.echo(f"{what:16} {where}")

@@ -103,20 +103,18 @@ class EngineProcess:
             self._signal(number)
             self._process.wait(STOP_TIMEOUT_S)
 
-    def ask_to_end(self) -> None:
-        """Send it the signal to end, and do not wait."""
-        self._signal(self._stop_signal)
-
     def stop(self) -> None:
         """Ended on return, with all that it started."""
         if self._process is None:
             return
-        self.ask_to_end()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT_S)
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+        self._signal(self._stop_signal)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT_S)
+        finally:  # Also for who does not wait so long.
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

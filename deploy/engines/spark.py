@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy.directory_processes import end_processes
 from deploy.engines.jars import EngineError, Tell
 from deploy.engines.processes import EngineProcess, fetched, free_ports, holds
 from deploy.local_layout import HOST
@@ -35,7 +36,9 @@ class SparkCluster:
         )
         words = ["--host", HOST, "--port", str(worker), "--webui-port", str(worker_web)]
         words += ["--cores", str(WORKER_CORES), "--memory", f"{WORKER_MEMORY_MB}m"]
-        words += ["--work-dir", str(directory / "work"), self.address]
+        self.work = directory / "work"
+        """Where its executors run."""
+        words += ["--work-dir", str(self.work), self.address]
         self.worker = EngineProcess("worker", _command(home, "worker.Worker", *words), directory, self._has_worker)
 
     def _has_worker(self) -> bool:
@@ -67,5 +70,9 @@ def spark(directory: Path, tell: Tell) -> Iterator[SparkCluster]:
     tell(f"spark: that of {home}")
     directory.mkdir(parents=True, exist_ok=True)
     cluster = SparkCluster(directory, home)
-    with cluster.master, cluster.worker:
+    with contextlib.ExitStack() as running:
+        # Python workers of executors are groups of their own, and end when they next look for their executor.
+        running.callback(end_processes, cluster.work)
+        running.enter_context(cluster.master)
+        running.enter_context(cluster.worker)
         yield cluster

@@ -6,14 +6,11 @@ One job has several of them in its life: a job by torchrun, by TonY on YARN and 
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from ambry.ml.training.launchers.spark import SparkLauncher
 from ambry.ml.training.launchers.spark_task import PREFIX
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
+from deploy.directory_processes import end_processes
 from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
@@ -61,11 +59,8 @@ def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hadoop.YarnCluste
     try:
         with hadoop.yarn(tmp_path_factory.mktemp("yarn"), print, nodes=((), ())) as cluster:
             yield cluster
-            for pid in processes_with(
-                MASTER, "java", where=cluster.conf.parent
-            ):  # Its NodeManager was killed before it.
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        # Also the master whose NodeManager was killed.
+        assert not processes_with("", where=cluster.conf.parent)
     except EngineError as lacking:
         pytest.skip(str(lacking))
 
@@ -183,9 +178,7 @@ def test_parts_of_a_job_on_spark_on_yarn(
         job.reach(40, 55)
         job.marks.forget(restarted=True)
         lost.kill()
-        for pid in processes_with("", where=yarn.conf.parent / lost.name / "local"):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_processes(yarn.conf.parent / lost.name)
         job.say(f"-- {lost.name} is killed with all that runs on it")
         lost.start()
         digest, failed = told(ended)

@@ -78,6 +78,25 @@ time.sleep(60)
     eventually(lambda: not alive(child) or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z", "it is gone")
 
 
+def test_an_interrupt_while_it_ends_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = program(tmp_path, WAITS)
+    running.start()
+    process = running._process
+    assert process is not None
+    wait = process.wait
+
+    def interrupted(timeout: float | None = None) -> int:
+        if timeout is not None:
+            raise KeyboardInterrupt
+        return wait()
+
+    monkeypatch.setattr(process, "wait", interrupted)
+    monkeypatch.setattr(running, "_stop_signal", signal.SIGCONT)
+    with pytest.raises(KeyboardInterrupt):
+        running.stop()
+    assert running.pid is None and not alive(process.pid)
+
+
 def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> bool:
         raise KeyboardInterrupt
