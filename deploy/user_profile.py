@@ -1,11 +1,12 @@
 """The profile `local` in the user's configuration file, by which clients find the cluster that runs on this machine.
 
 Only lines of that profile are ever written or taken out, and only those that `ambry cluster up` wrote, which its key
-`directory` tells: whatever else stands in the file is the user's.
+`directory` tells: whatever else stands in the file is the user's, and so are lines that he has added to that profile.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from deploy.whole_file import replace
 
 HEADER = f"[{PROFILES}.{LOCAL}]"
 ABOUT = "# written by `ambry cluster up`"
+_WRITTEN = re.compile(r"\s*(endpoints|trusted|key_file|ca|directory)\s*=")
 
 
 class UserProfile:
@@ -42,12 +44,14 @@ class UserProfile:
                 return False
             if Path(directory) != profile.directory and Path(directory).exists() and runs(Path(directory)):
                 return False
-        kept = text if found is None else without_profile(text)
-        if kept is None:
+        split = (text, "") if found is None else without_profile(text)
+        if split is None:
             return False
-        block = f"{HEADER}  {ABOUT}\n{profile.text()}"
+        kept, added = split
+        block = f"{HEADER}  {ABOUT}\n{profile.text()}{added}"
         changed = f"{kept.rstrip()}\n\n{block}" if kept.strip() else block
-        if not _differ_only_in_local(tree, tomllib.loads(changed)):
+        after = tomllib.loads(changed)
+        if not _differ_only_in_local(tree, after) or not _has_all(found or {}, after[PROFILES][LOCAL]):
             return False
         if changed != text:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,8 +60,10 @@ class UserProfile:
         return True
 
 
-def without_profile(text: str) -> str | None:
-    """The text without the table of the profile; None where it is written in another way than here."""
+def without_profile(text: str) -> tuple[str, str] | None:
+    """The text without the table of the profile, and what somebody has added to that; None where it is written in another way
+    than here.
+    """
     lines = text.splitlines(keepends=True)
     starts = [place for place, line in enumerate(lines) if line.partition("#")[0].strip() == HEADER]
     if len(starts) != 1:
@@ -65,7 +71,13 @@ def without_profile(text: str) -> str | None:
     end = starts[0] + 1
     while end < len(lines) and not lines[end].lstrip().startswith(("[", "#")):
         end += 1
-    return "".join(lines[: starts[0]] + lines[end:])
+    added = [line for line in lines[starts[0] + 1 : end] if line.strip() and not _WRITTEN.match(line)]
+    return "".join(lines[: starts[0]] + lines[end:]), "".join(added)
+
+
+def _has_all(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether all that is not written here is as it was."""
+    return all(after.get(name) == value for name, value in before.items() if not _WRITTEN.match(f"{name} ="))
 
 
 def _differ_only_in_local(before: dict[str, Any], after: dict[str, Any]) -> bool:

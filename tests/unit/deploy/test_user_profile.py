@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,29 @@ def test_a_profile_that_somebody_wrote_is_never_touched(path: Path, tmp_path: Pa
     path.write_text(text)
     assert not UserProfile(path).install(cluster(tmp_path / "a"), never)
     assert path.read_text() == text and list(path.parent.iterdir()) == [path]
+
+
+def test_what_somebody_added_to_it_stays(path: Path, tmp_path: Path) -> None:
+    """Each `ambry cluster up` dropped it without a word."""
+    assert UserProfile(path).install(cluster(tmp_path / "a"), never)
+    path.write_text(f'{path.read_text()}account = "me"\n\n[profiles.zoo]\naccount = "zoo"\n')
+    assert UserProfile(path).install(cluster(tmp_path / "b", 18_100), never)
+    profiles = tomllib.loads(path.read_text())["profiles"]
+    assert profiles["local"]["account"] == "me" and profiles["local"]["directory"] == str(tmp_path / "b")
+    assert "17100" not in path.read_text() and profiles["zoo"] == {"account": "zoo"}
+
+
+@pytest.mark.parametrize("added", ['trusted = [\n  "http://mine:1",\n]\n', "# mine\naccount = 'me'\n"])
+def test_one_that_somebody_wrote_in_another_way_stays(path: Path, tmp_path: Path, added: str) -> None:
+    assert UserProfile(path).install(cluster(tmp_path / "a"), never)
+    lines = path.read_text().splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith("trusted")) + added
+    path.write_text(text)
+    try:
+        assert not UserProfile(path).install(cluster(tmp_path / "b"), never)
+    except ValueError:
+        assert "trusted" in added  # Who asks takes it for a file that cannot be written.
+    assert path.read_text() == text
 
 
 def test_a_file_that_is_no_toml_is_left_alone(path: Path, tmp_path: Path) -> None:
