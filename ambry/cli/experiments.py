@@ -11,8 +11,9 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ambry.cli.aliases import moving, plain, somebody
-from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
+from ambry.cli.arguments import OUTPUT, REPORT, ChosenCluster, as_pairs, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
+from ambry.cli.local_files import write_whole
 from ambry.cli.outcomes import OUTCOMES, comparison_row, evaluated, evaluating
 from ambry.cli.output import remark, show_fields, show_rows, standard_input, tell_done
 
@@ -217,9 +218,9 @@ def evaluate(name: str, outcomes: Path, cluster: ChosenCluster, output: str, **h
 @OUTCOMES
 @connecting
 @evaluating
-@click.option("-o", "--file", type=click.File("wb", lazy=True), help="Where to write it, and not store it.")
+@click.option("-o", "--file", type=REPORT, help="Where to write it, and not store it.")
 @OUTPUT
-def report(name: str, outcomes: Path, cluster: ChosenCluster, file: IO[bytes] | None, output: str, **how: Any) -> None:
+def report(name: str, outcomes: Path, cluster: ChosenCluster, file: str | None, output: str, **how: Any) -> None:
     """Draw an evaluation as one file of HTML, store it beside the experiment, and print its name.
 
     \b
@@ -234,8 +235,8 @@ def report(name: str, outcomes: Path, cluster: ChosenCluster, file: IO[bytes] | 
             place = keep_report(client, stored, found)
             written = str(place) if place.account else place.name
         else:
-            file.write(render_report(found, stored.experiment))
-            written = file.name
+            write_whole(file, render_report(found, stored.experiment))
+            written = file
     tell_done(output, written, report=written, trustworthy=found.trustworthy)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ambry.cli.aliases import moving, plain, somebody
-from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, REPORT, ChosenCluster, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
+from ambry.cli.local_files import write_whole
 from ambry.cli.output import remark, show_fields, show_rows
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def summary(table: str, cluster: ChosenCluster, columns: tuple[str, ...], output
 @connecting
 @COLUMNS
 @THRESHOLDS
-@click.option("-o", "--file", type=click.File("wb", lazy=True), help="Write a page of HTML there.")
+@click.option("-o", "--file", type=REPORT, help="Write a page of HTML there.")
 @click.option("--keep", metavar="DATASET", help="Store the report beside it, as JSON and HTML.")
 @OUTPUT
 def compare(
@@ -76,7 +77,7 @@ def compare(
     cluster: ChosenCluster,
     columns: tuple[str, ...],
     thresholds: Path | None,
-    file: IO[bytes] | None,
+    file: str | None,
     keep: str | None,
     output: str,
 ) -> None:
@@ -94,7 +95,7 @@ def compare(
             if not cluster.quiet:
                 remark(f"the report is {kept if kept.account else kept.name}")
     if file is not None:
-        file.write(report.render_health(found))
+        write_whole(file, report.render_health(found))
     if output == "json":
         click.echo(found.encode().decode())
     else:

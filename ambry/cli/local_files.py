@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ambry.checksum import Buffer
+from ambry.cli.output import standard_output
 from ambry.cli.planning import Blocked, CopyItem, joined
 from ambry.client.beside import LEFT_OUT, is_ours
-from ambry.client.special_file import own_descriptor
+from ambry.client.special_file import is_special, own_descriptor
 from ambry.errors import AmbryError
 
 CHUNK_BYTES = 1 << 20
@@ -165,6 +166,21 @@ def picture_file(data: bytes, suffix: str) -> str:
     with os.fdopen(handle, "wb") as file:
         file.write(data)
     return path
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """A file that is there whole or not at all; what is no file is written into, and - is standard output. Raises OSError."""
+    from ambry.ml.files import written_path
+
+    if path == "-":
+        out = standard_output()
+        out.write(data)
+        out.flush()
+    elif is_special(path):
+        write_special(path, [data])
+    else:
+        with written_path(Path(path)) as part:
+            part.write_bytes(data)
 
 
 def write_special(path: str, chunks: Iterable[Buffer]) -> int:

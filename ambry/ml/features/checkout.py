@@ -17,6 +17,7 @@ from ambry.ml.features.package import DEFINITIONS_FILE
 from ambry.ml.features.tree import read_tree
 from ambry.ml.features.vocabulary import Vocabulary, format_rows, format_vocabulary
 from ambry.ml.features.writing import format_definitions
+from ambry.ml.files import written_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +90,8 @@ def add_published_names(metadata: FeatureMetadata, root: Path) -> list[AddedName
 
 def _write(path: Path, text: str) -> None:
     """The whole file, or what was there before."""
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with written_path(path) as part:
         part.write_text(text, "utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _directory(namespace: str) -> Path:

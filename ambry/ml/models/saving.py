@@ -59,10 +59,10 @@ def _arrays(model: Any, directory: Path) -> SavedModel:
             needed("safetensors.torch").save_file(
                 {name: each.detach().cpu().contiguous() for name, each in model.items()}, path
             )
-        return SavedModel("safetensors", _versions("torch", "safetensors"))
+        return SavedModel("safetensors", package_versions("torch", "safetensors"))
     with _told_by_safetensors(path):
         needed("safetensors.numpy").save_file(dict(model), path)
-    return SavedModel("safetensors", _versions("numpy", "safetensors"))
+    return SavedModel("safetensors", package_versions("numpy", "safetensors"))
 
 
 @contextmanager
@@ -83,32 +83,32 @@ def _module(model: Any, directory: Path) -> SavedModel:
     path = directory / "model.safetensors"
     with _told_by_safetensors(path):
         needed("safetensors.torch").save_model(model, str(path))
-    return SavedModel("safetensors", _versions("torch", "safetensors"))
+    return SavedModel("safetensors", package_versions("torch", "safetensors"))
 
 
 def _estimator(model: Any, directory: Path) -> SavedModel:
     needed("skops.io").dump(model, directory / "model.skops")
-    return SavedModel("sklearn", _versions("scikit-learn", "skops", "numpy"))
+    return SavedModel("sklearn", package_versions("scikit-learn", "skops", "numpy"))
 
 
 def _onnx(model: Any, directory: Path) -> SavedModel:
     needed("onnx").save_model(model, str(directory / "model.onnx"))
-    return SavedModel("onnx", _versions("onnx"))
+    return SavedModel("onnx", package_versions("onnx"))
 
 
 def _table(model: Any, directory: Path) -> SavedModel:
     pa = needed("pyarrow")
     with pa.OSFile(str(directory / "model.arrow"), "wb") as sink, pa.ipc.new_file(sink, model.schema) as writer:
         writer.write_table(model)
-    return SavedModel("arrow", _versions("pyarrow"))
+    return SavedModel("arrow", package_versions("pyarrow"))
 
 
 def _photon(model: Any, directory: Path) -> SavedModel:
     """In Photon's directory layout, with the index of its entities."""
-    from ambry.ml.photon.layout import write_model
+    from ambry.ml.photon.layout import lay, model_files
 
-    write_model(directory, model)
-    return SavedModel("photon", _versions("numpy", "fastavro", "glum"))
+    lay(model_files(model), directory)
+    return SavedModel("photon", package_versions("numpy", "fastavro", "glum"))
 
 
 def _pickle(model: Any, directory: Path) -> SavedModel:
@@ -116,7 +116,7 @@ def _pickle(model: Any, directory: Path) -> SavedModel:
 
     with (directory / "model.pkl").open("wb") as file:
         pickle.dump(model, file, protocol=5)
-    return SavedModel("pickle", _versions(*sorted(_modules_of(model) - {"builtins"})))
+    return SavedModel("pickle", package_versions(*sorted(_modules_of(model) - {"builtins"})))
 
 
 _WRITERS: list[tuple[Callable[[Any], bool], Callable[[Any, Path], SavedModel]]] = [
@@ -129,7 +129,8 @@ _WRITERS: list[tuple[Callable[[Any], bool], Callable[[Any, Path], SavedModel]]] 
 ]
 
 
-def _versions(*packages: str) -> dict[str, str]:
+def package_versions(*packages: str) -> dict[str, str]:
+    """Those of Python and of packages that are there."""
     told = {"python": python_version()}
     for package in packages:
         try:

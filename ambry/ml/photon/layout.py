@@ -113,10 +113,15 @@ def write_model(directory: Path, model: PhotonModel, *, models_per_part: int = M
     """Write a model as a directory, there whole or not at all. Raises InvalidRequest, and what `written_directory` does."""
     files = model_files(model, models_per_part=models_per_part)
     with written_directory(directory) as made:
-        for path, data in files.items():
-            target = made / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+        lay(files, made)
+
+
+def lay(files: Mapping[str, bytes], directory: Path) -> None:
+    """Write files below a directory that nobody sees yet. Raises OSError."""
+    for path, data in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
 
 
 def directory_at(place: str) -> Path | None:

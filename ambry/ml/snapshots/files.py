@@ -17,6 +17,7 @@ from ambry.ml.arrow_errors import each_told
 from ambry.ml.csv_errors import csv_words
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
+from ambry.ml.files import written_path
 from ambry.ml.snapshots.frames import PIECE_ROWS
 from ambry.ml.snapshots.json_cells import plain_values, value_of
 from ambry.ml.snapshots.schema import arrow_type
@@ -51,13 +52,8 @@ def rows_of_file(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
 def write_file(path: Path, schema: Any, batches: Iterable[Any]) -> int:
     """Write record batches to a file that is there whole or not at all. Returns how many rows."""
     kind = kind_of_file(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        count = _WRITERS[kind](part, schema, batches)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+    with written_path(path) as part:
+        return _WRITERS[kind](part, schema, batches)
 
 
 def plain_rows(schema: Any, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ambry.errors import InvalidRequest
-from ambry.ml.files import check_directory, opened, written, written_directory
+from ambry.ml.files import check_directory, naming, opened, written, written_directory, written_path
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.path.insert(0, "")
+try:
+    exec(sys.argv[1])
+except OSError as error:
+    print(error.strerror, error.filename)
+"""
+"""A process whose files have 4 KiB at most, which fails as on a full disk."""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ambry.ml.files import written_directory, written_path
+with {how}(Path("x")) as part:
+    (part / "y" if part.is_dir() else part).write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_file_is_there_when_it_was_written(tmp_path: Path) -> None:
@@ -105,3 +128,108 @@ def test_no_directory_is_written_over(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "mounted")
     with pytest.raises(InvalidRequest, match="is where a file system is mounted"):
         check_directory(tmp_path / "mounted")
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("from ambry.ml.files import written\nwith written('x') as file: file.write(bytes(9000))", "x"),
+        (
+            "from ambry.ml.files import written_directory\n"
+            "with written_directory(Path('x')) as made:\n (made / 'sub').mkdir()\n (made / 'sub/y').write_bytes(bytes(9000))",
+            "x",
+        ),
+        *(
+            (
+                "import pyarrow as pa, random\nfrom ambry.ml.snapshots.files import write_file\n"
+                "draw = random.Random(1)\n"
+                "table = pa.table({'x': [draw.random() for _ in range(9000)]})\n"
+                f"write_file(Path('x.{kind}'), table.schema, table.to_batches())",
+                f"x.{kind}",
+            )
+            for kind in ("parquet", "arrow", "csv", "jsonl")
+        ),
+        (
+            "from ambry.ml.features.checkout import _write\n_write(Path('x.csv'), 'y' * 9000)",
+            "x.csv",
+        ),
+    ],
+)
+def test_of_a_full_disk_the_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, named: str
+) -> None:
+    """It was `No space left on device` alone."""
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([sys.executable, "-c", LIMITED, code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"File too large {named}\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["written_path", "written_directory"])
+def test_what_a_killed_process_left_goes_when_the_same_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It stayed for ever, under a name that nobody sees."""
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", KILLED.format(how=how)], timeout=60, check=False)
+    [left] = tmp_path.iterdir()
+    # Of another file, and of other programs.
+    others = [tmp_path / name for name in (".y.0123456789abcdef.part", ".x.part", ".x.0123456789abcdeg.part", "x.part")]
+    for other in others:
+        other.touch()
+    write = written_path if how == "written_path" else written_directory
+    with write(Path("x")) as part:
+        assert not left.exists() and part.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "x"])
+
+
+def test_of_two_who_write_the_same_none_spoils_the_other(tmp_path: Path) -> None:
+    """The file of a snapshot and of a vocabulary gathered under one name."""
+    with written_path(tmp_path / "x") as one:
+        with written_path(tmp_path / "x") as other:
+            assert one != other
+            one.write_bytes(b"one")
+            other.write_bytes(b"other")
+        assert (tmp_path / "x").read_bytes() == b"other"
+    assert (tmp_path / "x").read_bytes() == b"one" and len(list(tmp_path.iterdir())) == 1
+    with written_directory(tmp_path / "made") as first:
+        with written_directory(tmp_path / "made") as second:
+            (second / "y").touch()
+            assert first != second
+        with pytest.raises(FileExistsError, match="made is not empty"), written_directory(tmp_path / "made"):
+            pass
+        assert first.is_dir()
+        (tmp_path / "made/y").unlink()
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_a_path_that_cannot_be_a_file_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    """It was that of a part, with a random number in it; and /dev/null became a file."""
+    with (
+        pytest.raises(IsADirectoryError, match="it is a directory; name the file to write") as refused,
+        written(tmp_path),
+    ):
+        pass
+    assert refused.value.filename == str(tmp_path)
+    for place in ("gone/x", "file/x"):
+        (tmp_path / "file").touch()
+        with pytest.raises(OSError) as failed, written_path(tmp_path / place):
+            pass
+        assert failed.value.filename == str(tmp_path / place)
+    with pytest.raises(InvalidRequest, match="/dev/null is a device or a pipe"), written("/dev/null"):
+        pass
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.touch(mode=0o600)
+    with written(path) as file:
+        file.write(b"abc")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_error_of_something_else_keeps_its_name() -> None:
+    for error in (FileNotFoundError(2, "gone", "/elsewhere"), ConnectionResetError(104, "reset"), OSError("no number")):
+        with pytest.raises(type(error)) as raised, naming(Path("x"), Path(".x.part")):
+            raise error
+        assert raised.value is error
