@@ -39,13 +39,13 @@ from ambry.cli.output import (
 from ambry.client.model import ByteRange
 from ambry.client.refs import LATEST
 from ambry.errors import AmbryError
+from ambry.rest.versions import VersionSchema
 
 if TYPE_CHECKING:
     from ambry.client.datasets import DatasetInfo, VersionEntry
 
 T = TypeVar("T")
 
-SCHEMAS = ["SEMANTIC", "SEMANTIC_LONG", "MONOTONIC", "TIMESTAMP"]
 VERSION = click.argument("version", default=LATEST)
 
 
@@ -105,7 +105,7 @@ dataset.add_command(parts)
 @click.argument("name")
 @connecting
 @click.option(
-    "--schema", type=click.Choice(SCHEMAS, case_sensitive=False), default="SEMANTIC", show_default=True,
+    "--schema", type=click.Choice(list(VersionSchema.__members__), case_sensitive=False), default="SEMANTIC", show_default=True,
     help="What versions look like, for ever: 1.2.3, 1.2.3.4, a number that rises, milliseconds.",
 )  # fmt: skip
 @keeping

@@ -13,6 +13,7 @@ from ambry.cli.failures import EXIT_HELD_BACK, report_one
 from ambry.cli.local_files import exists
 from ambry.cli.output import show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
+from ambry.rest.versions import numbers_of
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -139,7 +140,7 @@ def diff(tree: str, versions: str, cluster: ChosenCluster, output: str) -> None:
         if published:
             after, before = (load(client, each) for each in (tree, versions))
             same = dataset_text(version_of(after.place)) == dataset_text(version_of(before.place))
-            if same and _number(after.version) < _number(before.version):
+            if same and numbers_of(after.version) < numbers_of(before.version):
                 after, before = before, after
             changes = compare(before.metadata, after.metadata)
         else:
@@ -296,10 +297,6 @@ def _changes(
             raise
         return None, []
     return latest.version, changes_after(client, dataset_text(place), latest, metadata)
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def _plain_change(change: DefinitionChange) -> dict[str, str]:

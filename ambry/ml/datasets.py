@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
 from ambry.client.datasets import DatasetInfo
-from ambry.client.refs import LATEST
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ml.places import dataset_text, in_dataset
+from ambry.rest.versions import VersionSchema, parse
 
 KIND_TAG = "kind"
 """The tag of a dataset that says what its versions are: model, snapshot, features, ..."""
-_PARTS = {"SEMANTIC": 3, "SEMANTIC_LONG": 4}
-_RAISED = ("MAJOR", "MINOR", "PATCH", "REVISION")
-_NUMBER_MAX = (1 << 63) - 1
 
 
 def dataset_there(client: AmbryClient, dataset: str) -> DatasetInfo | None:
@@ -49,14 +45,17 @@ def check_schema(found: DatasetInfo, schema: str, what: str) -> None:
 
 
 def check_version_for(schema: str, version: str) -> None:
-    """Raises InvalidRequest for what a put to a dataset of a schema takes for no version, before anything is stored for it."""
-    parts = _PARTS.get(schema, 1)
-    tokens = (LATEST, *_RAISED[:parts]) if parts > 1 else (LATEST,)
-    number = r"(?:0|[1-9][0-9]{0,18})" if parts == 1 else r"\.".join([r"(?:0|[1-9][0-9]{0,2})"] * parts)
-    if version.upper() in tokens:
+    """Raises InvalidRequest for what a put to a dataset of a schema takes for no version, before anything is stored for it.
+
+    What a schema of a later release takes, the store alone says.
+    """
+    known = VersionSchema.__members__.get(schema)
+    if known is None:
         return
-    if not re.fullmatch(number, version) or (parts == 1 and int(version) > _NUMBER_MAX):
-        shape = "a whole number" if parts == 1 else f"{parts} numbers from 0 to 999 with dots between them"
+    try:
+        parse(known, version)
+    except InvalidRequest:
+        tokens = ", ".join(token.value for token in known.tokens)
         raise InvalidRequest(
-            f"{version[:40]!r} is no version of a dataset of the schema {schema}: it is {shape}, or {', '.join(tokens)}"
-        )
+            f"{version[:40]!r} is no version of a dataset of the schema {schema}: it is {known.shape}, or {tokens}"
+        ) from None

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from ambry.client.refs import LATEST, SCHEME, NameRef, VersionRef, parse_uri
 from ambry.errors import InvalidRequest
+from ambry.rest.versions import VersionToken
 
 DIGEST_MARK = "sha256:"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TOKENS = ("LATEST", "MAJOR", "MINOR", "PATCH", "REVISION")
 
 
 class Placed(Protocol):
@@ -88,4 +88,4 @@ def _wanted(wanted: str) -> str:
         return LATEST
     if wanted.lower().startswith(DIGEST_MARK):
         return digest_version(wanted[len(DIGEST_MARK) :])
-    return wanted if wanted[0].isdigit() or wanted in _TOKENS else f"@{wanted}"
+    return wanted if wanted[0].isdigit() or wanted in VersionToken.__members__ else f"@{wanted}"

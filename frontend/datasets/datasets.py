@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
+from ambry.rest.versions import DatasetVersion, VersionToken, text_of
 from frontend.container import ids_shown
 from frontend.datasets.aliases import Aliases
 from frontend.datasets.kept import KeptDataset, KeptVersion, as_seen, newest_anywhere
@@ -21,15 +22,7 @@ from frontend.datasets.rows import (
     newest_key,
     version_prefix,
 )
-from frontend.datasets.versions import (
-    DatasetVersion,
-    VersionToken,
-    check_new,
-    next_version,
-    pack,
-    text_of,
-    unpack,
-)
+from frontend.datasets.versions import check_new, next_version, pack, unpack
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import PAGE_MAX, Change, Condition, Conflict, Expect, MetadataStore, Put, Require, Version
 from frontend.metadata.unreadable import readable

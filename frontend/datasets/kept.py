@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ambry.rest.versions import DatasetVersion
 from frontend.datasets.rows import AliasMove, Dataset
-from frontend.datasets.versions import DatasetVersion
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Condition, Expect, MetadataStore, Stamp, Version
 from frontend.names.names import AskOthers, NameVersion

@@ -9,13 +9,13 @@ from typing import Any
 
 from ambry.clock import Clock
 from ambry.errors import AmbryError
+from ambry.rest.versions import text_of
 from ambry.service.logs import get_logger
 from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.containers.standing import StandingRules
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.kept import KeptDataset, KeptVersion
-from frontend.datasets.versions import text_of
 from frontend.metadata.leases import Leases
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Change, Require

@@ -15,7 +15,7 @@ import re
 import msgspec
 
 from ambry.errors import DataCorrupt, FormatUnknown, InvalidRequest
-from frontend.datasets.versions import VersionSchema
+from ambry.rest.versions import VersionSchema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,149}")
 _VERSION = b"\x01"

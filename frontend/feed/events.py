@@ -13,8 +13,9 @@ import msgspec
 from ambry.blob import NEVER_MS
 from ambry.errors import AmbryError
 from ambry.protocol.messages.feed import FeedChange
+from ambry.rest.versions import text_of
 from frontend.datasets.rows import AliasMove, decode_move
-from frontend.datasets.versions import text_of, unpack_parts
+from frontend.datasets.versions import unpack_parts
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Version
 from frontend.names.rows import NamedBlob, decode_named

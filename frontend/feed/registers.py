@@ -10,8 +10,9 @@ from __future__ import annotations
 import msgspec
 
 from ambry.clustermap.model import ClusterMap
+from ambry.rest.versions import VersionSchema
 from frontend.datasets.rows import decode_dataset, newest_key
-from frontend.datasets.versions import VersionSchema, pack
+from frontend.datasets.versions import pack
 from frontend.feed.events import FeedEvent, blob_of, register_event
 from frontend.following.wire import read_progress
 from frontend.metadata import queries

@@ -12,13 +12,13 @@ from ambry.clock import Clock
 from ambry.errors import InvalidRequest, InvariantBroken, MethodNotAllowed, NameDeleted, must_have
 from ambry.rest import names as header
 from ambry.rest import text as rules
+from ambry.rest.versions import DatasetVersion, VersionToken, parse, text_of
 from frontend.container import Container
 from frontend.containers.resolver import Containers
 from frontend.containers.standing import StandingRules
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.kept import KeptDataset, KeptVersion
 from frontend.datasets.rows import checked_name
-from frontend.datasets.versions import DatasetVersion, VersionToken, parse, text_of
 from frontend.http.conditions import Selected
 from frontend.http.exchange import Exchange
 from frontend.idempotency.keys import KeyedPut

@@ -14,6 +14,7 @@ from ambry.rest import text as rules
 from ambry.rest import values
 from ambry.rest.access import Role
 from ambry.rest.values import DEFAULT_NAME
+from ambry.rest.versions import VersionSchema, VersionToken, parse, text_of
 from ambry.rest.wrong_values import why_not
 from frontend.containers.resolver import Containers
 from frontend.datasets.datasets import Datasets
@@ -27,7 +28,6 @@ from frontend.datasets.rows import (
     Dataset,
     checked_name,
 )
-from frontend.datasets.versions import VersionSchema, VersionToken, parse, text_of
 from frontend.http.exchange import Exchange
 from frontend.http.route import Handle, Route
 from frontend.metadata.store import Version

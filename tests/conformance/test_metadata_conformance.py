@@ -15,10 +15,10 @@ import pytest
 
 from ambry.blob import NEVER_MS
 from ambry.errors import InvalidRequest
+from ambry.rest.versions import DatasetVersion, VersionSchema
 from frontend.datasets import datasets as datasets_module
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.rows import Dataset
-from frontend.datasets.versions import DatasetVersion, VersionSchema
 from frontend.metadata.spaces import LocalSpace, Space
 from frontend.metadata.store import (
     GROUP_MAX,

@@ -6,7 +6,6 @@ A version is the package (package.py). Its number tells readers what to expect, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpa
 from ambry.ml.features.package import digest as package_digest
 from ambry.ml.held_back import HeldBack
 from ambry.ml.places import Place, in_dataset, shown_version, version_of
+from ambry.rest.versions import numbers_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -29,7 +29,6 @@ DIGEST_KEY = digest_key("features")
 """In the metadata of a version."""
 _TRIES_MAX = 20
 """Each that fails is a version that somebody else made."""
-_NUMBER = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 
 class ChangeRefused(HeldBack):
@@ -253,10 +252,11 @@ def _latest(client: AmbryClient, dataset: str) -> LoadedFeatures | None:
 
 def _parts(version: str) -> tuple[int, int, int]:
     """Raises InvalidRequest."""
-    found = _NUMBER.fullmatch(version)
-    if found is None:
-        raise InvalidRequest(f"{version!r} is not a version; write three numbers with dots, such as 1.2.0")
-    return int(found[1]), int(found[2]), int(found[3])
+    try:
+        major, minor, patch = numbers_of(version)
+    except ValueError:  # It is none, or has another count of parts.
+        raise InvalidRequest(f"{version!r} is not a version; write three numbers with dots, such as 1.2.0") from None
+    return major, minor, patch
 
 
 def _words(changes: Sequence[DefinitionChange]) -> str:

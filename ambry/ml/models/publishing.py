@@ -22,6 +22,7 @@ from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
+from ambry.ml.files import naming
 from ambry.ml.models.fitted_inputs import check_inputs
 from ambry.ml.models.inputs import INPUTS, summary_of_snapshot
 from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_new_paths, check_path, check_said
@@ -30,6 +31,7 @@ from ambry.ml.models.reading import trust_needed
 from ambry.ml.models.saving import save
 from ambry.ml.models.tensor_names import check_tensor_names
 from ambry.ml.places import Place, dataset_text, in_dataset, shown_version, version_of
+from ambry.rest.versions import numbers_of, text_of
 
 SCHEMA = "SEMANTIC"
 KIND = "model"
@@ -268,7 +270,8 @@ def _files(model: Any, directory: Path, kind: str | None) -> tuple[Mapping[str, 
     if isinstance(model, Mapping) and model and all(isinstance(file, Path | bytes) for file in model.values()):
         files = files_of({check_path(path): file for path, file in model.items()})
         return files, kind or kind_of(files), {}
-    saved = save(model, directory, kind)
+    with naming(directory):
+        saved = save(model, directory, kind)
     return files_of(directory), saved.kind, dict(saved.framework)
 
 
@@ -349,8 +352,8 @@ def _next_number(found: DatasetInfo, newest: BlobInfo | None) -> str:
     following = _next(found, newest)
     if following != "MINOR" or newest is None:
         return following
-    major, minor, *rest = newest.version.split(".")
-    return ".".join([major, str(int(minor) + 1), *("0" for _ in rest)])
+    major, minor, *rest = numbers_of(newest.version)
+    return text_of((major, minor + 1, *(0 for _ in rest)))
 
 
 def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:

@@ -10,10 +10,10 @@ import pytest
 
 from ambry.blob import NEVER_MS
 from ambry.errors import NameDeleted, UpdateConflict
+from ambry.rest.versions import DatasetVersion, VersionSchema
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.kept import KeptDataset, KeptVersion
 from frontend.datasets.rows import AliasMove, Dataset
-from frontend.datasets.versions import DatasetVersion, VersionSchema
 from frontend.metadata.store import MetadataStore
 from frontend.names.rows import NamedBlob
 from tests.support.metadata_stores import opened, sqlite_store

@@ -14,9 +14,9 @@ import pytest
 from ambry.blob import NEVER_MS
 from ambry.clustermap.model import ClusterMap
 from ambry.errors import UpdateConflict
+from ambry.rest.versions import DatasetVersion, VersionSchema, VersionToken, text_of
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.rows import Dataset
-from frontend.datasets.versions import DatasetVersion, VersionSchema, VersionToken, text_of
 from frontend.feed.registers import RegisterChanges
 from frontend.metadata.store import MetadataStore
 from frontend.names.rows import NamedBlob

@@ -6,9 +6,10 @@ import pytest
 
 from ambry.blob import NEVER_MS, BlobState
 from ambry.protocol.messages.feed import FeedChange
+from ambry.rest.versions import VersionSchema
 from frontend.datasets.rows import AliasMove, encode_dataset, encode_move
 from frontend.datasets.rows import Dataset as DatasetRow
-from frontend.datasets.versions import VersionSchema, pack
+from frontend.datasets.versions import pack
 from frontend.feed.events import FeedEvent, blob_events, blob_of, id_text, register_event
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Stamp, Version

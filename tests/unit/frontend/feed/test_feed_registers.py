@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ambry.clustermap.model import ClusterMap
+from ambry.rest.versions import VersionSchema
 from frontend.datasets.aliases import Aliases
 from frontend.datasets.datasets import Datasets
 from frontend.datasets.rows import AliasMove, Dataset
-from frontend.datasets.versions import VersionSchema
 from frontend.feed import registers
 from frontend.feed.registers import RegisterChanges, RegisterPage
 from frontend.metadata.spaces import Space
