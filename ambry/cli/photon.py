@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, remark, show_fields, show_rows
-from ambry.cli.photon_origin import rows_origin, train_params
+from ambry.cli.photon_origin import rows_origin, said_of_trained
 from ambry.cli.photon_rows import SaidRows
 from ambry.errors import InvalidRequest
 
@@ -189,56 +190,43 @@ def train(
     begin, parent = _model_and_version(cluster, start) if start else (None, "")
     kind = Task[task.upper()]
     said = SaidRows(tuple(ids), bags, response)
-    origin = rows_origin(cluster, data)
-    held = rows_origin(cluster, held_out) if held_out else None
-    if engine == "spark":
-        from ambry.cli.photon_spark import train_on_spark
+    with ExitStack() as opened:
+        rows = opened.enter_context(said.opened(cluster, data))
+        seen = opened.enter_context(said.opened(cluster, held_out)) if held_out else None
+        origin, held = rows_origin(cluster, rows), rows_origin(cluster, seen) if seen else None
+        if engine == "spark":
+            from ambry.cli.photon_spark import train_on_spark
 
-        model, fields = train_on_spark(
-            cluster,
-            origin.data,
-            held.data if held else (),
-            said,
-            kind,
-            effects,
-            evaluators,
-            start=begin,
-            sweeps=sweeps,
-            name=name or "",
-            **spark,
-        )
-        metrics = fields.pop("metrics")
-    else:
-        rows = said.read(cluster, origin.data)
-        seen = said.read(cluster, held.data) if held else rows
-        model = fit(rows, kind, effects, start=begin, name=name or "")
-        metrics = evaluate(model, seen, evaluators)
-        fields = {"rows": len(rows)}
+            model, fields = train_on_spark(
+                cluster, rows, seen, kind, effects, evaluators, start=begin, sweeps=sweeps, name=name or "", **spark
+            )
+            metrics = fields.pop("metrics")
+        else:
+            examples = rows.read()
+            others = seen.read() if seen else examples
+            model = fit(examples, kind, effects, start=begin, name=name or "")
+            metrics = evaluate(model, others, evaluators)
+            fields = {"rows": len(examples)}
     fields |= {**metrics, **model.described}
     if directory is not None:
         write_model(directory, model)
         fields["directory"] = str(directory)
     if name is not None:
         with cluster.connect() as client:
-            numbers = {key: value for key, value in metrics.items() if value == value}
-            made = models.publish(
-                client,
-                name,
-                model,
-                metrics=numbers,
-                params=train_params(
-                    kind,
-                    effects,
-                    said,
-                    rows=origin,
-                    held_out=held,
-                    start="" if parent else start or "",
-                    engine=engine,
-                ),
-                snapshot=origin.snapshot,
-                definitions=origin.definitions,
-                parent=parent,
+            of_it = said_of_trained(
+                kind,
+                effects,
+                said,
+                evaluators,
+                rows=origin,
+                held_out=held,
+                start="" if parent else start or "",
+                engine=engine,
+                sweeps=sweeps,
             )
+            of_it["metrics"] = {key: value for key, value in metrics.items() if value == value}
+            of_it["parent"] = parent
+            made = models.publish(client, name, model, **of_it)
             fields["version"] = str(made)
     show_fields({key: _plain(value) for key, value in fields.items()}, output)
 
@@ -260,7 +248,8 @@ def score(
     from ambry.ml.photon.unmatched import unmatched_told
 
     model = _model(cluster, place)
-    rows = SaidRows(tuple(model.entity_kinds), bags, labelled=False).read(cluster, data)
+    with SaidRows(tuple(model.entity_kinds), bags, labelled=False).opened(cluster, data) as opened:
+        rows = opened.read()
     found = model.predict(rows) if mean else model.scores(rows)
     if not cluster.quiet:
         for told in unmatched_told(model, rows):

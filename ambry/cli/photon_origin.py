@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ambry.cli.arguments import ChosenCluster
-from ambry.cli.photon_rows import SaidRows, snapshot_among
+from ambry.cli.photon_rows import OpenRows, SaidRows
 from ambry.errors import AccessDenied, BlobNotFound
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
+    from ambry.ml.models.publishing import SaidOfModel
     from ambry.ml.photon.effects import ModelEffect
     from ambry.ml.photon.models import Task
 
@@ -22,59 +23,71 @@ STORE = "ambry://"
 
 @dataclass(frozen=True, slots=True)
 class RowsOrigin:
-    """`data` are read: as they were said, and a snapshot by its number, also where an alias moves on meanwhile."""
+    """Where rows come from."""
 
-    data: tuple[str, ...]
-    snapshot: str = ""
-    definitions: str = ""
-    """Of the snapshot; empty where it says none, or they are not there any more."""
     told: tuple[Mapping[str, str], ...] = ()
     """Each place without what may be a secret; of the store each file, with its id."""
+    snapshot: str = ""
+    """With its number."""
+    definitions: str = ""
+    features: tuple[str, ...] = ()
+    """Of the snapshot, that the model scores by."""
 
 
-def rows_origin(cluster: ChosenCluster, data: Sequence[str]) -> RowsOrigin:
-    """One request for each file of the store. Raises InvalidRequest, BlobNotFound."""
-    from ambry.ml.places import shown_version
-    from ambry.ml.snapshots.reading import open_snapshot
-
-    if (place := snapshot_among(data)) is not None:
-        with cluster.connect() as client, open_snapshot(client, place) as snapshot:
-            exact, definitions = shown_version(snapshot.place), snapshot.about.definitions
-            known = definitions if _is_there(client, definitions) else ""
-            return RowsOrigin((exact,), exact, known, ({"place": exact},))
-    told: list[Mapping[str, str]] = [{"place": _public(each)} for each in data if not each.startswith(STORE)]
-    if stored := [each for each in data if each.startswith(STORE)]:
+def rows_origin(cluster: ChosenCluster, rows: OpenRows) -> RowsOrigin:
+    """One request for each file of the store. Raises InvalidRequest."""
+    if rows.snapshot is not None and rows.columns is not None:
+        [exact] = rows.data
+        return RowsOrigin(({"place": exact},), exact, rows.snapshot.about.definitions, tuple(rows.columns.inputs))
+    told: list[Mapping[str, str]] = [{"place": _public(each)} for each in rows.data if not each.startswith(STORE)]
+    if stored := [each for each in rows.data if each.startswith(STORE)]:
         with cluster.connect() as client:
             told += _blobs(client, stored)
-    return RowsOrigin(tuple(data), told=tuple(told))
+    return RowsOrigin(tuple(told))
 
 
-def train_params(
+def said_of_trained(
     task: Task,
     effects: Sequence[ModelEffect],
     said: SaidRows,
+    evaluators: Sequence[str],
     *,
     rows: RowsOrigin,
     held_out: RowsOrigin | None,
     start: str,
     engine: str,
-) -> dict[str, Any]:
-    """How it was trained, and on what, for `publish_model`. `start` is a directory; one of the store is the parent."""
-    found: dict[str, Any] = {
+    sweeps: int,
+) -> SaidOfModel:
+    """What made it, how, and of what, for `publish_model`. `start` is a directory; one of the store is the parent."""
+    from ambry.ml.models.saving import package_versions
+    from ambry.ml.provenance import code_of_ambry
+
+    params: dict[str, Any] = {
         "task": task.value,
         "engine": engine,
         "effects": {effect.name: effect.told for effect in effects},
         "data": list(rows.told),
     }
     if held_out is not None:
-        found["validate"] = list(held_out.told)
+        params["validate"] = list(held_out.told)
     if said.bags:
-        found["bags"] = dict(said.bags)
+        params["bags"] = dict(said.bags)
     if said.response:
-        found["response"] = said.response
+        params["response"] = said.response
+    if evaluators:
+        params["evaluators"] = list(evaluators)
+    if engine == "spark":
+        params["sweeps"] = sweeps
     if start:
-        found["start"] = start
-    return found
+        params["start"] = start
+    return {
+        "framework": package_versions("scipy", "tabmat", "pyarrow", *(("pyspark",) if engine == "spark" else ())),
+        "features": rows.features,
+        "definitions": rows.definitions,
+        "snapshot": rows.snapshot,
+        "code": code_of_ambry(),
+        "params": params,
+    }
 
 
 def _blobs(client: AmbryClient, data: Sequence[str]) -> list[dict[str, str]]:
@@ -89,18 +102,6 @@ def _blobs(client: AmbryClient, data: Sequence[str]) -> list[dict[str, str]]:
             about["id"] = str(client.head(parse_uri(place)).id)
         found.append(about)
     return found
-
-
-def _is_there(client: AmbryClient, definitions: str) -> bool:
-    """Whether a model can say that it is of these; what cannot be looked up would be refused after the training."""
-    from ambry.ml.digests import numbered
-    from ambry.ml.models.publishing import is_elsewhere
-
-    if not definitions or is_elsewhere(definitions):
-        return bool(definitions)
-    with suppress(BlobNotFound, AccessDenied):
-        return bool(numbered(client, definitions))
-    return False
 
 
 def _public(place: str) -> str:

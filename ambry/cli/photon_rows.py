@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from ambry.cli.arguments import ChosenCluster
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from ambry.client.sync.client import AmbryClient
     from ambry.ml.photon.examples import Examples
     from ambry.ml.photon.snapshots import SnapshotColumns
     from ambry.ml.snapshots.reading import Snapshot
@@ -46,33 +46,53 @@ class SaidRows:
         """As read_examples takes it."""
         return {"bags": self._shards, "ids": self.ids, "response": self.response, "labelled": self.labelled}
 
-    def columns(self, snapshot: Snapshot) -> SnapshotColumns:
-        """Raises InvalidRequest for what the snapshot has not."""
+    @contextmanager
+    def opened(self, cluster: ChosenCluster, data: Sequence[str]) -> Iterator[OpenRows]:
+        """What is to be read, settled before anything is: of a snapshot one version, also where an alias moves on meanwhile.
+
+        Raises InvalidRequest for what the snapshot has not, BlobNotFound.
+        """
         from ambry.ml.photon.named_columns import named_columns
-
-        return named_columns(snapshot, bags=self._shards, ids=self.ids, response=self.response, labelled=self.labelled)
-
-    def read(self, cluster: ChosenCluster, data: Sequence[str]) -> Examples:
-        """All rows, in memory. Raises InvalidRequest, BlobNotFound."""
-        from ambry.ml.photon.reading import read_examples
-
-        if (place := snapshot_among(data)) is None:
-            return read_examples(list(data), **self.of_avro)
-        with cluster.connect() as client:
-            return self._of_snapshot(client, place)
-
-    def _of_snapshot(self, client: AmbryClient, place: str) -> Examples:
-        from ambry.ml.photon.examples import texts_of
-        from ambry.ml.photon.snapshots import examples_in
+        from ambry.ml.places import shown_version
         from ambry.ml.snapshots.reading import open_snapshot
 
-        with open_snapshot(client, place) as snapshot:
-            rows = examples_in(snapshot, self.columns(snapshot))
-            if self.labelled:
-                return rows
-            keys = [key for batch in snapshot.batches([]) for key in batch.column(snapshot.about.entity).to_pylist()]
-            return replace(rows, uids=tuple(texts_of(keys)))
+        if (place := snapshot_among(data)) is None:
+            yield OpenRows(tuple(data), self)
+            return
+        with cluster.connect() as client, open_snapshot(client, place) as snapshot:
+            columns = named_columns(
+                snapshot, bags=self._shards, ids=self.ids, response=self.response, labelled=self.labelled
+            )
+            yield OpenRows((shown_version(snapshot.place),), self, snapshot, columns)
 
     @property
     def _shards(self) -> dict[str, list[str]] | None:
         return {shard: _BETWEEN_NAMES.split(text) for shard, text in self.bags.items()} or None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRows:
+    """Rows that can be read. `data` are as they were said, and a snapshot by its number."""
+
+    data: tuple[str, ...]
+    said: SaidRows
+    snapshot: Snapshot | None = None
+    columns: SnapshotColumns | None = None
+    """Of the snapshot, where there is one."""
+
+    def read(self) -> Examples:
+        """All rows, in memory; those of a snapshot without a response are called by its entities.
+
+        Raises InvalidRequest, BlobNotFound.
+        """
+        from ambry.ml.photon.examples import texts_of
+        from ambry.ml.photon.reading import read_examples
+        from ambry.ml.photon.snapshots import examples_in
+
+        if self.snapshot is None or self.columns is None:
+            return read_examples(list(self.data), **self.said.of_avro)
+        rows, entity = examples_in(self.snapshot, self.columns), self.snapshot.about.entity
+        if self.said.labelled:
+            return rows
+        keys = [key for batch in self.snapshot.batches([]) for key in batch.column(entity).to_pylist()]
+        return replace(rows, uids=tuple(texts_of(keys)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ambry.cli.arguments import ChosenCluster
-from ambry.cli.output import remark
-from ambry.cli.photon_rows import SaidRows, snapshot_among
+from ambry.cli.output import remark, remark_unless
+from ambry.cli.photon_rows import OpenRows
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 def train_on_spark(
     cluster: ChosenCluster,
-    data: Sequence[str],
-    held_out: Sequence[str],
-    said: SaidRows,
+    data: OpenRows,
+    held_out: OpenRows | None,
     task: Task,
     effects: Sequence[ModelEffect],
     evaluators: Sequence[str],
@@ -42,15 +42,20 @@ def train_on_spark(
 
     told: list[Sweep] = []
 
+    say = partial(remark_unless, cluster.quiet)
+
     def tell(sweep: Sweep) -> None:
         told.append(sweep)
-        if not cluster.quiet:
-            remark(f"sweep {len(told)}: the mean loss is {sweep.loss:.6g}, scores changed by {sweep.change:.1e}")
+        say(f"sweep {len(told)}: the mean loss is {sweep.loss:.6g}, scores changed by {sweep.change:.1e}")
 
-    # Looked up before Java begins: a name that is wrong costs no seconds.
-    rows_on, seen_on = _reading(cluster, data, said), _reading(cluster, held_out, said) if held_out else None
+    rows_on, seen_on = _reading(cluster, data), _reading(cluster, held_out) if held_out else None
     session = spark_session(
-        f"ambry photon train {name}".strip(), master=master, workers=workers, settings=settings, hadoop_conf=hadoop_conf
+        f"ambry photon train {name}".strip(),
+        master=master,
+        workers=workers,
+        settings=settings,
+        hadoop_conf=hadoop_conf,
+        tell=say,
     )
     with session as spark, closing(rows_on(spark)) as rows:
         found = glmix.train(rows, task, effects, start=start, sweeps=sweeps, name=name, tell=tell)
@@ -64,18 +69,14 @@ def train_on_spark(
         return found.model, {"rows": rows.count, "sweeps": len(found.sweeps), "metrics": metrics}
 
 
-def _reading(cluster: ChosenCluster, data: Sequence[str], said: SaidRows) -> Callable[[Any], RowsOnSpark]:
-    """How a session reads rows of files, or of a snapshot in tasks. Raises InvalidRequest, BlobNotFound."""
-    from ambry.ml.places import shown_version
-    from ambry.ml.snapshots.reading import open_snapshot
+def _reading(cluster: ChosenCluster, rows: OpenRows) -> Callable[[Any], RowsOnSpark]:
+    """How a session reads rows of files, or of a snapshot in tasks. Raises InvalidRequest."""
     from ambry.spark.training_rows import rows_of_avro, rows_of_frame
 
-    if (place := snapshot_among(data)) is None:
-        return lambda spark: rows_of_avro(spark, list(data), **said.of_avro)
-    with cluster.connect() as client, open_snapshot(client, place) as snapshot:
-        # One version, also where an alias moves on meanwhile.
-        columns, exact = said.columns(snapshot), shown_version(snapshot.place)
-    options = _source_options(cluster) | {"columns": ",".join(columns.names)}
+    columns = rows.columns
+    if columns is None:
+        return lambda spark: rows_of_avro(spark, list(rows.data), **rows.said.of_avro)
+    options, [exact] = _source_options(cluster) | {"columns": ",".join(columns.names)}, rows.data
     return lambda spark: rows_of_frame(spark.read.format("ambry").options(**options).load(exact), columns)
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,17 @@ _LOCAL = re.compile(r"local(?:\[(\d+|\*)\])?")
 
 @contextmanager
 def spark_session(
-    name: str, *, master: str, workers: int, settings: Mapping[str, str], hadoop_conf: Path | None
+    name: str,
+    *,
+    master: str,
+    workers: int,
+    settings: Mapping[str, str],
+    hadoop_conf: Path | None,
+    tell: Callable[[str], None],
 ) -> Generator[Any]:
     """A session that knows `ambry`, and is stopped at the end. What Java says goes nowhere while all is well.
+
+    `tell` hears that it begins, which takes long.
 
     Raises LaunchFailed with what Spark failed with, InvalidRequest for settings that are not its own, ModuleNotFoundError.
     """
@@ -48,6 +56,7 @@ def spark_session(
     with tempfile.TemporaryFile() as log, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
         try:
+            tell(f"Spark begins, on {conf['spark.master']}, which may take half a minute")
             with _said_to(log.fileno()):
                 session = builder.getOrCreate()
             session.sparkContext.setLogLevel("OFF")

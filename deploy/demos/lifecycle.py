@@ -30,8 +30,9 @@ from ambry.ml import features, models, photon, snapshots, training
 from ambry.ml.extras import needed
 from ambry.ml.models.publishing import PublishedModel
 from ambry.ml.places import version_of
+from ambry.ml.provenance import code_text, commit_of
 from ambry.ml.snapshots.writing import version_at
-from ambry.ml.training.environments import commit_of, list_packages, store_tree
+from ambry.ml.training.environments import list_packages, store_tree
 from ambry.ml.training.launchers.spark import spark_conf
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.with_parent import with_parent
@@ -290,8 +291,7 @@ def code_of(stage: Stage) -> str:
     """What trains in this process, as a job's lineage says it: its sources, its packages, its commit."""
     sources = store_tree(stage.dc1, "sources", Path(__file__).parent, Path(__file__).name)
     commit = commit_of(Path(__file__).parent)
-    told = {"sources": sources.id, "environment": list_packages(stage.dc1).id, "git": commit}
-    return " ".join(f"{name}:{value}" for name, value in told.items() if value)
+    return code_text(sources=sources.id, environment=list_packages(stage.dc1).id, git=commit)
 
 
 def _published(trail: Trail, what: str, made: PublishedModel) -> None:

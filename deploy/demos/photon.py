@@ -179,7 +179,9 @@ def _spark(stage: Stage) -> None:
     key.touch(0o600)
     key.write_text(str(stage.cluster.key))
     told = {"endpoints": ",".join(stage.dc1.endpoints), "key_file": str(key), "columns": ",".join(columns.names)}
-    session = spark_session("ambry demo photon", master="local[2]", workers=2, settings={}, hadoop_conf=None)
+    session = spark_session(
+        "ambry demo photon", master="local[2]", workers=2, settings={}, hadoop_conf=None, tell=stage.say
+    )
     with session as spark:
         frame = spark.read.format("ambry").options(**told, split_size="12000").load("pigs")
         with closing(rows_of_frame(frame, columns)) as rows:

@@ -207,7 +207,8 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["rows"] == 200 and answer["version"] == "glmix-of-spark@1.0.0"
-    lines = done.stderr.splitlines()
+    begins, *lines = done.stderr.splitlines()
+    assert begins == "ambry: Spark begins, on local[2,4], which may take half a minute"
     assert len(lines) == answer["sweeps"] and all(line.startswith("ambry: sweep ") for line in lines), done.stderr
     here = photon.train(
         drawn,
@@ -219,6 +220,7 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
         there = stored.load()
     made, snapshot = stored.manifest, stored.manifest.snapshot
     assert snapshot.startswith("glmix-typed@") and made.definitions == "glmix-typed-features@1.0.0"
+    assert made.code.startswith("ambry:") and "pyspark" in made.framework and made.features
     assert made.params["data"] == [{"place": snapshot}] and made.params["engine"] == "spark"
     assert made.params["task"] == "LINEAR_REGRESSION" and made.params["effects"]["per-member"]["l2"] == 20.0
     assert there.scores(drawn) == pytest.approx(here.scores(drawn), abs=1e-6)

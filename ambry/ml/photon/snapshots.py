@@ -73,6 +73,13 @@ class SnapshotColumns:
         """All columns that are read."""
         return list(dict.fromkeys([*self.kinds, *self.ids.values()]))
 
+    @property
+    def inputs(self) -> list[str]:
+        """The features that a model of these scores by: those of its shards, the offset, and ids that are features."""
+        columns = [column for called in self.shards.values() for column in called]
+        columns += [column for column in (self.offset, *self.ids.values()) if column is not None]
+        return list(dict.fromkeys(str(self.kinds[column].urn) for column in columns if column in self.kinds))
+
     def examples(self, batches: Iterable[Any], indexes: Mapping[str, FeatureIndex] | None = None) -> Examples:
         """The rows of record batches, as they lie in the snapshot or in a frame. Raises InvalidRequest."""
         builders = {name: ShardBuilder((indexes or {}).get(name)) for name in self.shards}

@@ -21,6 +21,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.models.loading import open_model
 from ambry.ml.models.publishing import publish_model
 from ambry.ml.places import shown_version
+from ambry.ml.provenance import code_text
 from ambry.ml.tracking.catalogue import ModelCatalogue
 from ambry.ml.tracking.entities import MODEL_ID_KEY, OURS, RUN_ID_KEY, RUN_LINK_KEY, RUN_PARAMS_KEY, SOURCE_KEY
 from ambry.ml.tracking.notes import change_notes
@@ -84,7 +85,7 @@ def publish_from(
             _files(models, copied, origin, Path(directory), runs, tracking_uri),
             snapshot=own.get(f"{OURS}snapshot", ""),
             definitions=own.get(f"{OURS}definitions", ""),
-            code=own.get(f"{OURS}code", "") or (f"git:{commit}" if commit else ""),
+            code=own.get(f"{OURS}code", "") or code_text(git=commit),
             parent=shown_version(copied) if copied else own.get(f"{OURS}parent", ""),
             metrics={} if run is None else {key: each for key, each in run.data.metrics.items() if math.isfinite(each)},
             params={**origin.params(), **({RUN_PARAMS_KEY: run.data.params} if run and run.data.params else {})},

@@ -27,7 +27,6 @@ from ambry.ml.training.unpacking import NO_ARCHIVE
 
 TREES = "trees"
 _CALLED: dict[Kind, str] = {"sources": "sources", "venv": "an environment", "wheels": "wheels"}
-GIT_TIMEOUT_S = 20.0
 PYTHON_TIMEOUT_S = 60.0
 _PACKAGES = """\
 import json, sys
@@ -124,17 +123,3 @@ def _asked(python: str) -> tuple[str, list[str]]:
 def environment_text(python: str, packages: Iterable[str]) -> str:
     """As pip freezes it: sorted, each once."""
     return "\n".join([f"# {python}", *sorted(set(packages), key=str.lower)]) + "\n"
-
-
-def commit_of(directory: Path) -> str:
-    """The commit that git has checked out there, with -dirty where files differ; empty where git has none."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    command = [git, "-C", str(directory), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    said: dict[str, Any] = {"capture_output": True, "text": True, "timeout": GIT_TIMEOUT_S, "check": False}
-    try:
-        done = subprocess.run(command, **said)  # nosec B603 # git, asked what is checked out
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

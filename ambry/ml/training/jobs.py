@@ -25,6 +25,7 @@ import msgspec
 
 from ambry.client.refs import NameRef
 from ambry.errors import MALFORMED, InvalidRequest
+from ambry.ml.provenance import code_text
 from ambry.ml.training.checkpoints import KEEP
 
 FORMAT = 1
@@ -124,8 +125,7 @@ class TrainingJob:
 
     def code(self) -> str:
         """The same in a line, as `ambry model lineage` shows it."""
-        told = {"job": self.job, "sources": self.sources.id, "environment": self.environment.id, "git": self.commit}
-        return " ".join(f"{name}:{value}" for name, value in told.items() if value)
+        return code_text(job=self.job, sources=self.sources.id, environment=self.environment.id, git=self.commit)
 
     @property
     def logs(self) -> str:

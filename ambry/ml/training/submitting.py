@@ -19,10 +19,11 @@ from ambry.ml.digests import numbered
 from ambry.ml.models.manifest import parse_manifest
 from ambry.ml.models.publishing import PublishedModel, publish_once
 from ambry.ml.places import shown_version
+from ambry.ml.provenance import commit_of
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
 from ambry.ml.training.current import MODEL
-from ambry.ml.training.environments import commit_of, list_packages, store_tree, stored_tree
+from ambry.ml.training.environments import list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.outages import outwaited

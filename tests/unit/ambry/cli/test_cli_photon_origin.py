@@ -13,9 +13,11 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 from ambry import AmbryClient
 from ambry.cli.arguments import ChosenCluster
 from ambry.cli.photon_origin import RowsOrigin, rows_origin
+from ambry.cli.photon_rows import OpenRows, SaidRows
 from ambry.ml import models
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.reading import write_examples
+from ambry.ml.provenance import code_of_ambry
 from tests.support.photon_models import drawn_rows
 from tests.support.whole_commands import lines, run, told
 
@@ -52,6 +54,28 @@ def test_a_model_of_a_snapshot_has_it_with_its_number_its_definitions_its_parent
     assert not shown["parent"] and shown["params"]["start"] == "model"
 
 
+def test_a_model_says_what_made_it_and_which_features_of_a_snapshot_it_takes(here: Path) -> None:
+    """It said neither: CODE was empty in `ambry model lineage`, and so was what its inputs are."""
+    number = next(_numbers)
+    dataset, name = f"folk-{number}", f"coded-{number}"
+    (here / "n.features").write_text(
+        "namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\njob: {valType: INT}\noffset: {valType: FLOAT}\n"
+    )
+    rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50},{key % 4},0.5" for key in range(60)]
+    (here / "rows.csv").write_text("\n".join(["member,clicked,age,job,offset", *rows, ""]))
+    lines("features", "publish", "n.features", f"of-{name}")
+    lines("snapshot", "write", "rows.csv", dataset, "--definitions", f"of-{name}", "--entity", "member")
+    train = ("photon", "train", dataset, "--task", "logistic", "--response", "clicked", "--random", "per-job=job")
+    lines(*train, "--evaluator", "AUC", "--publish", name)
+    [step] = lines("model", "lineage", name)
+    assert step["code"] == code_of_ambry() and step["code"].startswith("ambry:")
+    shown = told("model", "show", name)
+    # As serving is asked: what the shards have, then the offset, and the id that is a feature.
+    assert shown["features"] == [f"urn:li:(n,{each},1,0)" for each in ("age", "offset", "job")]
+    assert shown["params"]["inputs"]["rows"] == 60 and shown["params"]["evaluators"] == ["AUC"]
+    assert {"python", "glum", "numpy", "scipy", "tabmat"} <= set(shown["framework"])
+
+
 def test_a_model_of_files_has_their_places_and_of_blobs_their_ids(here: Path) -> None:
     name = f"of-files-{next(_numbers)}"
     write_examples(here / "rows.avro", drawn_rows(Task.LINEAR, 40, 4))
@@ -68,9 +92,9 @@ def test_a_model_of_files_has_their_places_and_of_blobs_their_ids(here: Path) ->
 def test_no_secret_of_a_url_is_written_down() -> None:
     data = ("https://me:word@host:8/x.avro?sig=1", "s3://bucket/y?.avro", "z.avro")
     cluster = ChosenCluster(endpoints=(), account=None, container=None, quiet=True)
-    found = rows_origin(cluster, data)
+    found = rows_origin(cluster, OpenRows(data, SaidRows((), {})))
     places = ["https://host:8/x.avro", "s3://bucket/y?.avro", "z.avro"]
-    assert found == RowsOrigin(data, told=tuple({"place": place} for place in places))
+    assert found == RowsOrigin(tuple({"place": place} for place in places))
 
 
 def test_a_name_that_no_model_can_have_is_refused_before_it_is_trained(

@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
+from ambry import AmbryClient
 from ambry.cli.photon_rows import snapshot_among
 from ambry.ml.photon.examples import examples_of
 from ambry.ml.photon.reading import write_examples
+from ambry.ml.snapshots.reading import Snapshot, open_snapshot
 from tests.support.whole_commands import lines, run
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -63,3 +65,22 @@ def test_a_model_is_trained_on_a_snapshot_and_scores_it(here: Path) -> None:
     assert bagged["per-job"] == made["per-job"]
     assert "is a snapshot, and rows are read of one at a time" in run(*train, "m", dataset, "same.avro").stderr
     assert "has no id 'song'" in run(*train, "m", dataset, "--random", "per-song=song").stderr
+
+
+def test_a_snapshot_is_opened_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was opened to settle its number, and again to be read: two looks at what may not be the same."""
+    dataset, definitions = f"once-{next(_numbers)}", f"of-once-{next(_numbers)}"
+    (here / "n.features").write_text("namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\n")
+    rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50}" for key in range(30)]
+    (here / "rows.csv").write_text("\n".join(["member,clicked,age", *rows, ""]))
+    lines("features", "publish", "n.features", definitions)
+    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "member")
+    opened: list[str] = []
+
+    def counted(client: AmbryClient, place: str) -> Snapshot:
+        opened.append(place)
+        return open_snapshot(client, place)
+
+    monkeypatch.setattr("ambry.ml.snapshots.reading.open_snapshot", counted)
+    lines("photon", "train", dataset, "--task", "logistic", "--response", "clicked", "--publish", f"model-{dataset}")
+    assert opened == [dataset]

@@ -1,15 +1,14 @@
-"""Sources and environments in the store, by what they are; and what git says of sources."""
+"""Sources and environments in the store, by what they are."""
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from ambry import AmbryClient, InvalidRequest
-from ambry.ml.training.environments import commit_of, environment_text, list_packages, store_tree, stored_tree
+from ambry.ml.training.environments import environment_text, list_packages, store_tree, stored_tree
 from tests.unit.ambry.ml.training.test_training_packing import environment
 
 
@@ -52,15 +51,3 @@ def test_packages_that_are_not_sent_are_listed(client: AmbryClient) -> None:
     assert made.kind == "listed" and text.startswith("# python==3.") and "\npytest==" in text
     assert list_packages(client) == made
     assert environment_text("python==3.11.7", ["b==2", "A==1", "b==2"]) == "# python==3.11.7\nA==1\nb==2\n"
-
-
-def test_git_names_the_commit_and_says_where_files_differ(tmp_path: Path) -> None:
-    assert commit_of(tmp_path) == ""
-    (tmp_path / "train.py").write_text("one")
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-    for command in (("init", "-q"), ("add", "."), (*identity, "commit", "-qm", "one")):
-        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    commit = commit_of(tmp_path)
-    assert len(commit) == 40 and set(commit) <= set("0123456789abcdef")
-    (tmp_path / "train.py").write_text("two")
-    assert commit_of(tmp_path) == f"{commit}-dirty"
