@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from deploy.local_cluster import LocalCluster
 from tests.golden.engine_files import GOLDEN, write_all
 from tests.support.clusters import running_cluster
 from tests.support.spark_here import spark_here
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
@@ -344,3 +346,41 @@ def test_files_that_engines_wrote_are_made_again_with_the_same_values(session: A
             files = [read_avro(io.BytesIO(path.read_bytes())) for path in (there, here)]
             told = [(each.schema, each.metadata["avro.codec"], list(each.records)) for each in files]
             assert told[0] == told[1], name
+
+
+def test_a_stage_whose_room_is_gone_after_spark_looked_for_it_is_cancelled(session: Any, tmp_path: Path) -> None:
+    """One of two threads is taken, which Spark's look counts: the stage waited for it while its application lived."""
+    from ambry.ml.training.launchers.spark_room import NoRoom, RoomWatch
+
+    context, free, told = session.sparkContext, tmp_path / "free", list[str]()
+
+    def hold(_: int) -> None:
+        import os
+        import time
+
+        while not os.path.exists(path):  # noqa: PTH110 # by value, in a process of Spark
+            time.sleep(0.02)
+
+    def barrier() -> Any:
+        return context.parallelize(range(2), 2).barrier().mapPartitions(lambda _: iter([1])).collect()
+
+    def active() -> list[int]:
+        tracker = context.statusTracker()
+        return [tracker.getStageInfo(each).numActiveTasks for each in tracker.getActiveStageIds()]
+
+    path = str(free)
+    with ThreadPoolExecutor(1) as beside:
+        busy = beside.submit(lambda: context.parallelize([0], 1).foreach(hold))
+        try:
+            eventually(lambda: active() == [1], "the thread is taken", timeout_s=60)
+            with (
+                pytest.raises(NoRoom, match="no room for all 2 workers"),
+                RoomWatch(context, 2, 1, told.append, look_s=0.1),
+            ):
+                barrier()
+            assert not busy.done() and len(told) == 1
+        finally:
+            free.touch()
+        busy.result()
+    with RoomWatch(context, 2, 1, told.append, look_s=0.1):
+        assert barrier() == [1, 1]

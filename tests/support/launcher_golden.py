@@ -24,7 +24,6 @@ from ambry.ml.training.jobs import StoredTree, TrainingJob
 from ambry.ml.training.launchers import Launch, Launcher
 from ambry.ml.training.launchers.spark import SparkLauncher
 from ambry.ml.training.launchers.tony import TonyLauncher
-from ambry.ml.training.launchers.tony_staging import FINAL
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
 
 GOLDEN = Path(__file__).resolve().parents[1] / "unit/ambry/ml/training/golden"
@@ -161,7 +160,7 @@ def taken_by(launcher: Launcher, case: Case, directory: Path) -> Taken:
     found = [json.loads(path.read_text()) for path in into.glob("*.json")]
     assert len(found) == case.tasks, said
     kept = [{name: str(each[name]) for name in SAID if name in each} for each in found]
-    finals = list(into.parent.glob(f"*{FINAL}"))
+    finals = list(into.parent.glob("application_*-tony-final.xml"))
     return Taken(
         comparable({_name(each): each for each in kept}), settings_in(finals[0].read_bytes()) if finals else {}
     )

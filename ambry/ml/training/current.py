@@ -33,6 +33,7 @@ from ambry.ml.training.gangs import OVERTAKEN, Gang, looks
 from ambry.ml.training.jobs import TrainingJob, parse_job
 from ambry.ml.training.node import JOB
 from ambry.ml.training.outages import PATIENT
+from ambry.ml.training.refusals import tell_refusals
 from ambry.ml.training.roles import WorkerRole, role_of
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class CurrentJob:
 
         Its parts are durable on return, and seen by nobody: it becomes a version when every worker has ended well, with what
         the job knows of where it comes from. Whether this worker's was taken: False of others, and where no model was asked
-        for. Raises InvalidRequest, and UpdateConflict where other workers were started after these.
+        for. Raises InvalidRequest, and UpdateConflict where other workers were started after these. A script that ends by what
+        the store refuses for good, here or elsewhere, ends the job.
         """
         if not self.role.is_chief or self.job is None or not self.job.publish:
             return False
@@ -157,8 +159,8 @@ def current(environ: Mapping[str, str] | None = None) -> CurrentJob:
     found = os.environ if environ is None else environ
     path = found.get(JOB, "")
     job = parse_job(Path(path).read_bytes()) if path else None
-    if job is not None and find_spec(
-        "fsspec"
-    ):  # TensorBoard's writer takes no options, and what fails in it ends the script.
-        needed("fsspec.config").conf.setdefault("ambry", {}).setdefault("retry", PATIENT)
+    if job is not None:
+        tell_refusals()
+        if find_spec("fsspec"):  # TensorBoard's writer takes no options, and what fails in it ends the script.
+            needed("fsspec.config").conf.setdefault("ambry", {}).setdefault("retry", PATIENT)
     return CurrentJob(role=role_of(found), job=job, environ=found)

@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ambry.ml.training.roles import RoleUnclear, role_of
-from ambry.ml.training.unpacking import NodeFailed, naming, unpack
+from ambry.ml.training.unpacking import REFUSED, NodeFailed, NodeRefused, naming, unpack
 
 JOB = "AMBRY_TRAIN_JOB"
 """The path of the job's document, for the script."""
@@ -77,7 +77,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         sys.stdout.flush()
         _become([python, "-u", str(script), *job["arguments"]], told)
     except (NodeFailed, RoleUnclear, OSError) as error:
-        sys.stderr.write(f"ambry train: this worker could not begin: {error}\n")
+        refused = isinstance(error, NodeRefused)
+        sys.stderr.write(f"{REFUSED if refused else 'ambry train: '}this worker could not begin: {error}\n")
         sys.stderr.flush()
         sys.exit(EXIT_NODE)
 
@@ -344,7 +345,7 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
         except urllib.error.HTTPError as error:
             said = f"{endpoint} answers {error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):
-                break
+                raise NodeRefused(f"blob {tree['id']} of the job could not be fetched: {said}") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             if getattr(error, "filename", None) == str(target):
                 raise  # Another endpoint has no more room.

@@ -1,13 +1,15 @@
 """Directories of jobs on a machine: locked while somebody has them, and removed by the next job when their owner was killed.
 
 They have the key of the store, so none is to outlive its job. Only directories of this user with a lock that nobody holds are
-removed. One that has STAGED stays, without its secrets, until its launcher has removed what it names.
+removed. One that has STAGED stays, without its secrets, until its launcher has removed what it names: of files that are called
+after an application of YARN the name stays, empty.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -21,6 +23,8 @@ from ambry.ml.training.launchers.spark_task import LOCK, PREFIX, take_lock
 STAGED = "staged.json"
 """Names what lies elsewhere for this job."""
 CONF = "conf"
+APPLICATION = re.compile(r"application_\d+_\d+")
+"""What TonY's client leaves where it is started begins with its application, from before it stages anything."""
 LEFT_MAX = 64
 """So many are looked at by one job."""
 
@@ -71,7 +75,9 @@ def empty(directory: Path) -> None:
     for path in directory.iterdir():
         if path.name in (STAGED, LOCK, CONF):
             continue
+        if named := APPLICATION.match(path.name):
+            (directory / named[0]).touch()
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        else:
+        elif named is None or named[0] != path.name:
             path.unlink(missing_ok=True)

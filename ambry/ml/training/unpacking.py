@@ -18,8 +18,16 @@ _ENTRIES_MAX = 1_000_000
 _LINK_MAX = 4_096
 
 
+REFUSED = "ambry train: refused for good: "
+"""Begins the line of a worker that ends by what the store refuses for good: launchers end the job by it."""
+
+
 class NodeFailed(Exception):
     """The node cannot do its part. The message says what, and what to do."""
+
+
+class NodeRefused(NodeFailed):
+    """The store refuses what the node needs, and would refuse it any other node."""
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Protocol
 from ambry.errors import AmbryError
 from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.training.launchers.printed import lines_of, printed
+from ambry.ml.training.unpacking import REFUSED
 from ambry.with_parent import with_parent
 
 AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
@@ -131,6 +132,14 @@ def _whose(line: str) -> tuple[str, str]:
     """The rank of the worker that printed a line, empty where it does not say, and what it printed."""
     found = re.match(r"(?:worker (\d+): )?(?:\[rank(\d+)\]: ?)?", line)
     return (found[1] or found[2] or "", line[found.end() :].rstrip()) if found else ("", line.rstrip())
+
+
+def refusal_in(line: str) -> str:
+    """Of a line of a worker that ends by what the store refuses for good, the sentence; empty of any other line."""
+    _, text = _whose(line)
+    if not text.startswith(REFUSED):
+        return ""
+    return f"the store refuses for good what a worker asked, and no restart is of use: {text.removeprefix(REFUSED)}"
 
 
 def last_words(lines: Iterable[str], rank: str = "") -> str:

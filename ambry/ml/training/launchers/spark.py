@@ -14,13 +14,15 @@ from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, output_of
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
+from ambry.ml.training.launchers.spark_room import ROOM
 
 LOOPBACK = "127.0.0.1"
 ROOM_S = 1
 """How often Spark looks whether there is room for all workers at once: of itself each 15 s, though executors come in 2."""
 ROOM_TIMEOUT_S = 900
-"""Within this there has to be: of itself 600, as YARN takes until it notes that a machine is dead, and begins elsewhere."""
-_ROOM = "spark.scheduler.barrier.maxConcurrentTasksCheck"
+"""Within this there has to be: of itself 600, as YARN takes until it notes that a machine is dead, and begins elsewhere.
+Workers wait as long for each other before they begin: of itself a year."""
+_LOCAL = re.compile(r"local(?:\[(\d+)(?:, *\d+)?\])?")
 _NOISE = re.compile(
     r"^WARNING: |^Setting default log level|^To adjust logging level|^Using Spark's default log4j|"
     r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|WARN|ERROR) |^:: |^\s*$|"
@@ -83,7 +85,13 @@ def masters_on_yarn(restarts: int) -> dict[str, str]:
 
 
 def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """Spark's configuration of a job; `settings` come last. Raises InvalidRequest for settings that are not Spark's."""
+    """Spark's configuration of a job; `settings` come last. Raises InvalidRequest for settings that are not Spark's, and for a
+    machine that never has room for all workers.
+    """
+    if (local := _LOCAL.fullmatch(master)) and int(local[1] or 1) < workers:
+        raise InvalidRequest(
+            f"{master} runs {local[1] or 1} of {workers} workers at once; say --master local[{workers}]"
+        )
     if wrong := [each for each in settings if not each.startswith("spark.")]:
         raise InvalidRequest(f"{wrong[0]!r} is no setting of Spark; they begin with spark.")
     told = {
@@ -96,8 +104,10 @@ def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Ma
         "spark.executor.memory": "512m",
         "spark.executor.memoryOverhead": "2g",
         "spark.driver.memory": "512m",
-        f"{_ROOM}.interval": f"{ROOM_S}s",
-        f"{_ROOM}.maxFailures": str(ROOM_TIMEOUT_S // ROOM_S),
+        f"{ROOM}.interval": f"{ROOM_S}s",
+        f"{ROOM}.maxFailures": str(ROOM_TIMEOUT_S // ROOM_S),
+        "spark.barrier.sync.timeout": f"{ROOM_TIMEOUT_S}s",
+        "spark.ui.liveUpdate.period": "0",
     }
     if master == "yarn":
         told |= {"spark.yarn.jars": f"local:{jars}/*", "spark.yarn.am.memory": "384m"}

@@ -22,7 +22,8 @@ from typing import Any
 from ambry.ml.extras import needed
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers import printed, spark_task
-from ambry.ml.training.launchers.launch import last_words
+from ambry.ml.training.launchers.launch import last_words, refusal_in
+from ambry.ml.training.launchers.spark_room import BOUND_MIN_S, NoRoom, RoomWatch, bound_of, no_room
 from ambry.ml.training.launchers.torchrun import how_it_ended
 
 TOLD = "ambry-train: "
@@ -77,10 +78,21 @@ def failed_worker(said: str) -> str:
     return f"worker {found[1]} {how_it_ended(code)}{words}"
 
 
+def _refusal_of(said: str) -> str:
+    """What the store refused the worker that failed for good; empty where it did not."""
+    found = _WORKER.search(said)
+    lines = _JAVA.split(found[3], 1)[0].splitlines() if found else ()
+    return next(filter(None, map(refusal_in, lines)), "")
+
+
 def tried(
     run: Callable[[int], None], stopped: Callable[[], bool], max_restarts: int, tell: Callable[[str], None]
 ) -> str:
-    """Run all workers until they end well; why they did not, or nothing. A Spark that is gone is not tried again."""
+    """Run all workers until they end well; why they did not, or nothing.
+
+    A Spark that is gone is not tried again, and neither is one that had no room, which was waited for already; nor workers
+    one of which the store refused something for good.
+    """
     reason = ""
     for attempt in range(max_restarts + 1):
         if attempt:
@@ -88,7 +100,11 @@ def tried(
         try:
             run(attempt)
             return ""
+        except NoRoom as error:
+            return str(error)
         except Exception as error:  # Py4J's, of many kinds
+            if refused := _refusal_of(str(error)):
+                return refused
             gone, said = stopped(), failed_worker(str(error))
             if not (gone and reason and _STOPPED in said):  # That it is gone is no reason: the one before it is.
                 reason = said
@@ -116,9 +132,19 @@ def main(directory: Path) -> int:
         needed("pyspark.cloudpickle").register_pickle_by_value(each)
     run_worker = spark_task.run_worker
 
+    room_s = bound_of(context)
+
     def run(attempt: int) -> None:
         stage = context.parallelize(range(workers), workers).barrier()
-        stage.mapPartitions(lambda _, attempt=attempt: run_worker(files, listener, token, attempt)).collect()
+        try:
+            with RoomWatch(context, workers, max(room_s, BOUND_MIN_S), _tell):
+                stage.mapPartitions(lambda _, attempt=attempt: run_worker(files, listener, token, attempt)).collect()
+        except NoRoom:
+            raise
+        except Exception as error:  # Py4J's, of many kinds
+            if said := no_room(workers, room_s, str(error)):
+                raise NoRoom(said) from None
+            raise
 
     try:
         reason = tried(run, lambda: _stopped(context), int(told["max_restarts"]), _tell)

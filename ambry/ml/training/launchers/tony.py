@@ -18,13 +18,22 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.training.bundle import FILES
-from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, last_words, output_of
+from ambry.ml.training.launchers.launch import (
+    AGAIN,
+    Launch,
+    LauncherEnded,
+    LaunchFailed,
+    last_words,
+    output_of,
+    refusal_in,
+)
 from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, web_of, yarn_xml
-from ambry.ml.training.launchers.tony_staging import Staging, note
+from ambry.ml.training.launchers.tony_staging import Staging, applications_in, note, state_of
 from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
 from ambry.ml.training.remains import CONF, STAGED, left_behind
@@ -65,6 +74,7 @@ class TonyLauncher:
         followed = _Followed(launch, web_of((self.hadoop_conf / "yarn-site.xml").read_text("utf-8")))
         began = time.monotonic()
         command = self._written(launch, java)
+        followed.note()  # Before the client stages anything.
         environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / CONF)}
         launch.tell("TonY's client begins, and hands the job to YARN")
         try:
@@ -159,6 +169,7 @@ class _Followed:
         self._state = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ambry-yarn-watch", daemon=True)
+        self._refused = ""
         self.application = ""
         self.ended_well = False
         """Whether YARN said so of an application whose client had to be ended."""
@@ -170,20 +181,34 @@ class _Followed:
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._over.set()
         self._thread.join()
+        if kind is not None and not (isinstance(error, LauncherEnded) and error.code > 0):
+            self._look_for_application()
         self.end(well=kind is None)
+
+    def _look_for_application(self) -> None:
+        """Of a client that was ended before it said that it had submitted one, the one that it may have submitted."""
+        if self.application or not (staged := applications_in(self._launch.directory)):
+            return
+        if not self._configured or state_of(self._configured, staged[0]) not in ENDED:
+            self.application, self._web = staged[0], self._configured
 
     def started(self, pid: int) -> None:
         """The client's process."""
         self._pid = pid
 
     def _watch(self) -> None:
-        """End the client of an application that has ended a while ago."""
+        """End the client of an application that has ended a while ago, or whose workers were refused something for good."""
         ended_s = 0.0
         masters = 1
         while not self._over.wait(LOOK_S):
+            if self._refused:
+                self._end_client()
+                return
             about = self._about()
             if about.get("state") not in ENDED:
                 masters = max(masters, self._masters(masters))
@@ -193,9 +218,12 @@ class _Followed:
             ended_s += LOOK_S
             if ended_s >= CLIENT_TIMEOUT_S and self._pid:
                 self.ended_well = about.get("finalStatus") == "SUCCEEDED"
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._pid, signal.SIGTERM)
+                self._end_client()
                 return
+
+    def _end_client(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGTERM)
 
     def _tell_of_room(self, state: str) -> None:
         """What a job waits for until its first worker is there, each once: of itself YARN says nothing of it."""
@@ -227,7 +255,9 @@ class _Followed:
         return known
 
     def show(self, line: str) -> None:
-        self._words.append(line.partition(": ")[2])
+        said = line.partition(": ")[2]
+        self._words.append(said)
+        self._refused = self._refused or refusal_in(said)
         self._launch.show(line)
 
     def read(self, line: str, logs: ContainerLogs) -> None:
@@ -235,11 +265,11 @@ class _Followed:
         if found := _APPLICATION.search(line):
             self.application = found[1]
             self._web = self._configured
-            self._note()
+            self.note()
             self._launch.tell(f"submitted to YARN as {self.application}")
         elif found := _WEB.search(line):
             self._web = found[1]
-            self._note()
+            self.note()
             self._launch.tell(f"{self._web}/cluster/app/{self.application}")
         elif _RESTARTS in line:
             self._sessions += 1
@@ -252,8 +282,9 @@ class _Followed:
                 self._told[name] = state
                 self._launch.tell(f"{name} {state}")
 
-    def _note(self) -> None:
-        note(self._launch.directory, self.application, self._web, _identity(self._launch))
+    def note(self) -> None:
+        """What a next job has to know of this one. Raises OSError."""
+        note(self._launch.directory, self.application, self._web or self._configured, _identity(self._launch))
 
     def end(self, *, well: bool) -> None:
         """Whoever stops to follow takes the application along: nobody would publish what it makes. That YARN did not end it is
@@ -274,6 +305,8 @@ class _Followed:
         if not self.application:
             said = next((line for line in reversed(ended.lines) if "Exception" in line or "ERROR" in line), "")
             return f"TonY did not submit the job: {said or ended}"
+        if self._refused:
+            return f"{self._refused}; {AGAIN}"
         words = last_words(self._words)
         told = self._about()
         diagnostics = " ".join(str(told.get("diagnostics", "")).split())[:500]

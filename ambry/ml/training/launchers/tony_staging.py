@@ -1,7 +1,8 @@
 """What TonY stages for an application: its sources with the store's key, in `.tony` of the user's home in the cluster's files.
 
 TonY 0.4.7 removes it when its client ends by itself. What a client left that was ended, or whose submitter was killed, is
-removed here, when its application has ended.
+removed here, when its application has ended. It asks YARN for an application, zips its sources into a file that is called after
+it, stages them, and submits: one that was killed before it said which application it is has left that file.
 """
 
 from __future__ import annotations
@@ -19,10 +20,8 @@ from pathlib import Path
 
 from ambry.errors import MALFORMED
 from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
-from ambry.ml.training.remains import CONF, LEFT_MAX, STAGED, empty
+from ambry.ml.training.remains import APPLICATION, CONF, LEFT_MAX, STAGED, empty
 
-FINAL = "-tony-final.xml"
-"""TonY leaves one named APPLICATION and this where it was started, before it submits."""
 _TIMEOUT_S = 60.0
 
 
@@ -37,9 +36,9 @@ class Staging:
 
     def remove(self, directory: Path) -> bool:
         """Remove what was staged for the job of a directory. Whether nothing is left; if not, that is told."""
-        staged = [f".tony/{path.name.removesuffix(FINAL)}" for path in directory.glob(f"application_*{FINAL}")]
-        staged = staged or [f".tony/{each}" for each, *_ in _noted(directory)]
+        staged = [f".tony/{each}" for each in applications_in(directory)]
         if not staged:
+            (directory / STAGED).unlink(missing_ok=True)
             return True
         command = [self.java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]
         command += [
@@ -83,41 +82,55 @@ class Staging:
         """
         away: set[str] = set()
         for directory in islice((each for each in directories if (each / STAGED).exists()), LEFT_MAX):
-            for application, web, of in _noted(directory):
-                if not web:
-                    self.tell(
-                        f"{application}, whose submitter was killed, may go on, and its yarn-site.xml does not say where YARN "
-                        f"answers: yarn application -kill {application}; hdfs dfs -rm -r .tony/{application}; rm -r {directory}"
-                    )
-                    continue
-                state = "" if web in away else _state(web, application)
-                if not state:
-                    away.add(web)  # Asked once, and by the next job again.
-                    continue
-                if state not in ENDED and (of != job or kill(web, application, self.environ)):
-                    self.tell(
-                        f"{application}, whose submitter was killed, is {state}: yarn application -kill {application}"
-                    )
-                    continue
-                if state not in ENDED:
-                    self.tell(f"{application} of this job, whose submitter was killed, was {state}, and is ended")
-                if self.remove(directory):
-                    empty(directory)
+            _, web, of = _noted(directory)
+            applications = applications_in(directory)
+            ended = [each for each in applications if self._has_ended(each, web, of == job, directory, away)]
+            if ended == applications and self.remove(directory):
+                empty(directory)
+
+    def _has_ended(self, application: str, web: str, is_of_job: bool, directory: Path, away: set[str]) -> bool:
+        """Whether an application runs no more, by now; if it may, that is told."""
+        if not web:
+            self.tell(
+                f"{application}, whose submitter was killed, may go on, and its yarn-site.xml does not say where YARN "
+                f"answers: yarn application -kill {application}; hdfs dfs -rm -r .tony/{application}; rm -r {directory}"
+            )
+            return False
+        state = "" if web in away else state_of(web, application)
+        if not state:
+            away.add(web)  # Asked once, and by the next job again.
+            return False
+        if state in ENDED:
+            return True
+        if not is_of_job or kill(web, application, self.environ):
+            self.tell(f"{application}, whose submitter was killed, is {state}: yarn application -kill {application}")
+            return False
+        self.tell(f"{application} of this job, whose submitter was killed, was {state}, and is ended")
+        return True
 
 
 def note(directory: Path, application: str, web: str, job: str) -> None:
-    """Write down what is staged for a job: what stays when this process is killed. Raises OSError."""
+    """Write down what is staged for a job: what stays when this process is killed. `application` is empty before the client has
+    said which it is. Raises OSError.
+    """
     (directory / STAGED).write_text(json.dumps({"application": application, "web": web, "job": job}), "utf-8")
 
 
-def _noted(directory: Path) -> list[tuple[str, str, str]]:
+def _noted(directory: Path) -> tuple[str, str, str]:
+    """The application, where its YARN answers, and its job; empty what is not known."""
     with contextlib.suppress(OSError, *MALFORMED):
         told = json.loads((directory / STAGED).read_text("utf-8"))
-        return [(str(told["application"]), str(told["web"]), str(told.get("job", "")))]
-    return []
+        return str(told["application"]), str(told["web"]), str(told.get("job", ""))
+    return "", "", ""
 
 
-def _state(web: str, application: str) -> str:
+def applications_in(directory: Path) -> list[str]:
+    """For which something may be staged: the one that was noted, and those after which the client called its files."""
+    named = {found[0] for path in directory.iterdir() if (found := APPLICATION.match(path.name))}
+    return sorted({_noted(directory)[0], *named} - {""})
+
+
+def state_of(web: str, application: str) -> str:
     """Of an application; one that YARN does not know any more has ended. Empty where YARN does not say."""
     try:
         return str(json.loads(ask(place_of(web, application)))["app"]["state"])

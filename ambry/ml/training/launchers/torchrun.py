@@ -19,6 +19,7 @@ from ambry.ml.training.launchers.launch import (
     LaunchFailed,
     last_words,
     output_of,
+    refusal_in,
     signal_name,
 )
 from ambry.ml.training.node import EXIT_NODE, node_environment, python_of, read_job
@@ -75,6 +76,8 @@ class TorchrunLauncher:
                     left -= 1
                 if _OF_WORKER.match(line) and not _NOISE.match(line):
                     yield line
+                    if refused := refusal_in(line):
+                        raise LaunchFailed(f"{refused}; {AGAIN}")
         except LauncherEnded as ended:
             raise LaunchFailed(reason_of(ended, launch)) from None
 

@@ -11,7 +11,7 @@ import sys
 import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.environments import store_tree
 from ambry.ml.training.jobs import StoredTree
 from ambry.ml.training.node import EXIT_NODE, fetch_tree
-from ambry.ml.training.unpacking import NodeFailed
+from ambry.ml.training.unpacking import REFUSED, NodeFailed
 from tests.unit.ambry.ml.training.test_training_packing import environment
 
 SCRIPT = """\
@@ -152,6 +152,14 @@ def test_a_worker_that_cannot_begin_says_why_in_a_sentence(
     done = begin(tmp_path / "node", document(sources, url, **change), environ)
     assert done.returncode == EXIT_NODE and told in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.startswith("ambry train: this worker could not begin: ")
+
+
+def test_what_the_store_refuses_is_told_so_that_nobody_begins_again(
+    sources: StoredTree, url: str, tmp_path: Path
+) -> None:
+    done = begin(tmp_path / "node", document(replace(sources, id="A" * 48, sha256="1" * 64), url), {})
+    assert done.returncode == EXIT_NODE and done.stderr.startswith(f"{REFUSED}this worker could not begin: blob AAA")
+    assert "answers 400 Bad Request" in done.stderr
 
 
 def test_a_tree_that_is_not_what_it_was_is_not_used(

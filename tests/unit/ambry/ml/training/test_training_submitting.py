@@ -17,6 +17,7 @@ from ambry.ml.training.current import MODEL, current
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.running import claim_run
 from ambry.ml.training.submitting import prepare_job, run_job
+from ambry.ml.training.unpacking import REFUSED
 
 SCRIPT = """\
 import sys
@@ -248,3 +249,12 @@ def test_another_python_is_another_environment_and_another_job_where_it_has_othe
     told = "packages of /opt/of-the-nodes/python3 are not known: the machine that submitted could not ask it"
     assert away[1] == f"# {told}\n" and f"the {told}" in said
     assert away[0] not in (first[0], other[0], job("")[0])
+
+
+def test_a_script_that_the_store_refuses_something_for_good_says_so(client: AmbryClient, script: Path) -> None:
+    script.write_text(
+        "from ambry.ml import training\njob = training.current()\njob.connect().put(b'', name='a/' * 2_000 + 'b')\n"
+    )
+    job = prepare_job(client, training.WhatToRun(script=script, name="refused"), lambda _: None)
+    with pytest.raises(LaunchFailed, match=rf"\n{REFUSED}\w+: .*"):
+        run_job(client, job, OneProcess(), tell=lambda _: None, show=lambda _: None)

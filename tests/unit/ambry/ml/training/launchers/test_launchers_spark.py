@@ -21,6 +21,7 @@ from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.spark import SparkLauncher, spark_conf
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, WorkerLines, failed_worker, tried
 from ambry.ml.training.launchers.spark_task import WorkerFailed, run_worker
+from ambry.ml.training.unpacking import REFUSED
 from tests.support.waiting import eventually
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
@@ -65,11 +66,17 @@ def test_on_one_machine_and_on_yarn() -> None:
         "spark.driver.memory": "512m",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "900",
+        "spark.barrier.sync.timeout": "900s",
+        "spark.ui.liveUpdate.period": "0",
         "spark.yarn.jars": "local:/env/pyspark/jars/*",
         "spark.yarn.am.memory": "384m",
     }
     with pytest.raises(InvalidRequest, match=r"'tony.x' is no setting of Spark"):
         spark_conf(master="", workers=1, name="a", jars=jars, settings={"tony.x": "1"})
+    for master, workers in (("local", 2), ("local[2,4]", 3)):  # It looked for room for 15 minutes, four times.
+        with pytest.raises(InvalidRequest, match=rf"of {workers} workers at once; say --master local\[{workers}\]"):
+            spark_conf(master=master, workers=workers, name="a", jars=jars, settings={})
+    assert spark_conf(master="local[*]", workers=1, name="a", jars=jars, settings={})["spark.master"] == "local[*]"
     conf = Path("/etc/hadoop/conf")
     made = launcher_of("spark", LauncherSettings(master="yarn", hadoop_conf=conf))
     assert made == SparkLauncher(master="yarn", hadoop_conf=conf)
@@ -121,6 +128,18 @@ def test_a_spark_that_is_gone_is_not_tried_again_and_the_reason_before_it_stays(
     runs.clear()
     assert tried(run, lambda: True, 3, told.append) == "worker 1 was ended by SIGKILL" and runs == [0]
     assert tried(runs.append, lambda: False, 3, told.append) == ""
+
+
+def test_workers_that_the_store_refuses_something_for_good_are_not_started_again() -> None:
+    said = RAISED.format(code=1).replace("[rank1]:", f"[rank1]: {REFUSED}QuotaExceeded: full\n\n[rank1]:")
+    runs: list[int] = []
+
+    def run(attempt: int) -> None:
+        runs.append(attempt)
+        raise RuntimeError(said)
+
+    reason = tried(run, lambda: False, 3, lambda _: None)
+    assert reason.startswith("the store refuses for good ") and reason.endswith(": QuotaExceeded: full") and runs == [0]
 
 
 DRIVER = """\

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,7 +26,8 @@ from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs, contents_in, sizes_in
-from ambry.ml.training.remains import STAGED, held_directory
+from ambry.ml.training.remains import STAGED, held_directory, remove_left_behind
+from ambry.ml.training.unpacking import REFUSED
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 APPLICATION = "application_1795847266519_0001"
@@ -54,6 +58,8 @@ class Yarn(BaseHTTPRequestHandler):
     killed: list[str]
     paths: list[str]
     refused = False
+    unknown = False
+    """It does not know any application."""
 
     def do_GET(self) -> None:
         if self.path.endswith(f"/containers/{CONTAINER}/logs"):
@@ -73,6 +79,8 @@ class Yarn(BaseHTTPRequestHandler):
             self._answer('{"clusterMetrics": {"activeNodes": 0}}')
         elif self.path.endswith("/appattempts"):
             self._answer('{"appAttempts": {"appAttempt": [{"id": 1}, {"id": 2}]}}')
+        elif self.unknown:
+            self._answer("{}", 404)
         else:
             self._answer(json.dumps({"app": self.app}))
 
@@ -224,8 +232,7 @@ def test_an_application_is_noted_before_anybody_hears_of_it(yarn: str, told: Tol
     Yarn.app = {"state": "RUNNING"}
     java = f"echo '- Submitted application {APPLICATION}'; sleep 600"
     launcher, launch = launched(tmp_path, told, java)
-    site = f"<name>yarn.resourcemanager.webapp.address</name><value>{yarn.removeprefix('http://')}</value>"
-    (tmp_path / "hadoop/yarn-site.xml").write_text(f"<configuration><property>{site}</property></configuration>")
+    configured(tmp_path, yarn)
     noted: list[str] = []
 
     def interrupted(line: str) -> None:
@@ -285,6 +292,98 @@ def test_what_a_killed_submitter_left_is_removed_when_its_application_has_ended(
     else:
         assert not (tmp_path / "removed").exists() and left.exists()
         assert "application_1_0007, whose submitter was killed, is RUNNING" in "\n".join(told.told)
+
+
+def configured(tmp_path: Path, yarn: str) -> None:
+    site = f"<name>yarn.resourcemanager.webapp.address</name><value>{yarn.removeprefix('http://')}</value>"
+    (tmp_path / "hadoop/yarn-site.xml").write_text(f"<configuration><property>{site}</property></configuration>")
+
+
+KILLED = """\
+import os, signal, subprocess, sys
+from pathlib import Path
+from ambry.ml.training.launchers.launch import Launch
+from ambry.ml.training.launchers.tony import TonyLauncher
+from ambry.ml.training.bundle import write_bundle
+from ambry.ml.training.jobs import named_job
+from ambry.ml.training.remains import held_directory
+from tests.unit.ambry.ml.training.test_training_jobs import JOB
+
+root = Path(sys.argv[1])
+with held_directory() as made:
+    job = named_job({**JOB, "job": "digits"})
+    bundle = write_bundle(made, job.encode(), key="ambry_secret")
+    environ = {**os.environ, "JAVA_HOME": str(root / "home"), "SUBMITTER": str(os.getpid())}
+    launch = Launch(job=job, directory=made, bundle=bundle, environ=environ, max_restarts=2, tell=print, show=print)
+    TonyLauncher(jars=root / "jars", hadoop_conf=root / "hadoop").run(launch)
+"""
+STAGES = """\
+echo secret > application_1795847266519_0007-tony-src.zip
+kill -9 $SUBMITTER
+exec sleep 600
+"""
+
+
+@pytest.mark.parametrize("state", ["", "RUNNING"])
+def test_what_was_staged_by_one_that_was_killed_before_it_was_submitted_is_removed(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Nothing named it: the next job removed the directory, and the store's key stayed in `.tony` for ever. Where YARN says
+    that it was submitted all the same, it is ended.
+    """
+    launcher, launch = launched(tmp_path, told, STAGES)
+    configured(tmp_path, yarn)
+    environ = {**os.environ, "TMPDIR": str(tmp_path / "temp")}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environ, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    [left] = (tmp_path / "temp").glob("ambry-train-*")
+    assert (left / "application_1795847266519_0007-tony-src.zip").is_file()
+    remove_left_behind()  # By a job of any launcher.
+    assert not [path for path in left.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+    Yarn.app = {"state": state}
+    monkeypatch.setattr(Yarn, "unknown", not state)
+    script = tmp_path / "home/bin/java"
+    script.write_text(script.read_text().replace(STAGES, "echo ConnectException; exit 1\n"))
+    with pytest.raises(LaunchFailed, match="did not submit the job: ConnectException"):
+        launcher.run(launch)
+    assert (tmp_path / "removed").read_text().endswith(" -skipTrash .tony/application_1795847266519_0007\n")
+    assert not left.exists() and len(Yarn.killed) == (state == "RUNNING")
+
+
+def test_a_client_that_is_ended_before_it_said_what_it_submitted_leaves_nothing(
+    yarn: str, told: Told, tmp_path: Path
+) -> None:
+    """What it staged was removed, and the application, which had it, went on."""
+    Yarn.app = {"state": "ACCEPTED"}
+    launcher, launch = launched(tmp_path, told, f"touch {APPLICATION}-tony-src.zip; echo staged; exec sleep 600\n")
+    configured(tmp_path, yarn)
+    followed = tony._Followed.read
+
+    def interrupted(self: Any, line: str, logs: ContainerLogs) -> None:
+        followed(self, line, logs)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tony._Followed, "read", interrupted)
+        launcher.run(launch)
+    assert Yarn.killed == ['{"state": "KILLED"}']
+    assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
+
+
+def test_what_the_store_refuses_a_worker_for_good_ends_the_job(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TonY began all workers again, three times, each of which was refused."""
+    monkeypatch.setattr(tony, "LOOK_S", 0.02)
+    monkeypatch.setattr(Yarn, "log", f"[rank0]: {REFUSED}QuotaExceeded: the account is full\n")
+    Yarn.app = {"state": "RUNNING"}
+    launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 0).replace("exit 0", "exec sleep 600"))
+    with pytest.raises(
+        LaunchFailed, match=r"^the store refuses for good .* QuotaExceeded: the account is full; submit"
+    ):
+        launcher.run(launch)
+    assert Yarn.killed == ['{"state": "KILLED"}']
+    assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
 
 
 def test_what_is_missing_is_told(told: Told, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ambry.ml.training.launchers.torchrun import (
     reason_of,
     torchrun_command,
 )
+from ambry.ml.training.unpacking import REFUSED
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 TRACEBACK = (
@@ -101,6 +102,13 @@ def test_that_all_workers_begin_again_is_told_as_often_as_they_do(
         "worker 0 was ended by SIGKILL; all workers are started again",
         "worker 1 ended with exit code 1",
     ]
+
+
+def test_what_the_store_refuses_a_worker_for_good_ends_torchrun(launch: Launch) -> None:
+    """torchrun itself cannot be told, and began all workers again, three times; whoever follows it ends it."""
+    code = f"import time; print('worker 0: [rank0]: {REFUSED}AccessDenied: no', flush=True); time.sleep(600)"
+    with pytest.raises(LaunchFailed, match=r"^the store refuses for good .* is of use: AccessDenied: no; submit"):
+        list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
 
 
 def test_of_a_torchrun_that_was_killed_no_worker_is_blamed(launch: Launch) -> None:
