@@ -94,7 +94,7 @@ FLOORS = [
     ["datanode.__main__", "datanode.commands", "frontend.__main__", "frontend.commands"],
     ["datanode.diagnosis", "frontend.diagnosis"],
     ["ambry.client"],
-    ["ambry.fs", "ambry.mlflow", "ambry.tensors"],
+    ["ambry.fs", "ambry.mlflow", "ambry.tensorboard", "ambry.tensors"],
     ["ambry.ml"],
     ["ambry.spark", "ambry.streams"],
     ["ambry.cli"],

@@ -14,6 +14,7 @@ from ambry.ml.extras import needed
 from ambry.ml.training.launchers import Launcher
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
+from ambry.tensorboard import open_by_fsspec
 from deploy.demos.stage import Stage, environment
 from deploy.engines.hadoop import yarn
 from deploy.engines.jars import EngineError, fetch
@@ -99,6 +100,7 @@ def _tensorboard(stage: Stage, calm: Any) -> None:
         stage.skip("TensorBoard", str(missing), "tensorboard")
         return
     with environment(AMBRY_ENDPOINTS=",".join(stage.dc1.endpoints), AMBRY_KEY=stage.cluster.key or ""):
+        open_by_fsspec()
         found = reader.EventAccumulator(f"{calm.job.folder}/tensorboard")
         found.Reload()
     steps = [each.step for each in found.Scalars("loss")]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ambry.tensorboard import open_by_fsspec
 from tests.support.kafka_broker import jars_or_skip, running_kafka
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,7 @@ def beside(dc1: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("AMBRY_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AMBRY_TRAIN_NODE_CACHE", str(tmp_path / "trees"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    open_by_fsspec()  # TensorBoard's files, where TensorFlow is installed too: the page on it says so.
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "")  # Which MLflow writes, and nobody takes back.
     yield
     if (mlflow := sys.modules.get("mlflow")) is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient
+from ambry.tensorboard import open_by_fsspec
 from tests.support.tensorboard_program import tensorboard
 from tests.support.waiting import eventually
 
@@ -18,6 +19,7 @@ pytest.importorskip("tensorboard", reason="TensorBoard is not installed; `make v
 @pytest.fixture
 def runs(dc1: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AMBRY_ENDPOINTS", dc1)
+    open_by_fsspec()
     return f"ambry://default/default/runs/{uuid.uuid4().hex}"
 
 

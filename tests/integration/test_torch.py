@@ -14,6 +14,7 @@ import pytest
 
 from ambry import AmbryClient, tensors
 from ambry.errors import InvalidRequest
+from ambry.tensorboard import open_by_fsspec
 
 pytestmark = pytest.mark.slow
 torch: Any = pytest.importorskip("torch", reason="torch is not installed; `make libraries` does it")
@@ -22,6 +23,7 @@ torch: Any = pytest.importorskip("torch", reason="torch is not installed; `make 
 @pytest.fixture
 def at(dc1: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AMBRY_ENDPOINTS", dc1)
+    open_by_fsspec()
     return f"ambry://default/default/torch/{uuid.uuid4().hex}"
 
 

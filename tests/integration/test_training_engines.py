@@ -27,6 +27,7 @@ from ambry.ml.training.launchers import Launcher
 from ambry.ml.training.launchers.spark import SparkLauncher
 from ambry.ml.training.launchers.tony import TonyLauncher
 from ambry.ml.training.launchers.torchrun import TorchrunLauncher
+from ambry.tensorboard import open_by_fsspec
 from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
@@ -137,6 +138,7 @@ def steps_in_tensorboard(own: LocalCluster, place: str) -> dict[str, list[int]]:
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("AMBRY_ENDPOINTS", own.frontends()[0].url)
         environ.setenv("AMBRY_KEY", own.key or "")
+        open_by_fsspec()
         found = accumulator.EventAccumulator(place)
         found.Reload()
         return {tag: [each.step for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}

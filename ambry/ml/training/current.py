@@ -14,6 +14,7 @@ model is handed in to nobody.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from ambry.ml.training.node import JOB
 from ambry.ml.training.outages import PATIENT
 from ambry.ml.training.refusals import tell_refusals
 from ambry.ml.training.roles import WorkerRole, role_of
+from ambry.tensorboard import open_by_fsspec
 
 if TYPE_CHECKING:
     from ambry.ml.training.torch_checkpoints import TorchCheckpoints
@@ -60,8 +62,15 @@ class CurrentJob:
 
     @property
     def logs(self) -> str:
-        """Where TensorBoard looks: ambry://...; a directory of this machine where nobody submitted the job."""
-        return self.job.logs if self.job else "runs"
+        """Where TensorBoard looks: ambry://...; a directory of this machine where nobody submitted the job.
+
+        TensorBoard's writers open it by fsspec from then on, also where TensorFlow is installed, unless the script uses that.
+        """
+        if self.job is None:
+            return "runs"
+        if "tensorflow" not in sys.modules:
+            open_by_fsspec()
+        return self.job.logs
 
     @property
     def checkpoints(self) -> str:
