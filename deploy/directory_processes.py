@@ -2,6 +2,8 @@
 
 A container of YARN is a session of its own, and outlives a NodeManager that was killed, or was told to end while it began one.
 It is known by where it works and writes, by what its NodeManager told it, and by who started it. Linux only, as it reads /proc.
+
+    python -m deploy.directory_processes DIRECTORY ...      end them when the input ends
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.local_processes import PROC, Process, ProcessStat, stat_of
@@ -19,6 +24,8 @@ END_TIMEOUT_S = 10.0
 LOOK_S = 0.02
 QUIET_LOOKS = 2
 """So many times in a row nobody was there: who was just being started at the first one is seen by the next."""
+GUARD_QUIET_LOOKS = 50
+"""The same where who starts them is killed only now."""
 _DELETED = " (deleted)"
 _TOLD = (b"LOCAL_DIRS=", b"SPARK_EXECUTOR_DIRS=")
 """Where YARN and Spark tell a process of theirs which directories it has: who it starts has that too, wherever it goes."""
@@ -47,11 +54,11 @@ def processes_of(directory: Path) -> list[Process]:
     return [process for process in found_here if process.alive]  # Else the pid was used again while we looked.
 
 
-def end_processes(directory: Path, timeout_s: float = END_TIMEOUT_S) -> list[Process]:
+def end_processes(directory: Path, timeout_s: float = END_TIMEOUT_S, quiet_looks: int = QUIET_LOOKS) -> list[Process]:
     """SIGKILL to all of them, again and again until nobody is there. Returns who still is when the time is over."""
     deadline = time.monotonic() + timeout_s
     quiet = 0
-    while (found := processes_of(directory)) or quiet < QUIET_LOOKS:
+    while (found := processes_of(directory)) or quiet < quiet_looks:
         if time.monotonic() >= deadline:
             break
         for process in found:
@@ -60,6 +67,39 @@ def end_processes(directory: Path, timeout_s: float = END_TIMEOUT_S) -> list[Pro
         quiet = 0 if found else quiet + 1
         time.sleep(LOOK_S)
     return found
+
+
+@contextlib.contextmanager
+def none_outlives(*directories: Path) -> Iterator[None]:
+    """Nobody works in the directories before the block and after it, also where this process is killed in it: a guard of 20 MB
+    outlives that for a moment.
+    """
+    for directory in directories:
+        end_processes(directory)
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    guard = subprocess.Popen(
+        [sys.executable, "-m", __name__, *map(str, directories)],
+        stdin=subprocess.PIPE,  # Whose other end is ours alone.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=environ,
+        start_new_session=True,  # nosec B603 # our own interpreter and module
+    )
+    try:
+        yield
+    finally:
+        for directory in directories:
+            end_processes(directory)
+        guard.kill()
+        guard.communicate()
+
+
+def guard_directories(directories: list[str]) -> None:
+    """Wait until who started this is gone, and end whoever works in the directories."""
+    sys.stdin.buffer.read()
+    for directory in directories:
+        end_processes(Path(directory), quiet_looks=GUARD_QUIET_LOOKS)
 
 
 def _pids() -> list[int]:
@@ -98,3 +138,7 @@ def _is_of(pid: int, found: ProcessStat, place: str) -> bool:
 
 def _is_below(path: str, place: str) -> bool:
     return path == place or path.startswith(place + os.sep)
+
+
+if __name__ == "__main__":
+    guard_directories(sys.argv[1:])

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
@@ -131,7 +132,7 @@ def on_stage() -> Generator[Stage]:
 
     Raises DemonstrationFailed.
     """
-    with signals_interrupt(), run_directory("demo") as directory:
+    with signals_interrupt(), run_directory("demo") as directory, temporary_files(directory / "tmp"):
         free = shutil.disk_usage(directory).free
         if free < CLUSTER_BYTES:
             room = f"{directory} has {free / 1e9:.1f} GB left and this needs {CLUSTER_BYTES / 1e9:.1f}"
@@ -160,6 +161,18 @@ def _stage(directory: Path) -> Generator[Stage]:
         )
         click.echo(f"Two datacenters of three data nodes and a frontend each: {len(cluster.members)} processes.")
         yield Stage(cluster, directory / "work", first, second)
+
+
+@contextlib.contextmanager
+def temporary_files(directory: Path) -> Generator[None]:
+    """Let temporary files of this process, and of those that it starts, lie in a new directory."""
+    directory.mkdir()
+    before, tempfile.tempdir = tempfile.tempdir, str(directory)
+    try:
+        with environment(TMPDIR=str(directory)):
+            yield
+    finally:
+        tempfile.tempdir = before
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.directory_processes import end_processes
+from deploy.directory_processes import none_outlives
 from deploy.engines.jars import Tell, fetch
 from deploy.engines.processes import EngineProcess, fetched, free_ports, holds, java, make_storage
 from deploy.local_layout import HOST
@@ -24,8 +24,10 @@ EXPIRY_MS = 12_000
 """Within this the ResourceManager notes that a node is dead; of itself it waits for ten minutes."""
 MASTER_EXPIRY_MS = 60_000
 """The same of a master whose node lives, which tells of its end at once: on a busy machine one may take so long to begin."""
-GONE_MS = 30_000
-"""So long masters and clients look for a ResourceManager that is gone, killed with its command; of themselves 15 minutes."""
+AGAIN_MS = 5_000
+"""Between two looks of a master or client for a ResourceManager that is gone, each of which takes 10 s of its own."""
+LOOKS_MAX = 2
+"""After the first one: 40 s in all, where it was killed with its command; of themselves they look for 20 minutes."""
 MASTERS_MAX = 20
 """How many an application may ask for, one after the other; one that does not ask has two."""
 LOG4J = """\
@@ -67,8 +69,8 @@ class YarnCluster:
             "yarn.resourcemanager.webapp.address": f"{HOST}:{web}",
             "yarn.resourcemanager.am.max-attempts": 2,
             "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": HEARTBEAT_MS,
-            "yarn.resourcemanager.connect.max-wait.ms": GONE_MS,
-            "yarn.resourcemanager.connect.retry-interval.ms": 1_000,
+            "yarn.resourcemanager.connect.max-wait.ms": LOOKS_MAX * AGAIN_MS,
+            "yarn.resourcemanager.connect.retry-interval.ms": AGAIN_MS,
             "yarn.resourcemanager.am.global.max-attempts": MASTERS_MAX,
             "yarn.nm.liveness-monitor.expiry-interval-ms": EXPIRY_MS,
             "yarn.am.liveness-monitor.expiry-interval-ms": MASTER_EXPIRY_MS,
@@ -90,7 +92,7 @@ class YarnCluster:
         command = java(jars, f"{_YARN}.resourcemanager.ResourceManager", conf=self.conf)
         self.resource_manager = EngineProcess("resourcemanager", command, directory, self._answers)
         self._pages: dict[str, str] = {}
-        self._places: list[Path] = []
+        self.places: list[Path] = []
         """Of each NodeManager, where containers work and write."""
         self.node_managers = tuple(
             self._node(directory, jars, files, of_all, number, within) for number, within in enumerate(nodes, 1)
@@ -119,7 +121,7 @@ class YarnCluster:
             "yarn.nodemanager.log-dirs": directory / name / "logs",
         })  # fmt: skip
         self._pages[name] = f"http://{HOST}:{web}"
-        self._places.append(directory / name)
+        self.places.append(directory / name)
         command = [*within, *java(jars, f"{_YARN}.nodemanager.NodeManager", conf=conf)]
         return EngineProcess(name, command, directory, lambda: self._has_nodes(number))
 
@@ -132,11 +134,6 @@ class YarnCluster:
             while node.pid is not None and not self._is_idle(node.name) and time.monotonic() < until:
                 time.sleep(0.1)
             node.kill()
-
-    def end_containers(self) -> None:
-        """End what NodeManagers have begun and left, none of which runs now."""
-        for place in self._places:
-            end_processes(place)
 
     def _is_idle(self, name: str) -> bool:
         return _is_idle(fetched(f"{self._pages[name]}/ws/v1/node/containers"))
@@ -189,12 +186,11 @@ def yarn(
 ) -> Iterator[YarnCluster]:
     """A YARN that takes applications, of one node or, as YarnCluster has it, of several. Raises EngineError.
 
-    However it ends, no container outlives it; where this process is killed, the next YARN in the same directory ends them.
+    No container outlives it, however it ends.
     """
     cluster = YarnCluster(directory, fetch("hadoop", tell), files=files, nodes=nodes)
-    cluster.end_containers()
     with contextlib.ExitStack() as running:
-        running.callback(cluster.end_containers)
+        running.enter_context(none_outlives(*cluster.places))
         for process in (cluster.resource_manager, *cluster.node_managers):
             running.enter_context(process)
         running.callback(cluster.end_nodes)

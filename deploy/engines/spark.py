@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.directory_processes import end_processes
+from deploy.directory_processes import none_outlives
 from deploy.engines.jars import EngineError, Tell
 from deploy.engines.processes import EngineProcess, fetched, free_ports, holds
 from deploy.local_layout import HOST
@@ -72,7 +72,7 @@ def spark(directory: Path, tell: Tell) -> Iterator[SparkCluster]:
     cluster = SparkCluster(directory, home)
     with contextlib.ExitStack() as running:
         # Python workers of executors are groups of their own, and end when they next look for their executor.
-        running.callback(end_processes, cluster.work)
+        running.enter_context(none_outlives(cluster.work))
         running.enter_context(cluster.master)
         running.enter_context(cluster.worker)
         yield cluster

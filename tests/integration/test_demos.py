@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +14,7 @@ from click.testing import CliRunner
 
 from ambry.cli.failures import EXIT_INCOMPLETE
 from ambry.cli.main import cli
-from deploy.demos import lifecycle, streams
+from deploy.demos import lifecycle, stage, streams
 from deploy.demos.stage import DemonstrationFailed, DemonstrationIncomplete, Stage
 from deploy.demos.trail import Trail, compare_stores, compare_walks
 from tests.support.kafka_broker import jars_or_skip
@@ -96,6 +99,17 @@ def test_models() -> None:
         assert "ok      a state_dict of torch computes the same" in told and "Left out" not in told
     else:
         assert "pip install 'ambry[torch]'" in told and "Left out: the state_dict of torch." in told
+
+
+def test_what_is_temporary_lies_on_the_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a job or a model had for a moment stayed in /tmp where a demonstration was killed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(stage, "_stage", contextlib.nullcontext)
+    before = os.environ.get("TMPDIR")
+    with stage.on_stage() as directory:
+        assert isinstance(directory, Path) and directory.parent == tmp_path
+        assert os.environ["TMPDIR"] == tempfile.mkdtemp(dir=None).rpartition("/")[0] == str(directory / "tmp")
+    assert os.environ.get("TMPDIR") == before and tempfile.gettempdir() == str(tmp_path) and not any(tmp_path.iterdir())
 
 
 @pytest.mark.engine

@@ -13,13 +13,13 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from deploy.engines.postgres import INSTALLED, binaries_of
+from deploy.run_directory import run_directory
 from tests.support.engines_up import running
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.waiting import eventually
@@ -88,9 +88,9 @@ def test_zookeeper_serves(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_postgres_keeps_what_it_was_given(number: signal.Signals) -> None:
     """Twice in the same directory, with a client that does not go when the server is to end."""
-    with tempfile.TemporaryDirectory(prefix="ambry-engine-") as made:
-        Path(made).chmod(0o755)
-        place = Path(made) / "x"
+    with run_directory("engine") as made:
+        made.chmod(0o755)
+        place = made / "x"
         with running("postgres", place) as (process, said), psql(said["database"]) as client:
             assert client.stdin is not None and client.stdout is not None
             client.stdin.write("create table kept as select 7 as seven; select seven from kept;\n")

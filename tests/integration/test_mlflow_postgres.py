@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from ambry import AmbryClient
 from ambry.ml import models
 from deploy.engines.jars import EngineError
 from deploy.engines.postgres import INSTALLED, LocalPostgres, binaries_of
+from deploy.run_directory import run_directory
 from tests.support.clusters import shared_cluster
 from tests.support.content import content
 from tests.support.ports import free_ports
@@ -55,9 +55,9 @@ def place() -> Iterator[Path]:
         binaries_of(INSTALLED)
     except EngineError as lacking:
         pytest.skip(str(lacking))
-    with tempfile.TemporaryDirectory(prefix="ambry-engine-") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    with run_directory("engine") as made:
+        made.chmod(0o755)
+        yield made
 
 
 @contextmanager

@@ -140,6 +140,58 @@ def test_who_begins_meanwhile_ends_too(tmp_path: Path, start: Start, monkeypatch
     assert [each.wait(30) for each in (first, *late)] == [-signal.SIGKILL] * 4
 
 
+LATE = f"""
+import os, subprocess, sys, time
+while os.getppid() == int(sys.argv[1]):
+    time.sleep(0.01)
+time.sleep(0.3)
+print(subprocess.Popen([sys.executable, "-c", {WAITS!r}], cwd=sys.argv[2]).pid, flush=True)
+"""
+GUARDED = f"""
+import os, subprocess, sys, time
+from pathlib import Path
+from deploy.directory_processes import none_outlives
+
+def begin(cwd, *words):
+    return subprocess.Popen([sys.executable, "-c", *words], cwd=cwd, start_new_session=True)
+
+with none_outlives(Path(sys.argv[1])):
+    print(begin(sys.argv[1], {WAITS!r}).pid, flush=True)
+    if sys.argv[2:]:
+        begin("/", sys.argv[2], str(os.getpid()), sys.argv[1])
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_nobody_outlives_who_started_him_also_by_sigkill(tmp_path: Path, start: Start, killed: bool) -> None:
+    """Nor who is begun a moment later, by a NodeManager that dies as well."""
+    before = start(tmp_path)
+    command = [sys.executable, "-c", GUARDED, str(tmp_path), *([LATE] if killed else [])]
+    environ = {**os.environ, "PYTHONPATH": str(Path(directory_processes.__file__).parents[1])}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        found = [int(run.stdout.readline())]
+        assert before.wait(30) == -signal.SIGKILL
+        if killed:
+            assert pids(processes_of(tmp_path)) == found
+            run.kill()
+            found.append(int(run.stdout.readline()))
+        run.wait(30)
+        eventually(lambda: not processes_of(tmp_path), "nobody is left")
+    eventually(lambda: not guards(tmp_path), "nor is the guard")
+
+
+def guards(directory: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"deploy.directory_processes" in words and os.fsencode(directory) in words:
+                found.append(path.parent.name)
+    return found
+
+
 def test_one_that_does_not_end_is_told_after_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
