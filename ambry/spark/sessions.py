@@ -16,11 +16,12 @@ from ambry.errors import AmbryError
 from ambry.ml.extras import needed
 from ambry.ml.training.launchers.launch import LaunchFailed
 from ambry.ml.training.launchers.spark import spark_conf
-from ambry.ml.training.launchers.spark_driver import failed_worker
+from ambry.ml.training.launchers.spark_driver import failed_worker, lost_executor
 from ambry.spark import register
 
 TRIES = 4
 """Of a task, as on a cluster: who runs on one machine loses a worker too."""
+_AGAIN = "nothing was published: run the command again"
 _LOCAL = re.compile(r"local(?:\[(\d+|\*)\])?")
 
 
@@ -82,6 +83,8 @@ def local_with_tries(master: str) -> str:
 
 
 def _reason(error: Exception, log: bytes) -> str:
+    if lost := lost_executor(str(error)):
+        return f"{lost[:500]}; {_AGAIN}"
     said = failed_worker(str(error))
     if "JAVA_GATEWAY_EXITED" in said:
         last = log.decode("utf-8", "replace").strip().splitlines()

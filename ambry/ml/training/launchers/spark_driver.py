@@ -32,6 +32,11 @@ _WORKER = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTAL
 _JAVA = re.compile(r"\n\s*\n\tat ")
 """What follows the lines of the worker, some of which are empty."""
 _LOST = re.compile(r"ExecutorLostFailure \((executor \S+) exited [^)]*\) Reason: ([^\n]+)")
+_AT = re.compile(r"\((\S+) (executor \d+)\): ")
+"""Where the task was that failed too often; on one machine there is no such executor."""
+_GONE = re.compile(r"\b(?:NoSuchFile|FileNotFound)Exception: (/\S*/appcache/\S*)")
+"""What YARN gives a container to write in."""
+_CRASHED = "Python worker exited unexpectedly"
 _STOPPED = "stopped SparkContext"
 _LINE_MAX = 1 << 20
 
@@ -65,10 +70,10 @@ class _OneWorker(StreamRequestHandler):
 
 
 def failed_worker(said: str) -> str:
-    """Which worker failed and why, by what Spark raises, or which executor was lost; its first line for neither."""
+    """Which worker failed and why, by what Spark raises, or which executor was lost, or its files; its first line for none."""
     found = _WORKER.search(said)
-    if found is None and (lost := _LOST.search(said)):
-        return f"{lost[1]} was lost: {lost[2].strip().rstrip('.')}"
+    if found is None and (lost := lost_executor(said)):
+        return lost
     if found is None:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         said = next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
@@ -83,6 +88,23 @@ def _refusal_of(said: str) -> str:
     found = _WORKER.search(said)
     lines = _JAVA.split(found[3], 1)[0].splitlines() if found else ()
     return next(filter(None, map(refusal_in, lines)), "")
+
+
+def lost_executor(said: str) -> str:
+    """Which executor was lost and why, or goes on without its files, as after its NodeManager was killed; empty for neither."""
+    if lost := _LOST.search(said):
+        return f"{lost[1]} was lost: {lost[2].strip().rstrip('.')}"
+    if not (at := _AT.search(said)):
+        return ""
+    if gone := _GONE.search(said):
+        return f"{at[2]} on {at[1]} has lost its files, as it does when its NodeManager is killed: {gone[1]} is gone"
+    if _CRASHED in said:
+        # Without the libraries that YARN laid beside it, Python ends before there is anything that could say why.
+        return (
+            f"{at[2]} on {at[1]} cannot run Python: it has lost its files, as it does when its NodeManager is killed, "
+            "or has too little memory (spark.executor.memoryOverhead)"
+        )
+    return ""
 
 
 def tried(

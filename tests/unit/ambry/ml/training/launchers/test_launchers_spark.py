@@ -48,6 +48,29 @@ Diagnostics: [2026-11-28 19:09:20.000]Container killed on request. Exit code is 
 \tat org.apache.spark.scheduler.DAGScheduler.abortStage(DAGScheduler.scala:3122)
 """
 
+# Of executors whose NodeManager was killed: what YARN had laid beside them is gone, or what they had written.
+CRASHED = """\
+An error occurred while calling o5844.collectToPython.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Task 3 in stage 8.0 failed 6 times, most recent failure: \
+Lost task 3.5 in stage 8.0 (TID 30) (localhost executor 6): org.apache.spark.SparkException: \
+Python worker exited unexpectedly (crashed). \
+Consider setting 'spark.sql.execution.pyspark.udf.faulthandler.enabled' or'spark.python.worker.faulthandler.enabled' \
+configuration to 'true' for the better Python traceback.
+\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator$$anonfun$1.applyOrElse(PythonRunner.scala:1136)
+\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:381)
+Caused by: java.io.IOException: Connection reset by peer
+\tat java.base/sun.nio.ch.FileDispatcherImpl.write0(Native Method)
+"""
+
+GONE = """\
+An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 86.0 failed 6 times, most recent failure: \
+Lost task 0.5 in stage 86.0 (TID 214) (localhost executor 7): java.nio.file.NoSuchFileException: \
+/yarn/usercache/root/appcache/application_1795902122899_0001/blockmgr-f0b36054-b9b0-4f7e-8a40-84985b4c1a93/14
+\tat java.base/sun.nio.fs.UnixException.translateToIOException(UnixException.java:92)
+\tat java.base/sun.nio.fs.UnixException.rethrowAsIOException(UnixException.java:106)
+"""
+
 
 def test_on_one_machine_and_on_yarn() -> None:
     jars = Path("/env/pyspark/jars")
@@ -94,6 +117,17 @@ def test_on_one_machine_and_on_yarn() -> None:
         (
             LOST,
             "executor 2 was lost: Container from a bad node: container_1_0001_01_000003 on host: n1. Exit status: 137",
+        ),
+        (
+            CRASHED,
+            "executor 6 on localhost cannot run Python: it has lost its files, as it does when its NodeManager is killed, "
+            "or has too little memory (spark.executor.memoryOverhead)",
+        ),
+        (
+            GONE,
+            "executor 7 on localhost has lost its files, as it does when its NodeManager is killed: "
+            "/yarn/usercache/root/appcache/application_1795902122899_0001/blockmgr-f0b36054-b9b0-4f7e-8a40-84985b4c1a93/14 "
+            "is gone",
         ),
         ("nothing of the kind", "nothing of the kind"),
     ],
