@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import select
 import signal
 import subprocess
@@ -24,6 +25,7 @@ import pytest
 
 from ambry import AmbryClient
 from ambry.ml import models
+from ambry.ml.training.launchers.spark_driver import failed_worker
 from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
@@ -264,8 +266,9 @@ def killed(
 
     def node_manager() -> None:
         """What ran on it runs on without its files, and counts no more."""
-        driver.outlived = set(driver.state()["executors"])
         yarn.node_managers[0].kill()
+        # Also those that have just begun.
+        driver.outlived = {*driver.state()["executors"], *driver.executors()}
         yarn.node_managers[0].start()
 
     down: list[str] = []
@@ -281,7 +284,7 @@ def killed(
     first, second = chance.sample([driver.kill_master, node_manager], 2)
     for step, dataset, kills in (
         ("write", "nodes", (executor, node)),
-        ("read", "nodes", (executor, node)),
+        ("read", "nodes", (node,)),
         ("write", "frontends", (frontend, first)),
         ("read", "frontends", (frontend, second)),
     ):
@@ -291,7 +294,7 @@ def killed(
             kill()
         said = driver.said()
         if node_manager in kills and "failed" in said:
-            failed(client, said, dataset if step == "write" else "")
+            failed(client, driver, said, dataset if step == "write" else "")
             driver.renewed()
             driver.begin(step, dataset)
             said = driver.said()
@@ -333,17 +336,20 @@ def trained(
         assert model not in [each.name for each in client.datasets()]
     said = driver.said()
     if driver.outlived and "failed" in said:
-        failed(client, said, model)
+        failed(client, driver, said, model)
         return said
     assert said["converged"] and said["difference"] <= said["tolerance"], said
     assert [each.version for each in client.versions(model)] == ["1.0.0"]
     return said
 
 
-def failed(client: AmbryClient, said: dict[str, Any], dataset: str) -> None:
-    """Executors that outlive their NodeManager have lost their files, and a task that fails too often for it ends a job."""
-    print(f"a job failed: {said['failed'][:400]}")
-    assert "NoSuchFileException" in said["failed"] or "FileNotFoundException" in said["failed"], said
+def failed(client: AmbryClient, driver: DriverOnYarn, said: dict[str, Any], dataset: str) -> None:
+    """Executors that outlive their NodeManager have lost their files, and a task that fails too often for it ends a job: with a
+    sentence that names one of them, and nothing is published."""
+    sentence = failed_worker(said["failed"])
+    print(f"a job failed: {sentence}\n{said['failed']}")
+    named = re.search(r"executor (\d+) .*has lost its files", sentence)
+    assert named and named[1] in driver.outlived, (sentence, driver.outlived)
     assert dataset not in [each.name for each in client.datasets()]
 
 

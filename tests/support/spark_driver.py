@@ -108,7 +108,7 @@ class SteppedSession:
         try:
             said: dict[str, Any] = getattr(self, step)(*words)
         except Exception as error:
-            said = {"failed": str(error)[:4_000]}
+            said = {"failed": str(error)}
         return {**said, "failed_tasks": self._failed() - jobs, "tasks_done": self.state()["done"] - done}
 
     def state(self) -> dict[str, Any]:
