@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ambry.client.locked_parts import naming
+
 
 class NewSecretFile:
     """Enter it before the secret is made; it raises OSError where the file is there, or cannot be. Without one it goes."""
@@ -26,8 +28,8 @@ class NewSecretFile:
             self.path.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:
-        """Durable when this returns. Raises OSError."""
-        with self.path.open("w", encoding="utf-8") as file:
+        """Durable when this returns. Raises OSError that names the file."""
+        with naming(self.path), self.path.open("w", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -8,9 +8,12 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
+from functools import partial
 from pathlib import Path
 
 from ambry.client.beside import is_own
+from ambry.client.locked_parts import locked_part, remove_left
 from ambry.clock import system_random
 
 TEXT_BYTES_MAX = 64 << 10
@@ -20,20 +23,29 @@ TEXT_BYTES_MAX = 64 << 10
 def replace_text(path: Path, text: str) -> None:
     """Let the file hold this and nothing else; whole at every moment, durable on return.
 
-    Raises OSError, and leaves nothing of it behind then. Of two who do it at once the last one's stays.
+    Raises OSError that names it, and leaves nothing of it behind then. Of two who do it at once the last one's stays.
     """
-    fresh = path.with_name(f"{path.name}.{system_random().randbytes(16).hex()}.new")
-    try:
-        # Who may read it learns of an upload that is under way.
-        with open(fresh, "x", encoding="utf-8", opener=_private) as file:
+    # Who may read it learns of an upload that is under way.
+    with locked_part(path, partial(_fresh, path), _make_private) as fresh:
+        with fresh.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
     sync_directory(path.parent)
+
+
+def remove_left_texts(path: Path) -> None:
+    """Take away what processes that were killed left of it. Not for one of many files in a directory, which is listed."""
+    remove_left(path.parent, re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{32}}\.new"))
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{system_random().randbytes(16).hex()}.new")
+
+
+def _make_private(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def sync_directory(path: Path) -> None:
@@ -55,7 +67,3 @@ def read_text(path: Path) -> str:
         if not is_own(os.fstat(file.fileno())):
             raise OSError(errno.EINVAL, "it is no file of this user", str(path))
         return file.read(TEXT_BYTES_MAX).decode()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

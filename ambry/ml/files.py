@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ambry.client.locked_file import TRIES, listed
+from ambry.client.locked_parts import locked_part, naming, remove_left
 from ambry.client.special_file import is_special
-from ambry.errors import AmbryError, InvalidRequest
+from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 
 NAME_SIZE_MAX = 50
 """Characters of a target's name that stand in that of its part."""
-_OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
-"""What writing fails with that names no file."""
 
 
 def opened(place: str | Path) -> AbstractContextManager[Any]:
@@ -92,92 +88,15 @@ def written_directory(directory: Path) -> Iterator[Path]:
         part.replace(target)
 
 
-@contextmanager
-def naming(said: str | Path, part: Path | None = None) -> Iterator[None]:
-    """Of an error of the disk `said` is the file, where none is named, or one of the part that it gathers in."""
-    try:
-        yield
-    except OSError as error:
-        number, named = error.errno, error.filename
-        if isinstance(error, AmbryError) or number is None:
-            raise
-        if named is None and number in _OF_THE_DISK:
-            raise OSError(number, os.strerror(number), str(said)) from error
-        inside = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else None
-        if part is None or inside is None or not inside.is_relative_to(part):
-            raise
-        raise OSError(number, os.strerror(number), str(Path(said) / inside.relative_to(part))) from error
-
-
-@contextmanager
-def _gathering(said: Path, target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """What becomes `target`, locked while it is filled, and gone in the end. Parts that dead processes left go first."""
-    _sweep(target)
-    part, lock = _made(said, target, make)
-    try:
-        with naming(said, part):
-            yield part
-    finally:
-        _remove(part)
-        if lock is not None:
-            os.close(lock)
+def _gathering(said: Path, target: Path, make: Callable[[Path], None]) -> AbstractContextManager[Path]:
+    """What becomes `target`. Parts of it that dead processes left go first."""
+    name = target.name[:NAME_SIZE_MAX]
+    remove_left(target.parent, re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.part"))
+    return locked_part(said, lambda: target.with_name(f".{name}.{secrets.token_hex(8)}.part"), make)
 
 
 def _make_file(part: Path) -> None:
     part.touch(exist_ok=False)
-
-
-def _made(said: Path, target: Path, make: Callable[[Path], None]) -> tuple[Path, int | None]:
-    """A part, and the descriptor that holds its lock; None of a file system without locks, where nobody sweeps either.
-
-    Raises OSError.
-    """
-    for _ in range(TRIES):
-        part = target.with_name(f".{target.name[:NAME_SIZE_MAX]}.{secrets.token_hex(8)}.part")
-        with naming(said, part):
-            make(part)
-        try:
-            return part, _locked(part)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # Who sweeps in this moment took it for one that was left.
-        except OSError:
-            return part, None
-    raise OSError(errno.ENOLCK, f"what gathers beside it is removed each time, {TRIES} times", str(said))
-
-
-def _locked(part: Path) -> int:
-    """Raises BlockingIOError where somebody else has it, FileNotFoundError where it is gone, OSError without locks."""
-    handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(handle), part.lstat()):
-            raise FileNotFoundError(errno.ENOENT, "it is another one by now", str(part))
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _sweep(target: Path) -> None:
-    """Remove parts of `target` that this user's processes left. What somebody holds or somebody else made stays."""
-    ours = re.compile(rf"\.{re.escape(target.name[:NAME_SIZE_MAX])}\.[0-9a-f]{{16}}\.part")
-    for name in listed(target.parent):
-        if ours.fullmatch(name) is None:
-            continue
-        part = target.with_name(name)
-        with suppress(OSError):
-            if part.lstat().st_uid == os.geteuid():
-                lock = _locked(part)
-                _remove(part)
-                os.close(lock)
-
-
-def _remove(part: Path) -> None:
-    if part.is_dir() and not part.is_symlink():
-        shutil.rmtree(part, ignore_errors=True)
-        return
-    with suppress(OSError):
-        part.unlink()
 
 
 def check_directory(directory: Path) -> None:

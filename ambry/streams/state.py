@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ambry.client.locked_file import LockedFile
 from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
-from ambry.client.state_file import read_text, replace_text
+from ambry.client.state_file import read_text, remove_left_texts, replace_text
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
@@ -258,6 +258,7 @@ class StateFile:
             yield
 
     def load(self) -> PublisherState | None:
+        remove_left_texts(self._path)
         return decode(read_text(self._path)) if self._path.exists() else None
 
     def store(self, kept: PublisherState) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat, TypedDict, Unpack
 
 from ambry.client.datasets import DatasetInfo
+from ambry.client.locked_parts import naming
 from ambry.client.model import BlobInfo
 from ambry.client.refs import LATEST, SCHEME, VersionRef
 from ambry.client.sync.client import AmbryClient
@@ -22,7 +23,6 @@ from ambry.ml.digests import digest_key, infos_of, numbered
 from ambry.ml.features.metadata import FeatureNotDefined
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import FeatureUrn
-from ambry.ml.files import naming
 from ambry.ml.models.fitted_inputs import check_inputs
 from ambry.ml.models.inputs import INPUTS, summary_of_snapshot
 from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_new_paths, check_path, check_said

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import InvalidRequest
-from ambry.ml.files import check_directory, naming, opened, written, written_directory, written_path
+from ambry.ml.files import check_directory, opened, written, written_directory, written_path
 
 LIMITED = """
 import resource, signal, sys
@@ -226,10 +226,3 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
     with written(path) as file:
         file.write(b"abc")
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_an_error_of_something_else_keeps_its_name() -> None:
-    for error in (FileNotFoundError(2, "gone", "/elsewhere"), ConnectionResetError(104, "reset"), OSError("no number")):
-        with pytest.raises(type(error)) as raised, naming(Path("x"), Path(".x.part")):
-            raise error
-        assert raised.value is error

@@ -1,0 +1,104 @@
+"""What gathers beside a file of the user until it is whole: locked by who fills it, removed by the next one where that died.
+
+A lock (flock) goes with the process that has it. So a part that nobody holds was left by a kill, and whoever writes the same
+again takes it away; what somebody holds, or another user made, stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ambry.client.locked_file import TRIES, listed
+from ambry.errors import AmbryError
+
+_OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
+"""What writing fails with that names no file."""
+
+
+@contextmanager
+def naming(said: str | Path, part: Path | None = None) -> Iterator[None]:
+    """Of an error of the disk `said` is the file, where none is named, or one of the part that it gathers in."""
+    try:
+        yield
+    except OSError as error:
+        number, named = error.errno, error.filename
+        if isinstance(error, AmbryError) or number is None:
+            raise
+        if named is None and number in _OF_THE_DISK:
+            raise OSError(number, os.strerror(number), str(said)) from error
+        inside = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else None
+        if part is None or inside is None or not inside.is_relative_to(part):
+            raise
+        raise OSError(number, os.strerror(number), str(Path(said) / inside.relative_to(part))) from error
+
+
+@contextmanager
+def locked_part(said: Path, fresh: Callable[[], Path], make: Callable[[Path], None]) -> Iterator[Path]:
+    """A file or directory that `make` makes at a `fresh` path, locked, and gone in the end unless it has another name by then.
+
+    Raises OSError that names `said`, also where the block fails.
+    """
+    part, lock = _made(said, fresh, make)
+    try:
+        with naming(said, part):
+            yield part
+    finally:
+        _remove(part)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_left(directory: Path, ours: re.Pattern[str]) -> None:
+    """Remove what dead processes of this user left in a directory, by its names."""
+    for name in listed(directory):
+        part = directory / name
+        if ours.fullmatch(name) is None:
+            continue
+        with suppress(OSError):
+            if part.lstat().st_uid == os.geteuid():
+                lock = _locked(part)
+                _remove(part)
+                os.close(lock)
+
+
+def _made(said: Path, fresh: Callable[[], Path], make: Callable[[Path], None]) -> tuple[Path, int | None]:
+    """A part, and the descriptor that holds its lock; None of a file system without locks, where nothing is removed either."""
+    for _ in range(TRIES):
+        part = fresh()
+        with naming(said, part):
+            make(part)
+        try:
+            return part, _locked(part)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # Who looks for what was left took it for that in this moment.
+        except OSError:
+            return part, None
+    raise OSError(errno.ENOLCK, f"what gathers beside it is removed each time, {TRIES} times", str(said))
+
+
+def _locked(part: Path) -> int:
+    """Raises BlockingIOError where somebody else has it, FileNotFoundError where it is gone, OSError without locks."""
+    handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(handle), part.lstat()):
+            raise FileNotFoundError(errno.ENOENT, "it is another one by now", str(part))
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+        return
+    with suppress(OSError):
+        part.unlink()
