@@ -27,7 +27,9 @@ MASTER_EXPIRY_MS = 60_000
 AGAIN_MS = 5_000
 """Between two looks of a master or client for a ResourceManager that is gone, each of which takes 10 s of its own."""
 LOOKS_MAX = 2
-"""After the first one: 40 s in all, where it was killed with its command; of themselves they look for 20 minutes."""
+"""After the first one: 40 s in all, where it was killed with its command; of themselves they look for 20 minutes. TonY's master
+(0.4.7) gives up its workers then, and stays.
+"""
 MASTERS_MAX = 20
 """How many an application may ask for, one after the other; one that does not ask has two."""
 LOG4J = """\
