@@ -66,9 +66,8 @@ class PartFile:
         handle = _open_locked(self.path) if resume else None
         self._found_again = handle is not None
         if handle is None:
-            self.path = self.path.with_suffix(f".{unique}.part")
             try:
-                handle = LockedFile(self.path, 0o666, new=True)
+                self.path, handle = _made_locked(self.path, unique)
             except OSError as error:
                 error.filename = str(self.target.parent)  # Nobody knows the name that was tried.
                 raise
@@ -145,11 +144,12 @@ class PartFile:
         self._handle.close()
 
     def drop_older(self) -> None:
-        """Remove what broken downloads of other blobs to this target left to go on from: a name has another blob by now.
+        """Remove what broken downloads to this target left: of other blobs, as a name has another one by now, and under names
+        of their own, from which nobody goes on.
 
         What somebody holds or somebody else made stays, and so does what may be of a target with a longer name.
         """
-        ours = re.compile(rf"{re.escape(self.target.name)}\.[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}\.part")
+        ours = re.compile(rf"{re.escape(self.target.name)}\.[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}(\.[0-9a-f]{{32}})?\.part")
         if len(self.target.name) > NAME_SIZE_MAX:
             return
         for name in listed(self.target.parent):
@@ -233,3 +233,20 @@ def _open_locked(path: Path) -> LockedFile | None:
         file.close()
         return None
     return file
+
+
+def _made_locked(part: Path, unique: str) -> tuple[Path, LockedFile]:
+    """A new file beside `part`, which nobody takes for one that was left. Raises OSError."""
+    while True:
+        path = part.with_suffix(f".{unique}.part")
+        file = LockedFile(path, 0o666, new=True)
+        try:
+            file.lock(wait=False)
+            path.lstat()
+        except (BlockingIOError, FileNotFoundError):
+            file.close()  # Before it was locked somebody did.
+            unique = system_random().randbytes(16).hex()
+            continue
+        except OSError:
+            pass  # A file system without locks, where nobody removes it either.
+        return path, file

@@ -367,10 +367,14 @@ def test_what_was_left_of_another_blob_goes_when_the_target_is_whole(
     path = part_of(target, held)
     lock = try_lock(path)
     assert lock is not None
+    # One that has no part to go on from gathers under a name of its own: who was killed left it, and who lives holds it.
+    left, living = "0" * 32, PartFile(target, BlobId.parse(old), overwrite=False, unique="1" * 32, resume=False)
+    part_of(target, f"{old}.{left}").write_bytes(b"half")
     data = content(12, 6 * PIECE)
     new = stub.add(data, x_ambry_digest=hexdigest(data))
     client = twins.connect(stub.url, transfer=CUT)
     client.get_file(new, target)
     lock.close()
-    assert sorted(tmp_path.iterdir()) == sorted([target, path, *others])
+    assert sorted(tmp_path.iterdir()) == sorted([target, path, living.path, *others])
     assert target.read_bytes() == data
+    living.abandon(keep=False)
