@@ -91,7 +91,7 @@ class BlobInfo:
     """What a blob is. `checksum` is the xxh3-128 of all its bytes in hexadecimal; `expires` is None for ever.
 
     `name`, or `dataset` and `version`, is what it was asked for or put under, and empty where that was its id. `durability`
-    is what a put was acknowledged with, and empty on a read. `answered` is when the store told this, by its clock.
+    is what a put was acknowledged with, and empty on a read. `answered` is when the store told this, by its clock, if it did.
     """
 
     id: BlobId

@@ -95,7 +95,7 @@ class Pipeline:
     def refuse(self, error: AmbryError, request_id: str) -> web.Response:
         """The answer to what never became a request."""
         response = self._dialect.problem(error, request_id)
-        response.headers.update({**self._dialect.common, self._dialect.request_id_header: request_id})
+        response.headers.update(self._common(request_id))
         return response
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -114,7 +114,7 @@ class Pipeline:
             method=http.method,
             connection=connection,
             context=context,
-            common=self.common(context),
+            common=self._common(context.id),
             begun=None if begun is None else begun.what,
         )
         status = STATUS_CLIENT_GONE
@@ -128,14 +128,24 @@ class Pipeline:
             metrics.over.value += 1
             self.log.record(exchange, status, self._clock.monotonic() - started)
 
-    def common(self, context: RequestContext) -> Mapping[str, str]:
-        """What every answer to a request carries. When it is, the clock of the cluster says, not that of this machine."""
-        date = http_date(self._clock.wall_ms() // 1000)
-        return {**self._dialect.common, self._dialect.request_id_header: context.id, "Date": date}
+    def _common(self, request_id: str) -> Mapping[str, str]:
+        """What every answer carries. When it is, the clock of the cluster says, not that of this machine: in a
+        header of ours too, since a proxy may put its own time into `Date`, as nginx does."""
+        dialect, now_ms = self._dialect, self._clock.wall_ms()
+        return {
+            **dialect.common,
+            dialect.request_id_header: request_id,
+            dialect.answered_header: str(now_ms),
+            "Date": http_date(now_ms // 1000),
+        }
 
     def common_lines(self, context: RequestContext) -> str:
         """The same as it stands in an answer."""
-        return f"{self._common_lines}{self._dialect.request_id_header}: {context.id}\r\n"
+        dialect, now_ms = self._dialect, self._clock.wall_ms()
+        return (
+            f"{self._common_lines}{dialect.request_id_header}: {context.id}\r\n"
+            f"{dialect.answered_header}: {now_ms}\r\nDate: {http_date(now_ms // 1000)}\r\n"
+        )
 
     def _context(self, sender: Sender) -> RequestContext:
         """A request's that begins now."""

@@ -84,6 +84,10 @@ class Dialect(Protocol):
         """The header in which every response names its request."""
 
     @property
+    def answered_header(self) -> str:
+        """The header in which every response tells when it is, in milliseconds since 1970."""
+
+    @property
     def refused_headers(self) -> Mapping[str, str]:
         """Headers that ask for what it does not do, whatever the route: name -> a sentence that says so."""
 

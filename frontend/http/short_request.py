@@ -10,7 +10,6 @@ from ambry.clock import Clock
 from frontend import metrics
 from frontend.http.access_log import STATUS_CLIENT_GONE
 from frontend.http.connections import Connection
-from frontend.http.fields import http_date
 from frontend.http.pipeline import Pipeline
 from frontend.http.short import Begun, ShortAnswer
 from frontend.http.wire import status_line
@@ -69,9 +68,8 @@ class ShortRequest(ShortAnswer):
         """The whole answer; `lines` are those of its head that this request's operation tells, each with its end."""
         self._status = status
         common = self._pipeline.common_lines(self.context)
-        date = http_date(self._clock.wall_ms() // 1000)
         close = "Connection: close\r\n" if self.is_last else ""
-        head = f"{status_line(status)}{lines}{common}Content-Length: {len(body)}\r\nDate: {date}\r\n{close}\r\n"
+        head = f"{status_line(status)}{lines}{common}Content-Length: {len(body)}\r\n{close}\r\n"
         return head.encode() + body
 
     def turn_back(self, what: Any, drop: Callable[[], None]) -> None:

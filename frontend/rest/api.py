@@ -65,6 +65,7 @@ class AmbryApi:
 
     own_prefix = "x-ambry-"
     request_id_header = names.REQUEST_ID
+    answered_header = names.ANSWERED
     refused_headers = {  # noqa: RUF012  # never changed
         names.REQUEST_ID: "the server gives each request its id, which the answer tells; leave it out",
     }

@@ -52,7 +52,8 @@ def document(routes: Iterable[Route]) -> Document:
             "version": __version__,
             "summary": "An immutable blob store",
             "description": "Headers that a call does not know, and query keys, are refused and never ignored. Every error is "
-            "application/problem+json; every answer carries x-ambry-request-id.",
+            "application/problem+json; every answer carries x-ambry-request-id, and in "
+            f"{names.ANSWERED} the time of the cluster, in milliseconds since 1970.",
         },
         "paths": dict(sorted(paths.items())),
         "components": {

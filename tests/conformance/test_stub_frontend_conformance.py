@@ -86,7 +86,7 @@ def test_an_upload_is_told_its_id_its_size_and_its_digest(url: str, size: int, c
     assert (answer.headers[names.BLOB_SIZE], answer.headers[names.DIGEST]) == (str(size), hexdigest(body))
     assert answer.headers["etag"].startswith('"') and answer.headers["etag"].endswith('"')
     assert answer.headers[names.DURABILITY] == "disk"
-    for name in (names.REQUEST_ID, names.DATACENTER, names.FRONTEND, "content-length"):
+    for name in (names.REQUEST_ID, names.ANSWERED, names.DATACENTER, names.FRONTEND, "content-length"):
         assert answer.headers[name], name
     assert rest.get(url, answer.blob_id).body == body
 

@@ -205,7 +205,7 @@ _OF_ITS_OWN = re.compile(rb'[0-9a-f]{32}|":[0-9]+|/[^ "\']{40,80}')
 """The id of a request, or the boundary of a multipart; counts, which go on; a path that is repeated, which may be cut."""
 _MADE = re.compile(rb'"id":"[A-Za-z0-9_-]{48}"|x-ambry-creation-time: [^\n]*')
 """What an upload that was acknowledged says of the blob that it made, which is no other's."""
-_PASSING = frozenset({b"date", b"x-ambry-request-id", b"connection"})
+_PASSING = frozenset({b"date", b"x-ambry-answered-ms", b"x-ambry-request-id", b"connection"})
 """The last depends on whether the end of what was sent was seen by then."""
 _MAY_CHANGE = re.compile(rb"/batch/|open/|other|beside")
 """In requests by which a key for something else may change something."""

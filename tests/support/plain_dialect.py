@@ -19,6 +19,7 @@ class PlainDialect:
 
     own_prefix = "x-plain-"
     request_id_header = "x-plain-id"
+    answered_header = "x-plain-answered"
     common: Mapping[str, str] = {"x-plain-server": "one"}
     refused_headers: Mapping[str, str] = {"x-plain-later": "it is not there yet"}
     checked_headers: Mapping[str, Callable[[str, str], object]] = {}

@@ -148,7 +148,7 @@ class Keeper:
 
 
 def _lasting(answer: Answer) -> dict[str, str]:
-    passing = ("date", "x-ambry-request-id", "connection", "keep-alive")
+    passing = ("date", "x-ambry-answered-ms", "x-ambry-request-id", "connection", "keep-alive")
     return {name.lower(): value for name, value in answer.headers.items() if name.lower() not in passing}
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass, field
 
 
@@ -79,7 +80,11 @@ class StubAnswer:
         fault = self._fault
         kind = fault.kind if fault is not None else ""
         headers = {**headers, "content-length": str(len(body)), "x-ambry-request-id": "stub-request"}
-        headers |= {"x-ambry-datacenter": "dc1", "x-ambry-frontend": "stub"}
+        headers |= {
+            "x-ambry-datacenter": "dc1",
+            "x-ambry-frontend": "stub",
+            "x-ambry-answered-ms": str(time.time_ns() // 1_000_000),
+        }
         if self.closing:
             headers["connection"] = "close"
         if kind == "wrong-digest":

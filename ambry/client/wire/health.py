@@ -8,12 +8,12 @@ import msgspec
 
 from ambry.client.model import EndpointHealth
 from ambry.client.wire.json_answer import UNREADABLE
-from ambry.client.wire.message import ApiRequest, Headers, answered_at, violation
+from ambry.client.wire.message import ApiRequest, Headers, violation
 from ambry.rest import names
 
 
 class _Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    at_ms: int | None = None
+    at_ms: int
 
 
 _version = msgspec.json.Decoder(_Version).decode
@@ -29,15 +29,11 @@ def time_request() -> ApiRequest:
 
 
 def parse_store_time(headers: Headers, body: bytes) -> datetime:
-    """To the millisecond; to the second of a frontend that does not tell more, by its Date. Raises ProtocolViolation."""
+    """To the millisecond. By no `Date`: a proxy on the way may have written that. Raises ProtocolViolation."""
     try:
-        told = _version(body).at_ms
-        when = answered_at(headers) if told is None else datetime.fromtimestamp(told / 1_000, UTC)
+        return datetime.fromtimestamp(_version(body).at_ms / 1_000, UTC)
     except UNREADABLE as cause:
         raise violation(headers, f"the answer has no time: {cause}") from cause
-    if when is None:
-        raise violation(headers, f"the answer has no time, and no Date that is one: {headers.get('date', '')!r}")
-    return when
 
 
 def endpoint_health(endpoint: str, headers: Headers) -> EndpointHealth:

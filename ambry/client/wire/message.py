@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from ambry.errors import ProtocolViolation
 from ambry.rest import names
@@ -20,7 +20,6 @@ ANSWER_BYTES_MAX = 64 << 20
 """Of an answer that is read into memory."""
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
-_AGE = re.compile(r"[0-9]{1,10}")
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII
@@ -74,13 +73,9 @@ def parse_time(text: str) -> datetime | None:
 
 
 def answered_at(headers: Headers) -> datetime | None:
-    """When an answer is of, by the clock of the store, in whole seconds; None where it does not say.
+    """When an answer is of, by the clock of the store, to the millisecond; None where it does not say.
 
-    One out of a cache on the way is as old as that says (RFC 9111 section 5.1).
+    Nor does one that was in a cache on the way: how old it is, that tells by its own clock, as it does the `Date`.
     """
-    when = parse_time(headers.get("date", ""))
-    age = headers.get("age", "")
-    try:
-        return when + timedelta(seconds=int(age)) if when is not None and _AGE.fullmatch(age) else when
-    except OverflowError:
-        return None
+    told = headers.get(names.ANSWERED, "")
+    return parse_time(told) if headers.get("age", "0") == "0" and _NUMBER.fullmatch(told) else None

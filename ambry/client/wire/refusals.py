@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any, cast
 
-from ambry.client.wire.message import ApiRequest, Headers, answered_at, parse_time, request_id_of
+from ambry.client.wire.message import ApiRequest, Headers, parse_time, request_id_of
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -222,7 +222,8 @@ def note_request(error: BaseException | None, headers: Headers) -> None:
 def retry_after(headers: Headers, now_ms: int) -> float | None:
     """Seconds to wait, from either form of Retry-After (RFC 9110 section 10.2.3): a date is held against that of the answer.
 
-    Where the answer has none, against `now_ms`, milliseconds since 1970 by the clock of this machine.
+    A frontend says seconds: a date is of somebody on the way, who wrote the `Date` as well. Where the answer has none,
+    against `now_ms`, milliseconds since 1970 by the clock of this machine.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
@@ -230,8 +231,8 @@ def retry_after(headers: Headers, now_ms: int) -> float | None:
     when = parse_time(text) if "," in text else None
     if when is None:
         return None
-    answered = answered_at(headers)
-    return max(0.0, when.timestamp() - (now_ms / 1000 if answered is None else answered.timestamp()))
+    written = parse_time(headers.get("date", ""))
+    return max(0.0, when.timestamp() - (now_ms / 1000 if written is None else written.timestamp()))
 
 
 def error_of(

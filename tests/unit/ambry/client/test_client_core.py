@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -150,29 +150,31 @@ def test_retry_after_may_be_a_date() -> None:
     headers = {"retry-after": "Sat, 21 Nov 2026 23:07:00 GMT"}
     assert refusals.retry_after(headers, 1795302410000) == 10.0
     assert refusals.retry_after(headers, 1795302430000) == 0.0
-    answered = {**headers, "date": "Sat, 21 Nov 2026 23:06:50 GMT"}
-    for days in (-8, 8):
-        assert refusals.retry_after(answered, 1795302410000 + days * 86_400_000) == 10.0
+    dated = {**headers, "date": "Sat, 21 Nov 2026 23:06:50 GMT", "x-ambry-answered-ms": "1000"}
+    for days in (-8, 8):  # Who wrote the one date wrote the other.
+        assert refusals.retry_after(dated, 1795302410000 + days * 86_400_000) == 10.0
 
 
-def test_an_answer_is_of_its_date_and_one_out_of_a_cache_of_that_much_later() -> None:
-    date = {"date": "Sat, 21 Nov 2026 23:06:50 GMT"}
-    of = datetime(2026, 11, 21, 23, 6, 50, tzinfo=UTC)
-    assert answered_at(date) == answered_at({**date, "age": "soon"}) == of
-    assert answered_at({**date, "age": "70"}) == of + timedelta(seconds=70)
-    for none in ({}, {"date": "x"}, {"age": "70"}, {"date": "Fri, 31 Dec 9999 23:59:59 GMT", "age": "70"}):
+def test_when_an_answer_is_of_says_a_header_of_ours_alone() -> None:
+    """A proxy writes a `Date` of its own, and a cache an `Age` by its own clock."""
+    told = {"x-ambry-answered-ms": "1795302410250", "date": "Sun, 29 Nov 2026 23:06:50 GMT"}
+    of = datetime(2026, 11, 21, 23, 6, 50, 250_000, tzinfo=UTC)
+    assert answered_at(told) == answered_at({**told, "age": "0"}) == of
+    untold = {"date": told["date"]}
+    for text in ("", "soon", told["date"], "2026-11-21T23:06:50Z", "-1", "9" * 19, "9" * 20):
+        assert answered_at({**untold, "x-ambry-answered-ms": text}) is None
+    for none in (untold, {**told, "age": "70"}, {**told, "age": "soon"}):
         assert answered_at(none) is None
-        for body, what in ((b"{}", "no Date"), (b"[]", "no time"), (b'{"atMs": 9223372036854775807}', "no time")):
-            with pytest.raises(ProtocolViolation, match=what):
-                parse_store_time(none, body)
 
 
 def test_the_time_of_the_store_is_told_to_the_millisecond() -> None:
-    """It is the version of a snapshot of now; of a frontend that does not tell it, to the second."""
-    date = {"date": "Sat, 21 Nov 2026 23:06:50 GMT"}
-    of = datetime(2026, 11, 21, 23, 6, 50, tzinfo=UTC)
-    assert parse_store_time(date, b'{"version": "2"}') == of
-    assert parse_store_time(date, b'{"version": "2", "atMs": 1795302410250}') == of + timedelta(milliseconds=250)
+    """It is the version of a snapshot of now. No header says it."""
+    told = {"x-ambry-answered-ms": "1000", "date": "Sun, 29 Nov 2026 23:06:50 GMT"}
+    of = datetime(2026, 11, 21, 23, 6, 50, 250_000, tzinfo=UTC)
+    assert parse_store_time(told, b'{"version": "2", "atMs": 1795302410250}') == of
+    for body in (b"{}", b"[]", b'{"version": "2"}', b'{"atMs": null}', b'{"atMs": 9223372036854775807}'):
+        with pytest.raises(ProtocolViolation, match="the answer has no time"):
+            parse_store_time(told, body)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_it_is_the_time_of_what_is_stored_there(
     now = client.store_time()
     after = client.put(b"after").created
     assert before is not None and after is not None
-    # An answer tells whole seconds.
+    # A blob is of a whole second.
     assert before <= now < after + timedelta(seconds=1)
 
 
@@ -67,6 +68,46 @@ def test_the_time_needs_no_key_where_what_is_read_needs_none(tmp_path: Path) -> 
         env = {"AMBRY_ENDPOINTS": url, "AMBRY_ACCOUNT": "pub", "AMBRY_CONTAINER": "open", "AMBRY_KEY": ""}
         found = CliRunner().invoke(cli, ["find", "--newer", "1d"], prog_name="ambry", env=env)
         assert found.exit_code == 0 and found.stdout == "a\n", found.output
+
+
+@pytest.mark.parametrize("days", (8, -8))
+def test_a_proxy_that_writes_the_date_shortens_the_life_of_no_copy(
+    url: str, client: AmbryClient, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """nginx does unless it is told not to. By one 8 days ahead a copy lived for a second, and `ambry mv` lost the blob."""
+
+    def dated(data: bytes) -> bytes:
+        head, end, body = data.partition(b"\r\n\r\n")
+        line, _, told = head.partition(b"\r\nDate: ")
+        when, _, more = told.partition(b"\r\n")
+        if not when:
+            return data
+        wrong = format_datetime(parsedate_to_datetime(when.decode()) + timedelta(days=days), usegmt=True)
+        return line + f"\r\nDate: {wrong}\r\n".encode() + more + end + body
+
+    week = 7 * 86_400
+    made = client.put(b"for a week", name=f"proxied{days}", ttl=week)
+    with LosingLink(url) as link, AmbryClient(link.url) as proxied:
+        link.alter = dated
+        now = client.store_time()
+        assert made.expires is not None
+        assert abs(proxied.store_time() - now) < timedelta(minutes=1)
+        for info in (
+            proxied.head(made.id),
+            proxied.head(f"proxied{days}"),
+            proxied.put(b"small"),
+            proxied.put(bytes(9 << 20)),
+        ):
+            assert info.answered is not None and abs(info.answered - now) < timedelta(minutes=1)
+        copied = copy_blob(proxied, proxied, made.id, NameRef(f"proxied-copy{days}", "default", "default"))
+        assert copied.expires is not None and abs(copied.expires - made.expires) < timedelta(minutes=1)
+        client.create_container("default", f"moved{days}")
+        monkeypatch.setenv("AMBRY_ENDPOINTS", link.url)
+        place = f"ambry://default/default/proxied{days}", f"ambry://default/moved{days}/a"
+        moved = CliRunner().invoke(cli, ["mv", *place], prog_name="ambry")
+        assert moved.exit_code == 0, moved.output
+    kept = client.head(NameRef("a", "default", f"moved{days}"))
+    assert kept.expires is not None and abs(kept.expires - made.expires) < timedelta(minutes=1)
 
 
 def test_a_copy_asks_for_no_time(url: str, client: AmbryClient) -> None:

@@ -63,6 +63,7 @@ async def test_an_answer_is_dated_by_the_clock_of_the_cluster() -> None:
         for target in ("/version", f"/{ID}", "/nonsense"):
             answer = await frontend.call("GET", target)
             assert 0 <= parsedate_to_datetime(answer.headers["date"]).timestamp() - 1_900_000_000 < 3_600, target
+            assert 0 <= int(answer.headers["x-ambry-answered-ms"]) - 1_900_000_000_000 < 3_600_000, target
 
 
 # --- refusals ---

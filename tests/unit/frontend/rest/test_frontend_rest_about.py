@@ -13,7 +13,7 @@ from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, make_cluster
 from tests.support.http_frontend import Answer, http_frontend, request, until
 
-VARYING = {"date", "x-ambry-request-id"}
+VARYING = {"date", "x-ambry-answered-ms", "x-ambry-request-id"}
 
 
 def told(answer: Answer) -> dict[str, str]:

@@ -22,7 +22,7 @@ from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, req
 __all__ = ["ways"]
 pytestmark = pytest.mark.usefixtures("ways")
 
-VARYING = {"date", "x-ambry-request-id"}
+VARYING = {"date", "x-ambry-answered-ms", "x-ambry-request-id"}
 
 
 def told(answer: Answer) -> dict[str, str]:

@@ -24,7 +24,7 @@ from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, req
 from tests.support.metadata_stores import opened, sqlite_store
 
 HERE = "/named/default/default"
-VARYING = {"date", "x-ambry-request-id"}
+VARYING = {"date", "x-ambry-answered-ms", "x-ambry-request-id"}
 ORDINARY = {"X-Nobody-Knows": "1"}
 """Means nothing, and is not plain."""
 

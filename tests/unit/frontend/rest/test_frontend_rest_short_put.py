@@ -22,7 +22,7 @@ from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, req
 
 ORDINARY = {"X-Nobody-Knows": "1"}
 """Means nothing, and is not plain."""
-VARYING = {"date", "x-ambry-request-id", "location", names.CREATION_TIME}
+VARYING = {"date", "x-ambry-answered-ms", "x-ambry-request-id", "location", names.CREATION_TIME}
 HEADERS: list[dict[str, str]] = [
     {},
     {"Content-Type": "image/png", "x-ambry-service-id": "s", "x-ambry-owner-id": "o"},

@@ -21,7 +21,7 @@ from tests.support.fake_cluster import CHUNK, some_id
 from tests.support.fake_peers import FakePeer, fails
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend
 
-VARYING = {"date", "x-ambry-request-id"}
+VARYING = {"date", "x-ambry-answered-ms", "x-ambry-request-id"}
 ORDINARY = {"X-Nobody-Knows": "1"}
 """Means nothing, and is not plain."""
 PROPERTIES: list[dict[str, str]] = [

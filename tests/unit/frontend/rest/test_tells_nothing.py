@@ -79,7 +79,11 @@ def told(answer: Answer, twin: Twin) -> tuple[int, list[tuple[str, str]], str]:
     """All of an answer but what makes every answer another one; what the request said itself as `twin` says it."""
     boundary = answer.headers.get("content-type", "").partition("boundary=")[2]
     unlike = "|".join(re.escape(each) for each in (answer.headers["x-ambry-request-id"], boundary) if each)
-    headers = [(name, re.sub(unlike, "-", value)) for name, value in answer.headers.items() if name != "date"]
+    headers = [
+        (name, re.sub(unlike, "-", value))
+        for name, value in answer.headers.items()
+        if name not in ("date", "x-ambry-answered-ms")
+    ]
     body = re.sub(unlike, "-", answer.body.decode())
     return answer.status, [(name, swapped(value, twin)) for name, value in headers], swapped(body, twin)
 
