@@ -25,13 +25,16 @@ HEX = "0f" * 16
         f"model.bin.ambry-upload.{HEX}.new",
         "model.bin.ambry-upload.new",
         "a\nb.ambry-upload",
+        ".rows.parquet.0123456789abcdef.part",
     ],
 )
 def test_what_is_kept_is_known_by_its_name(name: str) -> None:
     assert is_ours(name)
 
 
-@pytest.mark.parametrize("name", ["model.part", f"{BLOB}.part", "ambry-upload", "x.ambry-upload.txt", "x.new"])
+@pytest.mark.parametrize(
+    "name", ["model.part", f"{BLOB}.part", "ambry-upload", "x.ambry-upload.txt", "x.new", ".x.part"]
+)
 def test_files_of_the_user_are_left_alone(name: str) -> None:
     assert not is_ours(name)
 
