@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from ambry.cli.arguments import ChosenCluster
 from ambry.cli.photon_rows import OpenRows, SaidRows
@@ -39,7 +38,9 @@ def rows_origin(cluster: ChosenCluster, rows: OpenRows) -> RowsOrigin:
     if rows.snapshot is not None and rows.columns is not None:
         [exact] = rows.data
         return RowsOrigin(({"place": exact},), exact, rows.snapshot.about.definitions, tuple(rows.columns.inputs))
-    told: list[Mapping[str, str]] = [{"place": _public(each)} for each in rows.data if not each.startswith(STORE)]
+    from ambry.ml.shown_places import shown_place
+
+    told: list[Mapping[str, str]] = [{"place": shown_place(each)} for each in rows.data if not each.startswith(STORE)]
     if stored := [each for each in rows.data if each.startswith(STORE)]:
         with cluster.connect() as client:
             told += _blobs(client, stored)
@@ -102,13 +103,3 @@ def _blobs(client: AmbryClient, data: Sequence[str]) -> list[dict[str, str]]:
             about["id"] = str(client.head(parse_uri(place)).id)
         found.append(about)
     return found
-
-
-def _public(place: str) -> str:
-    """A URL without a user and a password, and over HTTP without its query, in which a signature stands."""
-    if "://" not in place:
-        return place
-    parts = urlsplit(place)
-    host = parts.netloc.rpartition("@")[2]
-    web = parts.scheme.lower() in ("http", "https")
-    return urlunsplit((parts.scheme, host, parts.path, "" if web else parts.query, "" if web else parts.fragment))

@@ -18,6 +18,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.avro_reading import AVRO_HEADER, AVRO_MAGIC, avro_errors, read_avro
 from ambry.ml.extras import needed
 from ambry.ml.files import opened
+from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.sources.foreign import foreign
 
 BLOCK_BYTES = 64_000
@@ -29,13 +30,18 @@ def avro_records(place: str | Path, to_do: str = TO_DO) -> Iterator[tuple[dict[s
     """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file, with what
     is to be done.
     """
-    with foreign(f"{place} is no Avro file of records", to_do, *avro_errors()), opened(place) as file:
+    shown = shown_place(place)
+    with (
+        foreign(f"{shown} is no Avro file of records", to_do, *avro_errors()),
+        place_told(place),
+        opened(place) as file,
+    ):
         read = read_avro(file)
         if not isinstance(read.schema, dict) or read.schema.get("type") != "record":
             raise TypeError("its values are no records")
 
         def told() -> Iterator[dict[str, Any]]:
-            with foreign(f"{place} cannot be read to its end", TO_DO, *avro_errors()):
+            with foreign(f"{shown} cannot be read to its end", TO_DO, *avro_errors()), place_told(place):
                 yield from read.records
 
         yield read.schema, told()

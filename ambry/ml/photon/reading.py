@@ -21,6 +21,7 @@ from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, listed, texts_of
+from ambry.ml.shown_places import shown_place
 from ambry.ml.sources.first_version import avro_files
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, triple_schema
@@ -59,10 +60,11 @@ def read_examples(
     for place in files_at(places):
         with avro_records(place, NO_ROWS) as (schema, records):
             fields = [each["name"] for each in schema["fields"]]
-            names = _Names(fields, str(place), response, weight, offset, labelled)
+            shown = shown_place(place)
+            names = _Names(fields, shown, response, weight, offset, labelled)
             names.check([bag for bags in shards.values() for bag in bags])
             for number, record in enumerate(records):
-                with foreign(f"{place}, record {number}", TO_DO, *avro_errors()):
+                with foreign(f"{shown}, record {number}", TO_DO, *avro_errors()):
                     numbers.append(names.numbers(record))
                     for name, builder in builders.items():
                         builder.add(chain.from_iterable(_triples(record[bag], bag) for bag in shards[name]))

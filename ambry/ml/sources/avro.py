@@ -26,6 +26,7 @@ from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.files import opened, written
+from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout, column_names
@@ -61,7 +62,9 @@ def write_avro(
     told = column_names([kind.urn for kind in kinds])
     names = [typed.columns.get(str(kind.urn), told[str(kind.urn)]) for kind in kinds]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InvalidRequest(f"two features would be called {twice!r} in {place}; give one another name in `columns`")
+        raise InvalidRequest(
+            f"two features would be called {twice!r} in {shown_place(place)}; give one another name in `columns`"
+        )
     count = 0
 
     def records(first: Any, rest: Iterator[Any]) -> Iterator[dict[str, Any]]:
@@ -102,8 +105,12 @@ class AvroSource(StoredFeatures):
     ) -> None:
         """Raises InvalidRequest for what is no such file."""
         self.availability = availability
-        self._place, self._bag = place, bag
-        with foreign(f"{place} is no Avro file of features", TO_DO, *avro_errors()), opened(place) as file:
+        self._place, self._shown, self._bag = place, shown_place(place), bag
+        with (
+            foreign(f"{self._shown} is no Avro file of features", TO_DO, *avro_errors()),
+            place_told(place),
+            opened(place) as file,
+        ):
             read = read_avro(file)
             said, schema = read.metadata, read.schema
             if not isinstance(schema, dict) or schema.get("type") != "record":
@@ -112,7 +119,9 @@ class AvroSource(StoredFeatures):
             stored = {str(urn): str(name) for name, urn in json.loads(said.get(NAMES_KEY, b"{}")).items()}
         for name in (entity, bag):
             if name not in fields:
-                raise InvalidRequest(f"the records of {place} have no field {name!r}; they have {', '.join(fields)}")
+                raise InvalidRequest(
+                    f"the records of {self._shown} have no field {name!r}; they have {', '.join(fields)}"
+                )
         self._key_type = _key_type(fields[entity], entity)
         self._typed = TypedColumns(metadata, entity, {**stored, **(columns or {})}, dict(layouts or {}))
         told = column_names(metadata.urns)
@@ -120,13 +129,13 @@ class AvroSource(StoredFeatures):
         self._names = {urn: name for urn, name in every.items() if not stored or urn in self._typed.columns}
 
     def __repr__(self) -> str:
-        return f"AvroSource({str(self._place)!r})"
+        return f"AvroSource({self._shown!r})"
 
     def _found(self, urn: FeatureUrn | str) -> TensorType:
         """A file that others wrote does not say what is in it: there it has whatever is defined. Raises FeatureNotDefined."""
         kind = self._typed.metadata.tensor_type(urn)
         if str(kind.urn) not in self._names:
-            raise FeatureNotDefined(f"{kind.urn} is not in {self._place}; it has {', '.join(self._names)}")
+            raise FeatureNotDefined(f"{kind.urn} is not in {self._shown}; it has {', '.join(self._names)}")
         return kind
 
     def read(self, urns: Urns, keys: Keys) -> Any:
@@ -147,7 +156,11 @@ class AvroSource(StoredFeatures):
             yield pa.RecordBatch.from_arrays(self._columns(piece, kinds), schema=schema)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        with foreign(f"{self._place} cannot be read to its end", TO_DO, *avro_errors()), opened(self._place) as file:
+        with (
+            foreign(f"{self._shown} cannot be read to its end", TO_DO, *avro_errors()),
+            place_told(self._place),
+            opened(self._place) as file,
+        ):
             yield from read_avro(file).records
 
     def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
@@ -157,7 +170,7 @@ class AvroSource(StoredFeatures):
         }
         entity = self._typed.entity
         for row, record in enumerate(records):
-            what = f"{self._place}: the field {self._bag!r} of {record[entity]!r} is no list of names, terms and values"
+            what = f"{self._shown}: the field {self._bag!r} of {record[entity]!r} is no list of names, terms and values"
             with foreign(what, "say `bag`, or write the file again"):
                 for each in record[self._bag] or ():
                     if (bag := bags.get(each["name"])) is not None:
@@ -168,7 +181,7 @@ class AvroSource(StoredFeatures):
         layouts = self._typed.layouts
         columns = [column_from(bags[self._names[str(kind.urn)]], kind, layouts.get(str(kind.urn))) for kind in kinds]
         with foreign(
-            f"{self._place}: the field {entity!r} is not {self._key_type} in each record", TO_DO, pa.ArrowException
+            f"{self._shown}: the field {entity!r} is not {self._key_type} in each record", TO_DO, pa.ArrowException
         ):
             keys = conform_keys(pa.array([record[entity] for record in records], self._key_type), entity)
         return [keys, *columns]

@@ -19,10 +19,12 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
+from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.snapshots.asked import urn_list
 from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapshot
 from ambry.ml.sources.answers import Urns
 from ambry.ml.sources.avro import BAG, AvroSource
+from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import is_directory, web_url
 
 
@@ -60,22 +62,26 @@ def import_avro(
 
 def avro_files(place: str) -> list[str]:
     """The files at a path or URL, in their order. Raises InvalidRequest where there is none, OSError."""
-    asked, place = place, web_url(place)
-    if "://" not in place:
+    asked = place
+    with foreign(f"{shown_place(asked)} is no place to read from", "look at how it is written"):
+        place = web_url(asked)
+        there = needed("fsspec.core").url_to_fs(place) if "://" in place else None
+    if there is None:
         path = Path(place)
         found = sorted(str(each) for each in path.iterdir()) if path.is_dir() else [place]
     else:
-        filesystem, path_there = needed("fsspec.core").url_to_fs(place)
         found = [place]
-        # Of a page its whole would be read, for links.
-        if not place.startswith(("http://", "https://")) and is_directory(filesystem, path_there, asked):
-            names = sorted(each.rstrip("/").rpartition("/")[2] for each in filesystem.ls(path_there, detail=False))
-            found = [f"{place.rstrip('/')}/{name}" for name in names]
+        with place_told(place):
+            filesystem, path_there = there
+            # Of a page its whole would be read, for links.
+            if not place.startswith(("http://", "https://")) and is_directory(filesystem, path_there, asked):
+                names = sorted(each.rstrip("/").rpartition("/")[2] for each in filesystem.ls(path_there, detail=False))
+                found = [f"{place.rstrip('/')}/{name}" for name in names]
     if found == [place]:
         return found
     files = [each for each in found if each.endswith(".avro") and each.rpartition("/")[2][0] not in "_."]
     if not files:
-        raise InvalidRequest(f"there is no .avro in {place}; say the directory that has the files")
+        raise InvalidRequest(f"there is no .avro in {shown_place(place)}; say the directory that has the files")
     return files
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ambry.errors import InvalidRequest
 from ambry.ml.hadoop_xml import parse_hadoop, settings_of
+from ambry.ml.shown_places import shown_place
 
 SCHEME = "hdfs://"
 WEB_PORT = 9870
@@ -35,7 +36,7 @@ def web_url(place: str) -> str:
     named = named or _default(conf)
     if not named:
         raise InvalidRequest(
-            f"{place} names no name node; write {SCHEME}HOST:PORT/PATH with its web port, or set {CONF}"
+            f"{shown_place(place)} names no name node; write {SCHEME}HOST:PORT/PATH with its web port, or set {CONF}"
         )
     return f"webhdfs://{user}{at}{_said_web_address(conf, named) or _usual_web_address(named)}{told.path}"
 
@@ -47,13 +48,13 @@ def is_directory(filesystem: Any, path: str, asked: str) -> bool:
     try:
         return bool(filesystem.info(path)["type"] == "directory")
     except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "there is no such file or directory", asked) from None
+        raise FileNotFoundError(errno.ENOENT, "there is no such file or directory", shown_place(asked)) from None
     except PermissionError:
         raise
     except OSError as error:
         there = urlsplit(web_url(asked)).netloc.rpartition("@")[2]
         raise OSError(
-            f"{asked}: no name node answers at http://{there}/webhdfs/v1; write its web port "
+            f"{shown_place(asked)}: no name node answers at http://{there}/webhdfs/v1; write its web port "
             f"(dfs.namenode.http-address, {WEB_PORT} unless it is set), or set {CONF}"
         ) from error
 

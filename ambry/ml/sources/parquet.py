@@ -20,6 +20,7 @@ from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.parquet_footer import read_footer
+from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.grown import conform_stored
 from ambry.ml.snapshots.schema import Layout, columns_of
@@ -45,15 +46,19 @@ class ParquetSource(StoredFeatures):
         """Raises InvalidRequest for what is no Parquet, or has not one column of the entities, and OSError where none is."""
         from pyarrow import dataset
 
-        filesystem, path = None, str(place)
+        filesystem, path, shown = None, str(place), shown_place(place)
         if "://" in path:
-            filesystem, path = needed("fsspec.core").url_to_fs(path, **(storage_options or {}))
-        with foreign(f"{place} is no Parquet that can be read", "fetch or write it again", pa.ArrowException):
+            with foreign(f"{shown} is no place to read from", "look at how it is written"):
+                filesystem, path = needed("fsspec.core").url_to_fs(path, **(storage_options or {}))
+        with (
+            foreign(f"{shown} is no Parquet that can be read", "fetch or write it again", pa.ArrowException),
+            place_told(place),
+        ):
             try:
                 self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem)
             except pa.ArrowInvalid as error:
                 if "duplicate field" in str(error):
-                    raise InvalidRequest(_doubled(str(place), path, filesystem)) from error
+                    raise InvalidRequest(_doubled(shown, path, filesystem)) from error
                 raise
             if (plain := _filterable(self._dataset.schema)) != self._dataset.schema:
                 self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem, schema=plain)
@@ -61,8 +66,8 @@ class ParquetSource(StoredFeatures):
         self.availability = availability
         schema = self._dataset.schema
         if entity not in schema.names:
-            raise InvalidRequest(f"{place} has no column {entity!r}; it has {', '.join(schema.names)}")
-        self._place = str(place)
+            raise InvalidRequest(f"{shown} has no column {entity!r}; it has {', '.join(schema.names)}")
+        self._place = shown
         self._typed = TypedColumns(metadata, entity, {**columns_of(schema), **(columns or {})}, dict(layouts or {}))
         self._names = self._typed.found_among(schema.names)
         self._key_type = key_type_of(schema.field(entity).type, entity)

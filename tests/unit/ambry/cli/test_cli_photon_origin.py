@@ -90,10 +90,11 @@ def test_a_model_of_files_has_their_places_and_of_blobs_their_ids(here: Path) ->
 
 
 def test_no_secret_of_a_url_is_written_down() -> None:
-    data = ("https://me:word@host:8/x.avro?sig=1", "s3://bucket/y?.avro", "z.avro")
+    chained = "simplecache::https://me:word@host:8/x.avro?sig=1"
+    data = (chained, "s3://bucket/y.avro", "z.avro")
     cluster = ChosenCluster(endpoints=(), account=None, container=None, quiet=True)
     found = rows_origin(cluster, OpenRows(data, SaidRows((), {})))
-    places = ["https://host:8/x.avro", "s3://bucket/y?.avro", "z.avro"]
+    places = ["simplecache::https://host:8/x.avro", "s3://bucket/y.avro", "z.avro"]
     assert found == RowsOrigin(tuple({"place": place} for place in places))
 
 

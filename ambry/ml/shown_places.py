@@ -1,0 +1,73 @@
+"""Paths and URLs as they may be printed, logged and published: without what opens something.
+
+A signature stands in the query of a URL, a user and a password before its host, and fsspec chains URLs by `::`.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ambry.client.refs import ID_SCHEME, SCHEME
+from ambry.errors import AmbryError
+
+_CHAIN = "::"
+_CONTAINERS = frozenset(("abfs", "abfss", "wasb", "wasbs", "oci"))
+"""Schemes that have a container before the @, and no user."""
+_WITH_FRAGMENTS = frozenset(("http", "https"))
+"""Where # begins something that is not sent, and may be a token; elsewhere it is part of a name."""
+_USER = re.compile(r"([^/?#]*)@|([^/?#@]*:(?!\d*(?:[/?#]|$)).*)@", re.DOTALL)
+"""The second is a password that nobody escaped."""
+
+
+def shown_place(place: str | Path) -> str:
+    """A path as it is; a URL without users, passwords and queries, each piece of a chain by itself.
+
+    Of `abfs://container@account` the container stays, and `ambry://` as it is.
+    """
+    text = str(place)
+    return _CHAIN.join(map(_shown, text.split(_CHAIN))) if "://" in text else text
+
+
+@contextmanager
+def place_told(place: str | Path) -> Iterator[None]:
+    """Of what reading a URL fails with, the words without its secrets, and more of them than the URL alone.
+
+    Raises OSError that names the place, as `shown_place` has it.
+    """
+    try:
+        yield
+    except (AmbryError, ImportError):
+        raise
+    except Exception as error:
+        told = clean = " ".join(str(error).split())
+        pieces = str(place).split(_CHAIN) if "://" in str(place) else []
+        for piece in sorted(pieces, key=len, reverse=True):
+            clean = clean.replace(piece, _shown(piece))
+        is_of_http = type(error).__module__.partition(".")[0] == "aiohttp"
+        is_bare = isinstance(error, FileNotFoundError) and error.errno is None
+        if not pieces or (clean == told and not is_bare and not is_of_http):
+            raise
+        shown = shown_place(place)
+        if isinstance(error, FileNotFoundError):
+            words = "there is no such file, or it is not for whoever asks"
+            raise FileNotFoundError(errno.ENOENT, words, shown) from None
+        raise OSError(errno.EIO, f"it cannot be read: {clean or type(error).__name__}", shown) from None
+
+
+def _shown(piece: str) -> str:
+    if piece.startswith((SCHEME, ID_SCHEME)):
+        return piece
+    scheme, mark, rest = piece.partition("://")
+    if not mark:
+        return piece.partition("?")[0]
+    kind = scheme.strip().lower()
+    kept = ""
+    if (found := _USER.match(rest)) is not None:
+        rest = rest[found.end() :]
+        kept = f"{found[1]}@" if kind in _CONTAINERS and found[1] and ":" not in found[1] else ""
+    path = rest.partition("?")[0]
+    return f"{scheme}{mark}{kept}{path.partition('#')[0] if kind in _WITH_FRAGMENTS else path}"

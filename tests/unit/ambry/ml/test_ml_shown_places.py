@@ -1,0 +1,61 @@
+"""What is printed and published of a URL opens nothing."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from ambry import InvalidRequest
+from ambry.ml.photon.reading import read_examples
+from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.sources.first_version import avro_files
+
+SHOWN = {
+    "https://me:word@host:8/x.avro?sig=1#t": "https://host:8/x.avro",
+    "simplecache::http://host/x.avro?sig=SECRET": "simplecache::http://host/x.avro",
+    "zip://a.avro::https://u:pw@h/x.zip?sig=S": "zip://a.avro::https://h/x.zip",
+    "s3://bucket/a@b#1.avro?versionId=2": "s3://bucket/a@b#1.avro",
+    "https://u:a/b?c#d@host/x": "https://host/x",
+    "HTTPS://u@host/x": "HTTPS://host/x",
+    "abfs://container@account.dfs.core.windows.net/x?sas=1": "abfs://container@account.dfs.core.windows.net/x",
+    "abfs://u:pw@account/x": "abfs://account/x",
+    "hdfs://u:pw@node:9870/x": "hdfs://node:9870/x",
+    "http://[::1]:80/x?sig=1": "http://[::1]:80/x",
+    "http://[x/y.avro?sig=1": "http://[x/y.avro",
+    "ambry://team/models/a@b": "ambry://team/models/a@b",
+    "data/a?b@c.avro": "data/a?b@c.avro",
+}
+
+
+@pytest.mark.parametrize("place", SHOWN)
+def test_a_place_is_shown_without_what_opens_it(place: str) -> None:
+    assert shown_place(place) == SHOWN[place]
+
+
+def test_an_error_that_has_the_url_says_it_without() -> None:
+    place = "https://host/x.avro?sig=SECRET"
+    with pytest.raises(FileNotFoundError, match="there is no such file") as missing, place_told(f"filecache::{place}"):
+        raise FileNotFoundError(place)
+    assert missing.value.filename == "filecache::https://host/x.avro" and "SECRET" not in str(missing.value)
+    with pytest.raises(OSError, match="url='https://host/x") as failed, place_told(place):
+        raise ConnectionResetError(f"500, url='{place}'")
+    assert failed.value.errno == errno.EIO
+
+
+def test_an_error_about_something_else_stays_as_it_is() -> None:
+    for error in (FileNotFoundError(errno.ENOENT, "gone", "x"), InvalidRequest("no"), ValueError("other")):
+        with pytest.raises(type(error)) as raised, place_told("https://host/x.avro?sig=SECRET"):
+            raise error
+        assert raised.value is error
+
+
+@pytest.mark.parametrize("read", [avro_files, read_examples])
+def test_a_url_that_is_none_is_told_without_its_secret(read: object) -> None:
+    assert callable(read)
+    for place in ("hdfs://[x/y?sig=SECRET", "http://[x/y.avro?sig=SECRET", "nowhere://x/y.avro?sig=SECRET"):
+        if read is avro_files and place.startswith("http:"):
+            continue  # Which is looked at when it is opened.
+        with pytest.raises((InvalidRequest, OSError)) as refused:
+            read(place)
+        assert "SECRET" not in str(refused.value) and place.partition("?")[0] in str(refused.value)
