@@ -16,49 +16,32 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ambry.client.sync.client import AmbryClient
-from ambry.clock import SystemClock
-from ambry.errors import MALFORMED, AmbryError, BlobNotFound, DataCorrupt, Unavailable
+from ambry.errors import MALFORMED, DataCorrupt, Unavailable
 from ambry.ml import snapshots
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
-from ambry.ml.line_log import FILE_SIZE_MAX
 from ambry.ml.snapshots import WrittenSnapshot
 from ambry.streams.broker import kafka_error
 from ambry.streams.plan import TELL_AFTER_S
+from ambry.streams.reads import FileReads
 from ambry.streams.target import KafkaTarget
 from ambry.streams.windows import DAYS_MAX, Days, is_days, parse_actions, windows
 
-READ_MAX = 8 * FILE_SIZE_MAX
-"""Bytes of a file of actions; a larger one is left out, and told."""
-STORE_WAIT_S = 30.0
-"""While the store does not answer; then the job is set up again. Well below the time after which an attempt counts as sound."""
-STORE_SILENCE_S = 10.0
-"""Of one frontend at most: the others are to be asked, too."""
 SILENCE_S = 30.0
 """Of the broker, while a topic is read to its end."""
 UNKNOWN = "OUT_OF_VOCAB"
 
-_clock = SystemClock()
-
 
 def split(
-    client: AmbryClient,
-    change: Mapping[str, Any],
-    tell: Callable[[str], None] = lambda text: None,
-    *,
-    wait_s: float = STORE_WAIT_S,
+    files: FileReads, change: Mapping[str, Any], tell: Callable[[str], None] = lambda text: None
 ) -> list[dict[str, Any]]:
-    """What a file adds, a message for each member of it; nothing for one that is gone. The store is waited for so long.
-
-    Raises AmbryError.
-    """
+    """What a file adds, a message for each member of it; nothing for one that is gone. Raises AmbryError."""
     blob = str(change["id"])
-    data = _read(client, blob, tell, wait_s)
+    data = files.read(blob)
     if data is None:
         return []
     parsed = parse_actions(blob, data)
@@ -166,30 +149,6 @@ def _cells(counts: Mapping[tuple[str, int], int], known: Mapping[str, str]) -> d
         cell = known[action], length
         found[cell] = found.get(cell, 0) + times
     return found
-
-
-def _read(client: AmbryClient, blob: str, tell: Callable[[str], None], wait_s: float) -> bytes | None:
-    deadline = _clock.monotonic() + wait_s
-    of_client = client._timeout  # pyright: ignore[reportPrivateUsage]
-    while True:
-        left_s = max(1.0, deadline - _clock.monotonic())
-        bound = replace(
-            of_client, read=min(of_client.read, STORE_SILENCE_S), total=min(of_client.total or left_s, left_s)
-        )
-        try:
-            # Its answer has so long; a large file may take longer, as long as it comes.
-            with client.get(blob, timeout=bound) as reader:
-                if reader.remaining <= READ_MAX:
-                    return reader.read()
-            tell(f"file {blob} has more than {READ_MAX:,} bytes, and is left out")
-            return None
-        except BlobNotFound:
-            return None
-        except AmbryError as error:
-            if not error.retriable or _clock.monotonic() >= deadline:
-                raise
-            tell(f"{error}; it is tried again")
-        _clock.sleep(1.0)
 
 
 def member_of(value: bytes | None, target: KafkaTarget) -> tuple[int, Days]:

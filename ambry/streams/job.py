@@ -24,8 +24,9 @@ from ambry.client.sync.client import AmbryClient
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from ambry.ml.extras import needed
-from ambry.streams.actions import STORE_WAIT_S, split
+from ambry.streams.actions import split
 from ambry.streams.broker import ASK_S, KafkaBroker, kafka_error
+from ambry.streams.reads import FileReads, ReadTooSlow
 from ambry.streams.restarts import JobRestarts
 from ambry.streams.target import KafkaTarget
 from ambry.streams.told import is_file, part_of
@@ -77,7 +78,7 @@ def run_job(
             began = clock.monotonic()
             try:
                 with _handlers_restored():
-                    _run(client, changes, topic, folder, state, tell, restarts.left_s(began))
+                    _run(client, changes, topic, folder, state, tell, partial(_left_s, restarts, clock, began))
                 return
             except ModuleNotFoundError:
                 raise
@@ -87,7 +88,8 @@ def run_job(
                     raise
                 if not trouble.retriable:
                     raise trouble from error
-            pause = restarts.pause_s(began, clock.monotonic())
+            # What took all the time that was left would take it again, as a sound attempt.
+            pause = None if isinstance(trouble, ReadTooSlow) else restarts.pause_s(began, clock.monotonic())
             if pause is None:
                 raise Unavailable(f"{trouble}; the same command goes on where it was")
             tell(f"{trouble}; the job goes on where it was in {pause:.0f} s")
@@ -127,6 +129,10 @@ def error_of(error: Exception, changes: KafkaTarget) -> AmbryError | None:
     return InvalidRequest(f"the job on {changes} cannot go on: {error}") if isinstance(error, of_quix) else None
 
 
+def _left_s(restarts: JobRestarts, clock: SystemClock, began: float) -> float:
+    return restarts.left_s(clock.monotonic(), began)
+
+
 def _run(
     client: AmbryClient,
     changes: KafkaTarget,
@@ -134,13 +140,13 @@ def _run(
     folder: str,
     state: Path,
     tell: Callable[[str], None],
-    left_s: float,
+    left_s: Callable[[], float],
 ) -> None:
-    """One attempt, which waits `left_s` at most for each answer of brokers before its begin, and for each of the store.
+    """One attempt, which waits `left_s` at most for each answer of brokers before its begin, and for each file of the store.
 
     Whatever ends it, nothing of it is published later.
     """
-    quix, ask_s = needed("quixstreams"), min(ASK_S, left_s)
+    quix, ask_s = needed("quixstreams"), min(ASK_S, left_s())
     logging.getLogger("quixstreams").addHandler(logging.NullHandler())  # What matters is told as a sentence.
     parts = f"{topic}-by-member"
     client_id = f"ambry-actions-{hashlib.sha256(json.dumps([changes.topic, folder]).encode()).hexdigest()[:12]}"
@@ -163,10 +169,10 @@ def _run(
         on_producer_error=_not_ignored,
     )
     try:
-        read = partial(split, client, tell=tell, wait_s=min(STORE_WAIT_S, left_s))
-        _flow(app, read, changes.topic, parts, topic, folder)
-        _begun(changes, topic, tell, ask_s)
-        app.run()
+        with FileReads(client, tell, left_s) as files:
+            _flow(app, partial(split, files, tell=tell), changes.topic, parts, topic, folder)
+            _begun(changes, topic, tell, ask_s)
+            app.run()
     finally:
         # What an attempt that failed has not sent would come behind what the next one says of the same members.
         app._producer.purge()

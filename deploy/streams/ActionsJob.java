@@ -41,6 +41,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.LongSupplier;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -76,9 +77,9 @@ public class ActionsJob implements TaskApplication {
   static final long TIMES_MAX = 9_999_999_999L;
   static final long DAY_MS = 86_400_000L;
   static final long READ_MAX = 64L << 20;
-  static final int PIECE = 1 << 20;
+  static final int PIECE = 64 << 10;
   static final long ASK_MS = 10_000, PAUSE_MS = 1_000, PAUSE_MAX_MS = 30_000;
-  // Then the job is set up again. Well below SOUND_AFTER_MS: an attempt that waits for a store that is away is not sound.
+  // While nothing new comes; then the job is set up again. Well below SOUND_AFTER_MS: an attempt that waits is not sound.
   static final long STORE_WAIT_MS = 30_000;
   static final long SOUND_AFTER_MS = 150_000;
   static final long FOREVER = Long.MAX_VALUE;
@@ -92,10 +93,10 @@ public class ActionsJob implements TaskApplication {
   static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   final String brokers, changes, topic, folder;
-  final long storeWaitMs;
+  final LongSupplier leftMs;
 
-  ActionsJob(String brokers, String changes, String topic, String folder, long storeWaitMs) {
-    this.storeWaitMs = storeWaitMs;
+  ActionsJob(String brokers, String changes, String topic, String folder, LongSupplier leftMs) {
+    this.leftMs = leftMs;
     this.brokers = brokers;
     this.changes = changes;
     this.topic = topic;
@@ -116,12 +117,19 @@ public class ActionsJob implements TaskApplication {
     }
     // Not the topic by member: what is an input and an output has a byte of Samza's own before each message.
     d.withOutputStream(kafka.getOutputDescriptor(topic, text));
-    d.withTaskFactory((StreamTaskFactory) () -> new Actions(changes, topic, folder, storeWaitMs));
+    d.withTaskFactory((StreamTaskFactory) () -> new Actions(changes, topic, folder, STORE_WAIT_MS, leftMs));
   }
 
   /** The store's answer, which is the same tomorrow. */
   static class StoreRefused extends RuntimeException {
     StoreRefused(String why) {
+      super(why);
+    }
+  }
+
+  /** A file was still coming when the job was to be given up. */
+  static class ReadTooSlow extends RuntimeException {
+    ReadTooSlow(String why) {
       super(why);
     }
   }
@@ -141,10 +149,12 @@ public class ActionsJob implements TaskApplication {
     final String[] endpoints = endpoints();
     final String key;
     final long storeWaitMs;
+    final LongSupplier leftMs;
     int endpoint = 0;
     KeyValueStore<String, String> kept;
 
-    Actions(String changes, String topic, String folder, long storeWaitMs) {
+    /** A file that is asked for has `leftMs` in all, and nothing new may come of it for `storeWaitMs`. */
+    Actions(String changes, String topic, String folder, long storeWaitMs, LongSupplier leftMs) {
       try {
         key = key(System.getenv());
       } catch (IOException error) {
@@ -153,6 +163,7 @@ public class ActionsJob implements TaskApplication {
       this.changes = changes;
       this.folder = folder;
       this.storeWaitMs = storeWaitMs;
+      this.leftMs = leftMs;
       byMember = new SystemStream("kafka", topic + "-by-member");
       members = new SystemStream("kafka", topic);
     }
@@ -193,14 +204,14 @@ public class ActionsJob implements TaskApplication {
       return new OutgoingMessageEnvelope(topic, null, member, said.toString());
     }
 
-    /** The bytes of a blob; null for one that is gone or too large. The store is waited for, within bounds. */
+    /** The bytes of a blob; null for one that is gone or too large. As in ambry/streams/reads.py: any bytes are progress. */
     byte[] read(String blob) throws Exception {
-      long deadline = nowMs() + storeWaitMs;
+      Waits waits = new Waits(storeWaitMs, leftMs.getAsLong());
       while (true) {
         String why;
         // One that says nothing leaves time for the others.
-        long share = Math.min(ASK_MS, storeWaitMs / endpoints.length);
-        Duration bound = Duration.ofMillis(Math.max(1_000, Math.min(share, deadline - nowMs())));
+        long share = Math.min(ASK_MS, waits.waitMs / endpoints.length);
+        Duration bound = Duration.ofMillis(Math.max(1_000, Math.min(share, waits.until - nowMs())));
         HttpRequest.Builder asked =
             HttpRequest.newBuilder(URI.create(endpoints[endpoint] + "/" + blob)).timeout(bound);
         if (key != null) asked.header("Authorization", "Bearer " + key);
@@ -209,7 +220,7 @@ public class ActionsJob implements TaskApplication {
           try (InputStream body = answer.body()) {
             int status = answer.statusCode();
             if (status == 200) {
-              byte[] data = bytesOf(body, bound);
+              byte[] data = bytesOf(body, blob, bound, waits);
               if (data.length <= READ_MAX) return data;
               LOG.warn("a file of actions is too large, and left out: blob {}, more than {} bytes", blob, READ_MAX);
               return null;
@@ -221,7 +232,7 @@ public class ActionsJob implements TaskApplication {
         } catch (IOException error) {
           why = "the store does not answer for " + blob + ": " + error;
         }
-        if (nowMs() >= deadline) throw new IllegalStateException(why);
+        if (nowMs() >= waits.until) throw new IllegalStateException(why);
         endpoint = (endpoint + 1) % endpoints.length;
         // All of them at once, and then a pause.
         if (endpoint == 0) Thread.sleep(1000);
@@ -229,12 +240,31 @@ public class ActionsJob implements TaskApplication {
     }
   }
 
-  /** What comes, up to a byte more than may. Each piece of it has this long, which a request's own bound does not hold. */
-  static byte[] bytesOf(InputStream body, Duration bound) throws IOException, InterruptedException {
+  /** Those of one file. */
+  static class Waits {
+    final long waitMs, end;
+    long until, most = 0;
+
+    Waits(long storeWaitMs, long leftMs) {
+      waitMs = Math.min(storeWaitMs, leftMs);
+      until = nowMs() + waitMs;
+      end = leftMs == FOREVER ? FOREVER : nowMs() + leftMs;
+    }
+
+    /** So many bytes, from the beginning: what comes again is no progress. */
+    void came(long size) {
+      if (size <= most) return;
+      most = size;
+      until = nowMs() + waitMs;
+    }
+  }
+
+  /** What comes, up to a byte more than may. Each silence of it has this long, which a request's own bound does not hold. */
+  static byte[] bytesOf(InputStream body, String blob, Duration bound, Waits waits) throws IOException, InterruptedException {
     ByteArrayOutputStream all = new ByteArrayOutputStream();
-    byte[] piece;
-    do {
+    while (all.size() <= READ_MAX) {
       CompletableFuture<byte[]> next = CompletableFuture.supplyAsync(() -> pieceOf(body));
+      byte[] piece;
       try {
         piece = next.get(bound.toMillis(), TimeUnit.MILLISECONDS);
       } catch (TimeoutException error) {
@@ -242,14 +272,19 @@ public class ActionsJob implements TaskApplication {
       } catch (ExecutionException error) {
         throw new IOException(error.getCause().getMessage(), error);
       }
+      if (piece.length == 0) break;
       all.writeBytes(piece);
-    } while (piece.length > 0 && all.size() <= READ_MAX);
+      waits.came(all.size());
+      if (nowMs() >= waits.end) throw new ReadTooSlow(all.size() + " bytes of " + blob + " came in the time that was left");
+    }
     return all.toByteArray();
   }
 
+  /** What is there, a byte at least; nothing at the end. */
   static byte[] pieceOf(InputStream body) {
     try {
-      return body.readNBytes(PIECE);
+      byte[] room = new byte[PIECE];
+      return Arrays.copyOf(room, Math.max(0, body.read(room)));
     } catch (IOException error) {
       throw new UncheckedIOException(error);
     }
@@ -442,11 +477,14 @@ public class ActionsJob implements TaskApplication {
     }
   }
 
-  /** One attempt, until the job is told to end. What ended it is thrown. It has so long for each answer before its begin. */
-  static void attempt(String[] a, Map<String, String> config, long leftMs) throws Throwable {
+  /**
+   * One attempt, until the job is told to end. What ended it is thrown. It has so long for each answer of brokers before its
+   * begin, and for each file of the store.
+   */
+  static void attempt(String[] a, Map<String, String> config, LongSupplier leftMs) throws Throwable {
     String brokers = a[0], topic = a[2];
-    make(brokers, config, Math.min(ASK_MS, leftMs), a[1], topic + "-by-member", topic);
-    ActionsJob job = new ActionsJob(brokers, a[1], topic, a[3], Math.min(STORE_WAIT_MS, leftMs));
+    make(brokers, config, Math.min(ASK_MS, leftMs.getAsLong()), a[1], topic + "-by-member", topic);
+    ActionsJob job = new ActionsJob(brokers, a[1], topic, a[3], leftMs);
     LocalApplicationRunner runner = new LocalApplicationRunner(job, new MapConfig(samzaConfig(a, config)));
     runner.run();
     runner.waitForFinish();
@@ -468,6 +506,11 @@ public class ActionsJob implements TaskApplication {
     long leftMs(long now) {
       if (giveUpAfterMs == FOREVER) return FOREVER;
       return Math.max(1_000, giveUpAfterMs - (failingSince == null ? 0 : now - failingSince));
+    }
+
+    /** For what begins now in an attempt that began then: as much as that had, and in a sound one as in a first one. */
+    long leftMs(long now, long began) {
+      return now - began >= SOUND_AFTER_MS ? giveUpAfterMs : leftMs(began);
     }
 
     /** How long to wait after an attempt that began then and failed now; null to give up. */
@@ -507,6 +550,11 @@ public class ActionsJob implements TaskApplication {
     return false;
   }
 
+  static boolean isTooSlow(Throwable error) {
+    for (Throwable at = error; at != null; at = at.getCause()) if (at instanceof ReadTooSlow) return true;
+    return false;
+  }
+
   /** What it was caused by, and what is to be done. */
   static String sentence(Throwable error, String brokers) {
     Throwable cause = error;
@@ -538,7 +586,7 @@ public class ActionsJob implements TaskApplication {
       long began = nowMs();
       Throwable error;
       try {
-        attempt(a, config, restarts.leftMs(began));
+        attempt(a, config, () -> restarts.leftMs(nowMs(), began));
         return;
       } catch (Throwable thrown) {
         error = thrown;
@@ -547,7 +595,8 @@ public class ActionsJob implements TaskApplication {
         System.err.println(sentence(error, a[0]));
         System.exit(1);
       }
-      Long pause = restarts.pauseMs(began, nowMs());
+      // What took all the time that was left would take it again, as a sound attempt.
+      Long pause = isTooSlow(error) ? null : restarts.pauseMs(began, nowMs());
       if (pause == null) {
         System.err.println(sentence(error, a[0]) + "; the same command goes on where it was");
         System.exit(5);

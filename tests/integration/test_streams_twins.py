@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from ambry.ids import BlobId, IdKind, uuid7
-from ambry.streams import restarts
+from ambry.streams import reads, restarts
 from ambry.streams.windows import ACTIONS_OF_A_DAY_MAX, DAYS_MAX, Days, over_files, parse_actions
 from tests.support.clusters import seed_of
+from tests.support.dripping_bodies import DrippingBodies
 from tests.support.kafka_broker import jars_or_skip
 from tests.support.strange_messages import CHANGES, NO_CHANGES, NO_PARTS, PARTS, SUMS, days_after
 
@@ -330,9 +331,7 @@ def test_a_bound_that_is_no_number_of_seconds_is_told(java: list[str], tmp_path:
 
 
 @pytest.mark.parametrize("bound", ["0", "3", "600", "forever"])
-def test_both_are_set_up_again_and_given_up_at_the_same_moments(
-    java: list[str], monkeypatch: pytest.MonkeyPatch, bound: str
-) -> None:
+def test_both_are_set_up_again_and_given_up_at_the_same_moments(java: list[str], bound: str) -> None:
     chance = random.Random(seed_of(f"streams restarts {bound}"))
     attempts: list[dict[str, Any]] = []
     now = 5_000
@@ -341,8 +340,7 @@ def test_both_are_set_up_again_and_given_up_at_the_same_moments(
         attempts.append({"began": now, "failed": now + took})
         now += took + chance.randrange(30_000)
     *found, bounds = ask(java, "restarts", [{"giveUpAfter": bound}, *attempts])
-    # One of Samza's that no broker answers takes longer than one of Quix.
-    monkeypatch.setattr(restarts, "SOUND_AFTER_S", bounds["soundAfter"] / 1000)
+    assert bounds == {"soundAfter": restarts.SOUND_AFTER_S * 1000, "storeWait": reads.STORE_WAIT_S * 1000}
     ours = restarts.JobRestarts(None if bound == "forever" else float(bound))
     for each, answer in zip(attempts, found, strict=True):
         left, pause = (
@@ -357,17 +355,54 @@ def test_both_are_set_up_again_and_given_up_at_the_same_moments(
     assert bounds["storeWait"] <= bounds["soundAfter"] / 3
 
 
+def job_read(java: list[str], url: str, *bounds_ms: int) -> tuple[subprocess.CompletedProcess[str], float]:
+    """How the twin read a blob, and in how many seconds; of those Java takes one or two to begin."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [*java, "ActionsTwin", "read", "abcdefgh", *map(str, bounds_ms)],
+        env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done, time.monotonic() - began
+
+
 def test_a_store_that_says_nothing_is_waited_for_as_long_as_it_is_told_to(java: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
-        done = subprocess.run(
-            [*java, "ActionsTwin", "read", "abcdefgh", "2000"],
-            env={"PATH": os.environ["PATH"], "AMBRY_ENDPOINTS": f"http://127.0.0.1:{silent.getsockname()[1]}"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        took_s = time.monotonic() - began
+        done, took_s = job_read(java, f"http://127.0.0.1:{silent.getsockname()[1]}", 2000)
     assert done.returncode != 0 and "the store does not answer for abcdefgh" in done.stderr
     assert 2 <= took_s < 2 + 10
+
+
+def test_a_body_that_stops_is_waited_for_no_longer_and_one_that_drips_as_long_as_the_job_has(java: list[str]) -> None:
+    """As in tests/unit/ambry/streams/test_streams_reads.py."""
+    text = "0123456789abcdef" * 2500
+
+    class Whole(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Whole) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            with DrippingBodies(url, stop_after=20_000) as stopping:
+                done, took_s = job_read(java, stopping.url, 2000)
+                assert "it stopped after 20000 bytes" in done.stderr and 2 <= took_s < 2 + 10
+            with DrippingBodies(url, rate=10_000) as slow:
+                done, took_s = job_read(java, slow.url, 1000)
+                assert json.loads(done.stdout) == {"data": text} and took_s >= 4
+                done, took_s = job_read(java, slow.url, 1000, 1500)
+                assert "ReadTooSlow" in done.stderr and took_s < 1.5 + 10
+        finally:
+            server.shutdown()

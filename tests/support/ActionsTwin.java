@@ -9,7 +9,8 @@
  *                           job sends for it, or with which sentence it ends
  *   ActionsTwin restarts    lines of {"giveUpAfter": seconds as text} and, each an attempt, of {"began": ms, "failed": ms}, and
  *                           for each attempt what it had left and the pause behind it, in milliseconds
- *   ActionsTwin read BLOB [MS]   what the job reads of a blob, waiting so long, and how it would reach Kafka
+ *   ActionsTwin read BLOB [WAIT [LEFT]]   what the job reads of a blob, within so many milliseconds without a byte and in all,
+ *                                         and how it would reach Kafka
  */
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -55,7 +56,8 @@ public class ActionsTwin {
   public static void main(String[] a) throws Exception {
     if (a[0].equals("read")) {
       long waitMs = a.length > 2 ? Long.parseLong(a[2]) : ActionsJob.STORE_WAIT_MS;
-      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/", waitMs).read(a[1]);
+      long leftMs = a.length > 3 ? Long.parseLong(a[3]) : ActionsJob.FOREVER;
+      byte[] data = new ActionsJob.Actions("changes", "topic", "folder/", waitMs, () -> leftMs).read(a[1]);
       ObjectNode read = ActionsJob.JSON.createObjectNode().put("data", data == null ? null : new String(data, "UTF-8"));
       ActionsJob.kafkaConfig().forEach(read::put);
       System.out.println(read);
@@ -133,7 +135,7 @@ public class ActionsTwin {
   static void messages(List<JsonNode> lines) throws Exception {
     List<OutgoingMessageEnvelope> sent = new ArrayList<>();
     MessageCollector collector = sent::add;
-    ActionsJob.Actions job = new ActionsJob.Actions("changes", "topic", "actions/", ActionsJob.STORE_WAIT_MS);
+    ActionsJob.Actions job = new ActionsJob.Actions("changes", "topic", "actions/", ActionsJob.STORE_WAIT_MS, () -> ActionsJob.FOREVER);
     job.kept = store();
     for (JsonNode said : lines) {
       sent.clear();

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,11 +11,11 @@ from unittest.mock import MagicMock
 import pytest
 
 from ambry import AmbryClient
-from ambry.errors import AmbryError, DataCorrupt, Unavailable, UpdateConflict
+from ambry.errors import DataCorrupt, Unavailable, UpdateConflict
 from ambry.ml import features, snapshots
 from ambry.streams import actions
 from ambry.streams.actions import SILENCE_S, member_of, publish_snapshot, read_members, split
-from ambry.streams.restarts import SOUND_AFTER_S
+from ambry.streams.reads import FileReads
 from ambry.streams.target import KafkaTarget
 from deploy.demos.data import ARTICLE
 from tests.support.kafka_errors import ErrorOfKafka
@@ -33,18 +31,24 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
         yield made
 
 
-def test_a_file_is_a_message_for_each_member(client: AmbryClient) -> None:
+@pytest.fixture(scope="module")
+def files(client: AmbryClient) -> Iterator[FileReads]:
+    with FileReads(client) as made:
+        yield made
+
+
+def test_a_file_is_a_message_for_each_member(client: AmbryClient, files: FileReads) -> None:
     now = int(datetime.now(UTC).timestamp() * 1000)
     day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
     lines = [{"member": member, "action": "Click", "at": now} for member in (5, 17, 5)]
     put = client.put("".join(json.dumps(line) + "\n" for line in lines).encode(), name="actions/1")
-    told = split(client, {"type": "name.put", "name": "actions/1", "id": str(put.id)})
+    told = split(files, {"type": "name.put", "name": "actions/1", "id": str(put.id)})
     assert told == [
         {"member": 5, "file": str(put.id), "days": {day: {"Click": 2}}},
         {"member": 17, "file": str(put.id), "days": {day: {"Click": 1}}},
     ]
     client.delete(put.id)
-    assert split(client, {"type": "name.put", "name": "actions/1", "id": str(put.id)}) == []
+    assert split(files, {"type": "name.put", "name": "actions/1", "id": str(put.id)}) == []
 
 
 def test_the_windows_of_members_are_a_snapshot(client: AmbryClient) -> None:
@@ -67,32 +71,11 @@ def test_the_windows_of_members_are_a_snapshot(client: AmbryClient) -> None:
         publish_snapshot(client, "members", {17: {"2026-11-27": {"Click": 9}}}, URN, metadata=loaded, as_of=noon)
 
 
-def test_what_is_left_out_is_told(client: AmbryClient) -> None:
+def test_what_is_left_out_is_told(client: AmbryClient, files: FileReads) -> None:
     put = client.put(b"no action\n\nnone either\n", name="actions/2")
     told: list[str] = []
-    assert split(client, {"type": "name.put", "name": "actions/2", "id": str(put.id)}, told.append) == []
+    assert split(files, {"type": "name.put", "name": "actions/2", "id": str(put.id)}, told.append) == []
     assert told == ["actions/2: 2 lines are no actions, and left out"]
-
-
-def test_a_file_that_is_too_large_is_left_out(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    put = client.put(b"no action\n", name="actions/3")
-    monkeypatch.setattr(actions, "READ_MAX", 9)
-    told: list[str] = []
-    assert split(client, {"type": "name.put", "name": "actions/3", "id": str(put.id)}, told.append) == []
-    assert told == [f"file {put.id} has more than 9 bytes, and is left out"]
-
-
-def test_a_store_that_says_nothing_is_waited_for_no_longer_than_it_was_said(client: AmbryClient) -> None:
-    put = client.put(b"no action\n", name="actions/4")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        began = time.monotonic()
-        with AmbryClient(url) as waiting, pytest.raises(AmbryError) as ended:
-            split(waiting, {"type": "name.put", "name": "actions/4", "id": str(put.id)}, wait_s=1.5)
-    assert ended.value.retriable
-    assert 1.5 <= time.monotonic() - began < 10
-    # Else an attempt that waits for the store would count as sound, and the job would never be given up.
-    assert actions.STORE_WAIT_S <= SOUND_AFTER_S / 3
 
 
 def test_a_message_of_a_job_says_a_member_and_its_days() -> None:

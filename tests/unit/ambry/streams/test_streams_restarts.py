@@ -40,3 +40,11 @@ def test_an_attempt_has_what_is_left() -> None:
     assert restarts.left_s(1060) == 1
     assert restarts.pause_s(1060, 1061) is None
     assert JobRestarts(None).left_s(1000) == math.inf
+
+
+def test_what_begins_in_an_attempt_has_what_that_had_until_it_is_sound() -> None:
+    restarts = JobRestarts(60)
+    assert restarts.pause_s(1000, 1010) == 1
+    assert restarts.left_s(1030, 1011) == 49
+    assert restarts.left_s(1011 + SOUND_AFTER_S, 1011) == 60
+    assert JobRestarts(None).left_s(1000, 990) == math.inf
