@@ -7,7 +7,6 @@ One job has several of them in its life: a job by torchrun, by TonY on YARN and 
 from __future__ import annotations
 
 import random
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -154,7 +153,7 @@ def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed:
         for each in [job.kill_server(own.nodes()[1].name), job.kill_server(own.frontends()[0].name)]:
             each()
         assert ended() == undisturbed
-    assert any(re.search(r"^executor \d+ was lost: .*; all workers are started again", line) for line in job.said)
+    assert any(line.endswith("; all workers are started again") for line in job.said), job.said
     with job.connect() as client:
         check_whole(client, job.name, undisturbed)
 
@@ -162,7 +161,9 @@ def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed:
 def test_parts_of_a_job_on_spark_on_yarn(
     own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str
 ) -> None:
-    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it."""
+    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it. The job ends
+    well: three losses are its three restarts.
+    """
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     launcher = SparkLauncher(master="yarn", hadoop_conf=yarn.conf, settings=spark_on_yarn(tmp_path / "staging"))
     job = KilledJob(own, launcher, tmp_path, "on-spark-on-yarn", pace_s=0.1)
@@ -177,12 +178,14 @@ def test_parts_of_a_job_on_spark_on_yarn(
         bring_back()
         job.reach(40, 55)
         job.marks.forget(restarted=True)
+        before = len(job.said)
         lost.kill()
         end_processes(yarn.conf.parent / lost.name)
         job.say(f"-- {lost.name} is killed with all that runs on it")
         lost.start()
-        digest, failed = told(ended)
-    job.check_right(digest, failed, undisturbed)
+        digest = ended()
+    assert any(line.endswith("; all workers are started again") for line in job.said[before:]), job.said
+    job.check_right(digest, "", undisturbed)
 
 
 def test_who_submits_is_killed_at_all_times(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:

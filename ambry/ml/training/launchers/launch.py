@@ -22,10 +22,15 @@ from ambry.with_parent import with_parent
 AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 TERM_TIMEOUT_S = 15.0
 _TRACEBACK = "Traceback (most recent call last):"
-_CLASS = r"((?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)"
+_CLASS = r"((?:(?:[^\W\d]\w*|<locals>)\.)+[^\W\d]\w*|[A-Z]\w*)"
 _ENDS_TRACEBACK = re.compile(_CLASS + r"(:( .*)?)?$", re.DOTALL)
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): \S")
 """Where the traceback began before the lines that are kept, or there is none."""
+_TORCHRUNS_OWN = "ChildFailedError:"
+"""It says nothing but that a worker failed."""
+_IN_GROUP = re.compile(r"( {2,})(?:\| ?|\+ (?=Exception Group ))")
+"""Before each line of an ExceptionGroup; deeper before those of what it has."""
+_OF_GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 
@@ -145,18 +150,37 @@ def refusal_in(line: str) -> str:
 def last_words(lines: Iterable[str], rank: str = "") -> str:
     """What the last traceback raised, of whatever class, or the last sentence of the node; of one worker where lines tell
     whose they are.
+
+    It is one line: of one that ends with a colon, with the next one, and of an ExceptionGroup, with the first that it has.
     """
-    said = ""
+    said: dict[str, str] = {}
     within: set[str] = set()
     for line in lines:
         whose, text = _whose(line)
         if rank and whose not in ("", rank):
             continue
-        if text.strip() == _TRACEBACK:
+        text, depth = _ungrouped(text)
+        before = said.get(whose, "")
+        if depth > 2 and _OF_GROUP.search(before):
+            if _ENDS_TRACEBACK.match(text):
+                said[whose] = f"{before}: {text}"
+        elif depth <= 2 and text.strip().removeprefix("Exception Group ") == _TRACEBACK:
             within.add(whose)
+            said.pop(whose, None)  # What was raised before is not why it ended.
         elif whose in within and _ENDS_TRACEBACK.match(text):
             within.discard(whose)
-            said = said if text.endswith(":") else text  # torchrun's own has a report in the lines after it.
-        elif text.startswith("ambry train: ") or _RAISED.match(text.strip()):
-            said = text.strip()
-    return f": {said}" if said else ""
+            if not text.endswith(_TORCHRUNS_OWN):
+                said[whose] = text
+        elif before.endswith(":") and text.strip():
+            said[whose] = f"{before} {text.strip()}"
+        elif depth == 0 and (text.startswith("ambry train: ") or _RAISED.match(text.strip())):
+            said.pop(whose, None)  # The last one to say something is the last here.
+            said[whose] = text.strip()
+    found = next(reversed(said.values()), "")
+    return f": {found}" if found else ""
+
+
+def _ungrouped(text: str) -> tuple[str, int]:
+    """A line without what stands before it in an ExceptionGroup, and how deep that is, in characters; 0 outside."""
+    found = _IN_GROUP.match(text)
+    return (text[found.end() :], len(found[1])) if found else (text, 0)

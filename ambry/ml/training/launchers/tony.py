@@ -255,9 +255,8 @@ class _Followed:
         return known
 
     def show(self, line: str) -> None:
-        said = line.partition(": ")[2]
-        self._words.append(said)
-        self._refused = self._refused or refusal_in(said)
+        self._words.append(line)
+        self._refused = self._refused or refusal_in(line)
         self._launch.show(line)
 
     def read(self, line: str, logs: ContainerLogs) -> None:
@@ -274,6 +273,7 @@ class _Followed:
         elif _RESTARTS in line:
             self._sessions += 1
             if self._sessions > 1:
+                self._words.clear()  # What was raised before is not why it ends.
                 self._launch.tell("all workers are started again")
         elif found := _TASK.search(line):
             state, name = found[1].lower(), f"{found[2]} {found[3]}"

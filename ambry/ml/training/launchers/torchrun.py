@@ -100,11 +100,13 @@ def how_it_ended(code: int) -> str:
 
 def reason_of(ended: LauncherEnded, launch: Launch) -> str:
     """Why a job failed, from what torchrun said last: which worker, how, and what it printed of it."""
-    failed = [found for line in ended.lines if (found := _FAILED.search(line)) is not None]
+    failed = [(at, found) for at, line in enumerate(ended.lines) if (found := _FAILED.search(line)) is not None]
     if not failed or ended.code < 0:  # What it said of workers then is of those that it started again.
         return f"torchrun {ended}{'' if ended.code < 0 else last_words(ended.lines)}; {AGAIN}"
-    code, rank = int(failed[-1][1]), failed[-1][2]
-    said = "" if code < 0 else last_words(ended.lines, rank)  # Who was killed said nothing of it, and others much.
+    found = failed[-1][1]
+    code, rank = int(found[1]), found[2]
+    of_this_try = ended.lines[failed[-2][0] + 1 :] if len(failed) > 1 else ended.lines
+    said = "" if code < 0 else last_words(of_this_try, rank)  # Who was killed said nothing of it, and others much.
     tries = f" after {launch.max_restarts} restarts" if launch.max_restarts else ""
     return f"worker {rank} {how_it_ended(code)}{tries}{said}; {AGAIN}"
 

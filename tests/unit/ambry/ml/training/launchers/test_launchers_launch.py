@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -148,4 +149,50 @@ def test_what_is_no_traceback_is_no_reason() -> None:
     assert (
         last_words([*FRAMES, "KeyError: 1", "ambry train: the node has no room"])
         == ": ambry train: the node has no room"
+    )
+
+
+def raised_by(code: str) -> list[str]:
+    """What Python prints of it."""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return made.stderr.splitlines()
+
+
+MISSING_KEY = [
+    *FRAMES,
+    "RuntimeError: Error(s) in loading state_dict for Linear:",
+    '\tMissing key(s) in state_dict: "bias". ',
+    '\tUnexpected key(s) in state_dict: "b". ',
+]
+
+
+def test_what_is_raised_with_a_colon_at_the_end_of_its_line_is_told_with_the_next() -> None:
+    """Nothing was told of it, or what an attempt before had raised."""
+    told = ': RuntimeError: Error(s) in loading state_dict for Linear: Missing key(s) in state_dict: "bias".'
+    before = [*FRAMES, "ConnectionError: a host was away for a moment"]
+    assert last_words(MISSING_KEY) == told
+    assert last_words([*before, *MISSING_KEY]) == told
+    assert last_words([*of_worker(0, *before), *of_worker(0, *MISSING_KEY), *of_worker(1, *FRAMES)], "0") == told
+    empty_first = raised_by("raise ImportError('\\n\\nIMPORTANT: PLEASE READ\\nmore')")
+    assert last_words(empty_first) == ": ImportError: IMPORTANT: PLEASE READ"
+    again = [*FRAMES, "RuntimeError: first:", "", "During handling", "", *FRAMES, "KeyError: 'second'"]
+    assert last_words(again) == ": KeyError: 'second'"
+    assert last_words([*FRAMES, "KeyError: 'first'", *FRAMES]) == "", "the last one is not told by the one before it"
+
+
+def test_a_class_within_a_function_and_a_group_say_what_was_raised() -> None:
+    within = "def main():\n class Oops(Exception): pass\n raise Oops('x')\nmain()"
+    assert last_words(raised_by(within)) == ": main.<locals>.Oops: x"
+    inner = "\ndef f(n):\n try: raise ValueError(n)\n except ValueError as e: return e\n"
+    group = f"{inner}\nraise ExceptionGroup('all', [ExceptionGroup('some', [f('a'), f('b')]), KeyError('c')])"
+    told = ": ExceptionGroup: all (2 sub-exceptions): ExceptionGroup: some (2 sub-exceptions): ValueError: a"
+    lines = raised_by(group)
+    assert last_words(lines) == last_words(of_worker(1, *lines), "1") == told
+    assert last_words([*FRAMES, "KeyError: 1", *lines]) == told
+    of_tasks = (
+        "import asyncio\nasync def bad(): raise OSError(28, 'full')\nasync def main():\n"
+        " async with asyncio.TaskGroup() as g: g.create_task(bad())\nasyncio.run(main())"
+    )
+    assert last_words(raised_by(of_tasks)) == (
+        ": ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception): OSError: [Errno 28] full"
     )

@@ -74,6 +74,10 @@ def test_all_workers_run_the_bundle(launch: Launch) -> None:
         ),
         (KILLED, "worker 0 was ended by SIGKILL after 3 restarts; submit the job again to go on from its newest"),
         (NODE, "worker 0 could not begin after 3 restarts: ambry train: this worker could not begin: this node has no"),
+        (
+            (*TRACEBACK, TRACEBACK[-1]),
+            "worker 1 ended with exit code 1 after 3 restarts; submit",  # Not by what an earlier try raised.
+        ),
         (("torchrun: error: unrecognized arguments",), "torchrun ended with exit code 1"),
     ],
 )
