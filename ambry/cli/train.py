@@ -230,7 +230,9 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
 
 
 def _told(outcome: JobOutcome | None) -> str:
-    return "not known: whoever submitted it was killed" if outcome is None else str(outcome)
+    if outcome is None:
+        return "not known: whoever submitted it was killed, or could not reach the store when it ended"
+    return str(outcome)
 
 
 def _plain(ended: EndedJob) -> dict[str, Any]:

@@ -11,7 +11,7 @@ def parse_hadoop(name: str, data: str | bytes) -> ElementTree.Element:
     """The root of a file, which a refusal calls `name`. Raises InvalidRequest."""
     try:
         return ElementTree.fromstring(data)  # nosec B314 # as above
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # Also of an encoding that there is not.
         raise InvalidRequest(f"{name} is no configuration of Hadoop: {error}") from None
 
 

@@ -52,11 +52,12 @@ class RepeatedWork:
         """Call `work` now, or once more when it is done."""
         self._wake.set()
 
-    def close(self) -> None:
-        """End the thread, when it has done what it is at."""
+    def close(self, wait_s: float | None = None) -> bool:
+        """End the thread, when it has done what it is at; whether it has, after at most so many seconds."""
         self._closed = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _repeat(self) -> None:
         while True:
@@ -69,8 +70,10 @@ class RepeatedWork:
             except Exception as error:
                 # Of whatever kind: `work` runs what others wrote, and the thread has to go on.
                 if repr(error) != repr(self.error):
-                    told = {"work": self._name, "error": f"{type(error).__name__}: {error}", **self._more()}
-                    _log.warning("failed, and is tried again", extra=told)
+                    said = f"{type(error).__name__}: {error}"
+                    told = {"work": self._name, "error": said, **self._more()}
+                    # Without a handler of the user's the message alone is on their terminal.
+                    _log.warning("%s failed, and is tried again: %s", self._name, said, extra=told)
                 self.error = error
             else:
                 if self.error is not None:

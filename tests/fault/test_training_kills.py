@@ -161,8 +161,8 @@ def test_parts_of_a_job_on_spark(own: LocalCluster, tmp_path: Path, undisturbed:
 def test_parts_of_a_job_on_spark_on_yarn(
     own: LocalCluster, tmp_path: Path, yarn: hadoop.YarnCluster, undisturbed: str
 ) -> None:
-    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it. The job ends
-    well: three losses are its three restarts.
+    """The master is killed, then a worker with a data node, then a machine: a NodeManager with all that runs on it. The job
+    ends well: three losses are its three restarts.
     """
     pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
     launcher = SparkLauncher(master="yarn", hadoop_conf=yarn.conf, settings=spark_on_yarn(tmp_path / "staging"))

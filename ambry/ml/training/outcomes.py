@@ -16,10 +16,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ambry.client.model import Timeout
+from ambry.client.refs import PinnedName
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import MALFORMED, AmbryError, BlobGone, BlobNotFound, DataCorrupt, InvariantBroken, UpdateConflict
+from ambry.errors import MALFORMED, AmbryError, BlobGone, BlobNotFound, DataCorrupt, UpdateConflict
 from ambry.ml.training.gangs import looks
 from ambry.ml.training.jobs import TrainingJob
+from ambry.ml.training.standing import replace_standing
 
 OUTCOME = "outcome.json"
 SAID_MAX = 2_000
@@ -57,12 +59,13 @@ class OutcomeNote:
 
 
 @contextmanager
-def outcome_noted(client: AmbryClient, job: TrainingJob) -> Iterator[OutcomeNote]:
+def outcome_noted(client: AmbryClient, job: TrainingJob, before: PinnedName | None = None) -> Iterator[OutcomeNote]:
     """Run a job within, and write down how it ended. What it fails with goes on; that it cannot be written down is no error.
 
-    Nothing is written where another run has begun meanwhile. Raises AmbryError where this one cannot be written down as begun.
+    `before` is what stood there when it had the job. Nothing is written where another run has begun since.
+    Raises UpdateConflict then, and AmbryError where this one cannot be written down as begun.
     """
-    begun = _put(client, job, _BEGUN, "")
+    begun = replace_standing(client, job.name_in(OUTCOME), before, _encoded(job, _BEGUN, ""))
     note = OutcomeNote()
     try:
         yield note
@@ -72,18 +75,22 @@ def outcome_noted(client: AmbryClient, job: TrainingJob) -> Iterator[OutcomeNote
         raise
     finally:
         with suppress(AmbryError):
-            _put(client, job, note.state, note.said, if_match=begun, timeout=WRITE_TIMEOUT)
+            _end(client, job, _encoded(job, note.state, note.said), begun)
 
 
-def _put(client: AmbryClient, job: TrainingJob, state: str, said: str, **how: Any) -> str:
-    """The ETag of what is there from then on. Raises what `put` raises."""
+def _end(client: AmbryClient, job: TrainingJob, data: bytes, begun: str) -> None:
+    """Raises what `put` raises."""
+    name = job.name_in(OUTCOME)
+    for _ in looks(str(name)):
+        with suppress(UpdateConflict):  # It overlapped with that of another run.
+            client.put(data, name=name, content_type="application/json", if_match=begun, timeout=WRITE_TIMEOUT)
+            return
+
+
+def _encoded(job: TrainingJob, state: str, said: str) -> bytes:
     at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     told = {"format": _FORMAT, **asdict(JobOutcome(run=job.run, state=state, said=said, at=at))}
-    data = json.dumps(told, sort_keys=True).encode()
-    for _ in looks(str(job.name_in(OUTCOME))):
-        with suppress(UpdateConflict):  # It overlapped with that of another run.
-            return client.put(data, name=job.name_in(OUTCOME), content_type="application/json", **how).etag
-    raise InvariantBroken("looks ends by an error")
+    return json.dumps(told, sort_keys=True).encode()
 
 
 def outcome_of(client: AmbryClient, job: TrainingJob) -> JobOutcome | None:

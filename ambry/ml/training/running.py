@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ambry.client.model import Timeout
 from ambry.client.refs import NameRef, found_entry
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
@@ -30,10 +31,13 @@ from ambry.errors import (
 )
 from ambry.ml.training.gangs import GANG, OVERTAKEN, Gang, looks, put_gang, read_gang
 from ambry.ml.training.jobs import TrainingJob
+from ambry.ml.training.outcomes import WRITE_TIMEOUT
 from ambry.ml.watching import RepeatedWork
 
 LEASE_S = 90
 RENEW_S = 20.0
+RENEW_TIMEOUT = Timeout(total=30.0)
+"""Of each request: a store that takes connections and says nothing is asked again before the lease is over."""
 RUNNING = "running.json"
 
 
@@ -59,11 +63,12 @@ class RunningJob:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._renewed.close()
-        with suppress(AmbryError):  # It goes by itself.
-            self._renew()
+        if not self._renewed.close(WRITE_TIMEOUT.total):
+            return  # The store says nothing: it goes by itself.
+        with suppress(AmbryError):  # As above.
+            self._renew(WRITE_TIMEOUT)
             if not self._lost:
-                self._client.delete(self._held)
+                self._client.delete(self._held, timeout=WRITE_TIMEOUT)
 
     def check(self) -> None:
         """Raises UpdateConflict where somebody else has the job by now: the store was out of reach for too long."""
@@ -78,56 +83,64 @@ class RunningJob:
         self._renew()
         self.check()
 
-    def _take(self) -> None:
+    def _take(self, timeout: Timeout | None = None) -> None:
         """Raises UpdateConflict where another one has it, Unavailable where it changes at every look."""
         holder = None
         for _ in looks(str(self._name)):
             with suppress(
                 *OVERTAKEN
             ):  # It changed since it was looked at: by another one, or by an earlier try of this one.
-                holder = self._look()
+                holder = self._look(timeout)
                 break
         if holder is not None:
             raise UpdateConflict(self._sentence(holder))
 
-    def _look(self) -> bytes | None:
+    def _look(self, timeout: Timeout | None) -> bytes | None:
         """Take what is free, or go on with what this one has; what another one has said who has it. Raises OVERTAKEN."""
         try:
-            self._put(if_absent=True)
+            self._put(timeout, if_absent=True)
             return None
         except AlreadyExists:
-            now = next(iter(self._client.history(self._name)))  # A list does not have it when its time is over.
+            # A list does not have it when its time is over.
+            now = next(iter(self._client.history(self._name, timeout=timeout)))
             if now.id is None:
                 raise
         entry = found_entry(self._name, now.id)
         try:
-            with self._client.get(entry) as reader:
+            with self._client.get(entry, timeout=timeout) as reader:
                 held, etag = reader.read(), reader.info.etag
         except BlobNotFound:
-            self._client.delete(entry)  # Its time is over. What another one put there since then stays.
-            self._put(if_absent=True)
+            self._client.delete(
+                entry, timeout=timeout
+            )  # Its time is over. What another one put there since then stays.
+            self._put(timeout, if_absent=True)
             return None
         if held != self._document and not _is_gone(held):
             return held
-        self._put(if_match=etag)
+        self._put(timeout, if_match=etag)
         return None
 
-    def _put(self, **condition: Any) -> None:
+    def _put(self, timeout: Timeout | None, **condition: Any) -> None:
         """Raises OVERTAKEN."""
         info = self._client.put(
-            self._document, name=self._name, content_type="application/json", ttl=LEASE_S, **condition
+            self._document,
+            name=self._name,
+            content_type="application/json",
+            ttl=LEASE_S,
+            timeout=timeout,
+            **condition,
         )
         self._held = found_entry(self._name, info.id, info.etag)
 
-    def _renew(self) -> None:
+    def _renew(self, timeout: Timeout = RENEW_TIMEOUT) -> None:
         with self._renewing:
             if self._lost:
                 return
             try:
-                self._put(if_match=self._held.etag)
+                self._put(timeout, if_match=self._held.etag)
             except OVERTAKEN:
                 try:
-                    self._take()
+                    self._take(timeout)
                 except UpdateConflict as error:
                     self._lost = error.message
 

@@ -27,10 +27,12 @@ from ambry.ml.training.environments import list_packages, store_tree, stored_tre
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.outages import outwaited
-from ambry.ml.training.outcomes import outcome_noted
+from ambry.ml.training.outcomes import OUTCOME, outcome_noted
 from ambry.ml.training.remains import held_directory, remove_left_behind
 from ambry.ml.training.running import RunningJob, claim_run
+from ambry.ml.training.standing import delete_standing, replace_standing, standing
 
+DOCUMENT = "job.json"
 LOOK_S = 1.0
 """How often whoever follows a job looks for new checkpoints."""
 
@@ -131,9 +133,12 @@ def run_job(
 
         folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
         job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
-        client.delete(job.name_in(MODEL))  # Of a run before: what is published is what this one hands in.
-        client.put(job.encode(), name=job.name_in("job.json"), content_type="application/json")
-        with outcome_noted(client, job) as note:
+        # This process may stand still at any time: what it changes is what stood there when it had the job.
+        model, document, outcome = (standing(client, job.name_in(each)) for each in (MODEL, DOCUMENT, OUTCOME))
+        running.confirm()
+        delete_standing(client, model)  # Of a run before: what is published is what this one hands in.
+        replace_standing(client, job.name_in(DOCUMENT), document, job.encode())
+        with outcome_noted(client, job, outcome) as note:
             if fresh:
                 _clear(client, job, folder, tell)
             step = folder.latest()
@@ -223,21 +228,22 @@ class _Watched:
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
-        self._thread.join()
-        self._look()
+        if kind is None:  # Whoever interrupts a job is not kept by a store that says nothing.
+            self._thread.join()
+            self._look()
 
     def _watch(self) -> None:
         while not self._over.wait(LOOK_S):
-            self._look()
+            self._look(lambda: not self._over.is_set())
 
-    def _look(self) -> None:
+    def _look(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
         try:
             newest = self._folder.latest()
         except AmbryError:
             return  # The store may be away for a moment: the job itself tells if that matters.
-        if newest is not None and newest != self._step:
+        if is_wanted() and newest is not None and newest != self._step:
             self._step = newest
             self._tell(f"checkpoint of step {newest}")
 

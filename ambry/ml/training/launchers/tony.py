@@ -71,7 +71,7 @@ class TonyLauncher:
         java = self._java(launch.environ)
         staging = Staging(java=java, jars=self.jars.resolve(), environ=launch.environ, tell=launch.tell)
         staging.remove_left_behind(left_behind(), _identity(launch))
-        followed = _Followed(launch, web_of((self.hadoop_conf / "yarn-site.xml").read_text("utf-8")))
+        followed = _Followed(launch, web_of((self.hadoop_conf / "yarn-site.xml").read_bytes()))
         began = time.monotonic()
         command = self._written(launch, java)
         followed.note()  # Before the client stages anything.
@@ -101,13 +101,13 @@ class TonyLauncher:
         for path in self.hadoop_conf.glob("*.xml"):
             shutil.copyfile(path, conf / path.name)
         core = conf / "core-site.xml"
-        of_cluster = core.read_text("utf-8") if core.exists() else "<configuration/>"
+        of_cluster = core.read_bytes() if core.exists() else b"<configuration/>"
         core.write_text(core_xml(of_cluster), "utf-8")
         shipped: list[Path] = []
         if shares_files(of_cluster):
             class_path = [str(self.hadoop_conf.resolve()), f"{self.jars.resolve()}/*"]
             yarn = conf / "yarn-site.xml"
-            yarn.write_text(yarn_xml(yarn.read_text("utf-8"), class_path), "utf-8")
+            yarn.write_text(yarn_xml(yarn.read_bytes(), class_path), "utf-8")
         else:
             shipped = sorted(self.jars.resolve().glob("*.jar"))
         for path in (launch.bundle.parent / name for name in FILES):

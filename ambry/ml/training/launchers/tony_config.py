@@ -69,7 +69,7 @@ def tony_xml(
     return _document(told)
 
 
-def shares_files(core_of_cluster: str) -> bool:
+def shares_files(core_of_cluster: str | bytes) -> bool:
     """Whether nodes see the files of this machine, by core-site.xml: no file system is named, or that which all mount.
 
     Raises InvalidRequest for what is no configuration of Hadoop.
@@ -78,7 +78,7 @@ def shares_files(core_of_cluster: str) -> bool:
     return all(told[name].strip().startswith("file:") for name in _FILES if name in told)
 
 
-def web_of(yarn_of_cluster: str) -> str:
+def web_of(yarn_of_cluster: str | bytes) -> str:
     """Where the ResourceManager answers, by yarn-site.xml, of several the first one; empty where that does not say it.
 
     Raises InvalidRequest for what is no configuration of Hadoop.
@@ -95,7 +95,7 @@ def web_of(yarn_of_cluster: str) -> str:
     return "" if not address or address.startswith(":") or "$" in address else f"http{'s' * secure}://{address}"
 
 
-def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:
+def yarn_xml(of_cluster: str | bytes, class_path: Sequence[str]) -> str:
     """yarn-site.xml of a cluster, with where containers find the classes of TonY, unless the cluster says that itself.
 
     Raises InvalidRequest for what is no configuration of Hadoop.
@@ -105,7 +105,7 @@ def yarn_xml(of_cluster: str, class_path: Sequence[str]) -> str:
     return _document(told)
 
 
-def core_xml(of_cluster: str) -> str:
+def core_xml(of_cluster: str | bytes) -> str:
     """core-site.xml of a cluster, by which what TonY stages is its user's alone. Raises InvalidRequest."""
     root = parse_hadoop("core-site.xml", of_cluster)
     added = ElementTree.SubElement(root, "property")

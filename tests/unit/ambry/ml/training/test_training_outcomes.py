@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, UpdateConflict
+from ambry.client.refs import PinnedName
 from ambry.errors import DataCorrupt
 from ambry.ml.training.jobs import TrainingJob, named_job
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted, outcome_of
+from ambry.ml.training.standing import standing
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
 
@@ -20,18 +22,22 @@ def job(name: str) -> TrainingJob:
     return named_job({**JOB, **own})
 
 
+def now(client: AmbryClient, job: TrainingJob) -> PinnedName | None:
+    return standing(client, job.name_in(OUTCOME))
+
+
 def test_what_published_what_failed_and_what_was_interrupted_are_told(client: AmbryClient, job: TrainingJob) -> None:
     assert outcome_of(client, job) is None
     with outcome_noted(client, job) as note:
         note.published("digits@1.1.0")
     found = outcome_of(client, job)
     assert found is not None and (found.run, found.state, found.said) == (3, "published", "digits@1.1.0")
-    with outcome_noted(client, job):
+    with outcome_noted(client, job, now(client, job)):
         assert outcome_of(client, job) is None, "of a run before"
     found = outcome_of(client, job)
     assert found is not None and (found.state, found.said) == ("ended", "")
     for error, state in ((ValueError("no column"), "failed"), (KeyboardInterrupt(), "interrupted")):
-        with pytest.raises(type(error)), outcome_noted(client, job):
+        with pytest.raises(type(error)), outcome_noted(client, job, now(client, job)):
             raise error
         found = outcome_of(client, job)
         assert found is not None and (found.state, found.said) == (state, str(error))
@@ -43,14 +49,15 @@ def test_a_run_that_ends_late_changes_nothing_of_a_later_one(client: AmbryClient
     """It stood still while one took the job over, and ended with that it lost it, in the place of what was published."""
     later = replace(job, run=4)
     with pytest.raises(UpdateConflict), outcome_noted(client, job):
-        with outcome_noted(client, later) as note:
+        with outcome_noted(client, later, now(client, later)) as note:
             note.published("digits@1.1.0")
         raise UpdateConflict("the job digits runs already")
     found = outcome_of(client, later)
     assert found is not None and (found.state, found.said) == ("published", "digits@1.1.0")
-    with outcome_noted(client, job) as stood, outcome_noted(client, replace(job, run=5)):
+    newest = replace(job, run=5)
+    with outcome_noted(client, job, now(client, job)) as stood, outcome_noted(client, newest, now(client, job)):
         stood.published("digits@1.2.0")
-    found = outcome_of(client, replace(job, run=5))
+    found = outcome_of(client, newest)
     assert found is not None and found.state == "ended"
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, Unavailable, UpdateConflict
+from ambry.client.model import Timeout
 from ambry.ml.training import running
 from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
@@ -184,11 +186,11 @@ def test_of_two_who_see_that_its_time_is_over_the_second_deletes_nothing_of_the_
     delete = client.delete
     entered: list[RunningJob] = []
 
-    def late(*each: Any) -> None:
+    def late(*each: Any, **how: Any) -> None:
         if not entered:
             entered.append(RunningJob(client, job, renew_s=600))
             entered[0].__enter__()
-        delete(*each)
+        delete(*each, **how)
 
     monkeypatch.setattr(client, "delete", late)
     with pytest.raises(UpdateConflict, match=rf"runs already, on {socket.gethostname()}"):
@@ -253,10 +255,41 @@ def test_who_ends_after_standing_still_deletes_nothing_of_another(
     held = RunningJob(client, job, renew_s=600).__enter__()
     delete = client.delete
 
-    def late(*each: Any) -> None:
+    def late(*each: Any, **how: Any) -> None:
         held_by(client, job, host="another")
-        delete(*each)
+        delete(*each, **how)
 
     monkeypatch.setattr(client, "delete", late)
     held.__exit__(None, None, None)
     assert json.loads(client.get_bytes(job.name_in(RUNNING)))["host"] == "another"
+
+
+@pytest.fixture
+def silent() -> Iterator[AmbryClient]:
+    """Of a store that takes connections and says nothing, as a frontend that stands still."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        AmbryClient([f"http://127.0.0.1:{server.getsockname()[1]}"]) as made,
+    ):
+        yield made
+
+
+def test_a_store_that_says_nothing_keeps_nobody(
+    client: AmbryClient, silent: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever interrupted a job waited for minutes, in the end of its right."""
+    monkeypatch.setattr(running, "WRITE_TIMEOUT", Timeout(total=0.2))
+    with pytest.raises(KeyboardInterrupt), RunningJob(client, job, renew_s=600) as held:
+        held._client = silent
+        began = time.monotonic()
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(KeyboardInterrupt),
+        RunningJob(client, replace(job, job="other", folder=f"{job.folder}-b"), renew_s=0.05) as held,
+    ):
+        held._client = silent
+        eventually(held._renewing.locked, "it is renewed")
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 10
+    assert running.RENEW_TIMEOUT.total is not None
+    assert running.RENEW_TIMEOUT.total + 2 * running.RENEW_S < running.LEASE_S

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import venv
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict, VersionRef
 from ambry.ml import models, training
+from ambry.ml.training import submitting
 from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.current import MODEL, current
-from ambry.ml.training.launchers.launch import Launch, LaunchFailed
-from ambry.ml.training.running import claim_run
-from ambry.ml.training.submitting import prepare_job, run_job
+from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
+from ambry.ml.training.outcomes import OUTCOME
+from ambry.ml.training.running import RunningJob, claim_run
+from ambry.ml.training.submitting import WhatToRun, prepare_job, run_job
 from ambry.ml.training.unpacking import REFUSED
 
 SCRIPT = """\
@@ -258,3 +262,41 @@ def test_a_script_that_the_store_refuses_something_for_good_says_so(client: Ambr
     job = prepare_job(client, training.WhatToRun(script=script, name="refused"), lambda _: None)
     with pytest.raises(LaunchFailed, match=rf"\n{REFUSED}\w+: .*"):
         run_job(client, job, OneProcess(), tell=lambda _: None, show=lambda _: None)
+
+
+def test_whoever_interrupts_a_job_does_not_wait_for_its_newest_checkpoint() -> None:
+    """A store that takes connections and says nothing kept it for minutes."""
+    looking, away, told = threading.Event(), threading.Event(), list[str]()
+
+    class Folder:
+        def latest(self) -> int:
+            looking.set()
+            assert away.wait(60)
+            return 7
+
+    watched = submitting._Watched(cast(CheckpointFolder, Folder()), None, told.append)
+    with pytest.raises(KeyboardInterrupt), watched:
+        assert looking.wait(60)
+        raise KeyboardInterrupt
+    away.set()
+    watched._thread.join()
+    assert told == []
+
+
+@pytest.mark.parametrize("blob", [submitting.DOCUMENT, MODEL, OUTCOME])
+def test_a_submission_that_stood_still_takes_nothing_of_a_later_one(
+    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch, blob: str
+) -> None:
+    """It woke after another one had begun, put its own document and outcome there, and deleted the model that was handed in."""
+    job = training.prepare_job(client, WhatToRun(script=script, name=name.replace("/", "-")))
+    confirm = RunningJob.confirm
+
+    def stands_still(self: RunningJob) -> None:
+        confirm(self)
+        client.put(b"of the later one", name=job.name_in(blob))
+
+    client.put(b"of an earlier one", name=job.name_in(MODEL))
+    monkeypatch.setattr(RunningJob, "confirm", stands_still)
+    with pytest.raises(UpdateConflict):
+        training.run_job(client, job, cast(Launcher, None))
+    assert client.get_bytes(job.name_in(blob)) == b"of the later one"

@@ -483,3 +483,24 @@ def test_what_a_job_waits_for_is_told_until_a_worker_is_there(
     with pytest.raises(LaunchFailed):
         launcher.run(replace(launch, tell=heard))
     assert [line for line in told.told if line in states] == [*states]
+
+
+@pytest.mark.parametrize("name", ["yarn-site.xml", "core-site.xml"])
+def test_a_configuration_of_another_encoding_is_read_and_what_is_none_is_a_sentence(
+    told: Told, tmp_path: Path, name: str
+) -> None:
+    """Of what is not UTF-8 it was a UnicodeDecodeError."""
+    launcher, launch = launched(tmp_path, told, "exit 3")
+    path = tmp_path / "hadoop" / name
+    path.write_bytes(
+        "<?xml version='1.0' encoding='ISO-8859-1'?><configuration><!-- gr\xfcn --></configuration>".encode("latin-1")
+    )
+    with pytest.raises(LaunchFailed, match="TonY did not submit the job"):
+        launcher.run(launch)
+    for broken in (
+        b"<configuration><!-- \xfc --></configuration>",
+        b"<?xml version='1.0' encoding='none'?><configuration/>",
+    ):
+        path.write_bytes(broken)
+        with pytest.raises(InvalidRequest, match=f"{name} is no configuration of Hadoop"):
+            launcher.run(replace(launch, directory=Path(tempfile.mkdtemp(dir=tmp_path))))
