@@ -98,18 +98,21 @@ class Marks:
                 self._file(rank).unlink(missing_ok=True)
 
     def reach(self, moment: Moment, over: Callable[[], bool]) -> list[int]:
-        """Wait until the last worker of a new start is there; the processes of all workers, by rank; none where
-        all is over."""
+        """Wait until the last worker of a new start is there, and all others are; the processes of all workers, by rank; none
+        where all is over."""
 
         def there() -> bool:
-            found = self._read(self.workers - 1)
-            return over() or (found is not None and found[1] > self._ended and found[2] >= moment.at)
+            found = [each for each in self._all() if each[1] > self._ended]
+            return over() or (len(found) == self.workers and found[-1][2] >= moment.at)
 
         eventually(there, f"the workers are {moment}", timeout_s=REACHED_S, interval_s=0.005)
         if over():
             return []
         time.sleep(moment.delay_s)  # Not for anything: it is the moment.
-        return [each[0] for rank in range(self.workers) if (each := self._read(rank)) is not None]
+        return [each[0] for each in self._all()]
+
+    def _all(self) -> list[tuple[int, int, int]]:
+        return [each for rank in range(self.workers) if (each := self._read(rank)) is not None]
 
     def _read(self, rank: int) -> tuple[int, int, int] | None:
         try:
