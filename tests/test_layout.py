@@ -61,7 +61,7 @@ FLOORS = [
         "ambry.patience",
         "ambry.with_parent",
     ],
-    ["ambry.blob", "ambry.ids", "ambry.address"],
+    ["ambry.blob", "ambry.home", "ambry.ids", "ambry.address"],
     ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.rest"],
     ["ambry.protocol", "ambry.service"],
     ["ambry.network"],
@@ -470,6 +470,35 @@ def test_a_way_around_the_seam_would_be_noticed(code: str) -> None:
 )
 def test_what_is_not_a_way_around_the_seam_is_left_alone(code: str) -> None:
     assert seam_faults("x.py", ast.parse(code)) == []
+
+
+# --- who this process is, and where its home lies ---
+
+HOMES = {
+    "ambry/home.py": "asks the system, and bears that it does not know",
+    "ambry/cli/aliases.py": "who stands in a history: empty where the system does not say",
+    "ambry/ml/training/node.py": "travels alone; a node without a home has a directory of its own",
+    "ambry/ml/training/launchers/tony_staging.py": "beside Hadoop's client, which runs for no user without a name",
+    "deploy/engines/postgres.py": "the user that PostgreSQL's package makes, or a sentence",
+}
+HOME_NAMES = {"expanduser", "getuser", "getlogin", "getpwuid", "getpwnam"}
+
+
+def home_faults(path: str, source: ast.AST) -> list[str]:
+    names = bindings(source)
+    return [
+        f"{path}:{node.lineno} uses {node.attr}"
+        for node in ast.walk(source)
+        if isinstance(node, ast.Attribute)
+        and (node.attr in HOME_NAMES or dotted(node, names) in ("pathlib.Path.home", "pathlib.PosixPath.home"))
+    ]
+
+
+def test_homes_and_users_are_asked_for_where_it_is_borne_that_nobody_knows_them() -> None:
+    found = {path: faults for path in modules(*PACKAGES) if (faults := home_faults(path, tree(path)))}
+    assert [fault for path in sorted({*found} - {*HOMES}) for fault in found[path]] == []
+    assert sorted({*HOMES} - {*found}) == [], "these need no exception any more"
+    assert home_faults("x.py", ast.parse("from pathlib import Path as P\nP.home()\nP('a').expanduser()"))
 
 
 # --- nothing waits for a disk on the event loop ---

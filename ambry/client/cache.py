@@ -37,6 +37,7 @@ from ambry.client.state_file import replace_text
 from ambry.client.whole_digest import WholeDigest
 from ambry.clock import Clock
 from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest
+from ambry.home import home_of
 from ambry.ids import BlobId
 
 ABANDONED_S = 24 * 3600
@@ -50,8 +51,7 @@ _TAG = (
 
 def default_directory(env: Mapping[str, str]) -> Path:
     """Where the user's cache is if nobody says another place."""
-    home = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".cache")
-    return Path(home) / "ambry"
+    return Path(env.get("XDG_CACHE_HOME") or home_of(env) / ".cache") / "ambry"
 
 
 class BlobCache:

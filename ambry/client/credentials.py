@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ambry.client.small_file import read_small
 from ambry.errors import ConfigInvalid, InvalidRequest
+from ambry.home import expanded
 
 KEY_FILE_BYTES_MAX = 4096
 STANDARD_INPUT = "-"
@@ -59,7 +60,7 @@ class KeyFile(Auth):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).expanduser()
+        self._path = expanded(path)
         self._read = (file_stamp(self._path), read_key(self._path))
 
     def key(self) -> str:
@@ -92,7 +93,7 @@ def read_key(path: str | os.PathLike[str]) -> SecretText:
         source, text = "standard input", sys.stdin.readline(KEY_FILE_BYTES_MAX)
     else:
         source = str(path)
-        text = read_private(Path(path).expanduser(), KEY_FILE_BYTES_MAX).partition("\n")[0]
+        text = read_private(expanded(path), KEY_FILE_BYTES_MAX).partition("\n")[0]
     try:
         return checked_key(text)
     except InvalidRequest:

@@ -34,6 +34,7 @@ from ambry.client.proxies import Proxies
 from ambry.client.sources import read_toml
 from ambry.config import convert
 from ambry.errors import ConfigInvalid, InvalidRequest
+from ambry.home import expanded, home_of
 
 LOCAL = "local"
 """The profile that `ambry cluster up` writes."""
@@ -81,9 +82,8 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
 def config_path(env: Mapping[str, str]) -> Path:
     """The user's configuration file, whether it is there or not."""
     if named := env.get("AMBRY_CONFIG"):
-        return Path(named).expanduser()
-    home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
-    return Path(home) / "ambry" / "config.toml"
+        return expanded(named)
+    return Path(env.get("XDG_CONFIG_HOME") or home_of(env) / ".config") / "ambry" / "config.toml"
 
 
 def find_options(env: Mapping[str, str], profile: str | None, given: ClientOptions) -> FoundOptions:
@@ -194,5 +194,5 @@ def _profile(tree: dict[str, Any], source: str, base: Path | None) -> Profile:
     if base is None:
         return found
     named = {name: getattr(found, name) for name in _FILES if getattr(found, name) is not None}
-    placed = {name: str(base / Path(value).expanduser()) for name, value in named.items()}
+    placed = {name: str(base / expanded(value)) for name, value in named.items()}
     return msgspec.structs.replace(found, **placed)

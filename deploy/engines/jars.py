@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambry.home import home_of
 from deploy.directory_lock import locked
 
 LOCKS = Path(__file__).with_name("locks")
@@ -93,8 +94,7 @@ def cache_directory() -> Path:
     """Where engines are kept."""
     if said := os.environ.get(CACHE):
         return Path(said)
-    own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) / "ambry" / "engines"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home_of(os.environ) / ".cache") / "ambry" / "engines"
 
 
 def kept(name: str) -> Path | None:

@@ -144,7 +144,7 @@ def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, s
         told["AMBRY_ENDPOINTS"] = ",".join(job["endpoints"])
         told.pop("AMBRY_PROFILE", None)
     told.update(dict(job.get("environ") or ()))
-    if not os.access(told.get("HOME") or "/", os.W_OK):  # As in a container of YARN.
+    if not told.get("HOME") or not os.access(told["HOME"], os.W_OK):  # As in a container of YARN.
         told.setdefault("AMBRY_CACHE_DIR", str(_own_directory() / "blobs"))
         told.setdefault(CACHE, str(_own_directory() / "trees"))
     for name in ("account", "container"):

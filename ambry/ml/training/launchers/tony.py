@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from ambry.errors import MALFORMED, InvalidRequest
+from ambry.home import login_name
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers.launch import (
     AGAIN,
@@ -140,6 +141,11 @@ class TonyLauncher:
         if not (self.hadoop_conf / "yarn-site.xml").is_file():
             raise InvalidRequest(
                 f"{self.hadoop_conf} has no yarn-site.xml; name the configuration of YARN (--hadoop-conf)"
+            )
+        if not login_name():
+            raise LaunchFailed(
+                f"Hadoop's client does not run as the user {os.geteuid()}, for whom this machine has no name: run it as "
+                "another user, or have a line for this one in /etc/passwd"
             )
         home = environ.get("JAVA_HOME", "")
         found = shutil.which(f"{home}/bin/java") if home else shutil.which("java")

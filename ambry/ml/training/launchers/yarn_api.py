@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import pwd
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
 from ambry.errors import MALFORMED
+from ambry.home import login_name
 
 ENDED = ("FINISHED", "FAILED", "KILLED")
 """States of applications that do not run any more."""
@@ -48,7 +48,9 @@ def ask(url: str, body: bytes | None = None) -> bytes:
 def kill(web: str, application: str, environ: Mapping[str, str]) -> str:
     """Have an application ended; why YARN does not, empty where it does."""
     # Whom Hadoop's own clients are for a cluster without Kerberos, $USER or not.
-    user = environ.get("HADOOP_USER_NAME") or pwd.getpwuid(os.geteuid()).pw_name
+    user = environ.get("HADOOP_USER_NAME") or login_name()
+    if not user:
+        return f"this machine has no name for the user {os.geteuid()}, and YARN asks for one: set HADOOP_USER_NAME"
     try:
         ask(f"{place_of(web, application)}/state?user.name={urllib.parse.quote(user)}", b'{"state": "KILLED"}')
     except urllib.error.HTTPError as error:

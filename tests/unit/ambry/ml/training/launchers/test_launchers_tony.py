@@ -386,6 +386,18 @@ def test_what_the_store_refuses_a_worker_for_good_ends_the_job(
     assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
 
 
+def test_a_user_that_is_a_number_is_refused_as_hadoops_client_would(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said "LoginException: java.lang.NullPointerException: invalid null input: name", HADOOP_USER_NAME or not."""
+    monkeypatch.setattr(tony, "login_name", lambda: "")
+    launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
+    with pytest.raises(
+        LaunchFailed, match=rf"does not run as the user {os.geteuid()}, for whom this machine has no name"
+    ):
+        launcher.run(launch)
+
+
 def test_what_is_missing_is_told(told: Told, tmp_path: Path) -> None:
     launcher, launch = launched(tmp_path, told, "")
     (tmp_path / "jars/tony-core-0.4.7.jar").unlink()

@@ -21,6 +21,14 @@ def test_whatever_comes_back_is_an_error_of_the_system(kind: str) -> None:
         assert yarn_api.kill(web, "application_1_1", {"HADOOP_USER_NAME": "me"})
 
 
+def test_a_user_that_is_a_number_cannot_end_an_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a KeyError in the end of a job that was interrupted."""
+    monkeypatch.setattr(yarn_api, "login_name", lambda: "")
+    with answering(lambda _: http(b"{}")) as web:
+        assert "has no name for the user" in yarn_api.kill(web, "application_1_1", {})
+        assert yarn_api.kill(web, "application_1_1", {"HADOOP_USER_NAME": "me"}) == ""
+
+
 def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yarn_api, "ANSWER_BYTES_MAX", 1000)
     with answering(lambda target: http(bytes(int(target[1:])))) as web:
