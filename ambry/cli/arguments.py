@@ -170,6 +170,29 @@ class ChosenCluster:
         # Not before it is needed, so that `ambry --help` is quick.
         from ambry.client.sync.client import AmbryClient
 
+        options = self._options()
+        if self.key_file is not None:
+            from ambry.client.credentials import read_key
+
+            options["key"] = read_key(self.key_file)
+        client = AmbryClient.from_env(self.profile, **options)
+        client.on_retry = RetryNotice(quiet=self.quiet, verbose=self.verbose)
+        if self.verbose:
+            told = f"{', '.join(client.endpoints)} as {client.default_account}/{client.default_container}"
+            click.echo(f"ambry: asking {printable(told)}", err=True)
+        return client
+
+    def storage_options(self) -> dict[str, Any]:
+        """The same for fsspec, which opens `ambry://` with them; the key of a file is read where that is opened."""
+        from ambry.client.credentials import STANDARD_INPUT, read_key
+
+        told: dict[str, Any] = {"profile": self.profile, **self._options()}
+        if self.key_file == STANDARD_INPUT:
+            return told | {"key": read_key(self.key_file)}
+        return told if self.key_file is None else told | {"key_file": self.key_file}
+
+    def _options(self) -> ClientOptions:
+        """What was said, but for the key."""
         options: ClientOptions = {"service_id": "ambry-cli"}
         if self.endpoints:
             options["endpoints"] = ",".join(self.endpoints)
@@ -177,10 +200,6 @@ class ChosenCluster:
             options["account"] = self.account
         if self.container is not None:
             options["container"] = self.container
-        if self.key_file is not None:
-            from ambry.client.credentials import read_key
-
-            options["key"] = read_key(self.key_file)
         if self.ca is not None:
             from ambry.client.model import TLSConfig
 
@@ -193,12 +212,7 @@ class ChosenCluster:
             from ambry.client.model import RetryPolicy
 
             options["retry"] = RetryPolicy(max_attempts=self.retries + 1)
-        client = AmbryClient.from_env(self.profile, **options)
-        client.on_retry = RetryNotice(quiet=self.quiet, verbose=self.verbose)
-        if self.verbose:
-            told = f"{', '.join(client.endpoints)} as {client.default_account}/{client.default_container}"
-            click.echo(f"ambry: asking {printable(told)}", err=True)
-        return client
+        return options
 
 
 @dataclass(slots=True)

@@ -186,12 +186,13 @@ def import_features(
     from ambry.ml.features.urn import find_urn
     from ambry.ml.places import version_of
     from ambry.ml.sources.first_version import import_avro
+    from ambry.ml.sources.settled import settled_files
 
     with cluster.connect() as client:
         loaded = load(client, version_of(definitions))
         made = import_avro(
             client,
-            place,
+            settled_files([place], cluster.storage_options),
             dataset,
             [find_urn(urn, loaded.metadata.urns) for urn in urns] or loaded.metadata.urns,
             metadata=loaded,

@@ -193,7 +193,7 @@ def train(
     with ExitStack() as opened:
         rows = opened.enter_context(said.opened(cluster, data))
         seen = opened.enter_context(said.opened(cluster, held_out)) if held_out else None
-        origin, held = rows_origin(cluster, rows), rows_origin(cluster, seen) if seen else None
+        origin, held = rows_origin(rows), rows_origin(seen) if seen else None
         if engine == "spark":
             from ambry.cli.photon_spark import train_on_spark
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ambry.cli.arguments import ChosenCluster
 from ambry.cli.photon_rows import OpenRows, SaidRows
-from ambry.errors import AccessDenied, BlobNotFound
 
 if TYPE_CHECKING:
-    from ambry.client.sync.client import AmbryClient
     from ambry.ml.models.publishing import SaidOfModel
     from ambry.ml.photon.effects import ModelEffect
     from ambry.ml.photon.models import Task
-
-STORE = "ambry://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +27,17 @@ class RowsOrigin:
     """Of the snapshot, that the model scores by."""
 
 
-def rows_origin(cluster: ChosenCluster, rows: OpenRows) -> RowsOrigin:
-    """One request for each file of the store. Raises InvalidRequest."""
-    if rows.snapshot is not None and rows.columns is not None:
-        [exact] = rows.data
-        return RowsOrigin(({"place": exact},), exact, rows.snapshot.about.definitions, tuple(rows.columns.inputs))
+def rows_origin(rows: OpenRows) -> RowsOrigin:
+    """Of what was settled: nothing is asked for."""
     from ambry.ml.shown_places import shown_place
 
-    told: list[Mapping[str, str]] = [{"place": shown_place(each)} for each in rows.data if not each.startswith(STORE)]
-    if stored := [each for each in rows.data if each.startswith(STORE)]:
-        with cluster.connect() as client:
-            told += _blobs(client, stored)
+    if rows.snapshot is not None and rows.columns is not None:
+        exact = str(rows.data[0])
+        return RowsOrigin(({"place": exact},), exact, rows.snapshot.about.definitions, tuple(rows.columns.inputs))
+    told = []
+    for each in rows.data:
+        blob = "" if isinstance(each, str) else each.id
+        told.append({"place": shown_place(each)} | ({"id": blob} if blob else {}))
     return RowsOrigin(tuple(told))
 
 
@@ -89,17 +83,3 @@ def said_of_trained(
         "code": code_of_ambry(),
         "params": params,
     }
-
-
-def _blobs(client: AmbryClient, data: Sequence[str]) -> list[dict[str, str]]:
-    """Without an id what cannot be looked up: whether it is read, reading says."""
-    from ambry.client.refs import parse_uri
-    from ambry.ml.photon.reading import files_at
-
-    found = []
-    for place in files_at(data):
-        about = {"place": place}
-        with suppress(BlobNotFound, AccessDenied):
-            about["id"] = str(client.head(parse_uri(place)).id)
-        found.append(about)
-    return found

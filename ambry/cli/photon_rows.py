@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ambry.ml.photon.examples import Examples
     from ambry.ml.photon.snapshots import SnapshotColumns
     from ambry.ml.snapshots.reading import Snapshot
+    from ambry.ml.stored_files import FileOfStore
 
 _BETWEEN_NAMES = re.compile(r",(?![^(]*\))")
 """A URN has commas of its own."""
@@ -55,9 +56,10 @@ class SaidRows:
         from ambry.ml.photon.named_columns import named_columns
         from ambry.ml.places import shown_version
         from ambry.ml.snapshots.reading import open_snapshot
+        from ambry.ml.sources.settled import settled_files
 
         if (place := snapshot_among(data)) is None:
-            yield OpenRows(tuple(data), self)
+            yield OpenRows(settled_files(data, cluster.storage_options), self)
             return
         with cluster.connect() as client, open_snapshot(client, place) as snapshot:
             columns = named_columns(
@@ -72,9 +74,9 @@ class SaidRows:
 
 @dataclass(frozen=True, slots=True)
 class OpenRows:
-    """Rows that can be read. `data` are as they were said, and a snapshot by its number."""
+    """Rows that can be read. `data` are as they were said, files of the store as they are now, and a snapshot by its number."""
 
-    data: tuple[str, ...]
+    data: tuple[str | FileOfStore, ...]
     said: SaidRows
     snapshot: Snapshot | None = None
     columns: SnapshotColumns | None = None

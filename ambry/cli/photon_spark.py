@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ambry.cli.arguments import ChosenCluster
 from ambry.cli.output import remark, remark_unless
 from ambry.cli.photon_rows import OpenRows
+from ambry.client.credentials import STANDARD_INPUT
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ def _reading(cluster: ChosenCluster, rows: OpenRows) -> Callable[[Any], RowsOnSp
 
     columns = rows.columns
     if columns is None:
+        if not all(isinstance(each, str) for each in rows.data):
+            _source_options(cluster)
         return lambda spark: rows_of_avro(spark, list(rows.data), **rows.said.of_avro)
-    options, [exact] = _source_options(cluster) | {"columns": ",".join(columns.names)}, rows.data
+    options, exact = _source_options(cluster) | {"columns": ",".join(columns.names)}, str(rows.data[0])
     return lambda spark: rows_of_frame(spark.read.format("ambry").options(**options).load(exact), columns)
 
 
@@ -84,6 +87,8 @@ def _source_options(cluster: ChosenCluster) -> dict[str, str]:
     """Of the data source: the cluster that the command talks to. Raises InvalidRequest for what it has no option for."""
     if cluster.ca is not None:
         raise InvalidRequest("--ca does not reach the tasks of Spark; write it into a profile, or set AMBRY_CA")
+    if cluster.key_file == STANDARD_INPUT:
+        raise InvalidRequest("--key-file - does not reach the tasks of Spark; name a file that they have")
     told = {
         "profile": cluster.profile,
         "endpoints": ",".join(cluster.endpoints),

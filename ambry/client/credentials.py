@@ -10,6 +10,8 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+from weakref import WeakKeyDictionary
 
 from ambry.client.small_file import read_small
 from ambry.errors import ConfigInvalid, InvalidRequest
@@ -17,6 +19,8 @@ from ambry.home import expanded
 
 KEY_FILE_BYTES_MAX = 4096
 STANDARD_INPUT = "-"
+_FIRST_LINES: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
+"""Of standard input, which is read once however many clients a command makes."""
 
 
 class SecretText(str):
@@ -90,7 +94,8 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
 def read_key(path: str | os.PathLike[str]) -> SecretText:
     """The key that is the first line of a file that its owner alone may read; `-` is standard input. Raises ConfigInvalid."""
     if path == STANDARD_INPUT:
-        source, text = "standard input", sys.stdin.readline(KEY_FILE_BYTES_MAX)
+        source, text = "standard input", _FIRST_LINES.get(sys.stdin, "") or sys.stdin.readline(KEY_FILE_BYTES_MAX)
+        _FIRST_LINES[sys.stdin] = text
     else:
         source = str(path)
         text = read_private(expanded(path), KEY_FILE_BYTES_MAX).partition("\n")[0]

@@ -79,11 +79,13 @@ class AmbryFileSystem(Listing):
         block_size: int | None = None,
         autocommit: bool = True,
         cache_options: dict[str, Any] | None = None,
+        details: Info | None = None,
         **said: Any,
     ) -> AmbryFile:
+        """With `details`, what `info` said before, that blob is read, whatever the name points to now."""
         for text in _OF_TEXT:
             said.pop(text, None)
-        details = self._file(path) if mode == "rb" else None
+        details = (details or self._file(path)) if mode == "rb" else None
         if mode == "xb" and self.exists(path):
             raise FileExistsError(errno.EEXIST, "the name exists", url_of(self._strip_protocol(path)))
         return AmbryFile(

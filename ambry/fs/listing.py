@@ -65,6 +65,19 @@ class Listing(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(errno.ENOENT, "no such name, nor any that begins with it", url_of(where.path))
         return directory_info(where.path)
 
+    def infos(self, paths: Sequence[str]) -> list[Info]:
+        """What `info` says of files, in one request for a thousand. Raises FileNotFoundError, AccessDenied."""
+        places = [self._where(path) for path in paths]
+        found = []
+        for where, result in zip(places, self.client.head_many([each.ref for each in places]), strict=True):
+            if isinstance(result.error, AccessDenied):
+                found.append(self.info(where.path))  # Some keys are for one by one.
+            elif result.info is None:
+                raise result.error or FileNotFoundError(errno.ENOENT, "there is no such name", url_of(where.path))
+            else:
+                found.append(file_info(where.path, result.info))
+        return found
+
     def exists(self, path: str, **_: Any) -> bool:
         """False is proven: where nobody can tell, it raises."""
         try:

@@ -16,13 +16,17 @@ from ambry.client.locked_parts import locked_part, naming, remove_left
 from ambry.client.special_file import is_special
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.stored_files import FileOfStore, FilePlace
 
 NAME_SIZE_MAX = 50
 """Characters of a target's name that stand in that of its part."""
 
 
-def opened(place: str | Path) -> AbstractContextManager[Any]:
+def opened(place: FilePlace) -> AbstractContextManager[Any]:
     """A file, or what is at a URL, to be read. Raises OSError, ModuleNotFoundError for a URL without fsspec."""
+    if isinstance(place, FileOfStore):
+        stored: AbstractContextManager[Any] = place.open()
+        return stored
     if "://" in str(place):
         there: AbstractContextManager[Any] = needed("fsspec").open(str(place), "rb")
         return there

@@ -9,10 +9,10 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ambry.client.refs import ID_SCHEME, SCHEME
 from ambry.errors import AmbryError
+from ambry.ml.stored_files import FilePlace
 
 _CHAIN = "::"
 _CONTAINERS = frozenset(("abfs", "abfss", "wasb", "wasbs", "oci"))
@@ -23,7 +23,7 @@ _USER = re.compile(r"([^/?#]*)@|([^/?#@]*:(?!\d*(?:[/?#]|$)).*)@", re.DOTALL)
 """The second is a password that nobody escaped."""
 
 
-def shown_place(place: str | Path) -> str:
+def shown_place(place: FilePlace) -> str:
     """A path as it is; a URL without users, passwords and queries, each piece of a chain by itself.
 
     Of `abfs://container@account` the container stays, and `ambry://` as it is.
@@ -33,7 +33,7 @@ def shown_place(place: str | Path) -> str:
 
 
 @contextmanager
-def place_told(place: str | Path) -> Iterator[None]:
+def place_told(place: FilePlace) -> Iterator[None]:
     """Of what reading a URL fails with, the words without its secrets, and more of them than the URL alone.
 
     Raises OSError that names the place, as `shown_place` has it.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pickle  # nosec B403 # Of what our own tasks tell.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,10 @@ from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.examples import Examples, FeatureIndex
 from ambry.ml.photon.models import Task
-from ambry.ml.photon.reading import files_at, read_examples
+from ambry.ml.photon.reading import read_examples
 from ambry.ml.photon.snapshots import SnapshotColumns
+from ambry.ml.sources.first_version import files_at
+from ambry.ml.stored_files import FilePlace
 from ambry.spark.row_blocks import UNNAMED, RowBlock, by_entity, in_turn, joined
 
 FAN_IN = 32
@@ -129,15 +130,15 @@ class RowsOnSpark:
         return rdd
 
 
-def rows_of_avro(session: Any, places: str | Path | Sequence[str | Path], **said: Any) -> RowsOnSpark:
+def rows_of_avro(session: Any, places: FilePlace | Sequence[FilePlace], **said: Any) -> RowsOnSpark:
     """Rows of Avro files, directories or URLs, which all executors can open: a task for each file.
 
     `said` is what read_examples takes. Raises InvalidRequest.
     """
-    files = [str(each) for each in files_at(places)]
+    files = files_at(places)
     context = session.sparkContext
 
-    def read(place: str) -> Examples:
+    def read(place: FilePlace) -> Examples:
         return read_examples([place], unnamed=_unnamed, **said)
 
     return RowsOnSpark(context, context.parallelize(files, len(files)).map(guarded(read)))

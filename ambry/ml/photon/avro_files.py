@@ -11,7 +11,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ambry.errors import InvalidRequest
@@ -20,13 +19,14 @@ from ambry.ml.extras import needed
 from ambry.ml.files import opened
 from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.sources.foreign import foreign
+from ambry.ml.stored_files import FilePlace
 
 BLOCK_BYTES = 64_000
 TO_DO = "fetch or write it again"
 
 
 @contextmanager
-def avro_records(place: str | Path, to_do: str = TO_DO) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
+def avro_records(place: FilePlace, to_do: str = TO_DO) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
     """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file, with what
     is to be done.
     """

@@ -22,9 +22,10 @@ from ambry.ml.files import written
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, listed, texts_of
 from ambry.ml.shown_places import shown_place
-from ambry.ml.sources.first_version import avro_files
+from ambry.ml.sources.first_version import files_at
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, triple_schema
+from ambry.ml.stored_files import FilePlace
 
 RESPONSES = ("response", "label")
 METADATA = "metadataMap"
@@ -32,7 +33,7 @@ NO_ROWS = f"{TO_DO}: rows are Avro files or a snapshot, which `ambry snapshot wr
 
 
 def read_examples(
-    places: str | Path | Sequence[str | Path],
+    places: FilePlace | Sequence[FilePlace],
     *,
     bags: Mapping[str, Sequence[str]] | None = None,
     ids: Iterable[str] = (),
@@ -194,12 +195,3 @@ def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"the {what} is {value!r}, and no number")
     return float(value)
-
-
-def files_at(places: str | Path | Sequence[str | Path]) -> list[str]:
-    """Each file, of directories those in them. Raises InvalidRequest for a directory without any, OSError."""
-    given = [places] if isinstance(places, str | Path) else places
-    found = [file for place in given for file in avro_files(str(place))]
-    if not found:
-        raise InvalidRequest("no file is named to be read")
-    return found

@@ -34,6 +34,7 @@ from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_key
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, column_from, triple_schema, triples_of
 from ambry.ml.sources.reader import StoredFeatures
+from ambry.ml.stored_files import FilePlace
 
 BAG = "features"
 NAMES_KEY = "ambry.features"
@@ -94,7 +95,7 @@ class AvroSource(StoredFeatures):
 
     def __init__(
         self,
-        place: str | Path,
+        place: FilePlace,
         metadata: FeatureMetadata,
         *,
         entity: str,

@@ -26,11 +26,12 @@ from ambry.ml.sources.answers import Urns
 from ambry.ml.sources.avro import BAG, AvroSource
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import is_directory, web_url
+from ambry.ml.stored_files import FileOfStore, FilePlace
 
 
 def import_avro(
     client: AmbryClient,
-    place: str,
+    place: FilePlace | Sequence[FilePlace],
     dataset: str,
     features: Urns,
     *,
@@ -43,11 +44,12 @@ def import_avro(
 ) -> WrittenSnapshot:
     """Write what lies at `place` as the snapshot of `as_of`, in bounded memory; durable on return.
 
+    `ambry://` is of the cluster that the environment says, and a FileOfStore (settled.py) of the one that it says itself.
+
     Raises InvalidRequest for what is no such file, or does not fit, and OSError where nothing is; else as `snapshots.write`.
     """
     features = urn_list(features)
-    files = avro_files(place)
-    sources = [AvroSource(each, metadata.metadata, entity=entity, columns=columns, bag=bag) for each in files]
+    sources = [AvroSource(each, metadata.metadata, entity=entity, columns=columns, bag=bag) for each in files_at(place)]
     return write_snapshot(
         client,
         dataset,
@@ -60,12 +62,25 @@ def import_avro(
     )
 
 
-def avro_files(place: str) -> list[str]:
-    """The files at a path or URL, in their order. Raises InvalidRequest where there is none, OSError."""
+def files_at(places: FilePlace | Sequence[FilePlace]) -> list[str | FileOfStore]:
+    """Each file, of directories those in them. Raises InvalidRequest for a directory without any, OSError."""
+    found: list[str | FileOfStore] = []
+    for place in [places] if isinstance(places, str | Path | FileOfStore) else places:
+        found += [place] if isinstance(place, FileOfStore) else avro_files(str(place))
+    if not found:
+        raise InvalidRequest("no file is named to be read")
+    return found
+
+
+def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+    """The files at a path or URL, in their order. Raises InvalidRequest where there is none, OSError.
+
+    `storage_options` go to the file system of fsspec.
+    """
     asked = place
     with foreign(f"{shown_place(asked)} is no place to read from", "look at how it is written"):
         place = web_url(asked)
-        there = needed("fsspec.core").url_to_fs(place) if "://" in place else None
+        there = needed("fsspec.core").url_to_fs(place, **(storage_options or {})) if "://" in place else None
     if there is None:
         path = Path(place)
         found = sorted(str(each) for each in path.iterdir()) if path.is_dir() else [place]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ambry import AmbryClient
 from ambry.ml.features.tree import read_tree
 from ambry.ml.sources.avro import write_avro
 from tests.support.whole_commands import run, said, told
@@ -120,6 +121,23 @@ def test_a_snapshot_of_the_first_version_is_moved(tree: Path, name: str, here: P
     what = ("features", "import", str(here / "dist"), name, "--definitions", name, "--entity", "member")
     nothing = run(*what, "--as-of", "2026-11-27")
     assert nothing.exit_code == 1 and "dist" in nothing.stderr
+
+
+def test_a_snapshot_of_the_first_version_is_read_from_the_cluster_that_is_said(
+    tree: Path, name: str, urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was read from that of the environment."""
+    meant, other = urls
+    monkeypatch.setenv("AMBRY_ENDPOINTS", other)
+    said("features", "publish", str(tree), name, "--endpoint", meant)
+    for url, members in ((meant, [1, 2]), (other, [1, 2, 3])):
+        rows = {"member": members, "actions": [None] * len(members)}
+        write_avro(tree / f"{len(members)}.avro", rows, [URN], metadata=read_tree(tree), entity="member")
+        with AmbryClient(url) as client:
+            client.put(tree / f"{len(members)}.avro", name=f"{name}.avro")
+            place = f"ambry://{client.default_account}/{client.default_container}/{name}.avro"
+    what = ("features", "import", place, f"{name}-members", "--definitions", name, "--entity", "member")
+    assert told(*what, "--as-of", "2026-11-27", "--endpoint", meant)["rows"] == 2
 
 
 def test_two_published_versions_are_compared_the_later_one_beside_the_earlier(tree: Path, name: str) -> None:

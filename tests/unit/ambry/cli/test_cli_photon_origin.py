@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry import AmbryClient
-from ambry.cli.arguments import ChosenCluster
 from ambry.cli.photon_origin import RowsOrigin, rows_origin
 from ambry.cli.photon_rows import OpenRows, SaidRows
 from ambry.ml import models
@@ -89,11 +88,33 @@ def test_a_model_of_files_has_their_places_and_of_blobs_their_ids(here: Path) ->
     assert params["effects"]["m"]["entity"] == "member" and params["effects"]["m"]["l2"] == 1.0
 
 
+def test_rows_are_those_of_the_cluster_that_is_said_and_what_is_written_down_is_what_was_read(
+    here: Path, urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were those of the environment's cluster, and the id that of a blob that nobody read."""
+    name = f"chosen-{next(_numbers)}"
+    meant, other = urls
+    monkeypatch.setenv("AMBRY_ENDPOINTS", other)
+    with AmbryClient(meant) as client, AmbryClient(other) as elsewhere:
+        blob = client.put(_rows(here, 40), name=f"{name}.avro")
+        elsewhere.put(_rows(here, 70), name=f"{name}.avro")
+        place = f"ambry://{client.default_account}/{client.default_container}/{name}.avro"
+    there = ("--endpoint", meant)
+    [made] = lines("photon", "train", place, "--task", "linear", "--publish", name, *there)
+    assert made["rows"] == 40
+    assert told("model", "show", name, *there)["params"]["data"] == [{"place": place, "id": str(blob.id)}]
+    assert len(lines("photon", "score", name, place, *there)) == 40
+
+
+def _rows(here: Path, count: int) -> Path:
+    write_examples(here / f"{count}.avro", drawn_rows(Task.LINEAR, count, 4))
+    return here / f"{count}.avro"
+
+
 def test_no_secret_of_a_url_is_written_down() -> None:
     chained = "simplecache::https://me:word@host:8/x.avro?sig=1"
     data = (chained, "s3://bucket/y.avro", "z.avro")
-    cluster = ChosenCluster(endpoints=(), account=None, container=None, quiet=True)
-    found = rows_origin(cluster, OpenRows(data, SaidRows((), {})))
+    found = rows_origin(OpenRows(data, SaidRows((), {})))
     places = ["simplecache::https://host:8/x.avro", "s3://bucket/y.avro", "z.avro"]
     assert found == RowsOrigin(tuple({"place": place} for place in places))
 
