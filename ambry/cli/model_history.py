@@ -102,7 +102,7 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
     """List the parts that are stored for the model NAME, with their sizes and the versions that use them.
 
     A part that no version uses was left by a model that was never published, or whose version is deleted. Nothing deletes it by
-    itself.
+    itself. --delete takes a key with read, delete and name. "perhaps" are versions of a later release, where nobody can tell.
 
     \b
     ambry model parts fraud --unused
@@ -120,7 +120,12 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
 
 
 def _part_row(part: ListedPart) -> list[str]:
-    return [str(part.size), part.modified.isoformat(timespec="seconds"), part.sha256, ", ".join(part.users)]
+    return [str(part.size), part.modified.isoformat(timespec="seconds"), part.sha256, _who(part)]
+
+
+def _who(part: ListedPart) -> str:
+    """Who has it, as far as that can be told."""
+    return ", ".join(part.users) or ("perhaps " + ", ".join(part.unread) if part.unread else "")
 
 
 def _plain_part(part: ListedPart) -> dict[str, Any]:
@@ -130,6 +135,7 @@ def _plain_part(part: ListedPart) -> dict[str, Any]:
         "modified": part.modified.isoformat(),
         "id": str(part.id),
         "versions": list(part.users),
+        "perhaps": list(part.unread),
     }
 
 

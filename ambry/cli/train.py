@@ -162,7 +162,8 @@ def trees(cluster: ChosenCluster, unused: bool, delete: bool, older: int | None,
     """List the sources and environments that are stored for jobs, with their sizes and the jobs that have them.
 
     A job has its trees until it is removed (`ambry rm -r training/JOB`), whether it runs or not. What no job has goes by no
-    other way; a model's lineage names its trees by their ids, and the model itself needs none of them.
+    other way; a model's lineage names its trees by their ids, and the model itself needs none of them. --delete takes a key
+    with read, delete and name.
 
     \b
     ambry train trees

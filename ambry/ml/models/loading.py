@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class StoredModel:
 
         Nothing is fetched where another file stands in the place of a part (FileExistsError). What gathers is called
         `.ambry-<SHA-256>`; all get their own names when the last one was compared (ChecksumMismatch): a part of a model may
-        read as a smaller whole one.
+        read as a smaller whole one. Another download of it into the same directory may go on at once.
         """
         missing = [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]
         wrong = [
@@ -95,16 +95,23 @@ class StoredModel:
             if _is_it(gathers, part):
                 continue
             self.client.get_file(self.ref(part), gathers, overwrite=True)
-            found = digest_of(gathers)
+            try:
+                found = digest_of(gathers)
+            except FileNotFoundError:  # Another download gave it its name.
+                continue
             if (found.size, found.sha256) != (part.size, part.sha256):
-                gathers.unlink()
+                gathers.unlink(missing_ok=True)
                 raise self._differs(part, f"has {found.size} bytes with the SHA-256 {found.sha256}")
         for part in missing:
             target, gathers = directory / part.path, directory / gathering[part.path]
-            if os.path.lexists(target):  # Since it was looked for; what anybody else put there stays.
-                gathers.unlink()
+            if not os.path.lexists(target):
+                with suppress(FileNotFoundError):  # Another download gave it its name, or gives it in this moment.
+                    gathers.replace(target)
+                    continue
+            if not _is_it(target, part):  # Since it was looked for; what anybody else put there stays.
+                gathers.unlink(missing_ok=True)
                 raise FileExistsError(_in_the_way([part], directory))
-            gathers.replace(target)
+            gathers.unlink(missing_ok=True)
         return [directory / part.path for part in self.manifest.parts]
 
     def load(self, *, framework: str = "numpy", trust: bool = False) -> Any:
@@ -197,9 +204,10 @@ def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) 
 
 def _is_it(path: Path, part: ModelPart) -> bool:
     """Whether a file has the bytes of a part."""
-    if not path.is_file() or path.stat().st_size != part.size:
+    try:
+        return path.is_file() and path.stat().st_size == part.size and digest_of(path).sha256 == part.sha256
+    except FileNotFoundError:
         return False
-    return digest_of(path).sha256 == part.sha256
 
 
 def _gathering(manifest: ModelManifest) -> dict[str, str]:

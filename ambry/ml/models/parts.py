@@ -1,7 +1,7 @@
 """Parts of models are stored once: a blob for each content, named by its SHA-256 beside the dataset.
 
     <dataset>.parts/sha256/<64 hexadecimal digits>      of models; trees of jobs have a folder of their own beside it
-    <dataset>.parts/reused/<digits>/<16 digits>         without bytes: the content was handed in again then
+    <dataset>.parts/reused/<digits>                     without bytes: the content was handed in again then, last
     <dataset>.parts/unused/<blob>/<digits>              set aside by a delete of unused ones (stored_parts.py)
 
 A part that is there is reused only if its size and the digest that the store keeps are those of the file at hand: the name
@@ -10,14 +10,17 @@ deleting the name would take the blob with it. Whoever loads a part compares its
 
 Whoever reuses a content notes that first, and looks then whether the name still has it. A delete of unused ones takes the name
 away first, and looks then for such notes: one of the two sees the other, and nobody who was killed in between leaves a version
-without a part. A note is one put without bytes, 2 to 5 ms, and lives for a year.
+without a part. A note is one put without bytes, 2 to 5 ms, takes the place of the one before, and lives for a year. What a
+delete set aside, and has not deleted yet or was killed before it did, is given its name again where it is handed in.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,9 +28,18 @@ from pathlib import Path
 import xxhash
 
 from ambry.client.beside import is_ours
+from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
+from ambry.errors import (
+    AccessDenied,
+    AlreadyExists,
+    BlobNotFound,
+    InvalidBlobId,
+    InvalidRequest,
+    RetentionLocked,
+    UpdateConflict,
+)
 from ambry.ids import BlobId
 from ambry.ml.models.manifest import ModelPart, check_path
 
@@ -37,6 +49,7 @@ STORED, REUSED, UNUSED = "sha256", "reused", "unused"
 NOTE_TTL = timedelta(days=366)
 """For so long it is known that a content was handed in again."""
 _TRIES_MAX = 5
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 
 
@@ -69,6 +82,8 @@ def store_part(
     name = part_name(place, found.sha256, folder)
     for _ in range(_TRIES_MAX):
         held = _held(client, name, found)
+        if held is None and brought_back(client, place, found.sha256, folder):
+            continue
         if isinstance(held, BlobId):
             if renewed(client, name, held):
                 return ModelPart(path, held, found.size, found.sha256)
@@ -86,12 +101,46 @@ def renewed(client: AmbryClient, name: NameRef, blob: BlobId) -> bool:
     from now on is deleted.
     """
     folder, sha256 = name.name.rsplit(f"/{STORED}/", 1)
-    note = NameRef(f"{folder}/{REUSED}/{sha256}/{secrets.token_hex(8)}", name.account, name.container)
-    client.put(b"", name=note, ttl=NOTE_TTL)
+    note = NameRef(f"{folder}/{REUSED}/{sha256}", name.account, name.container)
+    try:
+        with suppress(UpdateConflict):  # Somebody else noted it while we did.
+            client.put(b"", name=note, ttl=NOTE_TTL)
+    except RetentionLocked:  # There is one, which nobody may replace.
+        client.put(b"", name=NameRef(f"{note.name}/{secrets.token_hex(8)}", name.account, name.container), ttl=NOTE_TTL)
     try:
         return client.head(name).id == blob
     except BlobNotFound:
         return False
+
+
+def contents_of(client: AmbryClient, place: VersionRef, folder: str, within: str) -> Iterator[tuple[NameEntry, str]]:
+    """What lies within one of the folders, each with the SHA-256 in its name; names of another shape are passed over."""
+    prefix = part_name(place, "", folder, within=within)
+    for entry in client.list(str(prefix) if place.account else prefix.name):
+        pieces = entry.name.removeprefix(prefix.name).split("/")
+        sha256 = pieces[-1] if within == UNUSED else pieces[0]
+        if not _SHA256.fullmatch(sha256):
+            continue
+        if len(pieces) == (2 if within == UNUSED else 1) or (within == REUSED and len(pieces) == 2):
+            yield entry, sha256
+
+
+def meant(entry: NameEntry) -> BlobId | None:
+    """Which blob a name that is set aside was for; None for one of another shape."""
+    try:
+        return BlobId.parse(entry.name.rsplit("/", 2)[1])
+    except InvalidBlobId:
+        return None
+
+
+def brought_back(client: AmbryClient, place: VersionRef, sha256: str, folder: str, blob: BlobId | None = None) -> bool:
+    """Give a content that a delete set aside, or the one `blob` of it, its name again; whether that was done."""
+    for entry, found in contents_of(client, place, folder, UNUSED):
+        if found == sha256 and entry.id is not None and entry.id == meant(entry) == (blob or entry.id):
+            with suppress(AccessDenied, AlreadyExists, BlobNotFound, RetentionLocked, UpdateConflict):
+                client.rename(entry.ref, part_name(place, sha256, folder))
+                return True
+    return False
 
 
 def part_name(place: VersionRef, sha256: str, folder: str = PARTS, *, within: str = STORED) -> NameRef:

@@ -12,25 +12,27 @@ sees the note of all who found it. Where it is killed, what is set aside is ther
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain
 
 from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef, PinnedName, VersionRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, PreconditionFailed, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.digests import infos_of
 from ambry.ml.models.histories import versions_of
-from ambry.ml.models.parts import PARTS, REUSED, STORED, UNUSED, part_name
+from ambry.ml.models.parts import PARTS, REUSED, STORED, UNUSED, contents_of, meant, part_name
 from ambry.ml.models.publishing import KIND_KEY
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset, shown_version
 
 Users = Callable[[], Mapping[BlobId, Sequence[str]]]
 """Looks up who uses a blob."""
+_DONE_BY_ANOTHER = (AlreadyExists, BlobNotFound, PreconditionFailed, UpdateConflict)
+"""Another delete, or who took it up, was there in this moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class ListedPart:
     users: tuple[str, ...]
     """The versions that have it among their parts; of a tree, the jobs that run with it."""
 
+    unread: tuple[str, ...] = ()
+    """Versions of a later release, where none that this one can read has it: nobody can tell whether they have."""
     reused: datetime | None = None
     """When it was handed in again, where that is known."""
     set_aside: BlobId | None = None
@@ -64,27 +68,32 @@ class ListedPart:
 def list_parts(client: AmbryClient, dataset: Place) -> Iterator[ListedPart]:
     """The parts beside a dataset, by their SHA-256, each with the blob that its name has now.
 
-    Raises BlobNotFound for a dataset that is not there, InvalidRequest for a model of a later release.
+    Raises BlobNotFound for a dataset that is not there.
     """
     place = in_dataset(dataset_of(dataset))
     client.dataset(dataset_text(place))
-    yield from list_contents(client, place, PARTS, lambda: _users(client, place))
+    unread: list[str] = []
+    for part in list_contents(client, place, PARTS, lambda: _users(client, place, unread)):
+        yield part if part.users else replace(part, unread=tuple(unread))
 
 
 def list_contents(client: AmbryClient, place: VersionRef, folder: str, look_up: Users) -> Iterator[ListedPart]:
     """The contents of a folder, each with who uses it."""
     # Contents first: what is taken up or published meanwhile has parts that were there before.
-    stored, aside = (_below(client, place, folder, within) for within in (STORED, UNUSED))
+    stored: list[tuple[NameEntry, str, BlobId | None]] = [
+        (*found, None) for found in contents_of(client, place, folder, STORED)
+    ]
+    for entry, sha256 in contents_of(client, place, folder, UNUSED):
+        if (blob := meant(entry)) is not None:
+            stored.append((entry, sha256, blob))
     reused: dict[str, datetime] = {}
-    for note in _below(client, place, folder, REUSED):
-        sha256 = note.name.rsplit("/", 2)[1]
+    for note, sha256 in contents_of(client, place, folder, REUSED):
         if note.modified is not None:
             reused[sha256] = max(note.modified, reused.get(sha256, note.modified))
     users = look_up()
-    for entry in chain(stored, aside):
+    for entry, sha256, set_aside in stored:
         if entry.id is None or entry.modified is None:
             continue
-        _, within, *blob, sha256 = entry.name.removeprefix(f"{place.dataset}.{folder}").split("/")
         again = reused.get(sha256)
         yield ListedPart(
             ref=replace(part_name(place, sha256, folder), name=entry.name),
@@ -93,13 +102,8 @@ def list_contents(client: AmbryClient, place: VersionRef, folder: str, look_up: 
             modified=entry.modified if again is None else max(entry.modified, again),
             users=tuple(users.get(entry.id, ())),
             reused=again,
-            set_aside=BlobId.parse(blob[0]) if within == UNUSED else None,
+            set_aside=set_aside,
         )
-
-
-def _below(client: AmbryClient, place: VersionRef, folder: str, within: str) -> list[NameEntry]:
-    prefix = part_name(place, "", folder, within=within)
-    return list(client.list(str(prefix) if place.account else prefix.name))
 
 
 def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list[ListedPart]:
@@ -107,12 +111,12 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
 
     The age counts from when a part was stored, or was handed in again last. So a model whose parts were handed in, stored or
     found, less than `older` before its version comes has all of them, whoever is killed: `older` is to be longer than any
-    publishing takes, and at most a year. It takes `name` beside `read` and `delete`. Raises AccessDenied, and what a
-    list raises.
+    publishing takes, and at most a year. It takes `name` beside `read` and `delete`. Raises AccessDenied, what a list raises,
+    and InvalidRequest where a version is a model of a later release.
     """
     place = in_dataset(dataset_of(dataset))
     client.dataset(dataset_text(place))
-    return delete_contents(client, place, PARTS, lambda: _users(client, place), older)
+    return delete_contents(client, place, PARTS, lambda: _known_users(client, place), older)
 
 
 def delete_contents(
@@ -120,10 +124,15 @@ def delete_contents(
 ) -> list[ListedPart]:
     """Delete those that nobody uses and that are older; the same for any folder of contents."""
     before = client.store_time() - older
+    may_delete = False
     for part in list_contents(client, place, folder, look_up):
         if part.set_aside is None and not part.users and part.modified < before:
             aside = part_name(place, f"{part.id}/{part.sha256}", folder, within=UNUSED)
-            with suppress(BlobNotFound, AlreadyExists):  # Another delete does the same.
+            if not may_delete:
+                nobodys = part_name(place, secrets.token_hex(16), folder, within=UNUSED)
+                _check_may_delete(client, PinnedName(nobodys.name, nobodys.account, nobodys.container, blob=part.id))
+                may_delete = True
+            with suppress(*_DONE_BY_ANOTHER):
                 client.rename(part.ref, aside)
     unused: list[ListedPart] = []
     for part in list_contents(client, place, folder, look_up):
@@ -134,19 +143,40 @@ def delete_contents(
             unused.append(part)
         else:
             # Somebody may have stored the same content anew: then this blob stays here while it is used.
-            with suppress(BlobNotFound, AlreadyExists):
+            with suppress(*_DONE_BY_ANOTHER):
                 client.rename(part.ref, part_name(place, part.sha256, folder))
     results = client.delete_many(
         PinnedName(each.ref.name, each.ref.account, each.ref.container, blob=each.id) for each in unused
     )
-    for result in results:
-        if result.error is not None and not isinstance(result.error, BlobNotFound):
+    gone: list[ListedPart] = []
+    for part, result in zip(unused, results, strict=True):
+        if result.error is None or isinstance(result.error, BlobNotFound):
+            gone.append(part)
+        elif not isinstance(result.error, _DONE_BY_ANOTHER):
             raise result.error
-    return unused
+    return gone
 
 
-def _users(client: AmbryClient, place: VersionRef) -> dict[BlobId, list[str]]:
-    """Which versions use a blob. Raises InvalidRequest for a model that this release cannot read."""
+def _check_may_delete(client: AmbryClient, nobodys: PinnedName) -> None:
+    """Refuse who may not delete before anything is set aside, by a name that nobody has. Raises AccessDenied."""
+    with suppress(*_DONE_BY_ANOTHER):
+        client.delete(nobodys)
+
+
+def _known_users(client: AmbryClient, place: VersionRef) -> dict[BlobId, list[str]]:
+    """Raises InvalidRequest for a model that this release cannot read."""
+    unread: list[str] = []
+    users = _users(client, place, unread)
+    if unread:
+        raise InvalidRequest(
+            f"{shown_version(replace(place, version=unread[0]))} is a model that this release cannot read, so that nobody can "
+            "tell which parts it has: upgrade, or delete that version"
+        )
+    return users
+
+
+def _users(client: AmbryClient, place: VersionRef, models_unread: list[str]) -> dict[BlobId, list[str]]:
+    """Which versions use a blob. Models that this release cannot read are told in `models_unread`."""
     users: dict[BlobId, list[str]] = {}
     unread: set[str] = set()
     for version in versions_of(client, dataset_text(place)):
@@ -159,8 +189,5 @@ def _users(client: AmbryClient, place: VersionRef) -> dict[BlobId, list[str]]:
         entries = [entry for entry in client.versions(dataset_text(place)) if entry.version in unread]
         for entry, info in infos_of(client, entries):
             if KIND_KEY in info.metadata:
-                raise InvalidRequest(
-                    f"{shown_version(entry.ref)} is a model that this release cannot read, so that nobody can tell which parts "
-                    "it has: upgrade, or delete that version"
-                )
+                models_unread.append(entry.version)
     return users

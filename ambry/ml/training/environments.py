@@ -20,7 +20,7 @@ from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
-from ambry.ml.models.parts import part_name, renewed, store_part
+from ambry.ml.models.parts import STORED, UNUSED, brought_back, contents_of, part_name, renewed, store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
 from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
 from ambry.ml.training.unpacking import NO_ARCHIVE
@@ -70,10 +70,15 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
     Raises BlobNotFound, and InvalidRequest for what is none.
     """
     info = client.head(BlobId.parse(blob))
-    # Its name is its digest, which the id alone does not tell.
-    for entry in client.list(part_name(VersionRef(FOLDER), "", TREES).name):
-        if entry.id == info.id:
-            if not renewed(client, entry.ref, info.id):
+    place = VersionRef(FOLDER)
+    # Its name is its digest, which the id alone does not tell. A delete that was killed, or goes on, may have set it aside.
+    for within in (STORED, UNUSED):
+        for entry, sha256 in contents_of(client, place, TREES, within):
+            if entry.id != info.id:
+                continue
+            if within == UNUSED:
+                brought_back(client, place, sha256, TREES, info.id)
+            if not renewed(client, part_name(place, sha256, TREES), info.id):
                 break
             try:
                 with client.open(info.id) as file, zipfile.ZipFile(file) as archive:
@@ -83,7 +88,7 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
                     f"blob {blob} is no archive of an environment ({error}); send the environment itself, or store it again "
                     "(`ambry train pack`)"
                 ) from None
-            return StoredTree(kind=kind, id=blob, sha256=entry.name.rpartition("/")[2], size=info.size)
+            return StoredTree(kind=kind, id=blob, sha256=sha256, size=info.size)
     raise InvalidRequest(
         f"blob {blob} is no environment of {client.default_account}/{client.default_container}; `ambry train pack` stores one"
     )

@@ -277,6 +277,30 @@ def test_no_part_of_a_download_is_there_before_the_last_one(
     assert len(list(out.iterdir())) == 3 and next(fetched) == 4, "what had come is not fetched again"
 
 
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_two_downloads_of_a_model_into_one_directory_end_well(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+) -> None:
+    """One ended with a FileNotFoundError of a hidden file. Here the second is whole before, or behind, a part of the first."""
+    models.publish(client, name, {"a.txt": b"1", "b/c.txt": b"2", "d.txt": b"3"})
+    found, out = models.open(client, name), tmp_path / "out"
+    get_file, calls = AmbryClient.get_file, count()
+
+    def meanwhile(self: AmbryClient, *said: Any, **options: Any) -> Any:
+        second = next(calls) == at
+        if second and not after:
+            found.download(out)
+        answer = get_file(self, *said, **options)
+        if second and after:
+            found.download(out)
+        return answer
+
+    monkeypatch.setattr(AmbryClient, "get_file", meanwhile)
+    assert [path.read_bytes() for path in found.download(out)] == [b"1", b"2", b"3"]
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["a.txt", "c.txt", "d.txt"]
+
+
 def test_a_part_is_not_lost_under_what_gathers(client: AmbryClient, name: str, tmp_path: Path) -> None:
     """One that was called as another one while that came was overwritten by it, and then moved away."""
     place = VersionRef(name)

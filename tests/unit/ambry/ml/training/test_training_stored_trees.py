@@ -100,6 +100,32 @@ def test_trees_that_are_sent_again_are_as_young_as_new_ones(
     assert set(used(client)) == {job.sources.id, job.environment.id, packed.id}
 
 
+def test_an_environment_that_a_killed_delete_set_aside_is_found_by_its_id(
+    client: AmbryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there, and `ambry train submit --env-blob` said that it is no environment."""
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/a-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    packed = store_tree(client, "wheels", tmp_path / "wheels")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    finds: tuple[Callable[[], object], ...] = (
+        lambda: stored_tree(client, packed.id),
+        lambda: store_tree(client, "wheels", tmp_path / "wheels"),
+    )
+    for find in finds:
+        with monkeypatch.context() as patched:
+            patched.setattr(AmbryClient, "delete_many", killed)
+            with pytest.raises(KeyboardInterrupt):
+                delete_unused_trees(client, SOON)
+        assert list(client.list("training.trees/sha256/")) == []
+        assert find() == packed
+        assert delete_unused_trees(client, timedelta(hours=1)) == []
+        assert used(client) == {packed.id: ()}
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
