@@ -133,7 +133,8 @@ define ON_ENGINES
 	flock -n 9 || { echo "make: other tests on engines run; waiting for them"; flock -w $(ENGINES_S) 9; } || \
 		{ echo "make: they have been running for $(ENGINES_S) s; end them, and try again"; exit 1; }; \
 	status=0; end=$$(( $$(date +%s) + $(ENGINES_S) )); \
-	within() { timeout --foreground --kill-after=120 $$(( end - $$(date +%s) )) "$$@" || status=$$?; }; \
+	within() { left=$$(( end - $$(date +%s) )); \
+	timeout --foreground --kill-after=120 $$(( left > 1 ? left : 1 )) "$$@" || status=$$?; }; \
 	$(1) \
 	case $$status in 124|137) echo "make: the engines had $(ENGINES_S) s and were not done, so they were ended; on a busy machine give them more: make $@ ENGINES_S=7200";; esac; \
 	exit $$status

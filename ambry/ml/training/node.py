@@ -31,7 +31,6 @@ import shutil
 import signal
 import ssl
 import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,7 +42,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ambry.ml.training.roles import RoleUnclear, role_of
-from ambry.ml.training.unpacking import REFUSED, NodeFailed, NodeRefused, naming, unpack
+from ambry.ml.training.unpacking import REFUSED, NodeFailed, NodeRefused, install_wheels, naming, unpack
 
 JOB = "AMBRY_TRAIN_JOB"
 """The path of the job's document, for the script."""
@@ -279,7 +278,7 @@ def _make(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> 
         _download(tree, archive, environ)
         unpack(archive, unpacked)
         if tree.get("kind") == "wheels":
-            _install(unpacked)
+            install_wheels(unpacked)
         os.sync()  # A tree that is there is whole, also after a power cut; it is made once on a node.
         unpacked.replace(target)
     finally:
@@ -367,30 +366,6 @@ def _is_address(endpoint: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _install(unpacked: Path) -> None:
-    """Make an environment of wheels where they are. Raises NodeFailed.
-
-    Its console scripts have the path of now in them, and not that which it will have: scripts of jobs are run by its Python.
-    """
-    wheels = unpacked / ".wheels"
-    wheels.mkdir()
-    for wheel in unpacked.glob("*.whl"):
-        wheel.replace(wheels / wheel.name)
-    steps: list[list[str]] = [
-        [sys.executable, "-m", "venv", str(unpacked)],
-        [
-            *(str(unpacked / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"),
-            *(str(wheel) for wheel in sorted(wheels.glob("*.whl"))),
-        ],
-    ]
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)  # nosec B603 # venv and pip
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise NodeFailed(f"the wheels of the job could not be installed in {unpacked.parent}: {said[0]}")
-    shutil.rmtree(wheels)
 
 
 def _die_with_parent() -> None:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from pathlib import Path
 
 NO_ARCHIVE = (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error)
 """What zipfile raises for what is no archive, or a damaged one; NotImplementedError is among them."""
+INSTALL_TIMEOUT_S = 1800.0
+"""Of one step of making an environment of wheels, for which all other workers of the node wait."""
 _CHUNK = 1 << 20
 _ENTRIES_MAX = 1_000_000
 _LINK_MAX = 4_096
@@ -39,6 +43,37 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def install_wheels(unpacked: Path) -> None:
+    """Make an environment of wheels where they are. Raises NodeFailed.
+
+    Its console scripts have the path of now in them, and not that which it will have: scripts of jobs are run by its Python.
+    """
+    wheels = unpacked / ".wheels"
+    wheels.mkdir()
+    for wheel in unpacked.glob("*.whl"):
+        wheel.replace(wheels / wheel.name)
+    venv = [sys.executable, "-m", "venv", str(unpacked)]
+    pip = [str(unpacked / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    for step in (venv, [*pip, *map(str, sorted(wheels.glob("*.whl")))]):
+        try:
+            done = subprocess.run(
+                step,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_TIMEOUT_S,
+                check=False,  # nosec B603 # venv and pip
+            )
+        except subprocess.TimeoutExpired:
+            where = f"in {unpacked.parent} within {INSTALL_TIMEOUT_S:.0f} s"
+            raise NodeFailed(
+                f"the wheels of the job were not installed {where}: see whether its disk answers"
+            ) from None
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise NodeFailed(f"the wheels of the job could not be installed in {unpacked.parent}: {said[0]}")
+    shutil.rmtree(wheels)
 
 
 def unpack(archive: Path, target: Path) -> None:

@@ -31,6 +31,8 @@ _TORCHRUNS_OWN = "ChildFailedError:"
 _IN_GROUP = re.compile(r"( {2,})(?:\| ?|\+ (?=Exception Group ))")
 """Before each line of an ExceptionGroup; deeper before those of what it has."""
 _OF_GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
+OF_WORKER = re.compile(r"worker \d{1,9}: ")
+"""Before each line of a worker."""
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 

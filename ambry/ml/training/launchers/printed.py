@@ -46,22 +46,39 @@ def printed(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         os.close(ended)
 
 
-def lines_of(chunks: Iterable[bytes], whose: re.Pattern[str] | None = None) -> Iterator[str]:
-    """Ended by a line feed, a carriage return or both, as a bar of progress is.
+class LineCutter:
+    """Cuts what comes in parts into lines, which are ended by a line feed, a carriage return or both, as a bar of progress is.
 
     All pieces of a long line begin as `whose` matches at its begin, of a few characters, so that each tells whose it is.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
-    rest = ""
-    for chunk in chunks:
-        *lines, rest = (rest + newlines.decode(chunk)).split("\n")
+
+    def __init__(self, whose: re.Pattern[str] | None = None) -> None:
+        self._whose = whose
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._newlines = io.IncrementalNewlineDecoder(self._decoder, translate=True)
+        self._rest = ""
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The lines, and pieces of a long one, that are whole by now. Read them all."""
+        *lines, self._rest = (self._rest + self._newlines.decode(chunk)).split("\n")
         for line in lines:
-            yield from _pieces(line, whose)
-        *pieces, rest = _pieces(rest, whose)
+            yield from _pieces(line, self._whose)
+        *pieces, self._rest = _pieces(self._rest, self._whose)
         yield from pieces
-    *pieces, rest = _pieces(rest + newlines.decode(b"", final=True), whose)
-    yield from (*pieces, rest) if rest else pieces
+
+    def end(self) -> Iterator[str]:
+        """What has no end of a line."""
+        *pieces, rest = _pieces(self._rest + self._newlines.decode(b"", final=True), self._whose)
+        self._rest = ""
+        yield from (*pieces, rest) if rest else pieces
+
+
+def lines_of(chunks: Iterable[bytes], whose: re.Pattern[str] | None = None) -> Iterator[str]:
+    """The lines of what comes in parts, as LineCutter has them."""
+    cutter = LineCutter(whose)
+    for chunk in chunks:
+        yield from cutter.feed(chunk)
+    yield from cutter.end()
 
 
 def _pieces(line: str, whose: re.Pattern[str] | None) -> Iterator[str]:

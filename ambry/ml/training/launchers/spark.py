@@ -12,9 +12,10 @@ from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.training.launchers.launch import AGAIN, Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.launchers.launch import AGAIN, OF_WORKER, Launch, LauncherEnded, LaunchFailed, output_of
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 from ambry.ml.training.launchers.spark_room import ROOM
+from ambry.ml.training.unpacking import naming
 
 LOOPBACK = "127.0.0.1"
 ROOM_S = 1
@@ -52,7 +53,8 @@ class SparkLauncher:
             "workers": launch.job.workers,
             "max_restarts": launch.max_restarts,
         }
-        (launch.directory / "spark.json").write_text(json.dumps(told), "utf-8")
+        with naming(document := launch.directory / "spark.json"):
+            document.write_text(json.dumps(told), "utf-8")
         environ = {**launch.environ, "PYSPARK_PYTHON": launch.job.python or sys.executable}
         environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # Of pyspark, about pandas.
         if self.hadoop_conf is not None:
@@ -61,7 +63,7 @@ class SparkLauncher:
         began, reason = time.monotonic(), ""
         launch.tell(f"Spark begins, on {conf['spark.master']}; workers start when there is room for all of them")
         try:
-            for line in output_of(command, environ):
+            for line in output_of(command, environ, whose=OF_WORKER):
                 if line.startswith(TOLD):
                     launch.tell(line.removeprefix(TOLD))
                 elif line.startswith(FAILED):

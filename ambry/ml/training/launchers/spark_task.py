@@ -42,8 +42,7 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
     lock = take_lock(directory)
     try:
         for name, data in files.items():
-            (directory / name).touch(mode=0o600)
-            (directory / name).write_bytes(data)
+            _write(directory / name, data)
         master, _, port = addresses[0][0].rpartition(":")
         told = {
             "AMBRY_TRAIN_LAUNCHER": "spark",
@@ -58,6 +57,16 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Raises OSError, which names the file, as that of a full disk does not by itself."""
+    path.touch(mode=0o600)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def take_lock(directory: Path) -> int:

@@ -33,11 +33,12 @@ from ambry.ml.training.launchers.launch import (
     output_of,
     refusal_in,
 )
-from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, web_of, yarn_xml
+from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, webs_of, yarn_xml
 from ambry.ml.training.launchers.tony_staging import Staging, applications_in, note, state_of
-from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
+from ambry.ml.training.launchers.yarn_api import ENDED, answering, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
 from ambry.ml.training.remains import CONF, STAGED, left_behind
+from ambry.ml.training.unpacking import naming
 
 _APPLICATION = re.compile(r"Submitted application (application_\d+_\d+)")
 _WEB = re.compile(r"ResourceManager web address for application: (https?://[^/\s]+)")
@@ -72,7 +73,7 @@ class TonyLauncher:
         java = self._java(launch.environ)
         staging = Staging(java=java, jars=self.jars.resolve(), environ=launch.environ, tell=launch.tell)
         staging.remove_left_behind(left_behind(), _identity(launch))
-        followed = _Followed(launch, web_of((self.hadoop_conf / "yarn-site.xml").read_bytes()))
+        followed = _Followed(launch, answering(webs_of((self.hadoop_conf / "yarn-site.xml").read_bytes())))
         began = time.monotonic()
         command = self._written(launch, java)
         followed.note()  # Before the client stages anything.
@@ -103,12 +104,14 @@ class TonyLauncher:
             shutil.copyfile(path, conf / path.name)
         core = conf / "core-site.xml"
         of_cluster = core.read_bytes() if core.exists() else b"<configuration/>"
-        core.write_text(core_xml(of_cluster), "utf-8")
+        with naming(core):
+            core.write_text(core_xml(of_cluster), "utf-8")
         shipped: list[Path] = []
         if shares_files(of_cluster):
             class_path = [str(self.hadoop_conf.resolve()), f"{self.jars.resolve()}/*"]
             yarn = conf / "yarn-site.xml"
-            yarn.write_text(yarn_xml(yarn.read_bytes(), class_path), "utf-8")
+            with naming(yarn):
+                yarn.write_text(yarn_xml(yarn.read_bytes(), class_path), "utf-8")
         else:
             shipped = sorted(self.jars.resolve().glob("*.jar"))
         for path in (launch.bundle.parent / name for name in FILES):
@@ -122,7 +125,8 @@ class TonyLauncher:
             settings=self.settings,
             shipped=shipped,
         )
-        (launch.directory / "tony.xml").write_text(xml, "utf-8")
+        with naming(launch.directory / "tony.xml"):
+            (launch.directory / "tony.xml").write_text(xml, "utf-8")
         return tony_command(
             java=java,
             conf=conf,

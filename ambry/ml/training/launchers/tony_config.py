@@ -78,14 +78,21 @@ def shares_files(core_of_cluster: str | bytes) -> bool:
     return all(told[name].strip().startswith("file:") for name in _FILES if name in told)
 
 
-def web_of(yarn_of_cluster: str | bytes) -> str:
-    """Where the ResourceManager answers, by yarn-site.xml, of several the first one; empty where that does not say it.
+def webs_of(yarn_of_cluster: str | bytes) -> tuple[str, ...]:
+    """Where ResourceManagers answer, by yarn-site.xml, in its order; none where that does not say it.
 
     Raises InvalidRequest for what is no configuration of Hadoop.
     """
     told = {name: value.strip() for name, value in settings_of(parse_hadoop("yarn-site.xml", yarn_of_cluster)).items()}
-    first = told.get("yarn.resourcemanager.ha.rm-ids", "").partition(",")[0].strip()
-    of = f".{first}" if first and told.get("yarn.resourcemanager.ha.enabled") == "true" else ""
+    ids = (
+        told.get("yarn.resourcemanager.ha.rm-ids", "") if told.get("yarn.resourcemanager.ha.enabled") == "true" else ""
+    )
+    ofs = [f".{each.strip()}" for each in ids.split(",") if each.strip()] or [""]
+    return tuple(filter(None, (_web_of(told, of) for of in ofs)))
+
+
+def _web_of(told: Mapping[str, str], of: str) -> str:
+    """Where the ResourceManager of an id answers; empty where that is not said."""
     secure = told.get("yarn.http.policy") == "HTTPS_ONLY"
     host = told.get(f"{_HOST}{of}", "")
     address = told.get(f"yarn.resourcemanager.webapp.{'https.' if secure else ''}address{of}", "")

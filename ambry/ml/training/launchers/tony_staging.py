@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ambry.errors import MALFORMED
-from ambry.ml.training.launchers.yarn_api import ENDED, ask, kill, place_of
+from ambry.errors import MALFORMED, InvalidRequest
+from ambry.ml.training.launchers.tony_config import webs_of
+from ambry.ml.training.launchers.yarn_api import ENDED, answering, ask, kill, place_of
 from ambry.ml.training.remains import APPLICATION, CONF, LEFT_MAX, STAGED, empty
+from ambry.ml.training.unpacking import naming
 
 _TIMEOUT_S = 60.0
 
@@ -96,13 +98,20 @@ class Staging:
                 f"answers: yarn application -kill {application}; hdfs dfs -rm -r .tony/{application}; rm -r {directory}"
             )
             return False
-        state = "" if web in away else state_of(web, application)
-        if not state:
+        if web in away:
+            return False
+        found = answering([web, *_webs_in(directory)])
+        if not (state := state_of(found, application)):
             away.add(web)  # Asked once, and by the next job again.
+            self.tell(
+                f"YARN at {web} does not say what became of {application}, whose submitter was killed, and what it staged "
+                f"stays, with the key of the store: the next job asks again. Where YARN is not there any more: "
+                f"hdfs dfs -rm -r .tony/{application}; rm -r {directory}"
+            )
             return False
         if state in ENDED:
             return True
-        if not is_of_job or kill(web, application, self.environ):
+        if not is_of_job or kill(found, application, self.environ):
             self.tell(f"{application}, whose submitter was killed, is {state}: yarn application -kill {application}")
             return False
         self.tell(f"{application} of this job, whose submitter was killed, was {state}, and is ended")
@@ -113,7 +122,8 @@ def note(directory: Path, application: str, web: str, job: str) -> None:
     """Write down what is staged for a job: what stays when this process is killed. `application` is empty before the client has
     said which it is. Raises OSError.
     """
-    (directory / STAGED).write_text(json.dumps({"application": application, "web": web, "job": job}), "utf-8")
+    with naming(directory / STAGED):
+        (directory / STAGED).write_text(json.dumps({"application": application, "web": web, "job": job}), "utf-8")
 
 
 def _noted(directory: Path) -> tuple[str, str, str]:
@@ -122,6 +132,13 @@ def _noted(directory: Path) -> tuple[str, str, str]:
         told = json.loads((directory / STAGED).read_text("utf-8"))
         return str(told["application"]), str(told["web"]), str(told.get("job", ""))
     return "", "", ""
+
+
+def _webs_in(directory: Path) -> tuple[str, ...]:
+    """Where YARN answers by the configuration of a job."""
+    with contextlib.suppress(OSError, InvalidRequest):
+        return webs_of((directory / CONF / "yarn-site.xml").read_bytes())
+    return ()
 
 
 def applications_in(directory: Path) -> list[str]:

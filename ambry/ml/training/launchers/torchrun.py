@@ -6,14 +6,14 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
-from itertools import islice
 
 from ambry.ml.training.bundle import DOCUMENT
 from ambry.ml.training.environments import PYTHON_TIMEOUT_S
 from ambry.ml.training.launchers.launch import (
     AGAIN,
+    OF_WORKER,
     Launch,
     LauncherEnded,
     LaunchFailed,
@@ -29,7 +29,6 @@ from ambry.ml.training.unpacking import NodeFailed
 BEFORE_LINE = "\nworker ${rank}: "
 """What torchrun writes before each line: what a worker printed without an end of the line has none there either, and the next
 line would be behind it."""
-_OF_WORKER = re.compile(r"worker \d{1,9}: ")
 _NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")
 ADDRESS_SETS_MAX = 8
 """For so many restarts each has addresses of its own, and then they come again."""
@@ -69,12 +68,12 @@ class TorchrunLauncher:
         """
         left = launch.max_restarts
         try:
-            for line in output_of(command, environ, whose=_OF_WORKER):
+            for line in output_of(command, environ, whose=OF_WORKER):
                 if (found := _FAILED.search(line)) is not None:
                     again = "; all workers are started again" if left > 0 else ""
                     launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}{again}")
                     left -= 1
-                if _OF_WORKER.match(line) and not _NOISE.match(line):
+                if OF_WORKER.match(line) and not _NOISE.match(line):
                     yield line
                     if refused := refusal_in(line):
                         raise LaunchFailed(f"{refused}; {AGAIN}")
@@ -113,18 +112,22 @@ def reason_of(ended: LauncherEnded, launch: Launch) -> str:
 
 def addresses(workers: int, max_restarts: int) -> str:
     """Where workers of TensorFlow listen, of each restart others: somebody may have taken a port before a worker has it."""
-    sets = min(max_restarts + 1, ADDRESS_SETS_MAX)
-    ports = iter(free_ports(workers * sets))
-    return ";".join(",".join(f"127.0.0.1:{port}" for port in islice(ports, workers)) for _ in range(sets))
+    sets: list[list[int]] = []
+    for _ in range(min(max_restarts + 1, ADDRESS_SETS_MAX)):
+        sets.append(free_ports(workers, {port for each in sets for port in each}))
+    return ";".join(",".join(f"127.0.0.1:{port}" for port in each) for each in sets)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now, for TensorFlow."""
+def free_ports(count: int, but: Collection[int] = ()) -> list[int]:
+    """Ports that nobody listens at now, for TensorFlow, and none of others. So many files are open meanwhile."""
+    found: list[int] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
+        while len(found) < count:
+            each = held.enter_context(socket.socket())
             each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+            if (port := each.getsockname()[1]) not in but:
+                found.append(port)
+    return found
 
 
 def _require_torch(python: str, environ: dict[str, str]) -> None:

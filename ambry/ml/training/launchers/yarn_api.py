@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http.client import HTTPMessage
+from typing import IO
 
 from ambry.errors import MALFORMED
 from ambry.home import login_name
@@ -24,6 +27,29 @@ def place_of(web: str, application: str) -> str:
     return f"{web}/ws/v1/cluster/apps/{application}"
 
 
+class _ToActive(urllib.request.HTTPRedirectHandler):
+    """A ResourceManager that stands by says where the active one is, with 307; of itself urllib follows with GET alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if code in (307, 308) and req.get_method() == "PUT":
+            return urllib.request.Request(newurl, data=req.data, method="PUT", headers=dict(req.header_items()))
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_ToActive)
+
+
+def answering(webs: Sequence[str]) -> str:
+    """Of several addresses the first one that answers; where none does, the first one; empty of none."""
+    for web in webs if len(webs) > 1 else ():
+        with contextlib.suppress(OSError):
+            ask(f"{web}/ws/v1/cluster/info")
+            return web
+    return webs[0] if webs else ""
+
+
 def ask(url: str, body: bytes | None = None) -> bytes:
     """GET, or PUT of a body. Raises OSError, also for an answer that is no whole HTTP, empty or too long."""
     if not url.startswith(("http://", "https://")):
@@ -31,7 +57,7 @@ def ask(url: str, body: bytes | None = None) -> bytes:
     headers = {"Accept": "*/*", "Content-Type": "application/json"}
     request = urllib.request.Request(url, data=body, method="PUT" if body else "GET", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), looked at
+        with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:  # nosec B310 # http(s), looked at
             found = bytes(answer.read(ANSWER_BYTES_MAX + 1))
             cut_short = len(found) <= ANSWER_BYTES_MAX and answer.length
     except (http.client.HTTPException, ValueError) as error:

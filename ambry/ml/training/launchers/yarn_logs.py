@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ambry.errors import MALFORMED
+from ambry.ml.training.launchers.printed import LineCutter
 from ambry.ml.training.launchers.yarn_api import ask
 
 LOOK_S = 1.0
@@ -35,7 +36,7 @@ class _Container:
     name: str
     page: str
     seen: dict[str, int]
-    rest: dict[str, str]
+    cutters: dict[str, LineCutter]
 
 
 class ContainerLogs:
@@ -57,16 +58,16 @@ class ContainerLogs:
         self._thread.join()
         self.look()
         for each in self._containers.values():
-            for stream in STREAMS:
-                if each.rest[stream]:
-                    self._line(each, each.rest[stream])
+            for cutter in each.cutters.values():
+                for line in cutter.end():
+                    self._line(each, line)
 
     def add(self, name: str, page: str) -> bool:
         """Follow a container by the address of its page on its NodeManager; whether it is a new one."""
         found = _PAGE.search(page)
         if found is None or found[1] in self._containers:
             return False
-        made = _Container(found[1], name, page, dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, ""))
+        made = _Container(found[1], name, page, dict.fromkeys(STREAMS, 0), {each: LineCutter() for each in STREAMS})
         with self._lock:
             self._containers[found[1]] = made
         return True
@@ -118,10 +119,9 @@ class ContainerLogs:
             if found is None:
                 continue
             end, body = found
-            text = body[max(0, each.seen[stream] - (end - len(body))) :].decode("utf-8", "replace")
+            new_part = body[max(0, each.seen[stream] - (end - len(body))) :]
             each.seen[stream] = end
-            *whole, each.rest[stream] = (each.rest[stream] + text).split("\n")
-            lines += whole
+            lines += each.cutters[stream].feed(new_part)
 
     def _line(self, each: _Container, line: str) -> None:
         if line.strip() and not _OF_TONY.match(line):

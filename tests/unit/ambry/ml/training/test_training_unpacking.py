@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ambry.ml.training import unpacking
 from ambry.ml.training.unpacking import NodeFailed, unpack
 
 
@@ -77,3 +79,15 @@ def test_links_keep_the_bytes_of_their_targets(tmp_path: Path) -> None:
     (tmp_path / "fine.zip").write_bytes(packed(("link", b"/usr/bin/\xff\xfe", LINK)))
     unpack(tmp_path / "fine.zip", tmp_path / "tree")
     assert os.fsencode((tmp_path / "tree/link").readlink()) == b"/usr/bin/\xff\xfe"
+
+
+def test_wheels_that_do_not_end_to_install_end_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers of the node waited without end for the one that held the tree."""
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(unpacking, "INSTALL_TIMEOUT_S", 0.2)
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(NodeFailed, match=f"were not installed in {tmp_path} within 0 s: see whether its disk answers"):
+        unpacking.install_wheels(tmp_path / "tree")

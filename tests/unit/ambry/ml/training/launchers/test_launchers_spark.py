@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -15,9 +16,10 @@ import pytest
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.jobs import named_job
-from ambry.ml.training.launchers import spark_driver
+from ambry.ml.training.launchers import spark_driver, spark_task
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
 from ambry.ml.training.launchers.spark import SparkLauncher, spark_conf
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, WorkerLines, failed_worker, tried
 from ambry.ml.training.launchers.spark_task import WorkerFailed, run_worker
@@ -229,6 +231,40 @@ def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
     assert "host" not in written  # The driver asks Spark what it is.
     of_yarn = {"spark.hadoop.yarn.resourcemanager.am.max-attempts": "2"}  # One more than it may be restarted.
     assert {**of_yarn, **own_setting}.items() <= written["conf"].items()
+
+
+def test_all_pieces_of_a_long_line_tell_whose_it_is_and_a_full_disk_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What workers send in pieces was cut once more by whose it is, and the rest of each was nobody's."""
+    (tmp_path / "pyspark.py").touch()
+    driver = tmp_path / "driver"
+    driver.write_text(f"#!{sys.executable}\nprint('worker 3: ' + 'x' * {LINE_CHARACTERS_MAX})")
+    driver.chmod(0o755)
+    spark = types.ModuleType("pyspark")
+    spark.__file__ = str(tmp_path / "pyspark.py")
+    monkeypatch.setitem(sys.modules, "pyspark", spark)
+    monkeypatch.setattr(sys, "executable", str(driver))
+    monkeypatch.setattr("ambry.ml.training.launchers.launch.with_parent", lambda command, _: command)
+    shown: list[str] = []
+    job = named_job({**JOB, "job": "digits"})
+    bundle = write_bundle(tmp_path, job.encode())
+    launch = Launch(
+        job=job, directory=tmp_path, bundle=bundle, environ=os.environ, max_restarts=1, tell=print, show=shown.append
+    )
+    SparkLauncher().run(launch)
+    assert len(shown) == 2 and "".join(line.removeprefix("worker 3: ") for line in shown) == "x" * LINE_CHARACTERS_MAX
+    assert all(line.startswith("worker 3: ") for line in shown)
+
+    def full(path: Path, *_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"spark\.json"):
+        SparkLauncher().run(launch)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"ambry-node\.pyz"):
+        spark_task._write(tmp_path / "ambry-node.pyz", b"")
 
 
 def test_a_spark_that_does_not_begin_is_a_sentence(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -515,4 +517,42 @@ def test_a_configuration_of_another_encoding_is_read_and_what_is_none_is_a_sente
     ):
         path.write_bytes(broken)
         with pytest.raises(InvalidRequest, match=f"{name} is no configuration of Hadoop"):
+            launcher.run(replace(launch, directory=Path(tempfile.mkdtemp(dir=tmp_path))))
+
+
+def test_what_a_killed_submitter_left_at_a_yarn_that_is_away_is_told(yarn: str, told: Told, tmp_path: Path) -> None:
+    """It stayed for ever without a word; of two that take turns the one that answers is asked."""
+    launcher, launch = launched(tmp_path, told, says(yarn, "SUCCEEDED", 0))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        away = f"127.0.0.1:{server.getsockname()[1]}"
+    with held_directory() as left:
+        (left / "conf").mkdir()
+        noted = {"application": "application_1_0007", "web": f"http://{away}", "job": "another"}
+        (left / STAGED).write_text(json.dumps(noted))
+    launcher.run(launch)
+    [said] = [line for line in told.told if "application_1_0007" in line]
+    assert said.startswith(f"YARN at http://{away} does not say what became of application_1_0007") and left.exists()
+    named = {"ha.enabled": "true", "ha.rm-ids": "a,b", "webapp.address.a": away, "webapp.address.b": yarn[7:]}
+    properties = "".join(
+        f"<property><name>yarn.resourcemanager.{name}</name><value>{value}</value></property>"
+        for name, value in named.items()
+    )
+    (left / "conf/yarn-site.xml").write_text(f"<configuration>{properties}</configuration>")
+    (tmp_path / "again").mkdir()
+    launcher.run(replace(launch, directory=tmp_path / "again"))
+    assert not left.exists() and (tmp_path / "removed").read_text().endswith(" .tony/application_1_0007\n")
+
+
+def test_a_full_disk_names_the_file(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher, launch = launched(tmp_path, told, "exit 3")
+    write = Path.write_text
+    for name in ("core-site.xml", "yarn-site.xml", "tony.xml", STAGED):
+
+        def full(path: Path, text: str, *how: Any, name: str = name) -> int:
+            if path.name == name:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, text, *how)
+
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match=name):
             launcher.run(replace(launch, directory=Path(tempfile.mkdtemp(dir=tmp_path))))

@@ -11,7 +11,7 @@ import pytest
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import ARCHIVE
 from ambry.ml.training.jobs import named_job
-from ambry.ml.training.launchers.tony_config import shares_files, tony_command, tony_xml, web_of, yarn_xml
+from ambry.ml.training.launchers.tony_config import shares_files, tony_command, tony_xml, webs_of, yarn_xml
 from tests.support import launcher_golden
 from tests.unit.ambry.ml.training.test_training_jobs import JOB
 
@@ -157,4 +157,12 @@ def test_where_yarn_answers_is_read_from_its_configuration(said: dict[str, str],
     properties = "".join(
         f"<property><name>{name}</name><value>{value}</value></property>" for name, value in said.items()
     )
-    assert web_of(f"<configuration>{properties}</configuration>") == web
+    assert webs_of(f"<configuration>{properties}</configuration>") == ((web,) if web else ())
+
+
+def test_all_that_take_turns_are_known() -> None:
+    """The first one alone was, whether it was active or not."""
+    said = {"yarn.resourcemanager.ha.enabled": "true", "yarn.resourcemanager.ha.rm-ids": "rm1, rm2 ,rm3"}
+    said |= {"yarn.resourcemanager.hostname.rm1": "a", "yarn.resourcemanager.webapp.address.rm3": "c:1"}
+    properties = "".join(f"<property><name>{each}</name><value>{said[each]}</value></property>" for each in said)
+    assert webs_of(f"<configuration>{properties}</configuration>".encode()) == ("http://a:8088", "http://c:1")

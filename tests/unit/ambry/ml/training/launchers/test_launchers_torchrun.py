@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,17 @@ def test_addresses_are_others_for_each_restart() -> None:
     sets = [each.split(",") for each in addresses(3, 2).split(";")]
     assert [len(each) for each in sets] == [3, 3, 3] and len({port for each in sets for port in each}) == 9
     assert len(addresses(2, 1_000).split(";")) == 8
+
+
+def test_so_many_files_are_open_as_there_are_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of all restarts were at once: from 128 workers on they were more than 1,024, the usual limit."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(torchrun, "ADDRESS_SETS_MAX", 8)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/proc/self/fd").iterdir()]) + 150, most))
+        assert len(set(addresses(100, 7).replace(";", ",").split(","))) == 800
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
 
 def test_ports_are_free_and_each_another() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 
@@ -75,3 +76,47 @@ def test_a_node_that_is_silent_costs_one_wait_and_keeps_nobody(monkeypatch: pyte
         assert logs.add("another", f"{web}/node/containerlogs/container_99/me") and looking.is_alive()
         looking.join(30)
         assert not looking.is_alive() and len(asked) <= 16
+
+
+def test_one_that_stands_by_is_followed_to_the_active_one_also_to_end_an_application() -> None:
+    """urllib follows a GET: the 307 of a PUT was why YARN had not ended it."""
+    asked: list[str] = []
+
+    def active(target: str) -> bytes:
+        asked.append(target)
+        return http(b"{}")
+
+    with answering(active) as web:
+
+        def stands_by(target: str) -> bytes:
+            return http(b"moved", f"307 Temporary Redirect\r\nLocation: {web}{target}")
+
+        with answering(stands_by) as first:
+            assert yarn_api.kill(first, "application_1_1", {"HADOOP_USER_NAME": "me"}) == ""
+            assert yarn_api.ask(f"{first}/ws") == b"{}"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            away = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert yarn_api.answering([away, web]) == web
+    assert asked[0] == "/ws/v1/cluster/apps/application_1_1/state?user.name=me"
+    assert yarn_api.answering([away]) == away and yarn_api.answering([]) == ""
+
+
+def test_a_bar_of_progress_is_shown_as_it_moves() -> None:
+    """It was kept until the container had ended, and was put together anew at each look."""
+    text = bytearray("0%\r1\u00e9".encode()[:-1])
+    seen: list[str] = []
+
+    def answer(target: str) -> bytes:
+        sizes = {"containerLogsInfo": {"containerLogInfo": [{"fileName": "stdout", "fileSize": len(text)}]}}
+        return http(json.dumps(sizes).encode() if target.endswith("/logs") else log(bytes(text)))
+
+    with answering(answer) as web:
+        logs = ContainerLogs(seen.append)
+        assert logs.add("worker 0", f"{web}/node/containerlogs/container_1/me")
+        logs.look()
+        assert seen == ["worker 0: 0%"]
+        text += "\u00e9".encode()[-1:] + b"%\r2%\r" + b"x" * 20_000
+        with logs:
+            logs.look()
+            assert seen[1:4] == ["worker 0: 1\u00e9%", "worker 0: 2%", f"worker 0: {'x' * 16_384}"]
+    assert seen[4:] == [f"worker 0: {'x' * 3_616}"]
