@@ -44,7 +44,7 @@ _WORDS = ChoiceWords(
     feature="the option features",
     whole="Call its column so (withColumnRenamed), or say with the option features which are meant",
     some="A column is called as its feature (withColumnRenamed)",
-    clear="call the column as it, or say with the option features which is meant",
+    clear="call it {columns} (withColumnRenamed), or say with the option features which is meant",
 )
 
 
@@ -58,6 +58,8 @@ class WriteOptions:
     definitions: str = ""
     entity: str = ""
     features: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    """The URN of each feature with the column that was matched with it, which may have a longer name than it."""
     as_of: datetime | None = None
     file_format: Any = "arrow"
     spool: Path | None = None
@@ -146,6 +148,7 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
             options.features,
             metadata=loaded,
             entity=options.entity,
+            columns=dict(options.columns),
             as_of=options.as_of or client.store_time(),
             file_format=options.file_format,
             spool=options.spool,
@@ -260,8 +263,8 @@ def _matched(client: AmbryClient, options: WriteOptions, names: Sequence[str]) -
         )
     if found.unused:
         warnings.warn(f"columns that are no feature, left out: {', '.join(found.unused)}", stacklevel=2)
-    urns = tuple(str(kind.urn) for kind in found.kinds.values())
-    return replace(options, definitions=loaded.place, features=urns)
+    columns = tuple((str(kind.urn), column) for column, kind in found.kinds.items())
+    return replace(options, definitions=loaded.place, features=tuple(urn for urn, _ in columns), columns=columns)
 
 
 def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> None:

@@ -29,6 +29,7 @@ class ChoiceWords:
     )
     some: str = "Say --column NAME=COLUMN"
     clear: str = "say which (--column {urn}={name})"
+    """With the columns that would be clear as `columns`, and with one of the features as `urn`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def match_columns(
         known = {urn for urn in chosen if str(urn) in columns or names[str(urn)] in there}
         known = {urn for urn in known if names[str(urn)] != entity}
         _check_clear(
-            chosen, [name for name in there if name not in {names[str(urn)] for urn in known} | {entity}], words
+            chosen, names, [name for name in there if name not in {names[str(urn)] for urn in known} | {entity}], words
         )
         # Of a feature that is written in one version the others are not missed.
         written = {(urn.namespace, urn.name) for urn in known}
@@ -102,13 +103,17 @@ def match_columns(
     )
 
 
-def _check_clear(urns: Sequence[FeatureUrn], unused: Sequence[str], words: ChoiceWords) -> None:
-    """Raises InvalidRequest for a column that has the name of several features."""
+def _check_clear(
+    urns: Sequence[FeatureUrn], names: Mapping[str, str], unused: Sequence[str], words: ChoiceWords
+) -> None:
+    """Raises InvalidRequest for a column that has the name of several features; `names` are those of columns by URN."""
     for name in unused:
         same = [str(urn) for urn in urns if urn.name == name]
         if len(same) > 1:
+            columns = " or ".join(repr(names[urn]) for urn in same)
             raise InvalidRequest(
-                f"the column {name!r} may be {' or '.join(same)}; " + words.clear.format(urn=same[-1], name=name)
+                f"the column {name!r} may be {' or '.join(same)}; "
+                + words.clear.format(urn=same[-1], name=name, columns=columns)
             )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
@@ -13,6 +15,7 @@ pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` 
 from pyspark.sql.types import IntegerType, LongType, StructField, StructType
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest
+from ambry.ml import snapshots
 from ambry.ml.features import publishing
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
@@ -64,6 +67,33 @@ def test_columns_that_are_no_feature_are_told_and_features_may_be_chosen(client:
     assert options.features == ("urn:li:(n,age,1,0)", "urn:li:(n,rides,1,0)")
     assert options.definitions == "features@1.0.0"
     assert some._options.features == ("urn:li:(n,rides,1,0)",)
+
+
+@pytest.mark.parametrize("name", ["age-2-0", "urn:li:(jobs,clicks,1,0)"])
+def test_a_column_with_the_long_name_of_a_feature_passes_and_is_written(client: AmbryClient, name: str) -> None:
+    """As the sentence about the short one advises."""
+    several = FeatureMetadata.of(
+        [
+            parse_definitions('age: {valType: INT}\nage: {version: "2.0", valType: INT}', "n"),
+            *(parse_definitions("clicks: {valType: INT}", space) for space in ("feed", "jobs")),
+        ]
+    )
+    publishing.publish(client, "several", several)
+    short = "age" if name.startswith("age") else "clicks"
+    with pytest.raises(
+        InvalidRequest, match=f"call it '[^']*' or '{re.escape(name)}'.*, or say with the option features"
+    ):
+        writer(client, short, definitions="several")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = writer(client, name, definitions="several")
+    task = made.write(
+        iter([pa.record_batch({"rider": pa.array([1, 2], pa.int64()), name: pa.array([7, 8], pa.int32())})])
+    )
+    made.commit([task])
+    with snapshots.open(client, "riders") as snapshot:
+        assert [str(urn) for urn in snapshot.urns] == ["urn:li:(n,age,2,0)" if short == "age" else name]
+        assert snapshot.read(snapshot.urns, [2]).column(1).to_pylist() == [8]
 
 
 def test_definitions_that_are_not_there_are_told_before_a_task_begins(client: AmbryClient) -> None:
