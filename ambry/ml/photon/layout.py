@@ -27,13 +27,12 @@ from ambry.ml.files import written_directory
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.entities import EntityIndex, EntityPlaces
 from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder
+from ambry.ml.photon.metadata import FIXED, RANDOM, configurations_of, effects_said, entities_said, metadata_of
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import triple_schema
 
 METADATA = "model-metadata.json"
-FIXED, RANDOM = "fixed-effect", "random-effect"
-_SAID_OF = {FIXED: "fixedEffectOptimizationConfigurations", RANDOM: "randomEffectOptimizationConfigurations"}
 ID_INFO, COEFFICIENTS, INDEX = "id-info", "coefficients", "index.arrow"
 MODELS_PER_PART = 10_000
 METADATA_BYTES_MAX = 16 << 20
@@ -88,7 +87,7 @@ def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
             raise InvalidRequest(f"{told!r} cannot be the name of a shard or of a kind of entity: it is one line")
     if models_per_part < 1:
         raise InvalidRequest(f"a part has at least one model, and not {models_per_part}")
-    files = {METADATA: _metadata(model)}
+    files = {METADATA: metadata_of(model)}
     encode = encoder(MODEL_SCHEMA)
     for name, fixed in sorted(model.fixed.items()):
         base = f"{FIXED}/{name}"
@@ -132,7 +131,8 @@ def directory_at(place: str) -> Path | None:
 
 def read_model(directory: Path) -> PhotonModel:
     """A model of Photon's, or of ours. Raises FileNotFoundError; InvalidRequest for what is none, with the file, and for one
-    that lacks an effect that its metadata name, or a part that an index of entities names; DataCorrupt for such an index.
+    that lacks an effect that its metadata name, a part that an index of entities names, or some of the entities that either
+    says; DataCorrupt for an index that is none.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {directory}")
@@ -143,11 +143,14 @@ def read_model(directory: Path) -> PhotonModel:
         raise InvalidRequest(
             f"{directory} is no model of Photon's: it has neither {FIXED} nor {RANDOM} with effects in it"
         )
-    for effect, names in _effects_said(said).items():
+    for effect, names in effects_said(said).items():
         if lacking := names - (fixed if effect == FIXED else random).keys():
             raise _incomplete(
                 f"{directory / METADATA} names the effect {min(lacking)!r}, and there is no {effect} of it"
             )
+    for name, count in entities_said(said).items():
+        if name in random:
+            _check_count(directory / METADATA, count, directory / RANDOM / name, len(random[name][0].entities))
     classes = {kind for _, kind in (*fixed.values(), *random.values()) if kind}
     task = task or _task_of(classes, directory)
     return PhotonModel(
@@ -230,8 +233,11 @@ def _random(path: Path) -> tuple[RandomModel, str]:
     entity, shard = read_id_info(path / ID_INFO, 2)
     means, variances, ids, kind = _coefficients(path)
     index = path / INDEX
-    if lacking := [part for part in EntityIndex(index).parts if not (path / part).is_file()] if index.is_file() else []:
-        raise _incomplete(f"{index} names {lacking[0]}, and there is no such file")
+    if index.is_file():
+        told = EntityIndex(index)
+        if lacking := [part for part in told.parts if not (path / part).is_file()]:
+            raise _incomplete(f"{index} names {lacking[0]}, and there is no such file")
+        _check_count(index, len(told), path, len(ids))
     if len(set(ids)) != len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
         raise InvalidRequest(f"{path / COEFFICIENTS}: the {entity} {twice!r} has two models")
@@ -341,42 +347,10 @@ def _parts(random: RandomModel, task: Task, size: int) -> Iterator[list[dict[str
         ]
 
 
-def _metadata(model: PhotonModel) -> bytes:
-    def told(effect: str, names: Mapping[str, Any]) -> dict[str, Any]:
-        values = [{"name": name, "configuration": dict(model.configurations.get(name, {}))} for name in sorted(names)]
-        return {"configurations": effect, "values": values}
-
-    said = {
-        "modelType": model.task.value,
-        "modelName": model.name,
-        _SAID_OF[FIXED]: told(FIXED, model.fixed),
-        _SAID_OF[RANDOM]: told(RANDOM, model.random),
-    }
-    return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def configurations_of(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """How each effect was trained, as the metadata say it."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for key in _SAID_OF.values():
-        for each in _values_said(said, key):
-            if isinstance(each.get("configuration"), dict):
-                found[str(each.get("name"))] = each["configuration"]
-    return found
-
-
-def _effects_said(said: Mapping[str, Any]) -> dict[str, set[str]]:
-    """The names of fixed and of random effects that the metadata know; none of models from before they were said."""
-    return {
-        effect: {each["name"] for each in _values_said(said, key) if isinstance(each.get("name"), str)}
-        for effect, key in _SAID_OF.items()
-    }
-
-
-def _values_said(said: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    told = said.get(key)
-    values = told.get("values") if isinstance(told, dict) else None
-    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+def _check_count(said_by: Path, said: int, effect: Path, found: int) -> None:
+    """Raises InvalidRequest where there are fewer entities than are said; somebody may have added some."""
+    if found < said:
+        raise _incomplete(f"{said_by} says {said:,} entities, and {effect / COEFFICIENTS} has {found:,}")
 
 
 def _incomplete(what: str) -> InvalidRequest:

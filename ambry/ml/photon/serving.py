@@ -27,18 +27,16 @@ from ambry.ml.photon.entities import EntityIndex, EntityPlace, intact
 from ambry.ml.photon.examples import INTERCEPT, Feature, listed
 from ambry.ml.photon.layout import (
     COEFFICIENTS,
-    FIXED,
     ID_INFO,
     INDEX,
     METADATA,
     MODEL_SCHEMA,
-    RANDOM,
     coefficients_of,
-    configurations_of,
     read_id_info,
     read_metadata,
     read_records,
 )
+from ambry.ml.photon.metadata import FIXED, RANDOM, configurations_of
 from ambry.ml.photon.models import Task, fixed_text, no_effect, no_entity, random_text, said_entity
 from ambry.ml.photon.unmatched import UnmatchedCounts, trained_names, unknown_terms
 

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from ambry.errors import InvalidRequest
 from ambry.ml.photon.examples import INTERCEPT, FeatureIndex, shard_of
-from ambry.ml.photon.layout import MODEL_SCHEMA, configurations_of, model_files, read_model, write_model
+from ambry.ml.photon.layout import MODEL_SCHEMA, model_files, read_model, write_model
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from tests.support.photon_models import photon_models, told
 
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_directory_is_a_sentence(tmp_path: Path) -> None:
             read_model(made)
         return error.value.message
 
-    put_records(part, [record(("a", "", 1.0)), record()])
+    put_records(part, [record(("a", "", 1.0)), record(), record(id="8")])
     assert "the memberId '7' has two models" in refused()
     put_records(part, [record(("a", "", np.nan))])
     assert "part-00000.avro, record 0: the coefficient of 'a' is nan" in refused()
@@ -164,6 +164,43 @@ def test_half_a_model_is_told(tmp_path: Path) -> None:
                 (made / path).write_bytes(data)
         with pytest.raises(InvalidRequest, match="the model is not whole; copy or write it again"):
             read_model(made)
+
+
+def test_a_part_that_was_cut_or_is_missing_is_told_with_the_index_or_the_metadata_alone(tmp_path: Path) -> None:
+    """It read as a whole model of fewer members."""
+    made = tmp_path / "m"
+    write_model(made, small(), models_per_part=2)
+    part = made / "random-effect/per-member/coefficients/part-00001.avro"
+    index, metadata = made / "random-effect/per-member/index.arrow", made / "model-metadata.json"
+    whole, kept = part.read_bytes(), {path: path.read_bytes() for path in (index, metadata)}
+    cut = whole[: whole.index(whole[-16:]) + 16]
+    for gone, told_by in ((metadata, "index.arrow"), (index, "model-metadata.json"), (None, "")):
+        if gone is not None:
+            gone.unlink()
+        part.write_bytes(cut)
+        lacking = f"{told_by} says 3 entities, and .*coefficients has 2: the model is not whole"
+        with pytest.raises(InvalidRequest, match=lacking):
+            read_model(made)
+        part.write_bytes(whole)
+        assert read_model(made).random["per-member"].entities == ("7", "8", "9")
+        if gone is not None:
+            gone.write_bytes(kept[gone])
+    index.unlink()
+    part.unlink()
+    with pytest.raises(InvalidRequest, match="the model is not whole"):
+        read_model(made)
+
+
+def test_a_model_that_does_not_say_how_many_entities_it_has_is_read(tmp_path: Path) -> None:
+    """Of a release before this one, of Photon, or of somebody who wrote something else there."""
+    metadata = written(tmp_path / "m") / "model-metadata.json"
+    said = json.loads(metadata.read_text())
+    [effect] = said["randomEffectOptimizationConfigurations"]["values"]
+    assert effect.pop("entities") == 3
+    for odd in ({}, {"entities": "many"}, {"entities": True}, {"entities": None}):
+        said["randomEffectOptimizationConfigurations"]["values"] = [{**effect, **odd}]
+        metadata.write_text(json.dumps(said))
+        assert told(read_model(tmp_path / "m")) == told(small())
 
 
 def test_a_model_that_could_not_be_written_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,8 +248,3 @@ def test_a_model_that_no_reader_reads_is_not_written(odd: str) -> None:
     )
     with pytest.raises(InvalidRequest, match=r"surrogate|no finite number"):
         model_files(model)
-
-
-@pytest.mark.parametrize("values", [5, None, "ab", {"a": 1}, [3, None, {"name": 1}]])
-def test_configurations_of_another_shape_say_nothing(values: object) -> None:
-    assert configurations_of({"fixedEffectOptimizationConfigurations": {"values": values}}) == {}
