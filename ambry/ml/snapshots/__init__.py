@@ -2,7 +2,7 @@
 
     from ambry.ml import snapshots
 
-    snapshots.write(client, "members", frame, [urn], metadata=definitions, entity="member", as_of=datetime.now(UTC))
+    snapshots.write(client, "members", frame, [urn], metadata=definitions, entity="member", as_of=client.store_time())
     with snapshots.open(client, "members") as snapshot:
         table = snapshot.read([urn], [17, 42])      # a range of the blob for each batch that they lie in
         whole = snapshot.table()                    # over the mapped file of the cache
