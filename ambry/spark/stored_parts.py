@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import BlobNotFound
+from ambry.errors import BlobNotFound, UpdateConflict
 from ambry.ml.digests import infos_of
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
 from ambry.spark.commits import JOB_KEY, PARTS
@@ -59,7 +59,10 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
     """
     before = client.store_time() - older
     unused = [part for part in list_parts(client, dataset) if not part.versions and part.modified < before]
-    for result in client.delete_many([each.ref for each in unused]):
-        if result.error is not None and not isinstance(result.error, BlobNotFound):
+    gone: list[SparkPart] = []
+    for part, result in zip(unused, client.delete_many([each.ref for each in unused]), strict=True):
+        if result.error is None or isinstance(result.error, BlobNotFound):
+            gone.append(part)
+        elif not isinstance(result.error, UpdateConflict):  # Another delete does it in this moment.
             raise result.error
-    return unused
+    return gone

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +56,24 @@ def test_parts_of_a_deleted_version_are_listed_and_go(client: AmbryClient) -> No
     assert all(not client.exists(part.ref) for part in gone)
     assert len(list(client.list("clicks.parts/"))) == 5
     assert delete_unused(client, "clicks", SOON) == []
+
+
+def test_deletes_at_once_pass_each_other_over(client: AmbryClient) -> None:
+    """One ended with UpdateConflict."""
+    for job in range(20):
+        committed(client, f"{job:016x}", ends=False)
+    client.create_dataset("clicks", "MONOTONIC")
+
+    def delete() -> set[str]:
+        with AmbryClient(client.endpoints) as one:
+            start.wait(30)
+            return {part.ref.name for part in delete_unused(one, "clicks", SOON)}
+
+    start = threading.Barrier(3)
+    with ThreadPoolExecutor(3) as threads:
+        went = [each.result(60) for each in [threads.submit(delete) for _ in range(3)]]
+    left = {part.ref.name for part in delete_unused(client, "clicks", SOON)}
+    assert len(left.union(*went)) == 40 and list(client.list("clicks.parts/")) == []
 
 
 def test_what_may_not_be_deleted_is_said(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
