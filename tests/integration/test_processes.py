@@ -58,7 +58,7 @@ def test_health_pages(cluster: LocalCluster, dc1: str) -> None:
         assert call(member.admin_url, "GET", "/healthz").status == 200
         assert page(member.admin_url, "/readyz")["ready"] is True
         assert page(member.admin_url, "/version") == {"version": version}
-    for name in ("x-ambry-request-id", "x-ambry-datacenter", "x-ambry-frontend"):
+    for name in ("x-ambry-request-id", "x-ambry-answered-ms", "x-ambry-datacenter", "x-ambry-frontend"):
         assert good.headers[name], name
 
 

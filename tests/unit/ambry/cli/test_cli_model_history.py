@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ambry import AmbryClient
 from ambry.clock import SystemClock
+from ambry.ml import models
 from tests.support.whole_commands import lines, run, said
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -93,3 +95,21 @@ def test_parts_that_no_version_uses_are_listed_and_deleted_when_that_is_said(
     assert run("model", "parts", name, "--delete").exit_code == 2
     assert run("model", "parts", name, "--unused", "--delete", "--older", "forever").exit_code == 2
     assert len(lines("model", "parts", name)) == 3
+
+
+def test_parts_beside_a_model_of_a_later_release_are_listed_and_not_deleted(
+    here: Path, name: str, client: AmbryClient
+) -> None:
+    """The list was refused too, which only the delete has a reason for."""
+    newer = models.open(client, f"{name}@1.0.0").manifest.encode().replace(b'"format":1', b'"format":99')
+    client.put_version(name, newer, "2.0.0", metadata={"model-kind": "files"})
+    (here / "weights.bin").write_bytes(b"of the newer one, or of nobody")
+    assert run("model", "publish", name, "weights.bin", "--version", "1.1.0").exit_code != 0
+    [unused] = lines("model", "parts", name, "--unused")
+    assert (unused["versions"], unused["perhaps"]) == ([], ["2.0.0"])
+    assert [row.split()[3:] for row in said("model", "parts", name, "--unused").splitlines()] == [
+        ["VERSIONS"],
+        ["perhaps", "2.0.0"],
+    ]
+    refused = run("model", "parts", name, "--unused", "--delete", "--older", "1s")
+    assert refused.exit_code != 0 and f"{name}@2.0.0 is a model that this release cannot read" in refused.stderr
