@@ -26,7 +26,7 @@ from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from ambry.ml.extras import needed
 from ambry.streams.actions import split
 from ambry.streams.broker import ASK_S, KafkaBroker, kafka_error
-from ambry.streams.reads import FileReads, ReadTooSlow
+from ambry.streams.reads import FileReads, ReadFailed
 from ambry.streams.restarts import JobRestarts
 from ambry.streams.target import KafkaTarget
 from ambry.streams.told import is_file, part_of
@@ -88,8 +88,8 @@ def run_job(
                     raise
                 if not trouble.retriable:
                     raise trouble from error
-            # What took all the time that was left would take it again, as a sound attempt.
-            pause = None if isinstance(trouble, ReadTooSlow) else restarts.pause_s(began, clock.monotonic())
+            waited_s = trouble.waited_s if isinstance(trouble, ReadFailed) else 0.0
+            pause = restarts.pause_s(began, clock.monotonic(), waited_s)
             if pause is None:
                 raise Unavailable(f"{trouble}; the same command goes on where it was")
             tell(f"{trouble}; the job goes on where it was in {pause:.0f} s")

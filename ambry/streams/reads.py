@@ -31,8 +31,13 @@ _PAUSE_S = 1.0
 """After all frontends were asked."""
 
 
-class ReadTooSlow(Unavailable):
-    """A file was still coming when the job was to be given up."""
+class ReadFailed(Unavailable):
+    """A file did not come, or was still coming when the job was to be given up."""
+
+    def __init__(self, message: str, waited_s: float) -> None:
+        """`waited_s` it was read in vain: an attempt was sound until then at most."""
+        super().__init__(message)
+        self.waited_s = waited_s
 
 
 class FileReads:
@@ -72,22 +77,22 @@ class FileReads:
     def read(self, blob: str) -> bytes | None:
         """The bytes of a blob; None for one that is gone or too large, which is told.
 
-        Raises ReadTooSlow where bytes came until the job is to be given up, AmbryError.
+        Raises ReadFailed where nothing came, or not all until the job is to be given up; AmbryError for what is for good.
         """
-        now, left_s = self._clock.monotonic(), self._left_s()
+        began, left_s = self._clock.monotonic(), self._left_s()
         wait_s = min(STORE_WAIT_S, left_s)
-        waits = _Waits(wait_s, now + wait_s, now + left_s)
+        waits = _Waits(wait_s, began + wait_s, began + left_s)
         while True:
             try:
                 return self._asked(blob, waits)
             except BlobNotFound:
                 return None
-            except ReadTooSlow:
-                raise
             except AmbryError as error:
-                again = error.retriable or isinstance(error, InternalError)
-                if not again or self._clock.monotonic() >= waits.until:
+                if not error.retriable and not isinstance(error, InternalError):
                     raise
+                now = self._clock.monotonic()
+                if now >= min(waits.until, waits.end):
+                    raise ReadFailed(str(error), now - began) from error
                 self._tell(f"{error}; it is tried again")
             self._next = (self._next + 1) % len(self._frontends)
             if self._next == 0:
@@ -109,7 +114,7 @@ class FileReads:
                 data += piece
                 waits.came(len(data), self._clock.monotonic())
                 if len(data) < size and self._clock.monotonic() >= waits.end:
-                    raise ReadTooSlow(f"{len(data):,} of {size:,} bytes of {blob} came in the time that was left")
+                    raise Unavailable(f"{len(data):,} of {size:,} bytes of {blob} came in the time that was left")
             return bytes(data)
 
 

@@ -30,11 +30,12 @@ class JobRestarts:
             return self._give_up_after_s if now_s - began_s >= SOUND_AFTER_S else self.left_s(began_s)
         return max(1.0, self._give_up_after_s - (0.0 if self._failing_since is None else now_s - self._failing_since))
 
-    def pause_s(self, began_s: float, now_s: float) -> float | None:
-        """How long to wait after an attempt that began then and failed now; None to give up."""
-        is_sound = now_s - began_s >= SOUND_AFTER_S
+    def pause_s(self, began_s: float, now_s: float, waited_s: float = 0.0) -> float | None:
+        """How long to wait after an attempt that began then and failed now, having waited so long in vain; None to give up."""
+        since = now_s - waited_s
+        is_sound = since - began_s >= SOUND_AFTER_S
         if self._failing_since is None or is_sound:
-            self._failing_since, self._pause_s = now_s if is_sound else began_s, PAUSE_S
+            self._failing_since, self._pause_s = since if is_sound else began_s, PAUSE_S
         pause, self._pause_s = self._pause_s, min(2 * self._pause_s, PAUSE_MAX_S)
         if self._give_up_after_s is None:
             return pause

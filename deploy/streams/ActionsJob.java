@@ -127,10 +127,13 @@ public class ActionsJob implements TaskApplication {
     }
   }
 
-  /** A file was still coming when the job was to be given up. */
-  static class ReadTooSlow extends RuntimeException {
-    ReadTooSlow(String why) {
+  /** A file did not come, or was still coming when the job was to be given up; it was read in vain for so long. */
+  static class ReadFailed extends RuntimeException {
+    final long waitedMs;
+
+    ReadFailed(String why, long waitedMs) {
       super(why);
+      this.waitedMs = waitedMs;
     }
   }
 
@@ -220,7 +223,7 @@ public class ActionsJob implements TaskApplication {
           try (InputStream body = answer.body()) {
             int status = answer.statusCode();
             if (status == 200) {
-              byte[] data = bytesOf(body, blob, bound, waits);
+              byte[] data = bytesOf(body, bound, waits);
               if (data.length <= READ_MAX) return data;
               LOG.warn("a file of actions is too large, and left out: blob {}, more than {} bytes", blob, READ_MAX);
               return null;
@@ -232,7 +235,7 @@ public class ActionsJob implements TaskApplication {
         } catch (IOException error) {
           why = "the store does not answer for " + blob + ": " + error;
         }
-        if (nowMs() >= waits.until) throw new IllegalStateException(why);
+        if (nowMs() >= Math.min(waits.until, waits.end)) throw new ReadFailed(why, nowMs() - waits.began);
         endpoint = (endpoint + 1) % endpoints.length;
         // All of them at once, and then a pause.
         if (endpoint == 0) Thread.sleep(1000);
@@ -242,13 +245,13 @@ public class ActionsJob implements TaskApplication {
 
   /** Those of one file. */
   static class Waits {
-    final long waitMs, end;
+    final long waitMs, end, began = nowMs();
     long until, most = 0;
 
     Waits(long storeWaitMs, long leftMs) {
       waitMs = Math.min(storeWaitMs, leftMs);
-      until = nowMs() + waitMs;
-      end = leftMs == FOREVER ? FOREVER : nowMs() + leftMs;
+      until = began + waitMs;
+      end = leftMs == FOREVER ? FOREVER : began + leftMs;
     }
 
     /** So many bytes, from the beginning: what comes again is no progress. */
@@ -260,7 +263,7 @@ public class ActionsJob implements TaskApplication {
   }
 
   /** What comes, up to a byte more than may. Each silence of it has this long, which a request's own bound does not hold. */
-  static byte[] bytesOf(InputStream body, String blob, Duration bound, Waits waits) throws IOException, InterruptedException {
+  static byte[] bytesOf(InputStream body, Duration bound, Waits waits) throws IOException, InterruptedException {
     ByteArrayOutputStream all = new ByteArrayOutputStream();
     while (all.size() <= READ_MAX) {
       CompletableFuture<byte[]> next = CompletableFuture.supplyAsync(() -> pieceOf(body));
@@ -275,7 +278,7 @@ public class ActionsJob implements TaskApplication {
       if (piece.length == 0) break;
       all.writeBytes(piece);
       waits.came(all.size());
-      if (nowMs() >= waits.end) throw new ReadTooSlow(all.size() + " bytes of " + blob + " came in the time that was left");
+      if (nowMs() >= waits.end) throw new IOException(all.size() + " bytes came in the time that was left");
     }
     return all.toByteArray();
   }
@@ -513,11 +516,11 @@ public class ActionsJob implements TaskApplication {
       return now - began >= SOUND_AFTER_MS ? giveUpAfterMs : leftMs(began);
     }
 
-    /** How long to wait after an attempt that began then and failed now; null to give up. */
-    Long pauseMs(long began, long now) {
-      boolean isSound = now - began >= SOUND_AFTER_MS;
+    /** How long to wait after an attempt that began then and failed now, having waited so long in vain; null to give up. */
+    Long pauseMs(long began, long now, long waitedMs) {
+      boolean isSound = now - waitedMs - began >= SOUND_AFTER_MS;
       if (failingSince == null || isSound) {
-        failingSince = isSound ? now : began;
+        failingSince = isSound ? now - waitedMs : began;
         pauseMs = PAUSE_MS;
       }
       long pause = pauseMs;
@@ -550,9 +553,9 @@ public class ActionsJob implements TaskApplication {
     return false;
   }
 
-  static boolean isTooSlow(Throwable error) {
-    for (Throwable at = error; at != null; at = at.getCause()) if (at instanceof ReadTooSlow) return true;
-    return false;
+  static long waitedMs(Throwable error) {
+    for (Throwable at = error; at != null; at = at.getCause()) if (at instanceof ReadFailed) return ((ReadFailed) at).waitedMs;
+    return 0;
   }
 
   /** What it was caused by, and what is to be done. */
@@ -595,8 +598,7 @@ public class ActionsJob implements TaskApplication {
         System.err.println(sentence(error, a[0]));
         System.exit(1);
       }
-      // What took all the time that was left would take it again, as a sound attempt.
-      Long pause = isTooSlow(error) ? null : restarts.pauseMs(began, nowMs());
+      Long pause = restarts.pauseMs(began, nowMs(), waitedMs(error));
       if (pause == null) {
         System.err.println(sentence(error, a[0]) + "; the same command goes on where it was");
         System.exit(5);

@@ -7,7 +7,7 @@
  *                           them, and all files come again, each answer once
  *   ActionsTwin messages    lines of {"changes": whether on that topic, "text": a message}, and for each how many messages the
  *                           job sends for it, or with which sentence it ends
- *   ActionsTwin restarts    lines of {"giveUpAfter": seconds as text} and, each an attempt, of {"began": ms, "failed": ms}, and
+ *   ActionsTwin restarts    lines of {"giveUpAfter": seconds as text} and, each an attempt, of {"began": ms, "failed": ms, "waited": ms}, and
  *                           for each attempt what it had left and the pause behind it, in milliseconds
  *   ActionsTwin read BLOB [WAIT [LEFT]]   what the job reads of a blob, within so many milliseconds without a byte and in all,
  *                                         and how it would reach Kafka
@@ -126,7 +126,7 @@ public class ActionsTwin {
       long began = said.get("began").asLong(), left = restarts.leftMs(began);
       ObjectNode answer = ActionsJob.JSON.createObjectNode();
       answer.put("left", left == ActionsJob.FOREVER ? null : Long.valueOf(left));
-      System.out.println(answer.put("pause", restarts.pauseMs(began, said.get("failed").asLong())));
+      System.out.println(answer.put("pause", restarts.pauseMs(began, said.get("failed").asLong(), said.get("waited").asLong())));
     }
     ObjectNode bounds = ActionsJob.JSON.createObjectNode().put("soundAfter", ActionsJob.SOUND_AFTER_MS);
     System.out.println(bounds.put("storeWait", ActionsJob.STORE_WAIT_MS));

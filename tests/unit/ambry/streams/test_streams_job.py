@@ -12,9 +12,9 @@ import pytest
 
 from ambry.client.locked_file import LockedFile
 from ambry.errors import AccessDenied, AmbryError, BlobNotFound, InvalidRequest, Unavailable
-from ambry.streams import job
+from ambry.streams import job, restarts
 from ambry.streams.job import error_of, run_job
-from ambry.streams.reads import ReadTooSlow
+from ambry.streams.reads import ReadFailed
 from ambry.streams.target import KafkaTarget
 from tests.support.kafka_errors import kafka_error, raised
 
@@ -108,9 +108,10 @@ def test_a_job_is_given_up_after_the_bound(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_that_takes_all_the_time_that_is_left_gives_the_job_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = raised(OfQuix("x"), ReadTooSlow("7 of 8 bytes came"))
+    slow = raised(OfQuix("x"), ReadFailed("7 of 8 bytes came", 3600))
+    monkeypatch.setattr(restarts, "SOUND_AFTER_S", 5.0)
     with pytest.raises(Unavailable, match="7 of 8 bytes came; the same command goes on where it was"):
-        ran(tmp_path, monkeypatch, iter([slow]), 3600)
+        ran(tmp_path, monkeypatch, iter([slow]), 10)
 
 
 def test_what_somebody_has_to_see_to_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

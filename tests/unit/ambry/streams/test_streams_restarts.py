@@ -42,6 +42,16 @@ def test_an_attempt_has_what_is_left() -> None:
     assert JobRestarts(None).left_s(1000) == math.inf
 
 
+def test_what_was_waited_for_in_vain_is_no_part_of_a_sound_attempt() -> None:
+    """Else a file that comes for a while and stops, each time, would keep the job for ever."""
+    restarts, now = JobRestarts(600), 0.0
+    while (pause := restarts.pause_s(now, now + 200, 199)) is not None:
+        now += 200 + pause
+    assert now < 800
+    assert restarts.pause_s(1000, 1000 + SOUND_AFTER_S + 30, 30) == 1
+    assert restarts.left_s(1000 + SOUND_AFTER_S + 31) == 569
+
+
 def test_what_begins_in_an_attempt_has_what_that_had_until_it_is_sound() -> None:
     restarts = JobRestarts(60)
     assert restarts.pause_s(1000, 1010) == 1
