@@ -472,6 +472,51 @@ def test_what_is_not_a_way_around_the_seam_is_left_alone(code: str) -> None:
     assert seam_faults("x.py", ast.parse(code)) == []
 
 
+# --- a person's clock decides nothing ---
+
+CLOCKS = {
+    **{
+        f"ambry/client/{kind}/{name}.py": "a Retry-After that is a date, where its answer has none"
+        for kind in ("aio", "sync")
+        for name in ("batches", "lifecycles", "transport")
+    },
+    "ambry/client/cache.py": "the age of files of this machine, by the clock that dates them",
+    "ambry/ml/training/outcomes.py": "shown: when a run ended; which run counts goes by its number",
+    "ambry/ml/vocab/proposals.py": "shown: when something was proposed",
+    "ambry/ml/vocab/review.py": "shown: when somebody reviewed it",
+}
+CLOCK_CALLS = {f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")} | {
+    *("datetime.date.today", "time.time", "time.time_ns", "time.clock_gettime", "time.clock_gettime_ns")
+}
+
+
+def clock_faults(path: str, source: ast.AST) -> list[str]:
+    names = bindings(source)
+    return [
+        f"{path}:{node.lineno} asks this machine for the time; ages, ends and order go by client.store_time()"
+        for node in ast.walk(source)
+        if (isinstance(node, ast.Name | ast.Attribute) and dotted(node, names) in CLOCK_CALLS)
+        or (isinstance(node, ast.Attribute) and node.attr == "wall_ms")
+    ]
+
+
+def test_a_person_s_clock_is_asked_for_what_is_shown_and_for_nothing_that_decides() -> None:
+    paths = [path for path in modules("ambry") if path.split("/")[1] in PERSONS]
+    found = {path: faults for path in paths if (faults := clock_faults(path, tree(path)))}
+    assert [fault for path in sorted({*found} - {*CLOCKS}) for fault in found[path]] == []
+    assert sorted({*CLOCKS} - {*found}) == [], "these need no exception any more"
+    for code in (
+        "from datetime import datetime as d\nd.now()",
+        "import time\ntime.time()",
+        "def f(c):\n    c.wall_ms()",
+    ):
+        assert clock_faults("x.py", ast.parse(code))
+
+
+PERSONS = {"cli", "client", "fs", "ml", "mlflow", "spark", "streams", "tensors"}
+"""What of ambry runs in a person's process."""
+
+
 # --- who this process is, and where its home lies ---
 
 HOMES = {

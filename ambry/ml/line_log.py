@@ -5,6 +5,9 @@
 
 A process has a random name of its own and counts its files, so that no two write the same. A day is the one of a file's first
 line, in UTC. What was not stored when a process died is lost.
+
+When a line was taken is told by the store's time, asked once for each file: clocks of machines differ, and which of two lines
+was first decides something (exposures.py).
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
@@ -30,6 +34,25 @@ KEPT_MAX = 10 * LINES_MAX
 """Lines that are kept while the store takes none; older ones are dropped, and counted."""
 KEPT_SIZE_MAX = 64 << 20
 """Their bytes."""
+_AT_SIZE = len(',"at":1764280000000')
+
+
+class _Line(NamedTuple):
+    """One that was taken."""
+
+    text: str
+    """Without its time."""
+    at_ms: int | None
+    """As who took it said; None is of now."""
+    taken_s: float
+    """By the monotonic clock of this process."""
+
+    @property
+    def size(self) -> int:
+        return len(self.text) + _AT_SIZE
+
+    def written(self, at_ms: int) -> str:
+        return f'{self.text[:-1]}{"," if len(self.text) > 2 else ""}"at":{at_ms}}}\n'
 
 
 class LineLog:
@@ -46,7 +69,7 @@ class LineLog:
         self._ttl_s = ttl_s
         self._process = secrets.token_hex(6)
         self._files = 0
-        self._lines: list[str] = []
+        self._lines: list[_Line] = []
         self._size = 0
         self._since_try = 0
         self._size_since_try = 0
@@ -57,22 +80,24 @@ class LineLog:
         self._repeated = None if every_s is None else RepeatedWork(self.flush, every_s, name=f"ambry-log-{folder.name}")
 
     def take(self, told: Mapping[str, Any], *, at: datetime | None = None) -> None:
-        """Take one. Without a thread of the log, who fills a file stores it before this returns, unless another one does.
+        """Take one, of now where no time is said. Without a thread of the log, who fills a file stores it before this returns,
+        unless another one does.
 
         Where the store takes nothing, lines are kept, and it is tried again after as many as a file has. Raises ValueError,
         TypeError for what JSON does not have.
         """
-        at_ms = int((at or datetime.now(UTC)).timestamp() * 1000)
-        _day(at_ms)  # One that no calendar has would be in the way of all lines of its file.
-        line = json.dumps(
-            {**told, "at": at_ms}, separators=(",", ":"), allow_nan=False
-        )  # In ASCII, which holds any text.
+        at_ms = None if at is None else int(at.timestamp() * 1000)
+        if at_ms is not None:
+            _day(at_ms)  # One that no calendar has would be in the way of all lines of its file.
+        fields = {name: value for name, value in told.items() if name != "at"}
+        text = json.dumps(fields, separators=(",", ":"), allow_nan=False)  # In ASCII, which holds any text.
+        line = _Line(text, at_ms, time.monotonic())
         with self._lock:
             self._lines.append(line)
-            self._size += len(line)
+            self._size += line.size
             self._bound()
             self._since_try += 1
-            self._size_since_try += len(line)
+            self._size_since_try += line.size
             full = self._since_try >= LINES_MAX or self._size_since_try >= FILE_SIZE_MAX
             if full:
                 self._since_try = self._size_since_try = 0
@@ -110,9 +135,10 @@ class LineLog:
     def _store(self) -> None:
         """By one thread at a time; the others go on taking."""
         while part := self._part():
-            data = "".join(f"{line}\n" for line in part).encode()
             try:
-                day = _day(json.loads(part[0])["at"])
+                times = self._times(part)
+                data = "".join(line.written(at_ms) for line, at_ms in zip(part, times, strict=True)).encode()
+                day = _day(times[0])
                 name = f"{self._folder.name}{day}/{self._process}-{self._files:06}.jsonl"
                 self._client.put(
                     data,
@@ -123,19 +149,26 @@ class LineLog:
             except BaseException:
                 with self._lock:
                     self._lines[:0] = part
-                    self._size += sum(map(len, part))
+                    self._size += sum(line.size for line in part)
                     self._bound()
                 raise
             self._files += 1
 
-    def _part(self) -> list[str]:
+    def _times(self, part: list[_Line]) -> list[int]:
+        """In milliseconds. Raises what a get raises."""
+        if all(line.at_ms is not None for line in part):
+            return [line.at_ms for line in part if line.at_ms is not None]
+        now_ms, now_s = self._client.store_time().timestamp() * 1000, time.monotonic()
+        return [int(now_ms - (now_s - line.taken_s) * 1000) if line.at_ms is None else line.at_ms for line in part]
+
+    def _part(self) -> list[_Line]:
         """The lines of the next file."""
         with self._lock:
             size = count = 0
             for line in self._lines[:LINES_MAX]:
-                size += len(line)
+                size += line.size
                 if count and size > FILE_SIZE_MAX:
-                    size -= len(line)
+                    size -= line.size
                     break
                 count += 1
             part = self._lines[:count]
@@ -146,9 +179,9 @@ class LineLog:
     def _bound(self) -> None:
         """Under the lock: the oldest lines go, and are counted."""
         over = max(0, len(self._lines) - KEPT_MAX)
-        size = self._size - sum(map(len, self._lines[:over]))
+        size = self._size - sum(line.size for line in self._lines[:over])
         while size > KEPT_SIZE_MAX:
-            size -= len(self._lines[over])
+            size -= self._lines[over].size
             over += 1
         if over:
             del self._lines[:over]

@@ -25,11 +25,10 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils,
 
 from ambry.client.datasets import DatasetInfo
 from ambry.client.refs import SCHEME, VersionRef
-from ambry.clock import SystemClock
 from ambry.errors import AlreadyExists, AmbryError, BlobNotFound, InvalidRequest, NameNotFound, UpdateConflict
 from ambry.ml.models.loading import open_model
 from ambry.ml.tracking.catalogue import DATASET_TAGS, ModelCatalogue, check_name, is_name
-from ambry.ml.tracking.entities import OURS
+from ambry.ml.tracking.entities import OURS, milliseconds
 from ambry.ml.tracking.model_artifacts import model_uri
 from ambry.ml.tracking.notes import ModelNotes, change_notes, drop_notes
 from ambry.ml.tracking.publishing import ModelOrigin, publish_from
@@ -88,7 +87,7 @@ class AmbryModelRegistry(PromptsAndWebhooks, AbstractStore):  # type: ignore[mis
             raise AlreadyExists(f"there is a dataset {name!r} already; publish versions of it")
         self.client.create_dataset(name, SCHEMA, tags=DATASET_TAGS)
         told = {tag.key: tag.value for tag in tags or []}
-        made = ModelNotes(description=description or "", tags=told, created_ms=SystemClock().wall_ms())
+        made = ModelNotes(description=description or "", tags=told, created_ms=milliseconds(self.client.store_time()))
         change_notes(self.client, name, lambda before: made)
         return self._models.model(self.client.dataset(name))
 

@@ -79,6 +79,20 @@ def test_the_first_exposure_of_a_unit_counts(client: AmbryClient, name: str) -> 
     assert {unit: each.arm for unit, each in first_exposures(read_exposures(client, name)).items()} == {7: "control"}
 
 
+def test_when_a_unit_saw_an_arm_is_told_by_the_store(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose clock was behind had seen everything first: what a unit counted for was chance."""
+    monkeypatch.setattr(AmbryClient, "store_time", lambda _: NOON - timedelta(days=400))
+    with ExposureLog(client, name) as log:
+        log.record(7, "control")
+        log.record(8, "treatment", at=NOON)
+    found = {each.unit: each.at for each in read_exposures(client, name)}
+    assert timedelta() <= NOON - timedelta(days=400) - found[7] < timedelta(minutes=1) and found[8] == NOON
+    [entry] = client.list(f"{name}.exposures/")
+    assert entry.name.startswith(f"{name}.exposures/2025-10-23/")
+
+
 def test_any_text_is_a_unit_and_a_version_names_its_experiment(client: AmbryClient, name: str) -> None:
     """One unit that UTF-8 does not hold blocked every flush; NAME@3 had exposures of its own."""
     with ExposureLog(client, f"{name}@3") as log:
