@@ -11,11 +11,13 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, remark, show_fields, show_rows
-from ambry.cli.photon_origin import rows_origin, said_of_trained
+from ambry.cli.photon_kept import keep_trained
+from ambry.cli.photon_origin import rows_origin, said_of_trained, settled_origin
 from ambry.cli.photon_rows import SaidRows
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from ambry.ml.models.publishing import SaidOfModel
     from ambry.ml.photon.models import PhotonModel
 
 DATA = click.argument("data", nargs=-1, required=True, metavar="DATA...")
@@ -141,13 +143,11 @@ def train(
 
     With --engine spark, each file of DATA is a task, and all executors open it by the same name; a snapshot is read in parts.
     """
-    from ambry.ml import models
     from ambry.ml.datasets import dataset_there
     from ambry.ml.files import check_directory
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
     from ambry.ml.photon.glmix import train as fit
-    from ambry.ml.photon.layout import write_model
 
     effects: list[ModelEffect] = []
     called, _, shard = fixed.partition("=")
@@ -194,6 +194,8 @@ def train(
         rows = opened.enter_context(said.opened(cluster, data))
         seen = opened.enter_context(said.opened(cluster, held_out)) if held_out else None
         origin, held = rows_origin(rows), rows_origin(seen) if seen else None
+        if name is not None:
+            origin = settled_origin(cluster, origin)
         if engine == "spark":
             from ambry.cli.photon_spark import train_on_spark
 
@@ -208,26 +210,22 @@ def train(
             metrics = evaluate(model, others, evaluators)
             fields = {"rows": len(examples)}
     fields |= {**metrics, **model.described}
-    if directory is not None:
-        write_model(directory, model)
-        fields["directory"] = str(directory)
+    of_it: SaidOfModel = {}
     if name is not None:
-        with cluster.connect() as client:
-            of_it = said_of_trained(
-                kind,
-                effects,
-                said,
-                evaluators,
-                rows=origin,
-                held_out=held,
-                start="" if parent else start or "",
-                engine=engine,
-                sweeps=sweeps,
-            )
-            of_it["metrics"] = {key: value for key, value in metrics.items() if value == value}
-            of_it["parent"] = parent
-            made = models.publish(client, name, model, **of_it)
-            fields["version"] = str(made)
+        of_it = said_of_trained(
+            kind,
+            effects,
+            said,
+            evaluators,
+            rows=origin,
+            held_out=held,
+            parent=parent,
+            start="" if parent else start or "",
+            engine=engine,
+            sweeps=sweeps,
+        )
+        of_it["metrics"] = {key: value for key, value in metrics.items() if value == value}
+    fields |= keep_trained(cluster, model, name, of_it, directory)
     show_fields({key: _plain(value) for key, value in fields.items()}, output)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ambry.cli.arguments import ChosenCluster
 from ambry.cli.photon_rows import OpenRows, SaidRows
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class RowsOrigin:
     definitions: str = ""
     features: tuple[str, ...] = ()
     """Of the snapshot, that the model scores by."""
+    inputs: Mapping[str, Any] | None = None
+    """A summary of these."""
 
 
 def rows_origin(rows: OpenRows) -> RowsOrigin:
@@ -41,6 +44,23 @@ def rows_origin(rows: OpenRows) -> RowsOrigin:
     return RowsOrigin(tuple(told))
 
 
+def settled_origin(cluster: ChosenCluster, rows: RowsOrigin) -> RowsOrigin:
+    """What publishing asks of a snapshot, asked before the training, as long as it is there: its definitions and a summary.
+
+    Raises BlobNotFound, InvalidRequest.
+    """
+    from ambry.ml.models.inputs import summary_of_snapshot
+    from ambry.ml.models.publishing import found_definitions, is_elsewhere
+
+    if not rows.snapshot:
+        return rows
+    with cluster.connect() as client:
+        definitions = found_definitions(client, rows.definitions, rows.features)
+        there = "" if is_elsewhere(definitions) else definitions
+        inputs = summary_of_snapshot(client, rows.snapshot, rows.features, there) if rows.features else None
+    return replace(rows, definitions=definitions, inputs=inputs)
+
+
 def said_of_trained(
     task: Task,
     effects: Sequence[ModelEffect],
@@ -49,12 +69,16 @@ def said_of_trained(
     *,
     rows: RowsOrigin,
     held_out: RowsOrigin | None,
+    parent: str,
     start: str,
     engine: str,
     sweeps: int,
 ) -> SaidOfModel:
     """What made it, how, and of what, for `publish_model`. `start` is a directory; one of the store is the parent."""
+    from ambry.ml.models.inputs import INPUTS
+    from ambry.ml.models.publishing import is_elsewhere
     from ambry.ml.models.saving import package_versions
+    from ambry.ml.places import settled
     from ambry.ml.provenance import code_of_ambry
 
     params: dict[str, Any] = {
@@ -75,11 +99,14 @@ def said_of_trained(
         params["sweeps"] = sweeps
     if start:
         params["start"] = start
+    if rows.inputs is not None:
+        params[INPUTS] = dict(rows.inputs)
     return {
         "framework": package_versions("scipy", "tabmat", "pyarrow", *(("pyspark",) if engine == "spark" else ())),
         "features": rows.features,
-        "definitions": rows.definitions,
-        "snapshot": rows.snapshot,
+        "definitions": rows.definitions if is_elsewhere(rows.definitions) else settled(rows.definitions),
+        "snapshot": settled(rows.snapshot),
+        "parent": settled(parent),
         "code": code_of_ambry(),
         "params": params,
     }

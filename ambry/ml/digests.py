@@ -16,7 +16,7 @@ from ambry.client.model import BlobInfo, Metadata
 from ambry.client.refs import LATEST, VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AccessDenied, BlobNotFound, ChecksumMismatch, InvalidRequest
-from ambry.ml.places import DIGEST_MARK, Place, dataset_text, digest_version, shown_version, version_of
+from ambry.ml.places import DIGEST_MARK, Place, SettledVersion, dataset_text, digest_version, shown_version, version_of
 
 HEADS = 1_000
 """Versions of one request."""
@@ -42,7 +42,12 @@ def located(client: AmbryClient, said: Place, digest: str | None = None) -> Vers
 
 
 def numbered(client: AmbryClient, said: Place) -> VersionRef:
-    """The version that is meant, with its number. Raises BlobNotFound, InvalidRequest for what is no version of a dataset."""
+    """The version that is meant, with its number; a SettledVersion is not looked up.
+
+    Raises BlobNotFound, InvalidRequest for what is no version of a dataset.
+    """
+    if isinstance(said, SettledVersion):
+        return said.place
     place = located(client, said)
     number = client.head(place).version
     if not number:

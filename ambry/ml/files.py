@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -104,8 +105,11 @@ def _make_file(part: Path) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Raises FileExistsError for what `written_directory` would write over, InvalidRequest for what cannot be put in place."""
+    """Raises FileExistsError for what `written_directory` would write over, InvalidRequest for what cannot be put in place,
+    and OSError where nothing can be made beside it.
+    """
     if not os.path.lexists(directory):
+        _try_beside(directory)
         return
     if not directory.is_dir():
         raise FileExistsError(f"{directory} is no directory; name a new one")
@@ -115,3 +119,14 @@ def check_directory(directory: Path) -> None:
     if target == Path.cwd() or os.path.ismount(target):
         kind = "the working directory" if target == Path.cwd() else "where a file system is mounted"
         raise InvalidRequest(f"{directory} is {kind}, which is not replaced by a whole one; name a directory below it")
+    _try_beside(directory)
+
+
+def _try_beside(directory: Path) -> None:
+    """It gathers there, in a directory that has to be writable whether the one that is asked for is there or not."""
+    parent = next(each for each in directory.resolve().parents if os.path.lexists(each))
+    try:
+        Path(tempfile.mkdtemp(prefix=".ambry-", dir=parent)).rmdir()
+    except OSError as error:
+        words = f"{os.strerror(error.errno or errno.EIO)}: the directory {directory} gathers there; name another place"
+        raise OSError(error.errno, words, str(parent)) from error

@@ -10,6 +10,7 @@ ambry://team/models/fraud@...   the same of another container
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Protocol
 
 from ambry.client.refs import LATEST, SCHEME, NameRef, VersionRef, parse_uri
@@ -26,6 +27,13 @@ class Placed(Protocol):
     @property
     def place(self) -> VersionRef:
         """With its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledVersion:
+    """A version that was looked up before, with its number: who is handed it looks it up no more, and it may be gone since."""
+
+    place: VersionRef
 
 
 Place = str | VersionRef | Placed
@@ -65,6 +73,11 @@ def digest_version(digest: str) -> str:
     if not _SHA256.fullmatch(digest.lower()):
         raise InvalidRequest(f"a digest is a SHA-256, 64 hexadecimal digits, and not {digest!r}")
     return DIGEST_MARK + digest.lower()
+
+
+def settled(exact: str) -> Place:
+    """Of text with a number, as `shown_version` made it; empty text is none. Raises InvalidRequest."""
+    return SettledVersion(version_of(exact)) if exact else ""
 
 
 def dataset_of(said: Place) -> str:

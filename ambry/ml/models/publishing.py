@@ -30,7 +30,7 @@ from ambry.ml.models.parts import files_of, store_part
 from ambry.ml.models.reading import trust_needed
 from ambry.ml.models.saving import save
 from ambry.ml.models.tensor_names import check_tensor_names
-from ambry.ml.places import Place, dataset_text, in_dataset, shown_version, version_of
+from ambry.ml.places import Place, SettledVersion, dataset_text, in_dataset, shown_version, version_of
 from ambry.rest.versions import numbers_of, text_of
 
 SCHEMA = "SEMANTIC"
@@ -104,7 +104,8 @@ def publish_model(
     Of a snapshot that has all `features` a summary is written down too (inputs.py), which serving compares its inputs with,
     unless `params` have `inputs`: `{"inputs": None}` is for none.
     `snapshot`, `parent` and `definitions` are looked up now and written down with their numbers: a model says what it was
-    made from for ever. All `features` have to be in the definitions; such as live elsewhere say it, as
+    made from for ever. A SettledVersion (places.py), looked up before what took long, is written down also where it is gone
+    since. All `features` have to be in the definitions; such as live elsewhere say it, as
     `wheel:feed-features==1.2.0`.
 
     Parts that a version of the dataset had before are not stored again. With `once` a version that is this very model, made
@@ -163,7 +164,7 @@ def _prepared(
         name: shown_version(numbered(client, said)) if said else ""
         for name, said in (("snapshot", snapshot), ("parent", parent))
     }
-    named["definitions"] = _definitions(client, definitions, urns)
+    named["definitions"] = found_definitions(client, definitions, urns)
     check_inputs(model, urns)
     with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
         files, found_kind, made_with = _files(model, Path(made), kind)
@@ -356,11 +357,13 @@ def _next_number(found: DatasetInfo, newest: BlobInfo | None) -> str:
     return text_of((major, minor + 1, *(0 for _ in rest)))
 
 
-def _definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:
+def found_definitions(client: AmbryClient, said: Place, urns: Iterable[str]) -> str:
     """The version of the definitions with its number, if all features are in it; what lives elsewhere as it is said.
 
-    Raises BlobNotFound, InvalidRequest.
+    A SettledVersion is not looked up. Raises BlobNotFound, InvalidRequest.
     """
+    if isinstance(said, SettledVersion):
+        return shown_version(said.place)
     if isinstance(said, str) and (not said or is_elsewhere(said)):
         return said
     try:

@@ -29,6 +29,7 @@ from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.models.publishing import prepare_model
+from ambry.ml.places import settled
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder
 from ambry.ml.training.gangs import OVERTAKEN, Gang, looks
 from ambry.ml.training.jobs import TrainingJob, parse_job
@@ -139,7 +140,7 @@ class CurrentJob:
                 kind=kind,
                 features=features,
                 definitions=definitions,
-                snapshot=self.job.snapshot,
+                snapshot=settled(self.job.snapshot),  # Gone or not: it was trained on.
                 code=self.job.code(),
                 metrics=metrics,
                 params={**(params or {}), "training": self.job.lineage()},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +130,27 @@ def test_no_directory_is_written_over(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "mounted")
     with pytest.raises(InvalidRequest, match="is where a file system is mounted"):
         check_directory(tmp_path / "mounted")
+
+
+def test_a_directory_beside_which_nothing_can_be_made_is_refused_before_it_is_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was when the model was trained that was to be written there."""
+    (tmp_path / "deep/made").mkdir(parents=True)
+    for fine in (tmp_path / "deep/made", tmp_path / "new/made"):
+        check_directory(fine)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "made"]
+    with pytest.raises(OSError, match="the directory /sys/ambry/model gathers there") as refused:
+        check_directory(Path("/sys/ambry/model"))
+    assert refused.value.filename == "/sys"
+
+    def denied(*, prefix: str, dir: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{dir}/{prefix}")
+
+    monkeypatch.setattr("tempfile.mkdtemp", denied)
+    with pytest.raises(PermissionError, match=r"Permission denied: the directory .*made gathers there") as refused:
+        check_directory(tmp_path / "deep/made")
+    assert refused.value.filename == str(tmp_path / "deep")
 
 
 @pytest.mark.parametrize(

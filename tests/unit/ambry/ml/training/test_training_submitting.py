@@ -14,6 +14,7 @@ import pytest
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, UpdateConflict, VersionRef
 from ambry.ml import models, training
+from ambry.ml.models.publishing import publish_model
 from ambry.ml.training import submitting
 from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.current import MODEL, current
@@ -177,6 +178,24 @@ def test_a_job_that_runs_already_is_refused_and_changes_nothing(client: AmbryCli
 
     ended = run_job(client, job, Twice(), tell=said.append, show=said.append)
     assert refused and ended.model is not None and str(ended.model) == f"{name}@1.0.0"
+
+
+def test_a_snapshot_that_is_gone_while_a_job_trains_costs_no_model(
+    client: AmbryClient, name: str, script: Path
+) -> None:
+    """The job failed, with what was trained."""
+    rows = publish_model(client, f"{name}-rows", {"rows.txt": b"1"}).place
+    job = prepare_job(client, training.WhatToRun(script=script, publish=name, snapshot=f"{name}-rows"), lambda _: None)
+
+    class Meanwhile(OneProcess):
+        """The snapshot is retained away when the workers have begun."""
+
+        def run(self, launch: Launch) -> None:
+            client.delete(rows)
+            super().run(launch)
+
+    ended = run_job(client, job, Meanwhile(), tell=lambda _: None, show=lambda _: None)
+    assert ended.model is not None and ended.model.manifest.snapshot == f"{name}-rows@1.0.0"
 
 
 def test_workers_that_were_replaced_hand_in_nothing(client: AmbryClient, name: str, script: Path) -> None:
