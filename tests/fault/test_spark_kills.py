@@ -281,12 +281,13 @@ def killed(
         return kill
 
     node, frontend = member(own.nodes()), member(own.frontends())
-    first, second = chance.sample([driver.kill_master, node_manager], 2)
+    # Both of them are killed in the training, too.
+    first, second = chance.sample([(frontend, chance.choice([driver.kill_master, node_manager])), (frontend,)], 2)
     for step, dataset, kills in (
         ("write", "nodes", (executor, node)),
         ("read", "nodes", (node,)),
-        ("write", "frontends", (frontend, first)),
-        ("read", "frontends", (frontend, second)),
+        ("write", "frontends", first),
+        ("read", "frontends", second),
     ):
         mark = driver.begin(step, dataset)
         for moment, kill in zip(sorted(chance.sample(range(1, BATCHES // 2), len(kills))), kills, strict=True):
