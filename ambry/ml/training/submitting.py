@@ -230,7 +230,7 @@ class _Watched:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
-        if kind is None:  # Whoever interrupts a job is not kept by a store that says nothing.
+        if kind is None or issubclass(kind, Exception):  # An interrupt is not kept by a store that says nothing.
             self._thread.join()
             self._look()
 
