@@ -48,7 +48,7 @@ def place_told(place: FilePlace) -> Iterator[None]:
         for piece in sorted(pieces, key=len, reverse=True):
             clean = clean.replace(piece, _shown(piece))
         is_of_http = type(error).__module__.partition(".")[0] == "aiohttp"
-        is_bare = isinstance(error, FileNotFoundError) and error.errno is None
+        is_bare = isinstance(error, FileNotFoundError) and not isinstance(error.errno, int)  # fsspec has the URL there.
         if not pieces or (clean == told and not is_bare and not is_of_http):
             raise
         shown = shown_place(place)

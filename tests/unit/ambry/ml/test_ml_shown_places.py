@@ -38,6 +38,8 @@ def test_an_error_that_has_the_url_says_it_without() -> None:
     with pytest.raises(FileNotFoundError, match="there is no such file") as missing, place_told(f"filecache::{place}"):
         raise FileNotFoundError(place)
     assert missing.value.filename == "filecache::https://host/x.avro" and "SECRET" not in str(missing.value)
+    with pytest.raises(FileNotFoundError, match="there is no such file"), place_told("http://[x/y.avro"):
+        raise FileNotFoundError("%s not found.", "http://[x/y.avro")
     with pytest.raises(OSError, match="url='https://host/x") as failed, place_told(place):
         raise ConnectionResetError(f"500, url='{place}'")
     assert failed.value.errno == errno.EIO
