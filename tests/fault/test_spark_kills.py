@@ -25,7 +25,7 @@ import pytest
 
 from ambry import AmbryClient
 from ambry.ml import models
-from ambry.ml.training.launchers.spark_driver import failed_worker
+from ambry.ml.training.launchers.spark_driver import lost_executor
 from deploy.engines import hadoop
 from deploy.engines.jars import EngineError
 from deploy.local_cluster import LocalCluster
@@ -345,11 +345,11 @@ def trained(
 
 
 def failed(client: AmbryClient, driver: DriverOnYarn, said: dict[str, Any], dataset: str) -> None:
-    """Executors that outlive their NodeManager have lost their files, and a task that fails too often for it ends a job: with a
-    sentence that names one of them, and nothing is published."""
-    sentence = failed_worker(said["failed"])
+    """Executors that outlive their NodeManager have lost their files, and end when others are in their place. A task that fails
+    too often for it ends a job: with a sentence that names one of them, and nothing is published."""
+    sentence = lost_executor(said["failed"])
     print(f"a job failed: {sentence}\n{said['failed']}")
-    named = re.search(r"executor (\d+) .*has lost its files", sentence)
+    named = re.match(r"executor (\d+) ", sentence)
     assert named and named[1] in driver.outlived, (sentence, driver.outlived)
     assert dataset not in [each.name for each in client.datasets()]
 
