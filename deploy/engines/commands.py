@@ -14,7 +14,6 @@ import click
 from ambry.cli.interrupts import signals_interrupt
 from deploy.directory_lock import locked
 from deploy.engines.jars import EngineError, fetch, kept
-from deploy.run_directory import run_directory
 
 if TYPE_CHECKING:
     from deploy.engines.processes import EngineProcess
@@ -164,6 +163,8 @@ def up(name: str, directory: Path | None) -> None:
 
     Without --directory its data are gone at the end. It dies with this command, however that ends.
     """
+    from deploy.run_directory import run_directory
+
     with _told(), signals_interrupt(), contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(run_directory(name)) if directory is None else _taken(stack, directory)
