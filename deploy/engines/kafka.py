@@ -73,7 +73,8 @@ class LocalKafka(EngineProcess):
         options = [f"-Dlog4j2.configurationFile={directory / 'log4j2.xml'}"]
         if not (directory / "data" / "meta.properties").is_file():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            words = ["format", "-t", cluster, "-c", str(properties), *self.formatting]
+            # By "=": one of 64 begins with "-", which stands for an option otherwise.
+            words = ["format", f"--cluster-id={cluster}", "-c", str(properties), *self.formatting]
             make_storage("Kafka", java(jars, "kafka.tools.StorageTool", *words, options=options))
         super().__init__("kafka", java(jars, "kafka.Kafka", str(properties), options=options), directory, self._answers)
 
