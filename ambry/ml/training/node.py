@@ -213,7 +213,9 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
     bound = _bound_of(environ)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = cache / str(tree["sha256"])
-    lock = _used.get(target) or os.open(target.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = _used.get(target)
+    if lock is None:
+        lock = os.open(target.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     made = False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
