@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.client.beside import is_own
-from ambry.client.locked_file import LockedFile, listed, try_lock
+from ambry.client.locked_file import TRIES, LockedFile, listed, try_lock
 from ambry.client.model import StrPath
 from ambry.client.small_file import local_path
 from ambry.client.special_file import is_special
@@ -237,7 +237,7 @@ def _open_locked(path: Path) -> LockedFile | None:
 
 def _made_locked(part: Path, unique: str) -> tuple[Path, LockedFile]:
     """A new file beside `part`, which nobody takes for one that was left. Raises OSError."""
-    while True:
+    for _ in range(TRIES):
         path = part.with_suffix(f".{unique}.part")
         file = LockedFile(path, 0o666, new=True)
         try:
@@ -250,3 +250,4 @@ def _made_locked(part: Path, unique: str) -> tuple[Path, LockedFile]:
         except OSError:
             pass  # A file system without locks, where nobody removes it either.
         return path, file
+    raise OSError(errno.ENOLCK, f"what gathers beside it is removed each time, {TRIES} times", str(part))
