@@ -6,9 +6,8 @@ from argparse import Namespace
 
 from tensorboard.plugins import base_plugin
 
+from ambry.client.refs import ID_SCHEME, SCHEME
 from ambry.tensorboard import open_by_fsspec
-
-SCHEMES = ("ambry://", "ambry+id://")
 
 
 class RunsInStore(base_plugin.TBLoader):  # type: ignore[misc]  # without TensorBoard it has no types
@@ -16,7 +15,7 @@ class RunsInStore(base_plugin.TBLoader):  # type: ignore[misc]  # without Tensor
 
     def fix_flags(self, flags: Namespace) -> None:
         places = (getattr(flags, "logdir", "") or "", getattr(flags, "logdir_spec", "") or "")
-        if any(scheme in place for place in places for scheme in SCHEMES):
+        if any(scheme in place for place in places for scheme in (SCHEME, ID_SCHEME)):
             open_by_fsspec()
 
     def load(self, context: base_plugin.TBContext) -> None:
