@@ -18,6 +18,11 @@ def home_of(env: Mapping[str, str]) -> Path:
         return Path("/")
 
 
+def user_cache(env: Mapping[str, str]) -> Path:
+    """Where what we keep of the user's own, and can have again, lies if nobody says another place (XDG Base Directory)."""
+    return Path(env.get("XDG_CACHE_HOME") or home_of(env) / ".cache") / "ambry"
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
     """A path that somebody said, of which `~` and `~user` are homes. Raises ConfigInvalid where there is no such home."""
     try:

@@ -15,6 +15,7 @@ from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, as_size, con
 from ambry.cli.failures import report_one
 from ambry.cli.output import progress_bar, show_rows
 from ambry.errors import BlobNotFound, ChecksumMismatch
+from ambry.home import user_cache
 
 if TYPE_CHECKING:
     from ambry.client.cache import BlobCache
@@ -37,12 +38,12 @@ def caching(command: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(command)
     def run(*, cache_dir: str | None, profile: str | None, **arguments: Any) -> T:
-        from ambry.client.cache import BlobCache, default_directory
+        from ambry.client.cache import BlobCache
         from ambry.client.profiles import find_cache
         from ambry.clock import SystemClock
 
         config = find_cache(os.environ, profile)
-        directory = cache_dir or config.directory or default_directory(os.environ)
+        directory = cache_dir or config.directory or user_cache(os.environ)
         return command(kept=BlobCache(directory, max_bytes=config.max_bytes, clock=SystemClock()), **arguments)
 
     run = click.option("--profile", metavar="NAME", help="A profile of ~/.config/ambry/config.toml.")(run)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,6 @@ from ambry.client.state_file import replace_text
 from ambry.client.whole_digest import WholeDigest
 from ambry.clock import Clock
 from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest
-from ambry.home import home_of
 from ambry.ids import BlobId
 
 ABANDONED_S = 24 * 3600
@@ -47,11 +46,6 @@ _TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# Blobs that can be fetched again (ambry). See https://bford.info/cachedir/\n"
 )
-
-
-def default_directory(env: Mapping[str, str]) -> Path:
-    """Where the user's cache is if nobody says another place."""
-    return Path(env.get("XDG_CACHE_HOME") or home_of(env) / ".cache") / "ambry"
 
 
 class BlobCache:

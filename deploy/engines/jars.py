@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ambry.home import home_of
+from ambry.home import user_cache
 from deploy.directory_lock import locked
 
 LOCKS = Path(__file__).with_name("locks")
@@ -94,7 +94,7 @@ def cache_directory() -> Path:
     """Where engines are kept."""
     if said := os.environ.get(CACHE):
         return Path(said)
-    return Path(os.environ.get("XDG_CACHE_HOME") or home_of(os.environ) / ".cache") / "ambry" / "engines"
+    return user_cache(os.environ) / "engines"
 
 
 def kept(name: str) -> Path | None:

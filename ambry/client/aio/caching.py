@@ -12,6 +12,7 @@ from ambry.client.aio.waiting import blocking
 from ambry.client.model import BlobInfo, Progress, StrPath, Timeout, TransferConfig, check_type
 from ambry.client.refs import NameRef, Ref, VersionRef, found_as, subject_of
 from ambry.errors import InvalidRequest, Offline, RequestTimeout
+from ambry.home import user_cache
 from ambry.ids import BlobId
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class AsyncCaching(AsyncDownloads):
 
     def _cache_in(self, directory: StrPath | None) -> BlobCache:
         """The cache of blobs on this machine, in `directory` if that is given."""
-        from ambry.client.cache import BlobCache, default_directory
+        from ambry.client.cache import BlobCache
 
-        found = directory or self._cache.directory or default_directory(os.environ)
+        found = directory or self._cache.directory or user_cache(os.environ)
         return BlobCache(found, max_bytes=self._cache.max_bytes, clock=self._clock)
 
     def _known_as(self, place: NameRef | VersionRef) -> str:

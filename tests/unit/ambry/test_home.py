@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ambry.client.cache import default_directory
 from ambry.client.credentials import read_key
 from ambry.client.profiles import config_path
 from ambry.errors import ConfigInvalid
-from ambry.home import expanded, home_of, login_name
+from ambry.home import expanded, home_of, login_name, user_cache
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_user_that_is_a_number_has_the_home_of_a_container() -> None:
     """Each of these was a RuntimeError or a KeyError, of whatever a client was made for."""
     assert home_of({}) == Path("/") and login_name() == ""
-    assert config_path({}) == Path("/.config/ambry/config.toml") and default_directory({}) == Path("/.cache/ambry")
+    assert config_path({}) == Path("/.config/ambry/config.toml") and user_cache({}) == Path("/.cache/ambry")
     assert home_of({"HOME": "/home/me"}) == Path("/home/me")
     assert config_path({"XDG_CONFIG_HOME": "/etc/me"}) == Path("/etc/me/ambry/config.toml")
 

@@ -26,7 +26,7 @@ from ambry import (
     TooLarge,
     Unavailable,
 )
-from ambry.client.cache import default_directory
+from ambry.home import user_cache
 from tests.support.blob_cache import cache_of, files_in, used_long_ago
 from tests.support.content import content
 from tests.support.named_frontend import named_frontend
@@ -283,5 +283,5 @@ def test_a_name_is_looked_up_each_time_and_what_it_was_is_used_offline_alone(tmp
 
 
 def test_the_directory_is_where_caches_of_a_user_are() -> None:
-    assert default_directory({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/ambry")
-    assert default_directory({"HOME": "/h"}) == Path("/h/.cache/ambry")
+    assert user_cache({"XDG_CACHE_HOME": "/x", "HOME": "/h"}) == Path("/x/ambry")
+    assert user_cache({"HOME": "/h"}) == Path("/h/.cache/ambry")
