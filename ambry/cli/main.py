@@ -196,8 +196,11 @@ def _hint(cause: ImportError) -> str:
         return said.removeprefix("this ")
     from ambry.ml.extras import to_install
 
-    if not missing or missing in SERVER_LIBRARIES:
-        return f"needs {missing or 'more libraries'}: pip install 'ambry[server]'"
+    if not missing:
+        # Of a library that names itself what it lacks, as fsspec does for each kind of URL.
+        return f"needs another library: {said or type(cause).__name__}"
+    if missing in SERVER_LIBRARIES:
+        return f"needs {missing}: pip install 'ambry[server]'"
     return f"needs {missing}: pip install {to_install(missing)}"
 
 

@@ -75,6 +75,17 @@ def test_a_library_of_an_extra_is_named_with_that_one(tmp_path: Path, library: s
     assert f"`ambry health` needs {library}: pip install 'ambry[{extra}]'" in process(code).stderr
 
 
+def test_what_a_library_says_of_one_that_it_lacks_is_shown(tmp_path: Path) -> None:
+    """fsspec names s3fs in its sentence alone; it was told to install the server."""
+    code = (
+        "import sys\nsys.modules['s3fs'] = None\nfrom ambry.cli.main import cli\n"
+        f"cli.main(['photon', 'train', 's3://bucket/rows.avro', '--task', 'logistic', '-o', {str(tmp_path / 'm')!r}])"
+    )
+    done = process(code)
+    assert done.returncode == 1
+    assert done.stderr == "Error: `ambry photon` needs another library: Install s3fs to access S3\n"
+
+
 def test_a_command_that_nobody_has_is_a_usage_error() -> None:
     done = CliRunner().invoke(cli, ["cluser"], prog_name="ambry")
     assert done.exit_code == 2 and "No such command 'cluser'. Did you mean 'cluster'?" in done.output
