@@ -517,6 +517,35 @@ PERSONS = {"cli", "client", "fs", "ml", "mlflow", "spark", "streams", "tensors"}
 """What of ambry runs in a person's process."""
 
 
+# --- what stands on a disk of a person's machine while something is made of it goes, however that ends ---
+
+TEMPORARY = {
+    "ambry/cli/local_files.py": "a picture, which stays for the viewer that is shown it",
+    "ambry/ml/files.py": "an empty one, made to see whether it can be",
+    "ambry/ml/training/launchers/spark_task.py": "runs where the rest of ambry is not; remains.py removes what it left",
+    "ambry/ml/training/remains.py": "what was staged elsewhere for a job is named in it, and goes before it",
+}
+TEMPORARY_CALLS = {f"tempfile.{name}" for name in ("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile")}
+
+
+def temporary_faults(path: str, source: ast.AST) -> list[str]:
+    names = bindings(source)
+    return [
+        f"{path}:{node.lineno} makes a temporary file that a kill leaves for ever; take ambry/client/scratch.py"
+        for node in ast.walk(source)
+        if isinstance(node, ast.Name | ast.Attribute) and dotted(node, names) in TEMPORARY_CALLS
+    ]
+
+
+def test_temporary_files_of_a_person_outlive_no_kill() -> None:
+    paths = [path for path in modules("ambry") if path.split("/")[1] in PERSONS]
+    found = {path: faults for path in paths if (faults := temporary_faults(path, tree(path)))}
+    assert [fault for path in sorted({*found} - {*TEMPORARY}) for fault in found[path]] == []
+    assert sorted({*TEMPORARY} - {*found}) == [], "these need no exception any more"
+    for code in ("import tempfile as t\nt.mkdtemp()", "from tempfile import TemporaryDirectory\nTemporaryDirectory()"):
+        assert temporary_faults("x.py", ast.parse(code))
+
+
 # --- who this process is, and where its home lies ---
 
 HOMES = {

@@ -40,14 +40,14 @@ def naming(said: str | Path, part: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def locked_part(said: Path, fresh: Callable[[], Path], make: Callable[[Path], None]) -> Iterator[Path]:
+def locked_part(said: Path | None, fresh: Callable[[], Path], make: Callable[[Path], None]) -> Iterator[Path]:
     """A file or directory that `make` makes at a `fresh` path, locked, and gone in the end unless it has another name by then.
 
-    Raises OSError that names `said`, also where the block fails.
+    Raises OSError that names `said`, also where the block fails; the part itself without one.
     """
     part, lock = _made(said, fresh, make)
     try:
-        with naming(said, part):
+        with naming(said or part, part):
             yield part
     finally:
         _remove(part)
@@ -68,11 +68,11 @@ def remove_left(directory: Path, ours: re.Pattern[str]) -> None:
                 os.close(lock)
 
 
-def _made(said: Path, fresh: Callable[[], Path], make: Callable[[Path], None]) -> tuple[Path, int | None]:
+def _made(said: Path | None, fresh: Callable[[], Path], make: Callable[[Path], None]) -> tuple[Path, int | None]:
     """A part, and the descriptor that holds its lock; None of a file system without locks, where nothing is removed either."""
     for _ in range(TRIES):
         part = fresh()
-        with naming(said, part):
+        with naming(said or part, part):
             make(part)
         try:
             return part, _locked(part)
@@ -80,7 +80,7 @@ def _made(said: Path, fresh: Callable[[], Path], make: Callable[[Path], None]) -
             continue  # Who looks for what was left took it for that in this moment.
         except OSError:
             return part, None
-    raise OSError(errno.ENOLCK, f"what gathers beside it is removed each time, {TRIES} times", str(said))
+    raise OSError(errno.ENOLCK, f"what gathers beside it is removed each time, {TRIES} times", str(said or part))
 
 
 def _locked(part: Path) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import pickle  # nosec B403 # Of what our own tasks tell.
 import secrets
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -28,6 +27,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from ambry.client.refs import NameRef
+from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
@@ -107,8 +107,8 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
         context = TaskContext.get()
         task = f"{context.partitionId():05}-{context.taskAttemptId()}" if context else secrets.token_hex(8)
         name = self._commit.part(task)
-        with tempfile.TemporaryDirectory(prefix="ambry-spark-", dir=self._options.spool) as made:
-            path = Path(made) / "part.parquet"
+        with scratch_directory("spark", self._options.spool) as made:
+            path = made / "part.parquet"
             rows, footer = part_file(path, to_arrow_schema(self._schema, timezone="UTC"), iterator)
             if not rows:
                 return StoredPart(name, "", 0, b"")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.client.refs import PinnedName, VersionRef
+from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest
 from ambry.ids import BlobId
@@ -61,8 +61,7 @@ class StoredModel:
 
         They are links into the cache, or copies for libraries that follow none.
         """
-        made = Path(tempfile.mkdtemp(prefix="ambry-model-"))
-        try:
+        with scratch_directory("model") as made:
             for part in self.manifest.parts:
                 target = made / part.path
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +70,6 @@ class StoredModel:
                 else:
                     shutil.copyfile(self._file(part), target)
             yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
 
     def download(self, directory: Path) -> list[Path]:
         """All parts as files of one's own below a directory, which is made. A file that is there and has the bytes of its part

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from ambry.client.datasets import DatasetInfo
 from ambry.client.locked_parts import naming
 from ambry.client.model import BlobInfo
 from ambry.client.refs import LATEST, SCHEME, VersionRef
+from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, AlreadyExists, BlobNotFound, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
@@ -166,8 +166,8 @@ def _prepared(
     }
     named["definitions"] = found_definitions(client, definitions, urns)
     check_inputs(model, urns)
-    with tempfile.TemporaryDirectory(prefix="ambry-model-") as made:
-        files, found_kind, made_with = _files(model, Path(made), kind)
+    with scratch_directory("model") as made:
+        files, found_kind, made_with = _files(model, made, kind)
         # Before anything is stored: what is refused leaves nothing behind.
         numbers, values = _plain(metrics or {}), _plain(params or {})
         if INPUTS not in values and urns and named["snapshot"]:

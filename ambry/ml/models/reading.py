@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from ambry.client.scratch import scratch_directory
 from ambry.errors import InvalidRequest
 from ambry.ml.avro_reading import read_avro
 from ambry.ml.extras import needed
@@ -72,10 +72,10 @@ def trust_needed(kind: str, files: Mapping[str, Path | bytes]) -> str:
 def _strange_types(file: Path | bytes) -> list[str]:
     """Raises InvalidRequest, and what zipfile and skops raise, for what is no package of skops."""
     if isinstance(file, bytes):
-        with tempfile.NamedTemporaryFile(suffix=".skops") as made:
-            made.write(file)
-            made.flush()
-            return _strange_types(Path(made.name))
+        with scratch_directory("model") as made:
+            path = made / "estimator.skops"
+            path.write_bytes(file)
+            return _strange_types(path)
     check_package(file)
     found: list[str] = needed("skops.io").get_untrusted_types(file=file)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow as pa
 from ambry.client.cache_sums import sum_of
 from ambry.client.model import BlobInfo
 from ambry.client.refs import VersionRef
+from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     AccessDenied,
@@ -125,8 +125,7 @@ def write_snapshot(
         before = _there(client, in_dataset(dataset, version))
         if before is None:
             raise _refused(dataset, version, newest)
-    with tempfile.TemporaryDirectory(prefix="ambry-snapshot-", dir=spool) as made:
-        directory = Path(made)
+    with scratch_directory("snapshot", spool) as directory:
         sorted_rows = _collect(rows, kinds, about, columns, layouts, directory, memory_max)
         path = directory / f"snapshot.{file_format}"
         count, index = _FILES[file_format](sorted_rows, path, entity, rows_per_batch)

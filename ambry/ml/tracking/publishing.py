@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.utils.uri import is_models_uri
 
 from ambry.client.refs import VersionRef
+from ambry.client.scratch import scratch_directory
 from ambry.errors import InvalidRequest
 from ambry.ml.models.loading import open_model
 from ambry.ml.models.publishing import publish_model
@@ -78,11 +78,11 @@ def publish_from(
     commit = said.get("mlflow.source.git.commit", "")
     # A copy was made from what it copies, and not from what that was made from.
     own = {**said, **({} if copied else tags)}
-    with tempfile.TemporaryDirectory(prefix="ambry-mlflow-") as directory:
+    with scratch_directory("mlflow") as directory:
         made = publish_model(
             models.client,
             name,
-            _files(models, copied, origin, Path(directory), runs, tracking_uri),
+            _files(models, copied, origin, directory, runs, tracking_uri),
             snapshot=own.get(f"{OURS}snapshot", ""),
             definitions=own.get(f"{OURS}definitions", ""),
             code=own.get(f"{OURS}code", "") or code_text(git=commit),

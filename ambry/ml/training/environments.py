@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from importlib.metadata import distributions
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.client.refs import VersionRef
+from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
@@ -50,8 +50,8 @@ def store_tree(
 
     Raises InvalidRequest for what is no tree of that kind, OSError.
     """
-    with tempfile.TemporaryDirectory(prefix="ambry-train-") as made:
-        archive = Path(made) / "tree.zip"
+    with scratch_directory("tree") as made:
+        archive = made / "tree.zip"
         tell(f"packs {root / only if only else root} ({_CALLED[kind]})")
         if kind == "venv":
             pack_venv(root, archive)

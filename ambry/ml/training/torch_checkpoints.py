@@ -19,12 +19,10 @@ not: they are safetensors.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +30,7 @@ from typing import Any, Self
 
 from ambry.client.cache_draft import CacheDraft, enter_file
 from ambry.client.refs import NameRef
+from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, RequestTimeout
 from ambry.ids import BlobId
@@ -154,16 +153,17 @@ class TorchCheckpoints:
         """Write the state to a disk here, and let it be sent beside what comes next."""
         distributed = self._distributed()
         rank = distributed.get_rank() if distributed else 0
-        made = Path(tempfile.mkdtemp(prefix="ambry-checkpoint-", dir=self._scratch))
+        held = ExitStack()
+        made = held.enter_context(scratch_directory("checkpoint", self._scratch))
         try:
             writer = self._dcp.FileSystemWriter(made, sync_files=False)
             self._dcp.save(state, storage_writer=writer, no_dist=distributed is None)
             own = [path.relative_to(made).as_posix() for path in sorted(made.rglob("*")) if path.is_file()]
             all_ = self._gathered((own, self.folder.file_name(step, _SENT.format(rank=rank))))
+            self._sending = self._pool.submit(self._send, step, made, held, rank, all_, said)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            held.close()
             raise
-        self._sending = self._pool.submit(self._send, step, made, rank, all_, said)
 
     def _keep(self, drafts: Mapping[BlobId, CacheDraft]) -> None:
         """Let what was just saved into the cache of this machine, in the place of what this worker saved before."""
@@ -212,8 +212,7 @@ class TorchCheckpoints:
         if chosen[0] is None:
             return None
         mark = CheckpointMark.parse(chosen[0])
-        with tempfile.TemporaryDirectory(prefix="ambry-checkpoint-", dir=self._scratch) as made:
-            here = Path(made)
+        with scratch_directory("checkpoint", self._scratch) as here:
             self.folder.fetch_files(mark, here, worker=rank, workers=workers)
             state = self._state(model, optimizer)
             self._dcp.load(state, storage_reader=mapped_reader(here), no_dist=distributed is None)
@@ -236,19 +235,23 @@ class TorchCheckpoints:
         return distributed if distributed.is_available() and distributed.is_initialized() else None
 
     def _send(
-        self, step: int, made: Path, rank: int, all_: list[tuple[list[str], NameRef]], said: Mapping[str, Any]
+        self,
+        step: int,
+        made: Path,
+        held: ExitStack,
+        rank: int,
+        all_: list[tuple[list[str], NameRef]],
+        said: Mapping[str, Any],
     ) -> None:
-        """The part of one worker; of rank 0 then the mark, when the parts of all are there."""
+        """The part of one worker; of rank 0 then the mark, when the parts of all are there. `held` goes with what was made."""
         paths, sent = all_[rank]
-        try:
+        with held:
             own = {path: self.folder.put_file(step, path, made / path) for path in paths}
             self._let_go()
             for path, file in own.items():
                 with suppress(AmbryError):
                     if enter_file(self._cache, self._client.head(file.id), made / path) is not None:
                         self._kept.append(file.id)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         if rank != 0:
             self._client.put(CheckpointMark(step=step, files=own).encode(), name=sent)
             return
