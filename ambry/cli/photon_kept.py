@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ambry.cli.arguments import ChosenCluster
 from ambry.cli.failures import describe
 from ambry.cli.output import remark
-from ambry.errors import BlobNotFound
+from ambry.errors import AmbryError, BlobNotFound
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -75,3 +75,5 @@ def _gone(client: AmbryClient, *places: str) -> Iterator[str]:
                 client.head(version_of(place))
             except BlobNotFound:
                 yield place
+            except AmbryError:
+                continue  # It is published, whether this can be told or not.

@@ -62,8 +62,7 @@ def remove_left(directory: Path, ours: re.Pattern[str]) -> None:
         if ours.fullmatch(name) is None:
             continue
         with suppress(OSError):
-            if part.lstat().st_uid == os.geteuid():
-                lock = _locked(part)
+            if part.lstat().st_uid == os.geteuid() and (lock := _locked(part)) is not None:
                 _remove(part)
                 os.close(lock)
 
@@ -74,20 +73,29 @@ def _made(said: Path | None, fresh: Callable[[], Path], make: Callable[[Path], N
         part = fresh()
         with naming(said or part, part):
             make(part)
-        try:
-            return part, _locked(part)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # Who looks for what was left took it for that in this moment.
-        except OSError:
-            return part, None
+            try:
+                return part, _locked(part)
+            except (BlockingIOError, FileNotFoundError):
+                continue  # Who looks for what was left took it for that in this moment.
+            except OSError:  # As where no descriptor is free: without a lock others would take it for what was left.
+                _remove(part)
+                raise
     raise OSError(errno.ENOLCK, f"what gathers beside it is removed each time, {TRIES} times", str(said or part))
 
 
-def _locked(part: Path) -> int:
-    """Raises BlockingIOError where somebody else has it, FileNotFoundError where it is gone, OSError without locks."""
+def _locked(part: Path) -> int | None:
+    """None where the file system has no locks. Raises BlockingIOError where somebody else has it, FileNotFoundError where it is
+    gone, OSError.
+    """
     handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            os.close(handle)
+            return None
         if not os.path.samestat(os.fstat(handle), part.lstat()):
             raise FileNotFoundError(errno.ENOENT, "it is another one by now", str(part))
     except BaseException:
@@ -98,6 +106,9 @@ def _locked(part: Path) -> int:
 
 def _remove(part: Path) -> None:
     if part.is_dir() and not part.is_symlink():
+        with suppress(OSError):
+            part.rmdir()  # An empty one, which takes no descriptor.
+            return
         shutil.rmtree(part, ignore_errors=True)
         return
     with suppress(OSError):

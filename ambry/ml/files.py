@@ -17,6 +17,7 @@ from ambry.client.locked_parts import locked_part, naming, remove_left
 from ambry.client.special_file import is_special
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.stored_files import FileOfStore, FilePlace
 
 NAME_SIZE_MAX = 50
@@ -38,36 +39,43 @@ def opened(place: FilePlace) -> AbstractContextManager[Any]:
 def written(place: str | Path) -> Iterator[Any]:
     """A file that is there whole or not at all. Raises OSError, ModuleNotFoundError for a URL without fsspec."""
     if "://" in str(place):
-        filesystem, path = needed("fsspec.core").url_to_fs(str(place))
-        file = filesystem.open(path, "wb", autocommit=False)
-        try:
-            with naming(place):
-                yield file
-                file.close()
-                file.commit()
-        except BaseException:
-            file.discard()
-            raise
-        if not filesystem.exists(path):
-            # HDFS moves nothing into a directory that is not there, and says nothing either.
-            raise FileNotFoundError(errno.ENOENT, "it was not put in place; make its directory first", str(place))
+        with place_told(place, "written"):
+            yield from _written_there(str(place))
         return
     with written_path(Path(place)) as part, part.open("wb") as file:
         yield file
+
+
+def _written_there(url: str) -> Iterator[Any]:
+    filesystem, path = needed("fsspec.core").url_to_fs(url)
+    file = filesystem.open(path, "wb", autocommit=False)
+    try:
+        with naming(shown_place(url)):
+            yield file
+            file.close()
+            file.commit()
+    except BaseException:
+        file.discard()
+        raise
+    if not filesystem.exists(path):
+        # HDFS moves nothing into a directory that is not there, and says nothing either.
+        raise FileNotFoundError(errno.ENOENT, "it was not put in place; make its directory first", shown_place(url))
 
 
 @contextmanager
 def written_path(target: Path) -> Iterator[Path]:
     """The file is there whole or not at all: what is yielded is an empty file that gets its name when the block ends.
 
-    It gathers beside it as `.<name>.<random>.part`, which goes after an error, and where the process is killed, when the same
-    file is written again. Raises OSError that names `target`, InvalidRequest for what is no file.
+    A link stays one, and what it leads to is written. It gathers beside that as `.<name>.<random>.part`, which goes after an
+    error, and where the process is killed, when the same file is written again.
+    Raises OSError that names `target`, InvalidRequest for what is no file.
     """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory; name the file to write", str(target))
     if is_special(target):
         raise InvalidRequest(f"{target} is a device or a pipe, which no file may replace; name the file to write")
-    with _gathering(target, target, _make_file) as part:
+    said, target = target, Path(os.path.realpath(target))
+    with _gathering(said, target, _make_file) as part:
         yield part
         with suppress(FileNotFoundError, PermissionError):
             found = target.lstat()

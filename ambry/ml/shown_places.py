@@ -21,6 +21,10 @@ _WITH_FRAGMENTS = frozenset(("http", "https"))
 """Where # begins something that is not sent, and may be a token; elsewhere it is part of a name."""
 _USER = re.compile(r"([^/?#]*)@|([^/?#@]*:(?!\d*(?:[/?#]|$)).*)@", re.DOTALL)
 """The second is a password that nobody escaped."""
+_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]*")
+"""In what libraries say. They escape what was not, and the other way round, and leave out users."""
+_QUERY = re.compile(r"\?[^\s'\"<>?]*=[^\s'\"<>]*")
+"""Of a URL whose scheme and host stand elsewhere in a sentence."""
 
 
 def shown_place(place: FilePlace) -> str:
@@ -32,9 +36,16 @@ def shown_place(place: FilePlace) -> str:
     return _CHAIN.join(map(_shown, text.split(_CHAIN))) if "://" in text else text
 
 
+def shown_words(words: str, place: FilePlace) -> str:
+    """What a library says of a URL, without the secrets of that one or of any other, also where it writes it otherwise."""
+    for piece in sorted(str(place).split(_CHAIN), key=len, reverse=True):
+        words = words.replace(piece, _shown(piece))
+    return _QUERY.sub("", _URL.sub(lambda found: shown_place(found[0]), words))
+
+
 @contextmanager
-def place_told(place: FilePlace) -> Iterator[None]:
-    """Of what reading a URL fails with, the words without its secrets, and more of them than the URL alone.
+def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
+    """Of what reading a URL, or what else is `done` to it, fails with, the words without its secrets, and more of them than the URL alone.
 
     Raises OSError that names the place, as `shown_place` has it.
     """
@@ -43,19 +54,26 @@ def place_told(place: FilePlace) -> Iterator[None]:
     except (AmbryError, ImportError):
         raise
     except Exception as error:
-        told = clean = " ".join(str(error).split())
-        pieces = str(place).split(_CHAIN) if "://" in str(place) else []
-        for piece in sorted(pieces, key=len, reverse=True):
-            clean = clean.replace(piece, _shown(piece))
+        is_url = "://" in str(place)
+        told = " ".join(str(error).split())
+        clean = shown_words(told, place) if is_url else told
         is_of_http = type(error).__module__.partition(".")[0] == "aiohttp"
         is_bare = isinstance(error, FileNotFoundError) and not isinstance(error.errno, int)  # fsspec has the URL there.
-        if not pieces or (clean == told and not is_bare and not is_of_http):
+        if is_bare and is_url and (cause := error.__cause__) is not None and not _says_none(cause):
+            words = shown_words(" ".join(str(cause).split()), place) or type(cause).__name__
+            raise OSError(errno.EIO, f"it cannot be {done}: {words}", shown_place(place)) from None
+        if not is_url or (clean == told and not is_bare and not is_of_http):
             raise
         shown = shown_place(place)
         if isinstance(error, FileNotFoundError):
             words = "there is no such file, or it is not for whoever asks"
             raise FileNotFoundError(errno.ENOENT, words, shown) from None
-        raise OSError(errno.EIO, f"it cannot be read: {clean or type(error).__name__}", shown) from None
+        raise OSError(errno.EIO, f"it cannot be {done}: {clean or type(error).__name__}", shown) from None
+
+
+def _says_none(cause: BaseException) -> bool:
+    """Whether what fsspec takes for a file that is not there is that, and no server that is down."""
+    return isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (403, 404, 410)
 
 
 def _shown(piece: str) -> str:

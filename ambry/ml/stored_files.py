@@ -29,23 +29,25 @@ class FileOfStore:
         return "" if self.details is None else str(self.details["id"])
 
     def open(self) -> Any:
-        """To be read. Raises OSError, AmbryError, ModuleNotFoundError without fsspec."""
-        filesystem, path = needed("fsspec.core").url_to_fs(self.place, **self._told)
-        return filesystem.open(path, "rb", **({} if self.details is None else {"details": self.details}))
-
-    @property
-    def _told(self) -> dict[str, Any]:
-        """As fsspec takes options; those of one file system of a chain by its scheme."""
-        if "::" not in self.place:
-            return dict(self.options)
-        schemes = {piece.partition("://")[0] for piece in self.place.split("::") if piece.startswith(_SCHEMES)}
-        return {scheme: dict(self.options) for scheme in schemes}
+        """To be read within a `with`. Raises OSError, AmbryError, ModuleNotFoundError without fsspec."""
+        if self.details is None:
+            return needed("fsspec").open(self.place, "rb", **options_of(self.place, self.options))
+        filesystem, path = needed("fsspec.core").url_to_fs(self.place, **options_of(self.place, self.options))
+        return filesystem.open(path, "rb", details=self.details)
 
     def __str__(self) -> str:
         return self.place
 
 
 FilePlace = str | Path | FileOfStore
+
+
+def options_of(place: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `ambry://` as fsspec takes them for a URL; of one file system of a chain they go by its scheme."""
+    if "::" not in place:
+        return dict(options)
+    schemes = {piece.partition("://")[0] for piece in place.split("::") if piece.startswith(_SCHEMES)}
+    return {scheme: dict(options) for scheme in schemes}
 
 
 def in_store(place: str) -> bool:

@@ -81,23 +81,30 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
     with foreign(f"{shown_place(asked)} is no place to read from", "look at how it is written"):
         place = web_url(asked)
         there = needed("fsspec.core").url_to_fs(place, **(storage_options or {})) if "://" in place else None
+    names: list[str] | None = None
     if there is None:
-        path = Path(place)
-        found = sorted(str(each) for each in path.iterdir()) if path.is_dir() else [place]
+        if (path := Path(place)).is_dir():
+            names = [each.name for each in path.iterdir()]
     else:
-        found = [place]
         with place_told(place):
             filesystem, path_there = there
             # Of a page its whole would be read, for links.
             if not place.startswith(("http://", "https://")) and is_directory(filesystem, path_there, asked):
-                names = sorted(each.rstrip("/").rpartition("/")[2] for each in filesystem.ls(path_there, detail=False))
-                found = [f"{place.rstrip('/')}/{name}" for name in names]
-    if found == [place]:
-        return found
-    files = [each for each in found if each.endswith(".avro") and each.rpartition("/")[2][0] not in "_."]
+                names = [each.rstrip("/").rpartition("/")[2] for each in filesystem.ls(path_there, detail=False)]
+    if names is None:
+        return [place]
+    files = [name for name in sorted(names) if name.endswith(".avro") and name[0] not in "_."]
     if not files:
         raise InvalidRequest(f"there is no .avro in {shown_place(place)}; say the directory that has the files")
-    return files
+    return [str(Path(place) / name) if there is None else _within(place, name) for name in files]
+
+
+def _within(directory: str, name: str) -> str:
+    """Of a chained URL, such as `simplecache::ambry://...` or `zip://rows::ambry://...`, the first place is the directory."""
+    pieces = directory.split("::")
+    first = next(number for number, piece in enumerate(pieces) if "://" in piece)
+    pieces[first] = f"{pieces[first].rstrip('/')}/{name}"
+    return "::".join(pieces)
 
 
 def _rows(sources: Sequence[AvroSource], features: Urns) -> Iterator[Any]:

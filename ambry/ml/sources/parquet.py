@@ -67,7 +67,7 @@ class ParquetSource(StoredFeatures):
         schema = self._dataset.schema
         if entity not in schema.names:
             raise InvalidRequest(f"{shown} has no column {entity!r}; it has {', '.join(schema.names)}")
-        self._place = shown
+        self._url, self._place = place, shown
         self._typed = TypedColumns(metadata, entity, {**columns_of(schema), **(columns or {})}, dict(layouts or {}))
         self._names = self._typed.found_among(schema.names)
         self._key_type = key_type_of(schema.field(entity).type, entity)
@@ -90,10 +90,13 @@ class ParquetSource(StoredFeatures):
         entity = self._typed.entity
         asked = asked_keys(keys, entity, self._key_type)
         names = [self._names[str(kind.urn)] for kind in kinds]
-        with foreign(
-            f"{self._place}: the columns {', '.join([entity, *names])} cannot be read",
-            "write the file again, or leave out the column",
-            pa.ArrowException,
+        with (
+            foreign(
+                f"{self._place}: the columns {', '.join([entity, *names])} cannot be read",
+                "write the file again, or leave out the column",
+                pa.ArrowException,
+            ),
+            place_told(self._url),
         ):
             self._check_footers()
             table = self._dataset.to_table(columns=[entity, *names], filter=self._among(pc.unique(asked)))

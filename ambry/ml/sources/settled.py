@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ambry.ml.extras import needed
 from ambry.ml.sources.first_version import avro_files
-from ambry.ml.stored_files import FileOfStore, in_store
+from ambry.ml.stored_files import FileOfStore, in_store, options_of
 
 
 def settled_files(places: Iterable[str], options: Callable[[], Mapping[str, Any]]) -> tuple[str | FileOfStore, ...]:
@@ -23,12 +24,11 @@ def settled_files(places: Iterable[str], options: Callable[[], Mapping[str, Any]
             found.append(place)
             continue
         told = options() if told is None else told
-        if "::" in place:
-            found.append(FileOfStore(place, told))
-            continue
-        files = avro_files(place, told)
-        filesystem, _ = needed("fsspec.core").url_to_fs(place, **told)
-        found += [
-            FileOfStore(file, told, details) for file, details in zip(files, filesystem.infos(files), strict=True)
-        ]
-    return tuple(found)
+        found += [FileOfStore(file, told) for file in avro_files(place, options_of(place, told))]
+    named = [file for file in found if isinstance(file, FileOfStore) and "::" not in file.place]
+    if not named:
+        return tuple(found)
+    filesystem, _ = needed("fsspec.core").url_to_fs(named[0].place, **named[0].options)
+    infos = filesystem.infos([file.place for file in named])
+    settled = {file.place: replace(file, details=info) for file, info in zip(named, infos, strict=True)}
+    return tuple(file if isinstance(file, str) else settled.get(file.place, file) for file in found)

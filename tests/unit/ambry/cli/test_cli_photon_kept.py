@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry import AmbryClient
+from ambry.errors import Unavailable
+from ambry.ml import models
 from ambry.ml.photon import glmix
 from ambry.ml.photon.layout import read_model
 from tests.support.whole_commands import lines, run, told
@@ -65,6 +67,24 @@ def test_what_it_was_made_from_may_go_while_it_is_trained(name: str, monkeypatch
         assert f"{place} is gone since the training began" in done.stderr
     assert shown["definitions"] == f"defined-{name}@1.0.0" and shown["parent"] == f"{name}@1.0.0"
     assert shown["features"] == ["urn:li:(n,age,1,0)"] and shown["params"]["inputs"]["rows"] == 60
+
+
+def test_a_store_that_is_away_after_the_publishing_costs_no_version(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for then is worth a remark, and not the job."""
+    publish = models.publish
+
+    def published(client: AmbryClient, *args: Any, **said: Any) -> Any:
+        made = publish(client, *args, **said)
+
+        def away(*_: object, **__: object) -> None:
+            raise Unavailable("away")
+
+        monkeypatch.setattr(client, "head", away)
+        return made
+
+    monkeypatch.setattr(models, "publish", published)
+    done = run(*_train(name))
+    assert done.exit_code == 0 and f"{name}@1.0.0" in done.output, done.output
 
 
 def test_a_directory_that_fails_costs_no_version(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -80,6 +81,22 @@ def test_what_another_user_made_and_what_is_a_link_stays(tmp_path: Path, monkeyp
     remove_left(tmp_path, ours)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "x.1"]
     remove_left(tmp_path / "gone", ours)
+
+
+def test_what_cannot_be_locked_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no descriptor was free it was made without a lock, and taken for what a dead process had left."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr("ambry.client.locked_parts.os.open", full)
+        with (
+            pytest.raises(OSError, match="too many open files"),
+            locked_part(None, lambda: tmp_path / "x.1", Path.mkdir),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_there_are_no_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,37 @@ def test_what_failed_leaves_what_was_there(tmp_path: Path) -> None:
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"before"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link").symlink_to("d/x")
+    if there:
+        (tmp_path / "d/x").write_bytes(b"before")
+    with written(tmp_path / "link") as file:
+        file.write(b"abc")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "d/x").read_bytes() == b"abc"
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["x"] and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_url_that_cannot_be_written_is_told_without_what_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    place = "memory://user:PASSW@host/x.avro?sig=SEC%2FRET"
+
+    def refused(*_: object, **__: object) -> None:
+        raise ConnectionResetError("403, url='memory://host/x.avro?sig=SEC/RET'")
+
+    with monkeypatch.context() as fails:
+        fails.setattr(MemoryFileSystem, "exists", lambda *_: False)
+        with pytest.raises(FileNotFoundError, match="make its directory") as missing, written(place) as file:
+            file.write(b"abc")
+    monkeypatch.setattr(MemoryFileSystem, "open", refused)
+    with pytest.raises(OSError, match="cannot be written: 403") as denied, written(place):
+        pass
+    for error in (missing, denied):
+        assert not any(secret in str(error.value) for secret in ("PASSW", "SEC", "RET")), error.value
+
+
 def test_urls_are_of_fsspec() -> None:
     with written("memory://x/y") as file:
         file.write(b"abc")

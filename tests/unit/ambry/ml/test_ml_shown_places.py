@@ -45,6 +45,39 @@ def test_an_error_that_has_the_url_says_it_without() -> None:
     assert failed.value.errno == errno.EIO
 
 
+SAID_OTHERWISE = {
+    "http://h:1/x%2Fy.avro?sig=SEC%2FRET%3D": "403, message='Forbidden', url='http://h:1/x/y.avro?sig=SEC/RET%3D'",
+    "http://h:1/x.avro?sig=SEC RET": "503, url='http://h:1/x.avro?sig=SEC%20RET'",
+    "http://me:SECRET@h:1/x.avro": "Cannot connect to host h:1 (http://me:SEC%52ET@h:1/x.avro)",
+    "filecache::http://h:1/x.avro?sig=SEC+RET&b=RET": '400: "http://h:1/x.avro?sig=SEC%2BRET&b=RET"',
+    "webhdfs://h:1/x.avro?token=SECRET": "HTTPConnectionPool(host='h'): Max retries with url: /x.avro?op=OPEN&token=SECRET",
+}
+
+
+@pytest.mark.parametrize("place", SAID_OTHERWISE)
+def test_a_library_that_writes_the_url_otherwise_tells_no_secret_either(place: str) -> None:
+    """Signatures are base64, in which each second one has a sign that is escaped."""
+    with pytest.raises(OSError, match="cannot be read") as raised, place_told(place):
+        raise ConnectionResetError(SAID_OTHERWISE[place])
+    assert "SEC" not in str(raised.value) and "RET" not in str(raised.value), raised.value
+    assert "h" in str(raised.value) and "x" in str(raised.value)
+
+
+def test_a_server_that_is_down_is_no_file_that_is_not_there() -> None:
+    """fsspec makes one error of both, from what it was."""
+    place = "http://h/x.avro?sig=SEC%2FRET"
+    for cause, words in (
+        (
+            ConnectionResetError("503, url='http://h/x.avro?sig=SEC/RET'"),
+            "it cannot be read: 503, url='http://h/x.avro'",
+        ),
+        (FileNotFoundError(place), "there is no such file"),
+    ):
+        with pytest.raises(OSError, match="avro") as raised, place_told(place):
+            raise FileNotFoundError(place) from cause
+        assert words in str(raised.value) and "SEC" not in str(raised.value)
+
+
 def test_an_error_about_something_else_stays_as_it_is() -> None:
     for error in (FileNotFoundError(errno.ENOENT, "gone", "x"), InvalidRequest("no"), ValueError("other")):
         with pytest.raises(type(error)) as raised, place_told("https://host/x.avro?sig=SECRET"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,17 @@ def test_a_file_is_read_from_its_cluster_as_it_was_whatever_the_environment_says
                     assert read.read() == b"meant"
             with opened(chained) as read:
                 assert read.read() == b"later"
+            client.put(b"another", name="d/y.avro")
+            client.put(b"none", name="d/y.txt")
+            found = settled_files([f"simplecache::{place}"], options)
+            assert [str(each) for each in found] == [f"simplecache::{place}/{name}.avro" for name in "xy"]
+            for file, data in zip(found, (b"later", b"another"), strict=True):
+                with opened(file) as read:
+                    assert read.read() == data
+            with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+                archive.writestr("rows/x.avro", b"packed")
+            client.put(tmp_path / "z.zip", name="z.zip")
+            beside = place.rpartition("/")[0]
+            [packed] = settled_files([f"zip://rows::{beside}/z.zip"], options)
+            with opened(packed) as read:
+                assert read.read() == b"packed"
