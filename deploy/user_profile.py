@@ -50,7 +50,10 @@ class UserProfile:
         kept, added = split
         block = f"{HEADER}  {ABOUT}\n{profile.text()}{added}"
         changed = f"{kept.rstrip()}\n\n{block}" if kept.strip() else block
-        after = tomllib.loads(changed)
+        try:
+            after = tomllib.loads(changed)
+        except tomllib.TOMLDecodeError:  # Its lines are none of those that are written here.
+            return False
         if not _differ_only_in_local(tree, after) or not _has_all(found or {}, after[PROFILES][LOCAL]):
             return False
         if changed != text:

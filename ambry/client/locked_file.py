@@ -90,6 +90,14 @@ def try_lock(path: Path, mode: int = 0o600) -> LockedFile | None:
     raise OSError(errno.ENOLCK, f"it is another file each time it is looked at, {TRIES} times", str(path))
 
 
+def listed_if_allowed(directory: Path) -> list[str]:
+    """The names in a directory for who tidies up beside what was asked for: none of one that may be written and not read."""
+    try:
+        return listed(directory)
+    except OSError:
+        return []
+
+
 def listed(directory: Path) -> list[str]:
     """The names in a directory, none where there is no directory."""
     try:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ambry.client.locked_file import TRIES, listed
+from ambry.client.locked_file import TRIES, listed_if_allowed
 from ambry.errors import AmbryError
 
 _OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
@@ -57,7 +57,7 @@ def locked_part(said: Path | None, fresh: Callable[[], Path], make: Callable[[Pa
 
 def remove_left(directory: Path, ours: re.Pattern[str]) -> None:
     """Remove what dead processes of this user left in a directory, by its names."""
-    for name in listed(directory):
+    for name in listed_if_allowed(directory):
         part = directory / name
         if ours.fullmatch(name) is None:
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.client.beside import is_own
-from ambry.client.locked_file import TRIES, LockedFile, listed, try_lock
+from ambry.client.locked_file import TRIES, LockedFile, listed_if_allowed, try_lock
 from ambry.client.model import StrPath
 from ambry.client.small_file import local_path
 from ambry.client.special_file import is_special
@@ -152,7 +152,7 @@ class PartFile:
         ours = re.compile(rf"{re.escape(self.target.name)}\.[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}(\.[0-9a-f]{{32}})?\.part")
         if len(self.target.name) > NAME_SIZE_MAX:
             return
-        for name in listed(self.target.parent):
+        for name in listed_if_allowed(self.target.parent):
             path = self.target.with_name(name)
             if ours.fullmatch(name) and (held := _open_locked(path)) is not None:
                 path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ def scratch_directory(kind: str, parent: Path | None = None) -> Iterator[Path]:
 
     Raises OSError, which names what it was about, as that of a full disk does not by itself.
     """
-    where = Path(tempfile.gettempdir()) if parent is None else parent
+    where = Path(tempfile.gettempdir() if parent is None else parent)
     prefix = f"ambry-{kind}-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]}-"
     remove_left(where, re.compile(rf"{re.escape(prefix)}[0-9a-f]{{16}}"))
     with locked_part(None, lambda: where / f"{prefix}{secrets.token_hex(8)}", _make) as directory:

@@ -45,7 +45,8 @@ def shown_words(words: str, place: FilePlace) -> str:
 
 @contextmanager
 def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
-    """Of what reading a URL, or what else is `done` to it, fails with, the words without its secrets, and more of them than the URL alone.
+    """Of what reading a URL, or what else is `done` to it, fails with, the words without its secrets, and more of them than the
+    URL alone.
 
     Raises OSError that names the place, as `shown_place` has it.
     """

@@ -38,23 +38,29 @@ _FOR_GOOD = (
 )
 _MAY_PASS = (MethodNotAllowed, MisdirectedRequest, NotDeleted, NotSupported, RangeNotSatisfiable, RateLimited)
 """Of those: what another frontend, a later release or a later moment does not refuse."""
-_DEPTH_MAX = 16
+_ERRORS_MAX = 256
 
 
 def refused_for_good(error: BaseException | None) -> AmbryError | None:
-    """What the store refused for good, if an error is that, was raised from it, or is torch's of a checkpoint of several."""
-    for _ in range(_DEPTH_MAX):
+    """What the store refused for good, if an error is that, was raised from it, or is of several of which one is: a group, or
+    torch's of a checkpoint.
+    """
+    ahead, seen = [error], 0
+    while ahead and seen < _ERRORS_MAX:
+        error, seen = ahead.pop(0), seen + 1
         if isinstance(error, _FOR_GOOD) and not isinstance(error, _MAY_PASS):
             return error
-        failures = getattr(error, "failures", None)  # Of torch's CheckpointException: by rank, with tracebacks.
-        if isinstance(failures, Mapping) and failures:
-            first = next(iter(failures.values()))
-            error = first[0] if isinstance(first, tuple) and first else None
-        elif error is not None:
-            error = error.__cause__
-        if not isinstance(error, BaseException):
-            return None
+        if error is not None:
+            ahead += [error.__cause__, *_within(error)]
     return None
+
+
+def _within(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return list(error.exceptions)
+    failures = getattr(error, "failures", None)  # Of torch's CheckpointException: by rank, with tracebacks.
+    told = failures.values() if isinstance(failures, Mapping) else ()
+    return [each[0] for each in told if isinstance(each, tuple) and each and isinstance(each[0], BaseException)]
 
 
 class _Hook:

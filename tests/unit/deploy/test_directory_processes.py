@@ -87,6 +87,8 @@ def test_who_went_elsewhere_is_known_by_where_he_writes_or_what_he_was_told(tmp_
         start(tmp_path, env={"LOCAL_DIRS": f"/elsewhere,{local}"}),
         start(tmp_path, env={"SPARK_EXECUTOR_DIRS": f"/elsewhere:{local}"}),
     ]
+    (tmp_path / "link").symlink_to("node")  # As /tmp may be one.
+    wanted.append(start(tmp_path, env={"LOCAL_DIRS": f"{tmp_path}/link/local"}))
     assert sorted(pids(processes_of(tmp_path / "node"))) == sorted(each.pid for each in wanted)
 
 

@@ -31,6 +31,7 @@ _TORCHRUNS_OWN = "ChildFailedError:"
 _IN_GROUP = re.compile(r"( {2,})(?:\| ?|\+ (?=Exception Group ))")
 """Before each line of an ExceptionGroup; deeper before those of what it has."""
 _OF_GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
+_BEFORE = re.compile(r"(?:worker (\d{1,9}): |([a-z]\w* \d{1,9}): )?(?:\[rank(\d+)\]: ?)?")
 OF_WORKER = re.compile(r"worker \d{1,9}: ")
 """Before each line of a worker."""
 LINES_KEPT = 200
@@ -136,9 +137,11 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _whose(line: str) -> tuple[str, str]:
-    """The rank of the worker that printed a line, empty where it does not say, and what it printed."""
-    found = re.match(r"(?:worker (\d+): )?(?:\[rank(\d+)\]: ?)?", line)
-    return (found[1] or found[2] or "", line[found.end() :].rstrip()) if found else ("", line.rstrip())
+    """The rank of the worker that printed a line, or what else of TonY's it is (`chief 0`), and what it printed; the first is
+    empty where the line does not say.
+    """
+    found = _BEFORE.match(line)
+    return (found[1] or found[2] or found[3] or "", line[found.end() :].rstrip()) if found else ("", line.rstrip())
 
 
 def refusal_in(line: str) -> str:

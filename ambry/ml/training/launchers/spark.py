@@ -43,6 +43,7 @@ class SparkLauncher:
 
     def run(self, launch: Launch) -> None:
         """Raises LaunchFailed, InvalidRequest, and ModuleNotFoundError where pyspark is not installed."""
+        check_room(self.master, launch.job.workers)
         jars = Path(needed("pyspark").__file__).parent / "jars"
         settings = {**masters_on_yarn(launch.max_restarts), **self.settings} if self.master == "yarn" else self.settings
         conf = spark_conf(
@@ -76,6 +77,14 @@ class SparkLauncher:
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
 
 
+def check_room(master: str, workers: int) -> None:
+    """Raises InvalidRequest for a machine that never runs all workers of a barrier stage at once."""
+    if (local := _LOCAL.fullmatch(master)) and int(local[1] or 1) < workers:
+        raise InvalidRequest(
+            f"{master} runs {local[1] or 1} of {workers} workers at once; say --master local[{workers}]"
+        )
+
+
 def masters_on_yarn(restarts: int) -> dict[str, str]:
     """Settings of a job that may lose its master so often, each of which begins all workers again; YARN allows no more than its
     own `yarn.resourcemanager.am.global.max-attempts`.
@@ -87,13 +96,7 @@ def masters_on_yarn(restarts: int) -> dict[str, str]:
 
 
 def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """Spark's configuration of a job; `settings` come last. Raises InvalidRequest for settings that are not Spark's, and for a
-    machine that never has room for all workers.
-    """
-    if (local := _LOCAL.fullmatch(master)) and int(local[1] or 1) < workers:
-        raise InvalidRequest(
-            f"{master} runs {local[1] or 1} of {workers} workers at once; say --master local[{workers}]"
-        )
+    """Spark's configuration of a job; `settings` come last. Raises InvalidRequest for settings that are not Spark's."""
     if wrong := [each for each in settings if not each.startswith("spark.")]:
         raise InvalidRequest(f"{wrong[0]!r} is no setting of Spark; they begin with spark.")
     told = {

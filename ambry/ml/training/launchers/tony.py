@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +73,7 @@ class TonyLauncher:
         java = self._java(launch.environ)
         staging = Staging(java=java, jars=self.jars.resolve(), environ=launch.environ, tell=launch.tell)
         staging.remove_left_behind(left_behind(), _identity(launch))
-        followed = _Followed(launch, answering(webs_of((self.hadoop_conf / "yarn-site.xml").read_bytes())))
+        followed = _Followed(launch, webs_of((self.hadoop_conf / "yarn-site.xml").read_bytes()))
         began = time.monotonic()
         command = self._written(launch, java)
         followed.note()  # Before the client stages anything.
@@ -166,10 +166,13 @@ def _identity(launch: Launch) -> str:
 class _Followed:
     """A job as TonY's client tells of it, and as YARN does: the client waits for ever for a master that was started again."""
 
-    def __init__(self, launch: Launch, web: str) -> None:
-        """`web` is where YARN answers by its configuration, until the client says it."""
+    def __init__(self, launch: Launch, webs: Sequence[str]) -> None:
+        """`webs` is where YARN answers by its configuration, until the client says it; of a highly available one another
+        ResourceManager takes over at any time.
+        """
         self._launch = launch
-        self._configured = web
+        self._webs = webs
+        self._configured = answering(webs)
         self._words: deque[str] = deque(maxlen=_WORDS_KEPT)
         self._web = ""
         self._told: dict[str, str] = {}
@@ -204,6 +207,7 @@ class _Followed:
         """Of a client that was ended before it said that it had submitted one, the one that it may have submitted."""
         if self.application or not (staged := applications_in(self._launch.directory)):
             return
+        self._configured = answering(self._webs)
         if not self._configured or state_of(self._configured, staged[0]) not in ENDED:
             self.application, self._web = staged[0], self._configured
 
@@ -329,8 +333,10 @@ class _Followed:
         return place_of(self._web, self.application)
 
     def _about(self) -> dict[str, Any]:
-        if not self._web:
-            return {}
-        with contextlib.suppress(*MALFORMED, OSError):
-            return dict(json.loads(ask(self._place))["app"])
+        for _ in range(2 if len(self._webs) > 1 else 1):
+            if not self._web:
+                return {}
+            with contextlib.suppress(*MALFORMED, OSError):
+                return dict(json.loads(ask(self._place))["app"])
+            self._web = answering(self._webs) or self._web
         return {}

@@ -34,7 +34,7 @@ class _ToActive(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if code in (307, 308) and req.get_method() == "PUT":
-            return urllib.request.Request(newurl, data=req.data, method="PUT", headers=dict(req.header_items()))
+            return urllib.request.Request(newurl, data=req.data, method="PUT", headers=dict(req.headers))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

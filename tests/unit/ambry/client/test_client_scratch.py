@@ -61,6 +61,19 @@ def test_what_another_machine_made_at_a_shared_place_stays(tmp_path: Path, monke
         assert list(tmp_path.glob("ambry-spark-*/half")) == []
 
 
+def test_a_place_that_may_be_written_and_not_read_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a hardened /tmp. What was left there is not seen, which is no reason to fail."""
+
+    def denied(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    with monkeypatch.context() as hidden:
+        hidden.setattr(Path, "iterdir", denied)
+        with scratch_directory("spark", tmp_path) as made:
+            assert made.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_of_the_disk_says_where(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as raised, scratch_directory("spark", tmp_path) as made:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -42,6 +42,11 @@ def test_refusals_for_good(kind: type[Exception]) -> None:
         raise RuntimeError("the checkpoint was not saved") from error
     except RuntimeError as raised:
         assert refused_for_good(raised) is error
+    group = BaseExceptionGroup("of threads", [KeyError("x"), ExceptionGroup("deeper", [ValueError(), error])])
+    assert refused_for_good(group) is error
+    failed = CheckpointException(KeyError("of another worker"))
+    failed.failures[1] = (error, [])
+    assert refused_for_good(failed) is error
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ambry import errors
-from ambry.ml.training.launchers.launch import LauncherEnded, last_words, output_of
+from ambry.ml.training.launchers.launch import LauncherEnded, last_words, output_of, refusal_in
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
+from ambry.ml.training.unpacking import REFUSED
 from tests.support.waiting import eventually
 
 
@@ -101,6 +102,17 @@ def of_worker(rank: int, *lines: str) -> list[str]:
 
 
 FRAMES = ("Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    step()", "    ~~~~^^")
+
+
+def test_tasks_that_are_called_otherwise_tell_why_they_ended_too() -> None:
+    """TonY has chiefs, evaluators and whatever a job calls them. `chief 0` is not `worker 0`."""
+    chief = [f"chief 0: [rank0]: {line}" for line in (*FRAMES, "ValueError: bad shape")]
+    assert last_words(chief) == ": ValueError: bad shape"
+    mixed = [line for pair in zip(chief, of_worker(0, *FRAMES, "KeyError: 'x'"), strict=True) for line in pair]
+    assert last_words(mixed, "0") == ": KeyError: 'x'" and last_words(chief, "0") == ""
+    for task in ("worker 3", "chief 0", "evaluator 0", "ps 1", "my_kind 12"):
+        assert "full" in refusal_in(f"{task}: {REFUSED}QuotaExceeded: full"), task
+    assert refusal_in(f"HTTPError 404: {REFUSED}x") == "", "what a worker prints is no name of a task"
 
 
 def test_what_a_traceback_raised_is_found_whatever_its_class_is_called() -> None:

@@ -20,7 +20,7 @@ from ambry.ml.training.launchers import spark_driver, spark_task
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
-from ambry.ml.training.launchers.spark import SparkLauncher, spark_conf
+from ambry.ml.training.launchers.spark import SparkLauncher, check_room, spark_conf
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, WorkerLines, failed_worker, tried
 from ambry.ml.training.launchers.spark_task import WorkerFailed, run_worker
 from ambry.ml.training.unpacking import REFUSED
@@ -100,7 +100,10 @@ def test_on_one_machine_and_on_yarn() -> None:
         spark_conf(master="", workers=1, name="a", jars=jars, settings={"tony.x": "1"})
     for master, workers in (("local", 2), ("local[2,4]", 3)):  # It looked for room for 15 minutes, four times.
         with pytest.raises(InvalidRequest, match=rf"of {workers} workers at once; say --master local\[{workers}\]"):
-            spark_conf(master=master, workers=workers, name="a", jars=jars, settings={})
+            check_room(master, workers)
+        assert spark_conf(master=master, workers=workers, name="a", jars=jars, settings={})["spark.master"] == master, (
+            "which tasks that are no barrier stage do not need"
+        )
     assert spark_conf(master="local[*]", workers=1, name="a", jars=jars, settings={})["spark.master"] == "local[*]"
     conf = Path("/etc/hadoop/conf")
     made = launcher_of("spark", LauncherSettings(master="yarn", hadoop_conf=conf))

@@ -458,6 +458,22 @@ def test_a_client_that_waits_for_a_master_that_is_gone_is_ended_and_yarn_decides
     assert Yarn.killed == []
 
 
+def test_a_resource_manager_that_takes_over_is_asked_from_then_on(yarn: str, told: Told, tmp_path: Path) -> None:
+    """The first one was asked to the end: an interrupted job went on."""
+    Yarn.app = {"state": "RUNNING"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        away = f"http://127.0.0.1:{server.getsockname()[1]}"
+    _, launch = launched(tmp_path, told, "")
+    for webs in ((away, yarn), (yarn, away)):
+        followed = tony._Followed(launch, webs)
+        followed.read(f"INFO Submitted application {APPLICATION}", ContainerLogs(followed.show))
+        followed.read(f"ResourceManager web address for application: {away}/cluster", ContainerLogs(followed.show))
+        assert followed._about() == {"state": "RUNNING"}
+        followed.read(f"ResourceManager web address for application: {away}/cluster", ContainerLogs(followed.show))
+        followed.end(well=False)
+        assert not followed.goes_on and Yarn.killed.pop() == '{"state": "KILLED"}' and Yarn.killed == []
+
+
 def test_a_master_that_is_started_again_and_a_yarn_without_nodes_are_told(
     yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

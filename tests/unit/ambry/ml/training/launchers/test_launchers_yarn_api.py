@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -99,6 +100,33 @@ def test_one_that_stands_by_is_followed_to_the_active_one_also_to_end_an_applica
         assert yarn_api.answering([away, web]) == web
     assert asked[0] == "/ws/v1/cluster/apps/application_1_1/state?user.name=me"
     assert yarn_api.answering([away]) == away and yarn_api.answering([]) == ""
+
+
+def test_the_active_one_is_asked_by_its_own_name() -> None:
+    """A server with TLS, or several names, refuses another one's Host."""
+    heads: list[dict[str, str]] = []
+
+    class Active(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            heads.append({**self.headers, "body": self.rfile.read(int(self.headers["Content-Length"])).decode()})
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Active) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        web = f"localhost:{server.server_port}"
+
+        def stands_by(target: str) -> bytes:
+            return http(b"moved", f"307 Temporary Redirect\r\nLocation: http://{web}{target}")
+
+        with answering(stands_by) as first:
+            assert yarn_api.kill(first, "application_1_1", {"HADOOP_USER_NAME": "me"}) == ""
+        server.shutdown()
+    assert [(head["Host"], head["body"]) for head in heads] == [(web, '{"state": "KILLED"}')]
 
 
 def test_a_bar_of_progress_is_shown_as_it_moves() -> None:
