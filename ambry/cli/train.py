@@ -209,7 +209,7 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
             job = parse_job(client.get_bytes(f"{FOLDER}/{name}/job.json"))
         except BlobNotFound as error:
             raise BlobNotFound(
-                f"there is no job {name!r}; `ambry ls {FOLDER}/` lists what there is", request_id=error.request_id
+                f"there is no job {name!r}; `ambry ls {FOLDER}/ --delimiter /` lists them", request_id=error.request_id
             ) from None
         steps = CheckpointFolder(client, job.checkpoints).steps()
         runs = who_runs(client, job.name_in(RUNNING))

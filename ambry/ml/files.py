@@ -80,6 +80,8 @@ def written_path(target: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError, PermissionError):
             found = target.lstat()
             if stat.S_ISREG(found.st_mode):
+                with suppress(PermissionError):
+                    os.chown(part, found.st_uid, found.st_gid)
                 part.chmod(stat.S_IMODE(found.st_mode) & 0o777)
         part.replace(target)
 

@@ -6,7 +6,11 @@ A signature stands in the query of a URL, a user and a password before its host,
 from __future__ import annotations
 
 import errno
+import lzma
 import re
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +25,8 @@ _WITH_FRAGMENTS = frozenset(("http", "https"))
 """Where # begins something that is not sent, and may be a token; elsewhere it is part of a name."""
 _USER = re.compile(r"([^/?#]*)@|([^/?#@]*:(?!\d*(?:[/?#]|$)).*)@", re.DOTALL)
 """The second is a password that nobody escaped."""
+_OF_ARCHIVES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
+"""Of a chained URL, such as `zip://a.avro::https://...`, whose file is none."""
 _URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]*")
 """In what libraries say. They escape what was not, and the other way round, and leave out users."""
 _QUERY = re.compile(r"\?[^\s'\"<>?]*=[^\s'\"<>]*")
@@ -63,13 +69,16 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
         if is_bare and is_url and (cause := error.__cause__) is not None and not _says_none(cause):
             words = shown_words(" ".join(str(cause).split()), place) or type(cause).__name__
             raise OSError(errno.EIO, f"it cannot be {done}: {words}", shown_place(place)) from None
-        if not is_url or (clean == told and not is_bare and not is_of_http):
+        is_unnamed = isinstance(error, OSError) and isinstance(error.errno, int) and error.filename is None
+        is_broken = isinstance(error, _OF_ARCHIVES)
+        if not is_url or (clean == told and not (is_bare or is_of_http or is_unnamed or is_broken)):
             raise
         shown = shown_place(place)
         if isinstance(error, FileNotFoundError):
             words = "there is no such file, or it is not for whoever asks"
             raise FileNotFoundError(errno.ENOENT, words, shown) from None
-        raise OSError(errno.EIO, f"it cannot be {done}: {clean or type(error).__name__}", shown) from None
+        number = error.errno if isinstance(error, OSError) and is_unnamed else errno.EIO
+        raise OSError(number, f"it cannot be {done}: {clean or type(error).__name__}", shown) from None
 
 
 def _says_none(cause: BaseException) -> bool:

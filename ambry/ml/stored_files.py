@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ class FileOfStore:
     """A URL with what opens it. Pickled it is the same file elsewhere, whatever the environment there says."""
 
     place: str
-    options: Mapping[str, Any]
-    """Storage options of `ambry://`, see AmbryFileSystem."""
+    options: Mapping[str, Any] = field(repr=False)
+    """Storage options of `ambry://`, see AmbryFileSystem; a key may be among them."""
     details: Mapping[str, Any] | None = None
     """What the file system said of it: that blob is read. None for a chained URL, which is read by its name."""
 

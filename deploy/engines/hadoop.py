@@ -114,12 +114,15 @@ class YarnCluster:
         conf = directory / name / "conf"
         address, localizer, web = free_ports(3)
         _write(conf, "core-site", {"fs.defaultFS": files, "hadoop.tmp.dir": directory / name / "tmp"})
+        home = directory / name / "home"  # Of itself YARN says /home to containers, where what they cache stays.
+        home.mkdir(parents=True, exist_ok=True)
         _write(conf, "yarn-site", {
             **of_all,
             "yarn.nodemanager.address": f"{HOST}:{address}",
             "yarn.nodemanager.localizer.address": f"{HOST}:{localizer}",
             "yarn.nodemanager.webapp.address": f"{HOST}:{web}",
             "yarn.nodemanager.local-dirs": directory / name / "local",
+            "yarn.nodemanager.user-home-dir": home,
             "yarn.nodemanager.log-dirs": directory / name / "logs",
         })  # fmt: skip
         self._pages[name] = f"http://{HOST}:{web}"

@@ -167,7 +167,7 @@ class PhotonModel:
             **{name: random_text(len(each.entities), each.entity, each.shard) for name, each in self.random.items()},
         }
 
-    def coefficients(self, effect: str, entity: str | None = None) -> dict[Feature, float]:
+    def coefficients(self, effect: str, entity: str | int | None = None) -> dict[Feature, float]:
         """Those that are not 0, of a fixed effect or of an entity. Raises InvalidRequest for one without a model."""
         fixed, random = self.fixed.get(effect), self.random.get(effect)
         if fixed is not None:
@@ -217,11 +217,11 @@ def no_effect(where: str, effect: str, there: list[str]) -> InvalidRequest:
     return InvalidRequest(f"{where} has no effect {effect!r}; it has {listed(there)}")
 
 
-def said_entity(effect: str, kind: str, entity: str | None) -> str:
-    """Raises InvalidRequest where a random effect is asked for, and nobody is named."""
+def said_entity(effect: str, kind: str, entity: str | int | None) -> str:
+    """As models have it: `3` is "3". Raises InvalidRequest where a random effect is asked for, and nobody is named."""
     if entity is None:
         raise InvalidRequest(f"{effect!r} has coefficients of each {kind}; say of which")
-    return entity
+    return str(entity)
 
 
 def no_entity(kind: str, entity: str, count: int) -> InvalidRequest:

@@ -109,7 +109,7 @@ class PhotonScorer:
             **{name: random_text(len(each.index), each.entity, each.shard) for name, each in self._random.items()},
         }
 
-    def coefficients(self, effect: str, entity: str | None = None) -> dict[Feature, float]:
+    def coefficients(self, effect: str, entity: str | int | None = None) -> dict[Feature, float]:
         """Of a fixed effect, or of an entity. Raises InvalidRequest for one without a model."""
         fixed = next((each for each in self._fixed if each.name == effect), None)
         if fixed is not None:
@@ -125,7 +125,7 @@ class PhotonScorer:
 
     def score(
         self,
-        ids: Mapping[str, str],
+        ids: Mapping[str, str | int],
         features: Mapping[Feature, float],
         *,
         by_shard: Mapping[str, Mapping[Feature, float]] | None = None,
@@ -145,7 +145,7 @@ class PhotonScorer:
 
     def sum_of(
         self,
-        ids: Mapping[str, str],
+        ids: Mapping[str, str | int],
         features: Mapping[Feature, float],
         shards: Mapping[str, Mapping[Feature, float]],
         offset: float,
@@ -165,7 +165,7 @@ class PhotonScorer:
                 raise InvalidRequest(
                     f"{self.model} scores by {listed(self.entity_kinds)}, and no {random.entity} is said"
                 )
-            means = random.means(entity)
+            means = random.means(str(entity))
             if means is None:
                 strangers += 1
                 continue
@@ -176,7 +176,7 @@ class PhotonScorer:
             unmatched.add(terms=terms, entities=strangers)
         return total
 
-    def predict(self, ids: Mapping[str, str], features: Mapping[Feature, float], **options: Any) -> float:
+    def predict(self, ids: Mapping[str, str | int], features: Mapping[Feature, float], **options: Any) -> float:
         """The mean of the response, as `score`."""
         return float(self.task.mean(self.score(ids, features, **options)))
 

@@ -78,7 +78,7 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
     `storage_options` go to the file system of fsspec.
     """
     asked = place
-    with foreign(f"{shown_place(asked)} is no place to read from", "look at how it is written"):
+    with foreign(f"{shown_place(asked)} is no place to read from", "look at how it is written"), place_told(asked):
         place = web_url(asked)
         there = needed("fsspec.core").url_to_fs(place, **(storage_options or {})) if "://" in place else None
     names: list[str] | None = None

@@ -304,9 +304,15 @@ class CheckpointFolder:
         self._discard(going)
         return sorted(going)
 
-    def clear(self) -> list[int]:
-        """Delete all checkpoints, whole or not; the steps that went. Raises UpdateConflict as `check` does."""
-        found = self._found()
+    def files(self) -> dict[int, dict[str, PinnedName]]:
+        """Those of all checkpoints, whole or not, as they are now, by their step and their path."""
+        return self._found()
+
+    def clear(self, files: Mapping[int, Mapping[str, PinnedName]] | None = None) -> list[int]:
+        """Delete all checkpoints, whole or not, or those `files` of them; the steps that went. What was put there since it was
+        looked up stays. Raises UpdateConflict as `check` does.
+        """
+        found = self._found() if files is None else files
         self.check()
         self._discard(found)
         return sorted(found)

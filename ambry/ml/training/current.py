@@ -65,11 +65,12 @@ class CurrentJob:
     def logs(self) -> str:
         """Where TensorBoard looks: ambry://...; a directory of this machine where nobody submitted the job.
 
-        TensorBoard's writers open it by fsspec from then on, also where TensorFlow is installed, unless the script uses that.
+        TensorBoard's writers open it by fsspec from then on, also where TensorFlow is installed, unless the script uses that:
+        torch's writer loads it, too.
         """
         if self.job is None:
             return "runs"
-        if "tensorflow" not in sys.modules:
+        if "tensorflow" not in sys.modules or "torch.utils.tensorboard" in sys.modules:
             open_by_fsspec()
         return self.job.logs
 

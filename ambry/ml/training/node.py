@@ -52,6 +52,8 @@ CACHE_SIZE_MAX = 50 << 30
 """Bytes of all trees of a node, where CACHE_MAX says nothing else."""
 EXIT_NODE = 70
 _TRIES = 6
+MAY_PASS = (405, 408, 421, 425, 429)
+"""Of an endpoint that refuses: what a later release of it, or a later moment, does not."""
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -328,6 +330,7 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
     if key:
         headers["Authorization"] = f"Bearer {key}"
     said = ""
+    refused: set[str] = set()
     for attempt in range(_TRIES):
         endpoint = endpoints[attempt % len(endpoints)]
         if not _is_address(endpoint):
@@ -345,8 +348,10 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
             said = f"it has the SHA-256 {seen.hexdigest()} and not {tree['sha256']}"
         except urllib.error.HTTPError as error:
             said = f"{endpoint} answers {error.code} {error.reason}"
-            if error.code < 500 and error.code not in (408, 429):
-                raise NodeRefused(f"blob {tree['id']} of the job could not be fetched: {said}") from None
+            if error.code < 500 and error.code not in MAY_PASS:
+                refused.add(endpoint)  # Another one may not.
+                if refused.issuperset(endpoints):
+                    raise NodeRefused(f"blob {tree['id']} of the job could not be fetched: {said}") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             if getattr(error, "filename", None) == str(target):
                 raise  # Another endpoint has no more room.

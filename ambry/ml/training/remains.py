@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def empty(directory: Path) -> None:
         if path.name in (STAGED, LOCK, CONF):
             continue
         if named := APPLICATION.match(path.name):
-            (directory / named[0]).touch()
+            with suppress(OSError):  # What an earlier job left keeps no other one.
+                (directory / named[0]).touch()
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         elif named is None or named[0] != path.name:

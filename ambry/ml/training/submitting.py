@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
+from ambry.client.refs import PinnedName, found_entry
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 from ambry.ml.datasets import dataset_there
@@ -135,12 +137,14 @@ def run_job(
         job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
         # This process may stand still at any time: what it changes is what stood there when it had the job.
         model, document, outcome = (standing(client, job.name_in(each)) for each in (MODEL, DOCUMENT, OUTCOME))
+        before = _Before.look(client, job, folder) if fresh else None
         running.confirm()
         delete_standing(client, model)  # Of a run before: what is published is what this one hands in.
         replace_standing(client, job.name_in(DOCUMENT), document, job.encode())
         with outcome_noted(client, job, outcome) as note:
-            if fresh:
-                _clear(client, job, folder, tell)
+            if before is not None:
+                before.clear(client, folder, tell)
+                running.confirm()
             step = folder.latest()
             if step is not None:
                 tell(f"it goes on from step {step}")
@@ -171,11 +175,22 @@ def run_job(
             return done
 
 
-def _clear(client: AmbryClient, job: TrainingJob, folder: CheckpointFolder, tell: Callable[[str], None]) -> None:
-    """What runs before left to go on from, and to look at."""
-    gone = folder.clear()
-    delete_names(client, [entry.ref for entry in client.list(f"{job.logs}/")])
-    tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What runs before left to go on from, and to look at. Of runs that began since it was looked up nothing is deleted."""
+
+    checkpoints: Mapping[int, Mapping[str, PinnedName]]
+    logs: Sequence[PinnedName]
+
+    @classmethod
+    def look(cls, client: AmbryClient, job: TrainingJob, folder: CheckpointFolder) -> Self:
+        logs = [found_entry(entry.ref, entry.id) for entry in client.list(f"{job.logs}/") if entry.id is not None]
+        return cls(folder.files(), logs)
+
+    def clear(self, client: AmbryClient, folder: CheckpointFolder, tell: Callable[[str], None]) -> None:
+        gone = folder.clear(self.checkpoints)
+        delete_names(client, self.logs)
+        tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
 
 
 def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:

@@ -19,6 +19,7 @@ from ambry.ml.training.launchers.printed import lines_of, printed
 from ambry.ml.training.unpacking import REFUSED
 from ambry.with_parent import with_parent
 
+MENDED = "mend that, and submit the job again"
 AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
 TERM_TIMEOUT_S = 15.0
 _TRACEBACK = "Traceback (most recent call last):"
@@ -34,6 +35,8 @@ _OF_GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
 _BEFORE = re.compile(r"(?:worker (\d{1,9}): |([a-z]\w* \d{1,9}): )?(?:\[rank(\d+)\]: ?)?")
 OF_WORKER = re.compile(r"worker \d{1,9}: ")
 """Before each line of a worker."""
+SAID_MAX = 2_000
+"""Characters of a sentence, from which on no line is added to it."""
 LINES_KEPT = 200
 """Of what a launcher said last, for the sentence that says why it failed."""
 
@@ -145,44 +148,59 @@ def _whose(line: str) -> tuple[str, str]:
 
 
 def refusal_in(line: str) -> str:
-    """Of a line of a worker that ends by what the store refuses for good, the sentence; empty of any other line."""
+    """Of a line of a worker that ends by what is refused for good, the sentence, with what to do; empty of any other line."""
     _, text = _whose(line)
     if not text.startswith(REFUSED):
         return ""
-    return f"the store refuses for good what a worker asked, and no restart is of use: {text.removeprefix(REFUSED)}"
+    return f"what a worker asked is refused for good, and no restart is of use: {text.removeprefix(REFUSED)}; {MENDED}"
 
 
-def last_words(lines: Iterable[str], rank: str = "") -> str:
-    """What the last traceback raised, of whatever class, or the last sentence of the node; of one worker where lines tell
-    whose they are.
+class LastWords:
+    """What the last traceback raised, of whatever class, or the last sentence of the node, as lines come; of one worker where
+    they tell whose they are. One sentence of each worker is kept.
 
     It is one line: of one that ends with a colon, with the next one, and of an ExceptionGroup, with the first that it has.
     """
-    said: dict[str, str] = {}
-    within: set[str] = set()
-    for line in lines:
+
+    def __init__(self, rank: str = "") -> None:
+        self._rank = rank
+        self._said: dict[str, str] = {}
+        self._within: set[str] = set()
+
+    def hear(self, line: str) -> None:
         whose, text = _whose(line)
-        if rank and whose not in ("", rank):
-            continue
+        if self._rank and whose not in ("", self._rank):
+            return
         text, depth = _ungrouped(text)
-        before = said.get(whose, "")
+        before = self._said.get(whose, "")
         if depth > 2 and _OF_GROUP.search(before):
             if _ENDS_TRACEBACK.match(text):
-                said[whose] = f"{before}: {text}"
+                self._said[whose] = f"{before}: {text}"
         elif depth <= 2 and text.strip().removeprefix("Exception Group ") == _TRACEBACK:
-            within.add(whose)
-            said.pop(whose, None)  # What was raised before is not why it ended.
-        elif whose in within and _ENDS_TRACEBACK.match(text):
-            within.discard(whose)
+            self._within.add(whose)
+            self._said.pop(whose, None)  # What was raised before is not why it ended.
+        elif whose in self._within and _ENDS_TRACEBACK.match(text):
+            self._within.discard(whose)
             if not text.endswith(_TORCHRUNS_OWN):
-                said[whose] = text
-        elif before.endswith(":") and text.strip():
-            said[whose] = f"{before} {text.strip()}"
+                self._said[whose] = text
+        elif before.endswith(":") and text.strip() and len(before) < SAID_MAX:
+            self._said[whose] = f"{before} {text.strip()}"
         elif depth == 0 and (text.startswith("ambry train: ") or _RAISED.match(text.strip())):
-            said.pop(whose, None)  # The last one to say something is the last here.
-            said[whose] = text.strip()
-    found = next(reversed(said.values()), "")
-    return f": {found}" if found else ""
+            self._said.pop(whose, None)  # The last one to say something is the last here.
+            self._said[whose] = text.strip()
+
+    def __str__(self) -> str:
+        """With `: ` before it; empty where nobody said why."""
+        found = next(reversed(self._said.values()), "")
+        return f": {found}" if found else ""
+
+
+def last_words(lines: Iterable[str], rank: str = "") -> str:
+    """Those of lines that are here."""
+    heard = LastWords(rank)
+    for line in lines:
+        heard.hear(line)
+    return str(heard)
 
 
 def _ungrouped(text: str) -> tuple[str, int]:

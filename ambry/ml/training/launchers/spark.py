@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.training.launchers.launch import AGAIN, OF_WORKER, Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.launchers.launch import AGAIN, MENDED, OF_WORKER, Launch, LauncherEnded, LaunchFailed, output_of
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 from ambry.ml.training.launchers.spark_room import ROOM
 from ambry.ml.training.unpacking import naming
@@ -73,7 +73,7 @@ class SparkLauncher:
                     launch.show(line)
         except LauncherEnded as ended:
             reason = reason or f"the driver {ended}: {' '.join(ended.lines[-1:])}"
-            raise LaunchFailed(f"{reason}; {AGAIN}") from None
+            raise LaunchFailed(reason if reason.endswith(MENDED) else f"{reason}; {AGAIN}") from None
         launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
 
 
@@ -112,10 +112,10 @@ def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Ma
         f"{ROOM}.interval": f"{ROOM_S}s",
         f"{ROOM}.maxFailures": str(ROOM_TIMEOUT_S // ROOM_S),
         "spark.barrier.sync.timeout": f"{ROOM_TIMEOUT_S}s",
-        "spark.ui.liveUpdate.period": "0",
     }
     if master == "yarn":
         told |= {"spark.yarn.jars": f"local:{jars}/*", "spark.yarn.am.memory": "384m"}
     if not master or master.startswith("local"):
         told |= {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
-    return {**told, **settings}
+    # By that is seen whether tasks of a stage run (spark_room.py).
+    return {**told, **settings, "spark.ui.liveUpdate.period": "0"}

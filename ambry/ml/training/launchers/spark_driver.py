@@ -50,6 +50,8 @@ class WorkerLines(ThreadingTCPServer):
     def __init__(self, host: str, show: Callable[[str], None]) -> None:
         self.token = secrets.token_hex(16)
         self.show = show
+        self.refused = ""
+        """What the store refused one of them for good."""
         self.heard: set[str] = set()
         """The ranks of workers that came."""
         super().__init__((host, 0), _OneWorker)
@@ -66,7 +68,9 @@ class _OneWorker(StreamRequestHandler):
         self.server.heard.add(rank)
         while line := self.rfile.readline(_LINE_MAX):
             if text := line.decode("utf-8", "replace").rstrip():
-                self.server.show(f"worker {rank}: {text}")
+                told = f"worker {rank}: {text}"
+                self.server.refused = self.server.refused or refusal_in(told)
+                self.server.show(told)
 
 
 def failed_worker(said: str) -> str:
@@ -108,12 +112,17 @@ def lost_executor(said: str) -> str:
 
 
 def tried(
-    run: Callable[[int], None], stopped: Callable[[], bool], max_restarts: int, tell: Callable[[str], None]
+    run: Callable[[int], None],
+    stopped: Callable[[], bool],
+    max_restarts: int,
+    tell: Callable[[str], None],
+    refused: Callable[[], str] = str,
 ) -> str:
     """Run all workers until they end well; why they did not, or nothing.
 
     A Spark that is gone is not tried again, and neither is one that had no room, which was waited for already; nor workers
-    one of which the store refused something for good.
+    one of which the store `refused` something for good, by what any of them printed: whom Spark names may be another one, whom
+    the end of that one ended.
     """
     reason = ""
     for attempt in range(max_restarts + 1):
@@ -125,8 +134,8 @@ def tried(
         except NoRoom as error:
             return str(error)
         except Exception as error:  # Py4J's, of many kinds
-            if refused := _refusal_of(str(error)):
-                return refused
+            if said := refused() or _refusal_of(str(error)):
+                return said
             gone, said = stopped(), failed_worker(str(error))
             if not (gone and reason and _STOPPED in said):  # That it is gone is no reason: the one before it is.
                 reason = said
@@ -169,7 +178,7 @@ def main(directory: Path) -> int:
             raise
 
     try:
-        reason = tried(run, lambda: _stopped(context), int(told["max_restarts"]), _tell)
+        reason = tried(run, lambda: _stopped(context), int(told["max_restarts"]), _tell, lambda: lines.refused)
         if not reason and len(lines.heard) < workers:
             _tell(f"{workers - len(lines.heard)} workers did not reach {host}, and what they printed is not shown: "
                   "--conf spark.driver.host=ADDRESS")  # fmt: skip

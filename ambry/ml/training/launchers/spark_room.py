@@ -72,7 +72,7 @@ class RoomWatch:
         """Raises NoRoom in the place of what Spark makes of the stage that was cancelled."""
         self._over.set()
         self._thread.join()
-        if self._gave_up and error is not None:
+        if self._gave_up and isinstance(error, Exception):  # An interrupt is one.
             raise NoRoom(_sentence(self._workers, self._bound_s)) from error
 
     def _watch(self) -> None:

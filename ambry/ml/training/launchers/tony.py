@@ -14,7 +14,6 @@ import signal
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +25,10 @@ from ambry.home import login_name
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers.launch import (
     AGAIN,
+    LastWords,
     Launch,
     LauncherEnded,
     LaunchFailed,
-    last_words,
     output_of,
     refusal_in,
 )
@@ -48,7 +47,6 @@ LOOK_S = 2.0
 """How often YARN is asked of the application."""
 CLIENT_TIMEOUT_S = 10.0
 """How long the client may go on when the application has ended."""
-_WORDS_KEPT = 400
 _UMASK = 0o077
 WAITS = {
     "ACCEPTED": "waits for YARN to start its master",
@@ -173,7 +171,7 @@ class _Followed:
         self._launch = launch
         self._webs = webs
         self._configured = answering(webs)
-        self._words: deque[str] = deque(maxlen=_WORDS_KEPT)
+        self._words = LastWords()
         self._web = ""
         self._told: dict[str, str] = {}
         self._sessions = 0
@@ -199,16 +197,19 @@ class _Followed:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if kind is not None and not (isinstance(error, LauncherEnded) and error.code > 0):
-            self._look_for_application()
+        if kind is not None:
+            self._look_for_application(known=isinstance(error, LauncherEnded) and error.code > 0)
         self.end(well=kind is None)
 
-    def _look_for_application(self) -> None:
-        """Of a client that was ended before it said that it had submitted one, the one that it may have submitted."""
+    def _look_for_application(self, *, known: bool) -> None:
+        """Of a client that was ended before it said that it had submitted one, the one that it may have submitted; of one that
+        ended by itself, only where YARN has it (`known`): it may not have come so far.
+        """
         if self.application or not (staged := applications_in(self._launch.directory)):
             return
         self._configured = answering(self._webs)
-        if not self._configured or state_of(self._configured, staged[0]) not in ENDED:
+        state = state_of(self._configured, staged[0]) if self._configured else ""
+        if state not in ENDED and (state or not known):
             self.application, self._web = staged[0], self._configured
 
     def started(self, pid: int) -> None:
@@ -269,7 +270,7 @@ class _Followed:
         return known
 
     def show(self, line: str) -> None:
-        self._words.append(line)
+        self._words.hear(line)
         self._refused = self._refused or refusal_in(line)
         self._launch.show(line)
 
@@ -287,7 +288,7 @@ class _Followed:
         elif _RESTARTS in line:
             self._sessions += 1
             if self._sessions > 1:
-                self._words.clear()  # What was raised before is not why it ends.
+                self._words = LastWords()  # What was raised before is not why it ends.
                 self._launch.tell("all workers are started again")
         elif found := _TASK.search(line):
             state, name = found[1].lower(), f"{found[2]} {found[3]}"
@@ -320,8 +321,8 @@ class _Followed:
             said = next((line for line in reversed(ended.lines) if "Exception" in line or "ERROR" in line), "")
             return f"TonY did not submit the job: {said or ended}"
         if self._refused:
-            return f"{self._refused}; {AGAIN}"
-        words = last_words(self._words)
+            return self._refused
+        words = str(self._words)
         told = self._about()
         diagnostics = " ".join(str(told.get("diagnostics", "")).split())[:500]
         how = str(told.get("finalStatus", "")).lower() or str(ended)

@@ -76,7 +76,7 @@ class TorchrunLauncher:
                 if OF_WORKER.match(line) and not _NOISE.match(line):
                     yield line
                     if refused := refusal_in(line):
-                        raise LaunchFailed(f"{refused}; {AGAIN}")
+                        raise LaunchFailed(refused)
         except LauncherEnded as ended:
             raise LaunchFailed(reason_of(ended, launch)) from None
 

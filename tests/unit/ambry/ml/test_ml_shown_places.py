@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,14 @@ def test_a_server_that_is_down_is_no_file_that_is_not_there() -> None:
         with pytest.raises(OSError, match="avro") as raised, place_told(place):
             raise FileNotFoundError(place) from cause
         assert words in str(raised.value) and "SEC" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_is_none_is_a_sentence(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "none").write_text("none")
+    with pytest.raises(OSError, match="cannot be read") as raised:
+        read_examples(f"{kind}://a.avro::file://{tmp_path}/none?sig=SECRET".partition("?")[0])
+    assert f"{kind}://a.avro::file://" in str(raised.value)
 
 
 def test_an_error_about_something_else_stays_as_it_is() -> None:

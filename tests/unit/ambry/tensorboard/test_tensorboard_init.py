@@ -43,5 +43,10 @@ def test_a_worker_of_a_job_writes_its_run_by_fsspec_unless_it_uses_tensorflow(tm
         (tmp_path / place).mkdir()
     found = runs_beside(tmp_path / "torch", WORKER)
     assert found.stdout == "[0, 1, 2]\n", found.stderr
+    # As where the script's `import torch.utils.tensorboard` loaded it.
+    (tmp_path / "both").mkdir()
+    loaded = "import sys, types\nsys.modules['torch.utils.tensorboard'] = types.ModuleType('x')\nimport tensorflow\n"
+    found = runs_beside(tmp_path / "both", loaded + WORKER)
+    assert found.stdout == "[0, 1, 2]\n", found.stderr
     found = runs_beside(tmp_path / "tensorflow", f"import tensorflow\n{WORKER}")
     assert "File system scheme 'memory' not implemented" in found.stderr

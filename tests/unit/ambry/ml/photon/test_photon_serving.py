@@ -90,8 +90,11 @@ def test_what_is_not_there_is_a_sentence(client: AmbryClient, name: str) -> None
     models.publish(client, name, MODEL)
     scorer = open_scorer(client, name)
     assert scorer.coefficients("global")[INTERCEPT] == MODEL.fixed["global"].means[0]
+    # A number, as ids of a snapshot may be, is its text.
+    assert scorer.score({"memberId": 3}, FEATURES) == scorer.score({"memberId": "3"}, FEATURES)
     for call, said in (
         (lambda: scorer.coefficients("per-member", "nobody"), "no model for the memberId 'nobody' among 300"),
+        (lambda: scorer.coefficients("per-member", 3), "no model for the memberId '3' among 300"),
         (lambda: scorer.coefficients("x"), "has no effect 'x'; it has global, per-member"),
         (lambda: scorer.score({"jobId": "1"}, {}), "scores by memberId, and no memberId is said"),
         (lambda: scorer.predict({"memberId": "1"}, {"km": 3.0}), r"not 'km'; say \('km', ''\)"),  # type: ignore[dict-item]

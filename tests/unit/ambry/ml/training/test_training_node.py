@@ -23,7 +23,9 @@ from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.environments import store_tree
 from ambry.ml.training.jobs import StoredTree
 from ambry.ml.training.node import EXIT_NODE, fetch_tree
-from ambry.ml.training.unpacking import REFUSED, NodeFailed
+from ambry.ml.training.unpacking import REFUSED, NodeFailed, NodeRefused
+from tests.support.bad_answers import answering
+from tests.support.bad_answers import http as http_answer
 from tests.unit.ambry.ml.training.test_training_packing import environment
 
 SCRIPT = """\
@@ -209,6 +211,20 @@ def test_a_store_that_ends_in_the_middle_is_asked_again(
     monkeypatch.setattr(http.client.HTTPResponse, "read", cut)
     fetch_tree(asdict(sources), {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")})
     assert not ends
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "421 Misdirected Request", "405 No"])
+def test_one_endpoint_that_refuses_is_no_refusal_of_the_store(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with answering(lambda _: http_answer(b"no", status)) as other:
+        environ = {"AMBRY_ENDPOINTS": f"{other},{url}", "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")}
+        assert fetch_tree(asdict(sources), environ).is_dir()
+        environ |= {"AMBRY_ENDPOINTS": other, "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "more")}
+        with pytest.raises(NodeFailed, match=f"answers {status}") as refused:
+            fetch_tree(asdict(sources), environ)
+        assert isinstance(refused.value, NodeRefused) == (status[:3] in ("403", "404"))
 
 
 def test_all_workers_of_a_node_fetch_a_tree_once_and_what_a_killed_one_left_is_replaced(

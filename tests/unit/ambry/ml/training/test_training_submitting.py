@@ -7,7 +7,7 @@ import sys
 import threading
 import venv
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -118,6 +118,32 @@ def test_a_job_that_begins_anew_has_no_checkpoint_and_no_log_of_before_and_makes
     assert [entry.name for entry in client.list(f"{job.logs}/")] == []
     again = run_job(client, job, OneProcess(), tell=said.append, show=said.append)
     assert first.model is not None and again.model is not None and again.model.id == first.model.id
+
+
+def test_one_that_begins_anew_and_stood_still_deletes_nothing_of_a_later_run(
+    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it deleted was looked up when it woke."""
+    job = prepare_job(client, training.WhatToRun(script=script, name=f"{name}-stood"), lambda _: None)
+    folder = training.CheckpointFolder(client, job.checkpoints)
+    log = job.name_in("tensorboard/events.out.tfevents.1")
+    client.put(b"events of before", name=log)
+    client.put(b"events of before", name=job.name_in("tensorboard/events.out.tfevents.0"))
+    folder.put_file(10, "a", script)
+
+    def later(self: Any, *_: Any) -> list[int]:
+        folder.put_file(20, "a", script)
+        folder.put_file(10, "a", script)
+        client.put(b"events of a later run", name=log)
+        return clear(self, *_)
+
+    clear = training.CheckpointFolder.clear
+    monkeypatch.setattr(training.CheckpointFolder, "clear", later)
+    run_job(client, job, OneProcess(), fresh=True, tell=lambda _: None, show=lambda _: None)
+    monkeypatch.undo()
+    assert client.get_bytes(log) == b"events of a later run"
+    assert len(list(client.list(f"{job.logs}/"))) == 1
+    assert {10, 20} <= {*folder.files()}
 
 
 def test_a_script_that_hands_in_nothing_is_told(client: AmbryClient, name: str, script: Path) -> None:

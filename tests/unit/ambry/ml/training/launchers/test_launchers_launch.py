@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ambry import errors
-from ambry.ml.training.launchers.launch import LauncherEnded, last_words, output_of, refusal_in
+from ambry.ml.training.launchers.launch import LastWords, LauncherEnded, last_words, output_of, refusal_in
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
 from ambry.ml.training.unpacking import REFUSED
 from tests.support.waiting import eventually
@@ -113,6 +113,21 @@ def test_tasks_that_are_called_otherwise_tell_why_they_ended_too() -> None:
     for task in ("worker 3", "chief 0", "evaluator 0", "ps 1", "my_kind 12"):
         assert "full" in refusal_in(f"{task}: {REFUSED}QuotaExceeded: full"), task
     assert refusal_in(f"HTTPError 404: {REFUSED}x") == "", "what a worker prints is no name of a task"
+
+
+def test_a_reason_is_kept_however_much_others_print_and_ends_somewhere() -> None:
+    """Bars of other workers pushed it out of the lines that are kept."""
+    heard = LastWords()
+    for line in (
+        *of_worker(0, *FRAMES, "ValueError: bad shape"),
+        *of_worker(1, *(f"{each}%" for each in range(5_000))),
+    ):
+        heard.hear(line)
+    assert str(heard) == ": ValueError: bad shape"
+    for _ in range(5_000):
+        heard.hear("worker 2: RuntimeError: one:")
+        heard.hear("worker 2: two:")
+    assert len(str(heard)) < 3_000
 
 
 def test_what_a_traceback_raised_is_found_whatever_its_class_is_called() -> None:

@@ -18,7 +18,7 @@ from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.jobs import named_job
 from ambry.ml.training.launchers import spark_driver, spark_task
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
-from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.launchers.launch import MENDED, Launch, LaunchFailed
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
 from ambry.ml.training.launchers.spark import SparkLauncher, check_room, spark_conf
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, WorkerLines, failed_worker, tried
@@ -178,7 +178,33 @@ def test_workers_that_the_store_refuses_something_for_good_are_not_started_again
         raise RuntimeError(said)
 
     reason = tried(run, lambda: False, 3, lambda _: None)
-    assert reason.startswith("the store refuses for good ") and reason.endswith(": QuotaExceeded: full") and runs == [0]
+    assert (
+        reason.startswith("what a worker asked is refused for good")
+        and reason.endswith(f": QuotaExceeded: full; {MENDED}")
+        and runs == [0]
+    )
+
+
+def test_a_refusal_that_any_worker_prints_counts_whoever_fails_first() -> None:
+    """A chief that ends by it closes its connections, by which another one may fail before."""
+    lines = WorkerLines("127.0.0.1", lambda _: None)
+    try:
+        with socket.create_connection(("127.0.0.1", lines.server_address[1])) as worker:
+            worker.sendall(f"{lines.token} 0\n[rank0]: {REFUSED}QuotaExceeded: full\nmore\n".encode())
+        eventually(lambda: lines.refused, "the line came")
+        runs: list[int] = []
+
+        def run(attempt: int) -> None:
+            runs.append(attempt)
+            raise RuntimeError(RAISED.format(code=1))
+
+        assert tried(run, lambda: False, 3, lambda _: None, lambda: lines.refused).endswith(
+            f": QuotaExceeded: full; {MENDED}"
+        )
+        assert runs == [0]
+    finally:
+        lines.shutdown()
+        lines.server_close()
 
 
 DRIVER = """\

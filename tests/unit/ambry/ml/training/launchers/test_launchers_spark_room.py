@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,8 +61,13 @@ def test_a_stage_none_of_whose_tasks_runs_is_cancelled_with_a_sentence() -> None
         ),
         RoomWatch(spark, 2, BOUND_S, told.append, look_s=0.01),
     ):
-        assert spark.cancelled.wait(20)
+        spark.cancelled.wait(20)
         raise RuntimeError("Job 8 cancelled part of cancelled job group")
+    assert spark.cancelled.is_set()
+    with pytest.raises(KeyboardInterrupt), RoomWatch(spark, 2, BOUND_S, lambda _: None, look_s=0.01):
+        spark.cancelled.clear()
+        spark.cancelled.wait(20)
+        raise KeyboardInterrupt
     assert told == ["the room for all 2 workers is gone again; it is waited for up to 0 s"]
 
 
@@ -74,14 +80,21 @@ def test_a_look_for_room_and_tasks_that_run_are_not_disturbed(active: int | None
     assert not spark.cancelled.is_set() and told == []
 
 
-def test_a_wait_begins_anew_when_tasks_ran_meanwhile() -> None:
-    spark = Spark(0)
-    with RoomWatch(spark, 2, 60.0, lambda _: None, look_s=0.001) as watch:
-        eventually(lambda: spark.looks > 3, "it looked")
-        spark.active = 2
-        seen = spark.looks
-        eventually(lambda: spark.looks > seen + 3, "it looked again")
-    assert watch is not None and not spark.cancelled.is_set()
+def test_a_wait_begins_anew_when_tasks_ran_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    spark, now = Spark(0), [0.0]
+    monkeypatch.setattr("ambry.ml.training.launchers.spark_room.time.monotonic", lambda: now[0])
+
+    def looked(times: int) -> bool:
+        return spark.looks > times
+
+    with RoomWatch(spark, 2, 60.0, lambda _: None, look_s=0.001):
+        for active, at in ((0, 0.0), (0, 50.0), (2, 70.0), (0, 100.0), (0, 150.0)):
+            spark.active, now[0] = active, at
+            seen = spark.looks
+            eventually(partial(looked, seen + 3), "it looked again")
+        assert not spark.cancelled.is_set()
+        now[0] = 161.0
+        assert spark.cancelled.wait(20)
 
 
 def test_a_spark_that_is_gone_ends_the_watch() -> None:

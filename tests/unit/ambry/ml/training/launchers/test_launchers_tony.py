@@ -372,6 +372,19 @@ def test_a_client_that_is_ended_before_it_said_what_it_submitted_leaves_nothing(
     assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
 
 
+@pytest.mark.parametrize(("state", "killed"), [("ACCEPTED", 1), ("FINISHED", 0), ("", 0)])
+def test_a_client_that_fails_after_yarn_took_its_application_leaves_none(
+    yarn: str, told: Told, tmp_path: Path, state: str, killed: int
+) -> None:
+    """It had not said so yet: the application went on, without its owner and its files."""
+    Yarn.app = {"state": state} if state else {}
+    launcher, launch = launched(tmp_path, told, f"touch {APPLICATION}-tony-src.zip; echo staged; exit 1\n")
+    configured(tmp_path, yarn)
+    with pytest.raises(LaunchFailed, match="exit code 1" if state == "ACCEPTED" else "did not submit"):
+        launcher.run(launch)
+    assert len(Yarn.killed) == killed
+
+
 def test_what_the_store_refuses_a_worker_for_good_ends_the_job(
     yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,7 +394,8 @@ def test_what_the_store_refuses_a_worker_for_good_ends_the_job(
     Yarn.app = {"state": "RUNNING"}
     launcher, launch = launched(tmp_path, told, says(yarn, "RUNNING", 0).replace("exit 0", "exec sleep 600"))
     with pytest.raises(
-        LaunchFailed, match=r"^the store refuses for good .* QuotaExceeded: the account is full; submit"
+        LaunchFailed,
+        match=r"^what a worker asked is refused for good.* QuotaExceeded: the account is full; mend that, and submit",
     ):
         launcher.run(launch)
     assert Yarn.killed == ['{"state": "KILLED"}']

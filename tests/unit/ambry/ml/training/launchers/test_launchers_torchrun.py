@@ -112,7 +112,9 @@ def test_that_all_workers_begin_again_is_told_as_often_as_they_do(
 def test_what_the_store_refuses_a_worker_for_good_ends_torchrun(launch: Launch) -> None:
     """torchrun itself cannot be told, and began all workers again, three times; whoever follows it ends it."""
     code = f"import time; print('worker 0: [rank0]: {REFUSED}AccessDenied: no', flush=True); time.sleep(600)"
-    with pytest.raises(LaunchFailed, match=r"^the store refuses for good .* is of use: AccessDenied: no; submit"):
+    with pytest.raises(
+        LaunchFailed, match=r"^what a worker asked is refused for good.* is of use: AccessDenied: no; mend that"
+    ):
         list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
 
 
