@@ -7,7 +7,9 @@ found by their entry points in the group `ambry.commands`, so any package may ad
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -133,6 +135,8 @@ class LazyGroup(click.Group):
             sys.exit(report_usage(error))
         except (AmbryError, OSError) as error:
             fail(error)
+        except MemoryError:
+            fail(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
         sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -199,6 +203,9 @@ def _hint(cause: ImportError) -> str:
     if not missing:
         # Of a library that names itself what it lacks, as fsspec does for each kind of URL.
         return f"needs another library: {said or type(cause).__name__}"
+    if not isinstance(cause, ModuleNotFoundError):
+        # It is there, and is broken, of another release, or too large for what memory there may be.
+        return f"cannot load {missing} ({' '.join(said.split())}): look at its release, its libraries, and the memory there is"
     if missing in SERVER_LIBRARIES:
         return f"needs {missing}: pip install 'ambry[server]'"
     return f"needs {missing}: pip install {to_install(missing)}"

@@ -86,6 +86,22 @@ def test_what_a_library_says_of_one_that_it_lacks_is_shown(tmp_path: Path) -> No
     assert done.stderr == "Error: `ambry photon` needs another library: Install s3fs to access S3\n"
 
 
+def test_a_library_that_is_there_and_cannot_be_loaded_is_none_to_install() -> None:
+    """Where memory was short it said `pip install _fblas`."""
+    code = (
+        "import sys\nfrom ambry.cli import main\n"
+        "def load(_): raise ImportError('libgomp.so.1: cannot allocate memory in static TLS', name='_fblas')\n"
+        "main.importlib.import_module = load\nmain.cli.main(['put', 'x'])"
+    )
+    done = process(code)
+    assert done.returncode == 1 and "cannot load _fblas (libgomp.so.1: cannot allocate" in done.stderr
+    assert "install" not in done.stderr
+    done = process(
+        code.replace("ImportError('libgomp.so.1: cannot allocate memory in static TLS', name='_fblas')", "MemoryError")
+    )
+    assert (done.returncode, done.stderr) == (1, "ambry: Cannot allocate memory\n")
+
+
 def test_a_command_that_nobody_has_is_a_usage_error() -> None:
     done = CliRunner().invoke(cli, ["cluser"], prog_name="ambry")
     assert done.exit_code == 2 and "No such command 'cluser'. Did you mean 'cluster'?" in done.output
