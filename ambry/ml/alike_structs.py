@@ -22,6 +22,8 @@ SHAPES_MAX = 4
 """Of one kind of structs: where more are written otherwise, an attempt at each costs more than it saves."""
 ELEMENTS_MAX = 64
 """Of a list in an expression."""
+SHAPE_SIZE_MAX = 64 << 10
+"""Bytes of an expression, which takes some hundred times that while it is made; lists within lists have no other bound."""
 FieldPath = tuple[int, ...]
 """The numbers of fields, from the struct on."""
 _NUMBER = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
@@ -50,7 +52,7 @@ class AlikeStructs:
         if self._read % OFTEN or len(self._matches) == SHAPES_MAX:
             return
         shape = _Shape(data, place, self._compared).expression()
-        if shape is not None:
+        if shape is not None and len(shape) <= SHAPE_SIZE_MAX:
             self._matches.append(re.compile(shape, re.DOTALL).match)
 
 

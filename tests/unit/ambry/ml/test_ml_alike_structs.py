@@ -101,3 +101,12 @@ def test_what_no_expression_matches_is_read_each_time() -> None:
         found = AlikeStructs(set())
         found.looked_through(data, 0)
         assert found.end(data, 0) is None
+
+
+def test_no_expression_is_made_of_lists_within_lists_without_end() -> None:
+    """Of a struct of 800 KB it took 12 s and 400 MB."""
+    row = b"\xf9\x40" + (b"\xf6\x40" + b"\x02" * 64) * 64
+    data = b"\x19\xf9\x20" + row * 32 + b"\x00"
+    assert known(data).end(b"before" + data, len(b"before")) is None
+    small = b"\x19\x29" + (b"\x26\x02\x02") * 2 + b"\x00"
+    assert known(small).end(b"before" + small, len(b"before")) == len(b"before" + small)
