@@ -79,7 +79,7 @@ def train() -> None:
 )
 @click.option("--hadoop-conf", type=DIRECTORY, envvar="HADOOP_CONF_DIR", help="Of YARN.  [default: HADOOP_CONF_DIR]")
 @click.option("--master", default="", metavar="URL", help="Of Spark: yarn, spark://host:port.  [default: this machine]")
-@click.option("--jars", type=DIRECTORY, help="Where TonY lies, with all that it needs.")
+@click.option("--jars", type=DIRECTORY, help="Where TonY lies, with all that it needs: $(ambry engines fetch tony).")
 @click.option(
     "--framework",
     type=click.Choice(["torch", "tensorflow"]),
