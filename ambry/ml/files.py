@@ -76,14 +76,25 @@ def written_path(target: Path) -> Iterator[Path]:
         raise InvalidRequest(f"{target} is a device or a pipe, which no file may replace; name the file to write")
     said, target = target, Path(os.path.realpath(target))
     with _gathering(said, target, _make_file) as part:
-        yield part
-        with suppress(FileNotFoundError, PermissionError):
+        with suppress(FileNotFoundError):
             found = target.lstat()
             if stat.S_ISREG(found.st_mode):
-                with suppress(PermissionError):
-                    os.chown(part, found.st_uid, found.st_gid)
-                part.chmod(stat.S_IMODE(found.st_mode) & 0o777)
+                # Before anything is in it: who may not read the file may not read what it is to be.
+                _let_be(part, found, found.st_mode | stat.S_IRUSR | stat.S_IWUSR)
+        yield part
+        with suppress(FileNotFoundError):
+            found = target.lstat()
+            if stat.S_ISREG(found.st_mode):
+                _let_be(part, found, found.st_mode)
         part.replace(target)
+
+
+def _let_be(part: Path, like: os.stat_result, mode: int) -> None:
+    """With the owner of a file, and a mode, as far as that is allowed."""
+    with suppress(PermissionError):
+        os.chown(part, like.st_uid, like.st_gid)
+    with suppress(PermissionError):
+        part.chmod(stat.S_IMODE(mode) & 0o777)
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
     unused = [part for part in list_parts(client, dataset) if not part.versions and part.modified < before]
     gone: list[SparkPart] = []
     for part, result in zip(unused, client.delete_many([each.ref for each in unused]), strict=True):
-        if result.error is None or isinstance(result.error, BlobNotFound):
+        if result.error is None:
             gone.append(part)
-        elif not isinstance(result.error, UpdateConflict):  # Another delete does it in this moment.
+        elif not isinstance(result.error, BlobNotFound | UpdateConflict):  # Another delete did it, or does.
             raise result.error
     return gone

@@ -150,7 +150,7 @@ def delete_contents(
     )
     gone: list[ListedPart] = []
     for part, result in zip(unused, results, strict=True):
-        if result.error is None or isinstance(result.error, BlobNotFound):
+        if result.error is None:
             gone.append(part)
         elif not isinstance(result.error, _DONE_BY_ANOTHER):
             raise result.error

@@ -280,3 +280,5 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
     with written(path) as file:
         file.write(b"abc")
     assert path.stat().st_mode & 0o777 == 0o600
+    with written_path(path) as part:
+        assert part.stat().st_mode & 0o777 == 0o600, "nobody reads meanwhile who may not read it then"
