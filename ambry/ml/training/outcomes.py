@@ -50,9 +50,11 @@ class JobOutcome:
 class OutcomeNote:
     """What is known of a run that is on its way."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: str) -> None:
         self.state = "ended"
         self.said = ""
+        self.begun = begun
+        """The ETag of what says that it has begun, as long as no other run has."""
 
     def published(self, version: str) -> None:
         self.state, self.said = "published", version
@@ -66,7 +68,7 @@ def outcome_noted(client: AmbryClient, job: TrainingJob, before: PinnedName | No
     Raises UpdateConflict then, and AmbryError where this one cannot be written down as begun.
     """
     begun = replace_standing(client, job.name_in(OUTCOME), before, _encoded(job, _BEGUN, ""))
-    note = OutcomeNote()
+    note = OutcomeNote(begun)
     try:
         yield note
     except BaseException as error:

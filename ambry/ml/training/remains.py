@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
+from ambry.client.locked_file import listed_if_allowed
 from ambry.ml.training.launchers.spark_task import LOCK, PREFIX, take_lock
 
 STAGED = "staged.json"
@@ -68,16 +69,23 @@ def remove_left_behind() -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove a directory, but for what says where the rest of the job lies."""
-    if not (directory / STAGED).exists():
+    """Remove a directory, but for what says where the rest of the job lies. The lock goes last: without it nobody takes what is
+    left for that, where this process is killed meanwhile.
+    """
+    is_staged = (directory / STAGED).exists()
+    for name in listed_if_allowed(directory):
+        _remove(directory / name, is_staged=is_staged)
+    if not is_staged:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove(path: Path, *, is_staged: bool) -> None:
+    named = APPLICATION.match(path.name) if is_staged else None
+    if path.name == LOCK or (is_staged and path.name in (STAGED, CONF)):
         return
-    for path in directory.iterdir():
-        if path.name in (STAGED, LOCK, CONF):
-            continue
-        if named := APPLICATION.match(path.name):
-            with suppress(OSError):  # What an earlier job left keeps no other one.
-                (directory / named[0]).touch()
+    with suppress(OSError):  # What an earlier job left keeps no other one.
+        if named:
+            path.with_name(named[0]).touch()
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         elif named is None or named[0] != path.name:

@@ -17,6 +17,13 @@ def standing(client: AmbryClient, name: NameRef) -> PinnedName | None:
     return found_entry(name, info.id, info.etag)
 
 
+def check_standing(client: AmbryClient, name: NameRef, etag: str) -> None:
+    """Raises UpdateConflict where something else stands there by now, and AmbryError."""
+    now = standing(client, name)
+    if now is None or now.etag != etag:
+        raise _overtaken(name)
+
+
 def delete_standing(client: AmbryClient, before: PinnedName | None) -> None:
     """Delete what stood there, if anything did. Raises UpdateConflict where something else does by now, and AmbryError."""
     if before is None:

@@ -32,7 +32,7 @@ from ambry.ml.training.outages import outwaited
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted
 from ambry.ml.training.remains import held_directory, remove_left_behind
 from ambry.ml.training.running import RunningJob, claim_run
-from ambry.ml.training.standing import delete_standing, replace_standing, standing
+from ambry.ml.training.standing import check_standing, delete_standing, replace_standing, standing
 
 DOCUMENT = "job.json"
 LOOK_S = 1.0
@@ -165,6 +165,8 @@ def run_job(
 
             def ended() -> EndedJob:
                 running.confirm()
+                # A later run may have been and gone: what is handed in now is its own.
+                check_standing(client, job.name_in(OUTCOME), note.begun)
                 model = _published(client, job) if job.publish else None
                 return EndedJob(job=job, step=folder.latest(), model=model)
 

@@ -55,6 +55,8 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
         }
         return iter([_followed(directory, {**os.environ, **told}, rank, listener, token)])
     finally:
+        for name in files:  # The lock goes last: who looks for what was left knows it by that.
+            (directory / name).unlink(missing_ok=True)
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
 

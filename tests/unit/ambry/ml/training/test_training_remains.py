@@ -54,3 +54,17 @@ def test_what_names_something_elsewhere_stays_without_its_secrets(killed: Path) 
     (killed / STAGED).unlink()
     empty(killed)
     assert not killed.exists()
+
+
+def test_the_lock_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was killed while it removed its key could leave that without a lock, which nobody takes for left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[list[str]] = []
+
+    def killed_here(path: Path, **_: object) -> None:
+        seen.append(sorted(each.name for each in path.iterdir()))
+
+    with held_directory() as held:
+        (held / "key").write_text("secret")
+        monkeypatch.setattr("shutil.rmtree", killed_here)
+    assert seen == [["held.lock"]]

@@ -120,6 +120,22 @@ def test_a_job_that_begins_anew_has_no_checkpoint_and_no_log_of_before_and_makes
     assert first.model is not None and again.model is not None and again.model.id == first.model.id
 
 
+def test_one_that_stood_still_publishes_no_model_of_a_later_run(client: AmbryClient, name: str, script: Path) -> None:
+    """That one had failed after its model was handed in, and was over: nobody held the job."""
+    job = prepare_job(client, training.WhatToRun(script=script, publish=name, name=f"{name}-late"), lambda _: None)
+
+    class Later:
+        def run(self, launch: Launch) -> None:
+            OneProcess().run(launch)
+            client.put(b'{"of": "a later run"}', name=job.name_in(OUTCOME))
+
+    with pytest.raises(UpdateConflict, match="a later submission"):
+        run_job(client, job, Later(), tell=lambda _: None, show=lambda _: None)
+    with pytest.raises(BlobNotFound):
+        client.dataset(name)
+    assert client.get_bytes(job.name_in(OUTCOME)) == b'{"of": "a later run"}'
+
+
 def test_one_that_begins_anew_and_stood_still_deletes_nothing_of_a_later_run(
     client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
