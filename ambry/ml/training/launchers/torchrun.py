@@ -147,7 +147,9 @@ def _require_torch(python: str, environ: dict[str, str]) -> None:
             f"{python} did not say within {PYTHON_TIMEOUT_S:.0f} s whether it has torch: see whether it begins at all; {AGAIN}"
         ) from None
     except OSError as error:
-        raise LaunchFailed(f"{python} cannot be started: {error}; name another Python with --python") from None
+        # Without a name it is about this process, such as its descriptors.
+        to_do = "; name another Python with --python" if error.filename else ""
+        raise LaunchFailed(f"{python} cannot be started: {error}{to_do}") from None
     if looked.returncode:
         raise LaunchFailed(
             f"torchrun comes with torch, which {python} does not have: install it there, or in the environment that is sent"
