@@ -66,7 +66,7 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
         clean = shown_words(told, place) if is_url else told
         is_of_http = type(error).__module__.partition(".")[0] == "aiohttp"
         is_bare = isinstance(error, FileNotFoundError) and not isinstance(error.errno, int)  # fsspec has the URL there.
-        if is_bare and is_url and (cause := error.__cause__) is not None and not _says_none(cause):
+        if is_bare and is_url and (cause := _failure_behind(error)) is not None:
             words = shown_words(" ".join(str(cause).split()), place) or type(cause).__name__
             raise OSError(errno.EIO, f"it cannot be {done}: {words}", shown_place(place)) from None
         is_unnamed = isinstance(error, OSError) and isinstance(error.errno, int) and error.filename is None
@@ -81,9 +81,12 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
         raise OSError(number, f"it cannot be {done}: {clean or type(error).__name__}", shown) from None
 
 
-def _says_none(cause: BaseException) -> bool:
-    """Whether what fsspec takes for a file that is not there is that, and no server that is down."""
-    return isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (403, 404, 410)
+def _failure_behind(error: BaseException) -> BaseException | None:
+    """What fsspec took for a file that is not there, and is not that: a server that is down."""
+    cause: BaseException | None = error
+    while isinstance(cause, FileNotFoundError):
+        cause = cause.__cause__
+    return None if getattr(cause, "status", None) in (403, 404, 410) else cause
 
 
 def _shown(piece: str) -> str:

@@ -19,6 +19,7 @@ not: they are safetensors.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,8 @@ STREAMS_MAX = 2
 """More of them are slower: on 2 cores, 512 MB by 2 workers took 2.4 s with two files at a time, and 3.2 s with four."""
 STREAM_BYTES_MIN = 64 << 20
 _LOOK_AGAIN_S = 0.05
+_OF_WRITER = "inline_container"
+"""In what torch's writer fails with where a disk is full, which names neither it nor the file."""
 _SENT = "sent-{rank}.json"
 
 
@@ -161,8 +164,11 @@ class TorchCheckpoints:
             own = [path.relative_to(made).as_posix() for path in sorted(made.rglob("*")) if path.is_file()]
             all_ = self._gathered((own, self.folder.file_name(step, _SENT.format(rank=rank))))
             self._sending = self._pool.submit(self._send, step, made, held, rank, all_, said)
-        except BaseException:
+        except BaseException as error:
             held.close()
+            if _OF_WRITER in str(error):
+                words = "a checkpoint could not be written whole; see whether the disk has room"
+                raise OSError(errno.EIO, words, str(made)) from error
             raise
 
     def _keep(self, drafts: Mapping[BlobId, CacheDraft]) -> None:

@@ -77,6 +77,15 @@ def test_a_server_that_is_down_is_no_file_that_is_not_there() -> None:
         with pytest.raises(OSError, match="avro") as raised, place_told(place):
             raise FileNotFoundError(place) from cause
         assert words in str(raised.value) and "SEC" not in str(raised.value)
+        with (
+            pytest.raises(OSError, match="avro") as behind,
+            place_told(place),
+        ):  # It says another thing of one with a ?.
+            try:
+                raise FileNotFoundError(place) from cause
+            except FileNotFoundError as error:
+                raise FileNotFoundError("%s not found. The URL contains glob characters", place) from error
+        assert words in str(behind.value) and "SEC" not in str(behind.value)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
