@@ -84,18 +84,19 @@ def output_of(
     started: Callable[[int], None] | None = None,
     umask: int = -1,
     whose: re.Pattern[str] | None = None,
+    death: signal.Signals = signal.SIGTERM,
 ) -> Iterator[str]:
     """Run a launcher, and give the lines that it and its workers print, until it ends.
 
     Who is left of its workers, and could still print, is not waited for. Very long lines are given in pieces, each of which
     begins with what `whose` finds at the begin of the line. It is a group of processes of its own: whoever stops to read, for
     an interrupt or an error, ends it with all that it started; `started` is told its process id. The kernel ends it when this
-    process dies. Its `umask` is ours where none is said.
+    process dies, by the signal `death`. Its `umask` is ours where none is said.
     Raises LauncherEnded where its exit code is not 0, OSError.
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
     process = subprocess.Popen(
-        with_parent(command, signal.SIGTERM),
+        with_parent(command, death),
         env=dict(environ),
         cwd=directory,
         stdin=subprocess.DEVNULL,

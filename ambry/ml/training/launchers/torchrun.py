@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -68,7 +69,8 @@ class TorchrunLauncher:
         """
         left = launch.max_restarts
         try:
-            for line in output_of(command, environ, whose=OF_WORKER):
+            # Asked to end while nobody reads what it prints, torchrun waits for its own threads for ever.
+            for line in output_of(command, environ, whose=OF_WORKER, death=signal.SIGKILL):
                 if (found := _FAILED.search(line)) is not None:
                     again = "; all workers are started again" if left > 0 else ""
                     launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}{again}")

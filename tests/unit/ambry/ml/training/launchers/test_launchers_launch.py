@@ -223,3 +223,20 @@ def test_a_class_within_a_function_and_a_group_say_what_was_raised() -> None:
     assert last_words(raised_by(of_tasks)) == (
         ": ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception): OSError: [Errno 28] full"
     )
+
+
+FOLLOWER = """
+import os, signal, sys
+from ambry.ml.training.launchers.launch import output_of
+deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(600)"
+for line in output_of([sys.executable, "-c", deaf], os.environ, death=signal.SIGKILL):
+    print(line, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_launcher_that_hears_no_request_ends_with_who_followed_it() -> None:
+    """torchrun, whose output nobody read any more, waited for its own threads for ever."""
+    done = subprocess.run([sys.executable, "-c", FOLLOWER], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    eventually(lambda: not Path(f"/proc/{int(done.stdout)}/cwd").exists(), "it has ended")
