@@ -164,7 +164,7 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Of those that are whole, oldest first."""
-        return sorted(step for step, files in self._found().items() if MARK in files)
+        return sorted(step for step, files in self.files().items() if MARK in files)
 
     def latest(self) -> int | None:
         """The newest that is whole; None where there is none."""
@@ -194,7 +194,7 @@ class CheckpointFolder:
 
         Raises UpdateConflict as `check` does.
         """
-        files = self._found().get(step)
+        files = self.files().get(step)
         self.check()
         if files:
             self._discard({step: files})
@@ -221,7 +221,7 @@ class CheckpointFolder:
             except UpdateConflict:  # It overlaps with theirs.
                 continue
             except AlreadyExists:  # Of workers that were replaced, and stood still since they looked.
-                there = self._found().get(step, {})
+                there = self.files().get(step, {})
                 self.check()
                 self._discard({step: {path: found for path, found in there.items() if path == MARK}})
         self.prune()
@@ -295,7 +295,7 @@ class CheckpointFolder:
         """
         if self.keep is None:
             return []
-        found = self._found()
+        found = self.files()
         whole = sorted(step for step, files in found.items() if MARK in files)
         if len(whole) < self.keep:
             return []
@@ -304,15 +304,11 @@ class CheckpointFolder:
         self._discard(going)
         return sorted(going)
 
-    def files(self) -> dict[int, dict[str, PinnedName]]:
-        """Those of all checkpoints, whole or not, as they are now, by their step and their path."""
-        return self._found()
-
     def clear(self, files: Mapping[int, Mapping[str, PinnedName]] | None = None) -> list[int]:
         """Delete all checkpoints, whole or not, or those `files` of them; the steps that went. What was put there since it was
         looked up stays. Raises UpdateConflict as `check` does.
         """
-        found = self._found() if files is None else files
+        found = self.files() if files is None else files
         self.check()
         self._discard(found)
         return sorted(found)
@@ -323,8 +319,8 @@ class CheckpointFolder:
         rest = [name for files in going.values() for path, name in files.items() if path != MARK]
         delete_names(self.client, rest)
 
-    def _found(self) -> dict[int, dict[str, PinnedName]]:
-        """The files that there are, by their step and their path."""
+    def files(self) -> dict[int, dict[str, PinnedName]]:
+        """Those of all checkpoints, whole or not, as they are now, by their step and their path."""
         found: dict[int, dict[str, PinnedName]] = {}
         base = f"{self.place.name}/"
         for entry in self.client.list(str(NameRef(f"{base}step-", self.place.account, self.place.container))):
