@@ -41,7 +41,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ambry.ml.training.roles import RoleUnclear, role_of
+from ambry.ml.training.roles import PARENT, RoleUnclear, role_of
 from ambry.ml.training.unpacking import REFUSED, NodeFailed, NodeRefused, install_wheels, naming, unpack
 
 JOB = "AMBRY_TRAIN_JOB"
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         job = read_job(path)
         role = role_of(environ)
         if role.launcher in ("torchrun", "spark"):
-            _die_with_parent()
+            _die_with_parent(environ.get(PARENT, ""))
         told = node_environment(path, job, environ)
         told.update(role.environment())
         python, script = prepared(job, told)
@@ -375,7 +375,9 @@ def _is_address(endpoint: str) -> bool:
         return False
 
 
-def _die_with_parent() -> None:
-    """A launcher that is killed leaves no workers (prctl(2))."""
+def _die_with_parent(parent: str) -> None:
+    """A launcher that is killed leaves no workers (prctl(2)), also where it was before this one asked for that."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and parent != str(os.getppid()):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -14,6 +14,7 @@
     SESSION_ID                      no         yes    no      how often its master started them again; 0.4.7 stays at 1
     CONTAINER_ID                    no         yes    no      of YARN: which master's container it is, and which of that one
     AMBRY_TRAIN_PEERS               ours       no     ours    host:port,... by rank, for TensorFlow; ; between attempts
+    AMBRY_TRAIN_PARENT              ours       no     ours    the process id of who starts the worker, and ends with it
 
 Where TensorFlow has a chief it is rank 0, and workers follow; evaluators and parameter servers are of no rank: they do not
 take part in collective calls. An attempt is a hint for logs: what a job goes on from is its newest checkpoint.
@@ -31,6 +32,7 @@ from typing import Any
 
 PEERS = "AMBRY_TRAIN_PEERS"
 LAUNCHER = "AMBRY_TRAIN_LAUNCHER"
+PARENT = "AMBRY_TRAIN_PARENT"
 ATTEMPT = "AMBRY_TRAIN_ATTEMPT"
 """What `environment` says of an attempt, so that it is read once."""
 START = "AMBRY_TRAIN_START"

@@ -46,6 +46,7 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
         master, _, port = addresses[0][0].rpartition(":")
         told = {
             "AMBRY_TRAIN_LAUNCHER": "spark",
+            "AMBRY_TRAIN_PARENT": str(os.getpid()),
             "AMBRY_TRAIN_PEERS": ",".join(each[1] for each in addresses),
             "ATTEMPT_NUMBER": str(attempt),
             "RANK": str(rank),

@@ -24,7 +24,7 @@ from ambry.ml.training.launchers.launch import (
     signal_name,
 )
 from ambry.ml.training.node import EXIT_NODE, node_environment, python_of, read_job
-from ambry.ml.training.roles import LAUNCHER, PEERS
+from ambry.ml.training.roles import LAUNCHER, PARENT, PEERS
 from ambry.ml.training.unpacking import NodeFailed
 
 BEFORE_LINE = "\nworker ${rank}: "
@@ -84,8 +84,9 @@ class TorchrunLauncher:
 
 
 def torchrun_command(python: str, launch: Launch) -> list[str]:
-    """What starts the workers."""
+    """What starts the workers, each of which is told by whom: torchrun that is killed ends none of them itself."""
     return [
+        *("/bin/sh", "-c", f'export {PARENT}=$$; exec "$@"', "torchrun"),
         *(python, "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(launch.job.workers)),
         *("--max-restarts", str(launch.max_restarts), "--monitor-interval", "0.2"),
         *("--tee", "3", "--log-dir", str(launch.directory / "torchrun"), str(launch.bundle)),

@@ -6,6 +6,7 @@ import fcntl
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -26,7 +27,10 @@ from ambry.ml.training.node import EXIT_NODE, fetch_tree
 from ambry.ml.training.unpacking import REFUSED, NodeFailed, NodeRefused
 from tests.support.bad_answers import answering
 from tests.support.bad_answers import http as http_answer
+from tests.support.waiting import eventually
 from tests.unit.ambry.ml.training.test_training_packing import environment
+from tests.unit.ambry.ml.training.test_training_roles import SPARK, TORCHRUN
+from tests.unit.ambry.test_with_parent import is_gone
 
 SCRIPT = """\
 import json, os, sys
@@ -154,6 +158,39 @@ def test_a_worker_that_cannot_begin_says_why_in_a_sentence(
     done = begin(tmp_path / "node", document(sources, url, **change), environ)
     assert done.returncode == EXIT_NODE and told in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.startswith("ambry train: this worker could not begin: ")
+
+
+LAUNCHER = """
+import os, subprocess, sys, time
+told = {**os.environ, "AMBRY_TRAIN_PARENT": str(os.getpid())}
+subprocess.Popen([sys.executable, "-I", sys.argv[1]], env=told)
+time.sleep(60)
+"""
+
+
+def test_a_worker_ends_with_its_launcher(client: AmbryClient, sources: StoredTree, url: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "src/train.py").write_text(
+        f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    )
+    tree = store_tree(client, "sources", tmp_path / "src", "train.py")
+    bundle = write_bundle(tmp_path, document(tree, url))
+    environ = {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees"), **TORCHRUN}
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER, str(bundle)], env={**os.environ, **environ}) as launcher:
+        worker = int(eventually(lambda: mark.read_text() if mark.exists() else "", "the worker runs"))
+        assert not is_gone(worker)
+        launcher.kill()
+    eventually(lambda: is_gone(worker), "the worker is gone")
+
+
+@pytest.mark.parametrize("role", [TORCHRUN, SPARK], ids=["torchrun", "spark"])
+def test_a_worker_whose_launcher_ended_before_it_began_does_nothing(
+    sources: StoredTree, url: str, tmp_path: Path, role: dict[str, str]
+) -> None:
+    gone = begin(tmp_path / "node", document(sources, url), {**role, "AMBRY_TRAIN_PARENT": "1"})
+    assert (gone.returncode, gone.stdout, gone.stderr) == (-signal.SIGKILL, "", "")
+    there = begin(tmp_path / "node", document(sources, url), {**role, "AMBRY_TRAIN_PARENT": str(os.getpid())})
+    assert there.returncode == 3, there.stderr
 
 
 def test_what_the_store_refuses_is_told_so_that_nobody_begins_again(

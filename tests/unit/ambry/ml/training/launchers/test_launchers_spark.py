@@ -356,6 +356,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         "import json, os, sys\n"
         "names = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'AMBRY_TRAIN_LAUNCHER', 'ATTEMPT_NUMBER', 'PYTHONPATH')\n"
         "print(json.dumps({name: os.environ.get(name) for name in names}), flush=True)\n"
+        "assert os.environ['AMBRY_TRAIN_PARENT'] == str(os.getppid())\n"
         "print(os.environ['AMBRY_TRAIN_PEERS'], oct(os.stat(os.path.dirname(sys.argv[0]) + '/key').st_mode), flush=True)\n"
         "sys.exit(int(os.environ.get('ENDS', '0')))\n"
     )

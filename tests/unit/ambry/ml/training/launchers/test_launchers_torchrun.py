@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -59,11 +60,15 @@ def launch(tmp_path: Path) -> Launch:
 
 
 def test_all_workers_run_the_bundle(launch: Launch) -> None:
+    shell = ("/bin/sh", "-c", 'export AMBRY_TRAIN_PARENT=$$; exec "$@"', "torchrun")
     assert torchrun_command("/env/bin/python", launch) == [
+        *shell,
         *("/env/bin/python", "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("--max-restarts", "3", "--monitor-interval", "0.2"),
         *("--tee", "3", "--log-dir", str(launch.directory / "torchrun"), str(launch.bundle)),
     ]
+    told = [sys.executable, "-c", "import os; print(os.environ['AMBRY_TRAIN_PARENT'] == str(os.getpid()))"]
+    assert subprocess.run([*shell, *told], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 @pytest.mark.parametrize(
