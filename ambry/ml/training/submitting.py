@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
 
-from ambry.client.refs import PinnedName, found_entry
+from ambry.client.refs import found_entry
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 from ambry.ml.datasets import dataset_there
 from ambry.ml.digests import numbered
-from ambry.ml.models.manifest import parse_manifest
+from ambry.ml.models.manifest import ModelManifest, parse_manifest
 from ambry.ml.models.publishing import PublishedModel, publish_once
 from ambry.ml.places import shown_version
 from ambry.ml.provenance import commit_of
@@ -137,14 +136,18 @@ def run_job(
         job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
         # This process may stand still at any time: what it changes is what stood there when it had the job.
         model, document, outcome = (standing(client, job.name_in(each)) for each in (MODEL, DOCUMENT, OUTCOME))
-        before = _Before.look(client, job, folder) if fresh else None
         running.confirm()
         delete_standing(client, model)  # Of a run before: what is published is what this one hands in.
         replace_standing(client, job.name_in(DOCUMENT), document, job.encode())
         with outcome_noted(client, job, outcome) as note:
-            if before is not None:
-                before.clear(client, folder, tell)
+
+            def confirm() -> None:
+                """A later run may also have been and gone: what was read before this is of none."""
                 running.confirm()
+                check_standing(client, job.name_in(OUTCOME), note.begun)
+
+            if fresh:
+                _clear(client, job, folder, confirm, tell)
             step = folder.latest()
             if step is not None:
                 tell(f"it goes on from step {step}")
@@ -164,11 +167,11 @@ def run_job(
                 )
 
             def ended() -> EndedJob:
-                running.confirm()
-                # A later run may have been and gone: what is handed in now is its own.
-                check_standing(client, job.name_in(OUTCOME), note.begun)
-                model = _published(client, job) if job.publish else None
-                return EndedJob(job=job, step=folder.latest(), model=model)
+                step = folder.latest()
+                manifest = _handed_in(client, job) if job.publish else None
+                confirm()
+                model = _published(client, job, manifest) if job.publish else None
+                return EndedJob(job=job, step=step, model=model)
 
             done = outwaited(ended, tell)
             if done.model is not None:
@@ -177,33 +180,41 @@ def run_job(
             return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What runs before left to go on from, and to look at. Of runs that began since it was looked up nothing is deleted."""
+def _clear(
+    client: AmbryClient,
+    job: TrainingJob,
+    folder: CheckpointFolder,
+    confirm: Callable[[], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Delete what runs before left to go on from, and to look at; of runs that began since it was looked up nothing.
 
-    checkpoints: Mapping[int, Mapping[str, PinnedName]]
-    logs: Sequence[PinnedName]
-
-    @classmethod
-    def look(cls, client: AmbryClient, job: TrainingJob, folder: CheckpointFolder) -> Self:
-        logs = [found_entry(entry.ref, entry.id) for entry in client.list(f"{job.logs}/") if entry.id is not None]
-        return cls(folder.files(), logs)
-
-    def clear(self, client: AmbryClient, folder: CheckpointFolder, tell: Callable[[str], None]) -> None:
-        gone = folder.clear(self.checkpoints)
-        delete_names(client, self.logs)
-        tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
+    `confirm` tells, after the look, that no later run has begun. It is looked up late: workers of the run before end by what
+    this run has claimed, and one may have been about to change its checkpoints.
+    """
+    checkpoints = folder.files()
+    logs = [found_entry(entry.ref, entry.id) for entry in client.list(f"{job.logs}/") if entry.id is not None]
+    confirm()
+    gone = folder.clear(checkpoints)
+    delete_names(client, logs)
+    tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
 
 
-def _published(client: AmbryClient, job: TrainingJob) -> PublishedModel:
-    """Raises LaunchFailed where no model was handed in."""
+def _handed_in(client: AmbryClient, job: TrainingJob) -> ModelManifest | None:
+    """None where no model was handed in."""
     try:
-        manifest = parse_manifest(client.get_bytes(job.name_in(MODEL)))
+        return parse_manifest(client.get_bytes(job.name_in(MODEL)))
     except BlobNotFound:
+        return None
+
+
+def _published(client: AmbryClient, job: TrainingJob, manifest: ModelManifest | None) -> PublishedModel:
+    """Raises LaunchFailed where no model was handed in."""
+    if manifest is None:
         raise LaunchFailed(
             f"all workers of {job.job} ended well, and none handed in a model for {job.publish}: let the script call "
             "training.current().hand_in(model)"
-        ) from None
+        )
     return publish_once(client, job.publish, manifest)
 
 

@@ -21,6 +21,7 @@ from ambry.ml.training.current import MODEL, current
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.outcomes import OUTCOME
 from ambry.ml.training.running import RunningJob, claim_run
+from ambry.ml.training.standing import check_standing, replace_standing
 from ambry.ml.training.submitting import WhatToRun, prepare_job, run_job
 from ambry.ml.training.unpacking import REFUSED
 
@@ -134,6 +135,63 @@ def test_one_that_stood_still_publishes_no_model_of_a_later_run(client: AmbryCli
     with pytest.raises(BlobNotFound):
         client.dataset(name)
     assert client.get_bytes(job.name_in(OUTCOME)) == b'{"of": "a later run"}'
+
+
+def test_one_that_stood_still_as_it_asked_whose_the_model_is_publishes_none_of_a_later_run(
+    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one begins, hands in its model, fails and is over between this one's question and what it does then."""
+    job = prepare_job(client, training.WhatToRun(script=script, publish=name, name=f"{name}-asks"), lambda _: None)
+    models.publish(client, f"{name}-of-later", {"weights": np.full(3, 666.0)})
+    later = models.open(client, f"{name}-of-later").manifest
+
+    def stands_still(*asked: Any) -> None:
+        check_standing(*asked)
+        client.put(b'{"of": "a later run"}', name=job.name_in(OUTCOME))
+        client.put(later.encode(), name=job.name_in(MODEL))
+
+    monkeypatch.setattr("ambry.ml.training.submitting.check_standing", stands_still)
+    ended = run_job(client, job, OneProcess(), tell=lambda _: None, show=lambda _: None)
+    assert ended.model is not None and models.open(client, name).manifest.metrics == {"auc": 0.9}
+    assert models.open(client, name).manifest.digest != later.digest
+
+
+def test_one_that_begins_anew_goes_on_from_no_checkpoint_that_comes_late(
+    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of the run before had passed its look at whose they are; it puts them while this one takes the job over."""
+    job = prepare_job(client, training.WhatToRun(script=script, name=f"{name}-comes"), lambda _: None)
+    folder = training.CheckpointFolder(client, job.checkpoints)
+    folder.complete(10, {"a": folder.put_file(10, "a", script)})
+
+    def late(*each: Any) -> str:
+        folder.complete(30, {"a": folder.put_file(30, "a", script)})
+        return replace_standing(*each)
+
+    monkeypatch.setattr("ambry.ml.training.submitting.replace_standing", late)
+    said: list[str] = []
+    run_job(client, job, OneProcess(), fresh=True, tell=said.append, show=said.append)
+    assert "it begins anew; 2 checkpoints of before are deleted" in said
+    assert not [line for line in said if "goes on" in line] and folder.steps() == []
+
+
+def test_one_that_begins_anew_and_stood_still_before_it_looked_deletes_nothing_of_a_later_run(
+    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepare_job(client, training.WhatToRun(script=script, name=f"{name}-looks"), lambda _: None)
+    folder = training.CheckpointFolder(client, job.checkpoints)
+    files = training.CheckpointFolder.files
+
+    def later(self: training.CheckpointFolder) -> Any:
+        if not files(self):
+            folder.complete(20, {"a": folder.put_file(20, "a", script)})
+            client.put(b'{"of": "a later run"}', name=job.name_in(OUTCOME))
+        return files(self)
+
+    monkeypatch.setattr(training.CheckpointFolder, "files", later)
+    with pytest.raises(UpdateConflict, match="a later submission"):
+        run_job(client, job, cast(Launcher, None), fresh=True, tell=lambda _: None)
+    assert folder.steps() == [20]
 
 
 def test_one_that_begins_anew_and_stood_still_deletes_nothing_of_a_later_run(
