@@ -158,7 +158,8 @@ def refusal_in(line: str) -> str:
 
 class LastWords:
     """What the last traceback raised, of whatever class, or the last sentence of the node, as lines come; of one worker where
-    they tell whose they are. One sentence of each worker is kept.
+    they tell whose they are. One sentence of each worker is kept, until it has printed
+    LINES_KEPT lines more: it went on.
 
     It is one line: of one that ends with a colon, with the next one, and of an ExceptionGroup, with the first that it has.
     """
@@ -166,6 +167,7 @@ class LastWords:
     def __init__(self, rank: str = "") -> None:
         self._rank = rank
         self._said: dict[str, str] = {}
+        self._since: dict[str, int] = {}
         self._within: set[str] = set()
 
     def hear(self, line: str) -> None:
@@ -173,6 +175,9 @@ class LastWords:
         if self._rank and whose not in ("", self._rank):
             return
         text, depth = _ungrouped(text)
+        self._since[whose] = self._since.get(whose, 0) + 1
+        if self._since[whose] > LINES_KEPT:
+            self._said.pop(whose, None)
         before = self._said.get(whose, "")
         if depth > 2 and _OF_GROUP.search(before):
             if _ENDS_TRACEBACK.match(text):
@@ -183,12 +188,16 @@ class LastWords:
         elif whose in self._within and _ENDS_TRACEBACK.match(text):
             self._within.discard(whose)
             if not text.endswith(_TORCHRUNS_OWN):
-                self._said[whose] = text
+                self._say(whose, text)
         elif before.endswith(":") and text.strip() and len(before) < SAID_MAX:
             self._said[whose] = f"{before} {text.strip()}"
         elif depth == 0 and (text.startswith("ambry train: ") or _RAISED.match(text.strip())):
-            self._said.pop(whose, None)  # The last one to say something is the last here.
-            self._said[whose] = text.strip()
+            self._say(whose, text.strip())
+
+    def _say(self, whose: str, text: str) -> None:
+        self._said.pop(whose, None)  # The last one to say something is the last here.
+        self._said[whose] = text
+        self._since[whose] = 0
 
     def __str__(self) -> str:
         """With `: ` before it; empty where nobody said why."""

@@ -188,6 +188,8 @@ class _Followed:
         """Whether the client ended by itself, and has removed what it staged."""
         self.goes_on = False
         """Whether YARN did not end the application."""
+        self._outlived = False
+        """Whether the application was there when its client had ended, and what YARN says of it since is of how we ended it."""
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -198,18 +200,18 @@ class _Followed:
         self._over.set()
         self._thread.join()
         if kind is not None:
-            self._look_for_application(known=isinstance(error, LauncherEnded) and error.code > 0)
+            self._look_for_application()
         self.end(well=kind is None)
 
-    def _look_for_application(self, *, known: bool) -> None:
-        """Of a client that was ended before it said that it had submitted one, the one that it may have submitted; of one that
-        ended by itself, only where YARN has it (`known`): it may not have come so far.
+    def _look_for_application(self) -> None:
+        """Of a client that ended before it said that it had submitted one, the one that it may have submitted: it is none where
+        YARN says that it does not know it, or that it has ended.
         """
         if self.application or not (staged := applications_in(self._launch.directory)):
             return
         self._configured = answering(self._webs)
         state = state_of(self._configured, staged[0]) if self._configured else ""
-        if state not in ENDED and (state or not known):
+        if state not in ENDED:
             self.application, self._web = staged[0], self._configured
 
     def started(self, pid: int) -> None:
@@ -308,6 +310,7 @@ class _Followed:
         state = self._about().get("state", "")
         if not self.application or state in ENDED or (well and not state):
             return
+        self._outlived = True
         why = kill(self._web, self.application, self._launch.environ) if self._web else "it did not say where it is"
         if why:
             self.goes_on = True
@@ -316,13 +319,18 @@ class _Followed:
             )
 
     def reason(self, ended: LauncherEnded) -> str:
-        """Why it failed: what a worker said last, or what YARN says of the application."""
+        """Why it failed: what a worker said last, or what YARN says of the application; of a client that ended before that one,
+        what it said itself.
+        """
+        own = next((line for line in reversed(ended.lines) if "Exception" in line or "ERROR" in line), "")
         if not self.application:
-            said = next((line for line in reversed(ended.lines) if "Exception" in line or "ERROR" in line), "")
-            return f"TonY did not submit the job: {said or ended}"
+            return f"TonY did not submit the job: {own or ended}"
         if self._refused:
             return self._refused
         words = str(self._words)
+        if self._outlived:
+            said = words or (f": {own}" if own else "")
+            return f"TonY's client {ended} before {self.application} had ended{said}; {AGAIN}"
         told = self._about()
         diagnostics = " ".join(str(told.get("diagnostics", "")).split())[:500]
         how = str(told.get("finalStatus", "")).lower() or str(ended)

@@ -203,6 +203,20 @@ def test_without_a_word_of_a_worker_it_is_what_yarn_says(
         launcher.run(launch)
 
 
+def test_what_a_worker_raised_and_went_on_from_is_not_why_it_failed(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised = [
+        "Traceback (most recent call last):",
+        '  File "train.py", line 3, in <module>',
+        "ValueError: a row was skipped",
+    ]
+    monkeypatch.setattr(Yarn, "log", "\n".join([*raised, *(f"step {step}: loss 0.1" for step in range(3000))]) + "\n")
+    launcher, launch = launched(tmp_path, told, says(yarn, "FAILED", 255))
+    with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed: No room; submit"):
+        launcher.run(launch)
+
+
 def test_a_client_that_could_not_submit_says_why(yarn: str, told: Told, tmp_path: Path) -> None:
     launcher, launch = launched(tmp_path, told, "echo 'java.net.ConnectException: Connection refused'; exit 255")
     with pytest.raises(LaunchFailed, match=r"did not submit the job: java.net.ConnectException: Connection refused"):
@@ -372,17 +386,47 @@ def test_a_client_that_is_ended_before_it_said_what_it_submitted_leaves_nothing(
     assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
 
 
-@pytest.mark.parametrize(("state", "killed"), [("ACCEPTED", 1), ("FINISHED", 0), ("", 0)])
+@pytest.mark.parametrize(("state", "killed"), [("ACCEPTED", 1), ("FINISHED", 0), ("", 1)])
 def test_a_client_that_fails_after_yarn_took_its_application_leaves_none(
-    yarn: str, told: Told, tmp_path: Path, state: str, killed: int
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, killed: int
 ) -> None:
-    """It had not said so yet: the application went on, without its owner and its files."""
-    Yarn.app = {"state": state} if state else {}
-    launcher, launch = launched(tmp_path, told, f"touch {APPLICATION}-tony-src.zip; echo staged; exit 1\n")
+    """It had not said so yet: the application went on, without its owner and its files. That we ended it is not why."""
+    Yarn.app = {"state": state, "finalStatus": "UNDEFINED", "diagnostics": "waits for its master"} if state else {}
+    put = Yarn.do_PUT
+
+    def ends(self: Yarn) -> None:
+        Yarn.app = {"state": "KILLED", "finalStatus": "KILLED", "diagnostics": f"{APPLICATION} was killed by user root"}
+        put(self)
+
+    monkeypatch.setattr(Yarn, "do_PUT", ends)
+    failed = "echo 'ERROR TonyClient: java.io.IOException: No space left on device'; echo; exit 1"
+    launcher, launch = launched(tmp_path, told, f"touch {APPLICATION}-tony-src.zip; {failed}\n")
     configured(tmp_path, yarn)
-    with pytest.raises(LaunchFailed, match="exit code 1" if state == "ACCEPTED" else "did not submit"):
+    why = (
+        f"TonY's client ended with exit code 1 before {APPLICATION} had ended: "
+        if killed
+        else "did not submit the job: "
+    )
+    with pytest.raises(LaunchFailed, match=f"{why}ERROR TonyClient: java.io.IOException: No space left on device"):
         launcher.run(launch)
     assert len(Yarn.killed) == killed
+    assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
+
+
+@pytest.mark.parametrize("unknown", [True, False], ids=["unknown", "away"])
+def test_a_client_that_fails_as_yarn_does_not_answer_leaves_its_application_to_the_next_job(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unknown: bool
+) -> None:
+    """What says that YARN may have taken it was removed, so that nothing ended it. One that YARN does not know is none."""
+    monkeypatch.setattr(Yarn, "unknown", unknown)
+    launcher, launch = launched(tmp_path, told, f"touch {APPLICATION}-tony-src.zip; echo 'ERROR no route'; exit 1\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        away = f"http://127.0.0.1:{server.getsockname()[1]}"
+    configured(tmp_path, yarn if unknown else away)
+    with pytest.raises(LaunchFailed, match="did not submit" if unknown else f"before {APPLICATION} had ended: ERROR"):
+        launcher.run(launch)
+    assert (launch.directory / STAGED).exists() != unknown
+    assert any(f"did not end {APPLICATION}, which may go on" in line for line in told.told) != unknown
 
 
 def test_what_the_store_refuses_a_worker_for_good_ends_the_job(
