@@ -725,6 +725,10 @@ COVERED_BY = {
     },
     "ambry/cli/grants.py": ("tests/unit/ambry/cli/test_cli_keys_signed.py", "whole commands, against a frontend"),
     "ambry/client/secret_file.py": ("tests/unit/ambry/cli/test_cli_keys_signed.py", "keys are written into one"),
+    "frontend/router/download.py": (
+        "tests/unit/frontend/router/test_router_get.py",
+        "what is opened is streamed there",
+    ),
     "frontend/router/answers.py": ("tests/unit/frontend/router/test_router_quorum_read.py", "reads are cut there"),
     "frontend/router/opening.py": (
         "tests/unit/frontend/router/test_router_sealing.py",

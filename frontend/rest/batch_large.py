@@ -1,21 +1,40 @@
-"""A part of a batch that is too large to be held, on its way: it begins before its turn has come."""
+"""Parts of a batch that are too large to be held, on their way: they begin before their turn has come."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from ambry.checksum import Buffer
+from ambry.errors import InvariantBroken, must_have
+from ambry.ids import IdKind
 from frontend.rest.batch_parts import Unit
-from frontend.router.get import Download
+from frontend.router.download import Download
 
 
-class LargePart:
-    """One of them. `close` it in any case."""
+def take_together(waiting: deque[Unit]) -> list[Unit]:
+    """Take the first, and of those behind it as many as one download brings: ranges of one blob of many chunks."""
+    found = [waiting.popleft()]
+    while waiting and _are_together(found[0], waiting[0]):
+        found.append(waiting.popleft())
+    return found
 
-    def __init__(self, unit: Unit, opening: Coroutine[Any, Any, Download]) -> None:
-        self.unit = unit
+
+def _are_together(one: Unit, two: Unit) -> bool:
+    if one.id is None or one.id.kind is not IdKind.COMPOSITE or one.wanted is None or two.wanted is None:
+        return False
+    return one.id == two.id and one.as_everybody == two.as_everybody
+
+
+class LargeParts:
+    """Some that one download brings, one behind the other. `close` it in any case."""
+
+    def __init__(self, units: Sequence[Unit], opening: Coroutine[Any, Any, Download]) -> None:
+        self.units = units
+        self.opened = False
+        """Whether the blob was found."""
         self._opening = opening
         self._download: Download | None = None
         self._pieces: AsyncIterator[Buffer] | None = None
@@ -25,27 +44,27 @@ class LargePart:
     async def _begin(self) -> Download:
         """Open it, and read its first piece, which no client holds up before it is handed to one."""
         self._download = await self._opening
+        self.opened = True
         self._pieces = self._download.stream()
         self._first = await anext(self._pieces, b"")
         self._download.handed_at = None
         return self._download
 
     async def begun(self) -> Download:
-        """Its download, when its first piece is here. Raises what opening or reading it raises."""
+        """Their download, when its first piece is here. Raises what opening or reading it raises."""
         return await self._beginning
 
-    async def pieces(self) -> AsyncIterator[Buffer]:
-        """All of it, in order, as `Download.stream` gives it; after `begun`."""
-        download, pieces = self._download, self._pieces
+    async def next_piece(self) -> Buffer:
+        """What comes next, of one part, after `begun`. What was handed over is not charged any more: let it go before."""
         data, self._first = self._first, b""
-        if download is None or pieces is None or not len(data):
-            return
-        download.handed_at = asyncio.get_running_loop().time()
-        yield data
-        del data  # it is not charged any more
-        async for data in pieces:
-            yield data
-            del data
+        if len(data):
+            download = must_have(self._download, "the download that has begun")
+            download.handed_at = asyncio.get_running_loop().time()
+            return data
+        data = await anext(must_have(self._pieces, "the pieces of a download that has begun"), b"")
+        if not len(data):
+            raise InvariantBroken("a download has fewer bytes than the parts that it brings")
+        return data
 
     async def close(self) -> None:
         """Stop reading, and give its memory back."""

@@ -23,11 +23,12 @@ from ambry.service.logs import get_logger
 from frontend.http.exchange import Exchange
 from frontend.request import RequestContext
 from frontend.rest.batch_forms import Form, ManyParts, begin
-from frontend.rest.batch_large import LargePart
+from frontend.rest.batch_large import LargeParts, take_together
 from frontend.rest.batch_parts import Part, Unit, failed, lines_of_part
 from frontend.rest.batch_quick import PIECE_BYTES, SMALL_PART_BYTES, QuickReads
 from frontend.router.context import RouterContext
-from frontend.router.get import Download, open_blob
+from frontend.router.download import Download
+from frontend.router.get import open_blob, open_ranges
 from frontend.router.held_lists import HeldList
 from frontend.router.quorum_read import read_head
 from frontend.router.values import RangeSpec
@@ -220,41 +221,63 @@ class BatchRead:
         exchange.context.renew()
 
     async def _send_all_large(self) -> None:
-        """One after the other; the next one begins while one is sent."""
-        coming: deque[LargePart] = deque()
+        """One after the other; the next ones begin while some are sent."""
+        coming: deque[LargeParts] = deque()
         try:
             while self._large or coming:
                 while self._large and len(coming) < self._large_at_once():
-                    unit = self._large.popleft()
-                    coming.append(LargePart(unit, self._open(unit, unit.wanted)))
+                    units = take_together(self._large)
+                    coming.append(LargeParts(units, self._open_large(units)))
                 await self._send_large(coming[0])
                 await coming.popleft().close()
         finally:
-            for part in coming:
-                await part.close()
+            for parts in coming:
+                await parts.close()
 
     def _large_at_once(self) -> int:
         return 1 if self._router.reading.budget.scarce else LARGE_AT_ONCE
 
-    async def _send_large(self, part: LargePart) -> None:
-        """Stream one. An error can be told as long as nothing of it was sent; after that the connection breaks."""
-        begun = False
+    async def _open_large(self, units: Sequence[Unit]) -> Download:
+        unit = units[0]
+        if unit.id is None or len(units) == 1:
+            return await self._open(unit, unit.wanted)
+        ranges = [each.wanted for each in units if each.wanted is not None]
+        return await open_ranges(self._context(unit), self._router, unit.id, ranges, self._list)
+
+    async def _send_large(self, parts: LargeParts) -> None:
+        """Stream some. An error can be told as long as nothing of its part was sent; after that the connection breaks.
+
+        Those behind one that failed are read by another download.
+        """
+        left = deque(parts.units)
+        within = False
         try:
-            download = await part.begun()
+            download = await parts.begun()
             download.abort = self._exchange.give_way
             download.unsent = partial(_unsent, self._exchange)
-            async for data in part.pieces():
-                if not begun:
-                    await self._send(self._form.head(lines_of_part(part.unit, download.head), download.size))
-                    begun = True
-                await self._exchange.send_piece(self._response, data)
-                self._exchange.context.renew()
-                del data  # it is not charged any more
+            spans = iter(download.spans)
+            while left:
+                lines = lines_of_part(left[0], download.head)
+                size = missing = next(spans).size
+                while missing:
+                    data = await parts.next_piece()
+                    if not within:
+                        await self._send(self._form.head(lines, size))
+                        within = True
+                    await self._exchange.send_piece(self._response, data)
+                    self._exchange.context.renew()
+                    missing -= len(data)
+                    del data  # it is not charged any more
+                left.popleft()
+                within = False
         except AmbryError as error:
-            if begun:
+            if within:
                 raise
-            self.fail(part.unit, error)
-            await self._send_ready(1)
+            failed_ones = [left.popleft()] if parts.opened else [left.popleft() for _ in range(len(left))]
+            for unit in failed_ones:
+                self.fail(unit, error)
+            await self._send_ready(len(failed_ones))
+            self._large.extendleft(reversed(left))
 
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
 

@@ -22,7 +22,8 @@ from frontend.rest.entry import OF_BLOB, Entry
 from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
-from frontend.router.get import Download, open_blob
+from frontend.router.download import Download
+from frontend.router.get import open_blob
 from frontend.router.held_lists import HeldList
 from frontend.router.values import BlobHead, RangeSpec
 from frontend.who import in_container
@@ -96,7 +97,8 @@ class Reads:
             # Of an empty blob there is no part: its only range is resolved on request, to all of it.
             partial = wanted is not None and head.properties.size > 0
             if partial:
-                headers["Content-Range"] = content_range(download.span.first, download.span.end, head.properties.size)
+                [span] = download.spans
+                headers["Content-Range"] = content_range(span.first, span.end, head.properties.size)
             return await self._send(exchange, download, 206 if partial else 200, headers)
         finally:
             download.close()

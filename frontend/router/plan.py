@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 import msgspec
 
 from ambry.blob import ChunkRef
 from ambry.checksum import BLOCK_SIZE
+from frontend.router.values import Span
 
 
 class ReadUnit(msgspec.Struct, frozen=True):
@@ -42,12 +43,14 @@ def units_of_record(id: bytes, first: int, end: int, unit: UnitSize) -> Iterator
         first = stop
 
 
-def units_of_chunks(chunks: Sequence[ChunkRef], first: int, end: int, unit: UnitSize) -> Iterator[ReadUnit]:
-    """The reads that give bytes `first` to `end` (exclusive) of a composite blob, in order."""
+def units_of_chunks(chunks: Sequence[ChunkRef], spans: Iterable[Span], unit: UnitSize) -> Iterator[ReadUnit]:
+    """The reads that give these bytes of a composite blob, one span behind the other."""
     starts = list(accumulate((chunk.size for chunk in chunks), initial=0))
-    index = bisect_right(starts, first) - 1
-    while first < end and index < len(chunks):
-        stop = min(end, starts[index + 1])
-        yield from units_of_record(chunks[index].id, first - starts[index], stop - starts[index], unit)
-        first = stop
-        index += 1
+    for span in spans:
+        first = span.first
+        index = bisect_right(starts, first) - 1
+        while first < span.end and index < len(chunks):
+            stop = min(span.end, starts[index + 1])
+            yield from units_of_record(chunks[index].id, first - starts[index], stop - starts[index], unit)
+            first = stop
+            index += 1

@@ -10,7 +10,7 @@ from ambry.checksum import BLOCK_SIZE, new_digester
 from ambry.ids import BlobId
 from frontend.request import RequestContext
 from frontend.router.context import RouterContext
-from frontend.router.get import Download
+from frontend.router.download import Download
 from frontend.router.plan import units_of_chunks
 from frontend.router.values import BlobHead, Span
 
@@ -34,10 +34,11 @@ async def digest_of_chunks(
         encrypted=sealed,
     )
     await context.reading.take(BLOCK_SIZE, of=size)
-    units = units_of_chunks(chunks, 0, size, context.reading.unit_bytes)
+    spans = (Span(0, size),)
+    units = units_of_chunks(chunks, spans, context.reading.unit_bytes)
     running = new_digester()
     with contextlib.closing(
-        Download(request, context, head, span=Span(0, size), beginning=b"", charged=BLOCK_SIZE, units=units)
+        Download(request, context, head, spans=spans, beginning=b"", charged=BLOCK_SIZE, units=units)
     ) as download:
         async for piece in download.stream():
             running.update(piece)

@@ -14,6 +14,7 @@ from ambry.blob import NEVER_MS, BlobProperties
 from ambry.clock import Clock
 from ambry.clustermap.model import ClusterMap, Node, Partition
 from ambry.durability import Durability
+from ambry.format import composite as composite_format
 from ambry.format.properties import encode_metadata
 from ambry.ids import BlobId, IdKind
 from ambry.rest.accounts import AccountSettings, ContainerSettings
@@ -189,3 +190,9 @@ async def accept(_digest: bytes) -> None:
 def changed(value: Any, **fields: Any) -> Any:
     """A copy of a frozen struct with other fields."""
     return msgspec.structs.replace(value, **fields)
+
+
+def chunks_of(cluster: FakeCluster, blob_id: BlobId) -> list[bytes]:
+    """The ids of the chunks of a large blob, in order."""
+    payload = next(peer.records[blob_id.raw].payload for peer in cluster.pool if blob_id.raw in peer.records)
+    return [chunk.id for chunk in composite_format.decode(payload).chunks]

@@ -26,12 +26,14 @@ from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
 from frontend.router.budget import Need
 from frontend.router.composite import CHUNK_LISTED_BYTES
-from frontend.router.get import Download, open_blob
+from frontend.router.download import Download
+from frontend.router.get import open_blob, open_ranges
+from frontend.router.held_lists import HeldList
 from frontend.router.reading import LEAST_BYTES, STALLED_S
 from frontend.router.values import RangeSpec
 from tests.support import virtual_loop
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, FakeCluster, changed, make_cluster, some_id, some_request
+from tests.support.fake_cluster import CHUNK, FakeCluster, changed, chunks_of, make_cluster, some_id, some_request
 from tests.support.fake_peers import corrupt, fails, held, slow
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -103,6 +105,34 @@ def test_any_range_of_any_blob_gives_the_bytes_of_the_model(
 
 
 @virtual_time
+async def test_many_ranges_are_one_download_whose_pieces_are_each_of_one() -> None:
+    body = content(3, 7 * CHUNK + 5)
+    cluster, blob_id = await made(body)
+    ranges = [
+        RangeSpec(5, 3 * CHUNK),
+        RangeSpec(9 * CHUNK, None),
+        RangeSpec(None, 7),
+        RangeSpec(3 * CHUNK - 1, 3 * CHUNK),
+    ]
+    held_list = HeldList(cluster.context)
+    download = await open_ranges(some_request(), cluster.context, blob_id, ranges, held_list)
+    spans = [(5, 3 * CHUNK + 1), (len(body) - 7, len(body)), (3 * CHUNK - 1, 3 * CHUNK + 1)]
+    assert [(span.first, span.end) for span in download.spans] == spans, (
+        "the one that the blob does not have is left out"
+    )
+    pieces = [bytes(piece) async for piece in download.stream()]
+    download.close()
+    held_list.close()
+    for first, end in spans:
+        part = b""
+        while len(part) < end - first:
+            part += pieces.pop(0)
+        assert part == body[first:end]
+    assert not pieces
+    assert cluster.budget.free == cluster.budget.size
+
+
+@virtual_time
 async def test_a_small_range_asks_for_no_more_than_its_bytes() -> None:
     cluster, blob_id = await made(content(1, 8 * CHUNK), chunk_size_bytes=16 * CHUNK)
     await cluster.read(blob_id, RangeSpec(3 * CHUNK + 5, 3 * CHUNK + 9))
@@ -133,11 +163,6 @@ async def test_a_range_of_twenty_digits_less_one_is_only_not_satisfiable() -> No
 # --- streams that break ---
 
 
-def chunk_ids(cluster: FakeCluster, blob_id: BlobId) -> list[bytes]:
-    payload = next(peer.records[blob_id.raw].payload for peer in cluster.pool if blob_id.raw in peer.records)
-    return [chunk.id for chunk in composite_format.decode(payload).chunks]
-
-
 async def stream_of(cluster: FakeCluster, blob_id: BlobId) -> tuple[bytes, BaseException | None]:
     """All that came before the end, and what ended it."""
     reader = await open_blob(some_request(), cluster.context, blob_id, wanted=None)
@@ -160,7 +185,7 @@ async def test_a_chunk_that_cannot_be_read_breaks_the_stream_at_its_place_and_is
 ) -> None:
     body = content(1, 7 * CHUNK)
     cluster, blob_id = await made(body)
-    raw = chunk_ids(cluster, blob_id)[broken]
+    raw = chunks_of(cluster, blob_id)[broken]
     for peer in cluster.pool:
         if how == "corrupt":
             peer.script(corrupt(), blob=raw)
@@ -181,7 +206,7 @@ async def test_a_chunk_that_cannot_be_read_breaks_the_stream_at_its_place_and_is
 async def test_a_deleted_or_expired_chunk_of_a_living_blob_is_still_read() -> None:
     body = content(1, 3 * CHUNK)
     cluster, blob_id = await made(body)
-    for raw in chunk_ids(cluster, blob_id):
+    for raw in chunks_of(cluster, blob_id):
         for peer in cluster.pool:
             peer.learn(raw, BlobState(0, True, 0))
     assert await cluster.read(blob_id) == body
@@ -191,7 +216,7 @@ async def test_a_deleted_or_expired_chunk_of_a_living_blob_is_still_read() -> No
 async def test_a_chunk_shorter_than_its_composite_says_breaks_the_stream() -> None:
     body = content(1, 3 * CHUNK)
     cluster, blob_id = await made(body)
-    raw = chunk_ids(cluster, blob_id)[1]
+    raw = chunks_of(cluster, blob_id)[1]
     for peer in cluster.pool:
         peer.records[raw].payload = peer.records[raw].payload[:-1]
     data, error = await stream_of(cluster, blob_id)
@@ -290,7 +315,7 @@ async def test_closing_or_cancelling_a_read_returns_its_memory_and_hides_no_fail
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
     cluster, blob_id = await made(content(1, 9 * CHUNK))
-    raws = chunk_ids(cluster, blob_id)
+    raws = chunks_of(cluster, blob_id)
     for peer in cluster.pool:
         for raw in raws[after:]:
             peer.script(fails(DataCorrupt("bad block")), blob=raw)
@@ -366,7 +391,7 @@ async def test_a_stream_that_has_begun_never_waits_for_memory(wanted: RangeSpec 
 @virtual_time
 async def test_the_kind_in_the_id_decides_and_a_chunk_record_is_never_served_as_a_blob() -> None:
     cluster, blob_id = await made(content(1, 3 * CHUNK))
-    assert {BlobId(raw).kind for raw in chunk_ids(cluster, blob_id)} == {IdKind.CHUNK}
+    assert {BlobId(raw).kind for raw in chunks_of(cluster, blob_id)} == {IdKind.CHUNK}
     known = cluster.peer(1).records[blob_id.raw]
     assert known.put is not None and known.put.kind == RecordKind.COMPOSITE
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ambry.blob import ChunkRef
 from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
+from frontend.router.values import Span
 
 ID = bytes(36)
 
@@ -21,12 +22,12 @@ def test_a_record_is_cut_at_multiples_of_the_unit_not_of_the_range() -> None:
 
 def test_a_range_over_a_chunk_border_reads_the_end_of_one_and_the_start_of_the_next() -> None:
     chunks = [ChunkRef(b"a" * 36, 100, b""), ChunkRef(b"b" * 36, 100, b""), ChunkRef(b"c" * 36, 30, b"")]
-    assert list(units_of_chunks(chunks, 95, 105, lambda: 1000)) == [
+    assert list(units_of_chunks(chunks, [Span(95, 105)], lambda: 1000)) == [
         ReadUnit(b"a" * 36, 95, 100),
         ReadUnit(b"b" * 36, 0, 5),
     ]
-    assert list(units_of_chunks(chunks, 200, 230, lambda: 1000)) == [ReadUnit(b"c" * 36, 0, 30)]
-    assert list(units_of_chunks([], 0, 0, lambda: 1000)) == []
+    assert list(units_of_chunks(chunks, [Span(200, 230)], lambda: 1000)) == [ReadUnit(b"c" * 36, 0, 30)]
+    assert list(units_of_chunks([], [], lambda: 1000)) == []
 
 
 def test_a_unit_gets_smaller_as_soon_as_it_is_asked_to() -> None:
@@ -40,17 +41,20 @@ def test_a_unit_gets_smaller_as_soon_as_it_is_asked_to() -> None:
     st.integers(1, 20),
     st.data(),
 )
-def test_units_give_exactly_the_range_in_order_and_cross_no_border(
+def test_units_give_exactly_the_ranges_in_order_and_cross_no_border(
     sizes: list[int], unit: int, data: st.DataObject
 ) -> None:
     """Every byte of the blob is named by its chunk and its place in it, and read once."""
     chunks = [ChunkRef(number.to_bytes(36, "big"), size, b"") for number, size in enumerate(sizes)]
     everything = [(chunk.id, place) for chunk in chunks for place in range(chunk.size)]
-    first = data.draw(st.integers(0, len(everything)))
-    end = data.draw(st.integers(first, len(everything)))
-    units = list(units_of_chunks(chunks, first, end, lambda: unit))
-    assert [(read.id, place) for read in units for place in range(read.first, read.end)] == everything[first:end]
+    spans = []
+    for _ in range(data.draw(st.integers(0, 3))):
+        first = data.draw(st.integers(0, len(everything)))
+        spans.append(Span(first, data.draw(st.integers(first, len(everything)))))
+    units = list(units_of_chunks(chunks, spans, lambda: unit))
+    wanted = [each for span in spans for each in everything[span.first : span.end]]
+    assert [(read.id, place) for read in units for place in range(read.first, read.end)] == wanted
     for read in units:
         assert 0 < read.size == read.end - read.first
         assert read.first // unit == (read.end - 1) // unit, "a unit's border was crossed"
-    assert len(units) <= sum(size // unit + 2 for size in sizes)
+    assert len(units) <= len(spans) * sum(size // unit + 2 for size in sizes)
