@@ -14,6 +14,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.spark.columns import as_spark
 from ambry.spark.contents import StoredFile, rows_within
 from ambry.spark.plan import ColumnCondition, FilePiece, split_size_of, tasks, wanted
+from ambry.spark.workers import settle
 
 
 class PiecesOfTask(datasource.InputPartition):  # type: ignore[misc]  # Of pyspark, which is not always there.
@@ -51,7 +52,9 @@ class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As abov
         # Of no partitions Spark makes one of its own, which says nothing.
         # The bounds have been looked at, and stay here.
         slim = [replace(each, bounds={}) for each in pieces]
-        return [PiecesOfTask(each) for each in tasks(slim, self._split_size or split_size_of(slim)) or [()]]
+        found = [PiecesOfTask(each) for each in tasks(slim, self._split_size or split_size_of(slim)) or [()]]
+        settle()
+        return found
 
     def read(self, partition: PiecesOfTask) -> Iterator[Any]:
         schema = to_arrow_schema(self._schema, timezone="UTC")
@@ -59,6 +62,7 @@ class AmbryReader(datasource.DataSourceReader):  # type: ignore[misc]  # As abov
             for batch in self._file.batches(client, partition.pieces, self._schema.fieldNames()):
                 for part in parts_of(batch):
                     yield as_spark(part, schema)
+        settle()
 
 
 def parts_of(batch: Any) -> Iterator[Any]:

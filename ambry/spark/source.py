@@ -18,6 +18,7 @@ from ambry.spark.columns import spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
 from ambry.spark.plan import conditions_in
 from ambry.spark.reading import AmbryReader
+from ambry.spark.workers import settle
 from ambry.spark.writing import AmbryWriter, WriteOptions, check_columns, write_options
 
 _SECRET = ("key", "auth")
@@ -44,7 +45,9 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         stored = self._stored().schema
         said = self.options.get("columns")
         names = stored.names if said is None else [each.strip() for each in said.split(",")]
-        return spark_schema(spark_arrow_schema(stored, names))
+        found = spark_schema(spark_arrow_schema(stored, names))
+        settle()
+        return found
 
     def reader(self, schema: Any) -> AmbryReader:
         """Raises InvalidRequest for a schema with columns that are not there."""
