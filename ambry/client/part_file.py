@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
-from contextlib import suppress
 from pathlib import Path
 
 from ambry.checksum import Buffer
 from ambry.client.beside import is_own
 from ambry.client.locked_file import TRIES, LockedFile, listed_if_allowed, try_lock
 from ambry.client.model import StrPath
+from ambry.client.replaced_file import gather_for, replaced_file, take_owner
 from ambry.client.small_file import local_path
 from ambry.client.special_file import is_special
 from ambry.clock import system_random
@@ -73,9 +72,8 @@ class PartFile:
                 raise
         self._handle = handle
         self.size = os.fstat(handle.fileno()).st_size
-        if (there := self._there()) is not None:
-            # Nobody reads meanwhile what few may read then. It can be gone on with, also where the file may not be written.
-            self._let_be(there.st_mode | stat.S_IRUSR | stat.S_IWUSR)
+        if (there := replaced_file(self.target)) is not None:
+            gather_for(handle.fileno(), there)
 
     def restart(self) -> None:
         """Throw away what is there."""
@@ -133,10 +131,8 @@ class PartFile:
         """
         self._hold()
         if self._overwrite:
-            if (there := self._there()) is not None:
-                with suppress(PermissionError):
-                    os.fchown(self._handle.fileno(), there.st_uid, there.st_gid)
-                self._let_be(there.st_mode)
+            if (there := replaced_file(self.target)) is not None:  # A link is replaced as it is.
+                take_owner(self._handle.fileno(), there)
             self.path.replace(self.target)
         else:
             self._link()
@@ -171,18 +167,6 @@ class PartFile:
             self.path.unlink(missing_ok=True)
         self._handle.close()
         return kept
-
-    def _let_be(self, mode: int) -> None:
-        with suppress(PermissionError):  # Of a file system without modes.
-            os.fchmod(self._handle.fileno(), stat.S_IMODE(mode) & 0o777)
-
-    def _there(self) -> os.stat_result | None:
-        """The file that this one takes the place of, and whose owner and mode it has; a link is replaced as it is."""
-        try:
-            found = self.target.lstat()
-        except FileNotFoundError:
-            return None
-        return found if stat.S_ISREG(found.st_mode) else None
 
     def _hold(self) -> None:
         """Give what was written a name that nobody knows: under the one before, others may have put a file of theirs."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.client.locked_parts import locked_part, naming, remove_left
+from ambry.client.replaced_file import gather_for, replaced_file, take_owner
 from ambry.client.special_file import is_special
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
@@ -76,25 +77,12 @@ def written_path(target: Path) -> Iterator[Path]:
         raise InvalidRequest(f"{target} is a device or a pipe, which no file may replace; name the file to write")
     said, target = target, Path(os.path.realpath(target))
     with _gathering(said, target, _make_file) as part:
-        with suppress(FileNotFoundError):
-            found = target.lstat()
-            if stat.S_ISREG(found.st_mode):
-                # Before anything is in it: who may not read the file may not read what it is to be.
-                _let_be(part, found, found.st_mode | stat.S_IRUSR | stat.S_IWUSR)
+        if (there := replaced_file(target)) is not None:
+            gather_for(part, there)
         yield part
-        with suppress(FileNotFoundError):
-            found = target.lstat()
-            if stat.S_ISREG(found.st_mode):
-                _let_be(part, found, found.st_mode)
+        if (there := replaced_file(target)) is not None:
+            take_owner(part, there)
         part.replace(target)
-
-
-def _let_be(part: Path, like: os.stat_result, mode: int) -> None:
-    """With the owner of a file, and a mode, as far as that is allowed."""
-    with suppress(PermissionError):
-        os.chown(part, like.st_uid, like.st_gid)
-    with suppress(PermissionError):
-        part.chmod(stat.S_IMODE(mode) & 0o777)
 
 
 @contextmanager
@@ -108,7 +96,8 @@ def written_directory(directory: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with _gathering(directory, target, Path.mkdir) as part:
         if target.is_dir():
-            part.chmod(stat.S_IMODE(target.stat().st_mode))
+            with suppress(OSError):  # Of a file system without modes.
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
         yield part
         check_directory(directory)  # It may have been filled meanwhile; the system replaces none that has files either.
         part.replace(target)
