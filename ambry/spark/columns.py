@@ -6,7 +6,8 @@
     uint64                      decimal(20,0)
     float16                     float
     dictionary, run-end         its values
-    timestamp, duration, time   microseconds; a value that is none is refused
+    timestamp, duration, time   microseconds; a value that is none is refused, but for times of 96 bits of Parquet, of which
+                                Spark takes them off
     date64                      date
 
 All else is as `pyspark` has it, and what it has not (unions, views of lists, intervals of months, decimals of more than 38
@@ -25,6 +26,7 @@ import pyarrow.compute as pc
 from ambry.errors import InvalidRequest
 from ambry.ml.snapshots.described import holds_booleans
 
+DECIMAL_DIGITS = 38
 _WIDER = {
     pa.uint8(): pa.int16(),
     pa.uint16(): pa.int32(),
@@ -41,14 +43,25 @@ _WIDER = {
 
 
 def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
-    """The pyarrow Schema of some columns, with types that Spark has. Raises InvalidRequest for a column that is not there."""
+    """The pyarrow Schema of some columns, with types that Spark has. Raises InvalidRequest for a column that is not there.
+
+    All may be null, as in every file that Spark reads: what an Arrow file says of that, nobody checked who wrote it, and Spark
+    leaves out what it believes to be never so.
+    """
     for name in names:
         found = schema.get_all_field_indices(name)
         if not found:
             raise InvalidRequest(f"there is no column {name!r}; there are {', '.join(schema.names)}")
         if len(found) > 1:
             raise InvalidRequest(f"{len(found)} columns are called {name!r}; which of them is meant, nothing says")
-    return pa.schema([pa.field(name, _spark_type(schema.field(name)), schema.field(name).nullable) for name in names])
+    return pa.schema([pa.field(name, _spark_type(schema.field(name))) for name in names])
+
+
+def decimals_fit(kind: Any) -> bool:
+    """Whether all decimals in a pyarrow type are such as Spark has: Python takes others too, and Java refuses them later."""
+    if pa.types.is_decimal(kind):
+        return bool(kind.precision <= DECIMAL_DIGITS and 0 <= kind.scale <= kind.precision)
+    return all(decimals_fit(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def as_spark(batch: Any, schema: Any) -> Any:
@@ -61,13 +74,33 @@ def as_spark(batch: Any, schema: Any) -> Any:
                 column = _nested(column)
             if pa.types.is_run_end_encoded(column.type):
                 column = pc.run_end_decode(column)
-            arrays.append(column if column.type == field.type else column.cast(field.type))
+            # By microseconds: Spark's times of day are nanoseconds in Arrow, which it keeps and does not show.
+            for kind in (_plain(column.type), field.type):
+                column = column if column.type == kind else column.cast(kind)
+            arrays.append(column)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InvalidRequest(
                 f"the column {field.name!r} ({column.type}) cannot be {field.type} in Spark: {error}; leave it out "
                 "(option columns), or say another schema"
             ) from error
+        if _lacks(column, field):
+            raise InvalidRequest(
+                f"the column {field.name!r} has rows without a value, and your schema says NOT NULL; take that out of it"
+            )
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _lacks(values: Any, field: Any) -> bool:
+    """Whether there is none where the field says that there always is one."""
+    if not field.nullable and values.null_count:
+        return True
+    if pa.types.is_struct(field.type):
+        return any(_lacks(values.field(place).filter(values.is_valid()), each) for place, each in _fixed(field.type))
+    return pa.types.is_list(field.type) and _lacks(values.flatten(), field.type.value_field)
+
+
+def _fixed(kind: Any) -> list[tuple[int, Any]]:
+    return [(place, each) for place, each in enumerate(kind) if not each.nullable or pa.types.is_nested(each.type)]
 
 
 def _spark_type(field: Any) -> Any:
@@ -90,11 +123,11 @@ def _plain(kind: Any) -> Any:
     if pa.types.is_duration(kind):
         return pa.duration("us")
     if pa.types.is_struct(kind):
-        return pa.struct([each.with_type(_plain(each.type)) for each in kind])
+        return pa.struct([pa.field(each.name, _plain(each.type), metadata=each.metadata) for each in kind])
     if pa.types.is_map(kind):
         return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+        return pa.list_(pa.field(kind.value_field.name, _plain(kind.value_type)))
     return _WIDER.get(kind, kind)
 
 

@@ -5,7 +5,8 @@ What is found on the driver goes to the tasks pickled: which blob it is, and wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -22,12 +23,14 @@ from ambry.ml.digests import located
 from ambry.ml.parquet_footer import bounds_of, read_footer
 from ambry.ml.snapshots.writing import INDEX_KEY
 from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
+from ambry.spark.parquet_leaves import flat_columns, with_instants
 from ambry.spark.plan import FilePiece
 from ambry.spark.snapshot_file import stored_snapshot, unreadable
 
 BATCH_ROWS = 65_536
 BATCH_SIZE = 16 << 20
 """Rows, and bytes as far as they are known, of a record batch of Parquet."""
+_DOT = re.compile(r"\.")
 Found = BlobId | PinnedName
 
 
@@ -71,30 +74,24 @@ class ParquetStored:
 
     @property
     def schema(self) -> Any:
-        """Times of 96 bits, which Spark and Hive write, are instants, and nothing else in the file says so."""
+        """With instants where the file has times of 96 bits."""
         stored = self.footer.schema
         with arrow_told(unreadable(self.shown)):
             told = stored.to_arrow_schema()
-        columns = [stored.column(place) for place in range(len(stored))]
-        for name in (each.path for each in columns if each.physical_type == "INT96"):
-            if (place := told.get_field_index(name)) >= 0:
-                told = told.set(place, told.field(place).with_type(pa.timestamp("us", "UTC")))
-        return told
+        return with_instants(told, [stored.column(place).physical_type for place in range(len(stored))])
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
-        names = set(self.schema.names)
+        flat = flat_columns(self.schema)
         with arrow_told(unreadable(self.shown)):
-            return [self._piece(number, names, columns) for number in range(self.footer.num_row_groups)]
+            return [self._piece(number, flat, columns) for number in range(self.footer.num_row_groups)]
 
-    def _piece(self, number: int, names: set[str], columns: Sequence[str]) -> FilePiece:
+    def _piece(self, number: int, flat: Mapping[int, str], columns: Sequence[str]) -> FilePiece:
         group = self.footer.row_group(number)
         size = sum(chunk.total_compressed_size for chunk in self._chunks(number, columns))
         bounds: dict[str, tuple[Any, Any]] = {}
         for each in range(group.num_columns):
-            chunk = group.column(each)
-            path = chunk.path_in_schema
-            if path in names and (ends := bounds_of(chunk)) is not None:
-                bounds[path] = ends
+            if each in flat and (ends := bounds_of(group.column(each))) is not None:
+                bounds[flat[each]] = ends
         return FilePiece(number, group.num_rows, size, bounds)
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
@@ -116,13 +113,13 @@ class ParquetStored:
         return str(group.column(0).file_path) if group.num_columns else ""
 
     def _chunks(self, number: int, columns: Iterable[str]) -> Iterator[Any]:
-        """Of a row group, what is read for these columns."""
+        """Of a row group, what pyarrow reads for these columns: where `a.b` may be two, both."""
         wanted = set(columns)
         group = self.footer.row_group(number)
         for each in range(group.num_columns):
             chunk = group.column(each)
             path = chunk.path_in_schema
-            if path.partition(".")[0] in wanted or path in wanted:
+            if path in wanted or any(path[: dot.start()] in wanted for dot in _DOT.finditer(path)):
                 yield chunk
 
     def _spans(self, window: Sequence[FilePiece], columns: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -144,7 +141,8 @@ class ParquetStored:
         with arrow_told(unreadable(self.shown)):
             # A footer of many files says of each row group where it lies in its own.
             # Nothing is left to be read ahead, and across what was not fetched nothing can be.
-            file = parquet.ParquetFile(held, metadata=self.footer, pre_buffer=False)
+            # Nanoseconds would reach from 1677 to 2262, and times of 96 bits go on to 9999.
+            file = parquet.ParquetFile(held, metadata=self.footer, pre_buffer=False, coerce_int96_timestamp_unit="us")
             yield from file.iter_batches(rows, row_groups=numbers, columns=list(columns))
 
 

@@ -7,6 +7,7 @@ row of it can be wanted; the query looks at each row again, so that a piece too 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -67,9 +68,10 @@ def conditions_in(text: str) -> list[ColumnCondition]:
     if len(text) > CONDITIONS_MAX:
         raise InvalidRequest(f"prune has {len(text)} characters, and at most {CONDITIONS_MAX} are read")
     try:
-        said = ast.parse(text.strip(), mode="eval").body
+        text = text.strip().replace("\r\n", "\n").replace("\r", "\n")
+        said = ast.parse(text, mode="eval").body
         each = said.values if isinstance(said, ast.BoolOp) and isinstance(said.op, ast.And) else [said]
-        return [_condition(one) for one in each]
+        return [_condition(one, text) for one in each]
     except (
         SyntaxError,
         ValueError,
@@ -84,13 +86,24 @@ def conditions_in(text: str) -> list[ColumnCondition]:
         ) from None
 
 
-def _condition(said: ast.expr) -> ColumnCondition:
+def _condition(said: ast.expr, text: str) -> ColumnCondition:
     """Raises ValueError, KeyError."""
     if not isinstance(said, ast.Compare) or not isinstance(said.left, ast.Name) or len(said.ops) != 1:
         raise ValueError
-    value = ast.literal_eval(said.comparators[0])
-    how = type(said.ops[0])
-    return ColumnCondition(said.left.id, _COMPARISONS[how], tuple(value) if how is ast.In else (value,))
+    if said.left.id not in text:
+        raise ValueError  # Python takes ﬁ for fi, and there may be columns of both names.
+    how, [values] = type(said.ops[0]), said.comparators
+    value = ast.literal_eval(values)
+    is_list = how is ast.In and isinstance(values, ast.Tuple | ast.List | ast.Set)
+    if isinstance(value, tuple | list | set | dict) is not is_list:
+        raise ValueError
+    if how is ast.In and not is_list:
+        # ("a") is a list of one in SQL, and in Python a text, whose letters nobody means.
+        lines = text.encode().split(b"\n")[: values.lineno]
+        lines[-1] = lines[-1][: values.col_offset]
+        if not b"\n".join(lines).rstrip().endswith(b"("):
+            raise ValueError
+    return ColumnCondition(said.left.id, _COMPARISONS[how], tuple(value) if is_list else (value,))
 
 
 def wanted(pieces: Iterable[FilePiece], conditions: Sequence[ColumnCondition]) -> list[FilePiece]:
@@ -121,6 +134,15 @@ def _may_hold(condition: ColumnCondition, bounds: Mapping[str, tuple[Any, Any]])
         return True
     least, greatest = bounds[condition.column]
     values = [_as_written(value, least) for value in condition.values]
+    if _may_compare(condition, least, greatest, values):
+        return True
+    if any(isinstance(each, float) for each in (least, *values)):
+        # As Spark compares whole numbers with floats: with the nearest float of them.
+        return _may_compare(condition, _nearest(least), _nearest(greatest), [_nearest(each) for each in values])
+    return False
+
+
+def _may_compare(condition: ColumnCondition, least: Any, greatest: Any, values: Sequence[Any]) -> bool:
     try:
         match condition.comparison:
             case "in":
@@ -144,6 +166,13 @@ def _may_hold(condition: ColumnCondition, bounds: Mapping[str, tuple[Any, Any]])
 def _as_written(value: Any, beside: Any) -> Any:
     """0.1 beside decimals is what was written, as in Spark, and not the nearest float."""
     return Decimal(repr(value)) if isinstance(beside, Decimal) and isinstance(value, float) else value
+
+
+def _nearest(value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, int) else value
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _is_odd(value: Any) -> bool:

@@ -14,13 +14,14 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from ambry.client.credentials import KeyFile
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
-from ambry.spark.columns import spark_arrow_schema
+from ambry.spark.columns import decimals_fit, spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
 from ambry.spark.plan import conditions_in
 from ambry.spark.reading import AmbryReader
 from ambry.spark.workers import settle
 from ambry.spark.writing import AmbryWriter, WriteOptions, check_columns, write_options
 
+NUMBER_DIGITS = 18
 _SECRET = ("key", "auth")
 _CLUSTER = ("profile", "endpoints", "account", "container", "key_file")
 _READING = ("path", "columns", "prune", "split_size")
@@ -75,12 +76,13 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
 def spark_schema(schema: Any) -> Any:
     """Spark's StructType of a pyarrow Schema. Raises InvalidRequest for a column of a type that Spark has not."""
     for field in schema:
+        words = f"the column {field.name!r} is {field.type}, which Spark has not; leave it out (option columns)"
         try:
             from_arrow_schema(pa.schema([field]))
         except (PySparkException, ValueError) as error:
-            raise InvalidRequest(
-                f"the column {field.name!r} is {field.type}, which Spark has not; leave it out (option columns)"
-            ) from error
+            raise InvalidRequest(words) from error
+        if not decimals_fit(field.type):
+            raise InvalidRequest(words)
     return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
@@ -103,8 +105,8 @@ def number_of(options: Mapping[str, str], name: str) -> int | None:
     said = options.get(name)
     if said is None:
         return None
-    if not said.isdecimal() or not int(said):
-        raise InvalidRequest(f"the option {name} is a number of bytes, and not {said!r}")
+    if not said.isdecimal() or len(said) > NUMBER_DIGITS or not int(said):
+        raise InvalidRequest(f"the option {name} is a number of bytes, and not {said[:50]!r}")
     return int(said)
 
 

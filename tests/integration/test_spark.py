@@ -330,6 +330,50 @@ def test_a_key_stands_in_no_plan_and_is_refused_as_an_option(
         session.read.format("ambry").options(**options, columns="nobody").load("ambry://default/default/in/c.parquet")
 
 
+def test_what_spark_has_not_is_refused_with_its_name_on_the_driver(
+    client: AmbryClient, options: dict[str, str]
+) -> None:
+    """Java told of decimals without a column, and a number of 5,000 digits was Python's ValueError."""
+    from ambry.errors import InvalidRequest
+    from ambry.spark.source import AmbryDataSource
+
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, pa.schema([("k", pa.int64()), ("d", pa.list_(pa.decimal256(50, 2)))])):
+        pass
+    place = {**options, "path": f"ambry+id://{client.put(sink.getvalue()).id}"}
+    with pytest.raises(InvalidRequest, match=r"the column 'd' is list<item: decimal256\(50, 2\)>, which Spark has not"):
+        AmbryDataSource(place).schema()
+    slim = {**place, "columns": "k"}
+    for number in ("9" * 5_000, "0", "1e6", "-1"):
+        with pytest.raises(InvalidRequest, match="split_size is a number of bytes"):
+            AmbryDataSource({**slim, "split_size": number}).reader(AmbryDataSource(slim).schema())
+
+
+def test_times_of_96_bits_are_those_that_spark_reads_itself(
+    client: AmbryClient, session: Any, options: dict[str, str], tmp_path: Path
+) -> None:
+    """INT96 is what Spark writes by default. In a session of another zone, those in lists and structs were hours off."""
+    asked = ["unix_micros(t)", "unix_micros(l[0])", "unix_micros(s.t)", "unix_micros(m['k'])", "cast(s as string)"]
+    before = session.conf.get("spark.sql.session.timeZone")
+    session.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        rows = session.sql(
+            "select t, array(t) l, named_struct('n', 1, 't', t) s, map('k', t) m from values (timestamp'2020-01-01 00:00:00'),"
+            " (timestamp'9999-12-31 23:59:59.999999'), (timestamp'0001-01-01 00:00:00'), (null) as v(t)"
+        )
+        rows.coalesce(1).write.parquet(str(tmp_path / "there"))
+        [path] = (tmp_path / "there").glob("*.parquet")
+        assert parquet.read_metadata(path).schema.column(0).physical_type == "INT96"
+        client.put(path, name="in/96.parquet")
+        here = session.read.format("ambry").options(**options).load("in/96.parquet")
+        there = session.read.parquet(str(path))
+        assert here.dtypes == there.dtypes
+        assert here.selectExpr(*asked).collect() == there.selectExpr(*asked).collect()
+        assert here.where("t is null").count() == 1
+    finally:
+        session.conf.set("spark.sql.session.timeZone", before)
+
+
 def test_files_that_engines_wrote_are_made_again_with_the_same_values(session: Any, tmp_path: Path) -> None:
     """Those of tests/golden/engines, which are read without an engine."""
     write_all(session, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from ambry.errors import InvalidRequest
 from ambry.ml.snapshots.schema import TYPE_KEY
-from ambry.spark.columns import as_spark, spark_arrow_schema
+from ambry.spark.columns import as_spark, decimals_fit, spark_arrow_schema
 
 
 def read(table: Any) -> Any:
@@ -88,6 +88,62 @@ def test_a_value_that_would_be_rounded_is_refused() -> None:
     table = pa.table({"at": pa.array([1_001], pa.timestamp("ns"))})
     with pytest.raises(InvalidRequest, match=r"'at'.*cannot be timestamp"):
         read(table)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_time_of_day_that_is_no_microsecond_is_refused(nested: bool) -> None:
+    """Spark's times of day are nanoseconds in Arrow: they came through, were not shown, and were told apart all the same."""
+    kind = pa.time64("ns")
+    stored, there = (pa.list_(kind), pa.list_(kind)) if nested else (kind, kind)
+
+    def batch(value: int) -> Any:
+        return pa.record_batch({"at": pa.array([[value] if nested else value, None], stored)})
+
+    schema = pa.schema([("at", there)])
+    assert as_spark(batch(5_000), schema).column("at").equals(batch(5_000).column("at"))
+    with pytest.raises(InvalidRequest, match=r"'at'.*would lose data"):
+        as_spark(batch(5_001), schema)
+
+
+def test_what_a_file_says_is_never_null_may_be() -> None:
+    """pyarrow writes nulls into such a field, and Spark leaves out what asks for them."""
+    never = pa.field("a", pa.int64(), nullable=False)
+    stored = pa.schema([never, ("s", pa.struct([never])), ("l", pa.list_(never)), ("m", pa.map_(pa.string(), never))])
+    told = spark_arrow_schema(stored, stored.names)
+    assert told.field("a").nullable and told.field("s").type.field("a").nullable
+    assert told.field("l").type.value_field.nullable and told.field("m").type.item_field.nullable
+    batch = pa.RecordBatch.from_arrays([pa.array([1, None])], schema=pa.schema([never]))
+    assert as_spark(batch, pa.schema([told.field("a")])).column("a").to_pylist() == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.int64(), [1, None]),
+        (pa.list_(pa.field("element", pa.int64(), nullable=False)), [[1, None], [2]]),
+        (pa.struct([pa.field("a", pa.int64(), nullable=False)]), [{"a": 1}, {"a": None}]),
+    ],
+)
+def test_a_value_that_is_missing_where_a_schema_allows_none_is_refused(kind: Any, values: list[Any]) -> None:
+    stored = pa.record_batch({"v": pa.array(values)})
+    asked = pa.schema([pa.field("v", kind, nullable=False)])
+    with pytest.raises(InvalidRequest, match=r"'v'.*(NOT NULL|non-nullable)"):
+        as_spark(stored, asked)
+    assert as_spark(stored.slice(0, 0), asked).num_rows == 0
+
+
+def test_decimals_that_spark_has_not_are_known() -> None:
+    for fits, kind in (
+        (True, pa.decimal128(38, 10)),
+        (True, pa.list_(pa.decimal256(20, 0))),
+        (True, pa.map_(pa.string(), pa.int64())),
+        (False, pa.decimal256(39, 0)),
+        (False, pa.decimal128(5, -2)),
+        (False, pa.decimal128(5, 6)),
+        (False, pa.struct([("a", pa.list_(pa.decimal256(50, 2)))])),
+        (False, pa.map_(pa.string(), pa.decimal256(50, 2))),
+    ):
+        assert decimals_fit(kind) is fits, kind
 
 
 def test_columns_that_are_not_there_and_that_are_there_twice() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pyarrow import parquet
 from ambry import AmbryClient
 from ambry.errors import DataCorrupt, Unavailable
 from ambry.ids import BlobId, IdKind, uuid7
+from ambry.spark.columns import as_spark, spark_arrow_schema
 from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within, stored_file
 from tests.support.flipped_footers import with_wrong_levels
 from tests.support.named_frontend import named_frontend
@@ -74,6 +76,50 @@ def test_columns_of_one_file(columns: list[str], options: dict[str, Any]) -> Non
     some = read(file, client, columns, [3, 4, 9]).select(columns)
     wanted = [*range(450, 750), *range(1_350, 1_500)]
     assert some.equals(table.take(wanted).select(columns))
+
+
+@pytest.mark.parametrize("columns", [["a.b"], ["a"], ["a.b.c", "a.l"], ["x"], ["a.b", "a.b.c", "a.l", "a", "x"]])
+def test_columns_whose_names_have_dots(columns: list[str]) -> None:
+    """Nothing was fetched of such a column where it is a struct or a list: the file was called damaged."""
+    numbers = range(40)
+    table = pa.table({
+        "a.b": [{"c": each, "d.e": [each]} for each in numbers],
+        "a.b.c": [[each, each] for each in numbers],
+        "a.l": [[("k", {"v": each})] for each in numbers],
+        "a": [{"b": {"c": -each}} for each in numbers],
+        "x": list(numbers),
+    }, schema=pa.schema([
+        ("a.b", pa.struct([("c", pa.int64()), ("d.e", pa.list_(pa.int64()))])),
+        ("a.b.c", pa.list_(pa.int64())),
+        ("a.l", pa.map_(pa.string(), pa.struct([("v", pa.int64())]))),
+        ("a", pa.struct([("b", pa.struct([("c", pa.int64())]))])),
+        ("x", pa.int64()),
+    ]))  # fmt: skip
+    data, footer = written(table, row_group_size=10)
+    file = ParquetStored(some_id(1), footer, "a")
+    assert read(file, RangesOfBlobs({some_id(1): data}), columns).select(columns).equals(table.select(columns))
+    assert [each.bounds for each in file.pieces(columns)] == [{"x": (first, first + 9)} for first in (0, 10, 20, 30)]
+
+
+def test_times_of_96_bits_are_instants_at_any_depth_from_the_first_year_to_the_last() -> None:
+    """Within lists and structs they had no zone; what lies beyond 2262 was refused, and all of the file with it."""
+    times = [datetime(9999, 12, 31, 23, 59, 59, 999_999), datetime(1, 1, 1), datetime(2020, 1, 1, 5), None]
+    table = pa.table({
+        "t": pa.array(times, pa.timestamp("us")),
+        "l": pa.array([[each] for each in times], pa.list_(pa.timestamp("us"))),
+        "s": pa.array([{"n": 1, "t": each} for each in times], pa.struct([("n", pa.int8()), ("t", pa.timestamp("us"))])),
+        "m": pa.array([[("k", {"t": each})] for each in times], pa.map_(pa.string(), pa.struct([("t", pa.timestamp("us"))]))),
+        "n": [1, 2, 3, 4],
+    })  # fmt: skip
+    data, footer = written(table, use_deprecated_int96_timestamps=True, store_schema=False)
+    file = ParquetStored(some_id(1), footer, "a")
+    told = spark_arrow_schema(file.schema, file.schema.names)
+    found = read(file, RangesOfBlobs({some_id(1): data}), file.schema.names)
+    rows = pa.Table.from_batches([as_spark(each, told) for each in found.to_batches()]).to_pylist()
+    instants = [None if each is None else each.replace(tzinfo=UTC) for each in times]
+    assert [(row["t"], row["l"], row["s"]["t"], row["m"]) for row in rows] == [
+        (each, [each], each, [("k", {"t": each})]) for each in instants
+    ]
 
 
 def test_parts_are_read_by_the_footer_of_all() -> None:

@@ -117,6 +117,44 @@ def test_conditions_are_read_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('w in ("ab")', ("ab",)),
+        ("w in ( 'a' 'b' )", ("ab",)),
+        ('w in (("ab"))', ("ab",)),
+        ("w in (\n17)", (17,)),
+        ("w in (-17)", (-17,)),
+        ('"é" == "é" and w in ("ab")', None),
+        ('k in ("é") and w in ("ab")', ("ab",)),
+        ('w in (b"ab")', (b"ab",)),
+        ('w in ["ab"]', ("ab",)),
+        ("w in {17}", (17,)),
+        ("w in ()", ()),
+    ],
+)
+def test_a_value_in_parentheses_is_a_list_of_one(text: str, values: tuple[Any, ...] | None) -> None:
+    """Of a text, the letters were taken for values: row groups with rows that are wanted were left out."""
+    if values is None:
+        with pytest.raises(InvalidRequest, match="no list of conditions"):
+            conditions_in(text)
+    else:
+        assert conditions_in(text)[-1] == ColumnCondition("w", "in", values)
+
+
+@pytest.mark.parametrize("text", ["k == 9007199254740992.0", "k in (0, 9007199254740992.0)", "k <= 9007199254740992.0"])
+def test_whole_numbers_are_compared_with_floats_as_spark_does(text: str) -> None:
+    odd = 2**53 + 1
+    assert wanted([FilePiece(0, 1, 1, {"k": (odd, odd)})], conditions_in(text))
+    assert not wanted([FilePiece(0, 1, 1, {"k": (odd + 9, odd + 9)})], conditions_in(text))
+
+
+def test_floats_are_compared_with_whole_numbers_as_spark_does() -> None:
+    large = float(2**53)
+    for text in (f"k == {2**53 + 1}", f"k >= {2**53 + 1}", f"k < {10**400}"):
+        assert wanted([FilePiece(0, 1, 1, {"k": (large, large)})], conditions_in(text))
+
+
+@pytest.mark.parametrize(
     "said", ["-" * 9_000 + "1", "1+" * 40_000 + "1", "a" + ".a" * 40_000, "(" * 150, "x" * 200_000]
 )
 def test_conditions_that_are_too_deep_or_long_are_refused(said: str) -> None:
@@ -125,7 +163,11 @@ def test_conditions_that_are_too_deep_or_long_are_refused(said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["k", "k = 1", "1 < k", "k < j", "0 < k < 1", "k == 1 or k == 2", "f(k) == 1", "k in 3", "k != 1"]
+    "text",
+    [
+        *("k", "k = 1", "1 < k", "k < j", "0 < k < 1", "k == 1 or k == 2", "f(k) == 1", "k in 3", "k != 1"),
+        *('w in "ab"', 'w in b"ab"', '(w in "ab")', 'w in {"a": 1}', "k == (1, 2)", "ﬁ == 1"),
+    ],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="no list of conditions"):
