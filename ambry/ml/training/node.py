@@ -54,6 +54,8 @@ EXIT_NODE = 70
 _TRIES = 6
 MAY_PASS = (405, 408, 421, 425, 429)
 """Of an endpoint that refuses: what a later release of it, or a later moment, does not."""
+_NOT_HERE = (404, 410)
+"""Of an endpoint that has nothing there: another one may be of another datacenter, which has it."""
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -314,7 +316,9 @@ def _bound_of(environ: Mapping[str, str]) -> int:
 
 
 def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str]) -> None:
-    """Raises NodeFailed, OSError."""
+    """Raises NodeFailed, OSError; NodeRefused where no endpoint has it, or one refuses it for good and none of the others
+    gives it.
+    """
     endpoints = [each.rstrip("/") for each in environ.get("AMBRY_ENDPOINTS", "").split(",") if each]
     if not endpoints:
         raise NodeFailed("nobody said where the store is; AMBRY_ENDPOINTS is empty")
@@ -329,10 +333,12 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
         )
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    said = ""
-    refused: set[str] = set()
+    said: dict[str, str] = {}
+    refused: dict[str, int] = {}
     for attempt in range(_TRIES):
-        endpoint = endpoints[attempt % len(endpoints)]
+        time.sleep(min(8.0, 0.125 * 2**attempt) if attempt else 0)
+        asked = [each for each in endpoints if each not in refused]
+        endpoint = asked[attempt % len(asked)]
         if not _is_address(endpoint):
             raise NodeFailed(f"{endpoint!r} is no address of a store")
         request = urllib.request.Request(f"{endpoint}/{tree['id']}", headers=headers)
@@ -345,19 +351,20 @@ def _download(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str])
                     file.write(chunk)
             if seen.hexdigest() == tree["sha256"]:
                 return
-            said = f"it has the SHA-256 {seen.hexdigest()} and not {tree['sha256']}"
+            said[endpoint] = f"it has the SHA-256 {seen.hexdigest()} and not {tree['sha256']}"
         except urllib.error.HTTPError as error:
-            said = f"{endpoint} answers {error.code} {error.reason}"
+            said[endpoint] = f"{endpoint} answers {error.code} {error.reason}"
             if error.code < 500 and error.code not in MAY_PASS:
-                refused.add(endpoint)  # Another one may not.
-                if refused.issuperset(endpoints):
-                    raise NodeRefused(f"blob {tree['id']} of the job could not be fetched: {said}") from None
+                refused[endpoint] = error.code  # Another one may not.
+                if refused.keys() >= set(endpoints):
+                    break
         except (OSError, ValueError, http.client.HTTPException) as error:
             if getattr(error, "filename", None) == str(target):
                 raise  # Another endpoint has no more room.
-            said = f"{endpoint}: {error}"
-        time.sleep(min(8.0, 0.25 * 2**attempt))
-    raise NodeFailed(f"blob {tree['id']} of the job could not be fetched: {said}")
+            said[endpoint] = f"{endpoint}: {error}"
+    is_refused = refused.keys() >= set(endpoints) or any(code not in _NOT_HERE for code in refused.values())
+    words = f"blob {tree['id']} of the job could not be fetched: {'; '.join(said.values())}"
+    raise NodeRefused(words) if is_refused else NodeFailed(words)
 
 
 def _chunk_of(body: Any) -> bytes:

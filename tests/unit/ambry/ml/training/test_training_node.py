@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -262,6 +263,38 @@ def test_one_endpoint_that_refuses_is_no_refusal_of_the_store(
         with pytest.raises(NodeFailed, match=f"answers {status}") as refused:
             fetch_tree(asdict(sources), environ)
         assert isinstance(refused.value, NodeRefused) == (status[:3] in ("403", "404"))
+
+
+@pytest.mark.parametrize(("status", "is_refused"), [("403 Forbidden", True), ("404 Not Found", False)])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_one_endpoint_refuses_is_told_where_the_others_are_away(
+    sources: StoredTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    is_refused: bool,
+    order: tuple[int, int],
+) -> None:
+    """All that was told is that the other one is away, and all workers began again, as often as they may. That a blob is not
+    in one datacenter is no refusal of another one.
+    """
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    asked: list[object] = []
+
+    def refuses(request: object) -> bytes:
+        asked.append(request)
+        return http_answer(b"no", status)
+
+    with answering(refuses) as other, socket.create_server(("127.0.0.1", 0)) as server:
+        away = f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.close()
+        environ = {"AMBRY_ENDPOINTS": ",".join((other, away)[each] for each in order)}
+        environ["AMBRY_TRAIN_NODE_CACHE"] = str(tmp_path / "trees")
+        with pytest.raises(NodeFailed, match="Connection refused") as failed:
+            fetch_tree(asdict(sources), environ)
+    assert f"{other} answers {status}" in str(failed.value) and isinstance(failed.value, NodeRefused) == is_refused
+    assert len(asked) == 1 and sum(slept) == pytest.approx(7.75), "and nobody waits when it was asked for the last time"
 
 
 def test_all_workers_of_a_node_fetch_a_tree_once_and_what_a_killed_one_left_is_replaced(
