@@ -6,6 +6,7 @@ this group too.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -91,12 +92,17 @@ def dump(config: Path, overrides: tuple[str, ...], file: Path) -> None:
             end = await dump_store(opened.store, opened.dump_header(), sys.stdout.buffer.write)
         else:
             # A dump that is not whole never has the name of one that is.
-            part = file.with_name(file.name + ".part")
+            if file.exists() and not file.is_file():
+                raise InvalidRequest(
+                    f"{file} is a device or a pipe, which no dump replaces; write - and lead that there"
+                )
+            target = Path(os.path.realpath(file))  # A link stays one.
+            part = target.with_name(target.name + ".part")
             with part.open("wb") as output:
                 end = await dump_store(opened.store, opened.dump_header(), output.write)
                 output.flush()
                 _sync(output)
-            part.replace(file)
+            part.replace(target)
         click.echo(f"{end.versions:,} versions and {end.locals:,} local rows written", err=True)
         return 0
 
@@ -104,8 +110,6 @@ def dump(config: Path, overrides: tuple[str, ...], file: Path) -> None:
 
 
 def _sync(file: BinaryIO) -> None:
-    import os
-
     os.fsync(file.fileno())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ambry.client.state_file import remove_left_texts, replace_text
+from ambry.client.state_file import check_replaceable, remove_left_texts, replace_text
 from ambry.ids import BlobId
 
 RESTARTED = "restarted"
@@ -55,7 +55,11 @@ class TokenFile:
     path: Path
 
     def read(self) -> str | None:
-        """The token in it; None where there is no file. What processes that were killed left beside it goes."""
+        """The token in it; None where there is no file. What processes that were killed left beside it goes.
+
+        Raises OSError, also where something else stands there, which `write` would not replace.
+        """
+        check_replaceable(self.path)
         remove_left_texts(self.path)
         return self.path.read_text("utf-8").strip() if self.path.exists() else None
 

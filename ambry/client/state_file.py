@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import re
+import stat
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +24,10 @@ TEXT_BYTES_MAX = 64 << 10
 def replace_text(path: Path, text: str) -> None:
     """Let the file hold this and nothing else; whole at every moment, durable on return.
 
-    Raises OSError that names it, and leaves nothing of it behind then. Of two who do it at once the last one's stays.
+    Raises OSError that names it, also where something else than a file stands there, and leaves nothing of it behind then. Of
+    two who do it at once the last one's stays.
     """
+    check_replaceable(path)
     # Who may read it learns of an upload that is under way.
     with locked_part(path, partial(_fresh, path), _make_private) as fresh:
         with fresh.open("w", encoding="utf-8") as file:
@@ -33,6 +36,21 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     sync_directory(path.parent)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises OSError where something stands that is no file: a device would be replaced itself, for all of this machine, and of
+    a link what it leads to would stay as it was.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = (
+            "a link" if stat.S_ISLNK(mode) else "a directory" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        )
+        raise OSError(errno.EINVAL, f"it is {kind}, which no file of ours takes the place of; name a file", str(path))
 
 
 def remove_left_texts(path: Path) -> None:

@@ -1,7 +1,8 @@
 """The file of a process's standard output and error, of bounded size: `path`, and `path.1` (the latest) to `path.<keep>`.
 
 The descriptors 1 and 2 are pointed to it, so what a library or the interpreter itself has to say stands there as well. The
-directory of a local cluster is as full as its logs, and nobody else turns those over.
+directory of a local cluster is as full as its logs, and nobody else turns those over. Of a link it is what that leads to; a
+device or a pipe has no bound, and stays where it is.
 """
 
 from __future__ import annotations
@@ -45,12 +46,16 @@ class LogFile:
         if self._size < self._max_bytes:
             return
         self._size = 0  # where this fails, it is tried again after as much
-        if self._path.exists():  # else what is written to has its number already, and the new one could not be opened
+        path = Path(os.path.realpath(self._path))
+        if path.exists():  # else what is written to has its number already, and the new one could not be opened
+            if not path.is_file():
+                return  # /dev/null would be another thing for all of this machine
             for number in range(self._keep - 1, 0, -1):
-                if (older := self._numbered(number)).exists():
-                    older.rename(self._numbered(number + 1))
-            self._path.rename(self._numbered(1))
+                if (older := _numbered(path, number)).exists():
+                    older.rename(_numbered(path, number + 1))
+            path.rename(_numbered(path, 1))
         self.open()
 
-    def _numbered(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")

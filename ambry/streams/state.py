@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ambry.client.locked_file import LockedFile
 from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
-from ambry.client.state_file import read_text, remove_left_texts, replace_text
+from ambry.client.state_file import check_replaceable, read_text, remove_left_texts, replace_text
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
@@ -247,7 +247,8 @@ class StateFile:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """While this run lives. Raises InvalidRequest where another one has it, OSError."""
+        """While this run lives. Raises InvalidRequest where another one has it, OSError, also for what is no file."""
+        check_replaceable(self._path)
         with LockedFile(self._path.with_name(f"{self._path.name}.lock")) as lock:
             try:
                 lock.lock(wait=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -61,6 +62,20 @@ def test_a_store_is_dumped_loaded_elsewhere_and_checked(config: Path, file: Path
     assert (done.exit_code, done.output) == (0, "2 versions and 0 local rows loaded\n")
     done = run("check", "--config", config, "--set", other)
     assert (done.exit_code, done.output) == (0, f"{tmp_path}/other: 2 versions, every one right\n")
+
+
+def test_a_dump_takes_the_place_of_no_device_and_of_no_link(config: Path, file: Path, tmp_path: Path) -> None:
+    """/dev/null became the dump, for all of the machine."""
+    pipe, link, device = tmp_path / "pipe", tmp_path / "link", tmp_path / "device"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/null")
+    for place in (pipe, device):
+        done = run("dump", "--config", config, place)
+        assert done.exit_code == 1 and "is a device or a pipe, which no dump replaces" in done.output
+    assert pipe.is_fifo() and device.is_symlink()
+    link.symlink_to("dump")
+    assert run("dump", "--config", config, link).exit_code == 0
+    assert link.is_symlink() and (tmp_path / "dump").read_bytes().startswith(b"AMBRMETA")
 
 
 def test_a_dump_to_standard_output_is_nothing_but_the_dump(config: Path, tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ambry.client.changes import TokenFile
 from ambry.client.sections import FoundUpload, RememberedUpload
+from ambry.client.state_file import replace_text
+from ambry.streams.state import StateFile
 
 
 class SyncedFiles:
@@ -44,6 +48,36 @@ def test_a_token_is_on_the_disk_before_it_replaces_the_one_before(
         (tmp_path.name, ""),
     ]
     assert [each.name for each in tmp_path.iterdir()] == ["token"]
+
+
+@pytest.mark.parametrize("there", ["pipe", "socket", "directory", "link", "link to a device", "link to nothing"])
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, there: str) -> None:
+    """`ambry changes --state /dev/null` made a file of it, for all of the machine."""
+    path, precious = tmp_path / "token", tmp_path / "precious"
+    precious.write_text("precious")
+    with socket.socket(socket.AF_UNIX) as bound:
+        match there:
+            case "pipe":
+                os.mkfifo(path)
+            case "socket":
+                bound.bind(str(path))
+            case "directory":
+                path.mkdir()
+            case _:
+                path.symlink_to({"link": "precious", "link to a device": "/dev/null"}.get(there, "nowhere"))
+        before = path.lstat()
+        states = StateFile(path)
+        for attempt in (
+            partial(replace_text, path, "text"),
+            TokenFile(path).read,
+            partial(TokenFile(path).write, "token"),
+            states.locked().__enter__,
+        ):
+            with pytest.raises(OSError, match="which no file of ours takes the place of; name a file") as told:
+                attempt()
+            assert told.value.filename == str(path)
+        assert path.lstat().st_ino == before.st_ino and precious.read_text() == "precious"
+    assert {each.name for each in tmp_path.iterdir()} == {"token", "precious"}
 
 
 def held(file: Path) -> RememberedUpload:

@@ -52,6 +52,20 @@ def test_a_process_that_starts_again_goes_on_in_the_same_file(tmp_path: Path) ->
     assert [found.name for found in tmp_path.iterdir()] == ["log.jsonl"]
 
 
+def test_a_device_is_never_turned_over_and_of_a_link_the_file_is(tmp_path: Path) -> None:
+    """/dev/null was renamed, and a file made in its place."""
+    device, link = tmp_path / "device", tmp_path / "link"
+    device.symlink_to("/dev/null")
+    run(device, 200)
+    assert [found.name for found in tmp_path.iterdir()] == ["device"] and device.is_char_device()
+    (tmp_path / "there").mkdir()
+    link.symlink_to("there/log")
+    run(link, 200)
+    assert link.is_symlink() and sorted(found.name for found in (tmp_path / "there").iterdir()) == [
+        *("log", "log.1", "log.2", "log.3")
+    ]
+
+
 def test_the_last_word_reaches_whoever_started_the_process_once(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     assert run(path, 1, "the directory is in use").stderr == "the directory is in use\n"
