@@ -207,7 +207,7 @@ class _SparkTurns:
 
         held = self._rows.layout(None).map(prepared).cache()
 
-        def sums(task: Task, means: Any, *, hessian: bool) -> GlmSums:
+        def sums(task: Task, means: Any, *, hessian: Any) -> GlmSums:
             at = context.broadcast(means)
 
             def of(rows: _FixedRows) -> GlmSums:

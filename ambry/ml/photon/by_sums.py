@@ -6,34 +6,43 @@ L1 penalty, by L-BFGS with bounds, on what is positive and what is negative of e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton
 from ambry.ml.photon.objective import GlmSums
 from ambry.ml.photon.solving import (
-    CHECKED_COLUMNS_MAX,
     IRLS_COLUMNS_MAX,
     LBFGS_GRADIENT_MAX,
     LBFGS_ITERATIONS_MAX,
-    TO_DO,
     check_found,
     check_gram,
     check_response,
+    checked_columns,
+    from_start,
+    no_end,
+    power_of_two,
 )
+
+TIGHTER_MAX = 3
+"""Times that L-BFGS goes on, by a smaller bound."""
+LITTLE = 0.01
+"""Of the curvature that the bound is for: where a column has less, the bound is for that."""
 
 
 class SumsOfRows(Protocol):
     """What rows say, wherever they lie."""
 
-    def __call__(self, task: Task, means: Any, *, hessian: bool) -> GlmSums:
-        """Over all rows. The task is that of the problem, or LINEAR, whose hessian is the weighted products of columns."""
+    def __call__(self, task: Task, means: Any, *, hessian: Any) -> GlmSums:
+        """Over all rows. The task is that of the problem, or LINEAR, whose hessian is the weighted products of columns; over
+        which of them it is, objective.sums_at says.
+        """
         ...
 
 
@@ -57,33 +66,64 @@ class SummedProblem:
 def solve_by_sums(problem: SummedProblem, *, check: bool = True) -> Any:
     """The best coefficients. Raises InvalidRequest as solve does; without `check`, columns have been looked at before."""
     columns = len(problem.l2)
-    free = np.flatnonzero((problem.l1 == 0) & (problem.l2 == 0))
-    check_response(problem.task, len(free), problem.lowest, problem.highest)
-    if check and 0 < len(free) <= CHECKED_COLUMNS_MAX:
-        gram = problem.sums(Task.LINEAR, np.zeros(columns), hessian=True).hessian
-        check_gram(gram[np.ix_(free, free)], free, problem.column_name)
-    start = np.zeros(columns) if problem.start is None else problem.start
-    if columns <= IRLS_COLUMNS_MAX and not (problem.l1 > 0).any():
-        ended = by_newton(lambda means: problem.sums(problem.task, means, hessian=True), start, problem.l2)
-        if ended is None:
-            raise InvalidRequest(f"the model has no best coefficients; {TO_DO}")
-        found, sums = ended
-    else:
-        found = _by_lbfgs(problem, start)
-        sums = problem.sums(problem.task, found, hessian=False)
-    check_found(
-        problem.task,
-        sums,
-        found,
-        l1=problem.l1,
-        l2=problem.l2,
-        weight=problem.weight,
-        largest=max(abs(problem.lowest), abs(problem.highest)),
+    free = int(((problem.l1 == 0) & (problem.l2 == 0)).sum())
+    check_response(problem.task, free, problem.lowest, problem.highest)
+    if check and len(some := checked_columns(problem)):
+        check_gram(problem.sums(Task.LINEAR, np.zeros(columns), hessian=some).hessian, some, problem.column_name)
+    unit = _unit(problem)
+    scaled = _in_units(problem, unit)
+    return unit * from_start(lambda start: _solved(scaled, start), scaled.start)
+
+
+def _unit(problem: SummedProblem) -> float:
+    """What responses of a linear model are of the order of, less their offsets; others have 1."""
+    if problem.task is not Task.LINEAR:
+        return 1.0
+    nothing = problem.sums(problem.task, np.zeros(len(problem.l2)), hessian=False).loss
+    largest = max(abs(problem.lowest), abs(problem.highest))
+    return power_of_two(math.sqrt(2 * nothing / problem.weight) if 1e-300 < nothing < math.inf else largest)
+
+
+def _in_units(problem: SummedProblem, unit: float) -> SummedProblem:
+    if unit == 1:
+        return problem
+
+    def sums(task: Task, means: Any, *, hessian: Any) -> GlmSums:
+        return problem.sums(task, unit * means, hessian=hessian).in_units(unit)
+
+    return replace(
+        problem,
+        sums=sums,
+        l1=problem.l1 / unit,
+        start=None if problem.start is None else problem.start / unit,
     )
+
+
+def _solved(problem: SummedProblem, start: Any | None) -> Any:
+    """Raises InvalidRequest."""
+    columns = len(problem.l2)
+    begin = np.zeros(columns) if start is None else start
+    if columns <= IRLS_COLUMNS_MAX and not (problem.l1 > 0).any():
+        ended = by_newton(
+            lambda means: problem.sums(problem.task, means, hessian=True), begin, problem.l2, problem.weight
+        )
+        if ended is None:
+            raise no_end(problem)
+        return ended[0]
+    found, gradient_max = begin, LBFGS_GRADIENT_MAX
+    for _ in range(TIGHTER_MAX):
+        found = _by_lbfgs(problem, found, gradient_max)
+        sums = problem.sums(problem.task, found, hessian=checked_columns(problem))
+        least = float((sums.curvature + problem.l2).min()) / problem.weight
+        if not 0 < least < LITTLE * gradient_max / LBFGS_GRADIENT_MAX:
+            break
+        # By its bound, a column that tells little may be far off yet.
+        gradient_max = LBFGS_GRADIENT_MAX * least
+    check_found(problem, sums, found)
     return found
 
 
-def _by_lbfgs(problem: SummedProblem, start: Any) -> Any:
+def _by_lbfgs(problem: SummedProblem, start: Any, gradient_max: float) -> Any:
     """A coefficient with an L1 penalty is the difference of two that are not negative, so that the penalty has a slope."""
     under = np.flatnonzero(problem.l1 > 0)
     per_weight = 1.0 / problem.weight
@@ -117,7 +157,7 @@ def _by_lbfgs(problem: SummedProblem, start: Any) -> Any:
             "maxiter": LBFGS_ITERATIONS_MAX,
             "maxfun": 2 * LBFGS_ITERATIONS_MAX,
             "ftol": 0.0,
-            "gtol": LBFGS_GRADIENT_MAX,
+            "gtol": gradient_max,
         },
     )
     return means_of(found.x)

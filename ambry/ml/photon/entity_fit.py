@@ -7,7 +7,7 @@ takes tens of milliseconds to begin.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from ambry.ml.photon.bounds import row_key, sampled
 from ambry.ml.photon.effects import Design, RandomEffect
 from ambry.ml.photon.examples import Examples
 from ambry.ml.photon.models import Task
-from ambry.ml.photon.newton import by_newton
-from ambry.ml.photon.objective import sums_at
-from ambry.ml.photon.solving import GlmProblem, solve
+from ambry.ml.photon.newton import by_newton, working_start
+from ambry.ml.photon.objective import GlmSums, sums_at
+from ambry.ml.photon.solving import GlmProblem, check_gram, check_response, from_start, no_end, solve, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +52,22 @@ class EntityFit:
 
 def fit_entity(rows: EntityRows, task: Task) -> EntityFit:
     """The best coefficients of an entity. Raises InvalidRequest where there are none."""
+    problem = GlmProblem(
+        task=task,
+        matrix=rows.matrix,
+        response=rows.response,
+        weight=rows.weight,
+        offset=rows.offset,
+        l1=rows.l1,
+        l2=rows.l2,
+        column_name=lambda column: f"feature {rows.columns[column]}",
+        start=rows.start,
+    )
     try:
         if (rows.l1 > 0).any():
-            means = solve(
-                GlmProblem(
-                    task=task,
-                    matrix=needed("scipy.sparse").csr_matrix(rows.matrix),
-                    response=rows.response,
-                    weight=rows.weight,
-                    offset=rows.offset,
-                    l1=rows.l1,
-                    l2=rows.l2,
-                    column_name=lambda column: f"feature {rows.columns[column]}",
-                    start=rows.start,
-                )
-            )
+            means = solve(replace(problem, matrix=needed("scipy.sparse").csr_matrix(rows.matrix)))
         else:
-            means = _newton(rows, task)
+            means = _newton(problem)
     except InvalidRequest as error:
         error.message = f"{rows.entity!r}: {error.message}"
         raise
@@ -114,14 +113,28 @@ def fits_of(rows: Iterable[EntityRows], task: Task) -> Iterator[EntityFit]:
         yield fit_entity(each, task)
 
 
-def _newton(rows: EntityRows, task: Task) -> Any:
+def _newton(problem: GlmProblem) -> Any:
     """Raises InvalidRequest."""
-    start = np.zeros(rows.matrix.shape[1]) if rows.start is None else rows.start
-    found = by_newton(
-        lambda means: sums_at(task, rows.matrix, rows.response, rows.weight, rows.offset, means), start, rows.l2
-    )
-    if found is None:
-        raise InvalidRequest(
-            "its rows do not tell which coefficients are best; say l2, or a higher bound of rows from below"
-        )
-    return found[0]
+    free = problem.free
+    if len(free):
+        used = problem.weight > 0
+        told = problem.response[used]
+        check_response(problem.task, len(free), told.min(initial=np.inf), told.max(initial=-np.inf))
+        part = problem.matrix[:, free]
+        check_gram((part * problem.weight[:, None]).T @ part, free, problem.column_name)
+    unit = unit_of(problem.task, problem.response, problem.weight, problem.offset)
+    scaled, weight = problem.in_units(unit), float(problem.weight.sum())
+
+    def at(means: Any) -> GlmSums:
+        return sums_at(scaled.task, scaled.matrix, scaled.response, scaled.weight, scaled.offset, means)
+
+    def found(start: Any | None) -> Any:
+        ended = by_newton(at, np.zeros(len(scaled.l2)) if start is None else start, scaled.l2, weight)
+        if ended is None and start is None and scaled.task is Task.POISSON:
+            begin = working_start(scaled.matrix, scaled.response, scaled.weight, scaled.offset, scaled.l2)
+            ended = None if begin is None else by_newton(at, begin, scaled.l2, weight)
+        if ended is None:
+            raise no_end(problem)
+        return ended[0]
+
+    return unit * from_start(found, scaled.start)

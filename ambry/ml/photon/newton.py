@@ -1,4 +1,8 @@
-"""Newton's method with halved steps: for the few rows of an entity, and for the sums that a cluster makes of many."""
+"""Newton's method with halved steps: for the few rows of an entity, and for the sums that a cluster makes of many.
+
+Steps are those of the hessian, or, of more columns than one has a square of, by conjugate gradients. Columns are of order 1,
+and so are responses of linear models (solving.py): what is small here is so by the size of what is looked for.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +16,49 @@ from ambry.ml.photon.objective import GlmSums
 STEPS_MAX = 200
 GAIN_MIN = 1e-15
 """Of the objective: what a step gains beyond which it has no further digit. The coefficients have all of theirs then."""
-SIZE_MIN = 1e-10
+STEP_MAX = 1e-5
+"""Of the largest coefficient, or 1: the last step is smaller. Where endless coefficients are best, steps are of order 1."""
+ENDLESS_STEPS = 50
+"""Steps that gain nothing and are not smaller yet, after which there is no end."""
+SIZE_MIN = 1e-18
 """Of a step."""
+PRODUCTS_MAX = 2_000
+RESIDUAL_MAX = 1e-3
+"""Of the gradient, what conjugate gradients leave of it: so much nearer each step comes, and the last is small already."""
+
+NewtonStep = Callable[[Any, GlmSums], Any]
+"""The step from some coefficients, with sums and penalties there: the hessian's inverse times the gradient."""
 
 
-def by_newton(at: Callable[[Any], GlmSums], start: Any, l2: Any) -> tuple[Any, GlmSums] | None:
+def by_newton(
+    at: Callable[[Any], GlmSums], start: Any, l2: Any, weight: float, step_at: NewtonStep | None = None
+) -> tuple[Any, GlmSums] | None:
     """The best coefficients from `start` on, or None where there are none; and the sums where the last step began.
 
-    `at` gives sums over all rows, with the hessian and without penalties.
+    `at` gives sums over all rows, whose weights are `weight` together, without penalties; with the hessian unless `step_at`
+    gives steps.
     """
     found, sums = start, at(start)
     if not len(found):
         return found, sums
+    endless = 0
     with np.errstate(all="ignore"):
         for _ in range(STEPS_MAX):
             here = sums.with_penalty(found, l2)
             try:
-                step = np.linalg.solve(here.hessian, here.gradient)
+                step = np.linalg.solve(here.hessian, here.gradient) if step_at is None else step_at(found, here)
             except np.linalg.LinAlgError:
                 return None
             gain = float(here.gradient @ step)
             if not np.isfinite(gain) or gain < 0:
                 return None
-            if gain <= GAIN_MIN * (1.0 + abs(here.loss)):
-                return found - step, sums
+            small = bool(np.abs(step).max() <= STEP_MAX * max(1.0, float(np.abs(found).max())))
+            if gain <= GAIN_MIN * (weight + abs(here.loss)):
+                if small:
+                    return found - step, sums
+                endless += 1
+                if endless > ENDLESS_STEPS:
+                    return None
             size = 1.0
             while True:
                 next = found - size * step
@@ -46,5 +69,50 @@ def by_newton(at: Callable[[Any], GlmSums], start: Any, l2: Any) -> tuple[Any, G
                 size /= 2
             found = next
             if size <= SIZE_MIN:
-                return found, sums
+                return (found, sums) if small else None
     return None
+
+
+def working_start(matrix: Any, response: Any, weight: Any, offset: Any, l2: Any) -> Any | None:
+    """Where to begin a Poisson model whose rows say a score far from 0: at the logarithms of responses that are drawn to their
+    mean, by least squares. None where there is no such place. `matrix` is dense or CSR of scipy.
+    """
+    with np.errstate(all="ignore"):
+        mean = (response + float(weight @ response) / float(weight.sum())) / 2
+        curve = weight * mean
+        if isinstance(matrix, np.ndarray):
+            square = (matrix * curve[:, None]).T @ matrix
+        else:
+            square = np.asarray((matrix.multiply(curve[:, None]).T @ matrix).todense())
+        try:
+            found = np.linalg.solve(square + np.diag(l2), matrix.T @ (curve * (np.log(mean) - offset)))
+        except np.linalg.LinAlgError:
+            return None
+    return found if np.isfinite(found).all() else None
+
+
+def conjugate_step(gradient: Any, curvature: Any, times: Callable[[Any], Any]) -> Any:
+    """The inverse of a hessian times a gradient, of the hessian's diagonal and its products with vectors.
+
+    By conjugate gradients, preconditioned by the diagonal: an entity with few rows counts as much as what all rows tell.
+    """
+    inverse = 1 / np.where(curvature > 0, curvature, 1.0)
+    step, left = np.zeros(len(gradient)), gradient.copy()
+    conditioned = inverse * left
+    direction = conditioned
+    product = float(left @ conditioned)
+    enough = RESIDUAL_MAX**2 * product
+    for _ in range(min(PRODUCTS_MAX, 4 * len(gradient))):
+        if not product > enough:
+            break
+        turned = times(direction)
+        along = float(direction @ turned)
+        if not along > 0:
+            break
+        share = product / along
+        step += share * direction
+        left -= share * turned
+        conditioned = inverse * left
+        before, product = product, float(left @ conditioned)
+        direction = conditioned + (product / before) * direction
+    return step

@@ -17,9 +17,9 @@ class GlmSums:
     loss: float
     gradient: Any
     hessian: Any
-    """None where it was not asked for."""
-    furthest: float
-    """By how much a mean differs from a response at most."""
+    """Over the columns that it was asked for; None where it was for none."""
+    curvature: Any
+    """The diagonal of the hessian, over all columns; None where no hessian was asked for."""
 
     def __add__(self, other: GlmSums) -> GlmSums:
         """Of both. Floats depend on the order in which sums are added."""
@@ -27,37 +27,55 @@ class GlmSums:
             self.loss + other.loss,
             self.gradient + other.gradient,
             None if self.hessian is None or other.hessian is None else self.hessian + other.hessian,
-            max(self.furthest, other.furthest),
+            None if self.curvature is None or other.curvature is None else self.curvature + other.curvature,
         )
 
     def with_penalty(self, means: Any, l2: Any) -> GlmSums:
-        """And half of l2 times the squares of the coefficients."""
+        """And half of l2 times the squares of the coefficients. A hessian is over all columns, or over such without l2."""
+        whole = self.hessian is not None and len(self.hessian) == len(l2)
         return GlmSums(
             self.loss + 0.5 * float((l2 * means) @ means),
             self.gradient + l2 * means,
-            None if self.hessian is None else self.hessian + np.diag(l2),
-            self.furthest,
+            self.hessian + np.diag(l2) if whole else self.hessian,
+            None if self.curvature is None else self.curvature + l2,
         )
+
+    def in_units(self, unit: float) -> GlmSums:
+        """Of a linear model, where responses, offsets and coefficients are divided by `unit`."""
+        return GlmSums(self.loss / unit / unit, self.gradient / unit, self.hessian, self.curvature)
 
 
 def sums_at(
-    task: Task, matrix: Any, response: Any, weight: Any, offset: Any, means: Any, *, hessian: bool = True
+    task: Task, matrix: Any, response: Any, weight: Any, offset: Any, means: Any, *, hessian: Any = True
 ) -> GlmSums:
-    """`matrix` is dense or CSR of scipy. What is beyond a float's range is inf or nan, without a word."""
+    """`matrix` is dense or CSR of scipy. The hessian is over all columns, none (False), or those of an array.
+
+    What is beyond a float's range is inf or nan, without a word.
+    """
     with np.errstate(all="ignore"):
         score = matrix @ means + offset
         mean = task.mean(score)
         away = mean - response
-        square = None
-        if hessian:
+        square = diagonal = None
+        if hessian is not False:
             curve = weight * task.curvature(mean)
-            if isinstance(matrix, np.ndarray):
-                square = (matrix * curve[:, None]).T @ matrix
+            whole = hessian is True
+            dense = isinstance(matrix, np.ndarray)
+            if not whole and not len(hessian):
+                square = np.zeros((0, 0))
             else:
-                square = np.asarray((matrix.multiply(curve[:, None]).T @ matrix).todense())
+                part = matrix if whole else matrix[:, hessian]
+                if dense:
+                    square = (part * curve[:, None]).T @ part
+                else:
+                    square = np.asarray((part.multiply(curve[:, None]).T @ part).todense())
+            if whole:
+                diagonal = np.diagonal(square).copy()
+            else:
+                diagonal = curve @ (matrix**2 if dense else matrix.multiply(matrix).tocsr())
         return GlmSums(
             loss=float(weight @ task.losses(score, response)),
             gradient=np.asarray(matrix.T @ (weight * away)),
             hessian=square,
-            furthest=float(np.abs(away).max(initial=0.0)),
+            curvature=diagonal,
         )

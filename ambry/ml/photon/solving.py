@@ -1,22 +1,26 @@
 """One penalised generalised linear model, by glum: the one solver of fixed effects, and of whole models at once.
 
 Up to 500 columns by iteratively reweighted least squares, by coordinate descent where there is an L1 penalty; more by L-BFGS,
-which keeps no square of the columns. What has no best coefficients is refused with what to do about it.
+which keeps no square of the columns. Both end with steps of Newton's: glum stops where the loss has no further digit, or by a
+bound of its own, which says little of an entity with few rows among many. Responses of linear models are brought to the order
+of 1, as columns are, so that no bound depends on the unit of either. What has no best coefficients is refused with what to do.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.models import Task
+from ambry.ml.photon.newton import by_newton, conjugate_step, working_start
 from ambry.ml.photon.objective import GlmSums, sums_at
 
 IRLS_COLUMNS_MAX = 500
@@ -24,13 +28,44 @@ CHECKED_COLUMNS_MAX = 2_000
 GRADIENT_MAX = 1e-11
 """At the end, of the mean loss by a coefficient of a feature of order 1."""
 LBFGS_GRADIENT_MAX = 1e-9
-ACCEPTED_GRADIENT = 1e-5
+POLISHED_GRADIENT_MAX = 1e-6
+"""Where steps of Newton's follow, which are cheaper than the last ones of L-BFGS, and lead further."""
+ACCEPTED_STEP = 1e-6
+"""Of the coefficient, or 1: how far each may still be from its best, the others as they are."""
+ENDLESS_STEP = 1e-4
+"""Of the largest coefficient, or 1: a step of Newton's at the end, of all columns without a penalty together. Where endless
+coefficients are best, it is of order 1 wherever a solver stops.
+"""
 ITERATIONS_MAX = 300
 LBFGS_ITERATIONS_MAX = 10_000
 DEPENDENT = 1e-12
 """Of the square of a column, what is left when those before it are taken out."""
 
 _FAMILIES = {Task.LINEAR: "normal", Task.LOGISTIC: "binomial", Task.POISSON: "poisson"}
+
+
+class CheckedProblem(Protocol):
+    """What is said of a problem, wherever its rows lie."""
+
+    @property
+    def task(self) -> Task:
+        """What is modelled."""
+        ...
+
+    @property
+    def l1(self) -> Any:
+        """Of each column."""
+        ...
+
+    @property
+    def l2(self) -> Any:
+        """Of each column."""
+        ...
+
+    @property
+    def column_name(self) -> Callable[[int], str]:
+        """How an error calls a column."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,58 +88,55 @@ class GlmProblem:
         """Columns without a penalty."""
         return np.flatnonzero((self.l1 == 0) & (self.l2 == 0))
 
+    def in_units(self, unit: float) -> GlmProblem:
+        """Of a linear model, with responses, offsets and coefficients divided by `unit`."""
+        if unit == 1:
+            return self
+        start = None if self.start is None else self.start / unit
+        return replace(self, response=self.response / unit, offset=self.offset / unit, l1=self.l1 / unit, start=start)
+
 
 def solve(problem: GlmProblem) -> Any:
     """The best coefficients. Raises InvalidRequest where there are none: columns that others tell, a response that is the same
     in all rows, rows that are told apart without an error.
     """
     blocks = problem.matrix if isinstance(problem.matrix, list) else [problem.matrix]
-    columns = sum(block.shape[1] for block in blocks)
+    matrix = _side_by_side(blocks)
     told = problem.response[problem.weight > 0]
     check_response(problem.task, len(problem.free), told.min(), told.max())
-    _check_free_columns(problem, blocks)
-    any_l1 = bool((problem.l1 > 0).any())
-    by_lbfgs = columns > IRLS_COLUMNS_MAX and not any_l1
-    # The mean of losses, and penalties by the same.
-    per_weight = 1.0 / float(problem.weight.sum())
-    glum = needed("glum")
-    model = glum.GeneralizedLinearRegressor(
-        family=_FAMILIES[problem.task],
-        alpha=2 * per_weight if any_l1 else per_weight,
-        l1_ratio=0.5 if any_l1 else 0.0,
-        P1=problem.l1 if any_l1 else None,
-        P2=problem.l2,
-        fit_intercept=False,
-        solver="irls-cd" if any_l1 else "lbfgs" if by_lbfgs else "irls-ls",
-        max_iter=LBFGS_ITERATIONS_MAX if by_lbfgs else ITERATIONS_MAX,
-        gradient_tol=LBFGS_GRADIENT_MAX if by_lbfgs else GRADIENT_MAX,
-        start_params=problem.start,
-        check_input=False,
-        copy_X=False,
-    )
-    try:
-        with _one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            model.fit(_tabmat(blocks), problem.response, sample_weight=problem.weight, offset=problem.offset)
-        found = np.asarray(model.coef_, dtype=np.float64)
-    except (np.linalg.LinAlgError, ValueError, FloatingPointError) as error:
-        raise InvalidRequest(f"the model has no best coefficients ({_short(error)}); {TO_DO}") from error
-    matrix = _side_by_side(blocks)
-    if not by_lbfgs and not any_l1:
-        found = _polished(problem, matrix, found)
-    check_found(
-        problem.task,
-        _sums(problem, matrix, found, hessian=False),
-        found,
-        l1=problem.l1,
-        l2=problem.l2,
-        weight=float(problem.weight.sum()),
-        largest=float(np.abs(problem.response).max(initial=0.0)),
-    )
-    return found
+    _check_free_columns(problem, matrix)
+    unit = unit_of(problem.task, problem.response, problem.weight, problem.offset)
+    scaled, columns = problem.in_units(unit), _tabmat(blocks)
+    return unit * from_start(lambda start: _solved(scaled, columns, matrix, start), scaled.start)
 
 
-TO_DO = "say an l2 penalty, and look at features of very different sizes"
+def unit_of(task: Task, response: Any, weight: Any, offset: Any) -> float:
+    """What responses of a linear model are of the order of: a power of two, so that nothing is rounded. Others have 1."""
+    if task is not Task.LINEAR:
+        return 1.0
+    away = np.abs(np.where(weight > 0, response - offset, 0.0))
+    largest = float(away.max(initial=0.0))
+    if not 0 < largest < math.inf:
+        return 1.0
+    return power_of_two(largest * math.sqrt(float(weight @ (away / largest) ** 2) / float(weight.sum())))
+
+
+def power_of_two(size: float) -> float:
+    """The one next to it; 1 for what is 0, or beyond a float's range."""
+    return 2.0 ** max(-1_000, round(math.log2(size))) if 0 < size < math.inf else 1.0
+
+
+def from_start(solved: Callable[[Any | None], Any], start: Any | None) -> Any:
+    """What a solver finds: where it comes to no end from a start, from nothing. Raises InvalidRequest."""
+    if start is not None:
+        try:
+            return solved(start)
+        except InvalidRequest:
+            pass
+    return solved(None)
+
+
+TO_DO = "say an l2 penalty, and look at features, responses and offsets of very different sizes"
 
 
 def check_response(task: Task, free: int, lowest: float, highest: float) -> None:
@@ -132,49 +164,151 @@ def check_gram(gram: Any, free: Any, column_name: Callable[[int], str]) -> None:
     if left[-1] <= DEPENDENT * len(free):
         name = column_name(int(free[order[-1]]))
         raise InvalidRequest(
-            f"{name} is told by the other features without a penalty (they are collinear), so that no coefficients are best; "
-            "leave one out, or say l2"
+            f"{name} is told by the other features without a penalty (they are collinear, or one varies by some millionths of "
+            "its size, whose mean is to be taken off), so that no coefficients are best; leave one out, or say l2"
         )
 
 
-def check_found(task: Task, sums: GlmSums, found: Any, *, l1: Any, l2: Any, weight: float, largest: float) -> None:
+def check_found(problem: CheckedProblem, sums: GlmSums, found: Any) -> None:
     """Raises InvalidRequest for what a solver could not end.
 
-    `sums` are those of all rows at `found`, without penalties; `weight` that of all, `largest` the size of their responses.
+    `sums` are those of all rows at `found`, without penalties, with the hessian over `checked_columns`. Columns, and responses
+    of linear models, are of the order of 1.
     """
+    l1, l2, free = problem.l1, problem.l2, checked_columns(problem)
     with np.errstate(all="ignore"):
-        gradient = sums.with_penalty(found, l2).gradient
-        away = np.where(found != 0, np.abs(gradient + l1 * np.sign(found)), np.abs(gradient) - l1)
-        worst = float(away.max(initial=0.0)) / weight
-    if task is Task.LOGISTIC and ((l1 == 0) & (l2 == 0)).any() and sums.furthest < 1e-7:
-        raise InvalidRequest(
-            "the features tell every response without an error, which only endless coefficients do; say an l2 penalty"
+        gradient = sums.gradient + l2 * found
+        away = np.where(found != 0, np.abs(gradient + l1 * np.sign(found)), np.maximum(np.abs(gradient) - l1, 0.0))
+        bound = (sums.curvature + l2) * ACCEPTED_STEP * np.maximum(1.0, np.abs(found))
+        wrong = away > bound
+    if not np.isfinite(found).all() or not np.isfinite(away).all():
+        raise InvalidRequest(f"the solver came to no end; {TO_DO}")
+    if problem.task is not Task.LINEAR and len(free):
+        _check_endless(sums.hessian, gradient[free], found[free], lambda column: problem.column_name(int(free[column])))
+    if wrong.any():
+        # A column with nothing but zeros left of its curvature, first.
+        worst = int(np.argmax(np.where(wrong, away / np.maximum(bound, np.finfo(float).tiny), 0.0)))
+        raise InvalidRequest(f"the solver came to no end at {problem.column_name(worst)}; {TO_DO}")
+
+
+def checked_columns(problem: CheckedProblem) -> Any:
+    """Those without a penalty, if they are few enough for a square of them."""
+    free = np.flatnonzero((problem.l1 == 0) & (problem.l2 == 0))
+    return free if len(free) <= CHECKED_COLUMNS_MAX else free[:0]
+
+
+def no_end(problem: CheckedProblem) -> InvalidRequest:
+    """What is raised where Newton's method comes to no end."""
+    if problem.task is not Task.LINEAR and ((problem.l1 == 0) & (problem.l2 == 0)).any():
+        return InvalidRequest(
+            "the solver came to no end: the features may tell the responses of some rows without an error, which only endless "
+            f"coefficients do; {TO_DO}"
         )
-    if not np.isfinite(found).all() or not worst <= ACCEPTED_GRADIENT * max(1.0, largest):
-        raise InvalidRequest(f"the solver came to no end (the gradient is still {worst:.1e}); {TO_DO}")
+    return InvalidRequest(f"the solver came to no end; {TO_DO}")
 
 
-def _check_free_columns(problem: GlmProblem, blocks: list[Any]) -> None:
+def endless(column_name: str) -> InvalidRequest:
+    """What is raised where rows are told apart."""
+    return InvalidRequest(
+        "the features tell the responses of some rows without an error, which only endless coefficients do "
+        f"(first of all {column_name}); say an l2 penalty, or leave it out"
+    )
+
+
+def _check_endless(hessian: Any, gradient: Any, found: Any, column_name: Callable[[int], str]) -> None:
+    """Raises InvalidRequest where a step of Newton's still leads far away: each one would."""
+    size = np.sqrt(np.diagonal(hessian))
+    if not (size > 0).all():
+        raise endless(column_name(int(np.argmin(size))))
+    try:
+        step = np.linalg.solve(hessian / np.outer(size, size), gradient / size) / size
+    except np.linalg.LinAlgError:
+        step = np.full(len(size), np.inf)
+    if not np.abs(step).max() <= ENDLESS_STEP * max(1.0, float(np.abs(found).max())):
+        raise endless(column_name(int(np.argmax(np.abs(step)))))
+
+
+def _check_free_columns(problem: GlmProblem, matrix: Any) -> None:
     """Raises InvalidRequest as check_gram does."""
-    free = problem.free
-    if not len(free) or len(free) > CHECKED_COLUMNS_MAX:
+    free = checked_columns(problem)
+    if not len(free):
         return
-    matrix = _side_by_side(blocks).tocsc()[:, free]
-    gram = np.asarray((matrix.multiply(problem.weight[:, None]).T @ matrix).todense())
+    part = matrix.tocsc()[:, free]
+    gram = np.asarray((part.multiply(problem.weight[:, None]).T @ part).todense())
     check_gram(gram, free, problem.column_name)
 
 
-def _polished(problem: GlmProblem, matrix: Any, found: Any) -> Any:
-    """After one step more of Newton's: glum stops where the loss, and not yet its gradient, has no further digit."""
-    sums = _sums(problem, matrix, found, hessian=True).with_penalty(found, problem.l2)
+def _solved(problem: GlmProblem, columns: Any, matrix: Any, start: Any | None) -> Any:
+    """Raises InvalidRequest."""
+    any_l1 = bool((problem.l1 > 0).any())
+    wide = matrix.shape[1] > IRLS_COLUMNS_MAX and not any_l1
+    weight = float(problem.weight.sum())
+    # The mean of losses, and penalties by the same.
+    glum = needed("glum")
+    model = glum.GeneralizedLinearRegressor(
+        family=_FAMILIES[problem.task],
+        alpha=(2 if any_l1 else 1) / weight,
+        l1_ratio=0.5 if any_l1 else 0.0,
+        P1=problem.l1 if any_l1 else None,
+        P2=problem.l2,
+        fit_intercept=False,
+        solver="irls-cd" if any_l1 else "lbfgs" if wide else "irls-ls",
+        max_iter=LBFGS_ITERATIONS_MAX if wide else ITERATIONS_MAX,
+        gradient_tol=POLISHED_GRADIENT_MAX if wide else GRADIENT_MAX,
+        start_params=start,
+        check_input=False,
+        copy_X=False,
+    )
+    nothing = np.zeros(matrix.shape[1])
     try:
-        step = np.linalg.solve(sums.hessian, sums.gradient)
-    except np.linalg.LinAlgError:
-        return found
-    return found - step if np.isfinite(step).all() else found
+        with _one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            model.fit(columns, problem.response, sample_weight=problem.weight, offset=problem.offset)
+        found = np.asarray(model.coef_, dtype=np.float64)
+    except (np.linalg.LinAlgError, ValueError, FloatingPointError) as error:
+        if any_l1:
+            raise InvalidRequest(f"the model has no best coefficients ({_short(error)}); {TO_DO}") from error
+        found = nothing
+    if not any_l1:
+        ended = _polished(problem, matrix, found, weight, wide)
+        if ended is None and found.any():
+            ended = _polished(problem, matrix, nothing, weight, wide)
+        if ended is None and not wide and problem.task is Task.POISSON:
+            begin = working_start(matrix, problem.response, problem.weight, problem.offset, problem.l2)
+            ended = None if begin is None else _polished(problem, matrix, begin, weight, wide)
+        if ended is not None and not wide:
+            return ended
+        if ended is None and not found.any():
+            raise no_end(problem)
+        found = found if ended is None else ended
+    check_found(problem, _sums(problem, matrix, found, hessian=checked_columns(problem)), found)
+    return found
 
 
-def _sums(problem: GlmProblem, matrix: Any, found: Any, *, hessian: bool) -> GlmSums:
+def _polished(problem: GlmProblem, matrix: Any, start: Any, weight: float, wide: bool) -> Any | None:
+    """After steps of Newton's, one of which is enough behind most that glum finds. None where they come to no end."""
+    if not np.isfinite(start).all():
+        return None
+
+    def conjugate(means: Any, here: GlmSums) -> Any:
+        mean = problem.task.mean(matrix @ means + problem.offset)
+        curve = problem.weight * problem.task.curvature(mean)
+        return conjugate_step(
+            here.gradient, here.curvature, lambda vector: matrix.T @ (curve * (matrix @ vector)) + problem.l2 * vector
+        )
+
+    columns: Any = np.zeros(0, dtype=np.int64) if wide else True
+    ended = by_newton(
+        lambda means: _sums(problem, matrix, means, hessian=columns),
+        start,
+        problem.l2,
+        weight,
+        conjugate if wide else None,
+    )
+    return None if ended is None else ended[0]
+
+
+def _sums(problem: GlmProblem, matrix: Any, found: Any, *, hessian: Any) -> GlmSums:
     return sums_at(problem.task, matrix, problem.response, problem.weight, problem.offset, found, hessian=hessian)
 
 

@@ -20,7 +20,7 @@ from ambry.ml.photon.solving import GlmProblem, solve
 
 
 def in_parts(design: Design, rows: Examples) -> Any:
-    def sums(task: Task, means: Any, *, hessian: bool) -> GlmSums:
+    def sums(task: Task, means: Any, *, hessian: Any) -> GlmSums:
         total = None
         for part in np.array_split(np.arange(len(rows)), 4):
             told = (rows.response[part], rows.weight[part], rows.offset[part])
@@ -67,6 +67,50 @@ def test_many_columns_are_found_without_their_square(
     monkeypatch.setattr(by_sums, "IRLS_COLUMNS_MAX", 1)
     found, _ = both(rows, task, FixedEffect(l2=3.0))
     assert found == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e9])
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.0, 5.0), (20.0, 0.0)])
+def test_the_unit_of_responses_is_no_matter(size: float, l1: float, l2: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = np.random.default_rng(8)
+    told = [{("a", ""): a, ("b", ""): b} for a, b in made.normal(size=(80, 2)).tolist()]
+    response = 3 + made.normal(size=80)
+    if l2:
+        monkeypatch.setattr(by_sums, "IRLS_COLUMNS_MAX", 1)
+    found, _ = both(examples_of(told, size * response), Task.LINEAR, FixedEffect(l1=l1 * size, l2=l2))
+    _, expected = both(examples_of(told, response), Task.LINEAR, FixedEffect(l1=l1, l2=l2))
+    assert found / size == pytest.approx(expected, abs=2e-7)
+
+
+def test_rare_responses_are_as_exact_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1 in 2,000: the slope of the mean loss is small there everywhere."""
+    made = np.random.default_rng(9)
+    told = [{("a", ""): a} for a in made.normal(size=20_000).tolist()]
+    rows = examples_of(told, (made.random(20_000) < 5e-4).astype(float))
+    _, expected = both(rows, Task.LOGISTIC, FixedEffect(l2=0.1))
+    monkeypatch.setattr(by_sums, "IRLS_COLUMNS_MAX", 1)
+    found, _ = both(rows, Task.LOGISTIC, FixedEffect(l2=0.1))
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("columns_max", [1, 500])
+def test_a_level_with_one_response_alone_is_refused(columns_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_sums, "IRLS_COLUMNS_MAX", columns_max)
+    told = [{("rare", ""): 1.0} if place < 10 else {} for place in range(100)]
+    rows = examples_of(told, [1.0] * 10 + [0.0, 1.0] * 45)
+    design = design_of(FixedEffect(), rows)
+    problem = SummedProblem(
+        task=Task.LOGISTIC,
+        sums=in_parts(design, rows),
+        weight=100.0,
+        lowest=0.0,
+        highest=1.0,
+        l1=design.l1,
+        l2=design.l2,
+        column_name=str,
+    )
+    with pytest.raises(InvalidRequest, match="only endless coefficients do"):
+        solve_by_sums(problem)
 
 
 def test_what_has_no_best_coefficients_is_refused(two: Examples) -> None:

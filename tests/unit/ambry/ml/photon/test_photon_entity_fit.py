@@ -78,5 +78,7 @@ def test_what_rows_do_not_tell_is_a_sentence(rows: Examples) -> None:
     short = replace(
         each, matrix=each.matrix[:1], response=each.response[:1], weight=each.weight[:1], offset=each.offset[:1]
     )
-    with pytest.raises(InvalidRequest, match=f"{each.entity!r}: its rows do not tell"):
+    with pytest.raises(InvalidRequest, match=f"{each.entity!r}: feature 0 is 0 in every row with a weight"):
         fit_entity(replace(short, matrix=np.zeros_like(short.matrix)), Task.LINEAR)
+    with pytest.raises(InvalidRequest, match=f"{each.entity!r}: feature . is told by the other features"):
+        fit_entity(short, Task.LINEAR)

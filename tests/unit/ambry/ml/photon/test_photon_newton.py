@@ -23,7 +23,7 @@ def test_the_gradient_is_nothing_where_it_ends(task: Task, start: float) -> None
         asked.append(means)
         return sums_at(task, ROWS, RESPONSE, WEIGHT, OFFSET, means)
 
-    ended = by_newton(at, np.full(2, start), l2)
+    ended = by_newton(at, np.full(2, start), l2, WEIGHT.sum())
     assert ended is not None
     found, sums = ended
     assert at(found).with_penalty(found, l2).gradient == pytest.approx([0.0, 0.0], abs=1e-12)
@@ -37,7 +37,7 @@ def test_what_no_rows_tell_has_no_end() -> None:
     def at(means: np.ndarray) -> GlmSums:
         return sums_at(Task.LINEAR, np.zeros((2, 1)), np.ones(2), np.ones(2), np.zeros(2), means)
 
-    assert by_newton(at, np.zeros(1), np.zeros(1)) is None
+    assert by_newton(at, np.zeros(1), np.zeros(1), 2.0) is None
 
 
 def test_no_columns_are_found_at_once() -> None:
@@ -45,5 +45,6 @@ def test_no_columns_are_found_at_once() -> None:
         lambda means: sums_at(Task.LINEAR, np.zeros((2, 0)), np.ones(2), np.ones(2), np.zeros(2), means),
         np.zeros(0),
         np.zeros(0),
+        2.0,
     )
     assert ended is not None and len(ended[0]) == 0

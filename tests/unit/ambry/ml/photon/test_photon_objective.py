@@ -48,5 +48,10 @@ def test_parts_add_up_and_sparse_rows_are_the_same(task: Task) -> None:
     assert added.loss == pytest.approx(whole.loss)
     assert added.gradient == pytest.approx(whole.gradient)
     assert added.hessian == pytest.approx(whole.hessian)
-    assert added.furthest == whole.furthest
+    assert added.curvature == pytest.approx(np.diagonal(whole.hessian))
+    some = np.array([2, 0])
+    for each in (matrix, sparse):
+        told = sums_at(task, each, response, weight, offset, means, hessian=some)
+        assert told.hessian == pytest.approx(whole.hessian[np.ix_(some, some)])
+        assert told.curvature == pytest.approx(whole.curvature)
     assert sums_at(task, matrix, response, weight, offset, means, hessian=False).hessian is None

@@ -12,7 +12,8 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry.errors import InvalidRequest
 from ambry.ml.photon import solving
-from ambry.ml.photon.effects import FixedEffect, Normalization
+from ambry.ml.photon.descent import descend
+from ambry.ml.photon.effects import FixedEffect, Normalization, RandomEffect
 from ambry.ml.photon.examples import INTERCEPT, Examples, examples_of
 from ambry.ml.photon.glmix import train
 from ambry.ml.photon.models import FixedModel, Task
@@ -148,3 +149,111 @@ def test_features_of_very_different_sizes_are_no_matter(rows: Examples, task: Ta
     there = examples_of([{A: a, B: b} for a, b in told.tolist()], rows.response, weight=rows.weight, offset=rows.offset)
     found = fitted(there, task)
     assert found.means * np.array([1e-90, 1e12, 1.0]) == pytest.approx(expected.means, abs=1e-8)
+
+
+def levels(task: Task, *, reference: bool) -> Examples:
+    """Rows of a feature and three levels, one of which has one response alone; with `reference`, it is the intercept that has
+    it, and no column by itself.
+    """
+    made = np.random.default_rng(11)
+    level, number = made.integers(3, size=300), made.normal(size=300)
+    response = made.integers(0, 2, size=300).astype(float)
+    response[level == 0] = 1.0 if task is Task.LOGISTIC else 0.0
+    shown = (1, 2) if reference else (0, 1)
+    told = [
+        {A: value, **({("level", str(each)): 1.0} if each in shown else {})}
+        for value, each in zip(number.tolist(), level.tolist(), strict=True)
+    ]
+    return examples_of(told, response, ids={"level": level.tolist()})
+
+
+ENDLESS = "only endless coefficients|the response is [01] in every row"
+
+
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize("kind", [Task.LOGISTIC, Task.POISSON])
+def test_a_level_with_one_response_alone_is_refused_by_every_solver(
+    kind: Task, reference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was where the solver stopped that was told: 25.4 by glum, 26.3 from a start, 35.6 by Newton's method."""
+    rows = levels(kind, reference=reference)
+    near = train(rows, kind, [FixedEffect(l2=1e-3)])
+    for start in (None, near):
+        with pytest.raises(InvalidRequest, match=ENDLESS):
+            train(rows, kind, [FixedEffect()], start=start)
+        with pytest.raises(InvalidRequest, match=ENDLESS):
+            descend(rows, kind, [FixedEffect()], start=start)
+    one = examples_of([{}] * 300, rows.response, ids=rows.ids)
+    own = [RandomEffect(name="own", entity="level", l2=0.0)]
+    with pytest.raises(InvalidRequest, match=ENDLESS):
+        train(one, kind, own)
+    with pytest.raises(InvalidRequest, match=ENDLESS):
+        descend(one, kind, own)
+    monkeypatch.setattr(solving, "IRLS_COLUMNS_MAX", 1)
+    with pytest.raises(InvalidRequest, match=ENDLESS):
+        train(rows, kind, [FixedEffect()])
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e-12, 1e-160, 1e9, 1e90])
+@pytest.mark.parametrize("by_lbfgs", [False, True])
+def test_the_unit_of_responses_is_no_matter(size: float, by_lbfgs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By L-BFGS, responses of 1e-7 came out 42 % off, and those of 1e-8 as nothing."""
+    made = np.random.default_rng(5)
+    matrix = np.column_stack([made.normal(size=(120, 30)), np.ones(120)])
+    response = matrix @ made.normal(size=31) + made.normal(size=120)
+    expected = np.linalg.solve(matrix.T @ matrix + np.diag([1.0] * 30 + [0.0]), matrix.T @ response)
+    told = [{(f"{place:02}", ""): value for place, value in enumerate(row)} for row in matrix[:, :30].tolist()]
+    rows = examples_of(told, size * response)
+    if by_lbfgs:
+        monkeypatch.setattr(solving, "IRLS_COLUMNS_MAX", 1)
+    found = fitted(rows, Task.LINEAR, l2=1.0)
+    assert found.index.features[-1] == INTERCEPT
+    assert found.means / size == pytest.approx(expected, abs=1e-8)
+    lasso = fitted(examples_of(told, response), Task.LINEAR, l1=9.0).means
+    assert 1 < np.count_nonzero(lasso) < 31
+    assert fitted(rows, Task.LINEAR, l1=9.0 * size).means / size == pytest.approx(lasso, abs=1e-8)
+
+
+@pytest.mark.parametrize("offset", [-20.0, -40.0, -700.0])
+def test_counts_far_from_one_are_found(offset: float) -> None:
+    rows = examples_of([{}] * 3, [1.0, 2.0, 3.0], offset=[offset] * 3, ids={"m": "aaa"})
+    expected = pytest.approx(np.log(2) - offset, abs=1e-9)
+    assert fitted(rows, Task.POISSON).means[0] == expected
+    own = [RandomEffect(name="own", entity="m", l2=0.0)]
+    assert descend(rows, Task.POISSON, own).model.coefficients("own", "a")[INTERCEPT] == expected
+    many = examples_of([{}] * 3, [1e9, 2e9, 3e9])
+    assert fitted(many, Task.POISSON).means[0] == pytest.approx(np.log(2e9), abs=1e-9)
+
+
+@pytest.mark.parametrize("far", [30.0, 1e3, 1e6])
+@pytest.mark.parametrize("effect", [FixedEffect(), FixedEffect(l2=1.0), FixedEffect(l1=1.0)])
+def test_a_start_far_off_is_no_matter(far: float, effect: FixedEffect) -> None:
+    made = np.random.default_rng(6)
+    matrix = made.normal(size=(200, 2))
+    response = (made.random(200) < 1 / (1 + np.exp(-matrix @ [1.0, 2.0]))).astype(float)
+    rows = examples_of([{A: a, B: b} for a, b in matrix.tolist()], response)
+    model = train(rows, Task.LOGISTIC, [effect])
+    start = replace(model.fixed["global"], means=model.fixed["global"].means * far)
+    begin = replace(model, fixed={"global": start})
+    for found in (
+        train(rows, Task.LOGISTIC, [effect], start=begin),
+        descend(rows, Task.LOGISTIC, [effect], start=begin).model,
+    ):
+        assert found.fixed["global"].means == pytest.approx(model.fixed["global"].means, abs=1e-7)
+
+
+def test_a_model_is_the_start_of_its_own_training() -> None:
+    """Of times in seconds since 1970, whose column and the intercept's are nearly one."""
+    made = np.random.default_rng(7)
+    since = made.random(500) * 1e6
+    response = (made.random(500) < 1 / (1 + np.exp(-4 * (since / 1e6 - 0.5)))).astype(float)
+    rows = examples_of([{A: 1.7e9 + value} for value in since.tolist()], response)
+    effects = [FixedEffect()]
+    model = train(rows, Task.LOGISTIC, effects)
+    centred = train(examples_of([{A: value} for value in since.tolist()], response), Task.LOGISTIC, effects)
+    for found in (
+        model,
+        train(rows, Task.LOGISTIC, effects, start=model),
+        descend(rows, Task.LOGISTIC, effects).model,
+    ):
+        assert found.coefficients("global")[A] == pytest.approx(centred.coefficients("global")[A], rel=1e-6)
