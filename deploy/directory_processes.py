@@ -132,7 +132,7 @@ def _is_of(pid: int, found: ProcessStat, place: str) -> bool:
     with contextlib.suppress(OSError):
         told = [entry for entry in (at / "environ").read_bytes().split(b"\0") if entry.startswith(_TOLD)]
         paths = (path for entry in told for path in re.split("[,:]", os.fsdecode(entry.partition(b"=")[2])))
-        return any(path and _is_below(os.path.realpath(path), place) for path in paths)
+        return any(path and _is_below(os.path.realpath(at / "cwd" / path), place) for path in paths)
     return False
 
 

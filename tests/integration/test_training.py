@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,29 @@ def test_a_model_without_an_optimizer(client: AmbryClient) -> None:
         checkpoints.save(1, model)
         assert checkpoints.restore(other) is not None
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_worker_whose_disk_is_full_is_named_by_all_of_them(
+    client: AmbryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """Each named its own disk: torch tells all workers what any of them failed with. This one has rank 0."""
+    from torch.distributed.checkpoint.api import CheckpointException, _wrap_exception
+
+    from ambry.ml.training.torch_checkpoints import TorchCheckpoints
+
+    full = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 22")
+
+    def failing(*_: object, **__: object) -> None:
+        raise CheckpointException("write", {rank: _wrap_exception(full)})
+
+    with TorchCheckpoints("training/full", client=client, background=True, scratch=tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints, "_dcp", SimpleNamespace(FileSystemWriter=lambda *_, **__: None, save=failing))
+        with pytest.raises(OSError, match=r"see whether .*disk has room") as failed:
+            checkpoints.save(1, network()[0])
+    assert ("worker 1 could not write its part" in str(failed.value)) == (rank == 1)
+    assert (str(tmp_path) in str(failed.value)) == (rank == 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_fails_in_a_thread_of_torch_leaves_no_checkpoint(

@@ -84,9 +84,10 @@ def _remove(path: Path, *, is_staged: bool) -> None:
     if path.name == LOCK or (is_staged and path.name in (STAGED, CONF)):
         return
     with suppress(OSError):  # What an earlier job left keeps no other one.
-        if named:
-            path.with_name(named[0]).touch()
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif named is None or named[0] != path.name:
+        elif named is None or path.is_symlink():
             path.unlink(missing_ok=True)
+        else:  # Neither of the two takes room, and the application has its name at any time.
+            os.truncate(path, 0)
+            path.rename(path.with_name(named[0]))

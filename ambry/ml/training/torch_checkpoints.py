@@ -167,8 +167,7 @@ class TorchCheckpoints:
         except BaseException as error:
             held.close()
             if _OF_WRITER in str(error):
-                words = "a checkpoint could not be written whole; see whether the disk has room"
-                raise OSError(errno.EIO, words, str(made)) from error
+                raise _not_written(error, rank, made) from error
             raise
 
     def _keep(self, drafts: Mapping[BlobId, CacheDraft]) -> None:
@@ -283,3 +282,13 @@ class TorchCheckpoints:
 
 def _optimizers(optimizer: Any) -> Any:
     return () if optimizer is None else optimizer
+
+
+def _not_written(error: BaseException, rank: int, scratch: Path) -> OSError:
+    """Where a disk is full: here, or by torch's words, which each worker is told of all of them, that of another worker."""
+    told: Mapping[int, tuple[BaseException, object]] = getattr(error, "failures", {})
+    full = sorted(each for each, (cause, _) in told.items() if _OF_WRITER in str(cause))
+    if full and rank not in full:
+        words = f"worker {full[0]} could not write its part of a checkpoint whole; see whether its disk has room"
+        return OSError(errno.EIO, words)
+    return OSError(errno.EIO, "a checkpoint could not be written whole; see whether the disk has room", str(scratch))

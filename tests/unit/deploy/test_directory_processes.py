@@ -76,7 +76,9 @@ def test_a_directory_that_is_gone_has_its_processes_still(tmp_path: Path, start:
     assert end_processes(tmp_path / "local") == [] and inside.wait(30) == -signal.SIGKILL
 
 
-def test_who_went_elsewhere_is_known_by_where_he_writes_or_what_he_was_told(tmp_path: Path, start: Start) -> None:
+def test_who_went_elsewhere_is_known_by_where_he_writes_or_what_he_was_told(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local, logs = tmp_path / "node" / "local", tmp_path / "node" / "logs"
     for made in (local, logs):
         made.mkdir(parents=True)
@@ -89,6 +91,9 @@ def test_who_went_elsewhere_is_known_by_where_he_writes_or_what_he_was_told(tmp_
     ]
     (tmp_path / "link").symlink_to("node")  # As /tmp may be one.
     wanted.append(start(tmp_path, env={"LOCAL_DIRS": f"{tmp_path}/link/local"}))
+    wanted.append(start(tmp_path, env={"LOCAL_DIRS": "node/local"}))
+    start(tmp_path, env={"LOCAL_DIRS": "local"})
+    monkeypatch.chdir(tmp_path / "node")  # Where we are says nothing of them.
     assert sorted(pids(processes_of(tmp_path / "node"))) == sorted(each.pid for each in wanted)
 
 

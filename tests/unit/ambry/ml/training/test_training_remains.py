@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_what_names_something_elsewhere_stays_without_its_secrets(killed: Path) 
     (killed / STAGED).unlink()
     empty(killed)
     assert not killed.exists()
+
+
+def test_a_full_disk_keeps_no_secret_and_the_application_keeps_its_name(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of its name was to be made first, and could not: the sources with the key stayed, without a word."""
+    name = "application_1795847266519_0001"
+    (killed / STAGED).write_text("{}")
+    (killed / f"{name}-tony-src.zip").write_text("secret")
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "touch", full)
+    for _ in range(2):
+        remove_left_behind()
+        assert {path.name for path in killed.iterdir()} == {STAGED, "held.lock", name}
+        assert (killed / name).read_bytes() == b""
 
 
 def test_the_lock_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

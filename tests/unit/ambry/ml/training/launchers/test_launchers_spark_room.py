@@ -82,7 +82,8 @@ def test_a_look_for_room_and_tasks_that_run_are_not_disturbed(active: int | None
 
 def test_a_wait_begins_anew_when_tasks_ran_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     spark, now = Spark(0), [0.0]
-    monkeypatch.setattr("ambry.ml.training.launchers.spark_room.time.monotonic", lambda: now[0])
+    # The module's own name for it alone: `eventually` has to see the time go by.
+    monkeypatch.setattr("ambry.ml.training.launchers.spark_room.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def looked(times: int) -> bool:
         return spark.looks > times
