@@ -38,29 +38,58 @@ def opened(place: FilePlace) -> AbstractContextManager[Any]:
 
 @contextmanager
 def written(place: str | Path) -> Iterator[Any]:
-    """A file that is there whole or not at all. Raises OSError, ModuleNotFoundError for a URL without fsspec."""
+    """A file that is there whole or not at all. Raises OSError, ModuleNotFoundError for a URL without fsspec.
+
+    What the block fails with but for writing, such as what it reads meanwhile, goes on as it is.
+    """
     if "://" in str(place):
-        with place_told(place, "written"):
-            yield from _written_there(str(place))
+        yield from _written_there(str(place))
         return
     with written_path(Path(place)) as part, part.open("wb") as file:
         yield file
 
 
+class _FileThere:
+    """A file at a URL, whose failures tell nothing that opens it. What else it can is fsspec's own."""
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file, self._url = file, url
+
+    def write(self, data: Any) -> Any:
+        with _told_there(self._url):
+            return self._file.write(data)
+
+    def flush(self, *how: Any) -> Any:
+        with _told_there(self._url):
+            return self._file.flush(*how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextmanager
+def _told_there(url: str) -> Iterator[None]:
+    with place_told(url, "written"), naming(shown_place(url)):
+        yield
+
+
 def _written_there(url: str) -> Iterator[Any]:
-    filesystem, path = needed("fsspec.core").url_to_fs(url)
-    file = filesystem.open(path, "wb", autocommit=False)
+    with _told_there(url):
+        filesystem, path = needed("fsspec.core").url_to_fs(url)
+        file = filesystem.open(path, "wb", autocommit=False)
     try:
-        with naming(shown_place(url)):
-            yield file
+        yield _FileThere(file, url)
+        with _told_there(url):
             file.close()
             file.commit()
     except BaseException:
-        file.discard()
+        with _told_there(url):
+            file.discard()
         raise
-    if not filesystem.exists(path):
-        # HDFS moves nothing into a directory that is not there, and says nothing either.
-        raise FileNotFoundError(errno.ENOENT, "it was not put in place; make its directory first", shown_place(url))
+    with _told_there(url):
+        if not filesystem.exists(path):
+            # HDFS moves nothing into a directory that is not there, and says nothing either.
+            raise FileNotFoundError(errno.ENOENT, "it was not put in place; make its directory first", shown_place(url))
 
 
 @contextmanager

@@ -85,6 +85,29 @@ def test_a_url_that_cannot_be_written_is_told_without_what_opens_it(monkeypatch:
         assert not any(secret in str(error.value) for secret in ("PASSW", "SEC", "RET")), error.value
 
 
+def test_what_fails_beside_a_url_that_is_written_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was read meanwhile and is not there was told as one that is written, and another error lost its class."""
+    place = "memory://host/x.avro?sig=SECRET"
+    for error in (
+        FileNotFoundError("https://src/x.avro"),
+        ValueError("https://src/x.avro?page=2 has no rows"),
+        OSError(28, "full"),
+    ):
+        with pytest.raises(type(error)) as failed, written(place) as file:
+            file.write(b"abc")
+            raise error
+        assert failed.value is error
+    from fsspec.implementations.memory import MemoryFile
+
+    def refused(*_: object) -> None:
+        raise ConnectionResetError("403, url='memory://host/x.avro?sig=SECRET'")
+
+    monkeypatch.setattr(MemoryFile, "write", refused, raising=False)
+    with pytest.raises(OSError, match="it cannot be written: 403") as denied, written(place) as file:
+        file.write(b"abc")
+    assert "SECRET" not in str(denied.value)
+
+
 def test_urls_are_of_fsspec() -> None:
     with written("memory://x/y") as file:
         file.write(b"abc")
