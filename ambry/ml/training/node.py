@@ -386,5 +386,14 @@ def _die_with_parent(parent: str) -> None:
     """A launcher that is killed leaves no workers (prctl(2)), also where it was before this one asked for that."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent and parent != str(os.getppid()):
+    if parent and not _is_below(parent):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_below(parent: str) -> bool:
+    """Whether a process started this one; a Python that is a script of the user may stand between the two."""
+    pid = str(os.getppid())
+    with contextlib.suppress(OSError):  # It has just ended.
+        while pid not in (parent, "0"):
+            pid = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[1]
+    return pid == parent

@@ -53,11 +53,13 @@ def document(sources: StoredTree, url: str, /, **more: Any) -> bytes:
     return json.dumps({**told, **more}).encode()
 
 
-def begin(directory: Path, data: bytes, environ: dict[str, str], key: str = "") -> subprocess.CompletedProcess[str]:
+def begin(
+    directory: Path, data: bytes, environ: dict[str, str], key: str = "", between: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     directory.mkdir(exist_ok=True)
     bundle = write_bundle(directory, data, key=key)
     clean = {"PATH": os.environ["PATH"], "HOME": str(directory), "AMBRY_TRAIN_NODE_CACHE": str(directory / "trees")}
-    command = [sys.executable, "-I", str(bundle)]
+    command = [*between, sys.executable, "-I", str(bundle)]
     return subprocess.run(command, env={**clean, **environ}, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -188,10 +190,14 @@ def test_a_worker_ends_with_its_launcher(client: AmbryClient, sources: StoredTre
 def test_a_worker_whose_launcher_ended_before_it_began_does_nothing(
     sources: StoredTree, url: str, tmp_path: Path, role: dict[str, str]
 ) -> None:
-    gone = begin(tmp_path / "node", document(sources, url), {**role, "AMBRY_TRAIN_PARENT": "1"})
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    gone = begin(tmp_path / "node", document(sources, url), {**role, "AMBRY_TRAIN_PARENT": str(ended.pid)})
     assert (gone.returncode, gone.stdout, gone.stderr) == (-signal.SIGKILL, "", "")
-    there = begin(tmp_path / "node", document(sources, url), {**role, "AMBRY_TRAIN_PARENT": str(os.getpid())})
-    assert there.returncode == 3, there.stderr
+    told = {**role, "AMBRY_TRAIN_PARENT": str(os.getpid())}
+    for between in ((), ("/bin/sh", "-c", '"$@"; exit $?', "python")):  # As where --python is a script.
+        there = begin(tmp_path / "node", document(sources, url), told, between=between)
+        assert there.returncode == 3, there.stderr
 
 
 def test_what_the_store_refuses_is_told_so_that_nobody_begins_again(
