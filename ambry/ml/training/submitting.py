@@ -133,9 +133,9 @@ def run_job(
             show(line)
 
         folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
-        job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
-        # This process may stand still at any time: what it changes is what stood there when it had the job.
+        # This process may stand still at any time: what it changes is what stood there before it was the newest run.
         model, document, outcome = (standing(client, job.name_in(each)) for each in (MODEL, DOCUMENT, OUTCOME))
+        job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
         running.confirm()
         delete_standing(client, model)  # Of a run before: what is published is what this one hands in.
         replace_standing(client, job.name_in(DOCUMENT), document, job.encode())

@@ -403,8 +403,9 @@ def test_whoever_interrupts_a_job_does_not_wait_for_its_newest_checkpoint() -> N
 
 
 @pytest.mark.parametrize("blob", [submitting.DOCUMENT, MODEL, OUTCOME])
+@pytest.mark.parametrize("when", ["claimed", "confirmed"])
 def test_a_submission_that_stood_still_takes_nothing_of_a_later_one(
-    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch, blob: str
+    client: AmbryClient, name: str, script: Path, monkeypatch: pytest.MonkeyPatch, blob: str, when: str
 ) -> None:
     """It woke after another one had begun, put its own document and outcome there, and deleted the model that was handed in."""
     job = training.prepare_job(client, WhatToRun(script=script, name=name.replace("/", "-")))
@@ -414,8 +415,16 @@ def test_a_submission_that_stood_still_takes_nothing_of_a_later_one(
         confirm(self)
         client.put(b"of the later one", name=job.name_in(blob))
 
+    def claimed(*each: Any) -> int:
+        run = claim_run(*each)
+        client.put(b"of the later one", name=job.name_in(blob))
+        return run
+
     client.put(b"of an earlier one", name=job.name_in(MODEL))
-    monkeypatch.setattr(RunningJob, "confirm", stands_still)
+    if when == "claimed":
+        monkeypatch.setattr("ambry.ml.training.submitting.claim_run", claimed)
+    else:
+        monkeypatch.setattr(RunningJob, "confirm", stands_still)
     with pytest.raises(UpdateConflict):
         training.run_job(client, job, cast(Launcher, None))
     assert client.get_bytes(job.name_in(blob)) == b"of the later one"
