@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ambry.ml.photon.bounds import SampledEntities, check_left, sampled_entities, weighed
 from ambry.ml.photon.by_sums import SummedProblem, solve_by_sums
 from ambry.ml.photon.descent import (
     SWEEPS,
@@ -105,6 +106,23 @@ class _MomentsOfAll:
 
 
 @dataclass(frozen=True, slots=True)
+class _Responses:
+    """Of rows with a weight."""
+
+    weight: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, examples: Examples) -> _Responses:
+        told = examples.response[examples.weight > 0]
+        return cls(float(examples.weight.sum()), float(told.min(initial=np.inf)), float(told.max(initial=-np.inf)))
+
+    def __add__(self, other: _Responses) -> _Responses:
+        return _Responses(self.weight + other.weight, min(self.lowest, other.lowest), max(self.highest, other.highest))
+
+
+@dataclass(frozen=True, slots=True)
 class _FixedRows:
     """Rows with a weight, scaled, with the scores of all other effects as offsets."""
 
@@ -125,13 +143,26 @@ class _SparkTurns:
         told: RowsTold,
         tell: Callable[[Sweep], None] | None,
     ) -> None:
-        self._rows, self._task, self._told, self._tell = rows, task, told, tell
+        self._rows, self._task, self._tell = rows, task, tell
         for effect in effects:
             if isinstance(effect, RandomEffect):
                 rows.layout(effect.entity)
         indexes = {effect.name: effect_index(effect, rows.indexes[effect.shard]) for effect in effects}
         shards = {effect.name: effect.shard for effect in effects}
         known = rows.sent
+        self._samples: list[SampledEntities] = []
+        for effect in effects:
+            if isinstance(effect, RandomEffect) and effect.upper is not None:
+                self._samples.append(self._sampled(effect))
+        self._told = _Responses(told.weight, told.lowest, told.highest)
+        if self._samples:
+            samples = rows.context.broadcast(self._samples)
+            self._told = rows.summed(
+                rows.layout(None),
+                lambda block: _Responses.of(weighed(block.examples(known.value), samples.value)),
+            )
+            samples.unpersist()
+            check_left(self._told.weight)
 
         def moments(block: RowBlock) -> _MomentsOfAll:
             found = block.examples(known.value)
@@ -151,18 +182,27 @@ class _SparkTurns:
             return self._random(effect, scaling, others, start)
         return self._fixed(effect, scaling, others, start)
 
+    def _sampled(self, effect: RandomEffect) -> SampledEntities:
+        known = self._rows.sent
+        found: SampledEntities = self._rows.summed(
+            self._rows.layout(effect.entity), lambda block: sampled_entities(effect, block.examples(known.value))
+        )
+        return found
+
     def swept(self, before: Models, after: Models) -> Sweep:
         task, known = self._task, self._rows.sent
-        sent = self._rows.context.broadcast([(before.get(name), model) for name, model in after.items()])
+        pairs = [(before.get(name), model) for name, model in after.items()]
+        sent = self._rows.context.broadcast((pairs, self._samples))
 
         def sums(block: RowBlock) -> SweepSums:
-            found = block.examples(known.value)
+            pairs, samples = sent.value
+            found = weighed(block.examples(known.value), samples)
             scores: dict[int, Any] = {id(None): 0.0}
-            for pair in sent.value:
+            for pair in pairs:
                 for model in pair:
                     if id(model) not in scores:
                         scores[id(model)] = model.scores(found)
-            return sweep_sums(task, found, [(scores[id(then)], scores[id(now)]) for then, now in sent.value])
+            return sweep_sums(task, found, [(scores[id(then)], scores[id(now)]) for then, now in pairs])
 
         told: Sweep = self._rows.summed(self._rows.layout(None), sums).sweep()
         sent.unpersist()
@@ -173,12 +213,12 @@ class _SparkTurns:
     def _random(self, effect: RandomEffect, scaling: Scaling, others: list[Model], start: Model | None) -> RandomModel:
         task, known = self._task, self._rows.sent
         sent = self._rows.context.broadcast(
-            (effect, scaling, others, start if isinstance(start, RandomModel) else None)
+            (effect, scaling, others, start if isinstance(start, RandomModel) else None, self._samples)
         )
 
         def fits(block: RowBlock) -> list[EntityFit]:
-            effect, scaling, others, start = sent.value
-            found = block.examples(known.value)
+            effect, scaling, others, start, samples = sent.value
+            found = weighed(block.examples(known.value), samples)
             begin = None if start is None else started(start, scaling, set(found.entities(effect.entity)))
             own = scaling.design(found.shard(effect.shard))
             return list(fits_of(entity_rows(effect, own, found, _offset(found, others), begin), task))
@@ -189,11 +229,11 @@ class _SparkTurns:
 
     def _fixed(self, effect: ModelEffect, scaling: Scaling, others: list[Model], start: Model | None) -> FixedModel:
         context, shard, known = self._rows.context, effect.shard, self._rows.sent
-        sent = context.broadcast((scaling, others))
+        sent = context.broadcast((scaling, others, self._samples))
 
         def prepared(block: RowBlock) -> _FixedRows:
-            scaling, others = sent.value
-            found = block.examples(known.value)
+            scaling, others, samples = sent.value
+            found = weighed(block.examples(known.value), samples)
             used = np.flatnonzero(found.weight > 0)
             matrix = scaling.scaled(found.shard(shard))[used]
             cells = matrix.shape[0] * matrix.shape[1]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ambry.ml.extras import needed
 from ambry.ml.photon.entities import hash_of
-from ambry.ml.photon.examples import Examples, FeatureIndex, Shard
+from ambry.ml.photon.examples import Examples, FeatureIndex, Shard, grouped
 
 Indexes = Mapping[str, FeatureIndex]
 UNNAMED = "\0"
@@ -90,8 +90,8 @@ def joined(blocks: Iterable[RowBlock]) -> RowBlock:
 
 def by_entity(block: RowBlock, kind: str, places: int) -> Any:
     """At which of so many places the entity of each row is: the same for all its rows, wherever they come from."""
-    entities, codes = np.unique(block.ids[kind].astype(str), return_inverse=True)
-    return np.array([hash_of(each) % places for each in entities.tolist()], dtype=np.int64)[codes]
+    entities, codes = grouped(block.ids[kind])
+    return np.array([hash_of(each) % places for each in entities], dtype=np.int64)[codes]
 
 
 def in_turn(block: RowBlock, places: int) -> Any:

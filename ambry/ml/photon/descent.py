@@ -15,6 +15,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.photon.bounds import check_left, no_entities, samples_of, weighed
 from ambry.ml.photon.effects import (
     ModelEffect,
     RandomEffect,
@@ -138,10 +139,13 @@ def descend(
     """Train effects in turn, in their order, until no score changes by more than `tolerance`, or `sweeps` times.
 
     `start` is a model to begin at. Effects that are `locked` stay as they are in it: partial retraining. `fit` trains one
-    effect, here unless it is given. Raises InvalidRequest as glmix.train does, and for a lock on what `start` has not.
+    effect, here unless it is given; rows that a bound leaves out weigh nothing for any. Raises InvalidRequest as glmix.train
+    does, and for a lock on what `start` has not.
     """
     check_effects(effects, examples)
     task.check(examples)
+    examples = weighed(examples, samples_of(effects, examples))
+    check_left(float(examples.weight.sum()))
     rows = HeldRows(examples, task, fit or fit_effect)
     return take_turns(rows, task, effects, sweeps=sweeps, tolerance=tolerance, start=start, locked=locked, name=name)
 
@@ -235,8 +239,12 @@ def fit_effect(effect: ModelEffect, examples: Examples, task: Task, offset: Any,
 
 
 def random_model(effect: RandomEffect, scaling: Scaling, fits: Iterable[EntityFit]) -> RandomModel:
-    """The model of all entities that were fitted, in the order of their ids, whoever fitted them."""
+    """The model of all entities that were fitted, in the order of their ids, whoever fitted them. Raises InvalidRequest where
+    there is none.
+    """
     found = sorted(fits, key=lambda fit: fit.entity)
+    if not found:
+        raise no_entities(effect)
     rows = np.repeat(np.arange(len(found)), [len(fit.columns) for fit in found])
     columns = np.concatenate([np.zeros(0, np.int64), *(fit.columns for fit in found)]).astype(np.int64)
     values = np.concatenate([np.zeros(0), *(fit.means for fit in found)])

@@ -14,9 +14,8 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.photon.bounds import row_key, sampled
 from ambry.ml.photon.effects import Design, RandomEffect
-from ambry.ml.photon.examples import Examples
+from ambry.ml.photon.examples import Examples, grouped, rows_of_groups
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton, working_start
 from ambry.ml.photon.objective import GlmSums, sums_at
@@ -77,29 +76,25 @@ def fit_entity(rows: EntityRows, task: Task) -> EntityFit:
 def entity_rows(
     effect: RandomEffect, design: Design, examples: Examples, offset: Any, start: Any | None = None
 ) -> Iterator[EntityRows]:
-    """The rows of each entity within the bounds of its effect, sorted by entity, weighted for those that were not sampled.
+    """The rows with a weight of each entity that has as many as its effect asks for, sorted by entity. Those that a bound from
+    above leaves out weigh nothing (bounds.weighed).
 
     `start` are coefficients to begin at: {entity: array over the features, scaled}. All rows of an entity are to be here.
     """
-    found = examples.entities(effect.entity)
-    names, codes = np.unique(found.astype(str), return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    for name, rows in zip(names, np.split(order, np.flatnonzero(np.diff(codes[order])) + 1), strict=True):
+    names, codes = grouped(examples.entities(effect.entity))
+    for name, rows in zip(names, rows_of_groups(codes), strict=True):
         if len(rows) < effect.lower:
             continue
-        factor = 1.0
-        if effect.upper is not None and len(rows) > effect.upper:
-            taken = sampled([row_key(examples, row) for row in rows.tolist()], effect.upper, effect.seed)
-            factor, rows = len(rows) / effect.upper, rows[taken]
+        rows = rows[examples.weight[rows] > 0]
         part = design.matrix[rows]
         columns = np.unique(part.indices)
-        begin = None if start is None else start.get(str(name))
+        begin = None if start is None else start.get(name)
         yield EntityRows(
-            entity=str(name),
+            entity=name,
             columns=columns,
             matrix=part[:, columns].toarray(),
             response=examples.response[rows],
-            weight=examples.weight[rows] * factor,
+            weight=examples.weight[rows],
             offset=offset[rows],
             l1=design.l1[columns],
             l2=design.l2[columns],

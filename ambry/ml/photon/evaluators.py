@@ -10,14 +10,14 @@ Losses are means by weight. In groups each row counts as one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ambry.errors import InvalidRequest
-from ambry.ml.photon.examples import Examples
+from ambry.ml.photon.examples import Examples, grouped, rows_of_groups
 from ambry.ml.photon.models import PhotonModel, Task
 
 _PRECISION = re.compile(r"PRECISION@([1-9]\d{0,5})")
@@ -40,7 +40,8 @@ class Evaluator:
             raise InvalidRequest(f"{self} asks for responses, and not all rows have one")
         if not self.group:
             return self.of(scores, response, weight)
-        found = [self.of(scores[rows], response[rows], np.ones(len(rows))) for rows in _groups(examples, self.group)]
+        _, codes = grouped(examples.entities(self.group))
+        found = [self.of(scores[rows], response[rows], np.ones(len(rows))) for rows in rows_of_groups(codes)]
         told = [value for value in found if not np.isnan(value)]
         return float(np.mean(told)) if told else float("nan")
 
@@ -109,12 +110,6 @@ def _precision_at(count: int) -> Callable[[Any, Any, Any], float]:
         return float((response[best] > 0.5).sum() / count)
 
     return of
-
-
-def _groups(examples: Examples, name: str) -> Iterator[Any]:
-    _, codes = np.unique(examples.entities(name).astype(str), return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else ()
 
 
 _WHOLE: dict[str, tuple[Callable[[Any, Any, Any], float], bool]] = {

@@ -263,6 +263,25 @@ def texts_of(values: Iterable[object]) -> Any:
     return found
 
 
+def grouped(ids: Any) -> tuple[tuple[str, ...], Any]:
+    """The different texts of an array of objects, sorted, and of each element which of them it is.
+
+    numpy's own way has texts of one width: it is that of the longest for all, and zero bytes at an end are lost.
+    """
+    places: dict[str, int] = {}
+    codes = np.fromiter((places.setdefault(each, len(places)) for each in ids), np.int64, len(ids))
+    names = tuple(sorted(places))
+    order = np.empty(len(names), dtype=np.int64)
+    order[[places[name] for name in names]] = np.arange(len(names))
+    return names, order[codes] if len(codes) else codes
+
+
+def rows_of_groups(codes: Any) -> list[Any]:
+    """The rows of each group, in their order, where `grouped` gave the codes."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
+
+
 def first_row(wrong: Any) -> int | None:
     """The first row that a mask marks."""
     return int(np.argmax(wrong)) if wrong.any() else None

@@ -13,7 +13,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.photon.bounds import ActiveRows, active_rows
+from ambry.ml.photon.bounds import ActiveRows, active_rows, check_left, samples_of, weighed
 from ambry.ml.photon.effects import Design, ModelEffect, RandomEffect, check_effects, configurations, design_of
 from ambry.ml.photon.examples import Examples, shown
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
@@ -29,14 +29,11 @@ def train(
     """
     check_effects(effects, examples)
     task.check(examples)
-    blocks = [_Block.of(effect, examples) for effect in effects]
-    weight = examples.weight.copy()
-    for block in blocks:
-        if block.active is not None:
-            weight = weight * block.active.factor
+    examples = weighed(examples, samples_of(effects, examples))
+    weight = examples.weight
+    check_left(float(weight.sum()))
     used = np.flatnonzero(weight > 0)
-    if not len(used):
-        raise InvalidRequest("no row is left within the bounds of all effects; raise them")
+    blocks = [_Block.of(effect, examples) for effect in effects]
     begin = None if start is None else np.concatenate([block.start(start) for block in blocks])
     found = solve(
         GlmProblem(
@@ -66,7 +63,7 @@ def train(
 
 
 class _Block:
-    """The columns of an effect: of a random one, those of each entity beside each other, as far as any row has them."""
+    """The columns of an effect: of a random one, those of each entity side by side, as far as rows with a weight have them."""
 
     def __init__(
         self, effect: ModelEffect, design: Design, active: ActiveRows | None, columns: Any, matrix: Any
@@ -83,12 +80,8 @@ class _Block:
         if not isinstance(effect, RandomEffect):
             return cls(effect, design, None, np.arange(width), design.matrix)
         active = active_rows(effect, examples)
-        if not active.entities:
-            raise InvalidRequest(
-                f"no {effect.entity} has the {effect.lower} rows that {effect.name!r} asks for; lower the bound"
-            )
         there = design.matrix.tocoo()
-        known = (active.codes[there.row] >= 0) & (active.factor[there.row] > 0)
+        known = (active.codes[there.row] >= 0) & (examples.weight[there.row] > 0)
         rows, values = there.row[known], there.data[known]
         wide = active.codes[rows].astype(np.int64) * width + there.col[known]
         columns, places = np.unique(wide, return_inverse=True)

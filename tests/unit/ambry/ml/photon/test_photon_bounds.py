@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from ambry.ml.photon.bounds import active_rows, sampled
-from ambry.ml.photon.effects import RandomEffect
-from ambry.ml.photon.examples import Examples, examples_of
+pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+
+from ambry.errors import InvalidRequest
+from ambry.ml.photon.bounds import active_rows, sampled_entities, samples_of, weighed
+from ambry.ml.photon.descent import descend
+from ambry.ml.photon.effects import FixedEffect, RandomEffect
+from ambry.ml.photon.examples import INTERCEPT, Examples, examples_of
+from ambry.ml.photon.glmix import train
+from ambry.ml.photon.models import Task
 
 
 def rows_of(ids: str, uids: str) -> Examples:
@@ -16,25 +24,92 @@ def rows_of(ids: str, uids: str) -> Examples:
 
 
 def test_bounds_keep_entities_and_weigh_what_was_sampled() -> None:
-    found = active_rows(RandomEffect(name="r", entity="m", lower=2, upper=3), rows_of("aabbbbbbc", "123456789"))
+    effect, rows = RandomEffect(name="r", entity="m", lower=2, upper=3), rows_of("aabbbbbbc", "123456789")
+    found = active_rows(effect, rows)
     assert found.entities == ("a", "b")
     assert found.codes.tolist() == [0, 0, 1, 1, 1, 1, 1, 1, -1]
-    assert found.factor[:2].tolist() == [1, 1]
-    assert sorted(found.factor[2:8]) == [0, 0, 0, 2, 2, 2]
-    assert found.factor[8] == 1
+    factor = sampled_entities(effect, rows).factor(rows)
+    assert factor[:2].tolist() == [1, 1]
+    assert sorted(factor[2:8]) == [0, 0, 0, 2, 2, 2]
+    assert factor[8] == 1
+    # Rows without a weight are none to be taken.
+    light = replace(rows, weight=np.array([1, 1, 0, 0, 0, 1, 1, 1, 1.0]))
+    assert weighed(light, samples_of([effect], light)).weight.tolist() == light.weight.tolist()
 
 
 def test_a_sample_is_the_same_in_any_order_of_rows() -> None:
     effect = RandomEffect(name="r", entity="m", upper=3)
-    uids = "abcdefghij"
-    taken = {uids[row] for row in np.flatnonzero(active_rows(effect, rows_of("x" * 10, uids)).factor)}
-    other = {uids[::-1][row] for row in np.flatnonzero(active_rows(effect, rows_of("x" * 10, uids[::-1])).factor)}
-    assert taken == other
-    assert len(taken) == 3
+    taken = []
+    for uids in ("abcdefghij", "jihgfedcba"):
+        rows = rows_of("x" * 10, uids)
+        taken.append({uids[row] for row in np.flatnonzero(sampled_entities(effect, rows).factor(rows))})
+    assert taken[0] == taken[1]
+    assert len(taken[0]) == 3
 
 
 def test_each_row_is_taken_as_often_as_any_other() -> None:
-    counts = Counter(place for seed in range(4_000) for place in sampled(list("abcdefghij"), 3, seed))
+    rows, counts = rows_of("x" * 10, "abcdefghij"), Counter[int]()
+    for seed in range(4_000):
+        counts.update(
+            sampled_entities(RandomEffect(name="r", entity="m", upper=3, seed=seed), rows)
+            .factor(rows)
+            .nonzero()[0]
+            .tolist()
+        )
     # 1,200 of each, with a deviation of 29.
     assert all(abs(count - 1_200) < 150 for count in counts.values())
     assert len(counts) == 10
+
+
+def test_rows_with_one_uid_are_taken_together() -> None:
+    rows = rows_of("x" * 6, "aaaaaa")
+    assert sampled_entities(RandomEffect(name="r", entity="m", upper=2), rows).factor(rows).tolist() == [1.0] * 6
+
+
+@pytest.mark.parametrize("task", [Task.LINEAR, Task.LOGISTIC, Task.POISSON])
+def test_with_a_bound_turns_come_to_what_is_found_at_once(task: Task) -> None:
+    """An intercept of 2.0 came out as -5.0, and the turns said that they had converged."""
+    made = np.random.default_rng(1)
+    ids = ["big"] * 600 + [f"m{place % 40}" for place in range(800)]
+    number = made.normal(size=1_400)
+    score = 1 + 0.5 * number
+    response = {
+        Task.LINEAR: score + made.normal(size=1_400),
+        Task.LOGISTIC: (made.random(1_400) < 1 / (1 + np.exp(-score))).astype(float),
+        Task.POISSON: made.poisson(np.exp(score)).astype(float),
+    }[task]
+    told = {"features": [{("x", ""): value} for value in number.tolist()], "none": [{}] * 1_400}
+    rows = examples_of(told, response, ids={"m": ids, "half": [str(place % 2) for place in range(1_400)]})
+    effects = [
+        FixedEffect(),
+        RandomEffect(name="per-m", entity="m", shard="none", upper=15),
+        RandomEffect(name="per-half", entity="half", shard="none", upper=500, seed=2),
+    ]
+    at_once, turns = train(rows, task, effects), descend(rows, task, effects, sweeps=200)
+    assert turns.converged
+    assert turns.model.scores(rows) == pytest.approx(at_once.scores(rows), abs=1e-5)
+    assert at_once.coefficients("global")[INTERCEPT] == pytest.approx(1.0, abs=0.4)
+
+
+def test_bounds_that_leave_nothing_are_refused_by_turns_too() -> None:
+    rows = examples_of([{}] * 4, [1.0, 2.0, 3.0, 4.0], ids={"m": "aabb"})
+    for trained in (train, descend):
+        with pytest.raises(InvalidRequest, match="no m has the 9 rows"):
+            trained(rows, Task.LINEAR, [FixedEffect(), RandomEffect(name="r", entity="m", lower=9)])
+    light = examples_of([{}] * 20, [3.0] * 20, weight=[0.0] * 19 + [1.0], ids={"m": "a" * 20})
+    own = [RandomEffect(name="r", entity="m", upper=2, l2=0.5)]
+    found = train(light, Task.LINEAR, own).coefficients("r", "a")
+    assert found == descend(light, Task.LINEAR, own).model.coefficients("r", "a")
+    assert found[INTERCEPT] == pytest.approx(2.0)
+
+
+def test_ids_are_what_they_are_however_long_and_with_zero_bytes() -> None:
+    """Of texts of one width, `a` and two with zero bytes behind it were one, and a long one cost its size times all rows."""
+    ids = ["a", "a\0", "a\0", "b", "x" * 3_000_000] * 2
+    rows = examples_of([{}] * 10, [1.0, 5.0, 5.0, 0.0, 2.0] * 2, ids={"m": ids})
+    for model in (
+        train(rows, Task.LINEAR, [RandomEffect(name="r", entity="m", l2=1e-9)]),
+        descend(rows, Task.LINEAR, [RandomEffect(name="r", entity="m", l2=1e-9)]).model,
+    ):
+        assert model.random["r"].entities[:3] == ("a", "a\0", "b")
+        assert model.scores(rows) == pytest.approx(rows.response, abs=1e-6)

@@ -12,6 +12,7 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.photon.bounds import samples_of, weighed
 from ambry.ml.photon.effects import RandomEffect, design_of
 from ambry.ml.photon.entity_fit import EntityRows, entity_rows, fit_entity
 from ambry.ml.photon.examples import Examples
@@ -56,11 +57,13 @@ def test_rows_go_to_another_process_as_they_are(rows: Examples, task: Task) -> N
 def test_an_entity_does_not_depend_on_the_rows_of_others(rows: Examples, task: Task) -> None:
     effect = replace(EFFECT, upper=8)
     design = design_of(effect, rows)
-    one = next(entity_rows(effect, design, rows, rows.offset))
-    mask = rows.ids["member"] == one.entity
     # Samples are by uids, so that the same rows are taken wherever they lie.
     told = replace(rows, uids=tuple(str(place) for place in range(len(rows))))
-    alone = told.take(mask)
+    bound = weighed(told, samples_of([effect], told))
+    one = next(entity_rows(effect, design, bound, rows.offset))
+    assert len(one.response) <= 8
+    mask = rows.ids["member"] == one.entity
+    alone = weighed(told.take(mask), samples_of([effect], told.take(mask)))
     [own] = entity_rows(effect, replace(design, matrix=design.matrix[mask]), alone, alone.offset)
     assert np.array_equal(fit_entity(own, task).means, fit_entity(one, task).means)
 

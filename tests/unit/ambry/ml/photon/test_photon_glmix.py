@@ -75,9 +75,9 @@ def test_of_many_rows_a_sample_stands_for_all(rows: Examples, task: Task) -> Non
     other = train(rows, task, [effects[0], replace(EFFECTS[1], upper=5, seed=4)])
     assert not np.allclose(model.scores(rows), other.scores(rows))
     # By hand: the same five rows of each, weighted.
-    from ambry.ml.photon.bounds import active_rows
+    from ambry.ml.photon.bounds import sampled_entities
 
-    factor = active_rows(replace(EFFECTS[1], upper=5, seed=3), rows).factor
+    factor = sampled_entities(replace(EFFECTS[1], upper=5, seed=3), rows).factor(rows)
     taken = replace(rows, weight=rows.weight * factor).take(factor > 0)
     assert len(taken) <= 5 * 20
     assert train(taken, task, EFFECTS[:2]).scores(rows) == pytest.approx(model.scores(rows), abs=1e-7)
