@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,7 +225,7 @@ def train(
             engine=engine,
             sweeps=sweeps,
         )
-        of_it["metrics"] = {key: value for key, value in metrics.items() if value == value}
+        of_it["metrics"] = {key: value for key, value in metrics.items() if math.isfinite(value)}
     fields |= keep_trained(cluster, model, name, of_it, directory)
     show_fields({key: _plain(value) for key, value in fields.items()}, output)
 
@@ -253,7 +254,9 @@ def score(
         for told in unmatched_told(model, rows):
             remark(told)
     for uid, value in zip(rows.uids, found.tolist(), strict=True):
-        click.echo(json.dumps({"uid": uid, "score": value}) if output == "json" else f"{printable(uid)}\t{value!r}")
+        click.echo(
+            json.dumps({"uid": uid, "score": _plain(value)}) if output == "json" else f"{printable(uid)}\t{value!r}"
+        )
 
 
 @photon.command()
@@ -326,5 +329,5 @@ def _model_and_version(cluster: ChosenCluster, place: str) -> tuple[PhotonModel,
 
 
 def _plain(value: Any) -> Any:
-    """A metric that nothing can be said about is null, which JSON has."""
-    return None if isinstance(value, float) and value != value else value
+    """A number that is none, or beyond a float's range, is null, which JSON has."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -95,15 +95,21 @@ class EntityIndex:
     def __len__(self) -> int:
         return len(self._hash)
 
+    def __iter__(self) -> Iterator[EntityPlace]:
+        return map(self._place, range(len(self)))
+
     def places(self, entity: str) -> Iterator[EntityPlace]:
         """Where its record may be: nowhere, at one place, or at several that have one hash."""
         wanted = np.uint64(hash_of(entity))
         row = int(self._hash.searchsorted(wanted))
         while row < len(self._hash) and self._hash[row] == wanted:
-            yield EntityPlace(
-                self.parts[self._part[row]], int(self._offset[row]), int(self._size[row]), int(self._check[row])
-            )
+            yield self._place(row)
             row += 1
+
+    def _place(self, row: int) -> EntityPlace:
+        return EntityPlace(
+            self.parts[self._part[row]], int(self._offset[row]), int(self._size[row]), int(self._check[row])
+        )
 
     def __repr__(self) -> str:
         return f"<EntityIndex of {len(self):,} in {len(self.parts)} parts>"

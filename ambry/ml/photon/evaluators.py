@@ -88,7 +88,9 @@ def evaluate(model: PhotonModel, examples: Examples, evaluators: Iterable[str] =
 def evaluate_scores(task: Task, scores: Any, examples: Examples, evaluators: Iterable[str] = ()) -> dict[str, float]:
     """The same of scores that were found elsewhere. Raises InvalidRequest."""
     told = [evaluator(text) for text in evaluators] or [evaluator(text) for text in DEFAULTS[task]]
-    return {str(each): each(scores, examples) for each in told}
+    # A loss beyond a float's range is inf.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {str(each): each(scores, examples) for each in told}
 
 
 def _mean(losses: Any, weight: Any) -> float:

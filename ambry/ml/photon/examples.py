@@ -22,7 +22,7 @@ Feature = tuple[str, str]
 WEIGHTS_MAX = 1e150
 """Of all rows together: their squares are numbers, too."""
 INTERCEPT: Feature = ("(INTERCEPT)", "")
-"""As Photon calls it."""
+"""As Photon calls it. It is 1 in a row that has none, or 0."""
 SHARD = "features"
 """What the only shard is called."""
 ROWS_MAX = 1 << 31
@@ -296,6 +296,18 @@ def feature_text(feature: Feature) -> str:
     """Name and term in one."""
     name, term = feature
     return f"{name}/{term}" if term else name
+
+
+def feature_of(record: Mapping[str, Any]) -> Feature:
+    """Of a record of Avro with a name and a term, which may be missing or null. Raises TypeError for what is no text."""
+    name, term = record["name"], record.get("term")
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a feature is {name!r}, and no text")
+    if term is None:
+        return name, ""
+    if not isinstance(term, str):
+        raise TypeError(f"the term of the feature {name!r} is {term!r}, and no text")
+    return name, term
 
 
 def listed(names: Iterable[str]) -> str:

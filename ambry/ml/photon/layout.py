@@ -25,8 +25,8 @@ from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written_directory
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
-from ambry.ml.photon.entities import EntityIndex, EntityPlaces
-from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder
+from ambry.ml.photon.entities import EntityIndex, EntityPlaces, intact
+from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder, feature_of
 from ambry.ml.photon.metadata import FIXED, RANDOM, configurations_of, effects_said, entities_said, metadata_of
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.sources.foreign import foreign
@@ -199,7 +199,7 @@ def coefficients_of(record: Mapping[str, Any], field: str = "means") -> dict[Fea
         value = each["value"]
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"the coefficient of {each['name']!r} is {value!r}, and no finite number")
-        feature = (str(each["name"]), str(each.get("term") or ""))
+        feature = feature_of(each)
         if feature in found:
             raise ValueError(f"the feature {feature} stands twice")
         found[feature] = float(value)
@@ -233,14 +233,16 @@ def _random(path: Path) -> tuple[RandomModel, str]:
     entity, shard = read_id_info(path / ID_INFO, 2)
     means, variances, ids, kind = _coefficients(path)
     index = path / INDEX
-    if index.is_file():
-        told = EntityIndex(index)
+    told = EntityIndex(index) if index.is_file() else None
+    if told is not None:
         if lacking := [part for part in told.parts if not (path / part).is_file()]:
             raise _incomplete(f"{index} names {lacking[0]}, and there is no such file")
         _check_count(index, len(told), path, len(ids))
     if len(set(ids)) != len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
         raise InvalidRequest(f"{path / COEFFICIENTS}: the {entity} {twice!r} has two models")
+    if told is not None:
+        _check_records(index, told, path)
     model = RandomModel(
         entity=entity,
         shard=shard,
@@ -351,6 +353,17 @@ def _check_count(said_by: Path, said: int, effect: Path, found: int) -> None:
     """Raises InvalidRequest where there are fewer entities than are said; somebody may have added some."""
     if found < said:
         raise _incomplete(f"{said_by} says {said:,} entities, and {effect / COEFFICIENTS} has {found:,}")
+
+
+def _check_records(index: Path, told: EntityIndex, effect: Path) -> None:
+    """Raises InvalidRequest for a part that is not the one which the index was written with."""
+    parts = {part: memoryview((effect / part).read_bytes()) for part in told.parts}
+    for place in told:
+        if not intact(parts[place.part][place.offset : place.offset + place.size], place.check):
+            raise InvalidRequest(
+                f"{effect / place.part} is not what {index} says: it is of another model, or was changed; copy the model "
+                "again, or take the index away if the part is as it is to be"
+            )
 
 
 def _incomplete(what: str) -> InvalidRequest:

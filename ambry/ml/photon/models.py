@@ -35,11 +35,12 @@ class Task(StrEnum):
         return f"{_CLASSES}.{kinds[self.name]}RegressionModel"
 
     def mean(self, score: Any) -> Any:
-        """Of the response, of scores with their offsets."""
+        """Of the response, of scores with their offsets; inf beyond a float's range."""
         if self is Task.LINEAR:
             return score
         if self is Task.POISSON:
-            return np.exp(score)
+            with np.errstate(over="ignore"):
+                return np.exp(score)
         return needed("scipy.special").expit(score)
 
     def curvature(self, mean: Any) -> Any:
@@ -49,12 +50,14 @@ class Task(StrEnum):
         return mean if self is Task.POISSON else mean * (1 - mean)
 
     def losses(self, score: Any, response: Any) -> Any:
-        """Of each row: half of its deviance, of a Poisson response without the part that is the same for every model."""
-        if self is Task.LINEAR:
-            return 0.5 * (score - response) ** 2
-        if self is Task.POISSON:
-            return np.exp(score) - response * score
-        return np.logaddexp(0.0, score) - response * score
+        """Of each row: half of its deviance, of a Poisson response without the part that is the same for every model;
+        inf beyond a float's range."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self is Task.LINEAR:
+                return 0.5 * (score - response) ** 2
+            if self is Task.POISSON:
+                return np.exp(score) - response * score
+            return np.logaddexp(0.0, score) - response * score
 
     def check(self, examples: Examples) -> None:
         """Raises InvalidRequest for responses that the task has not, with the row."""
@@ -180,7 +183,8 @@ class PhotonModel:
 
     def scores(self, examples: Examples) -> Any:
         """Of each row, with its offset."""
-        return examples.offset + sum(each.scores(examples) for each in self.coordinates.values())
+        with np.errstate(over="ignore", invalid="ignore"):
+            return examples.offset + sum(each.scores(examples) for each in self.coordinates.values())
 
     def predict(self, examples: Examples) -> Any:
         """The mean of the response of each row."""
@@ -191,14 +195,19 @@ class PhotonModel:
 
 
 def design(shard: Shard, index: FeatureIndex) -> Any:
-    """The rows over the features of a model, whose intercept is 1 where the rows have none of their own."""
+    """The rows over the features of a model, whose intercept is 1 in each row that has none of its own."""
     matrix = shard.over(index)
     place = index.places.get(INTERCEPT)
-    if place is None or INTERCEPT in shard.index.places:
+    if place is None:
         return matrix
     sparse = needed("scipy.sparse")
-    rows = matrix.shape[0]
-    ones = (np.ones(rows), (np.arange(rows), np.full(rows, place)))
+    rows = np.arange(matrix.shape[0])
+    if INTERCEPT in shard.index.places:
+        # What other rows have says nothing of a row: it scores the same beside any.
+        rows = np.flatnonzero(matrix[:, [place]].toarray().ravel() == 0)
+        if not len(rows):
+            return matrix
+    ones = (np.ones(len(rows)), (rows, np.full(len(rows), place)))
     return sparse.csr_matrix(matrix + sparse.csr_matrix(ones, shape=matrix.shape))
 
 

@@ -20,7 +20,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
-from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, listed, texts_of
+from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, feature_of, listed, texts_of
 from ambry.ml.shown_places import shown_place
 from ambry.ml.sources.first_version import files_at
 from ambry.ml.sources.foreign import foreign
@@ -72,7 +72,7 @@ def read_examples(
                     for name in wanted:
                         columns[name].append(names.id(record, name))
                     told = record.get(uid)
-                    uids.append(unnamed(len(uids)) if told is None else str(told))
+                    uids.append(unnamed(len(uids)) if told is None else _id(told, f"uid {uid!r}"))
     found = np.array(numbers, dtype=np.float64).reshape(-1, 3)
     return Examples(
         shards={name: builder.build() for name, builder in builders.items()},
@@ -173,20 +173,27 @@ class _Names:
             0.0 if offset is None else _number(offset, "offset"),
         )
 
-    def id(self, record: dict[str, Any], name: str) -> Any:
-        """Raises ValueError where it has none."""
+    def id(self, record: dict[str, Any], name: str) -> str:
+        """Raises ValueError where it has none, TypeError for what is none."""
         told = record.get(name)
         if told is None:
             told = (record.get(METADATA) or {}).get(name)
         if told is None:
             raise ValueError(f"it has no id {name!r}, neither as a field nor in {METADATA}")
-        return told
+        return _id(told, f"id {name!r}")
 
 
 def _triples(bag: Any, name: str) -> Iterator[tuple[tuple[str, str], float]]:
     for each in bag or ():
         value = each["value"]
-        yield (str(each["name"]), str(each.get("term") or "")), _number(value, f"value of {each['name']!r} in {name!r}")
+        yield feature_of(each), _number(value, f"value of {each['name']!r} in {name!r}")
+
+
+def _id(value: Any, what: str) -> str:
+    """Raises TypeError for what is neither a text nor a whole number."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(f"the {what} is {value!r}, and neither a text nor a whole number")
+    return str(value)
 
 
 def _number(value: Any, what: str) -> float:

@@ -133,9 +133,9 @@ class PhotonScorer:
     ) -> float:
         """The sum over all effects. `ids` are who is scored, by kind; `features` those of every shard that `by_shard` has not.
 
-        The intercept is 1 where it is not among the features. A feature that is not said is 0, as in Photon, and a term that
-        the model does not know adds nothing. Raises InvalidRequest where an id is missing, and for a key that is no name and
-        term or has a name that the model was not trained on.
+        The intercept is 1 where it is not among the features, or 0 there. A feature that is not said is 0, as in Photon, and a
+        term that the model does not know adds nothing. Raises InvalidRequest where an id is missing, and for a key that is no
+        name and term or has a name that the model was not trained on.
         """
         shards = by_shard or {}
         for told in (features, *shards.values()):
@@ -254,7 +254,7 @@ def _check_keys(features: Mapping[Feature, float]) -> None:
 
 
 def _product(means: Mapping[Feature, float], features: Mapping[Feature, float]) -> float:
-    total = 0.0 if INTERCEPT in features else means.get(INTERCEPT, 0.0)
+    total = 0.0 if features.get(INTERCEPT) else means.get(INTERCEPT, 0.0)
     for feature, value in features.items():
         mean = means.get(feature)
         if mean is not None:

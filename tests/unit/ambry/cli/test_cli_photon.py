@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -124,3 +126,20 @@ def test_data_that_are_not_there_are_not_found() -> None:
     done = run("photon", "train", "none.avro", "--task", "linear")
     assert done.exit_code == 1
     assert "none.avro" in done.stderr
+
+
+def test_a_loss_beyond_all_bounds_is_null_and_stops_no_publishing(here: Path) -> None:
+    """A row far out, whose loss is inf: the run had trained, and was refused for its metric. JSON has no Infinity."""
+    write_examples(here / "counts.avro", drawn_rows(Task.POISSON, 100, 5))
+    far = drawn_rows(Task.POISSON, 3, 2)
+    write_examples(here / "far.avro", replace(far, offset=np.full(3, 800.0)))
+    name = f"far-{next(_numbers)}"
+    trained = run(
+        "photon", "train", "counts.avro", "--task", "poisson", "--validate", "far.avro", "--publish", name,
+        "--output", "json",
+    )  # fmt: skip
+    assert trained.exit_code == 0 and "Warning" not in trained.stderr, trained.stderr
+    made = json.loads(trained.stdout, parse_constant=pytest.fail)
+    assert made["POISSON_LOSS"] is None and made["version"] == f"{name}@1.0.0"
+    scored = run("photon", "score", name, "far.avro", "--mean", "--output", "json")
+    assert [json.loads(line, parse_constant=pytest.fail)["score"] for line in scored.stdout.splitlines()] == [None] * 3

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,18 @@ def test_a_model_that_no_reader_reads_is_not_written(odd: str) -> None:
     )
     with pytest.raises(InvalidRequest, match=r"surrogate|no finite number"):
         model_files(model)
+
+
+def test_a_part_of_another_model_is_refused(tmp_path: Path) -> None:
+    """With the same entities: it was read, and scored with, as if it were this model's."""
+    model, own = small(), small().random["per-member"]
+    write_model(tmp_path / "one", model, models_per_part=2)
+    other = PhotonModel(task=model.task, fixed=model.fixed, random={"per-member": replace(own, means=own.means * 3)})
+    write_model(tmp_path / "other", other, models_per_part=2)
+    part = "random-effect/per-member/coefficients/part-00000.avro"
+    (tmp_path / "one" / part).write_bytes((tmp_path / "other" / part).read_bytes())
+    with pytest.raises(InvalidRequest, match=r"part-00000.avro is not what .*index.arrow says"):
+        read_model(tmp_path / "one")
+    # Photon knows no index, and writes parts as it likes.
+    (tmp_path / "one/random-effect/per-member/index.arrow").unlink()
+    assert read_model(tmp_path / "one").random["per-member"].of("7") == other.random["per-member"].of("7")

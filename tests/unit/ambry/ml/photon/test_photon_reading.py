@@ -144,3 +144,34 @@ def test_there_and_back_is_the_same(tmp_path_factory: pytest.TempPathFactory, ro
         assert getattr(found, what).tolist() == getattr(made, what).tolist()
     assert found.ids["member"].tolist() == made.ids["member"].tolist()
     assert found.uids == made.uids
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("bytes", b"\xff", "the id 'member' is b'\\xff', and neither a text nor a whole number"),
+        ({"type": "array", "items": "string"}, ["a"], "the id 'member' is \\['a'\\], and neither"),
+        ("boolean", True, "the id 'member' is True, and neither"),
+        ("double", 1.0, "the id 'member' is 1.0, and neither"),
+    ],
+)
+def test_an_id_is_a_text_or_a_whole_number(tmp_path: Path, kind: Any, value: Any, said: str) -> None:
+    record = {"features": bag(("a", "", 1.0)), "label": 1.0, "member": value}
+    path = write(tmp_path / "x.avro", [record], LABEL, {"name": "member", "type": kind})
+    with pytest.raises(InvalidRequest, match=said.replace("b'\\xff'", r"b'\\xff'")):
+        read_examples(path, ids=["member"])
+    with pytest.raises(InvalidRequest, match="the uid 'member' is"):
+        read_examples(path, uid="member")
+    whole = write(tmp_path / "y.avro", [{**record, "member": 7}], LABEL, {"name": "member", "type": "long"})
+    assert read_examples(whole, ids=["member"]).entities("member").tolist() == ["7"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("name", None), ("term", 0), ("term", 1), ("name", 3)])
+def test_names_and_terms_are_texts(tmp_path: Path, field: str, value: Any) -> None:
+    """A null name was the feature `None`, the term 0 an empty one."""
+    fields = [{"name": "name", "type": ["null", "string", "int"]}, {"name": "term", "type": ["null", "string", "int"]}]
+    triple = {"type": "record", "name": "G", "fields": [*fields, {"name": "value", "type": "double"}]}
+    record = {"features": [], "label": 1.0, "other": [{"name": "a", "term": "t", "value": 1.0, field: value}]}
+    path = write(tmp_path / "x.avro", [record], LABEL, {"name": "other", "type": {"type": "array", "items": triple}})
+    with pytest.raises(InvalidRequest, match=f"the {field} of .* is {value}, and no text"):
+        read_examples(path, bags={"features": ["other"]})

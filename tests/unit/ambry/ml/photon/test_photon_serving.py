@@ -143,3 +143,11 @@ def test_a_model_of_fixed_effects_alone_has_no_entities(client: AmbryClient, nam
     scorer = open_scorer(client, name)
     assert scorer.entity_kinds == ()
     assert scorer.score({}, {}) == MODEL.fixed["global"].means[0]
+
+
+def test_an_intercept_of_a_row_is_what_it_is_to_a_batch(client: AmbryClient, name: str) -> None:
+    models.publish(client, name, MODEL)
+    scorer = open_scorer(client, name)
+    for value in (0.0, 1.0, -2.0):
+        told = {**FEATURES, INTERCEPT: value}
+        assert scorer.score({"memberId": "member-7"}, told) == pytest.approx(expected("member-7", 0.0, told), abs=1e-12)
