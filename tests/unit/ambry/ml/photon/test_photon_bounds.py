@@ -78,7 +78,8 @@ def test_with_a_bound_turns_come_to_what_is_found_at_once(task: Task) -> None:
         Task.LOGISTIC: (made.random(1_400) < 1 / (1 + np.exp(-score))).astype(float),
         Task.POISSON: made.poisson(np.exp(score)).astype(float),
     }[task]
-    told = {"features": [{("x", ""): value} for value in number.tolist()], "none": [{}] * 1_400}
+    features: list[dict[tuple[str, str], float]] = [{("x", ""): value} for value in number.tolist()]
+    told: dict[str, list[dict[tuple[str, str], float]]] = {"features": features, "none": [{}] * 1_400}
     rows = examples_of(told, response, ids={"m": ids, "half": [str(place % 2) for place in range(1_400)]})
     effects = [
         FixedEffect(),
