@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from ambry.ml.photon.models import FixedModel, Task
 from deploy.demos.data import rand_health
 
 sm = pytest.importorskip("statsmodels.api")
+optimize = pytest.importorskip("scipy.optimize")
 A, B = ("a", ""), ("b", "")
 FAMILIES = {Task.LINEAR: "Gaussian", Task.LOGISTIC: "Binomial", Task.POISSON: "Poisson"}
 
@@ -257,3 +259,38 @@ def test_a_model_is_the_start_of_its_own_training() -> None:
         descend(rows, Task.LOGISTIC, effects).model,
     ):
         assert found.coefficients("global")[A] == pytest.approx(centred.coefficients("global")[A], rel=1e-6)
+
+
+def told_apart(task: Task, matrix: Any, response: Any) -> bool:
+    """Whether endless coefficients are best, by linear programming: a direction that no response is against."""
+    columns = np.column_stack([matrix / np.abs(matrix).max(axis=0), np.ones(len(matrix))])
+    some, none = columns[response > 0], columns[response == 0]
+    against = np.vstack([none, -some]) if task is Task.LOGISTIC else none
+    fixed = None if task is Task.LOGISTIC else some
+    found = optimize.linprog(
+        against.sum(axis=0), A_ub=against, b_ub=np.zeros(len(against)), A_eq=fixed,
+        b_eq=None if fixed is None else np.zeros(len(fixed)), bounds=[(-1, 1)] * columns.shape[1],
+    )  # fmt: skip
+    return bool(-found.fun > 1e-7)
+
+
+@pytest.mark.parametrize("kind", [Task.LOGISTIC, Task.POISSON])
+def test_what_is_refused_is_what_a_linear_program_says(kind: Task) -> None:
+    """By every solver alike: 300 more were drawn once, without a difference."""
+    apart = []
+    for seed in range(24):
+        made = np.random.default_rng(seed)
+        rows, columns = int(made.integers(12, 60)), int(made.integers(1, 5))
+        matrix = made.normal(size=(rows, columns)) * 10.0 ** made.integers(-4, 5, size=columns)
+        matrix[:, 0] = np.abs(matrix[:, 0]) * np.append(1.0, made.random(rows - 1) < 0.1)
+        score = matrix / matrix.std(axis=0) @ made.normal(size=columns)
+        chance = 1 / (1 + np.exp(-score))
+        response = (made.random(rows) < chance) if kind is Task.LOGISTIC else made.poisson(np.exp(score / 2) / 4)
+        told = [{(str(place), ""): value for place, value in enumerate(row)} for row in matrix.tolist()]
+        examples = examples_of(told, response.astype(float), ids={"m": ["a"] * rows})
+        apart.append(told_apart(kind, matrix, response))
+        own = RandomEffect(name="own", entity="m", l2=0.0)
+        for trained, effect in ((train, FixedEffect()), (descend, FixedEffect()), (descend, own)):
+            with pytest.raises(InvalidRequest) if apart[-1] else nullcontext():
+                trained(examples, kind, [effect])
+    assert 2 < sum(apart) < 20, apart
