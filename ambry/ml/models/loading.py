@@ -7,18 +7,20 @@ offline.
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ambry.client.locked_parts import locked_directory, remove_left
 from ambry.client.refs import PinnedName, VersionRef
 from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest
-from ambry.ids import BlobId
+from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.ml.digests import check_digest, located
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
 from ambry.ml.models.parts import digest_of, part_name
@@ -77,39 +79,36 @@ class StoredModel:
 
         Nothing is fetched where another file stands in the place of a part (FileExistsError). What gathers is called
         `.ambry-<SHA-256>`; all get their own names when the last one was compared (ChecksumMismatch): a part of a model may
-        read as a smaller whole one. Another download of it into the same directory may go on at once.
+        read as a smaller whole one. Another download into the same directory may go on at once; of another version, one of the
+        two is refused, and leaves nothing.
         """
-        missing = [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]
-        wrong = [
-            part for part in self.manifest.parts if part not in missing and not _is_it(directory / part.path, part)
-        ]
-        if wrong:
-            raise FileExistsError(_in_the_way(wrong, directory))
-        gathering = _gathering(self.manifest)
-        for part in missing:
-            gathers = directory / gathering[part.path]
-            gathers.parent.mkdir(parents=True, exist_ok=True)
-            if _is_it(gathers, part):
-                continue
-            self.client.get_file(self.ref(part), gathers, overwrite=True)
-            try:
-                found = digest_of(gathers)
-            except FileNotFoundError:  # Another download gave it its name.
-                continue
+        places = {path: directory / name for path, name in _gathering(self.manifest).items()}
+        _check_free(self.manifest.parts, directory, places)
+        while missing := [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]:
+            for part in missing:
+                self._gather(part, places[part.path])
+            with locked_directory(directory):
+                _check_free(missing, directory, places, is_locked=True)
+                # Another download gave it its name, or took it away where it was refused.
+                left = [part for part in missing if not os.path.lexists(directory / part.path)]
+                if all(places[part.path].exists() for part in left):
+                    for part in left:
+                        places[part.path].replace(directory / part.path)
+        for path in places.values():
+            path.unlink(missing_ok=True)
+        return [directory / part.path for part in self.manifest.parts]
+
+    def _gather(self, part: ModelPart, gathers: Path) -> None:
+        """Raises ChecksumMismatch, and what a get raises."""
+        gathers.parent.mkdir(parents=True, exist_ok=True)
+        if _is_it(gathers, part):
+            return
+        self.client.get_file(self.ref(part), gathers, overwrite=True)
+        with suppress(FileNotFoundError):  # Another download gave it its name.
+            found = digest_of(gathers)
             if (found.size, found.sha256) != (part.size, part.sha256):
                 gathers.unlink(missing_ok=True)
                 raise self._differs(part, f"has {found.size} bytes with the SHA-256 {found.sha256}")
-        for part in missing:
-            target, gathers = directory / part.path, directory / gathering[part.path]
-            if not os.path.lexists(target):
-                with suppress(FileNotFoundError):  # Another download gave it its name, or gives it in this moment.
-                    gathers.replace(target)
-                    continue
-            if not _is_it(target, part):  # Since it was looked for; what anybody else put there stays.
-                gathers.unlink(missing_ok=True)
-                raise FileExistsError(_in_the_way([part], directory))
-            gathers.unlink(missing_ok=True)
-        return [directory / part.path for part in self.manifest.parts]
 
     def load(self, *, framework: str = "numpy", trust: bool = False) -> Any:
         """The model in memory: tensors by name (safetensors, as `framework` has them), a session of onnxruntime, an estimator,
@@ -219,6 +218,25 @@ def _gathering(manifest: ModelManifest) -> dict[str, str]:
         taken.add(name)
         found[part.path] = name
     return found
+
+
+def _check_free(
+    parts: Sequence[ModelPart], directory: Path, places: Mapping[str, Path], *, is_locked: bool = False
+) -> None:
+    """Raises FileExistsError where another file stands in the place of a part; what gathered goes then."""
+    wrong = [
+        part for part in parts if os.path.lexists(directory / part.path) and not _is_it(directory / part.path, part)
+    ]
+    if not wrong:
+        return
+    with nullcontext() if is_locked else locked_directory(directory):
+        for path in places.values():
+            path.unlink(missing_ok=True)
+            remove_left(
+                path.parent,
+                re.compile(rf"{re.escape(path.name)}\.[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}(\.[0-9a-f]{{32}})?\.part"),
+            )
+    raise FileExistsError(_in_the_way(wrong, directory))
 
 
 def _in_the_way(parts: Sequence[ModelPart], directory: Path) -> str:

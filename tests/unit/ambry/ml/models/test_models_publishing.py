@@ -301,6 +301,66 @@ def test_two_downloads_of_a_model_into_one_directory_end_well(
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["a.txt", "c.txt", "d.txt"]
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_of_two_versions_into_one_directory_one_is_refused_and_leaves_nothing(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """What the second had fetched stayed as hidden files, and the version that it was of could never come there."""
+    made = [
+        models.publish(client, name, {"a.txt": b"1", "b/c.txt": each, "d.txt": each + b"d"}) for each in (b"2", b"3")
+    ]
+    one, two = (models.open(client, each.place) for each in made)
+    out = tmp_path / "out"
+    get_file, calls = AmbryClient.get_file, count()
+
+    def meanwhile(self: AmbryClient, *said: Any, **options: Any) -> Any:
+        answer = get_file(self, *said, **options)
+        if next(calls) == at:
+            one.download(out)
+        return answer
+
+    monkeypatch.setattr(AmbryClient, "get_file", meanwhile)
+    with pytest.raises(FileExistsError, match=r"c\.txt, .*d\.txt: there already"):
+        two.download(out)
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["a.txt", "c.txt", "d.txt"]
+    assert [path.read_bytes() for path in one.download(out)] == [b"1", b"2", b"2d"]
+
+
+def test_what_an_interrupted_download_left_goes_where_it_is_refused(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.publish(client, name, {"a.txt": b"1", "b.txt": b"2"})
+    found, out = models.open(client, name), tmp_path / "out"
+    out.mkdir()
+    first, second = found.manifest.parts
+    (out / f".ambry-{first.sha256}").write_bytes(b"1")
+    (out / f".ambry-{second.sha256}.{second.id}.part").write_bytes(b"2")
+    (out / f".ambry-{'0' * 64}").write_bytes(b"of another model")
+    (out / "a.txt").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"a\.txt: there already"):
+        found.download(out)
+    assert sorted(path.name for path in out.iterdir()) == [f".ambry-{'0' * 64}", "a.txt"]
+
+
+def test_what_another_download_took_away_is_fetched_again(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused download of another version, which shares a part."""
+    models.publish(client, name, {"a.txt": b"1", "b.txt": b"2"})
+    found, out = models.open(client, name), tmp_path / "out"
+    get_file, calls = AmbryClient.get_file, count()
+
+    def meanwhile(self: AmbryClient, *said: Any, **options: Any) -> Any:
+        answer = get_file(self, *said, **options)
+        if next(calls) == 1:
+            (out / f".ambry-{found.manifest.part('a.txt').sha256}").unlink()
+        return answer
+
+    monkeypatch.setattr(AmbryClient, "get_file", meanwhile)
+    assert [path.read_bytes() for path in found.download(out)] == [b"1", b"2"]
+    assert next(calls) == 3 and len(list(out.iterdir())) == 2
+
+
 def test_a_part_is_not_lost_under_what_gathers(client: AmbryClient, name: str, tmp_path: Path) -> None:
     """One that was called as another one while that came was overwritten by it, and then moved away."""
     place = VersionRef(name)
