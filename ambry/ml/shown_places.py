@@ -82,11 +82,14 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
 
 
 def _failure_behind(error: BaseException) -> BaseException | None:
-    """What fsspec took for a file that is not there, and is not that: a server that is down."""
+    """What fsspec took for a file that is not there, and is not that: a server that is down, or does not answer."""
     cause: BaseException | None = error
     while isinstance(cause, FileNotFoundError):
         cause = cause.__cause__
-    return None if getattr(cause, "status", None) in (403, 404, 410) else cause
+    if isinstance(status := getattr(cause, "status", None), int):
+        return None if status in (403, 404, 410) else cause
+    is_of_network = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
+    return cause if is_of_network else None
 
 
 def _shown(piece: str) -> str:

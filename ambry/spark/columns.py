@@ -43,12 +43,16 @@ _WIDER = {
 
 
 def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
-    """The pyarrow Schema of some columns, with types that Spark has. Raises InvalidRequest for a column that is not there.
+    """The pyarrow Schema of some columns, with types that Spark has.
+
+    Raises InvalidRequest for a column that is not there, or asked for twice.
 
     All may be null, as in every file that Spark reads: what an Arrow file says of that, nobody checked who wrote it, and Spark
     leaves out what it believes to be never so.
     """
-    for name in names:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise InvalidRequest(f"the column {name!r} is asked for twice; once is enough")
         found = schema.get_all_field_indices(name)
         if not found:
             raise InvalidRequest(f"there is no column {name!r}; there are {', '.join(schema.names)}")

@@ -55,7 +55,7 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         check_options(self.options, _READING)
         spark_arrow_schema(self._stored().schema, schema.fieldNames())
         file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
-        spark_arrow_schema(file.schema, [each.column for each in conditions])
+        spark_arrow_schema(file.schema, list(dict.fromkeys(each.column for each in conditions)))
         return AmbryReader(self._client, file, schema, conditions, number_of(self.options, "split_size"))
 
     def writer(self, schema: Any, overwrite: bool) -> AmbryWriter:

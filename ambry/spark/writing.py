@@ -207,15 +207,21 @@ def part_file(path: Path, schema: Any, batches: Iterator[Any]) -> tuple[int, Any
     told: list[Any] = []
     held: list[Any] = []
     rows = size = 0
-    with parquet.ParquetWriter(str(path), schema, compression="zstd", metadata_collector=told) as writer:
-        for batch in batches:
-            held.append(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
-            rows, size = rows + batch.num_rows, size + batch.nbytes
-            if size >= GROUP_SIZE:
+    try:
+        with parquet.ParquetWriter(str(path), schema, compression="zstd", metadata_collector=told) as writer:
+            for batch in batches:
+                held.append(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+                rows, size = rows + batch.num_rows, size + batch.nbytes
+                if size >= GROUP_SIZE:
+                    writer.write_table(pa.Table.from_batches(held, schema))
+                    held, size = [], 0
+            if held:
                 writer.write_table(pa.Table.from_batches(held, schema))
-                held, size = [], 0
-        if held:
-            writer.write_table(pa.Table.from_batches(held, schema))
+    except RuntimeError as error:
+        # pyarrow asks for the footer also of what it could not write, and that hides why.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     return rows, told[0]
 
 

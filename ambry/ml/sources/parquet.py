@@ -48,7 +48,7 @@ class ParquetSource(StoredFeatures):
 
         filesystem, path, shown = None, str(place), shown_place(place)
         if "://" in path:
-            with foreign(f"{shown} is no place to read from", "look at how it is written"):
+            with foreign(f"{shown} is no place to read from", "look at how it is written"), place_told(place):
                 filesystem, path = needed("fsspec.core").url_to_fs(path, **(storage_options or {}))
         with (
             foreign(f"{shown} is no Parquet that can be read", "fetch or write it again", pa.ArrowException),

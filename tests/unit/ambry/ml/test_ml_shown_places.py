@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_an_archive_that_is_none_is_a_sentence(tmp_path: Path, kind: str) -> Non
     with pytest.raises(OSError, match="cannot be read") as raised:
         read_examples(f"{kind}://a.avro::file://{tmp_path}/none?sig=SECRET".partition("?")[0])
     assert f"{kind}://a.avro::file://" in str(raised.value)
+
+
+def test_a_file_that_an_archive_or_a_store_does_not_have_is_not_there(tmp_path: Path) -> None:
+    """As zip and tar say it, and S3, whose library has the status elsewhere."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("there.avro", "")
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        read_examples(f"zip://gone.avro::file://{tmp_path}/a.zip")
+    place = "s3://bucket/x.avro"
+    with pytest.raises(FileNotFoundError, match="there is no such file"), place_told(place):
+        raise FileNotFoundError(place) from RuntimeError("An error occurred (404) when calling HeadObject")
 
 
 def test_an_error_about_something_else_stays_as_it_is() -> None:

@@ -152,4 +152,6 @@ def test_columns_that_are_not_there_and_that_are_there_twice() -> None:
         spark_arrow_schema(schema, ["c"])
     with pytest.raises(InvalidRequest, match="2 columns are called 'b'"):
         spark_arrow_schema(schema, ["b"])
+    with pytest.raises(InvalidRequest, match="'a' is asked for twice"):
+        spark_arrow_schema(schema, ["a", "a"])
     assert spark_arrow_schema(schema, ["a"]).names == ["a"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import resource
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy
 import pyarrow as pa
 import pytest
 
@@ -19,7 +22,7 @@ from ambry.ml import snapshots
 from ambry.ml.features import publishing
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
-from ambry.spark.writing import AmbryWriter, write_options
+from ambry.spark.writing import AmbryWriter, part_file, write_options
 from tests.support.named_frontend import named_frontend
 
 METADATA = FeatureMetadata.of([parse_definitions("age: {valType: INT}\nrides: {valType: INT}\n", "n")])
@@ -99,3 +102,20 @@ def test_a_column_with_the_long_name_of_a_feature_passes_and_is_written(client: 
 def test_definitions_that_are_not_there_are_told_before_a_task_begins(client: AmbryClient) -> None:
     with pytest.raises(BlobNotFound):
         writer(client, "age", "rides", definitions="none")
+
+
+@pytest.mark.parametrize("group_size", [1, 64 << 20], ids=["in a group", "at the end"])
+def test_a_part_for_which_there_is_no_room_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group_size: int
+) -> None:
+    """pyarrow asked for the footer of what it could not write, and that was all that anybody was told."""
+    monkeypatch.setattr("ambry.spark.writing.GROUP_SIZE", group_size)
+    schema = pa.schema([("a", pa.float64())])
+    batches = [pa.record_batch([pa.array(numpy.random.default_rng(1).random(50_000))], schema=schema)] * 5
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            part_file(tmp_path / "part.parquet", schema, iter(batches))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

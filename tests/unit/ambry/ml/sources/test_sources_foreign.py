@@ -36,6 +36,15 @@ def test_an_error_of_the_system_stays_one(tmp_path: Path) -> None:
         raise OSError("torn")
 
 
+def test_an_archive_of_parquet_that_cannot_be_had_tells_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "none.zip").write_text("none")
+    with pytest.raises(OSError, match="cannot be read: File is not a zip file"):
+        ParquetSource(f"zip://x.parquet::file://{tmp_path}/none.zip", metadata(), entity="k")
+    with pytest.raises(OSError, match="http://127") as raised:
+        ParquetSource("zip://x.parquet::http://127.0.0.1:1/a.zip?sig=SEC%2FRET", metadata(), entity="k")
+    assert "SEC" not in str(raised.value) and "RET" not in str(raised.value)
+
+
 def test_what_is_no_parquet_or_torn(tmp_path: Path) -> None:
     place = tmp_path / "t.parquet"
     parquet.write_table(pa.table({"k": list(range(1000)), "a": [each / 7 for each in range(1000)]}), place)
