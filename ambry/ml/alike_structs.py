@@ -67,6 +67,8 @@ class _Shape(CompactThrift):
         super().__init__(data)
         self.place = place
         self._compared = compared
+        self._room = SHAPE_SIZE_MAX
+        """Bytes of the expression that are left for values, one at least for each."""
 
     def expression(self) -> bytes | None:
         try:
@@ -83,6 +85,14 @@ class _Shape(CompactThrift):
         return [*found, self._since(begin)]
 
     def _value(self, kind: int, path: FieldPath) -> list[bytes]:
+        """Raises _Unshaped, also where the expression gets too long."""
+        found = self._value_of(kind, path)
+        self._room -= len(found[0]) if len(found) == 1 else 1
+        if self._room < 0:
+            raise _Unshaped
+        return found
+
+    def _value_of(self, kind: int, path: FieldPath) -> list[bytes]:
         """Raises _Unshaped."""
         begin = self.place
         if kind == BINARY:

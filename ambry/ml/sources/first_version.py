@@ -28,6 +28,9 @@ from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import is_directory, web_url
 from ambry.ml.stored_files import FileOfStore, FilePlace
 
+_ARCHIVES = ("zip", "tar", "libarchive")
+"""In a chained URL they have places of their own."""
+
 
 def import_avro(
     client: AmbryClient,
@@ -100,10 +103,14 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
 
 
 def _within(directory: str, name: str) -> str:
-    """Of a chained URL, such as `simplecache::ambry://...` or `zip://rows::ambry://...`, the first place is the directory."""
+    """Of a chained URL, such as `simplecache::ambry://...` or `zip://rows::ambry://...`, the first place is the directory.
+
+    An archive may stand without one: all that is in it.
+    """
     pieces = directory.split("::")
-    first = next(number for number, piece in enumerate(pieces) if "://" in piece)
-    pieces[first] = f"{pieces[first].rstrip('/')}/{name}"
+    first = next(number for number, piece in enumerate(pieces) if "://" in piece or piece in _ARCHIVES)
+    head = pieces[first] if "://" in pieces[first] else f"{pieces[first]}://"
+    pieces[first] = f"{head}{'' if head.endswith('/') else '/'}{name}"
     return "::".join(pieces)
 
 

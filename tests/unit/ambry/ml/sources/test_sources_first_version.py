@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import fsspec
@@ -46,3 +47,16 @@ def test_one_file_is_itself_and_an_empty_directory_is_refused(tmp_path: Path) ->
     assert avro_files(file) == [file]
     with pytest.raises(InvalidRequest, match=r"there is no \.avro in"):
         avro_files(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["zip://", "zip://rows", "zip://rows/", "zip", "simplecache::zip"])
+def test_the_files_of_an_archive_are_places_within_it(tmp_path: Path, place: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("b.avro", "a.avro", "rows/c.avro"):
+            archive.writestr(name, "x")
+    found = avro_files(f"{place}::file://{tmp_path}/a.zip")
+    names = ["c.avro"] if "rows" in place else ["a.avro", "b.avro"]
+    assert [each.partition("::file")[0].rpartition("/")[2] for each in found] == names
+    for each in found:
+        with fsspec.open(each) as file:
+            assert file.read() == b"x"
