@@ -40,7 +40,14 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def begun(temporary: Path) -> tuple[subprocess.Popen[str], Path, int]:
     """A run, its directory, and a process of it that works there and does not end with it."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
-    run = subprocess.Popen([sys.executable, "-c", RUNS], env=environ, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUNS],
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+        # What nohup ignores stays ignored, and these tests may run under it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
     assert run.stdout is not None
     directory, pid = run.stdout.readline().split()
     return run, Path(directory), int(pid)
