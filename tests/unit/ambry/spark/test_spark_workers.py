@@ -27,7 +27,7 @@ def test_in_a_worker_it_is_frozen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frozen > before + 1_000
     kept = [[number] for number in range(1_000)]
     workers.settle()
-    assert gc.get_freeze_count() == frozen
+    assert gc.get_freeze_count() <= frozen, "what was frozen may end meanwhile, and nothing is added"
     assert len(kept) == 1_000
 
 
