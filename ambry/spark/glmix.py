@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ambry.ml.photon.bounds import SampledEntities, check_left, sampled_entities, weighed
+from ambry.ml.photon.bounds import SampledEntities, bounded, check_left, sampled_entities, weighed
 from ambry.ml.photon.by_sums import SummedProblem, solve_by_sums
 from ambry.ml.photon.descent import (
     SWEEPS,
@@ -46,7 +46,7 @@ from ambry.ml.photon.objective import GlmSums, sums_at
 from ambry.ml.photon.scaling import ColumnMoments
 from ambry.ml.photon.solving import IRLS_COLUMNS_MAX
 from ambry.spark.row_blocks import RowBlock
-from ambry.spark.training_rows import RowsOnSpark, RowsTold, guarded
+from ambry.spark.training_rows import Responses, RowsOnSpark, RowsTold, guarded
 
 DENSE_FROM = 0.3
 """Of the cells of a block: with more that are not 0 it is summed as a dense one."""
@@ -106,23 +106,6 @@ class _MomentsOfAll:
 
 
 @dataclass(frozen=True, slots=True)
-class _Responses:
-    """Of rows with a weight."""
-
-    weight: float
-    lowest: float
-    highest: float
-
-    @classmethod
-    def of(cls, examples: Examples) -> _Responses:
-        told = examples.response[examples.weight > 0]
-        return cls(float(examples.weight.sum()), float(told.min(initial=np.inf)), float(told.max(initial=-np.inf)))
-
-    def __add__(self, other: _Responses) -> _Responses:
-        return _Responses(self.weight + other.weight, min(self.lowest, other.lowest), max(self.highest, other.highest))
-
-
-@dataclass(frozen=True, slots=True)
 class _FixedRows:
     """Rows with a weight, scaled, with the scores of all other effects as offsets."""
 
@@ -150,16 +133,13 @@ class _SparkTurns:
         indexes = {effect.name: effect_index(effect, rows.indexes[effect.shard]) for effect in effects}
         shards = {effect.name: effect.shard for effect in effects}
         known = rows.sent
-        self._samples: list[SampledEntities] = []
-        for effect in effects:
-            if isinstance(effect, RandomEffect) and effect.upper is not None:
-                self._samples.append(self._sampled(effect))
-        self._told = _Responses(told.weight, told.lowest, told.highest)
+        self._samples = [self._sampled(effect) for effect in bounded(effects)]
+        self._told = told.responses
         if self._samples:
             samples = rows.context.broadcast(self._samples)
             self._told = rows.summed(
                 rows.layout(None),
-                lambda block: _Responses.of(weighed(block.examples(known.value), samples.value)),
+                lambda block: Responses.of(weighed(block.examples(known.value), samples.value)),
             )
             samples.unpersist()
             check_left(self._told.weight)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle  # nosec B403 # Of what our own tasks tell.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -35,14 +37,29 @@ class RefusedRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Responses:
+    """Of rows with a weight."""
+
+    weight: float
+    lowest: float
+    highest: float
+    """inf and -inf without any."""
+
+    @classmethod
+    def of(cls, examples: Examples) -> Responses:
+        told = examples.response[examples.weight > 0]
+        return cls(float(examples.weight.sum()), float(told.min(initial=np.inf)), float(told.max(initial=-np.inf)))
+
+    def __add__(self, other: Responses) -> Responses:
+        return Responses(self.weight + other.weight, min(self.lowest, other.lowest), max(self.highest, other.highest))
+
+
+@dataclass(frozen=True, slots=True)
 class RowsTold:
     """What all rows together are."""
 
     rows: int
-    weight: float
-    lowest: float
-    highest: float
-    """Of the responses of rows with a weight; inf and -inf without any."""
+    responses: Responses
     one: Examples
     """At most one row, which has a weight."""
 
@@ -83,9 +100,7 @@ class RowsOnSpark:
         some = [each for each in found if len(each.one)] or found[:1]
         return RowsTold(
             sum(each.rows for each in found),
-            sum(each.weight for each in found),
-            min(each.lowest for each in found),
-            max(each.highest for each in found),
+            reduce(add, [each.responses for each in found]),
             some[0].one,
         )
 
@@ -224,11 +239,4 @@ def _joined(moved: Iterable[tuple[int, RowBlock]]) -> Iterator[RowBlock]:
 def _told(task: Task, examples: Examples) -> RowsTold:
     task.check(examples)
     used = np.flatnonzero(examples.weight > 0)
-    response = examples.response[used]
-    return RowsTold(
-        len(examples),
-        float(examples.weight.sum()),
-        float(response.min(initial=np.inf)),
-        float(response.max(initial=-np.inf)),
-        examples.take(used[:1]),
-    )
+    return RowsTold(len(examples), Responses.of(examples), examples.take(used[:1]))

@@ -69,13 +69,14 @@ def no_entities(effect: RandomEffect) -> InvalidRequest:
     )
 
 
+def bounded(effects: Sequence[ModelEffect]) -> list[RandomEffect]:
+    """Those with an upper bound."""
+    return [effect for effect in effects if isinstance(effect, RandomEffect) and effect.upper is not None]
+
+
 def samples_of(effects: Sequence[ModelEffect], examples: Examples) -> list[SampledEntities]:
     """Of each effect that has an upper bound. All rows of an entity are to be here."""
-    return [
-        sampled_entities(effect, examples)
-        for effect in effects
-        if isinstance(effect, RandomEffect) and effect.upper is not None
-    ]
+    return [sampled_entities(effect, examples) for effect in bounded(effects)]
 
 
 def sampled_entities(effect: RandomEffect, examples: Examples) -> SampledEntities:

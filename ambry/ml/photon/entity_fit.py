@@ -18,7 +18,7 @@ from ambry.ml.photon.effects import Design, RandomEffect
 from ambry.ml.photon.examples import Examples, grouped, rows_of_groups
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton, working_start
-from ambry.ml.photon.objective import GlmSums, sums_at
+from ambry.ml.photon.objective import GlmSums, sums_at, weighted_square
 from ambry.ml.photon.solving import GlmProblem, check_gram, check_response, from_start, no_end, solve, unit_of
 
 
@@ -115,8 +115,7 @@ def _newton(problem: GlmProblem) -> Any:
         used = problem.weight > 0
         told = problem.response[used]
         check_response(problem.task, len(free), told.min(initial=np.inf), told.max(initial=-np.inf))
-        part = problem.matrix[:, free]
-        check_gram((part * problem.weight[:, None]).T @ part, free, problem.column_name)
+        check_gram(weighted_square(problem.matrix[:, free], problem.weight), free, problem.column_name)
     unit = unit_of(problem.task, problem.response, problem.weight, problem.offset)
     scaled, weight = problem.in_units(unit), float(problem.weight.sum())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ambry.ml.photon.objective import GlmSums
+from ambry.ml.photon.objective import GlmSums, weighted_square
 
 STEPS_MAX = 200
 GAIN_MIN = 1e-15
@@ -80,10 +80,7 @@ def working_start(matrix: Any, response: Any, weight: Any, offset: Any, l2: Any)
     with np.errstate(all="ignore"):
         mean = (response + float(weight @ response) / float(weight.sum())) / 2
         curve = weight * mean
-        if isinstance(matrix, np.ndarray):
-            square = (matrix * curve[:, None]).T @ matrix
-        else:
-            square = np.asarray((matrix.multiply(curve[:, None]).T @ matrix).todense())
+        square = weighted_square(matrix, curve)
         try:
             found = np.linalg.solve(square + np.diag(l2), matrix.T @ (curve * (np.log(mean) - offset)))
         except np.linalg.LinAlgError:

@@ -45,6 +45,13 @@ class GlmSums:
         return GlmSums(self.loss / unit / unit, self.gradient / unit, self.hessian, self.curvature)
 
 
+def weighted_square(matrix: Any, weight: Any) -> Any:
+    """The products of all pairs of columns, each row times its weight, dense. `matrix` is dense or sparse of scipy."""
+    if isinstance(matrix, np.ndarray):
+        return (matrix * weight[:, None]).T @ matrix
+    return np.asarray((matrix.multiply(weight[:, None]).T @ matrix).todense())
+
+
 def sums_at(
     task: Task, matrix: Any, response: Any, weight: Any, offset: Any, means: Any, *, hessian: Any = True
 ) -> GlmSums:
@@ -60,19 +67,14 @@ def sums_at(
         if hessian is not False:
             curve = weight * task.curvature(mean)
             whole = hessian is True
-            dense = isinstance(matrix, np.ndarray)
             if not whole and not len(hessian):
                 square = np.zeros((0, 0))
             else:
-                part = matrix if whole else matrix[:, hessian]
-                if dense:
-                    square = (part * curve[:, None]).T @ part
-                else:
-                    square = np.asarray((part.multiply(curve[:, None]).T @ part).todense())
+                square = weighted_square(matrix if whole else matrix[:, hessian], curve)
             if whole:
                 diagonal = np.diagonal(square).copy()
             else:
-                diagonal = curve @ (matrix**2 if dense else matrix.multiply(matrix).tocsr())
+                diagonal = curve @ (matrix**2 if isinstance(matrix, np.ndarray) else matrix.multiply(matrix).tocsr())
         return GlmSums(
             loss=float(weight @ task.losses(score, response)),
             gradient=np.asarray(matrix.T @ (weight * away)),

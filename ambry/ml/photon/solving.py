@@ -21,7 +21,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton, conjugate_step, working_start
-from ambry.ml.photon.objective import GlmSums, sums_at
+from ambry.ml.photon.objective import GlmSums, sums_at, weighted_square
 
 IRLS_COLUMNS_MAX = 500
 CHECKED_COLUMNS_MAX = 2_000
@@ -233,9 +233,7 @@ def _check_free_columns(problem: GlmProblem, matrix: Any) -> None:
     free = checked_columns(problem)
     if not len(free):
         return
-    part = matrix.tocsc()[:, free]
-    gram = np.asarray((part.multiply(problem.weight[:, None]).T @ part).todense())
-    check_gram(gram, free, problem.column_name)
+    check_gram(weighted_square(matrix.tocsc()[:, free], problem.weight), free, problem.column_name)
 
 
 def _solved(problem: GlmProblem, columns: Any, matrix: Any, start: Any | None) -> Any:
