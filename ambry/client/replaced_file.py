@@ -25,9 +25,8 @@ def replaced_file(target: Path) -> os.stat_result | None:
 
 def gather_for(part: Path | int, there: os.stat_result) -> None:
     """Let an empty file, or its descriptor, be read by no more users than the one that it is to replace."""
-    mode = (
-        there.st_mode | stat.S_IRUSR | stat.S_IWUSR
-    )  # It can be gone on with, also where that one may not be written.
+    # It can be gone on with, also where that one may not be written.
+    mode = there.st_mode | stat.S_IRUSR | stat.S_IWUSR
     if os.stat(part).st_gid != there.st_gid:  # noqa: PTH116  # or a descriptor
         mode &= ~_GROUP
     _change_mode(part, mode)

@@ -50,9 +50,11 @@ def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
     All may be null, as in every file that Spark reads: what an Arrow file says of that, nobody checked who wrote it, and Spark
     leaves out what it believes to be never so.
     """
-    for number, name in enumerate(names):
-        if name in names[:number]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
             raise InvalidRequest(f"the column {name!r} is asked for twice; once is enough")
+        seen.add(name)
         found = schema.get_all_field_indices(name)
         if not found:
             raise InvalidRequest(f"there is no column {name!r}; there are {', '.join(schema.names)}")

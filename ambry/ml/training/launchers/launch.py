@@ -158,8 +158,7 @@ def refusal_in(line: str) -> str:
 
 class LastWords:
     """What the last traceback raised, of whatever class, or the last sentence of the node, as lines come; of one worker where
-    they tell whose they are. One sentence of each worker is kept, until it has printed
-    LINES_KEPT lines more: it went on.
+    they tell whose they are. One sentence of each worker is kept, until it has printed LINES_KEPT lines more: it went on.
 
     It is one line: of one that ends with a colon, with the next one, and of an ExceptionGroup, with the first that it has.
     """
