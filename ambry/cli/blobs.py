@@ -13,7 +13,7 @@ from ambry.cli.arguments import AS_JSON, OUTPUT, RANGE, ChosenCluster, as_durati
 from ambry.cli.local_files import is_folder, write_special
 from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
-from ambry.client.model import ByteRange, Progress
+from ambry.client.model import BlobInfo, ByteRange, Progress
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.client.special_file import is_special
 from ambry.ids import BlobId
@@ -119,14 +119,14 @@ def fetch(
     resume: bool,
     quiet: bool,
     in_json: bool,
-) -> None:
-    """A blob, or a range of it, into a file."""
+) -> BlobInfo:
+    """A blob, or a range of it, into a file; what it is."""
     info = client.head(ref)
     found, file = found_as(info), Path(own_name(info, quiet) if path is None else path)
     if is_special(str(file)):
         with client.get(found, range=byte_range) as reader:
             write_special(str(file), reader.iter_chunks())
-        return
+        return info
     with progress_bar(file.name, quiet) as progress:
         if byte_range is None:
             size = save(client, found, file, overwrite=overwrite, resume=resume, progress=progress)
@@ -136,6 +136,7 @@ def fetch(
         click.echo(json.dumps({"file": str(file), "id": str(info.id), "size": size}))
     elif not quiet:
         click.echo(f"{printable(str(file))} ({size} bytes)", err=True)
+    return info
 
 
 def save(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
-from ambry.cli.output import show_rows, when
+from ambry.cli.output import show_rows, tell_unless, when
 from ambry.cli.unused_parts import age_of, unused_options
 
 if TYPE_CHECKING:
+    from ambry.client.model import BlobInfo
     from ambry.spark.stored_parts import SparkPart
 
 
@@ -37,6 +38,18 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
         else:
             found = [part for part in list_parts(client, name) if not (unused and part.versions)]
     show_rows(found, output, ["SIZE", "STORED", "NAME", "VERSIONS"], _row, _plain)
+
+
+def tell_parts(info: BlobInfo, dataset: str, quiet: bool) -> None:
+    """Of a version that was fetched as a file, that its rows are not in it."""
+    from ambry.spark.commits import PARTS_KEY
+
+    if (count := info.metadata.get(PARTS_KEY, "0")) != "0":
+        tell_unless(
+            quiet,
+            f"{dataset}@{info.version} is a footer: its rows are in {count} parts (`ambry dataset parts {dataset}`), and it "
+            "cannot be read elsewhere. Spark reads it here",
+        )
 
 
 def _row(part: SparkPart) -> list[str]:

@@ -21,7 +21,7 @@ from ambry.cli.arguments import (
     version_place,
 )
 from ambry.cli.blobs import fetch
-from ambry.cli.dataset_parts import parts
+from ambry.cli.dataset_parts import parts, tell_parts
 from ambry.cli.failures import report_one
 from ambry.cli.output import (
     copy,
@@ -237,13 +237,15 @@ def get_version(
     ambry dataset get fraud-model @champion -o - | head -c 100
     """
     with cluster.connect() as client:
-        ref = version_place(client, name, version)
+        ref, quiet = version_place(client, name, version), cluster.quiet
         if path == "-":
             with client.get(ref, range=byte_range) as reader:
                 copy(reader, standard_output())
-            return
-        quiet = cluster.quiet
-        fetch(client, ref, path, byte_range, overwrite=overwrite, resume=not no_resume, quiet=quiet, in_json=as_json)
+                info = reader.info
+        else:
+            how = {"overwrite": overwrite, "resume": not no_resume, "quiet": quiet, "in_json": as_json}
+            info = fetch(client, ref, path, byte_range, **how)
+    tell_parts(info, name, quiet)
 
 
 @dataset.command("head")
@@ -345,5 +347,4 @@ def _version_row(entry: VersionEntry) -> list[str]:
 
 
 def _plain_version(entry: VersionEntry) -> dict[str, Any]:
-    modified = entry.modified.isoformat()
-    return {"version": entry.version, "id": str(entry.id), "size": entry.size, "modified": modified}
+    return {"version": entry.version, "id": str(entry.id), "size": entry.size, "modified": entry.modified.isoformat()}

@@ -26,7 +26,7 @@ def unused_options(unused: str, still_there: str) -> Callable[[Command], Command
                 callback=as_duration,
                 help=f"Delete only what was stored so long ago: {still_there}",
             ),
-            click.option("--delete", is_flag=True, help="With --unused: delete them, and list those that went."),
+            click.option("--delete", is_flag=True, help="With --unused: delete them, and list those that are gone."),
             click.option("--unused", is_flag=True, help=unused),
         ):
             command = option(command)

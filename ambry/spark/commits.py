@@ -2,8 +2,9 @@
 
 A part has a lifetime. Before any of them is to stay, a list of them stands in <dataset>.commits/<job>, which goes when the
 version is there. One that is left tells of a driver that ended between the two: with the next commit of that dataset, PART_TTL
-later, its parts go where no version is of that job, and the list with them. Parts of a version stay when that is deleted, by
-hand or by a retention: nothing here takes them away.
+later, its parts go where no version is of that job, and the list with them. A list goes by itself after LIST_TTL: whose key
+deletes nothing leaves one with each version. Parts of a version stay when that is deleted, by hand or by a retention: nothing
+here takes them away.
 
 Of a commit and the end of a job one alone has the list, as either makes it only where there is none: Spark may end a job whose
 commit still runs, or has ended without an answer. Who deletes parts has looked for their job among all versions; how old a list
@@ -38,10 +39,12 @@ COMMITS = ".commits"
 SCHEMA = "MONOTONIC"
 """Of the versions of a dataset that is made for a frame."""
 PART_TTL = timedelta(days=7)
+LIST_TTL = timedelta(days=90)
 CONTENT_TYPE = "application/vnd.apache.parquet"
 PARTS_KEY = "parquet-parts"
 JOB_KEY = "parquet-job"
-"""In the metadata of a version: how many parts its row groups lie in, and which job wrote them."""
+DATASET_KEY = "parquet-dataset"
+"""In the metadata of a version: how many parts its row groups lie in, which job wrote them, and beside which dataset."""
 _REFUSED = (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded)
 
 
@@ -97,7 +100,7 @@ class PartsCommit:
                 footer,
                 version,
                 content_type=CONTENT_TYPE,
-                metadata={PARTS_KEY: str(len(parts)), JOB_KEY: self.job},
+                metadata={PARTS_KEY: str(len(parts)), JOB_KEY: self.job, DATASET_KEY: str(self.folder)},
                 filename=f"{self.folder.name}.parquet",
             )
         except AmbryError as error:
@@ -144,7 +147,8 @@ class PartsCommit:
     def _tell(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
         """List the parts where no list of them is. Returns the store's time. Raises AlreadyExists."""
         names = "\n".join(each.name for each in parts)
-        return client.put(names.encode(), name=self.told, content_type="text/plain", if_absent=True).created
+        told = client.put(names.encode(), name=self.told, ttl=LIST_TTL, content_type="text/plain", if_absent=True)
+        return told.created
 
     def _finish(self, client: AmbryClient, entry: NameEntry, published: Collection[str]) -> None:
         """A list that is left. One that names other things than parts of its job is none of ours, and stays."""

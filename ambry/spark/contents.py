@@ -26,6 +26,7 @@ from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.parquet_leaves import flat_columns, with_instants
 from ambry.spark.plan import FilePiece
 from ambry.spark.snapshot_file import stored_snapshot, unreadable
+from ambry.spark.stored_parts import check_has_parts
 
 BATCH_ROWS = 65_536
 BATCH_SIZE = 16 << 20
@@ -108,6 +109,11 @@ class ParquetStored:
         for one, held in WindowsAhead(fetch, asked):
             yield from self._decoded(held, one.window, columns)
 
+    def parts(self) -> set[str]:
+        """The ids of the blobs that row groups lie in; none where they lie in the file itself."""
+        with arrow_told(unreadable(self.shown)):
+            return {path for number in range(self.footer.num_row_groups) if (path := self._path(number))}
+
     def _path(self, number: int) -> str:
         group = self.footer.row_group(number)
         return str(group.column(0).file_path) if group.num_columns else ""
@@ -173,7 +179,7 @@ class ArrowStored:
 def stored_file(client: AmbryClient, place: str) -> StoredFile:
     """What `place` means now: a version (`NAME`, `NAME@2`, `NAME@ALIAS`, with ambry:// where it lies elsewhere) or a blob.
 
-    Raises BlobNotFound, InvalidRequest for what is neither Parquet nor Arrow, DataCorrupt.
+    Raises BlobNotFound, InvalidRequest for what is neither Parquet nor Arrow, or a copied footer, DataCorrupt.
     """
     version, info = _looked_up(client, place)
     found = found_as(info)
@@ -187,7 +193,11 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
             file = pa.ipc.open_file(source)
             count = file.num_record_batches
             return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, place)
-        return ParquetStored(found, read_footer(source), place)
+        footer = read_footer(source)
+    file = ParquetStored(found, footer, place)
+    if parts := file.parts():
+        check_has_parts(client, version, info, place, len(parts))
+    return file
 
 
 def _looked_up(client: AmbryClient, place: str) -> tuple[VersionRef | None, BlobInfo]:

@@ -107,7 +107,7 @@ def list_contents(client: AmbryClient, place: VersionRef, folder: str, look_up: 
 
 
 def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list[ListedPart]:
-    """Delete the parts that no version uses and that are older, by the store's time; those that went.
+    """Delete the parts that no version uses and that are older, by the store's time; those that are gone then.
 
     The age counts from when a part was stored, or was handed in again last. So a model whose parts were handed in, stored or
     found, less than `older` before its version comes has all of them, whoever is killed: `older` is to be longer than any
@@ -122,7 +122,9 @@ def delete_unused(client: AmbryClient, dataset: Place, older: timedelta) -> list
 def delete_contents(
     client: AmbryClient, place: VersionRef, folder: str, look_up: Users, older: timedelta
 ) -> list[ListedPart]:
-    """Delete those that nobody uses and that are older; the same for any folder of contents."""
+    """Delete those that nobody uses and that are older, and return those that are gone then, by this delete or by another of
+    the same moment; the same for any folder of contents.
+    """
     before = client.store_time() - older
     may_delete = False
     for part in list_contents(client, place, folder, look_up):
@@ -154,7 +156,9 @@ def delete_contents(
             gone.append(part)
         elif not isinstance(result.error, _DONE_BY_ANOTHER):
             raise result.error
-    return gone
+    # What got its name back in that moment was no more to be found under the other one, which is no failure of a delete.
+    kept = {entry.id for entry, _ in contents_of(client, place, folder, STORED)} if gone else set()
+    return [part for part in gone if part.id not in kept]
 
 
 def _check_may_delete(client: AmbryClient, nobodys: PinnedName) -> None:

@@ -27,7 +27,7 @@ def list_trees(client: AmbryClient) -> Iterator[ListedPart]:
 
 
 def delete_unused_trees(client: AmbryClient, older: timedelta) -> list[ListedPart]:
-    """Delete the trees that no job has and that are older, by the store's time; those that went.
+    """Delete the trees that no job has and that are older, by the store's time; those that are gone then.
 
     The age counts from when a tree was sent, or a job that was prepared found it there last: a job whose document comes less
     than `older` after that has its trees (models/stored_parts.py). Raises AccessDenied, and what a list raises.

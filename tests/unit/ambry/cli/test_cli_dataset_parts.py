@@ -46,3 +46,16 @@ def test_what_makes_no_sense_is_refused(here: Path) -> None:
     assert "--delete is of --unused parts alone" in run("dataset", "parts", "x", "--delete").stderr
     assert run("dataset", "parts", "nowhere").exit_code == 3
     assert "nothing is older than forever" in run("dataset", "parts", "x", "--older", "forever").stderr
+
+
+def test_who_fetches_a_footer_is_told_where_its_rows_are(here: Path) -> None:
+    name = f"by-spark-{next(_numbers)}"
+    lines("dataset", "create", name, "--schema", "MONOTONIC")
+    (here / "rows").write_bytes(b"rows")
+    lines("dataset", "put", name, "rows", "--meta", "parquet-parts=3")
+    lines("dataset", "put", name, "rows", "--meta", "parquet-parts=0")
+    told = f"{name}@1 is a footer: its rows are in 3 parts (`ambry dataset parts {name}`)"
+    for target in ("-", str(here / "got")):
+        for version in ("1", "2"):
+            done = run("dataset", "get", name, version, "-o", target, "--overwrite")
+            assert done.exit_code == 0 and (told in done.stderr) == (version == "1")

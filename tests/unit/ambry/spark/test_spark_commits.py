@@ -23,7 +23,7 @@ from ambry.errors import (
     Unavailable,
     UpdateConflict,
 )
-from ambry.spark.commits import JOB_KEY, PART_TTL, PartsCommit
+from ambry.spark.commits import JOB_KEY, LIST_TTL, PART_TTL, PartsCommit
 
 NOW = datetime.now(UTC)
 FOLDER = NameRef("clicks", "a", "c")
@@ -38,6 +38,7 @@ class Kept:
     data: bytes
     stays: bool
     created: datetime = NOW
+    ttl: timedelta | None = None
 
 
 @dataclass
@@ -100,10 +101,10 @@ class StoreOfParts:
             if name.startswith(begin)
         ]
 
-    def do_put(self, data: bytes, *, name: NameRef, if_absent: bool = False, **_: Any) -> Any:
+    def do_put(self, data: bytes, *, name: NameRef, ttl: timedelta, if_absent: bool = False, **_: Any) -> Any:
         if if_absent and name.name in self.names:
             raise AlreadyExists(f"{name} is there")
-        self.names[name.name] = Kept(data, True, self.now)
+        self.names[name.name] = Kept(data, True, self.now, ttl)
         return SimpleNamespace(created=self.now)
 
     def do_update_ttl(self, ref: NameRef, ttl: None) -> None:
@@ -159,6 +160,14 @@ def check(store: StoreOfParts, parts: list[NameRef]) -> None:
     listed = b"\n".join(kept.data for name, kept in store.names.items() if name.startswith("clicks.commits/")).decode()
     for part, kept in zip(parts, there, strict=True):
         assert kept is None or not kept.stays or part.name in listed.split("\n")
+
+
+def test_a_list_that_nobody_may_delete_goes_by_itself() -> None:
+    """A key that only writes left one with each version, which each later commit looked at."""
+    store, commit, parts = begun()
+    store.held = {commit.told.name}
+    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    assert len(store.made) == 1 and store.names[commit.told.name].ttl == LIST_TTL > PART_TTL
 
 
 def steps() -> int:

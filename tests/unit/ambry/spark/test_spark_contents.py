@@ -12,10 +12,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from ambry import AmbryClient
-from ambry.errors import DataCorrupt, Unavailable
+from ambry import AmbryClient, VersionRef
+from ambry.client.refs import NameRef
+from ambry.errors import DataCorrupt, InvalidRequest, Unavailable
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.spark.columns import as_spark, spark_arrow_schema
+from ambry.spark.commits import PART_TTL, PartsCommit
 from ambry.spark.contents import BATCH_ROWS, BATCH_SIZE, ParquetStored, rows_within, stored_file
 from tests.support.flipped_footers import with_wrong_levels
 from tests.support.named_frontend import named_frontend
@@ -190,6 +192,44 @@ def test_a_footer_that_is_none_is_told_of(client: AmbryClient) -> None:
             raise AssertionError(what)
     assert stored_file(client, str(client.put(data).id)).schema.names
     assert stored_file(client, str(client.put(whole).id)).schema.names == ["k"]
+
+
+def test_a_copy_of_a_footer_is_not_read_as_the_version_that_has_the_parts(client: AmbryClient) -> None:
+    """It was, until the parts were deleted: of a copy nobody knows that it names them."""
+    data, footer = written(rows(100))
+    commit = PartsCommit("parted", NameRef("parted", "default", "default"), "0123456789abcdef")
+    name = commit.part("00000-1")
+    footer.set_file_path(str(client.put(data, name=name, ttl=PART_TTL).id))
+    sink = io.BytesIO()
+    footer.write_metadata_file(sink)
+    commit.publish(client, [name], sink.getvalue(), "LATEST")
+    told = client.head(VersionRef("parted", "1")).metadata
+    client.create_container("default", "copies")
+    copies = [
+        client.put_version("parted", sink.getvalue(), "LATEST"),
+        client.put(sink.getvalue(), name="footer.parquet"),
+        client.put(sink.getvalue(), name="told.parquet", metadata=told),
+    ]
+    for place in ("copied", "ambry://default/copies/parted"):
+        client.create_dataset(place, "MONOTONIC")
+        copies.append(client.put_version(place, sink.getvalue(), "LATEST", metadata=told))
+    for place in (
+        "parted@2",
+        "footer.parquet",
+        "told.parquet",
+        "copied",
+        "ambry://default/copies/parted",
+        *map(str, (each.id for each in copies)),
+    ):
+        with pytest.raises(
+            InvalidRequest,
+            match=r"a copy of a footer alone: its rows lie in 1 other files.*Read (ambry://default/default/parted|what it was)",
+        ):
+            stored_file(client, place)
+    for place in ("parted@1", "ambry://default/default/parted@1"):
+        file = stored_file(client, place)
+        found = pa.Table.from_batches(list(file.batches(client, file.pieces(["k"]), ["k"])))
+        assert found.column("k").to_pylist() == list(range(100))
 
 
 def test_what_the_store_says_is_no_damage_of_the_file(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,24 @@ def test_deletes_at_once_pass_each_other_over(client: AmbryClient) -> None:
     assert len(left.union(*went)) == 40 and list(client.list("clicks.parts/")) == []
 
 
+def test_what_is_stored_under_the_name_of_a_part_as_it_is_deleted_stays(
+    client: AmbryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was deleted, and was no part that anybody had looked at."""
+    committed(client, JOBS[0])
+    client.delete(VersionRef("clicks", "1"))
+    first, second = (part.ref for part in list_parts(client, "clicks"))
+    kept = AmbryClient.delete_many
+
+    def after_another(self: AmbryClient, refs: object, **options: object) -> object:
+        client.put(b"of somebody", name=first)
+        return kept(self, refs, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AmbryClient, "delete_many", after_another)
+    assert [part.ref for part in delete_unused(client, "clicks", SOON)] == [second]
+    assert client.get_bytes(first) == b"of somebody" and not client.exists(second)
+
+
 def test_what_may_not_be_deleted_is_said(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
     committed(client, JOBS[0])
     client.delete(VersionRef("clicks", "1"))

@@ -91,6 +91,25 @@ def test_a_part_that_is_taken_up_meanwhile_is_brought_back(
     assert len(list(client.list(f"{name}.parts/sha256/"))) == 2
 
 
+def test_a_part_that_gets_its_name_back_as_it_is_deleted_is_not_among_those_that_are_gone(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was: who deletes a name that is gone is told that it is, and this one had another name by then."""
+    models.publish(client, name, {"x.txt": b"used"})
+    model = {"x.txt": b"taken up", "y.txt": b"unused"}
+    prepare_model(client, name, model)
+    delete_many = AmbryClient.delete_many
+
+    def and_takes_up(self: AmbryClient, *said: Any, **options: Any) -> Any:
+        monkeypatch.setattr(AmbryClient, "delete_many", delete_many)
+        prepare_model(client, name, {"x.txt": b"taken up"})
+        return delete_many(self, *said, **options)
+
+    monkeypatch.setattr(AmbryClient, "delete_many", and_takes_up)
+    assert [part.size for part in models.delete_unused(client, name, SOON)] == [len(b"unused")]
+    assert set(_stored(client, name)) == {b"used", b"taken up"}
+
+
 def test_what_is_handed_in_again_is_as_young_as_what_is_stored(client: AmbryClient, name: str, aged: Aged) -> None:
     """A version lacked its part: the delete went by when the content was stored first."""
     models.publish(client, name, {"x.txt": b"used"})
