@@ -74,7 +74,7 @@ class SparkLauncher:
         except LauncherEnded as ended:
             reason = reason or f"the driver {ended}: {' '.join(ended.lines[-1:])}"
             raise LaunchFailed(reason if reason.endswith(MENDED) else f"{reason}; {AGAIN}") from None
-        launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
+        launch.tell(f"all workers ended well after {time.monotonic() - began:.0f} s")
 
 
 def check_room(master: str, workers: int) -> None:

@@ -61,7 +61,7 @@ class TorchrunLauncher:
         environ["TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"] = BEFORE_LINE
         for line in self._followed(launch, torchrun_command(python, launch), environ):
             launch.show(line)
-        launch.tell(f"{launch.job.workers} workers ended well after {time.monotonic() - began:.0f} s")
+        launch.tell(f"all workers ended well after {time.monotonic() - began:.0f} s")
 
     def _followed(self, launch: Launch, command: Sequence[str], environ: dict[str, str]) -> Iterable[str]:
         """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told, and that all
