@@ -23,12 +23,13 @@ _CONTAINERS = frozenset(("abfs", "abfss", "wasb", "wasbs", "oci"))
 """Schemes that have a container before the @, and no user."""
 _WITH_FRAGMENTS = frozenset(("http", "https"))
 """Where # begins something that is not sent, and may be a token; elsewhere it is part of a name."""
-_USER = re.compile(r"([^/?#]*)@|([^/?#@]*:(?!\d*(?:[/?#]|$)).*)@", re.DOTALL)
-"""The second is a password that nobody escaped."""
+_AUTHORITY_END = re.compile(r"[/?#]")
+_PORT = re.compile(r"\d*")
 _OF_ARCHIVES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 """Of a chained URL, such as `zip://a.avro::https://...`, whose file is none."""
 _URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]*")
 """In what libraries say. They escape what was not, and the other way round, and leave out users."""
+_UNESCAPED = "the password in it has a sign that ends one; write @ as %40, / as %2F, ? as %3F and # as %23"
 _QUERY = re.compile(r"\?[^\s'\"<>?]*=[^\s'\"<>]*")
 """Of a URL whose scheme and host stand elsewhere in a sentence."""
 
@@ -43,10 +44,21 @@ def shown_place(place: FilePlace) -> str:
 
 
 def shown_words(words: str, place: FilePlace) -> str:
-    """What a library says of a URL, without the secrets of that one or of any other, also where it writes it otherwise."""
+    """What a library says of a URL, without the secrets of that one or of any other, also where it writes it otherwise.
+
+    Of a password that nobody escaped a library may tell each part, as a host or a path: of such a URL its words are left out.
+    """
+    if has_bare_password(place):
+        return _UNESCAPED
     for piece in sorted(str(place).split(_CHAIN), key=len, reverse=True):
         words = words.replace(piece, _shown(piece))
     return _QUERY.sub("", _URL.sub(lambda found: shown_place(found[0]), words))
+
+
+def has_bare_password(place: FilePlace) -> bool:
+    """Whether a URL has a password and one more @ behind it, so that nothing says where the password ends."""
+    pieces = str(place).split(_CHAIN)
+    return any(_is_bare(rest) for piece in pieces if not _is_stored(piece) and (rest := piece.partition("://")[2]))
 
 
 @contextmanager
@@ -71,11 +83,13 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
             raise OSError(errno.EIO, f"it cannot be {done}: {words}", shown_place(place)) from None
         is_unnamed = isinstance(error, OSError) and isinstance(error.errno, int) and error.filename is None
         is_broken = isinstance(error, _OF_ARCHIVES)
-        if not is_url or (clean == told and not (is_bare or is_of_http or is_unnamed or is_broken)):
+        # What a name node refuses without a class of Python's for it, fsspec raises so.
+        is_refusal = isinstance(error, RuntimeError)
+        if not is_url or (clean == told and not (is_bare or is_of_http or is_unnamed or is_broken or is_refusal)):
             raise
         shown = shown_place(place)
         if isinstance(error, FileNotFoundError):
-            words = "there is no such file, or it is not for whoever asks"
+            words = f"there is no such file, or it is not for whoever asks{_answered(error)}"
             raise FileNotFoundError(errno.ENOENT, words, shown) from None
         number = error.errno if isinstance(error, OSError) and is_unnamed else errno.EIO
         raise OSError(number, f"it cannot be {done}: {clean or type(error).__name__}", shown) from None
@@ -83,25 +97,55 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
 
 def _failure_behind(error: BaseException) -> BaseException | None:
     """What fsspec took for a file that is not there, and is not that: a server that is down, or does not answer."""
-    cause: BaseException | None = error
-    while isinstance(cause, FileNotFoundError):
-        cause = cause.__cause__
+    cause = _cause_of(error)
     if isinstance(status := getattr(cause, "status", None), int):
         return None if status in (403, 404, 410) else cause
     is_of_network = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] == "aiohttp"
     return cause if is_of_network else None
 
 
+def _cause_of(error: BaseException) -> BaseException | None:
+    cause: BaseException | None = error
+    while isinstance(cause, FileNotFoundError):
+        cause = cause.__cause__
+    return cause
+
+
+def _answered(error: BaseException) -> str:
+    """The status of a server, where one is known."""
+    status = getattr(_cause_of(error), "status", None)
+    return f" (the server answered {status})" if isinstance(status, int) else ""
+
+
+def _is_stored(piece: str) -> bool:
+    return piece.startswith((SCHEME, ID_SCHEME))
+
+
+def _is_bare(rest: str) -> bool:
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    is_of_password = ":" in user if at else ":" in authority and not _PORT.fullmatch(authority.rpartition(":")[2])
+    return is_of_password and "@" in rest[len(authority) :]
+
+
+def _without_user(rest: str) -> tuple[str, str]:
+    """The user, and what stands behind. Of a password that may end in several places nothing is shown that can be of it."""
+    if not _is_bare(rest):
+        user, at, _ = _AUTHORITY_END.split(rest, maxsplit=1)[0].rpartition("@")
+        return user, rest[len(user) + len(at) :]
+    user, _, behind = rest.rpartition("@")
+    between = user.partition("@")[2]
+    return user, "..." if "?" in between or "#" in between else behind
+
+
 def _shown(piece: str) -> str:
-    if piece.startswith((SCHEME, ID_SCHEME)):
+    if _is_stored(piece):
         return piece
     scheme, mark, rest = piece.partition("://")
     if not mark:
         return piece.partition("?")[0]
     kind = scheme.strip().lower()
-    kept = ""
-    if (found := _USER.match(rest)) is not None:
-        rest = rest[found.end() :]
-        kept = f"{found[1]}@" if kind in _CONTAINERS and found[1] and ":" not in found[1] else ""
+    user, rest = _without_user(rest)
+    kept = f"{user}@" if kind in _CONTAINERS and user and ":" not in user else ""
     path = rest.partition("?")[0]
     return f"{scheme}{mark}{kept}{path.partition('#')[0] if kind in _WITH_FRAGMENTS else path}"

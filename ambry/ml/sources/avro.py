@@ -125,6 +125,7 @@ class AvroSource(StoredFeatures):
                 )
         self._key_type = _key_type(fields[entity], entity)
         self._typed = TypedColumns(metadata, entity, {**stored, **(columns or {})}, dict(layouts or {}))
+        self._says_names = bool(stored)
         told = column_names(metadata.urns)
         every = {str(urn): self._typed.columns.get(str(urn), told[str(urn)]) for urn in metadata.urns}
         self._names = {urn: name for urn, name in every.items() if not stored or urn in self._typed.columns}
@@ -148,13 +149,18 @@ class AvroSource(StoredFeatures):
         keys_found, *columns = self._columns(found, kinds)
         return answer(kinds, self._typed.schema(kinds, asked.type), asked, keys_found, columns)
 
-    def batches(self, urns: Urns) -> Iterator[Any]:
-        """All entities, as record batches of an answer. Raises FeatureNotDefined, InvalidRequest."""
+    def batches(self, urns: Urns, met: set[str] | None = None) -> Iterator[Any]:
+        """All entities, as record batches of an answer; the names of these features that its records have go into `met`.
+
+        A file of ours says which features it is of, also where no record has them. Raises FeatureNotDefined, InvalidRequest.
+        """
         kinds = [self._found(urn) for urn in urns]
+        if met is not None and self._says_names:
+            met.update(self._names[str(kind.urn)] for kind in kinds)
         schema = self._typed.schema(kinds, self._key_type)
         records = self._records()
         while piece := list(islice(records, RECORDS_PER_BATCH)):
-            yield pa.RecordBatch.from_arrays(self._columns(piece, kinds), schema=schema)
+            yield pa.RecordBatch.from_arrays(self._columns(piece, kinds, met), schema=schema)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         with (
@@ -164,8 +170,10 @@ class AvroSource(StoredFeatures):
         ):
             yield from read_avro(file).records
 
-    def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType]) -> list[Any]:
-        """The keys, and a column for each kind."""
+    def _columns(
+        self, records: list[dict[str, Any]], kinds: list[TensorType], met: set[str] | None = None
+    ) -> list[Any]:
+        """The keys, and a column for each kind; the names that records have of theirs are added to `met`."""
         bags: dict[str, list[list[tuple[str, Any]]]] = {
             self._names[str(kind.urn)]: [[] for _ in records] for kind in kinds
         }
@@ -175,10 +183,9 @@ class AvroSource(StoredFeatures):
             with foreign(what, "say `bag`, or write the file again"):
                 for each in record[self._bag] or ():
                     if (bag := bags.get(each["name"])) is not None:
-                        value = each["value"]
-                        if value is not None and not isinstance(value, int | float):
-                            raise TypeError(f"the value {value!r} of {each['name']} is no number")
-                        bag[row].append((each.get("term") or "", value))
+                        bag[row].append(_term_and_value(each))
+                        if met is not None:
+                            met.add(each["name"])
         layouts = self._typed.layouts
         columns = [column_from(bags[self._names[str(kind.urn)]], kind, layouts.get(str(kind.urn))) for kind in kinds]
         with foreign(
@@ -207,6 +214,16 @@ def _key_type(there: Any, entity: str) -> Any:
     if kind == "string":
         return pa.string()
     raise InvalidRequest(f"the field {entity!r} is {there}; a key is a long, an int or a string")
+
+
+def _term_and_value(triple: Mapping[str, Any]) -> tuple[str, Any]:
+    """Raises TypeError, LookupError for what is not of their types."""
+    term, value = triple.get("term"), triple["value"]
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"the value {value!r} of {triple['name']} is no number")
+    if term is not None and not isinstance(term, str):
+        raise TypeError(f"the term {term!r} of {triple['name']} is no text")
+    return term or "", value
 
 
 def _and(first: Any, rest: Iterable[Any]) -> Iterator[Any]:

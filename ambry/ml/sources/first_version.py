@@ -52,11 +52,13 @@ def import_avro(
     Raises InvalidRequest for what is no such file, or does not fit, and OSError where nothing is; else as `snapshots.write`.
     """
     features = urn_list(features)
-    sources = [AvroSource(each, metadata.metadata, entity=entity, columns=columns, bag=bag) for each in files_at(place)]
+    files = files_at(place)
+    sources = [AvroSource(each, metadata.metadata, entity=entity, columns=columns, bag=bag) for each in files]
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return write_snapshot(
         client,
         dataset,
-        _rows(sources, features),
+        _rows(sources, features, f"the field {bag!r} of {shown_place(files[0])}{more}"),
         features,
         metadata=metadata,
         entity=entity,
@@ -81,7 +83,8 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
     `storage_options` go to the file system of fsspec.
     """
     asked = place
-    with foreign(f"{shown_place(asked)} is no place to read from", "look at how it is written"), place_told(asked):
+    what, to_do = f"{shown_place(asked)} is no place to read from", "look at how it is written"
+    with foreign(what, to_do), place_told(asked):
         place = web_url(asked)
         there = needed("fsspec.core").url_to_fs(place, **(storage_options or {})) if "://" in place else None
     names: list[str] | None = None
@@ -89,7 +92,7 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
         if (path := Path(place)).is_dir():
             names = [each.name for each in path.iterdir()]
     else:
-        with place_told(place):
+        with foreign(what, to_do), place_told(place):
             filesystem, path_there = there
             # Of a page its whole would be read, for links.
             if not place.startswith(("http://", "https://")) and is_directory(filesystem, path_there, asked):
@@ -114,7 +117,17 @@ def _within(directory: str, name: str) -> str:
     return "::".join(pieces)
 
 
-def _rows(sources: Sequence[AvroSource], features: Urns) -> Iterator[Any]:
+def _rows(sources: Sequence[AvroSource], features: Urns, where: str) -> Iterator[Any]:
+    """Raises InvalidRequest where there are records, and none has any of the features: no snapshot of nulls alone is meant."""
+    count, met = 0, set[str]()
     for source in sources:
-        for batch in source.batches(features):
+        for batch in source.batches(features, met):
+            count += batch.num_rows
             yield pa.Table.from_batches([batch])
+    if count and not met:
+        names = [str(urn) for urn in features]
+        told = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise InvalidRequest(
+            f"none of {count} records has any of the features {told} in {where}, and the snapshot would have no value; "
+            "look at what they are called there, and in which field they are"
+        )

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ambry.errors import InvalidRequest
 from ambry.ml.hadoop_xml import parse_hadoop, settings_of
-from ambry.ml.shown_places import shown_place
+from ambry.ml.shown_places import has_bare_password, shown_place
 
 SCHEME = "hdfs://"
 WEB_PORT = 9870
@@ -30,6 +30,8 @@ def web_url(place: str) -> str:
     """hdfs:// as fsspec reads it, webhdfs://; all else as it is. Raises InvalidRequest where no name node is meant."""
     if not place.startswith(SCHEME):
         return place
+    if has_bare_password(place):
+        raise InvalidRequest(f"{shown_place(place)} has a password in it, of which HDFS knows none; write a user alone")
     told = urlsplit(place)
     conf = hadoop_settings()
     user, at, named = told.netloc.rpartition("@")
@@ -54,8 +56,10 @@ def is_directory(filesystem: Any, path: str, asked: str) -> bool:
     except OSError as error:
         there = urlsplit(web_url(asked)).netloc.rpartition("@")[2]
         raise OSError(
-            f"{shown_place(asked)}: no name node answers at http://{there}/webhdfs/v1; write its web port "
-            f"(dfs.namenode.http-address, {WEB_PORT} unless it is set), or set {CONF}"
+            errno.EIO,
+            f"no name node answers at http://{there}/webhdfs/v1; write its web port "
+            f"(dfs.namenode.http-address, {WEB_PORT} unless it is set), or set {CONF}",
+            shown_place(asked),
         ) from error
 
 

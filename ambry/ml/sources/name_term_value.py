@@ -5,6 +5,7 @@
     text, bytes                 (name, the text, 1.0); bytes in base64
     cell of a tensor            (name, the keys, value); a text or bytes as one more part after the keys, and 1.0
     tensor without a cell       (name, "", 0.0)
+no number                   a value of null, or NaN; within a tensor NaN is a number like the others
 
 A key of a vocabulary is its name, of a hashed dimension `#` and the bucket (a text that is no such is hashed), else the number.
 Several parts stand with commas between them, and `%` and `,` in one as %25 and %2C; one part alone stands as it is.
@@ -17,9 +18,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from ambry.ml.snapshots.cells import cells_of, dense_of, parts_of, sparse_column
 from ambry.ml.snapshots.columns import conform
 from ambry.ml.snapshots.dense import dense_column
 from ambry.ml.snapshots.grown import gathered
+from ambry.ml.snapshots.scalars import cell_values, is_none
 from ambry.ml.snapshots.schema import Layout, layout_of
 
 Triple = tuple[str, str, float]
@@ -74,7 +76,9 @@ def triples_of(column: Any, kind: TensorType, name: str) -> list[list[Triple]]:
     ]
 
 
-def column_from(bags: Sequence[Sequence[tuple[str, float]]], kind: TensorType, asked: Layout | None = None) -> Any:
+def column_from(
+    bags: Sequence[Sequence[tuple[str, float | None]]], kind: TensorType, asked: Layout | None = None
+) -> Any:
     """The column of a snapshot of the terms and values that each row has for a feature. Raises InvalidRequest."""
     missing = np.array([not bag for bag in bags], dtype=bool)
     if not kind.axes:
@@ -95,13 +99,13 @@ def column_from(bags: Sequence[Sequence[tuple[str, float]]], kind: TensorType, a
                     for text, axis in zip(keys if _has_text(kind) else [*keys, last], kind.axes, strict=True)
                 ]
             )
-            values.append(_value_of(last, value, kind, row) if _has_text(kind) else value)
+            values.append(_value_of(last, value, kind, row))
             rows.append(row)
     axes = [axis.encode_all(cell[place] for cell in cells) for place, axis in enumerate(kind.axes)]
     # Names that the vocabulary does not have fall into one cell; a term that stands twice is a mistake.
     is_once = len({(row, *cell) for row, cell in zip(rows, cells, strict=True)}) == len(rows)
     made = gathered if is_once else sparse_column
-    column = made(kind, rows, axes, _typed(values, kind), len(bags), missing)
+    column = made(kind, rows, axes, cell_values(values, kind, rows), len(bags), missing)
     if layout_of(kind, asked) == "sparse":
         return column
     return dense_column(dense_of(column, kind), missing, kind)
@@ -163,7 +167,7 @@ def _key_of(text: str, axis: Axis, kind: TensorType) -> AxisKey:
     return int(text)
 
 
-def _scalar_column(bags: Sequence[Sequence[tuple[str, float]]], kind: TensorType) -> Any:
+def _scalar_column(bags: Sequence[Sequence[tuple[str, float | None]]], kind: TensorType) -> Any:
     values: list[Any] = []
     for row, bag in enumerate(bags):
         if len(bag) > 1:
@@ -172,14 +176,15 @@ def _scalar_column(bags: Sequence[Sequence[tuple[str, float]]], kind: TensorType
             raise InvalidRequest(
                 f"{kind.urn} has the term {bag[0][0]!r} in row {row}, and it is a number without a dimension"
             )
-        values.append(_value_of(*bag[0], kind, row) if bag else None)
-    return _typed(values, kind)
+        is_there = bool(bag) and (_has_text(kind) or not is_none(bag[0][1]))
+        values.append(_value_of(*bag[0], kind, row) if is_there else None)
+    return conform(values, kind)
 
 
-def _value_of(term: str, value: float, kind: TensorType, row: int) -> Any:
-    """Raises InvalidRequest."""
+def _value_of(term: str, value: Any, kind: TensorType, row: int) -> Any:
+    """In the type of the feature. Raises InvalidRequest."""
     if not _has_text(kind):
-        return value
+        return _number_of(value, kind, row)
     if value != 1:
         raise InvalidRequest(
             f"{kind.urn}: the text {term!r} in row {row} has the value {value}, and a text has none but 1"
@@ -192,12 +197,20 @@ def _value_of(term: str, value: float, kind: TensorType, row: int) -> Any:
         raise InvalidRequest(f"{kind.urn}: {term!r} in row {row} is no base64") from None
 
 
-def _typed(values: Iterable[Any], kind: TensorType) -> Any:
-    """In the type of the feature. Raises InvalidRequest."""
-    values = list(values)
+def _number_of(value: Any, kind: TensorType, row: int) -> bool | int | float:
+    """One by one: a union of Avro may have whole numbers beside floats, and Arrow would round them into one column.
+
+    Raises InvalidRequest.
+    """
     if kind.value_type is ValueType.BOOLEAN:
-        wrong = next((value for value in values if value not in (None, 0, 1)), None)
-        if wrong is not None:
-            raise InvalidRequest(f"{kind.urn}: {wrong} is neither 0 nor 1")
-        values = [None if value is None else bool(value) for value in values]
-    return conform(pa.array(values), replace(kind, axes=()), "scalar")
+        if value not in (0, 1):
+            raise InvalidRequest(f"{kind.urn}: {value} in row {row} is neither 0 nor 1")
+        return bool(value)
+    is_float = kind.value_type in (ValueType.FLOAT, ValueType.DOUBLE)
+    if is_float and isinstance(value, float):
+        return value
+    if not isinstance(value, bool) and math.isfinite(value) and (is_float or -(1 << 63) <= value < 1 << 63):
+        typed = float(value) if is_float else int(value)
+        if typed == value:
+            return typed
+    raise InvalidRequest(f"{kind.urn}: {value!r} in row {row} is not {kind.value_type.value}")

@@ -60,6 +60,11 @@ class ParquetSource(StoredFeatures):
                 if "duplicate field" in str(error):
                     raise InvalidRequest(_doubled(shown, path, filesystem)) from error
                 raise
+            except FileNotFoundError:
+                if filesystem is not None:
+                    # For Arrow nothing is there, whatever a server answered; fsspec has its answer.
+                    filesystem.info(path)
+                raise
             if (plain := _filterable(self._dataset.schema)) != self._dataset.schema:
                 self._dataset = dataset.dataset(path, format="parquet", filesystem=filesystem, schema=plain)
         self._are_checked = False

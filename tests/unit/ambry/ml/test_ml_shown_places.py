@@ -20,6 +20,11 @@ SHOWN = {
     "s3://bucket/a@b#1.avro?versionId=2": "s3://bucket/a@b#1.avro",
     "https://u:a/b?c#d@host/x": "https://host/x",
     "HTTPS://u@host/x": "HTTPS://host/x",
+    "webhdfs://u:pa@ss/word@host:1/x": "webhdfs://host:1/x",
+    "https://u:pa@ss?word@host/x": "https://...",
+    "https://u:pw@host/x?to=a@SECRET": "https://...",
+    "https://u:p/w@host/x?to=a@SECRET": "https://...",
+    "hdfs://me@node:9870/a@b": "hdfs://node:9870/a@b",
     "abfs://container@account.dfs.core.windows.net/x?sas=1": "abfs://container@account.dfs.core.windows.net/x",
     "abfs://u:pw@account/x": "abfs://account/x",
     "hdfs://u:pw@node:9870/x": "hdfs://node:9870/x",
@@ -63,6 +68,21 @@ def test_a_library_that_writes_the_url_otherwise_tells_no_secret_either(place: s
         raise ConnectionResetError(SAID_OTHERWISE[place])
     assert "SEC" not in str(raised.value) and "RET" not in str(raised.value), raised.value
     assert "h" in str(raised.value) and "x" in str(raised.value)
+
+
+def test_of_a_password_that_nobody_escaped_nothing_is_told() -> None:
+    """A library takes its parts for a host and a path, and says so."""
+    place = "simplecache::webhdfs://user:WORD@SEC/RET@host:1/x"
+    with pytest.raises(OSError, match=r"the password in it has a sign .* %40") as raised, place_told(place):
+        raise ConnectionResetError("HTTPConnectionPool(host='SEC', port=50070): with url: /webhdfs/v1/RET@host:1/x")
+    assert not any(part in str(raised.value) for part in ("WORD", "SEC", "RET"))
+    assert raised.value.filename == "simplecache::webhdfs://host:1/x"
+
+
+def test_what_a_file_system_has_no_class_for_is_an_error_of_the_place() -> None:
+    with pytest.raises(OSError, match="it cannot be read: Invalid path") as raised, place_told("webhdfs://h:1//f"):
+        raise RuntimeError("Invalid path")
+    assert raised.value.filename == "webhdfs://h:1//f"
 
 
 def test_a_server_that_is_down_is_no_file_that_is_not_there() -> None:

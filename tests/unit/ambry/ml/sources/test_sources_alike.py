@@ -7,6 +7,7 @@ numbers that no float has.
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -77,6 +78,7 @@ members: {type: entity}
     ]
 )
 KINDS = [METADATA.tensor_type(urn) for urn in METADATA.urns]
+KINDS_BY_NAME = {kind.urn.name: kind for kind in KINDS}
 WHEN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LIMITS = st.sampled_from([0, -1, -(1 << 63), (1 << 63) - 1])
 TEXTS = st.text(max_size=5) | st.sampled_from(["", "\0", "a", "a\0", "a\0\0", "é,%2C%", "#7", "12", "x" * 600])
@@ -176,6 +178,7 @@ def store(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryC
 
 
 @settings(max_examples=25)
+@example(([KINDS_BY_NAME["floatH"]], {"member": [0], "floatH": [[(0, math.nan)]]}, [0]))
 @given(tables())
 def test_any_rows_are_the_same_in_every_source(
     store: AmbryClient, drawn: tuple[list[Any], dict[str, Any], list[Any]]

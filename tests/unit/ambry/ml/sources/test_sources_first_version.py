@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import fsspec
 import pytest
 
-from ambry import AmbryClient, InvalidRequest
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, VersionRef
 from ambry.ml import snapshots
 from ambry.ml.features import publishing
 from ambry.ml.sources.avro import write_avro
 from ambry.ml.sources.first_version import avro_files, import_avro
+from ambry.ml.sources.name_term_value import triple_schema
 from tests.support.first_version import METADATA, URNS, WHEN, rows
 
 
@@ -60,3 +63,36 @@ def test_the_files_of_an_archive_are_places_within_it(tmp_path: Path, place: str
     for each in found:
         with fsspec.open(each) as file:
             assert file.read() == b"x"
+
+
+def test_a_snapshot_of_nulls_alone_is_refused_where_no_record_has_a_feature(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """Files of other names came in as a version in which nobody has a value, and as the newest one."""
+    publishing.publish(client, f"{name}-features", METADATA)
+    said: Any = {"metadata": publishing.load(client, f"{name}-features"), "entity": "member", "as_of": WHEN}
+    triple = triple_schema("Triple")
+    triple["fields"][2] = {"name": "value", "type": ["null", "double"]}
+    bag = {"type": "array", "items": triple}
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "member", "type": "long"}, {"name": "features", "type": bag}],
+    }
+    for file in ("a.avro", "b.avro"):
+        for bags in ([], [{"name": "agee", "term": "", "value": 1.0}]):
+            with (tmp_path / file).open("wb") as out:
+                fastavro.writer(out, schema, [{"member": ord(file[0]), "features": bags}])
+    words = f"none of 2 records has any of the features .*age.* in the field 'features' of {tmp_path}/a.avro and 1 more"
+    with pytest.raises(InvalidRequest, match=words):
+        import_avro(client, str(tmp_path), name, URNS, **said)
+    with pytest.raises(BlobNotFound):
+        client.head(VersionRef(name))
+    # One that is there, and null for all, is what the files say.
+    with (tmp_path / "b.avro").open("wb") as out:
+        fastavro.writer(out, schema, [{"member": 2, "features": [{"name": "age", "term": "", "value": None}]}])
+    assert import_avro(client, str(tmp_path), name, URNS, **said).rows == 2
+    # So is a file of ours in which nobody has a value: it says of which features it is.
+    nobody = {"member": [1], "age": [None], "week": [None]}
+    write_avro(tmp_path / "ours.avro", nobody, URNS, metadata=METADATA, entity="member")
+    assert import_avro(client, str(tmp_path / "ours.avro"), f"{name}-ours", URNS, **said).rows == 1

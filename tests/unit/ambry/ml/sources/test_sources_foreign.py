@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,42 @@ def test_an_archive_of_parquet_that_cannot_be_had_tells_no_secret(tmp_path: Path
     with pytest.raises(OSError, match="http://127") as raised:
         ParquetSource("zip://x.parquet::http://127.0.0.1:1/a.zip?sig=SEC%2FRET", metadata(), entity="k")
     assert "SEC" not in str(raised.value) and "RET" not in str(raised.value)
+
+
+class _Answering(BaseHTTPRequestHandler):
+    """Answers with the status that the path begins with."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.split("/")[1]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_parquet_over_http_says_what_the_server_answered() -> None:
+    """Whatever it was, Arrow had it that there is no such file."""
+    with HTTPServer(("127.0.0.1", 0), _Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            for status, kind, words in (
+                (500, OSError, "it cannot be read: 500"),
+                (503, OSError, "it cannot be read: 503"),
+                (403, FileNotFoundError, r"or it is not for whoever asks \(the server answered 403\)"),
+                (404, FileNotFoundError, r"there is no such file.* \(the server answered 404\)"),
+            ):
+                url = f"http://127.0.0.1:{server.server_port}/{status}/x.parquet"
+                with pytest.raises(OSError, match=words) as raised:
+                    ParquetSource(f"{url}?sig=SECRET", metadata(), entity="k")
+                assert type(raised.value) is kind and raised.value.filename == url
+                assert "SECRET" not in str(raised.value)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_what_is_no_parquet_or_torn(tmp_path: Path) -> None:
@@ -187,6 +225,15 @@ def test_avro_without_a_value(tmp_path: Path) -> None:
     avro(place, bag, [{"k": 1, "features": [{"name": "a", "term": None, "value": "x"}]}])
     with pytest.raises(InvalidRequest, match="the value 'x' of a is no number"):
         AvroSource(place, metadata(), entity="k").read([URN], [1])
+
+
+def test_terms_of_avro_that_are_no_texts(tmp_path: Path) -> None:
+    for kind, term in (("long", 7), ("bytes", b"x"), ("boolean", True)):
+        fields = [*TRIPLE["fields"][:1], {"name": "term", "type": ["null", kind]}, *TRIPLE["fields"][2:]]
+        bag = {"type": "array", "items": {**TRIPLE, "fields": fields}}
+        place = avro(tmp_path / "t.avro", bag, [{"k": 1, "features": [{"name": "a", "term": term, "value": 1.0}]}])
+        with pytest.raises(InvalidRequest, match=rf"the term {term!r} of a is no text; say `bag`"):
+            AvroSource(place, metadata(), entity="k").read([URN], [1])
 
 
 def test_a_torn_avro_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -115,8 +116,56 @@ def rpc_port() -> Iterator[int]:
 
 
 def test_a_port_that_is_not_for_the_web_is_told_of_with_what_to_write(rpc_port: int) -> None:
-    expected = (
-        f"hdfs://127.0.0.1:{rpc_port}/a: no name node answers at http://127.0.0.1:{rpc_port}/webhdfs/v1; write its web"
-    )
-    with pytest.raises(OSError, match=expected):
+    expected = f"no name node answers at http://127.0.0.1:{rpc_port}/webhdfs/v1; write its web"
+    with pytest.raises(OSError, match=expected) as raised:
         avro_files(f"hdfs://127.0.0.1:{rpc_port}/a")
+    assert raised.value.filename == f"hdfs://127.0.0.1:{rpc_port}/a"
+
+
+class _NameNode(BaseHTTPRequestHandler):
+    """Refuses what is asked as WebHDFS does, with the exception that the last part of the path says."""
+
+    def do_GET(self) -> None:
+        exception = self.path.partition("?")[0].rpartition("/")[2]
+        said = json.dumps({"RemoteException": {"exception": exception, "message": "Invalid path name //f//m"}}).encode()
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def name_node() -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), _NameNode) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["hdfs", "webhdfs"])
+@pytest.mark.parametrize("exception", ["InvalidPathException", "IllegalArgumentException", "StandbyException"])
+def test_what_a_name_node_refuses_is_a_sentence(name_node: int, scheme: str, exception: str) -> None:
+    """`hdfs://HOST:WEB//f//m` ended with a traceback of fsspec's RuntimeError."""
+    place = f"{scheme}://127.0.0.1:{name_node}//f//{exception}"
+    with pytest.raises((InvalidRequest, OSError), match="Invalid path name //f//m") as raised:
+        avro_files(place)
+    assert f"127.0.0.1:{name_node}//f//{exception}" in str(raised.value)
+
+
+@pytest.mark.parametrize("path", ["/\udc80", "/a b", "/\0", "/%zz", "/?x", "/..", "//", ""])
+def test_odd_places_of_hdfs_are_sentences(rpc_port: int, path: str) -> None:
+    for host in (f"127.0.0.1:{rpc_port}", "a..b:1"):
+        with pytest.raises((InvalidRequest, OSError)):
+            avro_files(f"hdfs://{host}{path}")
+
+
+@pytest.mark.parametrize("place", ["hdfs://me:WORD@SEC/RET@nn/a", "hdfs://me:WORD/SEC@nn:1/a", "hdfs://me:SEC?@x@nn/a"])
+def test_a_password_of_hdfs_that_nobody_escaped_is_not_told(place: str) -> None:
+    with pytest.raises(InvalidRequest, match="has a password in it, of which HDFS knows none") as refused:
+        avro_files(place)
+    assert not any(part in refused.value.message for part in ("WORD", "SEC", "RET"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,12 @@ def test_names_become_ids_and_texts_become_buckets() -> None:
         ("age", [("", 0.5)], "0.5 in row 0 is not LONG"),
         ("age", [("", 1.0), ("", 2.0)], "stands 2 times in row 0"),
         ("age", [("x", 1.0)], "has the term 'x' in row 0"),
+        ("age", [("", 1e300)], "1e\\+300 in row 0 is not LONG"),
+        ("age", [("", float("inf"))], "inf in row 0 is not LONG"),
+        ("age", [("", True)], "True in row 0 is not LONG"),
         ("flag", [("", 2.0)], "is neither 0 nor 1"),
+        ("actions", [("Comment,1", float("nan"))], "nan in row 0 is not INT"),
+        ("words", [("#7", (1 << 53) + 1)], "9007199254740993 in row 0 is not DOUBLE"),
         ("title", [("a", 0.5)], "a text has none but 1"),
         ("raw", [("?", 1.0)], "is no base64"),
         ("actions", [("Comment", 1.0)], "the term 'Comment' in row 0 is not kinds,seen"),
@@ -96,6 +102,25 @@ def test_names_become_ids_and_texts_become_buckets() -> None:
 def test_what_does_not_fit_is_refused(name: str, bag: list[tuple[str, float]], words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         column_from([bag], kind(name))
+
+
+def test_nan_is_a_number_in_a_cell_and_none_alone() -> None:
+    """A cell of NaN became null, in a field that has no nulls, where every other source had NaN."""
+    [[cell]] = column_from([[("#7", math.nan)]], kind("words"), "sparse").to_pylist()
+    assert math.isnan(cell["value"])
+    assert math.isnan(column_from([[("Comment", math.nan)]], kind("weeks")).to_pylist()[0][1])
+    for name in ("age", "flag"):
+        assert column_from([[("", math.nan)], [("", None)], [("", 1.0)]], kind(name)).to_pylist() == [None, None, 1]
+
+
+def test_whole_numbers_and_floats_of_one_union_are_not_rounded_together() -> None:
+    """Arrow's own error for such a mix ended `ambry features import` with a traceback."""
+    large = (1 << 53) + 1
+    assert column_from([[("", large)], [("", 3.0)], []], kind("age")).to_pylist() == [large, 3, None]
+    cells = column_from([[("Comment,1", 2.0), ("Comment,2", 7)]], kind("actions")).to_pylist()
+    assert [cell["value"] for cell in cells[0]] == [2, 7]
+    words = column_from([[("#7", 0.5)], [("#7", 2)]], kind("words"), "sparse").to_pylist()
+    assert [cell["value"] for [cell] in words] == [0.5, 2.0]
 
 
 def test_what_would_not_come_back_is_refused() -> None:
