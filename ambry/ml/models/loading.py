@@ -50,27 +50,29 @@ class StoredModel:
     def __str__(self) -> str:
         return shown_version(self.place)
 
-    def path(self, part: str | None = None) -> Path:
+    def path(self, part: str | None = None, *, verify: bool = False) -> Path:
         """The file of a part in the cache, which is not to be written; of the only part where none is named.
 
-        Raises InvalidRequest, ChecksumMismatch where its bytes are not those that the manifest says, and what a get raises.
+        With `verify` its bytes are read once more, and fetched again if they changed on this machine. Raises InvalidRequest,
+        ChecksumMismatch where its bytes are not those that the manifest says, and what a get raises.
         """
-        return self._file(self._part(part))
+        return self._file(self._part(part), verify=verify)
 
     @contextmanager
-    def directory(self, *, links: bool = True) -> Generator[Path]:
+    def directory(self, *, links: bool = True, verify: bool = False) -> Generator[Path]:
         """All parts under their own paths, for libraries that load a directory; it is gone afterwards, the cache is not.
 
-        They are links into the cache, or copies for libraries that follow none.
+        They are links into the cache, or copies for libraries that follow none; `verify` as for `path`.
         """
         with scratch_directory("model") as made:
             for part in self.manifest.parts:
                 target = made / part.path
                 target.parent.mkdir(parents=True, exist_ok=True)
+                file = self._file(part, verify=verify)
                 if links:
-                    target.symlink_to(self._file(part))
+                    target.symlink_to(file)
                 else:
-                    shutil.copyfile(self._file(part), target)
+                    shutil.copyfile(file, target)
             yield made
 
     def download(self, directory: Path) -> list[Path]:
@@ -125,7 +127,7 @@ class StoredModel:
             raise InvalidRequest(
                 f"{self} is of the kind {self.manifest.kind!r}, which is files alone; path() and directory() give them"
             )
-        with self.directory(links=self.manifest.kind not in READS_NO_LINKS) as directory:
+        with self.directory(links=self.manifest.kind not in READS_NO_LINKS, verify=True) as directory:
             try:
                 return loader(directory, self.manifest, framework, trust)
             except InvalidRequest as error:
@@ -153,10 +155,10 @@ class StoredModel:
             raise InvalidRequest(f"{self} has {len(self.manifest.parts)} parts; name one, or take directory()")
         return self.manifest.parts[0]
 
-    def _file(self, part: ModelPart) -> Path:
+    def _file(self, part: ModelPart, *, verify: bool) -> Path:
         """In the cache, where its SHA-256 is compared when it comes. Raises ChecksumMismatch."""
         try:
-            path = self.client.cached_path(self.ref(part), sha256=part.sha256)
+            path = self.client.cached_path(self.ref(part), verify=verify, sha256=part.sha256)
         except ChecksumMismatch as error:
             raise self._differs(part, f"is not it: {error.message}") from error
         if (size := path.stat().st_size) != part.size:

@@ -50,7 +50,10 @@ def open_scorer(client: AmbryClient, place: VersionRef | str, *, digest: str | N
 
 
 class PhotonScorer:
-    """A published model that is asked for scores. Usable by threads."""
+    """A published model that is asked for scores. Usable by threads.
+
+    What the cache of this machine has of it is read once more when it is opened or mapped, and fetched again if it changed.
+    """
 
     def __init__(self, model: StoredModel) -> None:
         """Raises InvalidRequest for a model of another kind or without indexes, DataCorrupt."""
@@ -58,7 +61,7 @@ class PhotonScorer:
             raise InvalidRequest(f"{model} is {model.manifest.kind}, and no model of Photon's")
         self.model = model
         paths = [part.path for part in model.manifest.parts]
-        said, task = read_metadata(model.path(METADATA)) if METADATA in paths else ({}, None)
+        said, task = read_metadata(model.path(METADATA, verify=True)) if METADATA in paths else ({}, None)
         if task is None:
             raise InvalidRequest(
                 f"{model} does not say its task; publish what photon.read_model gives of its directory"
@@ -185,9 +188,9 @@ class _Fixed:
     def __init__(self, model: StoredModel, name: str) -> None:
         base = f"{FIXED}/{name}"
         self.name = name
-        [self.shard] = read_id_info(model.path(f"{base}/{ID_INFO}"), 1)
+        [self.shard] = read_id_info(model.path(f"{base}/{ID_INFO}", verify=True), 1)
         parts = [part.path for part in model.manifest.parts if part.path.startswith(f"{base}/{COEFFICIENTS}/")]
-        records = [record for part in parts for record in read_records(model.path(part))]
+        records = [record for part in parts for record in read_records(model.path(part, verify=True))]
         if len(records) != 1:
             raise InvalidRequest(f"{model}: the fixed effect {name!r} has {len(records)} models, and is one")
         self.means = records[0][1]
@@ -196,12 +199,12 @@ class _Fixed:
 class _Random:
     def __init__(self, model: StoredModel, name: str, paths: list[str]) -> None:
         self._model, self._base = model, f"{RANDOM}/{name}"
-        self.entity, self.shard = read_id_info(model.path(f"{self._base}/{ID_INFO}"), 2)
+        self.entity, self.shard = read_id_info(model.path(f"{self._base}/{ID_INFO}", verify=True), 2)
         if f"{self._base}/{INDEX}" not in paths:
             raise InvalidRequest(
                 f"{model} has no index of the entities of {name!r}; publish what photon.read_model gives of its directory"
             )
-        self.index = EntityIndex(model.path(f"{self._base}/{INDEX}"))
+        self.index = EntityIndex(model.path(f"{self._base}/{INDEX}", verify=True))
         self._parts = {part: model.manifest.part(f"{self._base}/{part}") for part in self.index.parts}
         self._refs = {name: model.ref(part) for name, part in self._parts.items()}
         self._maps: dict[str, mmap.mmap] = {}
@@ -209,7 +212,9 @@ class _Random:
         self._schema, self._decode = fastavro.parse_schema(MODEL_SCHEMA), fastavro.schemaless_reader
 
     def fetch(self) -> None:
-        self._maps = {name: _mapped(self._model.path(part.path)) for name, part in self._parts.items()}
+        self._maps = {
+            name: _mapped(self._model.path(part.path, verify=True)) for name, part in self._parts.items() if part.size
+        }
 
     def means(self, entity: str) -> dict[Feature, float] | None:
         """None where it has no model. Raises DataCorrupt."""
@@ -224,13 +229,15 @@ class _Random:
         end = place.offset + place.size
         if place.size > RECORD_BYTES_MAX or end > self._parts[place.part].size:
             raise DataCorrupt(f"{where} are said to be {place.size}, which the part has not; publish the model again")
-        found = self._maps.get(place.part)
-        if found is not None:
-            data = found[place.offset : end]
-        else:
-            data = self._model.client.get_bytes(self._refs[place.part], range=(place.offset, end))
+        mapped = self._maps.get(place.part)
+        data = b"" if mapped is None else mapped[place.offset : end]
         if not intact(data, place.check):
-            raise DataCorrupt(f"{where} are not what the index says; do not use this version, publish the model again")
+            # Not fetched, or changed on this machine since it was mapped.
+            data = self._model.client.get_bytes(self._refs[place.part], range=(place.offset, end))
+            if not intact(data, place.check):
+                raise DataCorrupt(
+                    f"{where} are not what the index says; do not use this version, publish the model again"
+                )
         try:
             return self._decode(io.BytesIO(data), self._schema, None)
         except (AmbryError, MemoryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,66 @@ def test_each_entity_costs_one_range_and_none_from_the_cache(
         assert scorer.score({"memberId": entity}, FEATURES) == pytest.approx(expected(entity), abs=1e-12)
         assert scorer.coefficients("per-member", entity) == MODEL.random["per-member"].of(entity)
     assert read.ranges == []
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    rewritten(path, bytes(data))
+
+
+def cut(path: Path) -> None:
+    rewritten(path, path.read_bytes()[:-9])
+
+
+def swapped(path: Path) -> None:
+    """With its neighbour, which may be as long."""
+    names = sorted(path.parent.iterdir())
+    other = names[names.index(path) - 1]
+    ours, others = path.read_bytes(), other.read_bytes()
+    rewritten(path, others)
+    rewritten(other, ours)
+
+
+def rewritten(path: Path, data: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(data)
+    path.chmod(0o444)
+
+
+@pytest.mark.parametrize("damage", [flipped, cut, swapped])
+def test_what_the_cache_has_of_a_model_is_fetched_again_where_it_changed(
+    client: AmbryClient, name: str, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """An index with a bit that flipped found no models of entities; a coefficient of a fixed effect was another one."""
+    write_model(tmp_path / "model", MODEL, models_per_part=100)
+    version = models.publish(client, name, tmp_path / "model", kind="photon")
+    open_scorer(client, name).fetch()
+    entities = [f"member-{number}" for number in range(300)]
+    said = {entity: pytest.approx(expected(entity), abs=1e-12) for entity in entities}
+    for part in version.manifest.parts:
+        damage(client.cached_path(part.id))
+        scorer = open_scorer(client, name)
+        assert {each: scorer.score({"memberId": each}, FEATURES) for each in entities[::50]} == {
+            each: said[each] for each in entities[::50]
+        }, part.path
+        scorer.fetch()
+        assert {each: scorer.score({"memberId": each}, FEATURES) for each in entities} == said, part.path
+        damage(client.cached_path(part.id))
+        assert told(models.open(client, name).load()) == told(MODEL), part.path
+
+
+def test_a_record_that_changed_after_it_was_mapped_is_asked_for(
+    client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = models.publish(client, name, MODEL)
+    scorer = open_scorer(client, name).fetch()
+    [part] = [each for each in version.manifest.parts if "per-member/coefficients" in each.path]
+    path = client.cached_path(part.id)
+    rewritten(path, bytes(path.stat().st_size))
+    read = Counted(monkeypatch)
+    assert scorer.score({"memberId": "member-3"}, FEATURES) == pytest.approx(expected("member-3"), abs=1e-12)
+    assert len(read.ranges) == 1
 
 
 def test_a_model_is_published_as_it_is_and_loaded_whole(client: AmbryClient, name: str) -> None:
