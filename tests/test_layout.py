@@ -944,7 +944,6 @@ COVERED_BY = {
             "client/sync/changes",
             "client/wire/changes",
             "client/changes",
-            "cli/changes",
         )
     },
     "ambry/cli/publishing.py": ("tests/integration/test_streams_kafka.py", "the command against a real broker"),

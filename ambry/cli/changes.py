@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,12 @@ def changes(
 
 
 def _tell(cluster: ChosenCluster, follow: bool, since: str | None, state: Path | None, output: str) -> None:
-    from ambry.client.changes import TokenFile
+    from ambry.client.changes import TokenFile, naming_state
     from ambry.client.sync.waiting import pause
 
     file = None if state is None else TokenFile(state)
     kept = None if file is None else file.read()
-    with cluster.connect() as client:
+    with cluster.connect() as client, nullcontext() if kept is None else naming_state(state):
         feed = client.changes(kept or since or "beginning", follow=follow)
         noted = feed.token
         try:

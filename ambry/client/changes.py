@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ambry.client.state_file import check_replaceable, remove_left_texts, replace_text
+from ambry.client.state_file import TEXT_BYTES_MAX, check_replaceable, remove_left_texts, replace_text
+from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
+
+ANOTHER_STATE = "name another one (--state), or remove it and say where to begin (--since)"
+"""What to do about a state that nobody can go on with."""
 
 RESTARTED = "restarted"
 """Of a change that says that what follows may have been told before: the server does not know any more how far it told."""
@@ -57,15 +63,36 @@ class TokenFile:
     def read(self) -> str | None:
         """The token in it; None where there is no file. What processes that were killed left beside it goes.
 
-        Raises OSError, also where something else stands there, which `write` would not replace.
+        Raises OSError, also where something else stands there, which `write` would not replace, and InvalidRequest where it
+        holds no token.
         """
         check_replaceable(self.path)
         remove_left_texts(self.path)
-        return self.path.read_text("utf-8").strip() if self.path.exists() else None
+        try:
+            with self.path.open("rb") as file:
+                words = file.read(TEXT_BYTES_MAX).decode().split()
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError:
+            words = []
+        if len(words) != 1:
+            raise InvalidRequest(f"the state {self.path} is no token of changes alone; {ANOTHER_STATE}")
+        return words[0]
 
     def write(self, token: str) -> None:
         """Replace it by one with this token, whole at every moment; durable on return. Raises OSError."""
         replace_text(self.path, token + "\n")
+
+
+@contextmanager
+def naming_state(said: object) -> Iterator[None]:
+    """What a store refuses about a token that a state had names that, and what to do."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.status == InvalidRequest.status:  # Else it is about the cluster.
+            error.message = f"the token of the state {said} is refused ({error.message}); {ANOTHER_STATE}"
+        raise
 
 
 def change_fields(change: ToldChange) -> dict[str, object]:

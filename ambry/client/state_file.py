@@ -76,12 +76,15 @@ def sync_directory(path: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """What it holds. Raises OSError, also for a link, what is no file and what another user may have laid there;
-    UnicodeDecodeError.
-    """
+    """As `read_bytes`. Raises UnicodeDecodeError, OSError."""
+    return read_bytes(path).decode()
+
+
+def read_bytes(path: Path) -> bytes:
+    """What it holds. Raises OSError, also for a link, what is no file and what another user may have laid there."""
     # Without O_NONBLOCK a pipe that was laid there would be waited at.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with io.FileIO(os.open(path, flags), "r") as file:
         if not is_own(os.fstat(file.fileno())):
             raise OSError(errno.EINVAL, "it is no file of this user", str(path))
-        return file.read(TEXT_BYTES_MAX).decode()
+        return file.read(TEXT_BYTES_MAX)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ambry.client.locked_file import LockedFile
-from ambry.client.state_file import read_text, replace_text
+from ambry.client.state_file import read_bytes, replace_text
 from ambry.client.sync.client import AmbryClient
 from ambry.clock import SystemClock
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
@@ -303,7 +303,7 @@ def _kept_for(state: Path, job: dict[str, str]) -> Generator[None]:
             raise InvalidRequest(f"another process keeps {state}; end it first, or name another directory") from None
         about = state / "job.json"
         text = json.dumps(job) + "\n"
-        if about.exists() and (said := read_text(about)) != text:
+        if about.exists() and (said := read_bytes(about).decode(errors="backslashreplace")) != text:
             raise InvalidRequest(
                 f"{state} is kept for another job: {said.strip()}; name another directory, and give each job a topic of its own"
             )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
-from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
+from ambry.client.changes import RESTARTED, ToldChange, ToldChanges, naming_state
 from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError, Unavailable, must_have
 from ambry.streams.messages import ChangeMessage, message_of, without_own
@@ -115,9 +115,9 @@ class Publisher:
         return Published(messages=progress.covered.sequence - self._sent_from, token=progress.covered.token)
 
     def _pages(self, token: str) -> PagesAhead:
-        return PagesAhead(
-            self._feeds(token), follows=self._follow, tell=self._tell, give_up_after_s=self._give_up_after_s
-        )
+        with naming_state(self._keeper):
+            feed = self._feeds(token)
+        return PagesAhead(feed, follows=self._follow, tell=self._tell, give_up_after_s=self._give_up_after_s)
 
     def _publish_and_keep(self, broker: Broker, pages: PagesAhead) -> None:
         try:
@@ -139,7 +139,8 @@ class Publisher:
             if ended:
                 broker.poll(POLL_S)
             else:
-                page = pages.get(POLL_S)
+                with naming_state(self._keeper):
+                    page = pages.get(POLL_S)
                 broker.poll(0)
             if page is not None:
                 self._send(broker, page)

@@ -17,10 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from ambry.client.changes import ANOTHER_STATE
 from ambry.client.locked_file import LockedFile
 from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
-from ambry.client.state_file import check_replaceable, read_text, remove_left_texts, replace_text
+from ambry.client.state_file import check_replaceable, read_bytes, remove_left_texts, replace_text
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
@@ -37,6 +38,7 @@ from ambry.streams.plan import Covered
 FORMAT = 1
 SIZE_MAX = 64 << 10
 """Bytes of a state; a token has at most 16 KiB."""
+NUMBER_MAX = 1 << 63
 LOADS_MAX = 5
 """Each that fails is a blob that somebody else replaced."""
 STORES_MAX = 3
@@ -69,7 +71,7 @@ class Overtaken(UpdateConflict):
 
 
 class Keeper(Protocol):
-    """Where a state is kept, by one run."""
+    """Where a state is kept, by one run. Its text is what a user calls it by."""
 
     @property
     def own(self) -> Set[str]:
@@ -95,14 +97,14 @@ def begin(keeper: Keeper, *, run: str, cluster: str, topic: str, topic_id: str, 
         before = PublisherState(cluster=cluster, topic=topic, token=since)
     elif (before.cluster, before.topic) != (cluster, topic):
         raise InvalidRequest(
-            f"the state is of topic {before.topic} in the Kafka cluster {before.cluster}, and this is topic {topic} in "
-            f"{cluster}; give each a state of its own (--state)"
+            f"the state {keeper} is of topic {before.topic} in the Kafka cluster {before.cluster}, and this is topic {topic} "
+            f"in {cluster}; give each a state of its own (--state)"
         )
     elif before.topic_id and topic_id and before.topic_id != topic_id and before.sequence:
         raise InvalidRequest(
-            f"topic {topic} was deleted and made again since the state was kept, and the {before.sequence:,} messages that "
-            "were published are gone with it; publish them all again, with another state (--state), or begin where you say "
-            "(--since, also with another one)"
+            f"topic {topic} was deleted and made again since the state {keeper} was kept, and the {before.sequence:,} messages "
+            "that were published are gone with it; publish them all again, with another state (--state), or begin where you "
+            "say (--since, also with another one)"
         )
     elif before.run == run:
         return before
@@ -116,10 +118,10 @@ def encode(kept: PublisherState) -> str:
     return json.dumps({"format": FORMAT, **asdict(kept)}, separators=(",", ":"))
 
 
-def decode(text: str) -> PublisherState:
-    """Raises InvalidRequest for what no publisher wrote."""
+def decode(data: bytes, said: object) -> PublisherState:
+    """Raises InvalidRequest for what no publisher wrote, which names where it stands."""
     try:
-        fields: Any = json.loads(text)
+        fields: Any = json.loads(data.decode())
         number = fields.pop("format")
         kept = PublisherState(**fields)
         texts: list[object] = [kept.cluster, kept.topic, kept.token, kept.run, kept.topic_id]
@@ -127,12 +129,12 @@ def decode(text: str) -> PublisherState:
         if (
             number == FORMAT
             and all(isinstance(each, str) for each in texts)
-            and all(type(each) is int and each >= 0 for each in numbers)
+            and all(type(each) is int and 0 <= each < NUMBER_MAX for each in numbers)
         ):
             return kept
     except MALFORMED:
         pass
-    raise InvalidRequest("the state is none that a publisher of this release wrote; name another one (--state)")
+    raise InvalidRequest(f"the state {said} is none that a publisher of this release wrote; {ANOTHER_STATE}")
 
 
 class StateBlob:
@@ -145,6 +147,9 @@ class StateBlob:
         self._here = (place.account, place.container) == container
         self._etag: str | None = None
         self._blob: str | None = None
+
+    def __str__(self) -> str:
+        return str(self._place)
 
     @property
     def own(self) -> Set[str]:
@@ -160,7 +165,7 @@ class StateBlob:
             self._etag = self._blob = None
             return None
         info, data = found
-        kept = decode(data.decode(errors="replace"))
+        kept = decode(data, self)
         self._replaced_by(info)
         changes = islice(self._client.history(self._place), HISTORY_MAX)
         newest_first = [str(each.id) for each in changes if each.id is not None]
@@ -195,7 +200,7 @@ class StateBlob:
                 "--since on"
             ) from refused
         info, data = found
-        if decode(data.decode(errors="replace")).run != run:
+        if decode(data, self).run != run:
             raise Overtaken(
                 f"another publisher goes on with the state {self._place}; this one ends. What both published is told "
                 "twice, in order, and has the same ambry-change"
@@ -229,7 +234,8 @@ class StateBlob:
                 return None
             tries_left -= 1
             try:
-                return info, self._client.get_bytes(info.id, max_size=SIZE_MAX)
+                # One that is too large is no state either, and is told as such.
+                return info, b"" if info.size > SIZE_MAX else self._client.get_bytes(info.id)
             except BlobNotFound:
                 # It was replaced in between.
                 if not tries_left:
@@ -244,6 +250,9 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.own: set[str] = set()
         self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -260,7 +269,7 @@ class StateFile:
 
     def load(self) -> PublisherState | None:
         remove_left_texts(self._path)
-        return decode(read_text(self._path)) if self._path.exists() else None
+        return decode(read_bytes(self._path), self) if self._path.exists() else None
 
     def store(self, kept: PublisherState) -> None:
         replace_text(self._path, encode(kept) + "\n")

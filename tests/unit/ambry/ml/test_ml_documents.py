@@ -93,7 +93,7 @@ DOCUMENTS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "review": (lambda data: VocabReview.parse(data, PROPOSAL), REVIEW.encode()),
     "acceptance": (lambda data: published_version(data, "here"), b'{"version": "1.1.0"}'),
     "state of a publisher": (
-        as_text(state.decode),
+        lambda data: state.decode(data, "state"),
         state.encode(state.PublisherState(cluster="c", topic="t", token="k")).encode(),
     ),
     "action": (line_of_actions, b'{"member": 17, "action": "Click", "at": 1764244800000}'),

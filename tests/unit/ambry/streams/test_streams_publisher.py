@@ -15,9 +15,10 @@ from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
 from ambry.streams.messages import ChangeMessage
+from ambry.streams.pages import Feed
 from ambry.streams.plan import GIVE_UP_AFTER_S
 from ambry.streams.publisher import Published, Publisher
-from ambry.streams.state import Keeper, Overtaken, PublisherState, StateBlob
+from ambry.streams.state import Keeper, Overtaken, PublisherState, StateBlob, StateFile
 from tests.support.named_frontend import named_frontend
 
 
@@ -229,6 +230,33 @@ def test_a_first_put_that_takes_effect_late_is_its_own(
         kept = keeper().load()
         assert kept is not None and (kept.token, kept.sequence, kept.epoch) == ("20", 20, runs_before + 1)
     assert len(log.messages) == 20
+
+
+class Refused:
+    """A feed whose store does not take its token."""
+
+    def next_page(self) -> ToldChanges:
+        raise InvalidRequest("the token is of another container; name that one, or begin anew in this", request_id="r1")
+
+
+def refusing_at_once(token: str) -> Pages:
+    raise InvalidRequest("since is beginning, now, or a token that was told")
+
+
+@pytest.mark.parametrize(
+    ("feeds", "why"), [(lambda token: Refused(), "of another container"), (refusing_at_once, "since is beginning")]
+)
+def test_a_token_that_the_store_refuses_is_told_with_the_state_that_has_it(
+    feeds: Callable[[str], Feed], why: str, tmp_path: Path
+) -> None:
+    """It named no state, and the same command failed for ever."""
+    keeper = StateFile(tmp_path / "state")
+    publisher = Publisher(
+        brokers=lambda heard: ScriptedBroker(Log(), heard, random.Random(0)), feeds=feeds, keeper=keeper, topic="topic"
+    )
+    with pytest.raises(InvalidRequest, match=rf"the token of the state {tmp_path}/state is refused \(.*{why}") as told:
+        publisher.run()
+    assert "name another one (--state), or remove it and say where to begin (--since)" in str(told.value)
 
 
 def test_a_feed_that_begins_again_is_told_and_no_message() -> None:

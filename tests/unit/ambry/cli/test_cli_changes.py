@@ -1,0 +1,29 @@
+"""`ambry changes --state`: a state that nobody can go on with is named, with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ambry.cli.main import cli
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "is no token of changes alone"),
+        (b"\xff\xfe\0" * 20, "is no token of changes alone"),
+        (b"one two", "is no token of changes alone"),
+        (b'{"token":1}', "since is beginning"),
+    ],
+)
+def test_a_damaged_state_is_named_and_kept(data: bytes, why: str, here: Path) -> None:
+    """An empty one began anew, one that is no text was a traceback, and a token that is none did not say where it stood."""
+    (here / "token").write_bytes(data)
+    found = CliRunner().invoke(cli, ["changes", "--state", "token"], prog_name="ambry")
+    assert found.exit_code == 2 and found.stdout == ""
+    assert "state token" in found.stderr and why in found.stderr
+    assert "name another one (--state), or remove it and say where to begin (--since)" in found.stderr
+    assert (here / "token").read_bytes() == data
