@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ambry.client.tree_removal import remove_tree
 from deploy.directory_lock import locked
 from deploy.directory_processes import end_processes
 
@@ -72,7 +73,7 @@ def _remove(directory: Path) -> None:
     for path in directory.iterdir():
         if path.name != _MARK:
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
             else:
                 path.unlink(missing_ok=True)
     if [path.name for path in directory.iterdir()] == [_MARK]:

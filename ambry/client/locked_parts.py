@@ -10,12 +10,12 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ambry.client.locked_file import TRIES, listed_if_allowed
+from ambry.client.tree_removal import remove_tree
 from ambry.errors import AmbryError
 
 _OF_THE_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS))
@@ -124,7 +124,7 @@ def _remove(part: Path) -> None:
         with suppress(OSError):
             part.rmdir()  # An empty one, which takes no descriptor.
             return
-        shutil.rmtree(part, ignore_errors=True)
+        remove_tree(part)
         return
     with suppress(OSError):
         part.unlink()

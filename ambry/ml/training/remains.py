@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from ambry.client.locked_file import listed_if_allowed
+from ambry.client.tree_removal import remove_tree
 from ambry.ml.training.launchers.spark_task import LOCK, PREFIX, take_lock
 
 STAGED = "staged.json"
@@ -76,7 +76,7 @@ def empty(directory: Path) -> None:
     for name in listed_if_allowed(directory):
         _remove(directory / name, is_staged=is_staged)
     if not is_staged:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
 
 
 def _remove(path: Path, *, is_staged: bool) -> None:
@@ -85,7 +85,7 @@ def _remove(path: Path, *, is_staged: bool) -> None:
         return
     with suppress(OSError):  # What an earlier job left keeps no other one.
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         elif named is None or path.is_symlink():
             path.unlink(missing_ok=True)
         else:  # Neither of the two takes room, and the application has its name at any time.
