@@ -17,6 +17,7 @@ import click
 from ambry.errors import AmbryError, ConfigInvalid, InvalidRequest
 from ambry.service.directory_option import directory_option
 from ambry.service.operator_option import operator, operator_option
+from ambry.special_file import is_special
 
 if TYPE_CHECKING:
     from frontend.metadata.opening import OpenedMetadata
@@ -74,9 +75,15 @@ def _run(config: Path, overrides: tuple[str, ...], work: Callable[[OpenedMetadat
     try:
         code = asyncio.run(run())
     except (AmbryError, OSError) as error:
-        click.echo(f"ambry meta: {error}", err=True)
+        click.echo(f"ambry meta: {_said(error)}", err=True)
         code = 2 if isinstance(error, ConfigInvalid) else 1
     sys.exit(code)
+
+
+def _said(error: AmbryError | OSError) -> str:
+    if isinstance(error, AmbryError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 @meta.command()
@@ -92,7 +99,7 @@ def dump(config: Path, overrides: tuple[str, ...], file: Path) -> None:
             end = await dump_store(opened.store, opened.dump_header(), sys.stdout.buffer.write)
         else:
             # A dump that is not whole never has the name of one that is.
-            if file.exists() and not file.is_file():
+            if is_special(file):
                 raise InvalidRequest(
                     f"{file} is a device or a pipe, which no dump replaces; write - and lead that there"
                 )

@@ -15,8 +15,8 @@ from ambry.cli.many import Fetching
 from ambry.cli.output import copy, own_name, printable, progress_bar, show_info, standard_output, tell_done
 from ambry.client.model import BlobInfo, ByteRange, Progress
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
-from ambry.client.special_file import is_special
 from ambry.ids import BlobId
+from ambry.special_file import is_special
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient

@@ -18,8 +18,8 @@ from ambry.checksum import Buffer
 from ambry.cli.output import standard_output
 from ambry.cli.planning import Blocked, CopyItem, joined
 from ambry.client.beside import LEFT_OUT, is_ours
-from ambry.client.special_file import is_special, own_descriptor
 from ambry.errors import AmbryError
+from ambry.special_file import is_special, own_descriptor
 
 CHUNK_BYTES = 1 << 20
 

@@ -20,9 +20,9 @@ from ambry.cli.sides import PIPE
 from ambry.cli.workers import Workers
 from ambry.client.model import BlobInfo, Progress, SaidOfBlob
 from ambry.client.refs import NameRef, PinnedName, id_in
-from ambry.client.special_file import is_special
 from ambry.errors import AlreadyExists, AmbryError, Unauthenticated
 from ambry.ids import BlobId
+from ambry.special_file import is_special
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient

@@ -13,10 +13,10 @@ from ambry.client.locked_file import TRIES, LockedFile, listed_if_allowed, try_l
 from ambry.client.model import StrPath
 from ambry.client.replaced_file import gather_for, replaced_file, take_owner
 from ambry.client.small_file import local_path
-from ambry.client.special_file import is_special
 from ambry.clock import system_random
 from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
 from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.special_file import is_special
 
 NAME_SIZE_MAX = 120
 """Characters of a target's name that stand in a part's."""

@@ -18,9 +18,9 @@ from ambry.client import wire
 from ambry.client.beside import is_own, tell_kept
 from ambry.client.locked_file import LockedFile, try_lock
 from ambry.client.sources import Body
-from ambry.client.special_file import is_special
 from ambry.client.state_file import sync_directory
 from ambry.errors import MALFORMED, InvalidRequest
+from ambry.special_file import is_special
 
 PART_BYTES_MIN = 1 << 20
 CHUNK_BYTES = 1 << 20

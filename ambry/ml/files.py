@@ -15,11 +15,11 @@ from typing import Any
 
 from ambry.client.locked_parts import locked_part, naming, remove_left
 from ambry.client.replaced_file import gather_for, replaced_file, take_owner
-from ambry.client.special_file import is_special
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.stored_files import FileOfStore, FilePlace
+from ambry.special_file import is_special
 
 NAME_SIZE_MAX = 50
 """Characters of a target's name that stand in that of its part."""

@@ -73,6 +73,13 @@ def test_a_dump_takes_the_place_of_no_device_and_of_no_link(config: Path, file: 
         done = run("dump", "--config", config, place)
         assert done.exit_code == 1 and "is a device or a pipe, which no dump replaces" in done.output
     assert pipe.is_fifo() and device.is_symlink()
+    with (tmp_path / "log").open("ab") as log:
+        done = run("dump", "--config", config, f"/proc/self/fd/{log.fileno()}")
+        assert done.exit_code == 1 and "is a device or a pipe, which no dump replaces" in done.output, "as /dev/stdout"
+    done = run("dump", "--config", config, tmp_path)
+    assert done.exit_code == 2 and f"'{tmp_path}' is a directory" in done.output
+    done = run("dump", "--config", config, tmp_path / "gone" / "dump")
+    assert (done.exit_code, done.output) == (1, f"ambry meta: {tmp_path}/gone/dump.part: No such file or directory\n")
     link.symlink_to("dump")
     assert run("dump", "--config", config, link).exit_code == 0
     assert link.is_symlink() and (tmp_path / "dump").read_bytes().startswith(b"AMBRMETA")

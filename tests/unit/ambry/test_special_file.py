@@ -10,8 +10,8 @@ import pytest
 
 from ambry import InvalidRequest
 from ambry.client.part_file import PartFile
-from ambry.client.special_file import is_special, own_descriptor
 from ambry.ids import BlobId, IdKind
+from ambry.special_file import is_special, own_descriptor
 
 ID = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
 
