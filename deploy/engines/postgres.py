@@ -25,6 +25,8 @@ USER = "ambry"
 """The superuser of the server; no password is asked for."""
 DATABASE = "postgres"
 _ASKED = b"user\0" + USER.encode() + b"\0database\0" + DATABASE.encode() + b"\0\0"
+_BECOME = """test "$PPID" = "$0" && exec "$@" """
+"""PPID is the parent as the shell began (POSIX), which is behind the request."""
 _STARTUP = struct.pack(">ii", 8 + len(_ASKED), 3 << 16) + _ASKED
 """The first message of a client (PostgreSQL protocol 3.0): length, version, parameters."""
 
@@ -46,10 +48,15 @@ class LocalPostgres(EngineProcess):
             self._make(binaries, as_user)
         words = ["-D", str(self._data), "-p", str(self.port), "-c", f"listen_addresses={HOST}"]
         words += ["-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"]
-        # SIGTERM would wait for clients to go; SIGINT ends their sessions. A change of user takes the kernel's promise
-        # to kill it with its parent away, so it is asked for again.
-        command = [*as_user, *(["--pdeathsig", "INT", "--"] if as_user else []), str(binaries / "postgres"), *words]
-        super().__init__("postgres", command, directory, self._serves, stop_signal=signal.SIGINT)
+        command = [str(binaries / "postgres"), *words]
+        # SIGTERM would wait for clients to go; SIGINT ends their sessions.
+        super().__init__(
+            "postgres",
+            as_user_with_parent(as_user, command, os.getpid()) if as_user else command,
+            directory,
+            self._serves,
+            stop_signal=signal.SIGINT,
+        )
 
     def _make(self, binaries: Path, as_user: Sequence[str]) -> None:
         shutil.rmtree(self._data, ignore_errors=True)
@@ -96,6 +103,14 @@ def _as_user() -> list[str]:
         lacks = "setpriv (util-linux)" if setpriv is None else f"user {SYSTEM_USER}"
         raise EngineError(f"PostgreSQL does not run as root, and there is no {lacks}; run it as yourself")
     return [setpriv, f"--reuid={SYSTEM_USER}", f"--regid={group}", "--init-groups"]
+
+
+def as_user_with_parent(as_user: Sequence[str], command: Sequence[str], parent: int) -> list[str]:
+    """What runs a program as another user that ends with its parent, as with_parent.py has it: a change of user takes that
+    promise of the kernel away, so it is asked for again, and then looked whether the parent is there still.
+    """
+    # No Python of ours: the other user may not be able to read it.
+    return [*as_user, "--pdeathsig", "INT", "--", "/bin/sh", "-c", _BECOME, str(parent), *command]
 
 
 @contextlib.contextmanager

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from deploy.engines import postgres
 from deploy.engines.jars import EngineError
-from deploy.engines.postgres import LocalPostgres, binaries_of
+from deploy.engines.postgres import LocalPostgres, as_user_with_parent, binaries_of
 
 
 def test_the_newest_is_taken(tmp_path: Path) -> None:
@@ -34,6 +39,16 @@ def test_root_without_its_user_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(postgres, "SYSTEM_USER", "nobody-of-that-name")
     with pytest.raises(EngineError, match="does not run as root, and there is no "):
         LocalPostgres(tmp_path / "x")
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv (util-linux)")
+def test_what_runs_as_another_user_ends_with_its_parent_also_with_one_that_is_gone() -> None:
+    """Where this process died before the kernel was asked, the server lived on."""
+    asked = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)"
+    for parent, said in ((os.getpid(), f"{int(signal.SIGINT)}\n"), (os.getpid() + 1, "")):
+        command = as_user_with_parent(["setpriv"], [sys.executable, "-c", asked], parent)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.stderr, done.returncode == 0) == (said, "", bool(said))
 
 
 def test_the_first_message_is_that_of_the_protocol() -> None:
