@@ -148,7 +148,8 @@ class AsyncTransport:
         except aiohttp.ClientSSLError as cause:
             raise refusals.not_trusted(endpoint, getattr(cause, "certificate_error", cause.os_error)) from cause
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
-            raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None), proxy) from cause
+            is_over = deadline is not None and self._clock.monotonic() >= deadline
+            raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None), proxy, is_over=is_over) from cause
         except aiohttp.ClientHttpProxyError as cause:
             raise refusals.proxy_refused(endpoint, proxy, f"{cause.status} {cause.message}") from cause
         except Exception as raised:

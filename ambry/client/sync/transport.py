@@ -227,7 +227,8 @@ class SyncTransport:
         except OSError as cause:
             if refusals.is_tls(cause):
                 raise refusals.not_trusted(endpoint, cause) from cause
-            raise refusals.connect_failed(endpoint, cause, proxy) from cause
+            is_over = deadline is not None and self._clock.monotonic() >= deadline
+            raise refusals.connect_failed(endpoint, cause, proxy, is_over=is_over) from cause
         except (TunnelRefused, NotHttp) as cause:
             raise refusals.proxy_refused(endpoint, proxy, str(cause)) from cause
         return made

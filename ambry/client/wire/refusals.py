@@ -78,9 +78,13 @@ class StaleConnection(PeerConnectionLost):
     """A kept connection had been closed by the server before it saw the request."""
 
 
-def connect_failed(endpoint: str, cause: OSError | None, proxy: object = None) -> ConnectFailed:
-    """`cause` None, or a TimeoutError: nobody answered in time."""
+def connect_failed(
+    endpoint: str, cause: OSError | None, proxy: object = None, *, is_over: bool = False
+) -> ConnectFailed | RequestTimeout:
+    """`cause` None, or a TimeoutError: nobody answered in time, which is the call's own where that `is_over`."""
     if cause is None or isinstance(cause, TimeoutError):
+        if is_over:
+            return RequestTimeout(f"there was no connection to {endpoint} within the call's total timeout")
         reason = "no answer in time"
     elif endpoint.startswith("https:") and is_hung_up(cause) and not isinstance(cause, ConnectionRefusedError):
         reason = "it ended the connection when it was spoken to in TLS (is it a port for https?)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from ambry import AmbryError, ProtocolViolation, RequestTimeout, RetryPolicy, Timeout
 from ambry.client.proxies import Proxies
 from ambry.client.waits import Waits
+from ambry.client.wire.refusals import ConnectFailed, connect_failed
 from ambry.rest.frames import encode_frame
 from tests.support.dripping_server import DrippingServer
 from tests.support.scripted_frontend import BLOB
@@ -74,6 +77,39 @@ def test_a_proxy_that_drips_makes_no_tunnel(twins: Twins, bound: Timeout) -> Non
         with pytest.raises(AmbryError):
             client.get_bytes(BLOB)
         assert server.hung_up.wait(60)
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client, _: client.head(BLOB),
+        lambda client, _: client.get_bytes(BLOB),
+        lambda client, path: client.get_file(BLOB, path / "file"),
+        lambda client, _: client.put(b"x"),
+        lambda client, _: client.get_many([BLOB]),
+    ],
+)
+def test_a_total_that_ends_before_a_connection_is_one_that_ended(
+    twins: Twins, tmp_path: Path, scheme: str, proxied: bool, ask: Callable[[Any, Path], object]
+) -> None:
+    """It was told as an endpoint that cannot be connected to, with what to look for there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # It takes connections, and says nothing.
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        proxies = Proxies(http=f"http://{place}", https=f"http://{place}") if proxied else Proxies()
+        client = twins.connect(f"{scheme}://{place}", timeout=Timeout(total=0), proxies=proxies)
+        with pytest.raises(RequestTimeout, match=r"within the call's total timeout|did not answer in time") as told:
+            ask(client, tmp_path)
+        assert told.value.attempts <= 1
+
+
+def test_a_connection_that_takes_longer_than_connect_is_none_whatever_is_left() -> None:
+    for cause in (None, TimeoutError()):
+        assert isinstance(connect_failed("http://x:1", cause), ConnectFailed)
+        assert type(connect_failed("http://x:1", cause, is_over=True)) is RequestTimeout
+    refused = connect_failed("http://x:1", ConnectionRefusedError(errno.ECONNREFUSED, "refused"), is_over=True)
+    assert isinstance(refused, ConnectFailed), "the reason is known, and says more"
 
 
 def test_a_reader_sets_its_own_pace_once_it_is_there(twins: Twins) -> None:
