@@ -998,10 +998,7 @@ COVERED_BY = {
         "tests/unit/ambry/ml/training/launchers/test_launchers_torchrun.py",
         "every engine by its name",
     ),
-    **{
-        f"ambry/spark/{name}.py": ("tests/integration/test_spark.py", "whole queries of Spark itself")
-        for name in ("reading", "source")
-    },
+    "ambry/spark/reading.py": ("tests/integration/test_spark.py", "whole queries of Spark itself"),
     **{
         f"ambry/spark/{name}.py": ("tests/integration/test_spark_photon.py", "whole models trained by Spark itself")
         for name in ("glmix", "training_rows")

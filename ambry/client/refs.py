@@ -10,8 +10,9 @@
 A name is any text. One that looks like an id is written as ambry:// or as a NameRef: a text that is an id means the blob, and
 one that is nearly an id is refused, so that nobody takes a mistyped id for a name that is not there.
 
-In ambry:// all but the slashes may be percent-encoded, and `%`, `?` and `#` must be. `str()` of a NameRef is such a text: it
-leaves nothing in it that a shell, a terminal or a clipboard would change, and says the same name when it is read again.
+In ambry:// all but the slashes may be percent-encoded, and `%`, `?` and `#` must be, and an @ of an account or a container.
+`str()` of a NameRef is such a text: it leaves nothing in it that a shell, a terminal or a clipboard would change, and says the
+same name when it is read again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ _NEARLY_AN_ID = re.compile(r"\s*/?[A-Za-z0-9_-]{45,51}(?:/|[?#].*)?\s*", re.DOTA
 _WRITTEN_ID = re.compile(r"(?:ambry\+id://|/)?([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?")
 _ID_URL = re.compile(r"https?://[^\s?#]*/([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?/?(?:[?#].*)?")
 _NAME_URL = re.compile(r"https?://[^\s?#]+?/named/([^/?#]+)/([^/?#]+)/([^?#]+)(?:[?#].*)?")
+_USER = re.compile(r"//.*@")
+_NO_DATASET = re.compile(r"[\x00-\x1f\x7f]|://")
+_OR_URI = f"or {SCHEME}<account>/<container>/<name>"
 _KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
@@ -191,7 +195,9 @@ def _written_id(text: str) -> BlobId | None:
         return BlobId.parse(found[1])
     except InvalidBlobId as cause:
         if text.startswith(("http://", "https://", ID_SCHEME)):
-            raise InvalidBlobId(f"{text.partition('?')[0]!r} has no blob id in it: {cause.message}") from None
+            raise InvalidBlobId(
+                f"{_USER.sub('//', text.partition('?')[0])!r} has no blob id in it: {cause.message}"
+            ) from None
         return None
 
 
@@ -216,11 +222,14 @@ def prefix_place(prefix: object, *, account: str, container: str) -> NameRef:
 def _parse_prefix(text: str) -> NameRef:
     account, _, rest = text.removeprefix(SCHEME).partition("/")
     container, _, name = rest.partition("/")
-    if not account or not container:
-        raise InvalidRequest(f"{text!r} says no account and container; write {SCHEME}<account>/<container>/<name>")
+    if "@" in account or "@" in container:
+        raise InvalidRequest(f"{SCHEME} has no user and no password; write %40 for an @ of account or container")
     for reserved, escape in (("?", "%3F"), ("#", "%23")):
         if reserved in text:
-            raise InvalidRequest(f"in {text!r} write {escape} where the name has a {reserved}")
+            told = text.partition(reserved)[0]  # What stands behind it opens something in other URLs.
+            raise InvalidRequest(f"behind {told!r} write {escape} where the name has a {reserved}")
+    if not account or not container:
+        raise InvalidRequest(f"{text!r} says no account and container; write {SCHEME}<account>/<container>/<name>")
     return NameRef(decoded(text, name), *_checked(decoded(text, account), decoded(text, container)))
 
 
@@ -281,6 +290,9 @@ def _filled(place: P, account: str, container: str) -> P:
     if not said:
         raise InvalidRequest(f"{what} is empty; write 1 to 1,024 bytes of text")
     _utf8(what, said)
+    if isinstance(place, VersionRef) and _NO_DATASET.search(said):
+        # It stands in a header, which a line end would cut in two; of a URL the answer would tell what opens it.
+        raise InvalidRequest(f"{what} is letters, digits, dots, dashes and underscores, {_OR_URI}")
     account, container = _checked(place.account or account, place.container or container)
     return replace(place, account=account, container=container)
 

@@ -80,6 +80,7 @@ def as_spark(batch: Any, schema: Any) -> Any:
                 column = _nested(column)
             if pa.types.is_run_end_encoded(column.type):
                 column = pc.run_end_decode(column)
+            column = _decoded(column)
             # By microseconds: Spark's times of day are nanoseconds in Arrow, which it keeps and does not show.
             for kind in (_plain(column.type), field.type):
                 column = column if column.type == kind else column.cast(kind)
@@ -135,6 +136,31 @@ def _plain(kind: Any) -> Any:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return pa.list_(pa.field(kind.value_field.name, _plain(kind.value_type)))
     return _WIDER.get(kind, kind)
+
+
+def _decoded(array: Any) -> Any:
+    """The same values without dictionaries, at any depth: Arrow casts none of views, as polars has them, or of lists."""
+    kind = array.type
+    if not _has_dictionary(kind):
+        return array
+    if pa.types.is_dictionary(kind):
+        values = _decoded(array.dictionary)
+        return (values.cast(_WIDER[values.type]) if values.type in _WIDER else values).take(array.indices)
+    missing = array.is_null()
+    if pa.types.is_struct(kind):
+        children = [_decoded(array.field(place)) for place in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(children, names=[each.name for each in kind], mask=missing)
+    if pa.types.is_map(kind):
+        # Taken anew it begins at its own offset, and nothing lies under a null.
+        whole = array.take(pa.array(np.arange(len(array))))
+        return pa.MapArray.from_arrays(whole.offsets, _decoded(whole.keys), _decoded(whole.items), mask=missing)
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+    return pa.LargeListArray.from_arrays(offsets, _decoded(array.flatten()), mask=missing)
+
+
+def _has_dictionary(kind: Any) -> bool:
+    return pa.types.is_dictionary(kind) or any(_has_dictionary(kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _nested(tensors: Any) -> Any:

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ambry.client.model import BlobInfo
-from ambry.client.refs import PinnedName, VersionRef, found_as
+from ambry.client.refs import PinnedName, VersionRef, found_as, written_place
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.digests import located
 from ambry.ml.parquet_footer import bounds_of, read_footer
+from ambry.ml.shown_places import shown_place
 from ambry.ml.snapshots.writing import INDEX_KEY
 from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.parquet_leaves import flat_columns, with_instants
@@ -182,26 +183,28 @@ def stored_file(client: AmbryClient, place: str) -> StoredFile:
     Raises BlobNotFound, InvalidRequest for what is neither Parquet nor Arrow, or a copied footer, DataCorrupt.
     """
     version, info = _looked_up(client, place)
-    found = found_as(info)
+    found, shown = found_as(info), shown_place(place)
     if INDEX_KEY in info.metadata and version is not None:
         return stored_snapshot(client, version, info)
     start = client.get_bytes(found, range=(0, 6)) if info.size >= 12 else b""
     if start not in (b"ARROW1",) and not start.startswith(b"PAR1"):
-        raise InvalidRequest(f"{place} is neither Parquet nor an Arrow file; Spark reads those of ambry")
-    with arrow_told(unreadable(place)), client.open(found) as source:
+        raise InvalidRequest(f"{shown} is neither Parquet nor an Arrow file; Spark reads those of ambry")
+    with arrow_told(unreadable(shown)), client.open(found) as source:
         if start == b"ARROW1":
             file = pa.ipc.open_file(source)
             count = file.num_record_batches
-            return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, place)
+            return ArrowStored(found, file.schema, (info.size // max(count, 1),) * count, shown)
         footer = read_footer(source)
-    file = ParquetStored(found, footer, place)
+    file = ParquetStored(found, footer, shown)
     if parts := file.parts():
-        check_has_parts(client, version, info, place, len(parts))
+        check_has_parts(client, version, info, shown, len(parts))
     return file
 
 
 def _looked_up(client: AmbryClient, place: str) -> tuple[VersionRef | None, BlobInfo]:
-    """A text without `@` is a dataset's newest version where there is such a dataset, and else a blob."""
+    """A text without `@` is a dataset's newest version where there is such a dataset, and else a blob; so is a URL of one."""
+    if (written := written_place(place)) is not None:
+        return None, client.head(written)
     try:
         version = located(client, place)
         return version, client.head(version)

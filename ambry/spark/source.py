@@ -12,8 +12,10 @@ from pyspark.sql import datasource
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from ambry.client.credentials import KeyFile
+from ambry.client.refs import ID_SCHEME, SCHEME, written_place
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
+from ambry.ml.shown_places import shown_place
 from ambry.spark.columns import decimals_fit, spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
 from ambry.spark.plan import conditions_in
@@ -90,6 +92,11 @@ def place_in(options: Mapping[str, str]) -> str:
     """Raises InvalidRequest."""
     if not (place := options.get("path")):
         raise InvalidRequest('say what is meant: .load("members@champion"), .save("members")')
+    if "://" in place and not place.startswith((SCHEME, ID_SCHEME)) and written_place(place) is None:
+        raise InvalidRequest(
+            f"{shown_place(place)} is no place of ambry; write NAME, NAME@1.2.0 or {SCHEME}<account>/<container>/<name>, "
+            "and read what lies elsewhere in the format that it has there"
+        )
     return place
 
 

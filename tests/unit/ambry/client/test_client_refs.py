@@ -84,6 +84,15 @@ def test_what_is_meant(ref: Any, place: Any) -> None:
         (f"ambry+id://{str(ID)[:-1]}A", InvalidBlobId, "checksum"),
         ("ambry+id://abc", InvalidRequest, "is not a blob id"),
         (f"http://store/{str(ID)[:-1]}A?secret", InvalidBlobId, f"'http://store/{str(ID)[:-1]}A' has no blob id"),
+        (f"http://u:WORD@store/{str(ID)[:-1]}A", InvalidBlobId, f"^'http://store/{str(ID)[:-1]}A' has no blob id"),
+        ("ambry://a/c/n?key=WORD", InvalidRequest, "^behind 'ambry://a/c/n' write %3F[^W]*$"),
+        ("ambry://a/c?key=WORD", InvalidRequest, "^behind 'ambry://a/c' write %3F[^W]*$"),
+        ("ambry://u:WORD@a/c/n", InvalidRequest, "no user and no password[^W]*$"),
+        ("ambry://u:WO/RD@a/c/n", InvalidRequest, "no user and no password[^W]*$"),
+        ("ambry://u:WORD@a", InvalidRequest, "no user and no password[^W]*$"),
+        (VersionRef("s3://u:WORD@b/x"), InvalidRequest, "dots, dashes and underscores, or ambry[^W]*$"),
+        (VersionRef("a\nb"), InvalidRequest, "dots, dashes and underscores, or ambry"),
+        (VersionRef("a\0b"), InvalidRequest, "dots, dashes and underscores, or ambry"),
         ("", InvalidRequest, "empty"),
         (NameRef(""), InvalidRequest, "empty"),
         (VersionRef(""), InvalidRequest, "empty"),
@@ -114,6 +123,8 @@ def test_an_id_is_a_name_where_only_a_name_can_stand() -> None:
     with pytest.raises(InvalidRequest, match="here stands a name"):
         name_place(f"ambry+id://{ID}", **HOME)
     assert dataset_place("ambry://a/c/fraud", "1", **HOME) == VersionRef("fraud", "1", "a", "c")
+    with pytest.raises(InvalidRequest, match="dots, dashes and underscores"):
+        dataset_place("a\r\nb", "1", **HOME)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -63,6 +64,56 @@ def test_types_that_spark_has_not_are_wider_ones() -> None:
     assert found.column("word").to_pylist() == ["a", "b", None]
     assert found.column("bag").to_pylist() == [[{"n": 7}], [], None]
     assert found.column("at").cast(pa.int64()).to_pylist() == [1, 2, None]
+
+
+VALUES = {
+    pa.string(): ["a", None, "b"],
+    pa.large_string(): ["a", "", "b"],
+    pa.string_view(): ["a", "long enough to lie outside of its view", "b"],
+    pa.binary_view(): [b"a", b"", b"b"],
+    pa.uint8(): [1, 255, None],
+    pa.list_(pa.uint16()): [[1], None, [2, 3]],
+    pa.struct([("n", pa.int8())]): [{"n": 1}, None, {"n": None}],
+}
+
+
+@pytest.mark.parametrize("index", [pa.int8(), pa.uint8(), pa.uint32(), pa.uint64(), pa.int64()], ids=str)
+@pytest.mark.parametrize("values", VALUES, ids=str)
+def test_dictionaries_are_their_values_at_any_depth(index: Any, values: Any) -> None:
+    """Categoricals and enums of polars have views as values, which Arrow takes out of no dictionary: they were refused."""
+    picked = pa.array([2, None, 0, 1, 0, 2, 1], index)
+    words = pa.DictionaryArray.from_arrays(picked, pa.array(VALUES[values], values))
+    lists = pa.ListArray.from_arrays(
+        pa.array([0, 2, 2, 5, 7], pa.int32()), words, mask=pa.array([False, False, True, False])
+    )
+    rows = words.slice(0, 4)
+    columns = {
+        "plain": rows,
+        "list": lists,
+        "large": pa.LargeListArray.from_arrays(pa.array([0, 1, 1, 3, 7]), words),
+        "fixed": pa.FixedSizeListArray.from_arrays(pa.concat_arrays([words, rows.slice(3)]), 2),
+        "struct": pa.StructArray.from_arrays([rows, lists], ["w", "l"], mask=pa.array([False, True, False, False])),
+        "map": pa.MapArray.from_arrays(pa.array([0, 1, 1, 3, 7], pa.int32()), pa.array(list("abcdefg")), words),
+    }
+    table = pa.table(columns)
+    for part in (table, table.slice(1, 2), table.slice(0, 0)):
+        assert read(part).to_pylist() == part.to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["categorical", "enum"])
+@pytest.mark.parametrize("level", ["newest", "oldest"])
+def test_what_polars_writes_of_categories_is_text(kind: str, level: str) -> None:
+    import polars
+
+    words = ["a", None, "b", "a"]
+    wanted = polars.Categorical() if kind == "categorical" else polars.Enum(["b", "a"])
+    frame = polars.DataFrame(
+        {"w": polars.Series(words, dtype=wanted), "l": polars.Series([words] * 4, dtype=polars.List(wanted))}
+    )
+    sink = io.BytesIO()
+    frame.write_ipc(sink, compat_level=getattr(polars.CompatLevel, level)())
+    found = read(pa.ipc.open_file(sink.getvalue()).read_all())
+    assert found.to_pydict() == {"w": words, "l": [words] * 4}
 
 
 def test_types_that_lie_otherwise_in_spark() -> None:

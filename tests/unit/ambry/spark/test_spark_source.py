@@ -1,0 +1,39 @@
+"""What is meant by a place and by options, before Spark makes a plan of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambry.errors import InvalidRequest
+from ambry.spark.source import place_in
+
+ID = "AAEAAQABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+@pytest.mark.parametrize(
+    "place", ["members", "members@champion", "a/b", "ambry://a/c/x", f"ambry+id://{ID}", "http://h:1/named/a/c/x?sig=1"]
+)
+def test_a_place_of_ambry_is_taken_as_it_is(place: str) -> None:
+    assert place_in({"path": place}) == place
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("hdfs://user:WORD@host/x", "hdfs://host/x"),
+        ("s3://key:WO/RD@bucket/x?sig=1@WORD", "s3://..."),
+        ("https://host/x.parquet?sig=WORD", "https://host/x.parquet"),
+        ("file:///data/x", "file:///data/x"),
+    ],
+)
+def test_a_place_of_others_is_refused_without_what_opens_it(place: str, shown: str) -> None:
+    """It was looked for as a name, and the answer told all of it."""
+    with pytest.raises(InvalidRequest) as refused:
+        place_in({"path": place})
+    assert refused.value.message.startswith(f"{shown} is no place of ambry; write NAME")
+    assert "WORD" not in refused.value.message and "RD@" not in refused.value.message
+
+
+def test_no_place_is_told_with_what_to_write() -> None:
+    with pytest.raises(InvalidRequest, match=r"say what is meant: \.load"):
+        place_in({})
