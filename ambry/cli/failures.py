@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -59,6 +61,16 @@ EXIT_CODES = {
 """All of them, and what each means. Of several failures in one command the first one's counts."""
 
 
+_WHAT_TO_DO = {
+    errno.ENOMEM: "end something else here, or ask for less at once",
+    errno.EMFILE: "raise the limit (ulimit -n), or ask for less at once",
+    errno.ENFILE: "end something else here, or raise fs.file-max",
+    errno.ENOSPC: "make room there, or name another place",
+    errno.EDQUOT: "make room there, or name another place",
+}
+"""Of what a machine has no more of, where nobody said more than that."""
+
+
 def describe(error: Exception) -> str:
     """One line: what happened, what to do next, and the request id."""
     if isinstance(error, AmbryError):
@@ -71,6 +83,8 @@ def describe(error: Exception) -> str:
         text += f" ({', '.join(notes)})" if notes else ""
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if error.errno in _WHAT_TO_DO and error.strerror == os.strerror(error.errno):
+            text = f"{text}; {_WHAT_TO_DO[error.errno]}"
     else:
         text = str(error) or type(error).__name__
     return printable(" ".join("; ".join((text, *notes_of(error))).split()))

@@ -114,6 +114,9 @@ class LazyGroup(click.Group):
         except ImportError as cause:
             # Commands load their libraries when they run, so that listing them is quick.
             raise click.ClickException(f"`ambry {ctx.invoked_subcommand}` {_hint(cause)}") from cause
+        except BrokenPipeError as error:
+            # Of another pipe than the standard output, which is OutputLost: click would end without a word.
+            fail(error)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run and exit; with standalone_mode=False, run and let errors out, as click does."""
@@ -137,6 +140,12 @@ class LazyGroup(click.Group):
             fail(error)
         except MemoryError:
             fail(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+        except RecursionError:
+            fail(
+                RecursionError(
+                    "what was read is nested deeper than this can follow; look at the file or text that was named"
+                )
+            )
         sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -200,12 +209,14 @@ def _hint(cause: ImportError) -> str:
         return said.removeprefix("this ")
     from ambry.ml.extras import to_install
 
-    if not missing:
+    told = " ".join(said.split())
+    if not missing and "install" in told.lower():
         # Of a library that names itself what it lacks, as fsspec does for each kind of URL.
-        return f"needs another library: {said or type(cause).__name__}"
-    if not isinstance(cause, ModuleNotFoundError):
+        return f"needs another library: {told}"
+    if not missing or not isinstance(cause, ModuleNotFoundError):
         # It is there, and is broken, of another release, or too large for what memory there may be.
-        return f"cannot load {missing} ({' '.join(said.split())}): look at its release, its libraries, and the memory there is"
+        why = f" ({told})" if told else ""
+        return f"cannot load {missing or 'a library'}{why}: look at its release, its libraries, and the memory there is"
     if missing in SERVER_LIBRARIES:
         return f"needs {missing}: pip install 'ambry[server]'"
     return f"needs {missing}: pip install {to_install(missing)}"

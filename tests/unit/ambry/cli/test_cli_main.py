@@ -99,7 +99,36 @@ def test_a_library_that_is_there_and_cannot_be_loaded_is_none_to_install() -> No
     done = process(
         code.replace("ImportError('libgomp.so.1: cannot allocate memory in static TLS', name='_fblas')", "MemoryError")
     )
-    assert (done.returncode, done.stderr) == (1, "ambry: Cannot allocate memory\n")
+    said = "ambry: Cannot allocate memory; end something else here, or ask for less at once\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ImportError()", "`ambry put` cannot load a library: look at its release"),
+        (
+            "ImportError('numpy.core.multiarray\\nfailed')",
+            "cannot load a library (numpy.core.multiarray failed): look at",
+        ),
+        ("ModuleNotFoundError()", "`ambry put` cannot load a library: look at its release"),
+        ("ImportError('x', name='x')", "cannot load x (x): look at"),
+        ("ImportError(name='x')", "cannot load x: look at"),
+        ("RecursionError('maximum recursion depth exceeded')", "nested deeper than this can follow; look at the file"),
+        ("OSError(28, 'No space left on device', 'x')", "ambry: x: No space left on device; make room there"),
+        ("OSError(24, 'Too many open files')", "ambry: Too many open files; raise the limit (ulimit -n)"),
+        ("BrokenPipeError(32, 'Broken pipe', 'x')", "ambry: x: Broken pipe"),
+    ],
+)
+def test_what_a_command_fails_with_is_a_sentence_that_says_what_to_do(raised: str, said: str) -> None:
+    """An ImportError without words was "needs another library: ImportError", and a RecursionError a traceback."""
+    code = (
+        "import sys\nfrom ambry.cli import main\n"
+        f"def load(_): raise {raised}\n"
+        "main.importlib.import_module = load\nmain.cli.main(['put', 'x'])"
+    )
+    done = process(code)
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_command_that_nobody_has_is_a_usage_error() -> None:
