@@ -1,7 +1,7 @@
 """One penalised generalised linear model of rows that nobody holds: they are seen as sums, which others make of their share.
 
-The objective, checks and accuracy are those of solving.py. Up to 500 columns by Newton's method; more, and wherever there is an
-L1 penalty, by L-BFGS with bounds, on what is positive and what is negative of each coefficient.
+The objective, checks and accuracy are those of solving.py. Up to 500 columns by Newton's method; more by L-BFGS, with bounds on
+what is positive and what is negative of each coefficient where there is an L1 penalty.
 """
 
 from __future__ import annotations
@@ -103,12 +103,19 @@ def _solved(problem: SummedProblem, start: Any | None) -> Any:
     """Raises InvalidRequest."""
     columns = len(problem.l2)
     begin = np.zeros(columns) if start is None else start
-    if columns <= IRLS_COLUMNS_MAX and not (problem.l1 > 0).any():
+    if columns <= IRLS_COLUMNS_MAX:
+        any_l1 = bool((problem.l1 > 0).any())
         ended = by_newton(
-            lambda means: problem.sums(problem.task, means, hessian=True), begin, problem.l2, problem.weight
+            lambda means: problem.sums(problem.task, means, hessian=True),
+            begin,
+            problem.l2,
+            problem.weight,
+            l1=problem.l1 if any_l1 else None,
         )
         if ended is None:
             raise no_end(problem)
+        if any_l1:
+            check_found(problem, problem.sums(problem.task, ended[0], hessian=checked_columns(problem)), ended[0])
         return ended[0]
     found, gradient_max = begin, LBFGS_GRADIENT_MAX
     for _ in range(TIGHTER_MAX):

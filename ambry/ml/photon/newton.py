@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 
 from ambry.ml.photon.objective import GlmSums, weighted_square
+from ambry.ml.photon.signs import least_by_signs
 
 STEPS_MAX = 200
 GAIN_MIN = 1e-15
 """Of the objective: what a step gains beyond which it has no further digit. The coefficients have all of theirs then."""
+NEAR_MIN = 1e-10
+"""Of the objective: what a small step gains, which is near enough to the end that the next gains the square of it. Where scores
+are the difference of large terms, the loss has no such digits, and says nothing of whether the step is one down.
+"""
 STEP_MAX = 1e-5
 """Of the largest coefficient, or 1: the last step is smaller. Where endless coefficients are best, steps are of order 1."""
 ENDLESS_STEPS = 50
@@ -31,12 +36,18 @@ NewtonStep = Callable[[Any, GlmSums], Any]
 
 
 def by_newton(
-    at: Callable[[Any], GlmSums], start: Any, l2: Any, weight: float, step_at: NewtonStep | None = None
+    at: Callable[[Any], GlmSums],
+    start: Any,
+    l2: Any,
+    weight: float,
+    step_at: NewtonStep | None = None,
+    *,
+    l1: Any | None = None,
 ) -> tuple[Any, GlmSums] | None:
     """The best coefficients from `start` on, or None where there are none; and the sums where the last step began.
 
     `at` gives sums over all rows, whose weights are `weight` together, without penalties; with the hessian unless `step_at`
-    gives steps.
+    gives steps. With `l1` the objective may be flat between columns that tell the same: what is no worse than any is found.
     """
     found, sums = start, at(start)
     if not len(found):
@@ -44,33 +55,49 @@ def by_newton(
     endless = 0
     with np.errstate(all="ignore"):
         for _ in range(STEPS_MAX):
+            sums_there = sums
             here = sums.with_penalty(found, l2)
+            loss = here.loss + _size(l1, found)
             try:
-                step = np.linalg.solve(here.hessian, here.gradient) if step_at is None else step_at(found, here)
+                end = _end_of_step(here, found, step_at, l1)
             except np.linalg.LinAlgError:
                 return None
-            gain = float(here.gradient @ step)
-            if not np.isfinite(gain) or gain < 0:
+            step = found - end
+            gain = float(here.gradient @ step) + _size(l1, found) - _size(l1, end)
+            if not np.isfinite(gain) or (gain < 0 and l1 is None):
                 return None
             small = bool(np.abs(step).max() <= STEP_MAX * max(1.0, float(np.abs(found).max())))
-            if gain <= GAIN_MIN * (weight + abs(here.loss)):
+            if gain <= GAIN_MIN * (weight + abs(loss)):
                 if small:
-                    return found - step, sums
+                    return end, sums
                 endless += 1
                 if endless > ENDLESS_STEPS:
-                    return None
+                    return None if l1 is None else (found, sums)
             size = 1.0
             while True:
-                next = found - size * step
+                next = end if size == 1 else found - size * step
                 sums = at(next)
-                loss = sums.with_penalty(next, l2).loss
-                if size <= SIZE_MIN or loss <= here.loss - 1e-4 * size * gain + 1e-14 * abs(here.loss):
+                left = sums.with_penalty(next, l2).loss + _size(l1, next)
+                if size <= SIZE_MIN or left <= loss - 1e-4 * size * gain + 1e-14 * abs(loss):
                     break
+                if size == 1 and small and gain <= NEAR_MIN * (weight + abs(loss)):
+                    return end, sums_there
                 size /= 2
             found = next
             if size <= SIZE_MIN:
-                return (found, sums) if small else None
+                return (found, sums) if small or l1 is not None else None
     return None
+
+
+def _end_of_step(here: GlmSums, found: Any, step_at: NewtonStep | None, l1: Any | None) -> Any:
+    """Raises LinAlgError."""
+    if l1 is not None:
+        return least_by_signs(here.hessian, here.gradient, found, l1)
+    return found - (np.linalg.solve(here.hessian, here.gradient) if step_at is None else step_at(found, here))
+
+
+def _size(l1: Any | None, means: Any) -> float:
+    return 0.0 if l1 is None else float(l1 @ np.abs(means))
 
 
 def working_start(matrix: Any, response: Any, weight: Any, offset: Any, l2: Any) -> Any | None:

@@ -47,12 +47,45 @@ def both(rows: Examples, task: Task, effect: FixedEffect) -> tuple[Any, Any]:
     return solve_by_sums(problem), solve(whole)
 
 
-@pytest.mark.parametrize(
-    ("l1", "l2", "allowed"), [(0.0, 0.0, 1e-9), (0.0, 5.0, 1e-9), (20.0, 0.0, 2e-6), (10.0, 5.0, 2e-6)]
-)
-def test_sums_are_all_that_is_needed(rows: Examples, task: Task, l1: float, l2: float, allowed: float) -> None:
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.0, 5.0), (20.0, 0.0), (10.0, 5.0)])
+def test_sums_are_all_that_is_needed(rows: Examples, task: Task, l1: float, l2: float) -> None:
     found, expected = both(rows, task, FixedEffect(l1=l1, l2=l2))
-    assert found == pytest.approx(expected, abs=allowed)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_columns_that_are_nearly_the_same_have_their_own_coefficients_under_l1() -> None:
+    """With an L1 penalty they were found by turns, one column after the other, which stood still far off: 22 % of them, told as
+    the best.
+    """
+    made = np.random.default_rng(9)
+    matrix = made.normal(size=(20, 3))
+    matrix[:, 1] = matrix[:, 0] + 1e-3 * matrix[:, 1]
+    best, l1 = np.array([2.0, -3.0, 0.5]), 1e-4
+    # Residuals whose products with the columns are the slope of the penalty there, so that these are the best.
+    away = matrix @ np.linalg.solve(matrix.T @ matrix, l1 * np.sign(best))
+    told = [{(name, ""): value for name, value in zip("abc", row, strict=True)} for row in matrix.tolist()]
+    rows = examples_of(told, matrix @ best + away)
+    effect = FixedEffect(l1=l1, intercept=False)
+    scale = design_of(effect, rows).scale
+    for found in both(rows, Task.LINEAR, effect):
+        assert found / scale == pytest.approx(best, abs=1e-8)
+
+
+def test_counts_of_few_rows_under_l1_come_to_an_end() -> None:
+    """Refused before (the solver came to no end), after some ten thousand turns of coordinate descent."""
+    made = np.random.default_rng(4)
+    matrix = made.normal(size=(20, 4))
+    matrix[:, 3] = 1e3 + 1e-2 * matrix[:, 3]
+    response = made.poisson(np.exp(matrix[:, 0])).astype(float)
+    told = [{(name, ""): value for name, value in zip("abcd", row, strict=True)} for row in matrix.tolist()]
+    rows, effect = examples_of(told, response), FixedEffect(l1=1e-4)
+    found, whole = both(rows, Task.POISSON, effect)
+    assert found == pytest.approx(whole, rel=1e-4)
+    scaled = design_of(effect, rows)
+    sums = in_parts(scaled, rows)(Task.POISSON, found, hessian=True)
+    there = found != 0
+    slope = sums.gradient[there] + scaled.l1[there] * np.sign(found[there])
+    assert np.linalg.solve(sums.hessian[np.ix_(there, there)], slope) == pytest.approx(np.zeros(there.sum()), abs=1e-4)
 
 
 def test_l1_takes_columns_out_altogether(rows: Examples, task: Task) -> None:
