@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,11 @@ TO_DO = "fetch or write it again"
 
 
 @contextmanager
-def avro_records(place: FilePlace, to_do: str = TO_DO) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
+def avro_records(
+    place: FilePlace, to_do: str = TO_DO, *, seen: Callable[[bytes], object] | None = None
+) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
     """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file, with what
-    is to be done.
+    is to be done. `seen` is given the bytes of the file in their order, all of them where all records are read.
     """
     shown = shown_place(place)
     with (
@@ -36,7 +38,7 @@ def avro_records(place: FilePlace, to_do: str = TO_DO) -> Iterator[tuple[dict[st
         place_told(place),
         opened(place) as file,
     ):
-        read = read_avro(file)
+        read = read_avro(file if seen is None else _Seen(file, seen))
         if not isinstance(read.schema, dict) or read.schema.get("type") != "record":
             raise TypeError("its values are no records")
 
@@ -45,6 +47,18 @@ def avro_records(place: FilePlace, to_do: str = TO_DO) -> Iterator[tuple[dict[st
                 yield from read.records
 
         yield read.schema, told()
+
+
+class _Seen:
+    """A file whose bytes somebody else is given too."""
+
+    def __init__(self, file: Any, seen: Callable[[bytes], object]) -> None:
+        self._file, self._seen = file, seen
+
+    def read(self, count: int) -> bytes:
+        data: bytes = self._file.read(count)
+        self._seen(data)
+        return data
 
 
 def container(schema: dict[str, Any], records: Iterable[bytes]) -> tuple[bytes, list[tuple[int, int]]]:

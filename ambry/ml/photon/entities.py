@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -95,9 +96,6 @@ class EntityIndex:
     def __len__(self) -> int:
         return len(self._hash)
 
-    def __iter__(self) -> Iterator[EntityPlace]:
-        return map(self._place, range(len(self)))
-
     def places(self, entity: str) -> Iterator[EntityPlace]:
         """Where its record may be: nowhere, at one place, or at several that have one hash."""
         wanted = np.uint64(hash_of(entity))
@@ -105,6 +103,13 @@ class EntityIndex:
         while row < len(self._hash) and self._hash[row] == wanted:
             yield self._place(row)
             row += 1
+
+    def checks(self, part: str) -> tuple[Any, Any, Any]:
+        """Offsets, sizes and checks of the records of a part, in the order in which they lie there."""
+        numbers = [number for number, name in enumerate(self.parts) if name == part]
+        rows = np.flatnonzero(np.isin(self._part, numbers))
+        rows = rows[np.argsort(self._offset[rows], kind="stable")]
+        return self._offset[rows], self._size[rows], self._check[rows]
 
     def _place(self, row: int) -> EntityPlace:
         return EntityPlace(

@@ -15,20 +15,31 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written_directory
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
-from ambry.ml.photon.entities import EntityIndex, EntityPlaces, intact
+from ambry.ml.photon.entities import EntityIndex, EntityPlaces
 from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder, feature_of
-from ambry.ml.photon.metadata import FIXED, RANDOM, configurations_of, effects_said, entities_said, metadata_of
+from ambry.ml.photon.metadata import (
+    FIXED,
+    RANDOM,
+    checks_said,
+    configurations_of,
+    effects_said,
+    entities_said,
+    metadata_of,
+)
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
+from ambry.ml.photon.part_checks import PartCheck, changed, incomplete
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import triple_schema
 
@@ -57,6 +68,8 @@ MODEL_SCHEMA: dict[str, Any] = {
         {"name": "lossFunction", "type": ["null", "string"], "default": None},
     ],
 }
+Seen = Callable[[bytes], object]
+"""Is given the bytes of a part as they are read."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
 _TYPE = re.compile(r'"modelType"\s*:\s*"(.+?)"')
 
@@ -87,13 +100,15 @@ def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
             raise InvalidRequest(f"{told!r} cannot be the name of a shard or of a kind of entity: it is one line")
     if models_per_part < 1:
         raise InvalidRequest(f"a part has at least one model, and not {models_per_part}")
-    files = {METADATA: metadata_of(model)}
+    files: dict[str, bytes] = {}
+    checks: dict[str, str] = {}
     encode = encoder(MODEL_SCHEMA)
     for name, fixed in sorted(model.fixed.items()):
         base = f"{FIXED}/{name}"
         record = _record(FIXED, model.task, fixed.index, _pairs(fixed.means), _pairs(fixed.variances))
         files[f"{base}/{ID_INFO}"] = f"{fixed.shard}\n".encode()
-        files[f"{base}/{COEFFICIENTS}/part-00000.avro"] = container(MODEL_SCHEMA, [encode(record)])[0]
+        part, _ = container(MODEL_SCHEMA, [encode(record)])
+        files[f"{base}/{COEFFICIENTS}/part-00000.avro"], checks[name] = part, xxhash.xxh3_64_hexdigest(part)
     for name, random in sorted(model.random.items()):
         base = f"{RANDOM}/{name}"
         files[f"{base}/{ID_INFO}"] = f"{random.entity}\n{random.shard}\n".encode()
@@ -105,7 +120,7 @@ def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
             ids = [record["modelId"] for record in records]
             places.add(path, ids, found, encoded)
         files[f"{base}/{INDEX}"] = places.build()
-    return files
+    return {METADATA: metadata_of(model, checks), **files}
 
 
 def write_model(directory: Path, model: PhotonModel, *, models_per_part: int = MODELS_PER_PART) -> None:
@@ -132,12 +147,13 @@ def directory_at(place: str) -> Path | None:
 def read_model(directory: Path) -> PhotonModel:
     """A model of Photon's, or of ours. Raises FileNotFoundError; InvalidRequest for what is none, with the file, and for one
     that lacks an effect that its metadata name, a part that an index of entities names, or some of the entities that either
-    says; DataCorrupt for an index that is none.
+    says, or has a part that is not the one which they were written with; DataCorrupt for an index that is none.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {directory}")
     said, task = read_metadata(directory / METADATA)
-    fixed = {path.name: _fixed(path) for path in _effects(directory / FIXED)}
+    checks = checks_said(said)
+    fixed = {path.name: _fixed(path, checks.get(path.name)) for path in _effects(directory / FIXED)}
     random = {path.name: _random(path) for path in _effects(directory / RANDOM)}
     if not fixed and not random:
         raise InvalidRequest(
@@ -145,7 +161,7 @@ def read_model(directory: Path) -> PhotonModel:
         )
     for effect, names in effects_said(said).items():
         if lacking := names - (fixed if effect == FIXED else random).keys():
-            raise _incomplete(
+            raise incomplete(
                 f"{directory / METADATA} names the effect {min(lacking)!r}, and there is no {effect} of it"
             )
     for name, count in entities_said(said).items():
@@ -206,9 +222,11 @@ def coefficients_of(record: Mapping[str, Any], field: str = "means") -> dict[Fea
     return found
 
 
-def read_records(part: Path) -> Iterator[tuple[str, dict[Feature, float], dict[Feature, float] | None, str]]:
+def read_records(
+    part: Path, seen: Seen | None = None
+) -> Iterator[tuple[str, dict[Feature, float], dict[Feature, float] | None, str]]:
     """Of each model of a part: its id, means, variances where it has any, and its class. Raises InvalidRequest."""
-    with avro_records(part) as (schema, records):
+    with avro_records(part, seen=seen) as (schema, records):
         missing = {"modelId", "means"} - {each["name"] for each in schema["fields"]}
         if missing:
             raise InvalidRequest(f"the records of {part} are no models of Photon's: they have no {min(missing)}")
@@ -219,11 +237,14 @@ def read_records(part: Path) -> Iterator[tuple[str, dict[Feature, float], dict[F
             yield found
 
 
-def _fixed(path: Path) -> tuple[FixedModel, str]:
+def _fixed(path: Path, check: str | None) -> tuple[FixedModel, str]:
     [shard] = read_id_info(path / ID_INFO, 1)
-    means, variances, ids, kind = _coefficients(path)
+    sum = xxhash.xxh3_64()
+    means, variances, ids, kind = _coefficients(path, lambda part: sum.update)
     if len(ids) != 1:
         raise InvalidRequest(f"{path / COEFFICIENTS} has {len(ids)} models, and a fixed effect is one")
+    if check is not None and sum.hexdigest() != check:
+        raise changed(path / COEFFICIENTS, path.parent.parent / METADATA, f"the check of {path.name!r} out of it")
     told = None if variances is None else variances.matrix.toarray()[0]
     model = FixedModel(shard=shard, index=means.index, means=means.matrix.toarray()[0], variances=told)
     return model, kind
@@ -231,18 +252,27 @@ def _fixed(path: Path) -> tuple[FixedModel, str]:
 
 def _random(path: Path) -> tuple[RandomModel, str]:
     entity, shard = read_id_info(path / ID_INFO, 2)
-    means, variances, ids, kind = _coefficients(path)
     index = path / INDEX
     told = EntityIndex(index) if index.is_file() else None
+    checks: dict[str, PartCheck] = {} if told is None else {part: PartCheck(told, part) for part in told.parts}
+    read: set[str] = set()
+
+    def seen(part: Path) -> Seen:
+        name = part.relative_to(path).as_posix()
+        read.add(name)
+        return checks[name].update if name in checks else len
+
+    means, variances, ids, kind = _coefficients(path, seen)
     if told is not None:
-        if lacking := [part for part in told.parts if not (path / part).is_file()]:
-            raise _incomplete(f"{index} names {lacking[0]}, and there is no such file")
+        if lacking := [part for part in told.parts if part not in read]:
+            raise incomplete(f"{index} names {lacking[0]}, and there is no such file")
         _check_count(index, len(told), path, len(ids))
     if len(set(ids)) != len(ids):
-        twice = next(each for each in ids if ids.count(each) > 1)
+        [(twice, _)] = Counter(ids).most_common(1)
         raise InvalidRequest(f"{path / COEFFICIENTS}: the {entity} {twice!r} has two models")
-    if told is not None:
-        _check_records(index, told, path)
+    for part, check in checks.items():
+        if not check.intact:
+            raise changed(path / part, index, "the index away")
     model = RandomModel(
         entity=entity,
         shard=shard,
@@ -254,8 +284,8 @@ def _random(path: Path) -> tuple[RandomModel, str]:
     return model, kind
 
 
-def _coefficients(path: Path) -> tuple[Shard, Shard | None, list[str], str]:
-    """Means, variances over the same features, ids, and the class of the models."""
+def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shard | None, list[str], str]:
+    """Means, variances over the same features, ids, and the class of the models; `seen` says who is given a part's bytes."""
     directory = path / COEFFICIENTS
     parts = sorted(directory.glob("*.avro")) if directory.is_dir() else []
     if not parts:
@@ -265,7 +295,7 @@ def _coefficients(path: Path) -> tuple[Shard, Shard | None, list[str], str]:
     variances: list[dict[Feature, float]] = []
     kind, any_variance = "", False
     for part in parts:
-        for id, mean, variance, told in read_records(part):
+        for id, mean, variance, told in read_records(part, seen(part)):
             ids.append(id)
             means.append(mean)
             any_variance = any_variance or variance is not None
@@ -352,22 +382,7 @@ def _parts(random: RandomModel, task: Task, size: int) -> Iterator[list[dict[str
 def _check_count(said_by: Path, said: int, effect: Path, found: int) -> None:
     """Raises InvalidRequest where there are fewer entities than are said; somebody may have added some."""
     if found < said:
-        raise _incomplete(f"{said_by} says {said:,} entities, and {effect / COEFFICIENTS} has {found:,}")
-
-
-def _check_records(index: Path, told: EntityIndex, effect: Path) -> None:
-    """Raises InvalidRequest for a part that is not the one which the index was written with."""
-    parts = {part: memoryview((effect / part).read_bytes()) for part in told.parts}
-    for place in told:
-        if not intact(parts[place.part][place.offset : place.offset + place.size], place.check):
-            raise InvalidRequest(
-                f"{effect / place.part} is not what {index} says: it is of another model, or was changed; copy the model "
-                "again, or take the index away if the part is as it is to be"
-            )
-
-
-def _incomplete(what: str) -> InvalidRequest:
-    return InvalidRequest(f"{what}: the model is not whole; copy or write it again")
+        raise incomplete(f"{said_by} says {said:,} entities, and {effect / COEFFICIENTS} has {found:,}")
 
 
 def _bounded(path: Path, most: int) -> bytes:

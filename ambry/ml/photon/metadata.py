@@ -1,6 +1,7 @@
 """What model-metadata.json says besides the task: the effects, how each was trained, and how many entities it has.
 
-The number of entities is ours; Photon passes it by, and so does a reader of a release before it was written.
+The number of entities is ours, and so is the check of the part of a fixed effect, xxh3-64 of the file in hexadecimal, as
+indexes have one of each entity. Photon passes them by, and so does a reader of a release before they were written.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 from ambry.ml.photon.models import PhotonModel
 
 FIXED, RANDOM = "fixed-effect", "random-effect"
-ENTITIES = "entities"
+ENTITIES, CHECK = "entities", "check"
 _SAID_OF = {FIXED: "fixedEffectOptimizationConfigurations", RANDOM: "randomEffectOptimizationConfigurations"}
 
 
-def metadata_of(model: PhotonModel) -> bytes:
-    """The bytes of the file, the same for the same model."""
+def metadata_of(model: PhotonModel, checks: Mapping[str, str]) -> bytes:
+    """The bytes of the file, the same for the same model. `checks` are those of the parts of fixed effects."""
 
     def told(effect: str, names: Mapping[str, Any]) -> dict[str, Any]:
         values: list[dict[str, Any]] = [
@@ -25,6 +26,8 @@ def metadata_of(model: PhotonModel) -> bytes:
         ]
         if effect == RANDOM:
             values = [{**each, ENTITIES: len(model.random[each["name"]].entities)} for each in values]
+        else:
+            values = [{**each, CHECK: checks[each["name"]]} for each in values]
         return {"configurations": effect, "values": values}
 
     said = {
@@ -58,6 +61,12 @@ def entities_said(said: Mapping[str, Any]) -> dict[str, int]:
     """How many entities random effects have, of those of which it is said."""
     told = ((each.get("name"), each.get(ENTITIES)) for each in _values_said(said, _SAID_OF[RANDOM]))
     return {name: count for name, count in told if isinstance(name, str) and type(count) is int}
+
+
+def checks_said(said: Mapping[str, Any]) -> dict[str, str]:
+    """The checks of the parts of fixed effects, of those of which one is said."""
+    told = ((each.get("name"), each.get(CHECK)) for each in _values_said(said, _SAID_OF[FIXED]))
+    return {name: check for name, check in told if isinstance(name, str) and isinstance(check, str)}
 
 
 def _values_said(said: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -17,10 +17,11 @@ from hypothesis import given
 from scipy import sparse
 
 from ambry.errors import InvalidRequest
+from ambry.ml import files
 from ambry.ml.photon.examples import INTERCEPT, FeatureIndex, shard_of
 from ambry.ml.photon.layout import MODEL_SCHEMA, model_files, read_model, write_model
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
-from tests.support.photon_models import photon_models, told
+from tests.support.photon_models import many_entities, photon_models, told
 
 GOLDEN = Path(__file__).with_name("golden_model")
 
@@ -264,3 +265,40 @@ def test_a_part_of_another_model_is_refused(tmp_path: Path) -> None:
     # Photon knows no index, and writes parts as it likes.
     (tmp_path / "one/random-effect/per-member/index.arrow").unlink()
     assert read_model(tmp_path / "one").random["per-member"].of("7") == other.random["per-member"].of("7")
+
+
+def test_a_fixed_effect_of_another_model_is_refused(tmp_path: Path) -> None:
+    """Parts of random effects were looked at, and that of a fixed one was read as if it were this model's."""
+    model, own = small(), small().fixed["global"]
+    write_model(tmp_path / "one", model)
+    other = PhotonModel(task=model.task, fixed={"global": replace(own, means=own.means * 3)}, random=model.random)
+    write_model(tmp_path / "other", other)
+    part = "fixed-effect/global/coefficients/part-00000.avro"
+    (tmp_path / "one" / part).write_bytes((tmp_path / "other" / part).read_bytes())
+    with pytest.raises(InvalidRequest, match=r"coefficients is not what .*model-metadata.json says"):
+        read_model(tmp_path / "one")
+    # Photon, and a release before it was written, say nothing of it.
+    metadata = tmp_path / "one" / "model-metadata.json"
+    said = json.loads(metadata.read_text())
+    for each in said["fixedEffectOptimizationConfigurations"]["values"]:
+        del each["check"]
+    metadata.write_text(json.dumps(said))
+    assert read_model(tmp_path / "one").fixed["global"].means.tolist() == other.fixed["global"].means.tolist()
+
+
+def test_each_part_is_read_once_and_never_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To compare them with the index, all parts were read a second time, and all of them held at once."""
+    write_model(tmp_path / "m", many_entities(5_000), models_per_part=1_000)
+    opened: list[str] = []
+
+    def counted(place: Any) -> Any:
+        opened.append(str(place))
+        return files.opened(place)
+
+    def whole(path: Path) -> bytes:
+        raise AssertionError(f"{path} was read as a whole")
+
+    monkeypatch.setattr("ambry.ml.photon.avro_files.opened", counted)
+    monkeypatch.setattr(Path, "read_bytes", whole)
+    assert len(read_model(tmp_path / "m").random["per-member"].entities) == 5_000
+    assert len(opened) == len(set(opened)) >= 5

@@ -6,18 +6,28 @@ import json
 
 import pytest
 
-from ambry.ml.photon.metadata import FIXED, RANDOM, configurations_of, effects_said, entities_said, metadata_of
+from ambry.ml.photon.metadata import (
+    FIXED,
+    RANDOM,
+    checks_said,
+    configurations_of,
+    effects_said,
+    entities_said,
+    metadata_of,
+)
 from tests.support.photon_models import many_entities
 
 
 def test_effects_and_their_entities_are_said() -> None:
     model = many_entities(7)
-    said = json.loads(metadata_of(model))
+    said = json.loads(metadata_of(model, dict.fromkeys(model.fixed, "0f")))
     assert effects_said(said) == {FIXED: set(model.fixed), RANDOM: set(model.random)}
     assert entities_said(said) == dict.fromkeys(model.random, 7)
+    assert checks_said(said) == dict.fromkeys(model.fixed, "0f")
 
 
 @pytest.mark.parametrize("values", [5, None, "ab", {"a": 1}, [3, None, {"name": 1, "entities": 2}]])
 def test_what_is_of_another_shape_says_nothing(values: object) -> None:
     assert configurations_of({"fixedEffectOptimizationConfigurations": {"values": values}}) == {}
     assert entities_said({"randomEffectOptimizationConfigurations": {"values": values}}) == {}
+    assert checks_said({"fixedEffectOptimizationConfigurations": {"values": values}}) == {}
