@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -209,7 +208,7 @@ def _number_of(value: Any, kind: TensorType, row: int) -> bool | int | float:
     is_float = kind.value_type in (ValueType.FLOAT, ValueType.DOUBLE)
     if is_float and isinstance(value, float):
         return value
-    if not isinstance(value, bool) and math.isfinite(value) and (is_float or -(1 << 63) <= value < 1 << 63):
+    if not isinstance(value, bool) and (is_float or -(1 << 63) <= value < 1 << 63):
         typed = float(value) if is_float else int(value)
         if typed == value:
             return typed

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from ambry.errors import Unavailable
-from ambry.ids import BlobId
+from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
-from frontend.rest.batch_large import LargeParts
+from frontend.rest.batch_large import LargeParts, take_together
 from frontend.rest.batch_parts import Unit
 from frontend.router.download import Download
 from frontend.router.get import open_blob
+from frontend.router.values import RangeSpec
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_request
 from tests.support.fake_peers import fails, held
@@ -39,6 +42,36 @@ async def all_of(parts: LargeParts) -> bytes:
     while len(body) < len(BODY):
         body += await parts.next_piece()
     return body
+
+
+def some_id(number: int, kind: IdKind = IdKind.COMPOSITE) -> BlobId:
+    unique = uuid7(number, random.Random(number))
+    return BlobId.make(kind=kind, datacenter=1, account=1, container=1, partition=0, uuid=unique)
+
+
+ONE = some_id(1)
+FIRST = {"id": ONE, "wanted": RangeSpec(0, 9)}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "count"),
+    [
+        (FIRST, FIRST, 2),
+        (FIRST, {**FIRST, "id": some_id(2)}, 1),
+        (FIRST, {**FIRST, "as_everybody": True}, 1),
+        (FIRST, {**FIRST, "wanted": None}, 1),
+        ({**FIRST, "wanted": None}, FIRST, 1),
+        ({**FIRST, "id": some_id(1, IdKind.SIMPLE)}, {**FIRST, "id": some_id(1, IdKind.SIMPLE)}, 1),
+        ({**FIRST, "id": None}, {**FIRST, "id": None}, 1),
+    ],
+)
+def test_only_ranges_of_one_blob_of_chunks_for_one_asker_are_one_download(
+    first: dict[str, Any], second: dict[str, Any], count: int
+) -> None:
+    units = [Unit(index=0, text="", **first), Unit(index=1, text="", **second), Unit(index=2, text="")]
+    waiting = deque(units)
+    assert take_together(waiting) == units[:count]
+    assert list(waiting) == units[count:]
 
 
 @virtual_time

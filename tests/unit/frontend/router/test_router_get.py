@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ambry.blob import BlobState
+from ambry.checksum import BLOCK_SIZE
 from ambry.errors import (
     AmbryError,
     BlobNotFound,
@@ -116,6 +117,9 @@ async def test_many_ranges_are_one_download_whose_pieces_are_each_of_one() -> No
     ]
     held_list = HeldList(cluster.context)
     download = await open_ranges(some_request(), cluster.context, blob_id, ranges, held_list)
+    assert download.held == BLOCK_SIZE + download.listed
+    # The batch holds the list of chunks as well, for what comes later.
+    assert cluster.budget.size - cluster.budget.free == download.held + download.listed
     spans = [(5, 3 * CHUNK + 1), (len(body) - 7, len(body)), (3 * CHUNK - 1, 3 * CHUNK + 1)]
     assert [(span.first, span.end) for span in download.spans] == spans, (
         "the one that the blob does not have is left out"

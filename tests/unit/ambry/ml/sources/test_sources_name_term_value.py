@@ -86,6 +86,7 @@ def test_names_become_ids_and_texts_become_buckets() -> None:
         ("age", [("", 1.0), ("", 2.0)], "stands 2 times in row 0"),
         ("age", [("x", 1.0)], "has the term 'x' in row 0"),
         ("age", [("", 1e300)], "1e\\+300 in row 0 is not LONG"),
+        ("age", [("", 2.0**63)], "9.223372036854776e\\+18 in row 0 is not LONG"),
         ("age", [("", float("inf"))], "inf in row 0 is not LONG"),
         ("age", [("", True)], "True in row 0 is not LONG"),
         ("flag", [("", 2.0)], "is neither 0 nor 1"),
@@ -117,6 +118,7 @@ def test_whole_numbers_and_floats_of_one_union_are_not_rounded_together() -> Non
     """Arrow's own error for such a mix ended `ambry features import` with a traceback."""
     large = (1 << 53) + 1
     assert column_from([[("", large)], [("", 3.0)], []], kind("age")).to_pylist() == [large, 3, None]
+    assert column_from([[("", -(2.0**63))]], kind("age")).to_pylist() == [-(1 << 63)]
     cells = column_from([[("Comment,1", 2.0), ("Comment,2", 7)]], kind("actions")).to_pylist()
     assert [cell["value"] for cell in cells[0]] == [2, 7]
     words = column_from([[("#7", 0.5)], [("#7", 2)]], kind("words"), "sparse").to_pylist()
