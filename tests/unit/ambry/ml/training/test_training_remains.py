@@ -80,10 +80,10 @@ def test_the_lock_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     seen: list[list[str]] = []
 
-    def killed_here(path: Path, **_: object) -> None:
+    def killed_here(path: Path) -> None:
         seen.append(sorted(each.name for each in path.iterdir()))
 
     with held_directory() as held:
         (held / "key").write_text("secret")
-        monkeypatch.setattr("shutil.rmtree", killed_here)
+        monkeypatch.setattr("ambry.ml.training.remains.remove_tree", killed_here)
     assert seen == [["held.lock"]]
