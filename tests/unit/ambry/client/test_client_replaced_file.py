@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ambry.client.part_file import write_file
-from ambry.client.replaced_file import gather_for, replaced_file
+from ambry.client.replaced_file import gather_for, replaced_file, take_owner
 from ambry.ids import BlobId
 from ambry.ml.files import written, written_directory, written_path
 from tests.support.samples import blob_id
@@ -75,3 +76,27 @@ def test_what_is_no_file_has_no_owner_to_keep(tmp_path: Path) -> None:
     assert there is not None
     gather_for(part, there)
     assert part.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("has_group", [True, False])
+@pytest.mark.parametrize(("mode", "without_group"), [(0o664, 0o644), (0o660, 0o600), (0o2750, 0o700), (0o604, 0o604)])
+def test_what_a_group_may_do_goes_to_that_group_or_to_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, without_group: int, has_group: bool
+) -> None:
+    """Where the owner may not be changed the group stayed ours too, which could write then what another one was meant to."""
+    path = tmp_path / "x"
+    path.touch(mode=0o600)
+    ours = path.stat().st_gid
+    there = os.stat_result(
+        (stat.S_IFREG | mode, 1, 1, 1, os.geteuid() + 1, ours if has_group else ours + 1, 0, 0, 0, 0)
+    )
+    tried: list[tuple[int, int]] = []
+
+    def refused(_: object, uid: int, gid: int) -> None:
+        tried.append((uid, gid))
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chown", refused)
+    take_owner(path, there)
+    assert path.stat().st_mode & 0o7777 == (mode & 0o777 if has_group else without_group)
+    assert tried == [(there.st_uid, there.st_gid), (-1, there.st_gid)]
