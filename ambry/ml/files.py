@@ -83,7 +83,7 @@ def _written_there(url: str) -> Iterator[Any]:
             file.close()
             file.commit()
     except BaseException:
-        with _told_there(url):
+        with suppress(Exception):  # Whatever it is: why nothing was written is what is told.
             file.discard()
         raise
     with _told_there(url):

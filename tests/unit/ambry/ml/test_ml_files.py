@@ -108,6 +108,24 @@ def test_what_fails_beside_a_url_that_is_written_is_told_as_it_is(monkeypatch: p
     assert "SECRET" not in str(denied.value)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no rows"), OSError(28, "full"), SystemExit(3)])
+@pytest.mark.parametrize("other", [NotImplementedError("discard"), OSError(13, "denied"), RuntimeError("gone")])
+def test_what_fails_beside_a_url_is_told_also_where_nothing_can_be_discarded_there(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, other: Exception
+) -> None:
+    """An interruption, first of all, was an error of the URL, and not taken for one."""
+    from fsspec.implementations.memory import MemoryFile
+
+    def refused(_: object) -> None:
+        raise other
+
+    monkeypatch.setattr(MemoryFile, "discard", refused)
+    with pytest.raises(type(error)) as failed, written("memory://host/x.avro?sig=SECRET") as file:
+        file.write(b"abc")
+        raise error
+    assert failed.value is error
+
+
 def test_urls_are_of_fsspec() -> None:
     with written("memory://x/y") as file:
         file.write(b"abc")
