@@ -28,7 +28,7 @@ import pyarrow as pa
 from ambry.errors import InvalidRequest
 from ambry.ml.features.axes import Axis, AxisKey, TensorType
 from ambry.ml.features.definitions import Hashed, ValueType
-from ambry.ml.snapshots.cells import cells_of, dense_of, parts_of, sparse_column, tensor_view
+from ambry.ml.snapshots.cells import NUMPY_TYPES, cells_of, dense_of, parts_of, sparse_column, tensor_view
 from ambry.ml.snapshots.columns import conform
 from ambry.ml.snapshots.dense import dense_column
 from ambry.ml.snapshots.grown import gathered
@@ -209,7 +209,7 @@ def _number_of(value: Any, kind: TensorType, row: int) -> bool | int | float:
     if is_float and isinstance(value, float):
         return value
     if not isinstance(value, bool) and (is_float or -(1 << 63) <= value < 1 << 63):
-        typed = float(value) if is_float else int(value)
+        typed = float(NUMPY_TYPES[kind.value_type].type(value)) if is_float else int(value)
         if typed == value:
             return typed
     raise InvalidRequest(f"{kind.urn}: {value!r} in row {row} is not {kind.value_type.value}")

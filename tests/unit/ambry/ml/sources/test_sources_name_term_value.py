@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots.columns import conform
+from ambry.ml.snapshots.scalars import cell_values, scalar_column
 from ambry.ml.sources.name_term_value import column_from, triples_of
 
 TEXT = """\
@@ -38,6 +41,21 @@ words: {type: hashed : {buckets: 100}}
 5, Five
 """
 METADATA = FeatureMetadata.of([parse_definitions(TEXT, "n")])
+NUMBERS = FeatureMetadata.of(
+    [
+        parse_definitions(
+            "places: {type: discrete}\n"
+            + "".join(
+                f"{name}: {{valType: {name}}}\n{name}s: {{valType: {name}, dims: [places-1-0]}}\n"
+                for name in ("INT", "LONG", "FLOAT", "DOUBLE")
+            ),
+            "n",
+        )
+    ]
+)
+EDGES = st.sampled_from([sign * (1 << power) for power in (0, 24, 31, 53, 62) for sign in (1, -1)])
+FLOAT = next(urn for urn in NUMBERS.urns if urn.name == "FLOAT")
+LONGS = st.builds(int.__add__, EDGES, st.integers(-3, 3)) | st.integers(-(1 << 63), (1 << 63) - 1)
 
 
 def kind(name: str) -> Any:
@@ -92,6 +110,7 @@ def test_names_become_ids_and_texts_become_buckets() -> None:
         ("flag", [("", 2.0)], "is neither 0 nor 1"),
         ("actions", [("Comment,1", float("nan"))], "nan in row 0 is not INT"),
         ("words", [("#7", (1 << 53) + 1)], "9007199254740993 in row 0 is not DOUBLE"),
+        ("weeks", [("Comment", (1 << 24) + 1)], "16777217 in row 0 is not FLOAT"),
         ("title", [("a", 0.5)], "a text has none but 1"),
         ("raw", [("?", 1.0)], "is no base64"),
         ("actions", [("Comment", 1.0)], "the term 'Comment' in row 0 is not kinds,seen"),
@@ -123,6 +142,31 @@ def test_whole_numbers_and_floats_of_one_union_are_not_rounded_together() -> Non
     assert [cell["value"] for cell in cells[0]] == [2, 7]
     words = column_from([[("#7", 0.5)], [("#7", 2)]], kind("words"), "sparse").to_pylist()
     assert [cell["value"] for [cell] in words] == [0.5, 2.0]
+
+
+@given(
+    st.sampled_from([urn for urn in NUMBERS.urns if not urn.name.endswith("s")]),
+    st.lists(LONGS | st.floats() | st.booleans(), max_size=4),
+)
+@example(FLOAT, [None, (1 << 24) + 1, 0.5])
+@example(FLOAT, [1e300, 0.1, 1 << 24])
+def test_a_number_of_a_union_is_what_it_is_in_a_column_of_its_own(urn: Any, values: list[Any]) -> None:
+    """A FLOAT took 16777217 for 16777216, where a column of whole numbers refuses it."""
+    alone, within = NUMBERS.tensor_type(urn), NUMBERS.tensor_type(f"urn:li:(n,{urn.name}s,1,0)")
+    wanted = outcome(lambda: [each for value in values for each in scalar_column([value], alone).to_pylist()])
+    assert outcome(lambda: column_from([[("", value)] for value in values], alone).to_pylist()) == wanted
+    numbers = [value for value in values if value is not None]
+    wanted = outcome(lambda: [each for number in numbers for each in cell_values([number], within, [0]).to_pylist()])
+    bag = [(str(place), number) for place, number in enumerate(numbers, 1)]
+    found = outcome(lambda: [cell["value"] for cell in column_from([bag or [("", 0.0)]], within).to_pylist()[0]])
+    assert found == wanted
+
+
+def outcome(make: Any) -> str:
+    try:
+        return repr(make())
+    except InvalidRequest:
+        return "refused"
 
 
 def test_what_would_not_come_back_is_refused() -> None:
