@@ -14,10 +14,14 @@ from frontend.rest.batch_parts import Unit
 from frontend.router.download import Download
 
 
+TOGETHER_MAX = 64
+"""Ranges of one download: those behind one that cannot be read are opened again."""
+
+
 def take_together(waiting: deque[Unit]) -> list[Unit]:
     """Take the first, and of those behind it as many as one download brings: ranges of one blob of many chunks."""
     found = [waiting.popleft()]
-    while waiting and _are_together(found[0], waiting[0]):
+    while waiting and len(found) < TOGETHER_MAX and _are_together(found[0], waiting[0]):
         found.append(waiting.popleft())
     return found
 

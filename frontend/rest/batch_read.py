@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ambry.checksum import Buffer
-from ambry.errors import AmbryError, InternalError
+from ambry.errors import AmbryError, InternalError, RangeNotSatisfiable
 from ambry.ids import IdKind
 from ambry.service.listener import unconfirmed
 from ambry.service.logs import get_logger
@@ -257,7 +257,12 @@ class BatchRead:
             download.unsent = partial(_unsent, self._exchange)
             spans = iter(download.spans)
             while left:
-                lines = lines_of_part(left[0], download.head)
+                try:
+                    lines = lines_of_part(left[0], download.head)
+                except RangeNotSatisfiable as error:  # It has no span, and the others go on.
+                    self.fail(left.popleft(), error)
+                    await self._send_ready(1)
+                    continue
                 size = missing = next(spans).size
                 while missing:
                     data = await parts.next_piece()
