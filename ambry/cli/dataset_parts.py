@@ -47,8 +47,8 @@ def tell_parts(info: BlobInfo, dataset: str, quiet: bool) -> None:
     if (count := info.metadata.get(PARTS_KEY, "0")) != "0":
         tell_unless(
             quiet,
-            f"{dataset}@{info.version} is a footer: its rows are in {count} parts (`ambry dataset parts {dataset}`), and it "
-            "cannot be read elsewhere. Spark reads it here",
+            f"{dataset}@{info.version} is a footer: its rows are in {count} parts (`ambry dataset parts {dataset}`), which "
+            "are not in this file. Spark reads them together, by the version",
         )
 
 

@@ -52,10 +52,10 @@ def check_has_parts(client: AmbryClient, version: VersionRef | None, info: BlobI
         )
         if info.metadata.get(DATASET_KEY, str(place)) == str(place):
             return
-    origin = info.metadata.get(DATASET_KEY, "what it was copied from")
+    origin = info.metadata.get(DATASET_KEY)
     raise InvalidRequest(
-        f"{shown} is a copy of a footer alone: its rows lie in {count} other files, which are not kept for it. "
-        f"Read {origin}, and write that frame here"
+        f"{shown} is a footer by itself: its rows lie in {count} other files, which are not kept for it. Read "
+        f"{f'the version of {origin} that it is' if origin else 'what it was copied from'}, and write a copy from there"
     )
 
 

@@ -29,12 +29,13 @@ from pyspark.sql.types import StructType
 from ambry.client.refs import NameRef
 from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import InvalidRequest
+from ambry.errors import AlreadyExists, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.datasets import check_schema, check_version_for, dataset_there
-from ambry.ml.places import in_dataset
+from ambry.ml.places import in_dataset, shown_version
 from ambry.ml.snapshots.matching import ChoiceWords, match_columns
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
+from ambry.rest.versions import VersionToken
 from ambry.spark.commits import CONTENT_TYPE, PART_TTL, SCHEMA, PartsCommit
 
 GROUP_SIZE = 64 << 20
@@ -84,7 +85,7 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
         So are definitions, which features have columns, and columns that are no feature, of which is warned.
 
         Raises InvalidRequest for such a name, for a version that is none of its schema, and for a feature without a column;
-        BlobNotFound for definitions, AccessDenied, Unavailable.
+        AlreadyExists for a version that is there, BlobNotFound for definitions, AccessDenied, Unavailable.
         """
         place = in_dataset(dataset)
         with copy(client) as looking:
@@ -274,13 +275,19 @@ def _matched(client: AmbryClient, options: WriteOptions, names: Sequence[str]) -
 
 
 def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> None:
-    """Raises InvalidRequest, AccessDenied, Unavailable."""
+    """Raises InvalidRequest, AlreadyExists, AccessDenied, Unavailable."""
     schema = SNAPSHOT_SCHEMA if options.definitions else SCHEMA
     if (found := dataset_there(client, dataset)) is not None:
         if options.definitions:
             check_schema(found, schema, "snapshots")
         schema = found.schema
     check_version_for(schema, options.version)
+    if found is not None and options.version not in VersionToken.__members__:
+        exact = in_dataset(dataset, options.version)
+        if client.exists(exact):
+            raise AlreadyExists(
+                f"{shown_version(exact)} is there, and a version is never written over: say another version, or none"
+            )
 
 
 def _stored(messages: Sequence[Any]) -> list[StoredPart]:

@@ -17,13 +17,16 @@ def demo() -> None:
     """
 
 
+_WITHOUT = click.option(
+    "--without", multiple=True, metavar="LIBRARY", help="Leave out what needs it, if it is not installed."
+)
+
+
 def _shows(name: str, help: str) -> None:
     """A demonstration, of which the module is imported when it runs."""
 
     @demo.command(name, help=help)
-    @click.option(
-        "--without", multiple=True, metavar="LIBRARY", help="Leave out what needs it, if it is not installed."
-    )
+    @_WITHOUT
     def run(without: tuple[str, ...]) -> None:
         from deploy.demos.stage import on_stage
 
@@ -47,13 +50,14 @@ _shows(
 
 @demo.command("lifecycle")
 @click.option("--once", is_flag=True, help="Leave the second walk out.")
+@_WITHOUT
 @click.option(
     "--ids",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Compare the ids with those of FILE, which is written where there is none: of another cluster, or another day.",
 )
-def lifecycle(once: bool, ids: Path | None) -> None:
+def lifecycle(once: bool, without: tuple[str, ...], ids: Path | None) -> None:
     """All of Pro-ML in one: snapshots by Spark on YARN, GLMix, a network by TonY, an A/B test, drift, rollback.
 
     It is walked twice, which has to come out at the same ids.
@@ -63,4 +67,4 @@ def lifecycle(once: bool, ids: Path | None) -> None:
 
     with on_stage() as stage:
         run(stage, twice=not once, ids=ids)
-        stage.end()
+        stage.end(without)

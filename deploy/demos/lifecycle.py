@@ -78,6 +78,10 @@ def run(stage: Stage, *, twice: bool = True, ids: Path | None = None) -> None:
     try:
         for library in LIBRARIES:
             needed(library)
+    except ModuleNotFoundError as missing:
+        stage.skip("the lifecycle", str(missing), missing.name or "torch")
+        return
+    try:
         jars = fetch("tony", stage.say)
         stage.step("Start YARN beside the store, and make the environment that workers get")
         with yarn(stage.directory / "yarn", stage.say) as cluster:

@@ -88,10 +88,11 @@ class YarnCluster:
             "yarn.nodemanager.delete.debug-delay-sec": 600,
             "yarn.nodemanager.aux-services": "",
             "yarn.webapp.ui2.enable": "false",
+            "yarn.node-attribute.fs-store.root-dir": (directory / "attributes").as_uri(),
         }  # fmt: skip
         _write(self.conf, "core-site", {"fs.defaultFS": files, "hadoop.tmp.dir": directory / "tmp"})
         _write(self.conf, "yarn-site", of_all)
-        command = java(jars, f"{_YARN}.resourcemanager.ResourceManager", conf=self.conf)
+        command = java(jars, f"{_YARN}.resourcemanager.ResourceManager", scratch=directory / "tmp", conf=self.conf)
         self.resource_manager = EngineProcess("resourcemanager", command, directory, self._answers)
         self._pages: dict[str, str] = {}
         self.places: list[Path] = []
@@ -127,7 +128,10 @@ class YarnCluster:
         })  # fmt: skip
         self._pages[name] = f"http://{HOST}:{web}"
         self.places.append(directory / name)
-        command = [*within, *java(jars, f"{_YARN}.nodemanager.NodeManager", conf=conf)]
+        command = [
+            *within,
+            *java(jars, f"{_YARN}.nodemanager.NodeManager", scratch=directory / name / "tmp", conf=conf),
+        ]
         return EngineProcess(name, command, directory, lambda: self._has_nodes(number))
 
     def end_nodes(self) -> None:
@@ -176,12 +180,12 @@ class HdfsCluster:
             "dfs.namenode.datanode.registration.ip-hostname-check": "false",
             "dfs.datanode.du.reserved": 0,
         })  # fmt: skip
-        name_node = java(jars, f"{_HDFS}.namenode.NameNode", conf=self.conf)
+        name_node = java(jars, f"{_HDFS}.namenode.NameNode", scratch=directory / "tmp", conf=self.conf)
         if not (directory / "name" / "current").is_dir():
             make_storage("HDFS", [*name_node, "-format", "-force", "-nonInteractive"])
         beans = f"http://{self.web_address}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
         self.name_node = EngineProcess("namenode", name_node, directory, lambda: "FSNamesystemState" in fetched(beans))
-        data_node = java(jars, f"{_HDFS}.datanode.DataNode", conf=self.conf)
+        data_node = java(jars, f"{_HDFS}.datanode.DataNode", scratch=directory / "tmp", conf=self.conf)
         self.data_node = EngineProcess("datanode", data_node, directory, lambda: _takes_files(fetched(beans)))
 
 

@@ -70,13 +70,15 @@ class LocalKafka(EngineProcess):
         properties = directory / "server.properties"
         properties.touch(0o600)
         properties.write_text(self.properties(controller, directory / "data"), "utf-8")
+        scratch = directory / "tmp"
         options = [f"-Dlog4j2.configurationFile={directory / 'log4j2.xml'}"]
         if not (directory / "data" / "meta.properties").is_file():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # By "=": one of 64 begins with "-", which stands for an option otherwise.
             words = ["format", f"--cluster-id={cluster}", "-c", str(properties), *self.formatting]
-            make_storage("Kafka", java(jars, "kafka.tools.StorageTool", *words, options=options))
-        super().__init__("kafka", java(jars, "kafka.Kafka", str(properties), options=options), directory, self._answers)
+            make_storage("Kafka", java(jars, "kafka.tools.StorageTool", *words, scratch=scratch, options=options))
+        command = java(jars, "kafka.Kafka", str(properties), scratch=scratch, options=options)
+        super().__init__("kafka", command, directory, self._answers)
 
     def _answers(self) -> bool:
         try:

@@ -148,14 +148,23 @@ def run_to_end(command: list[str], timeout_s: float) -> subprocess.CompletedProc
 
 
 def java(
-    jars: Path, main: str, *arguments: str, options: Sequence[str] = (), heap: str = "384m", conf: Path | None = None
+    jars: Path,
+    main: str,
+    *arguments: str,
+    scratch: Path,
+    options: Sequence[str] = (),
+    heap: str = "384m",
+    conf: Path | None = None,
 ) -> list[str]:
-    """A command that runs a class of some jars. Raises EngineError where there is no Java."""
+    """A command that runs a class of some jars. `scratch` is made, and takes its temporary files, which Java puts into /tmp of
+    itself, whatever TMPDIR says. Raises EngineError where there is no Java.
+    """
     found = shutil.which("java")
     if found is None:
         raise EngineError("there is no Java for the engine; `make engines` installs it")
+    scratch.mkdir(parents=True, exist_ok=True)
     path = ":".join([*([] if conf is None else [str(conf)]), f"{jars}/*"])
-    return [found, f"-Xmx{heap}", *JAVA_OPTIONS, *options, "-cp", path, main, *arguments]
+    return [found, f"-Xmx{heap}", *JAVA_OPTIONS, f"-Djava.io.tmpdir={scratch}", *options, "-cp", path, main, *arguments]
 
 
 def free_ports(count: int) -> list[int]:

@@ -34,7 +34,7 @@ class LocalZooKeeper(EngineProcess):
         properties = directory / "zoo.cfg"
         properties.write_text(PROPERTIES.format(data=directory / "zookeeper-data", port=self.port), "utf-8")
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        command = java(jars, main, str(properties), options=OPTIONS, heap="128m")
+        command = java(jars, main, str(properties), scratch=directory / "tmp", options=OPTIONS, heap="128m")
         super().__init__("zookeeper", command, directory, self._serves)
 
     def _serves(self) -> bool:

@@ -13,7 +13,6 @@ from ambry.ids import IdKind
 from frontend.rest.batch_parts import Unit
 from frontend.router.download import Download
 
-
 TOGETHER_MAX = 64
 """Ranges of one download: those behind one that cannot be read are opened again."""
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from ambry import AmbryClient
+from ambry import AmbryClient, VersionRef
 from ambry.ml import snapshots
 from ambry.ml.avro_reading import read_avro
 from ambry.ml.features import publishing
@@ -231,7 +231,7 @@ def test_a_commit_that_is_refused_leaves_nothing_and_tasks_without_rows_store_no
     """The writer as Spark calls it, pickled between its calls."""
     from pyspark.sql.types import LongType, StructField, StructType
 
-    from ambry.errors import UpdateConflict
+    from ambry.errors import AlreadyExists, UpdateConflict
     from ambry.spark.source import AmbryDataSource
 
     schema = StructType([StructField("id", LongType())])
@@ -248,11 +248,15 @@ def test_a_commit_that_is_refused_leaves_nothing_and_tasks_without_rows_store_no
     reader = AmbryDataSource({**options, "path": "straight", "split_size": "1000"}).reader(schema)
     found = pa.Table.from_batches([batch for part in reader.partitions() for batch in reader.read(part)])
     assert len(reader.partitions()) == 2 and found.column("id").to_pylist() == list(range(1_000))
-    again = AmbryDataSource({**options, "path": "straight", "version": "1"}).writer(schema, False)
+    with pytest.raises(AlreadyExists, match=r"straight@1 is there.*say another version"):
+        AmbryDataSource({**options, "path": "straight", "version": "1"}).writer(schema, False)
+    again = AmbryDataSource({**options, "path": "straight", "version": "3"}).writer(schema, False)
     messages = [again.write(rows(0))]
+    client.put_version("straight", b"of another job", "4")
     with pytest.raises(UpdateConflict, match="only rise"):
         again.commit(messages)
     again.abort(messages)
+    client.delete(VersionRef("straight", "4"))
     assert {each.name for each in client.list("straight.")} == there
 
 

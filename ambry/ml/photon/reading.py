@@ -70,7 +70,7 @@ def read_examples(
                     for name, builder in builders.items():
                         builder.add(chain.from_iterable(_triples(record[bag], bag) for bag in shards[name]))
                     for name in wanted:
-                        columns[name].append(names.id(record, name))
+                        columns[name].append(names.id(record, name, number))
                     told = record.get(uid)
                     uids.append(unnamed(len(uids)) if told is None else _id(told, f"uid {uid!r}"))
     found = np.array(numbers, dtype=np.float64).reshape(-1, 3)
@@ -173,13 +173,17 @@ class _Names:
             0.0 if offset is None else _number(offset, "offset"),
         )
 
-    def id(self, record: dict[str, Any], name: str) -> str:
-        """Raises ValueError where it has none, TypeError for what is none."""
-        told = record.get(name)
+    def id(self, record: dict[str, Any], name: str, number: int) -> str:
+        """Raises InvalidRequest where it has none, TypeError for what is none."""
+        told, more = record.get(name), record.get(METADATA) or {}
         if told is None:
-            told = (record.get(METADATA) or {}).get(name)
+            told = more.get(name)
         if told is None:
-            raise ValueError(f"it has no id {name!r}, neither as a field nor in {METADATA}")
+            there = listed([*more, *(field for field in self._fields if isinstance(record.get(field), str | int))])
+            raise InvalidRequest(
+                f"{self._place}, record {number}: it has no id {name!r}, neither as a field nor in {METADATA}; what could "
+                f"be one there is {there or 'nothing'}"
+            )
         return _id(told, f"id {name!r}")
 
 

@@ -74,6 +74,10 @@ def arrow_tensors(values: Any, kind: TensorType, shape: tuple[int, ...]) -> tupl
         array = array.flatten()
     if array.null_count:
         raise InvalidRequest(_lacks_a_cell(kind))
+    if count and shape and not lengths:
+        raise InvalidRequest(
+            f"{kind.urn} has the shape {shape}, and the column is {array.type}: a list of numbers is wanted"
+        )
     if count and lengths not in ([[length] for length in shape], [[prod(shape)]]):
         told = " x ".join("/".join(str(length) for length in each[:3]) for each in lengths)
         raise InvalidRequest(f"{kind.urn} has the shape {shape}, and the lists have the lengths {told}")

@@ -150,10 +150,11 @@ def test_a_signal_may_be_another(tmp_path: Path) -> None:
 def test_without_java_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="no Java"):
-        java(tmp_path, "Main")
+        java(tmp_path, "Main", scratch=tmp_path / "tmp")
     (tmp_path / "java").write_text("")
     (tmp_path / "java").chmod(0o755)
-    command = java(tmp_path / "jars", "Main", "x", conf=tmp_path / "conf", heap="64m")
+    command = java(tmp_path / "jars", "Main", "x", scratch=tmp_path / "tmp", conf=tmp_path / "conf", heap="64m")
+    assert f"-Djava.io.tmpdir={tmp_path}/tmp" in command and (tmp_path / "tmp").is_dir()
     assert command[0] == str(tmp_path / "java") and command[1] == "-Xmx64m"
     assert command[-4:] == ["-cp", f"{tmp_path}/conf:{tmp_path}/jars/*", "Main", "x"]
 

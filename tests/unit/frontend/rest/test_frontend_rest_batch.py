@@ -226,7 +226,7 @@ async def test_a_chunk_that_is_away_keeps_no_other_range_of_its_blob(broken: int
 
 
 async def test_ranges_that_a_large_blob_does_not_have_cost_the_others_nothing() -> None:
-    """Each began the download of all behind it anew: 1,000 took 4 s of the event loop, and what was read ahead was read again."""
+    """Each began the download of all behind it anew: 1,000 took 4 s, and what was read ahead was read again."""
     async with http_frontend() as frontend:
         body = content(4, 18 * CHUNK)
         large = await frontend.put(body)

@@ -129,7 +129,7 @@ def test_vectors_of_spark_are_rows() -> None:
         ([[1, 2, 2**40], [0.0, 1.0, 2.0]], "1099511627776 in row 0 is not INT"),
         ([None, [1, 2, 2**40]], "1099511627776 in row 1 is not INT"),
         (pa.array([["a", "b", "c"]]), "takes INT, and the cells are string"),
-        (pa.array([1, 2, 3]), "and the lists have the lengths"),
+        (pa.array([1, 2, 3]), "and the column is int64: a list of numbers is wanted"),
         (5, "the column is nothing that a dense one is made of"),
         ([object()], "row 0 has ()"),
     ],
