@@ -9,7 +9,7 @@ import stat
 from ambry.errors import AmbryError
 
 _OURS = re.compile(
-    r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload(\.([0-9a-f]{32}\.)?new)?|\.ambry-[0-9a-f]{64}_*"
+    r".*\.[A-Za-z0-9_-]{48}(\.[0-9a-f]{32})?\.part|.*\.ambry-upload(\.([0-9a-f]{32}\.)?new)?|\.ambry-([0-9a-f]{64}|lock)_*"
     r"|\..*\.[0-9a-f]{16}\.part",
     re.DOTALL,
 )

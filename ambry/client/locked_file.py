@@ -11,7 +11,8 @@ import fcntl
 import io
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
@@ -88,6 +89,45 @@ def try_lock(path: Path, mode: int = 0o600) -> LockedFile | None:
             raise
         file.close()
     raise OSError(errno.ENOLCK, f"it is another file each time it is looked at, {TRIES} times", str(path))
+
+
+@contextmanager
+def locked_by(path: Path) -> Iterator[None]:
+    """The block runs when nobody else has this file, which is made for it, waited for, and gone in the end.
+
+    It is to be a file that nobody locks for something else. Where it cannot be made, as beside one of another user, and on a
+    file system without locks nobody is waited for.
+    """
+    file = _waited_for(path)
+    try:
+        yield
+    finally:
+        if file is not None and not file.closed:  # In a forked child it is the parent's.
+            with suppress(OSError):
+                path.unlink()
+            file.close()
+
+
+def _waited_for(path: Path) -> LockedFile | None:
+    for _ in range(TRIES):
+        try:
+            file = LockedFile(path)
+        except OSError:
+            return None
+        try:
+            file.lock(wait=True)
+            # Who had it before has removed it.
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                return file
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+    return None
 
 
 def listed_if_allowed(directory: Path) -> list[str]:

@@ -55,21 +55,6 @@ def locked_part(said: Path | None, fresh: Callable[[], Path], make: Callable[[Pa
             os.close(lock)
 
 
-@contextmanager
-def locked_directory(directory: Path) -> Iterator[None]:
-    """A directory that is there, with its lock, which is waited for; without one on a file system that has none.
-
-    Of processes that put several files in place there, one at a time does it. Raises OSError.
-    """
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def remove_left(directory: Path, ours: re.Pattern[str]) -> None:
     """Remove what dead processes of this user left in a directory, by its names."""
     for name in listed_if_allowed(directory):

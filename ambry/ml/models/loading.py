@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ambry.client.locked_parts import locked_directory, remove_left
+from ambry.client.locked_file import locked_by
+from ambry.client.locked_parts import remove_left
 from ambry.client.refs import PinnedName, VersionRef
 from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
@@ -81,16 +82,18 @@ class StoredModel:
 
         Nothing is fetched where another file stands in the place of a part (FileExistsError). What gathers is called
         `.ambry-<SHA-256>`; all get their own names when the last one was compared (ChecksumMismatch): a part of a model may
-        read as a smaller whole one. Another download into the same directory may go on at once; of another version, one of the
-        two is refused, and leaves nothing.
+        read as a smaller whole one. Another download into the same directory may go on at once, and waits while `.ambry-lock`
+        is locked; of another version, one of the two is refused, and leaves nothing.
         """
-        places = {path: directory / name for path, name in _gathering(self.manifest).items()}
-        _check_free(self.manifest.parts, directory, places)
+        gathering = _gathering(self.manifest)
+        lock = directory / _free_name(".ambry-lock", {*gathering, *gathering.values()})
+        places = {path: directory / name for path, name in gathering.items()}
+        _check_free(self.manifest.parts, directory, places, lock)
         while missing := [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]:
             for part in missing:
                 self._gather(part, places[part.path])
-            with locked_directory(directory):
-                _check_free(missing, directory, places, is_locked=True)
+            with locked_by(lock):
+                _check_free(missing, directory, places, None)
                 # Another download gave it its name, or took it away where it was refused.
                 left = [part for part in missing if not os.path.lexists(directory / part.path)]
                 if all(places[part.path].exists() for part in left):
@@ -214,24 +217,28 @@ def _gathering(manifest: ModelManifest) -> dict[str, str]:
     found = {}
     for part in manifest.parts:
         folder, slash, _ = part.path.rpartition("/")
-        name = f"{folder}{slash}.ambry-{part.sha256}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        found[part.path] = name
+        found[part.path] = _free_name(f"{folder}{slash}.ambry-{part.sha256}", taken)
+        taken.add(found[part.path])
     return found
 
 
-def _check_free(
-    parts: Sequence[ModelPart], directory: Path, places: Mapping[str, Path], *, is_locked: bool = False
-) -> None:
-    """Raises FileExistsError where another file stands in the place of a part; what gathered goes then."""
+def _free_name(name: str, taken: Set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _check_free(parts: Sequence[ModelPart], directory: Path, places: Mapping[str, Path], lock: Path | None) -> None:
+    """Raises FileExistsError where another file stands in the place of a part; what gathered goes then.
+
+    It goes under the lock; without one the caller has it.
+    """
     wrong = [
         part for part in parts if os.path.lexists(directory / part.path) and not _is_it(directory / part.path, part)
     ]
     if not wrong:
         return
-    with nullcontext() if is_locked else locked_directory(directory):
+    with nullcontext() if lock is None else locked_by(lock):
         for path in places.values():
             path.unlink(missing_ok=True)
             remove_left(

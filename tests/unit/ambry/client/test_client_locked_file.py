@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry.client.locked_file import LockedFile, listed, try_lock
+from ambry.client.locked_file import LockedFile, listed, locked_by, try_lock
 
 
 @contextmanager
@@ -150,3 +151,38 @@ def test_a_file_system_that_tells_another_file_each_time_is_an_error(
     monkeypatch.setattr(os.path, "samestat", lambda one, two: False)
     with pytest.raises(OSError, match="another file each time"):
         try_lock(tmp_path / "lock")
+
+
+def test_threads_that_wait_for_it_are_one_at_a_time_and_leave_nothing(tmp_path: Path) -> None:
+    path, inside, most = tmp_path / "lock", [0], [0]
+
+    def work() -> None:
+        for _ in range(200):
+            with locked_by(path):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] and list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_and_where_none_can_be_made_nobody_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path / "link", tmp_path / "gone/lock"):
+        with locked_by(path):
+            pass
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "none here")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with locked_by(tmp_path / "lock"):
+        assert (tmp_path / "lock").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]

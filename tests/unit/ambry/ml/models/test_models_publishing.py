@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import pickle
@@ -26,6 +27,7 @@ from ambry import (
     InvalidRequest,
     UpdateConflict,
 )
+from ambry.client.locked_file import LockedFile
 from ambry.client.refs import VersionRef
 from ambry.ml import models
 from ambry.ml.features.metadata import FeatureMetadata
@@ -326,6 +328,61 @@ def test_of_two_versions_into_one_directory_one_is_refused_and_leaves_nothing(
     assert [path.read_bytes() for path in one.download(out)] == [b"1", b"2", b"2d"]
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_download_waits_for_one_that_puts_its_parts_in_place(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Of two versions at once parts of both would be there, or a refused one takes away what the other is about to put there.
+    The second begins where the first is about to name one of its parts."""
+    made = [models.publish(client, name, {"a.txt": each, "d.txt": b"of both"}) for each in (b"2", b"3")]
+    one, two = (models.open(client, each.place) for each in made)
+    out, calls, second_waits = tmp_path / "out", count(), threading.Event()
+    ends = (out / "a.txt", out / "d.txt")
+    replace_file, lock = Path.replace, LockedFile.lock
+    first = threading.current_thread()
+
+    def told(self: LockedFile, *, wait: bool) -> None:
+        if wait and threading.current_thread() is not first:
+            second_waits.set()
+        lock(self, wait=wait)
+
+    with ThreadPoolExecutor(1) as pool:
+        running: list[Any] = []
+
+        def meanwhile(self: Path, target: Path) -> Path:
+            if threading.current_thread() is first and target in ends and next(calls) == at:
+                running.append(pool.submit(two.download, out))
+                running[0].add_done_callback(lambda _: second_waits.set())
+                assert second_waits.wait(60)
+            return replace_file(self, target)
+
+        monkeypatch.setattr(LockedFile, "lock", told)
+        monkeypatch.setattr(Path, "replace", meanwhile)
+        assert [path.read_bytes() for path in one.download(out)] == [b"2", b"of both"]
+        with pytest.raises(FileExistsError, match=r"a\.txt: there already"):
+            running[0].result(60)
+    assert [path.read_bytes() for path in sorted(out.iterdir())] == [b"2", b"of both"]
+
+
+def test_a_download_waits_for_no_lock_that_somebody_has_on_the_directory(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """As `flock DIR python -m fetch`, which is how jobs of cron keep out of each other's way: it waited for its own lock."""
+    models.publish(client, name, {"a.txt": b"1", "b.txt": b"2"})
+    found = models.open(client, name)
+    (tmp_path / ".ambry-lock").write_bytes(b"")  # of one that was killed
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert [path.read_bytes() for path in found.download(tmp_path)] == [b"1", b"2"]
+        (tmp_path / "a.txt").write_bytes(b"mine")
+        with pytest.raises(FileExistsError):
+            found.download(tmp_path)
+    finally:
+        os.close(handle)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
 def test_what_an_interrupted_download_left_goes_where_it_is_refused(
     client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,9 +424,10 @@ def test_a_part_is_not_lost_under_what_gathers(client: AmbryClient, name: str, t
     client.create_dataset(name, "SEMANTIC")
     last = store_part(client, place, "z.txt", b"z")
     gathers = store_part(client, place, f".ambry-{last.sha256}", b"not lost")
-    publish_manifest(client, name, ModelManifest(kind="files", parts=(gathers, last)))
+    lock = store_part(client, place, ".ambry-lock", b"nor this")
+    publish_manifest(client, name, ModelManifest(kind="files", parts=(gathers, lock, last)))
     found = models.open(client, name).download(tmp_path / "out")
-    assert [path.read_bytes() for path in found] == [b"not lost", b"z"]
+    assert [path.read_bytes() for path in found] == [b"not lost", b"nor this", b"z"]
     assert sorted((tmp_path / "out").iterdir()) == sorted(found)
 
 
@@ -377,6 +435,7 @@ def test_a_part_is_not_lost_under_what_gathers(client: AmbryClient, name: str, t
     ("paths", "words"),
     [
         ([f".ambry-{'0' * 64}"], "what downloads and uploads keep"),
+        ([".ambry-lock"], "what downloads and uploads keep"),
         ([f"a/.ambry-{'0' * 64}_/b"], "what downloads and uploads keep"),
         (["a.ambry-upload"], "what downloads and uploads keep"),
         (["A.txt", "a.txt"], "'A.txt' and 'a.txt' are one file on some disks"),
