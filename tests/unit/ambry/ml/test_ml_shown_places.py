@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ambry import InvalidRequest
 from ambry.ml.photon.reading import read_examples
@@ -30,6 +32,21 @@ SHOWN = {
     "hdfs://u:pw@node:9870/x": "hdfs://node:9870/x",
     "http://[::1]:80/x?sig=1": "http://[::1]:80/x",
     "http://[x/y.avro?sig=1": "http://[x/y.avro",
+    "http://user:pw@127.0.0.1:8/500@v2.avro": "http://127.0.0.1:8/500@v2.avro",
+    "http://user:pw@host:8/a@b/x.avro": "http://host:8/a@b/x.avro",
+    "http://user:pw@127.0.0.1:8/x?to=a@SECRET": "http://127.0.0.1:8/x",
+    "http://user:pw@host/a@b/x.avro": "http://.../x.avro",
+    "http://user:/secret@host/x.avro": "http://host/x.avro",
+    "ftp://user:7/secret@127.0.0.1/x.avro": "ftp://127.0.0.1/x.avro",
+    "ftp://user:7/secret@host/x.avro": "ftp://.../x.avro",
+    "http://user:p::w@127.0.0.1/x.avro": "http://127.0.0.1/x.avro",
+    "simplecache::http://user:p::zip://w::x@host/x.avro": "simplecache::http://host/x.avro",
+    "http://host:8080/a@b.avro": "http://host:8080/a@b.avro",
+    "http://127.0.0.1:8/a@b/x.avro": "http://127.0.0.1:8/a@b/x.avro",
+    "http://[::1]/a@b/x.avro?sig=1": "http://[::1]/a@b/x.avro",
+    "https://host:8/x?to=me@work": "https://host:8/x",
+    "zip://::data/a@b:c.zip": "zip://::data/a@b:c.zip",
+    "zip://a:b.avro::data/a@b.zip": "zip://a:b.avro::data/a@b.zip",
     "ambry://team/models/a@b": "ambry://team/models/a@b",
     "data/a?b@c.avro": "data/a?b@c.avro",
 }
@@ -38,6 +55,11 @@ SHOWN = {
 @pytest.mark.parametrize("place", SHOWN)
 def test_a_place_is_shown_without_what_opens_it(place: str) -> None:
     assert shown_place(place) == SHOWN[place]
+
+
+@given(st.text("S:/?#7", min_size=1).filter(lambda text: "://" not in text), st.sampled_from(["", "zip://a.avro::"]))
+def test_no_sign_in_a_password_has_it_told(password: str, chain: str) -> None:
+    assert shown_place(f"{chain}http://u:{password}@127.0.0.1:8/x.avro?s=1") == f"{chain}http://127.0.0.1:8/x.avro"
 
 
 def test_an_error_that_has_the_url_says_it_without() -> None:
@@ -77,6 +99,30 @@ def test_of_a_password_that_nobody_escaped_nothing_is_told() -> None:
         raise ConnectionResetError("HTTPConnectionPool(host='SEC', port=50070): with url: /webhdfs/v1/RET@host:1/x")
     assert not any(part in str(raised.value) for part in ("WORD", "SEC", "RET"))
     assert raised.value.filename == "simplecache::webhdfs://host:1/x"
+
+
+class _Answered(RuntimeError):
+    status = 500
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("http://user:WORD@127.0.0.1:8/500@v2.avro", r"500, url='http://127.0.0.1:8/500@v2.avro'"),
+        ("http://user:WORD@host/500@dir/v2.avro", r"or the path has an @; write @ as %40.*the server answered 500"),
+        ("http://user:/WORD@host/v2.avro", r"the password in it has a sign.*the server answered 500"),
+        ("http://user:WO::RD@host/v2.avro", r"the password in it has a sign.*: as %3A.*the server answered 500"),
+    ],
+)
+def test_what_a_server_answered_is_told_of_a_url_with_several_ats(place: str, words: str) -> None:
+    """A path with an @ was told as a password, with a host that is none, and without the status."""
+    for missing in (False, True):
+        error = _Answered(f"500, url='{place.replace('user:WORD@', '')}'")
+        with pytest.raises(OSError, match=words) as raised, place_told(place):
+            if missing:
+                raise FileNotFoundError(place) from error
+            raise error
+        assert not any(part in str(raised.value) for part in ("WO", "RD", "user"))
 
 
 def test_what_a_file_system_has_no_class_for_is_an_error_of_the_place() -> None:
