@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,15 @@ from ambry.ids import BlobId
 
 ANOTHER_STATE = "name another one (--state), or remove it and say where to begin (--since)"
 """What to do about a state that nobody can go on with."""
+
+ANOTHER_TOKEN = "say beginning, now, or a whole token that was told"
+"""What to do about a first token that the store does not take."""
+
+SINCE_WORDS = ("beginning", "now")
+"""What says where to begin, and is no token."""
+
+TOKEN_SIZE_MAX = 16_000
+"""Characters: a frontend tells no longer one, and its header would take none."""
 
 RESTARTED = "restarted"
 """Of a change that says that what follows may have been told before: the server does not know any more how far it told."""
@@ -70,12 +79,13 @@ class TokenFile:
         remove_left_texts(self.path)
         try:
             with self.path.open("rb") as file:
-                words = file.read(TEXT_BYTES_MAX).decode().split()
+                text = file.read(TEXT_BYTES_MAX + 1)
+            words = text.decode().split() if len(text) <= TEXT_BYTES_MAX else []
         except FileNotFoundError:
             return None
         except UnicodeDecodeError:
             words = []
-        if len(words) != 1:
+        if len(words) != 1 or len(words[0]) > TOKEN_SIZE_MAX:
             raise InvalidRequest(f"the state {self.path} is no token of changes alone; {ANOTHER_STATE}")
         return words[0]
 
@@ -84,14 +94,23 @@ class TokenFile:
         replace_text(self.path, token + "\n")
 
 
-@contextmanager
-def naming_state(said: object) -> Iterator[None]:
+def naming_state(said: object) -> AbstractContextManager[None]:
     """What a store refuses about a token that a state had names that, and what to do."""
+    return _naming(f"the token of the state {said}", ANOTHER_STATE)
+
+
+def naming_since() -> AbstractContextManager[None]:
+    """As `naming_state`, of a token that a user gave."""
+    return _naming("the token of --since", ANOTHER_TOKEN)
+
+
+@contextmanager
+def _naming(token: str, instead: str) -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
         if error.status == InvalidRequest.status:  # Else it is about the cluster.
-            error.message = f"the token of the state {said} is refused ({error.message}); {ANOTHER_STATE}"
+            error.message = f"{token} is refused ({error.message}); {instead}"
         raise
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
-from ambry.client.changes import RESTARTED, ToldChange, ToldChanges, naming_state
+from ambry.client.changes import RESTARTED, SINCE_WORDS, ToldChange, ToldChanges, naming_since, naming_state
 from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError, Unavailable, must_have
 from ambry.streams.messages import ChangeMessage, message_of, without_own
@@ -102,6 +102,7 @@ class Publisher:
                 topic=self._topic,
                 topic_id=topic_id,
                 since=self._since,
+                check=self._check_first,
             )
             kept = self._patiently(lambda _: first())
             self._kept = kept
@@ -113,6 +114,12 @@ class Publisher:
             broker.close()
         progress = must_have(self._progress, "progress")
         return Published(messages=progress.covered.sequence - self._sent_from, token=progress.covered.token)
+
+    def _check_first(self, token: str) -> None:
+        """Raises what the store has against a token before it is kept: no other one would be taken in its place then."""
+        if token not in SINCE_WORDS:
+            with naming_since():
+                self._feeds(token).next_page()
 
     def _pages(self, token: str) -> PagesAhead:
         with naming_state(self._keeper):

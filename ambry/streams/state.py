@@ -10,7 +10,7 @@ next token, and ends. The file is locked as long as the run lives.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Set
+from collections.abc import Callable, Generator, Iterable, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -88,12 +88,24 @@ class Keeper(Protocol):
         """Replace it; durable on return. Raises Overtaken, AmbryError, OSError."""
 
 
-def begin(keeper: Keeper, *, run: str, cluster: str, topic: str, topic_id: str, since: str) -> PublisherState:
-    """Take over the state; `since` is where a first run begins. Again with the same `run` where it failed: what was put unheard
-    may be there then, or come yet. Raises InvalidRequest, Overtaken, AmbryError.
+def begin(
+    keeper: Keeper,
+    *,
+    run: str,
+    cluster: str,
+    topic: str,
+    topic_id: str,
+    since: str,
+    check: Callable[[str], None] = lambda since: None,
+) -> PublisherState:
+    """Take over the state; `since` is where a first run begins, and `check` raises what is against it before it is stored.
+
+    Again with the same `run` where it failed: what was put unheard may be there then, or come yet. Raises InvalidRequest,
+    Overtaken, AmbryError.
     """
     before = keeper.load()
     if before is None:
+        check(since)
         before = PublisherState(cluster=cluster, topic=topic, token=since)
     elif (before.cluster, before.topic) != (cluster, topic):
         raise InvalidRequest(

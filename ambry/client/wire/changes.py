@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
+from ambry.client.changes import RESTARTED, SINCE_WORDS, TOKEN_SIZE_MAX, ToldChange, ToldChanges
 from ambry.client.model import check_type
 from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.message import ApiRequest, Headers, violation
@@ -15,7 +15,6 @@ from ambry.ids import BlobId
 PAGE_MAX = 1_000
 WAIT_MAX_S = 20
 """How long one request waits, and never more than two thirds of the silence that the client bears."""
-_WORDS = ("beginning", "now")
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -54,9 +53,14 @@ def changes_request(account: str, container: str, since: str, *, page_size: int,
         raise InvalidRequest(f"page_size is a number from 1 to {PAGE_MAX}, not {page_size}")
     if not (since and since.isascii() and since.replace("-", "").replace("_", "").isalnum()):
         raise InvalidRequest("since is beginning, now, or a token that was told")
+    if len(since) > TOKEN_SIZE_MAX:
+        raise InvalidRequest(
+            f"since is beginning, now, or a token that was told, which has at most {TOKEN_SIZE_MAX} characters, "
+            f"and not {len(since)}"
+        )
     query = {"account": account, "container": container, "limit": str(page_size), "wait": str(wait_s)}
     headers: dict[str, str] = {}
-    if since in _WORDS:
+    if since in SINCE_WORDS:
         query["since"] = since
     else:
         headers["last-event-id"] = since  # it may be too long for an address

@@ -251,12 +251,60 @@ def test_a_token_that_the_store_refuses_is_told_with_the_state_that_has_it(
 ) -> None:
     """It named no state, and the same command failed for ever."""
     keeper = StateFile(tmp_path / "state")
+    keeper.store(PublisherState(cluster="cluster", topic="topic", token="of-before", topic_id="topic-1"))
     publisher = Publisher(
         brokers=lambda heard: ScriptedBroker(Log(), heard, random.Random(0)), feeds=feeds, keeper=keeper, topic="topic"
     )
     with pytest.raises(InvalidRequest, match=rf"the token of the state {tmp_path}/state is refused \(.*{why}") as told:
         publisher.run()
     assert "name another one (--state), or remove it and say where to begin (--since)" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "why"), [(lambda token: Refused(), "of another container"), (refusing_at_once, "since is beginning")]
+)
+def test_a_first_token_that_the_store_refuses_is_not_kept(
+    feeds: Callable[[str], Feed], why: str, tmp_path: Path
+) -> None:
+    """It was stored as the state, which was blamed for it, and --since counted no more: it had to be removed by hand."""
+    keeper, log, told = StateFile(tmp_path / "state"), Log(), changes(20)
+
+    def publisher(feeds: Callable[[str], Feed], since: str) -> Publisher:
+        return Publisher(
+            brokers=lambda heard: ScriptedBroker(log, heard, random.Random(0)),
+            feeds=feeds,
+            keeper=keeper,
+            topic="topic",
+            since=since,
+        )
+
+    with pytest.raises(
+        InvalidRequest, match=rf"the token of --since is refused \(.*{why}.*\); say beginning"
+    ) as failed:
+        publisher(feeds, "nonsense").run()
+    assert "state" not in str(failed.value) and list(tmp_path.iterdir()) == []
+    assert publisher(lambda token: Pages(told, 7, token), "13").run() == Published(messages=7, token="20")
+    assert len(log.messages) == 7, "what was read to look at the token is published as well, and once"
+
+
+def test_a_first_token_is_looked_at_again_where_the_store_is_away(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def feeds(token: str) -> Feed:
+        asked.append(token)
+        if len(asked) == 1:
+            raise Unavailable("away")
+        return Pages(changes(5), 7, token)
+
+    publisher = Publisher(
+        brokers=lambda heard: ScriptedBroker(Log(), heard, random.Random(0)),
+        feeds=feeds,
+        keeper=StateFile(tmp_path / "state"),
+        topic="topic",
+        since="3",
+        clock=QuickClock(),  # type: ignore[arg-type]
+    )
+    assert publisher.run() == Published(messages=2, token="5") and asked == ["3"] * 3
 
 
 def test_a_feed_that_begins_again_is_told_and_no_message() -> None:
