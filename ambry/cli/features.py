@@ -11,7 +11,7 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_time, connecting, shows
 from ambry.cli.failures import EXIT_HELD_BACK, report_one
 from ambry.cli.local_files import exists
-from ambry.cli.output import show_fields, show_rows, tell_done
+from ambry.cli.output import remark_unless, show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
 from ambry.rest.versions import numbers_of
 
@@ -185,22 +185,32 @@ def import_features(
     from ambry.ml.features.publishing import load
     from ambry.ml.features.urn import find_urn
     from ambry.ml.places import version_of
-    from ambry.ml.sources.first_version import import_avro
+    from ambry.ml.sources.avro import NamesMet
+    from ambry.ml.sources.first_version import import_avro, some_of
     from ambry.ml.sources.settled import settled_files
 
+    met = NamesMet()
     with cluster.connect() as client:
         loaded = load(client, version_of(definitions))
+        asked = [find_urn(urn, loaded.metadata.urns) for urn in urns] or loaded.metadata.urns
         made = import_avro(
             client,
             settled_files([place], cluster.storage_options),
             dataset,
-            [find_urn(urn, loaded.metadata.urns) for urn in urns] or loaded.metadata.urns,
+            asked,
             metadata=loaded,
             entity=entity,
             as_of=as_of,
             bag=bag,
             file_format=file_format,
+            met=met,
         )
+    for names, words in (
+        ([str(urn) for urn in asked if str(urn) not in met.features], "features that no record has, without a value"),
+        (sorted(met.strange), "names that are no feature, left out"),
+    ):
+        if names:
+            remark_unless(cluster.quiet, f"{words}: {some_of(names)}")
     tell_done(output, made.version, version=made.version, id=str(made.id), rows=made.rows, size=made.size)
 
 

@@ -90,6 +90,24 @@ def write_avro(
     return count
 
 
+class NamesMet:
+    """What the records of files have, as they are read: which features, and which names that are none of the definitions."""
+
+    REMEMBERED_MAX = 1_000
+    """Of names that are no feature: a file of other names has as many as it has records."""
+
+    def __init__(self) -> None:
+        self.features: set[str] = set()
+        """URNs."""
+        self.strange: set[str] = set()
+
+    def note(self, there: set[Any], names: Mapping[str, str]) -> None:
+        """The names of some records; `names` are those of the features by URN."""
+        self.features.update(urn for urn, name in names.items() if name in there)
+        strange = {str(name) for name in there.difference(names.values())} - self.strange
+        self.strange.update(sorted(strange)[: self.REMEMBERED_MAX - len(self.strange)])
+
+
 class AvroSource(StoredFeatures):
     """`place` is a file or a URL; `bag` the field with the features. A name is that of the feature, or as `columns` says."""
 
@@ -146,17 +164,18 @@ class AvroSource(StoredFeatures):
         asked = asked_keys(keys, self._typed.entity, self._key_type)
         wanted = set(asked.to_pylist())
         found = list(islice((each for each in self._records() if each[self._typed.entity] in wanted), len(wanted) + 1))
-        keys_found, *columns = self._columns(found, kinds)
+        keys_found, *columns = self._columns(found, kinds, NamesMet())
         return answer(kinds, self._typed.schema(kinds, asked.type), asked, keys_found, columns)
 
-    def batches(self, urns: Urns, met: set[str] | None = None) -> Iterator[Any]:
-        """All entities, as record batches of an answer; the names of these features that its records have go into `met`.
+    def batches(self, urns: Urns, met: NamesMet | None = None) -> Iterator[Any]:
+        """All entities, as record batches of an answer; `met` notes what they have.
 
         A file of ours says which features it is of, also where no record has them. Raises FeatureNotDefined, InvalidRequest.
         """
         kinds = [self._found(urn) for urn in urns]
-        if met is not None and self._says_names:
-            met.update(self._names[str(kind.urn)] for kind in kinds)
+        met = NamesMet() if met is None else met
+        if self._says_names:
+            met.features.update(self._names)
         schema = self._typed.schema(kinds, self._key_type)
         records = self._records()
         while piece := list(islice(records, RECORDS_PER_BATCH)):
@@ -170,22 +189,21 @@ class AvroSource(StoredFeatures):
         ):
             yield from read_avro(file).records
 
-    def _columns(
-        self, records: list[dict[str, Any]], kinds: list[TensorType], met: set[str] | None = None
-    ) -> list[Any]:
-        """The keys, and a column for each kind; the names that records have of theirs are added to `met`."""
+    def _columns(self, records: list[dict[str, Any]], kinds: list[TensorType], met: NamesMet) -> list[Any]:
+        """The keys, and a column for each kind."""
         bags: dict[str, list[list[tuple[str, Any]]]] = {
             self._names[str(kind.urn)]: [[] for _ in records] for kind in kinds
         }
         entity = self._typed.entity
+        there = set[Any]()
         for row, record in enumerate(records):
             what = f"{self._shown}: the field {self._bag!r} of {record[entity]!r} is no list of names, terms and values"
             with foreign(what, "say `bag`, or write the file again"):
                 for each in record[self._bag] or ():
+                    there.add(each["name"])
                     if (bag := bags.get(each["name"])) is not None:
                         bag[row].append(_term_and_value(each))
-                        if met is not None:
-                            met.add(each["name"])
+        met.note(there, self._names)
         layouts = self._typed.layouts
         columns = [column_from(bags[self._names[str(kind.urn)]], kind, layouts.get(str(kind.urn))) for kind in kinds]
         with foreign(

@@ -8,7 +8,7 @@ A directory is all files with .avro in it; names with `_` or `.` before them are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.snapshots.asked import urn_list
 from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapshot
 from ambry.ml.sources.answers import Urns
-from ambry.ml.sources.avro import BAG, AvroSource
+from ambry.ml.sources.avro import BAG, AvroSource, NamesMet
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import is_directory, web_url
 from ambry.ml.stored_files import FileOfStore, FilePlace
@@ -44,21 +44,23 @@ def import_avro(
     columns: Mapping[str, str] | None = None,
     bag: str = BAG,
     file_format: FileFormat = "arrow",
+    met: NamesMet | None = None,
 ) -> WrittenSnapshot:
     """Write what lies at `place` as the snapshot of `as_of`, in bounded memory; durable on return.
 
+    `met` notes which features the records have, and which other names.
     `ambry://` is of the cluster that the environment says, and a FileOfStore (settled.py) of the one that it says itself.
 
     Raises InvalidRequest for what is no such file, or does not fit, and OSError where nothing is; else as `snapshots.write`.
     """
-    features = urn_list(features)
+    features = [metadata.metadata.tensor_type(urn).urn for urn in urn_list(features)]
     files = files_at(place)
     sources = [AvroSource(each, metadata.metadata, entity=entity, columns=columns, bag=bag) for each in files]
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return write_snapshot(
         client,
         dataset,
-        _rows(sources, features, f"the field {bag!r} of {shown_place(files[0])}{more}"),
+        _rows(sources, features, f"the field {bag!r} of {shown_place(files[0])}{more}", met or NamesMet()),
         features,
         metadata=metadata,
         entity=entity,
@@ -117,17 +119,22 @@ def _within(directory: str, name: str) -> str:
     return "::".join(pieces)
 
 
-def _rows(sources: Sequence[AvroSource], features: Urns, where: str) -> Iterator[Any]:
+def some_of(names: Iterable[str]) -> str:
+    """The first five, and how many more."""
+    told = list(names)
+    return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+
+
+def _rows(sources: Sequence[AvroSource], features: Urns, where: str, met: NamesMet) -> Iterator[Any]:
     """Raises InvalidRequest where there are records, and none has any of the features: no snapshot of nulls alone is meant."""
-    count, met = 0, set[str]()
+    count = 0
     for source in sources:
         for batch in source.batches(features, met):
             count += batch.num_rows
             yield pa.Table.from_batches([batch])
-    if count and not met:
-        names = [str(urn) for urn in features]
-        told = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    asked = [str(urn) for urn in features]
+    if count and met.features.isdisjoint(asked):
         raise InvalidRequest(
-            f"none of {count} records has any of the features {told} in {where}, and the snapshot would have no value; "
-            "look at what they are called there, and in which field they are"
+            f"none of {count} records has any of the features {some_of(asked)} in {where}, and the snapshot "
+            "would have no value; look at what they are called there, and in which field they are"
         )

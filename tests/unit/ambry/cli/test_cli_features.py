@@ -6,10 +6,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from fastavro import writer
 
 from ambry import AmbryClient
 from ambry.ml.features.tree import read_tree
 from ambry.ml.sources.avro import write_avro
+from ambry.ml.sources.name_term_value import triple_schema
 from tests.support.whole_commands import run, said, told
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -121,6 +123,40 @@ def test_a_snapshot_of_the_first_version_is_moved(tree: Path, name: str, here: P
     what = ("features", "import", str(here / "dist"), name, "--definitions", name, "--entity", "member")
     nothing = run(*what, "--as-of", "2026-11-27")
     assert nothing.exit_code == 1 and "dist" in nothing.stderr
+
+
+def test_what_an_import_leaves_out_or_without_a_value_is_told(tree: Path, name: str, here: Path) -> None:
+    """Nothing was said, and a feature that a job had misspelt was missed later."""
+    (tree / "flagship/more.conf").write_text("age: {valType: INT}\nyears: {valType: INT}\n")
+    said("features", "publish", str(tree), name)
+    triple = triple_schema("Triple")
+    fields = [
+        {"name": "member", "type": "long"},
+        {"name": "features", "type": {"type": "array", "items": triple}},
+    ]
+    bag = [{"name": each, "term": "", "value": 1.0} for each in ("age", "yeers", *(f"z{more}" for more in range(6)))]
+    with (here / "old.avro").open("wb") as file:
+        writer(file, {"type": "record", "name": "R", "fields": fields}, [{"member": 1, "features": bag}])
+    what = (
+        "features",
+        "import",
+        str(here / "old.avro"),
+        f"{name}-members",
+        "--definitions",
+        name,
+        "--entity",
+        "member",
+    )
+    made = run(*what, "--as-of", "2026-11-27")
+    years = "urn:li:(flagship,years,1,0)"
+    assert made.exit_code == 0 and made.stderr.splitlines() == [
+        f"ambry: features that no record has, without a value: {URN}, {years}",
+        "ambry: names that are no feature, left out: yeers, z0, z1, z2, z3 and 2 more",
+    ]
+    # What is defined and not asked for is no strange name.
+    some = run(*what, "--as-of", "2026-11-28", "--feature", "age")
+    assert some.stderr.splitlines() == ["ambry: names that are no feature, left out: yeers, z0, z1, z2, z3 and 2 more"]
+    assert run(*what, "--as-of", "2026-11-29", "--quiet").stderr == ""
 
 
 def test_a_snapshot_of_the_first_version_is_read_from_the_cluster_that_is_said(

@@ -13,7 +13,7 @@ import pytest
 from ambry import AmbryClient, BlobNotFound, InvalidRequest, VersionRef
 from ambry.ml import snapshots
 from ambry.ml.features import publishing
-from ambry.ml.sources.avro import write_avro
+from ambry.ml.sources.avro import NamesMet, write_avro
 from ambry.ml.sources.first_version import avro_files, import_avro
 from ambry.ml.sources.name_term_value import triple_schema
 from tests.support.first_version import METADATA, URNS, WHEN, rows
@@ -96,3 +96,10 @@ def test_a_snapshot_of_nulls_alone_is_refused_where_no_record_has_a_feature(
     nobody = {"member": [1], "age": [None], "week": [None]}
     write_avro(tmp_path / "ours.avro", nobody, URNS, metadata=METADATA, entity="member")
     assert import_avro(client, str(tmp_path / "ours.avro"), f"{name}-ours", URNS, **said).rows == 1
+
+
+def test_names_that_are_no_feature_are_remembered_in_bounded_memory() -> None:
+    met = NamesMet()
+    for start in range(0, 5_000, 700):
+        met.note({f"n{number}" for number in range(start, start + 700)} | {"a"}, {"urn": "a", "other": "b"})
+    assert len(met.strange) == NamesMet.REMEMBERED_MAX and met.features == {"urn"}
