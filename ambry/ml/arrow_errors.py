@@ -8,6 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+FIXED_LISTS_SINCE = 26
+"""The release of pyarrow that reads lists of one length from Parquet where some are missing (apache/arrow 35692)."""
+_OF_FIXED_LISTS = ("Expected all lists to be of size", "Lists with non-zero length null components")
+
 
 @contextmanager
 def arrow_told(tell: Callable[[Exception], Exception]) -> Iterator[None]:
@@ -15,11 +19,26 @@ def arrow_told(tell: Callable[[Exception], Exception]) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, EOFError, UnicodeDecodeError) as error:
-        raise tell(error) from error
+        raise tell(_of_release(error)) from error
     except OSError as error:
         if error.errno is not None or type(error) is not OSError:
             raise
         raise tell(error) from error
+
+
+def reads_fixed_lists() -> bool:
+    """Whether this pyarrow reads dense tensors from Parquet where some are missing."""
+    return int(pa.__version__.partition(".")[0]) >= FIXED_LISTS_SINCE
+
+
+def _of_release(error: Exception) -> Exception:
+    """What a file is not to be blamed for."""
+    if reads_fixed_lists() or not any(words in str(error) for words in _OF_FIXED_LISTS):
+        return error
+    return NotImplementedError(
+        f"it has dense tensors of which some are missing, and pyarrow {pa.__version__} cannot read those from Parquet; install "
+        f"pyarrow {FIXED_LISTS_SINCE} or later"
+    )
 
 
 def each_told(pieces: Iterable[Any], tell: Callable[[Exception], Exception]) -> Iterator[Any]:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from ambry.errors import DataCorrupt
-from ambry.ml.arrow_errors import arrow_told
+from ambry.ml.arrow_errors import arrow_told, reads_fixed_lists
+from tests.support.fixed_lists import LACKS_FIXED_LISTS
 from tests.support.mutated_files import FILES, write_valid
 
 ROOT = Path(__file__).parents[4]
@@ -28,6 +29,8 @@ def test_a_changed_file_is_a_value_or_a_sentence(tmp_path: Path, what: str) -> N
     if what == "ONNX":
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
+    if "Parquet" in what and not reads_fixed_lists():
+        pytest.skip(LACKS_FIXED_LISTS)
     reader, path = write_valid(what, tmp_path)
     run = subprocess.run(
         [sys.executable, "-m", "tests.support.mutated", reader, str(path), "0", str(COUNT)],
@@ -53,3 +56,22 @@ def test_errors_of_the_system_stay() -> None:
     for strange in (pa.ArrowInvalid("a"), pa.ArrowMemoryError("a"), OSError("a"), EOFError("a"), pa.ArrowKeyError("a")):
         with pytest.raises(DataCorrupt, match="a"), arrow_told(lambda told: DataCorrupt(f"{told}")):
             raise strange
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Expected all lists to be of size=7 but index 2 had size=0", "Lists with non-zero length null components ..."],
+)
+def test_a_file_is_not_blamed_for_what_an_older_pyarrow_does_not_read(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """It was told as one that cannot be read, and "write the file again"."""
+
+    def told(version: str) -> str:
+        monkeypatch.setattr(pa, "__version__", version)
+        with pytest.raises(DataCorrupt) as caught, arrow_told(lambda error: DataCorrupt(f"x: {error}")):
+            raise pa.ArrowInvalid(words)
+        return str(caught.value)
+
+    assert "pyarrow 25.0.1 cannot read those from Parquet; install pyarrow 26 or later" in told("25.0.1")
+    assert told("26.0.1") == f"x: {words}"

@@ -18,6 +18,7 @@ from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots import contents, writing
 from ambry.ml.snapshots.reading import Snapshot, open_snapshot
 from ambry.ml.snapshots.writing import FileFormat, write_snapshot
+from tests.support.fixed_lists import needs_fixed_lists
 
 TEXT = """\
 age: {valType: INT, default: -1}
@@ -80,6 +81,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "GROUP_ROWS", 16)
 
 
+@needs_fixed_lists
 @pytest.mark.parametrize(
     "keys", [list(range(0, 200, 2)), [f"é{number:03}" for number in range(100)], [-(1 << 63), 5], []]
 )
@@ -102,6 +104,7 @@ def test_both_give_the_same(client: AmbryClient, name: str, keys: list[Any], fet
             np.testing.assert_array_equal(found.values[urn], same.values[urn])
 
 
+@needs_fixed_lists
 def test_arrays_of_parquet_are_decoded(client: AmbryClient, name: str) -> None:
     one, other = both(client, name, list(range(40)))
     for urn in (AGE, WEEK):
@@ -187,6 +190,7 @@ def test_a_version_of_no_snapshot_is_told(client: AmbryClient, name: str) -> Non
         open_snapshot(client, f"{name}-parquet")
 
 
+@needs_fixed_lists
 def test_what_is_written_through_a_view_of_parquet_is_nobodys_else(client: AmbryClient, name: str) -> None:
     _, snapshot = both(client, name, [1, 2])
     [mine] = snapshot._content.own_views("week", snapshot.resolve(WEEK))

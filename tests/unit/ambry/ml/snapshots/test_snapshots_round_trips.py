@@ -33,6 +33,7 @@ from ambry.ml.features.urn import Reference
 from ambry.ml.snapshots.cells import NUMPY_TYPES, dense_of, tensor_view
 from ambry.ml.snapshots.schema import Layout
 from tests.support.feature_kinds import EXTREMES, VALUES
+from tests.support.fixed_lists import needs_fixed_lists
 
 DIMENSIONS = """\
 kinds: {type: categorical : {idMappingFile: "kinds.csv"}}
@@ -324,6 +325,7 @@ def _index(dim: str, chance: random.Random) -> int:
     return chance.randrange(SIZES.get(dim, 2**31))
 
 
+@needs_fixed_lists
 @pytest.mark.parametrize("kind", ["arrow", "parquet"])
 @pytest.mark.parametrize("keys", [NUMBER_KEYS, TEXT_KEYS], ids=["numbers", "texts"])
 def test_every_type_of_0_to_the_most_dims_comes_back(store: AmbryClient, kind: FileKind, keys: list[Any]) -> None:
@@ -370,6 +372,7 @@ def drawn_columns(draw: st.DrawFn, count: int, number: int) -> Column:
     return column(number, value_type, dims, layout, rows, draw(st.none() | finite))
 
 
+@needs_fixed_lists
 @settings(max_examples=60)
 @given(st.data())
 def test_any_snapshot_is_numpys_whichever_way_it_is_read(store: AmbryClient, data: st.DataObject) -> None:

@@ -40,6 +40,7 @@ from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.reader import StoredFeatures
 from ambry.ml.sources.snapshot import SnapshotSource
 from ambry.ml.sources.sql import SqlSource, write_sql
+from tests.support.fixed_lists import needs_fixed_lists
 
 DEFAULTS = {
     ValueType.INT: "-1",
@@ -177,6 +178,7 @@ def store(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryC
             yield made
 
 
+@needs_fixed_lists
 @settings(max_examples=25)
 @example(([KINDS_BY_NAME["floatH"]], {"member": [0], "floatH": [[(0, math.nan)]]}, [0]))
 @given(tables())
@@ -322,6 +324,7 @@ def expected_of(rows: dict[str, Any], written: int, read: int) -> dict[str, Any]
     return {"dense": dense, "crossed": crossed, "seen": seen, **cells_of}
 
 
+@needs_fixed_lists
 @pytest.mark.parametrize(("written", "read"), [(BEFORE, AFTER), (AFTER, BEFORE), (BEFORE, BEFORE)])
 @pytest.mark.parametrize("layout", [None, "sparse"])
 def test_what_another_version_of_a_vocabulary_wrote_is_the_same_from_every_source(

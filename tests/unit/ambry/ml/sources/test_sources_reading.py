@@ -34,6 +34,7 @@ from ambry.ml.sources.lmdb import LmdbSource, write_lmdb
 from ambry.ml.sources.parquet import ParquetSource
 from ambry.ml.sources.snapshot import SnapshotSource
 from ambry.ml.sources.sql import SqlSource, write_sql
+from tests.support.fixed_lists import needs_fixed_lists
 
 DIMENSIONS = """\
 days: {type: discrete : {size: 3}}
@@ -149,6 +150,7 @@ def sources_of(client: AmbryClient, directory: Path, rows: Any, metadata: Featur
     yield AvroSource(directory / "features.avro", metadata, entity="member")
 
 
+@needs_fixed_lists
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_source_gives_the_same_answer(client: AmbryClient, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
