@@ -104,7 +104,8 @@ def place_told(place: FilePlace, done: str = "read") -> Iterator[None]:
         shown = shown_place(place)
         if isinstance(error, FileNotFoundError):
             words = f"there is no such file, or it is not for whoever asks{_answered(error)}"
-            raise FileNotFoundError(errno.ENOENT, words, shown) from None
+            # Without an answer it may have been looked for elsewhere.
+            raise FileNotFoundError(errno.ENOENT, clean if clean == _UNESCAPED else words, shown) from None
         number = error.errno if isinstance(error, OSError) and is_unnamed else errno.EIO
         raise OSError(number, f"it cannot be {done}: {clean or type(error).__name__}", shown) from None
 

@@ -125,6 +125,13 @@ def test_what_a_server_answered_is_told_of_a_url_with_several_ats(place: str, wo
         assert not any(part in str(raised.value) for part in ("WO", "RD", "user"))
 
 
+def test_a_url_whose_password_fsspec_splits_is_not_told_as_a_file_that_is_not_there() -> None:
+    """It looked for a file on this machine, called as what stands behind the `::`."""
+    with pytest.raises(FileNotFoundError, match="the password in it has a sign") as raised:
+        read_examples("http://user:WO::RD@127.0.0.1:9/v2.avro")
+    assert not any(part in str(raised.value) for part in ("WO", "RD", "user"))
+
+
 def test_what_a_file_system_has_no_class_for_is_an_error_of_the_place() -> None:
     with pytest.raises(OSError, match="it cannot be read: Invalid path") as raised, place_told("webhdfs://h:1//f"):
         raise RuntimeError("Invalid path")
