@@ -15,7 +15,7 @@ from ambry.ids import BlobId
 ANOTHER_STATE = "name another one (--state), or remove it and say where to begin (--since)"
 """What to do about a state that nobody can go on with."""
 
-ANOTHER_TOKEN = "say beginning, now, or a whole token that was told"
+SAY_ANOTHER = "say beginning, now, or a whole token that was told"
 """What to do about a first token that the store does not take."""
 
 SINCE_WORDS = ("beginning", "now")
@@ -101,7 +101,7 @@ def naming_state(said: object) -> AbstractContextManager[None]:
 
 def naming_since() -> AbstractContextManager[None]:
     """As `naming_state`, of a token that a user gave."""
-    return _naming("the token of --since", ANOTHER_TOKEN)
+    return _naming("the token of --since", SAY_ANOTHER)
 
 
 @contextmanager
