@@ -221,8 +221,8 @@ def prefix_place(prefix: object, *, account: str, container: str) -> NameRef:
 
 def _parse_prefix(text: str) -> NameRef:
     account, _, rest = text.removeprefix(SCHEME).partition("/")
-    container, _, name = rest.partition("/")
-    if "@" in account or "@" in container:
+    container, inner, name = rest.partition("/")
+    if "@" in account or ("@" in container and inner):
         raise InvalidRequest(f"{SCHEME} has no user and no password; write %40 for an @ of account or container")
     for reserved, escape in (("?", "%3F"), ("#", "%23")):
         if reserved in text:

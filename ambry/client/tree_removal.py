@@ -12,13 +12,19 @@ from pathlib import Path
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory with all that is in it, as far as this user may; nothing is raised for what stays.
+    """Remove a directory with all that is in it, as far as this user may; nothing is raised for what stays, also of a tree
+    that is deeper than Python goes.
 
     Links in it go, and what they lead to stays as it is.
     """
-    shutil.rmtree(directory, ignore_errors=True)
+    _remove(directory)
     if directory.is_dir() and not directory.is_symlink():
         _let_write(directory)
+        _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    with suppress(RecursionError):
         shutil.rmtree(directory, ignore_errors=True)
 
 

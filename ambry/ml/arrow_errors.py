@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from ambry.errors import InvalidRequest
+
 FIXED_LISTS_SINCE = 26
 """The release of pyarrow that reads lists of one length from Parquet where some are missing (apache/arrow 35692)."""
 _OF_FIXED_LISTS = ("Expected all lists to be of size", "Lists with non-zero length null components")
@@ -19,7 +21,7 @@ def arrow_told(tell: Callable[[Exception], Exception]) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, EOFError, UnicodeDecodeError) as error:
-        raise tell(_of_release(error)) from error
+        raise _of_release(error, tell) from error
     except OSError as error:
         if error.errno is not None or type(error) is not OSError:
             raise
@@ -31,13 +33,19 @@ def reads_fixed_lists() -> bool:
     return int(pa.__version__.partition(".")[0]) >= FIXED_LISTS_SINCE
 
 
-def _of_release(error: Exception) -> Exception:
-    """What a file is not to be blamed for."""
+def _of_release(error: Exception, tell: Callable[[Exception], Exception]) -> Exception:
+    """What is told; InvalidRequest of what is no damage of the file, which would be read again."""
     if reads_fixed_lists() or not any(words in str(error) for words in _OF_FIXED_LISTS):
-        return error
-    return NotImplementedError(
-        f"it has dense tensors of which some are missing, and pyarrow {pa.__version__} cannot read those from Parquet; install "
-        f"pyarrow {FIXED_LISTS_SINCE} or later"
+        return tell(error)
+    return InvalidRequest(
+        str(
+            tell(
+                NotImplementedError(
+                    f"it has dense tensors of which some are missing, and pyarrow {pa.__version__} cannot read those from "
+                    f"Parquet; install pyarrow {FIXED_LISTS_SINCE} or later"
+                )
+            )
+        )
     )
 
 

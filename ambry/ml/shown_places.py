@@ -22,6 +22,8 @@ from ambry.ml.stored_files import FilePlace
 _CHAIN = "::"
 _CONTAINERS = frozenset(("abfs", "abfss", "wasb", "wasbs", "oci"))
 """Schemes that have a container before the @, and no user."""
+_OF_HDFS = frozenset(("hdfs", "webhdfs", "swebhdfs"))
+"""A host and a port of these are no user and password, and an @ in the path is one of a name, written as it is."""
 _WITH_FRAGMENTS = frozenset(("http", "https"))
 """Where # begins something that is not sent, and may be a token; elsewhere it is part of a name."""
 _AUTHORITY_END = re.compile(r"[/?#]")
@@ -196,6 +198,8 @@ def _end_of(piece: str) -> _End:
         return _End.EITHER
     if not _ends_with_port(authority):
         return _End.LAST
+    if piece.partition("://")[0] in _OF_HDFS:
+        return _End.CLEAR
     # A host that is meant has a path.
     return _End.EITHER if "/" in behind else _End.CLEAR
 

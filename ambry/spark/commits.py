@@ -2,9 +2,9 @@
 
 A part has a lifetime. Before any of them is to stay, a list of them stands in <dataset>.commits/<job>, which goes when the
 version is there. One that is left tells of a driver that ended between the two: with the next commit of that dataset, PART_TTL
-later, its parts go where no version is of that job, and the list with them. A list goes by itself after LIST_TTL: whose key
-deletes nothing leaves one with each version. Parts of a version stay when that is deleted, by hand or by a retention: nothing
-here takes them away.
+later, its parts go where no version is of that job, and the list with them. Whose key deletes nothing
+leaves an empty one behind each version, which goes by itself. Parts of a version stay when that is deleted, by hand or by a
+retention: nothing here takes them away.
 
 Of a commit and the end of a job one alone has the list, as either makes it only where there is none: Spark may end a job whose
 commit still runs, or has ended without an answer. Who deletes parts has looked for their job among all versions; how old a list
@@ -39,7 +39,6 @@ COMMITS = ".commits"
 SCHEMA = "MONOTONIC"
 """Of the versions of a dataset that is made for a frame."""
 PART_TTL = timedelta(days=7)
-LIST_TTL = timedelta(days=90)
 CONTENT_TYPE = "application/vnd.apache.parquet"
 PARTS_KEY = "parquet-parts"
 JOB_KEY = "parquet-job"
@@ -108,7 +107,7 @@ class PartsCommit:
                 self.forget(client, parts)
                 raise
         with suppress(AmbryError):
-            client.delete(self.told)
+            self._drop_list(client)
 
     def forget(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
         """No version is of this job. What cannot be deleted now goes by itself, or by its list, which stays till then."""
@@ -127,7 +126,7 @@ class PartsCommit:
         with suppress(AmbryError):
             self._tell(client, parts)
             if self.job in self._jobs(client):
-                client.delete(self.told)
+                self._drop_list(client)
             else:
                 self.forget(client, parts)
 
@@ -147,14 +146,21 @@ class PartsCommit:
     def _tell(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
         """List the parts where no list of them is. Returns the store's time. Raises AlreadyExists."""
         names = "\n".join(each.name for each in parts)
-        told = client.put(names.encode(), name=self.told, ttl=LIST_TTL, content_type="text/plain", if_absent=True)
+        told = client.put(names.encode(), name=self.told, content_type="text/plain", if_absent=True)
         return told.created
+
+    def _drop_list(self, client: AmbryClient) -> None:
+        """Of a job whose version is there. A life is never shortened: who may not delete it writes one over it that ends."""
+        try:
+            client.delete(self.told)
+        except AccessDenied:
+            client.put(b"", name=self.told, ttl=PART_TTL, content_type="text/plain")
 
     def _finish(self, client: AmbryClient, entry: NameEntry, published: Collection[str]) -> None:
         """A list that is left. One that names other things than parts of its job is none of ours, and stays."""
         left = replace(self, job=entry.name.removeprefix(self.told.name.removesuffix(self.job)))
         if left.job in published:
-            client.delete(entry.ref)
+            left._drop_list(client)
             return
         begin = self._beside(f"{PARTS}/{left.job}/").name
         names = [name for name in client.get_bytes(entry.ref).decode(errors="replace").split("\n") if name]

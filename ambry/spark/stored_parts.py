@@ -52,10 +52,11 @@ def check_has_parts(client: AmbryClient, version: VersionRef | None, info: BlobI
         )
         if info.metadata.get(DATASET_KEY, str(place)) == str(place):
             return
-    origin = info.metadata.get(DATASET_KEY)
+    origin, is_version = info.metadata.get(DATASET_KEY), JOB_KEY in info.metadata
+    named = f"the version of {origin}" if origin else "NAME@VERSION, as which it is, or was, kept" if is_version else ""
     raise InvalidRequest(
-        f"{shown} is a footer by itself: its rows lie in {count} other files, which are not kept for it. Read "
-        f"{f'the version of {origin} that it is' if origin else 'what it was copied from'}, and write a copy from there"
+        f"{shown} is a footer by itself: its rows lie in {count} other files, which are not kept for it. "
+        f"Read {named or 'what it was copied from'}, and write a copy from there"
     )
 
 

@@ -261,7 +261,9 @@ class BatchRead:
                     lines = lines_of_part(left[0], download.head)
                 except RangeNotSatisfiable as error:  # It has no span, and the others go on.
                     self.fail(left.popleft(), error)
+                    within = True  # What fails now is of no part.
                     await self._send_ready(1)
+                    within = False
                     continue
                 size = missing = next(spans).size
                 while missing:

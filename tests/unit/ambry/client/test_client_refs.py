@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ambry import AmbryClient, InvalidBlobId, InvalidRequest, NameRef, VersionRef
-from ambry.client.refs import dataset_place, name_place, path_of, place_of, shown
+from ambry.client.refs import dataset_place, name_place, parse_uri, path_of, place_of, shown
 from ambry.ids import BlobId, IdKind
 from tests.support.named_frontend import named_frontend
 from tests.support.twins import Twins
@@ -258,3 +258,8 @@ def test_every_ascii_character_may_stand_in_a_name_and_at_both_of_its_ends(url: 
 @pytest.mark.parametrize("name", [f"{ID}.bin", f"/{ID}", f"http://h/{ID}.x"])
 def test_a_name_that_would_be_taken_for_a_blob_is_shown_in_full(name: str) -> None:
     assert shown(named(name), account="ml", container="models").startswith("ambry://ml/models/")
+
+
+def test_a_container_that_is_forgotten_is_no_password() -> None:
+    with pytest.raises(InvalidRequest, match="names no blob; write ambry:"):
+        parse_uri("ambry://acct/clicks@2")

@@ -94,3 +94,18 @@ def test_what_is_no_directory_stays(tmp_path: Path) -> None:
     for each in ("link", "file", "missing"):
         remove_tree(tmp_path / each)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "kept", "link"]
+
+
+def test_a_tree_that_is_deeper_than_python_goes_replaces_nothing(tmp_path: Path) -> None:
+    """What was raised meanwhile was replaced by a RecursionError."""
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(2 * sys.getrecursionlimit()):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    try:
+        remove_tree(tmp_path / "d")
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)

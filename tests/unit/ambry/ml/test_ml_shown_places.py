@@ -27,6 +27,8 @@ SHOWN = {
     "https://u:pw@host/x?to=a@SECRET": "https://...",
     "https://u:p/w@host/x?to=a@SECRET": "https://...",
     "hdfs://me@node:9870/a@b": "hdfs://node:9870/a@b",
+    "hdfs://node:9870/user/me@corp/x": "hdfs://node:9870/user/me@corp/x",
+    "webhdfs://nn:1/a@b/x": "webhdfs://nn:1/a@b/x",
     "abfs://container@account.dfs.core.windows.net/x?sas=1": "abfs://container@account.dfs.core.windows.net/x",
     "abfs://u:pw@account/x": "abfs://account/x",
     "hdfs://u:pw@node:9870/x": "hdfs://node:9870/x",

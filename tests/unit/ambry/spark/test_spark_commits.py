@@ -23,7 +23,7 @@ from ambry.errors import (
     Unavailable,
     UpdateConflict,
 )
-from ambry.spark.commits import JOB_KEY, LIST_TTL, PART_TTL, PartsCommit
+from ambry.spark.commits import JOB_KEY, PART_TTL, PartsCommit
 
 NOW = datetime.now(UTC)
 FOLDER = NameRef("clicks", "a", "c")
@@ -101,7 +101,9 @@ class StoreOfParts:
             if name.startswith(begin)
         ]
 
-    def do_put(self, data: bytes, *, name: NameRef, ttl: timedelta, if_absent: bool = False, **_: Any) -> Any:
+    def do_put(
+        self, data: bytes, *, name: NameRef, ttl: timedelta | None = None, if_absent: bool = False, **_: Any
+    ) -> Any:
         if if_absent and name.name in self.names:
             raise AlreadyExists(f"{name} is there")
         self.names[name.name] = Kept(data, True, self.now, ttl)
@@ -167,7 +169,8 @@ def test_a_list_that_nobody_may_delete_goes_by_itself() -> None:
     store, commit, parts = begun()
     store.held = {commit.told.name}
     commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
-    assert len(store.made) == 1 and store.names[commit.told.name].ttl == LIST_TTL > PART_TTL
+    assert len(store.made) == 1 and store.names[commit.told.name] == Kept(b"", True, NOW, PART_TTL)
+    assert commit.told.name in tidied(store)
 
 
 def steps() -> int:
