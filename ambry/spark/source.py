@@ -54,7 +54,6 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
 
     def reader(self, schema: Any) -> AmbryReader:
         """Raises InvalidRequest for a schema with columns that are not there."""
-        check_options(self.options, _READING)
         spark_arrow_schema(self._stored().schema, schema.fieldNames())
         file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
         spark_arrow_schema(file.schema, list(dict.fromkeys(each.column for each in conditions)))
@@ -69,6 +68,7 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         return AmbryWriter(self._client, place_in(self.options), write_options(self.options), schema)
 
     def _stored(self) -> StoredFile:
+        check_options(self.options, _READING)
         if self._file is None:
             with copy(self._client) as client:
                 self._file = stored_file(client, place_in(self.options))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
+
 from ambry.errors import InvalidRequest
-from ambry.spark.source import place_in
+from ambry.spark.source import AmbryDataSource, place_in
 
 ID = "AAEAAQABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -37,3 +39,10 @@ def test_a_place_of_others_is_refused_without_what_opens_it(place: str, shown: s
 def test_no_place_is_told_with_what_to_write() -> None:
     with pytest.raises(InvalidRequest, match=r"say what is meant: \.load"):
         place_in({})
+
+
+def test_an_option_that_is_none_is_refused_where_a_frame_is_made() -> None:
+    """A frame with all columns was there, and was refused when it was computed."""
+    source = AmbryDataSource({"endpoints": "http://127.0.0.1:9", "path": "members", "colums": "clicks"})
+    with pytest.raises(InvalidRequest, match="no option 'colums' here"):
+        source.schema()
