@@ -82,8 +82,9 @@ def test_what_gathers_goes_with_directories_that_may_not_be_written(open_tmp_pat
 @pytest.fixture
 def open_tmp_path(tmp_path: Path) -> Path:
     """Which another user may reach: pytest's own are of mode 0700."""
-    for each in (tmp_path.parents[1], tmp_path.parent, tmp_path):
-        each.chmod(each.stat().st_mode | 0o011)
+    for each in (tmp_path, *tmp_path.parents):
+        if not (mode := each.stat().st_mode) & 0o001:
+            each.chmod(mode | 0o011)
     return tmp_path
 
 

@@ -87,7 +87,7 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cont
     """YARN with small programs in place of its daemons, of which each begins a container; those that run."""
     places = {name: tmp_path / name for name in ("resourcemanager", "nodemanager", "nodemanager-2")}
 
-    def java(jars: Path, main: str, *, conf: Path) -> list[str]:
+    def java(jars: Path, main: str, *, scratch: Path, conf: Path) -> list[str]:
         place = places["resourcemanager"] if main.endswith("ResourceManager") else conf.parent
         place.mkdir(exist_ok=True)
         return [
