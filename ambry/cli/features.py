@@ -184,9 +184,10 @@ def import_features(
     """
     from ambry.ml.features.publishing import load
     from ambry.ml.features.urn import find_urn
+    from ambry.ml.listed import listed
     from ambry.ml.places import version_of
     from ambry.ml.sources.avro import NamesMet
-    from ambry.ml.sources.first_version import import_avro, some_of
+    from ambry.ml.sources.first_version import NAMED_MAX, import_avro
     from ambry.ml.sources.settled import settled_files
 
     met = NamesMet()
@@ -210,7 +211,7 @@ def import_features(
         (sorted(met.strange), "names that are no feature, left out"),
     ):
         if names:
-            remark_unless(cluster.quiet, f"{words}: {some_of(names)}")
+            remark_unless(cluster.quiet, f"{words}: {listed(names, NAMED_MAX)}")
     tell_done(output, made.version, version=made.version, id=str(made.id), rows=made.rows, size=made.size)
 
 
@@ -328,9 +329,10 @@ def _plain_type(metadata: FeatureMetadata, kind: TensorType) -> dict[str, Any]:
 
 
 def _axis(axis: Axis) -> str:
+    from ambry.ml.listed import listed
+
     if axis.vocabulary is not None:
-        names = axis.vocabulary.names[1:]
-        return f"categorical: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        return f"categorical: {listed(axis.vocabulary.names[1:], 5)}"
     kind = type(axis.kind).__name__.lower().removesuffix("key")
     return kind if axis.size is None else f"{kind}: {axis.size}"
 

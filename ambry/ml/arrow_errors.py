@@ -37,16 +37,11 @@ def _of_release(error: Exception, tell: Callable[[Exception], Exception]) -> Exc
     """What is told; InvalidRequest of what is no damage of the file, which would be read again."""
     if reads_fixed_lists() or not any(words in str(error) for words in _OF_FIXED_LISTS):
         return tell(error)
-    return InvalidRequest(
-        str(
-            tell(
-                NotImplementedError(
-                    f"it has dense tensors of which some are missing, and pyarrow {pa.__version__} cannot read those from "
-                    f"Parquet; install pyarrow {FIXED_LISTS_SINCE} or later"
-                )
-            )
-        )
+    words = (
+        f"it has dense tensors of which some are missing, and pyarrow {pa.__version__} cannot read those from Parquet; install "
+        f"pyarrow {FIXED_LISTS_SINCE} or later"
     )
+    return InvalidRequest(str(tell(pa.ArrowInvalid(words))))
 
 
 def each_told(pieces: Iterable[Any], tell: Callable[[Exception], Exception]) -> Iterator[Any]:

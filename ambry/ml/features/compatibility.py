@@ -19,6 +19,7 @@ from ambry.ml.features.definitions import Availability, Categorical, Definitions
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.urn import Reference
 from ambry.ml.features.vocabulary import Vocabulary
+from ambry.ml.listed import listed
 
 
 class Level(IntEnum):
@@ -175,7 +176,7 @@ def _vocabulary(what: str, was: Vocabulary, now: Vocabulary) -> Iterator[Definit
     if broken := was.broken_by(now):
         yield DefinitionChange(Level.REFUSED, f"{what}: {broken}; ids are only ever added")
     elif added := [name for name in now.names if name not in was.id_of]:
-        shown = ", ".join(added[:3]) + (f" and {len(added) - 3} more" if len(added) > 3 else "")
+        shown = listed(added, 3)
         # A feature over it gets a longer axis; readers with the older vocabulary see the new ids as 0.
         yield DefinitionChange(Level.MINOR, f"{what} has new names: {shown}")
 

@@ -15,9 +15,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.features.urn import FeatureUrn
-
-SHOWN_MAX = 10
-"""Names in a message."""
+from ambry.ml.listed import listed
 
 
 class Columns:
@@ -45,12 +43,12 @@ class Columns:
         for name, array in inputs.items():
             place = self._places.get(name)
             if place is None:
-                raise InvalidRequest(f"the model has no feature {name[:100]!r}; it takes {shown(self.names)}")
+                raise InvalidRequest(f"the model has no feature {name[:100]!r}; it takes {listed(self.names)}")
             if found[place] is not None:
                 raise InvalidRequest(f"the feature {self.names[place]} stands twice, under two of its names")
             found[place] = array
         if missing := [name for name, array in zip(self.names, found, strict=True) if array is None]:
-            raise InvalidRequest(f"the model takes {len(self.names)} features; missing: {shown(missing)}")
+            raise InvalidRequest(f"the model takes {len(self.names)} features; missing: {listed(missing)}")
         return found
 
     def matrix(self, inputs: Mapping[str, Any]) -> Any:
@@ -59,12 +57,6 @@ class Columns:
         if any(part.dtype == object for part in parts):
             raise InvalidRequest("this model takes numbers, and an input is BYTES")
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-
-
-def shown(names: Sequence[str]) -> str:
-    """Some names, for a message."""
-    more = f" and {len(names) - SHOWN_MAX} more" if len(names) > SHOWN_MAX else ""
-    return ", ".join(names[:SHOWN_MAX]) + more
 
 
 def _short(name: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.listed import listed
 
 Feature = tuple[str, str]
 """Name and term; the term may be empty."""
@@ -26,8 +27,6 @@ INTERCEPT: Feature = ("(INTERCEPT)", "")
 SHARD = "features"
 """What the only shard is called."""
 ROWS_MAX = 1 << 31
-NAMED_MAX = 10
-"""Of a long list, how many an error names."""
 
 
 @dataclass(frozen=True)
@@ -308,10 +307,3 @@ def feature_of(record: Mapping[str, Any]) -> Feature:
     if not isinstance(term, str):
         raise TypeError(f"the term of the feature {name!r} is {term!r}, and no text")
     return name, term
-
-
-def listed(names: Iterable[str]) -> str:
-    """Some names, and how many more."""
-    told = list(names)
-    more = f" and {len(told) - NAMED_MAX} more" if len(told) > NAMED_MAX else ""
-    return ", ".join(told[:NAMED_MAX]) + more

@@ -16,7 +16,8 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, FeatureIndex, Shard, listed
+from ambry.ml.listed import listed
+from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, FeatureIndex, Shard
 
 _CLASSES = "com.linkedin.photon.ml.supervised"
 

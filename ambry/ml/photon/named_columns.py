@@ -8,7 +8,8 @@ from pathlib import Path
 from ambry.errors import InvalidRequest
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.features.urn import FeatureUrn, find_urn
-from ambry.ml.photon.examples import SHARD, listed
+from ambry.ml.listed import listed
+from ambry.ml.photon.examples import SHARD
 from ambry.ml.photon.reading import RESPONSES
 from ambry.ml.photon.snapshots import SnapshotColumns, snapshot_columns
 from ambry.ml.places import shown_version

@@ -19,8 +19,9 @@ import numpy as np
 from ambry.errors import InvalidRequest
 from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written
+from ambry.ml.listed import listed
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
-from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, feature_of, listed, texts_of
+from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, feature_of, texts_of
 from ambry.ml.shown_places import shown_place
 from ambry.ml.sources.first_version import files_at
 from ambry.ml.sources.foreign import foreign

@@ -22,9 +22,10 @@ from ambry.client.refs import VersionRef
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, DataCorrupt, InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.listed import listed
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.photon.entities import EntityIndex, EntityPlace, intact
-from ambry.ml.photon.examples import INTERCEPT, Feature, listed
+from ambry.ml.photon.examples import INTERCEPT, Feature
 from ambry.ml.photon.layout import (
     COEFFICIENTS,
     ID_INFO,

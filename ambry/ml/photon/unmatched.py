@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, feature_text, listed
+from ambry.ml.listed import listed
+from ambry.ml.photon.examples import INTERCEPT, Examples, Feature, feature_text
 from ambry.ml.photon.models import FEATURE_NAMES, PhotonModel
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
-from ambry.ml.models.columns import Columns, shown
+from ambry.ml.listed import listed
+from ambry.ml.models.columns import Columns
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.photon.examples import INTERCEPT, Feature, feature_text
 from ambry.ml.photon.serving import PhotonScorer
@@ -56,7 +57,7 @@ def photon_predictor(model: StoredModel) -> Predictor:
 
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         if missing := [kind for kind in kinds if kind not in inputs]:
-            raise InvalidRequest(f"the model scores by {shown(kinds)}; missing: {shown(missing)}")
+            raise InvalidRequest(f"the model scores by {listed(kinds)}; missing: {listed(missing)}")
         ids = {kind: _ids(kind, inputs[kind]) for kind in kinds}
         offset = _numbers(OFFSET, inputs[OFFSET]) if OFFSET in inputs else None
         told = {name: _column(name, array) for name, array in inputs.items() if name != OFFSET and name not in ids}

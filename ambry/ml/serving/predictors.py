@@ -13,7 +13,8 @@ import numpy as np
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.models.columns import Columns, shown
+from ambry.ml.listed import listed
+from ambry.ml.models.columns import Columns
 from ambry.ml.models.loading import StoredModel
 from ambry.ml.serving.signatures import MATRIX, TensorSpec, specs_of_answer, specs_of_columns, specs_of_onnx
 
@@ -90,9 +91,9 @@ def _onnx(session: Any, features: tuple[str, ...]) -> Predictor:
 
         def fed(inputs: Mapping[str, Any]) -> dict[str, Any]:
             if unknown := sorted(set(inputs) - set(wanted)):
-                raise InvalidRequest(f"the model has no input {unknown[0][:100]!r}; it takes {shown(tuple(wanted))}")
+                raise InvalidRequest(f"the model has no input {unknown[0][:100]!r}; it takes {listed(tuple(wanted))}")
             if missing := [name for name in wanted if name not in inputs]:
-                raise InvalidRequest(f"the model takes {len(wanted)} inputs; missing: {shown(missing)}")
+                raise InvalidRequest(f"the model takes {len(wanted)} inputs; missing: {listed(missing)}")
             return {name: _as_onnx(name, inputs[name], kind) for name, kind in wanted.items()}
 
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:

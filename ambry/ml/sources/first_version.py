@@ -8,7 +8,7 @@ A directory is all files with .avro in it; names with `_` or `.` before them are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
+from ambry.ml.listed import listed
 from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.snapshots.asked import urn_list
 from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapshot
@@ -28,6 +29,8 @@ from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import is_directory, web_url
 from ambry.ml.stored_files import FileOfStore, FilePlace
 
+NAMED_MAX = 5
+"""Names that a sentence tells."""
 _ARCHIVES = ("zip", "tar", "libarchive")
 """In a chained URL they have places of their own."""
 
@@ -119,12 +122,6 @@ def _within(directory: str, name: str) -> str:
     return "::".join(pieces)
 
 
-def some_of(names: Iterable[str]) -> str:
-    """The first five, and how many more."""
-    told = list(names)
-    return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
-
-
 def _rows(sources: Sequence[AvroSource], features: Urns, where: str, met: NamesMet) -> Iterator[Any]:
     """Raises InvalidRequest where there are records, and none has any of the features: no snapshot of nulls alone is meant."""
     count = 0
@@ -135,6 +132,6 @@ def _rows(sources: Sequence[AvroSource], features: Urns, where: str, met: NamesM
     asked = [str(urn) for urn in features]
     if count and met.features.isdisjoint(asked):
         raise InvalidRequest(
-            f"none of {count} records has any of the features {some_of(asked)} in {where}, and the snapshot "
+            f"none of {count} records has any of the features {listed(asked, NAMED_MAX)} in {where}, and the snapshot "
             "would have no value; look at what they are called there, and in which field they are"
         )
