@@ -16,6 +16,7 @@ from aiohttp import HttpVersion11, web
 
 from ambry.checksum import Buffer
 from ambry.errors import TooLarge
+from ambry.service.listener import unconfirmed
 from frontend.http.connections import Connection
 from frontend.http.target import ROOT, Target
 from frontend.limits.meters import PIECE_BYTES
@@ -208,6 +209,10 @@ class Exchange(msgspec.Struct, eq=False, kw_only=True):
     def _in_tls(self) -> bool:
         transport = self.http.transport
         return transport is not None and transport.get_extra_info("ssl_object") is not None
+
+    def unsent(self) -> int:
+        """Bytes of what was sent that its client has not confirmed."""
+        return 0 if self.connection is None else unconfirmed(self.connection.transport)
 
     def give_way(self) -> None:
         """Break the connection: its client holds memory that others wait for."""

@@ -46,6 +46,8 @@ def spans_of(specs: Sequence[RangeSpec], size: int) -> list[Span]:
     them was asked for. So no byte is sent twice, however often it is asked for. None where more than PARTS_MAX remain: the
     whole is the answer. Raises RangeNotSatisfiable where all lie outside.
     """
+    if len(specs) == 1:
+        return [specs[0].resolve(size)]
     spans: list[Span] = []
     for spec in specs:
         try:

@@ -15,7 +15,7 @@ from frontend.http.ranges import content_range
 from frontend.rest.batch_forms import Form
 from frontend.rest.blob import lines_of
 from frontend.router.budget import MemoryBudget
-from frontend.router.values import BlobHead, RangeSpec
+from frontend.router.values import BlobHead, RangeSpec, Span
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -87,13 +87,12 @@ def failed(unit: Unit, error: AmbryError, form: Form) -> Part:
     return Part(form.head(f"{first_lines(unit, error.status)}{lines}", len(body)) + body)
 
 
-def lines_of_part(unit: Unit, head: BlobHead) -> str:
-    """The lines of a part's head, without the length. Raises RangeNotSatisfiable."""
+def lines_of_part(unit: Unit, head: BlobHead, span: Span) -> str:
+    """The lines of a part's head, without the length; `span` is what it brings of the blob."""
     if unit.container is None:
         raise InvariantBroken("a part was read before it was known of which container it is")
     told = lines_of(head, unit.container)
     if unit.wanted is None:
         return first_lines(unit, 200) + told
-    size = head.properties.size
-    span = unit.wanted.resolve(size)
-    return f"{first_lines(unit, 206)}{told}Content-Range: {content_range(span.first, span.end, size)}\r\n"
+    place = content_range(span.first, span.end, head.properties.size)
+    return f"{first_lines(unit, 206)}{told}Content-Range: {place}\r\n"

@@ -22,6 +22,7 @@ from frontend.rest.batch_parts import Part, PartsShare, Unit, lines_of_part
 from frontend.router.batch_reads import ASKED_MAX, ROOM_BYTES, ToldBytes, by_peer, read_from
 from frontend.router.context import RouterContext
 from frontend.router.quorum_read import head_of
+from frontend.router.values import span_of
 
 SMALL_PART_BYTES = BLOCK_SIZE
 PIECE_BYTES = 128 << 10
@@ -137,7 +138,7 @@ class QuickReads:
                 self._sink.put_large(unit)
                 continue
             try:
-                begin = form.head(lines_of_part(unit, head), size)
+                begin = form.head(lines_of_part(unit, head, span_of(unit.wanted, head.properties.size)), size)
             except AmbryError as error:
                 self._sink.fail(unit, error)
                 continue

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from ambry.checksum import Buffer
-from ambry.errors import AmbryError, InternalError, RangeNotSatisfiable
-from ambry.ids import IdKind
-from ambry.service.listener import unconfirmed
+from ambry.errors import AmbryError, InternalError, must_have
+from ambry.ids import BlobId, IdKind
 from ambry.service.logs import get_logger
 from frontend.http.exchange import Exchange
 from frontend.request import RequestContext
@@ -28,10 +27,10 @@ from frontend.rest.batch_parts import Part, Unit, failed, lines_of_part
 from frontend.rest.batch_quick import PIECE_BYTES, SMALL_PART_BYTES, QuickReads
 from frontend.router.context import RouterContext
 from frontend.router.download import Download
-from frontend.router.get import open_blob, open_ranges
+from frontend.router.get import Resolved, open_ranges, open_spans
 from frontend.router.held_lists import HeldList
 from frontend.router.quorum_read import read_head
-from frontend.router.values import RangeSpec
+from frontend.router.values import BlobHead, RangeSpec, Span, span_of
 
 log = get_logger()
 
@@ -55,6 +54,8 @@ class BatchRead:
         self._alone: asyncio.Queue[Unit] = asyncio.Queue()
         self._large: deque[Unit] = deque()
         self._list = HeldList(router)
+        self._sizes: dict[BlobId, int] = {}
+        """Of blobs that were read alone."""
         self._failure: BaseException | None = None
         self.held = 0
         """Bytes of parts that are ready."""
@@ -110,18 +111,30 @@ class BatchRead:
             raise unit.error or InternalError("a part without an id")
         if not self._bodies:
             head = await read_head(self._context(unit), self._router, unit.id)
-            self.put(Part(self._form.head(lines_of_part(unit, head), 0)))
+            whole = Span(0, head.properties.size)
+            self.put(Part(self._form.head(lines_of_part(unit, head, whole), 0)))
             return
-        if unit.id.kind is IdKind.COMPOSITE and _is_large(unit.wanted):
+        size = self._sizes.get(unit.id)
+        known_large = (
+            unit.id.kind is IdKind.COMPOSITE and _is_large(unit.wanted)
+            if size is None
+            else span_of(unit.wanted, size).size > SMALL_PART_BYTES
+        )
+        if known_large:
             self.put_large(unit)
             return
-        download = await self._open(unit, unit.wanted or RangeSpec(0, SMALL_PART_BYTES - 1))
+        likely = (unit.wanted or RangeSpec(0, SMALL_PART_BYTES - 1),)
+        download = await open_spans(
+            self._context(unit), self._router, unit.id, partial(_alone, unit), likely=likely, held_list=self._list
+        )
         try:
             head = download.head
+            self._sizes[unit.id] = head.properties.size
             if download.size > SMALL_PART_BYTES or (unit.wanted is None and download.size < head.properties.size):
                 self.put_large(unit)
                 return
-            pieces: list[Buffer] = [self._form.head(lines_of_part(unit, head), download.size)]
+            [span] = download.spans
+            pieces: list[Buffer] = [self._form.head(lines_of_part(unit, head, span), download.size)]
             if len(download.beginning) < download.size:
                 pieces += [bytes(piece) async for piece in download.stream()]
             else:
@@ -131,18 +144,6 @@ class BatchRead:
             await sent.wait()
         finally:
             download.close()
-
-    async def _open(self, unit: Unit, wanted: RangeSpec | None) -> Download:
-        if unit.id is None:
-            raise InternalError("a part without an id")
-        return await open_blob(
-            self._context(unit),
-            self._router,
-            unit.id,
-            wanted=wanted,
-            resolve_empty=unit.wanted is None,
-            held_list=self._list,
-        )
 
     def _context(self, unit: Unit) -> RequestContext:
         """Of one part: its container and its time are its own."""
@@ -237,54 +238,49 @@ class BatchRead:
     def _large_at_once(self) -> int:
         return 1 if self._router.reading.budget.scarce else LARGE_AT_ONCE
 
-    async def _open_large(self, units: Sequence[Unit]) -> Download:
+    async def _open_large(self, units: Sequence[Unit]) -> tuple[Download, list[Resolved]]:
         unit = units[0]
-        if unit.id is None or len(units) == 1:
-            return await self._open(unit, unit.wanted)
-        ranges = [each.wanted for each in units if each.wanted is not None]
-        return await open_ranges(self._context(unit), self._router, unit.id, ranges, self._list)
+        blob_id = must_have(unit.id, "the id of a part that is large")
+        ranges = [each.wanted for each in units]
+        return await open_ranges(self._context(unit), self._router, blob_id, ranges, held_list=self._list)
 
     async def _send_large(self, parts: LargeParts) -> None:
         """Stream some. An error can be told as long as nothing of its part was sent; after that the connection breaks.
 
         Those behind one that failed are read by another download.
         """
-        left = deque(parts.units)
-        within = False
         try:
-            download = await parts.begun()
-            download.abort = self._exchange.give_way
-            download.unsent = partial(_unsent, self._exchange)
-            spans = iter(download.spans)
-            while left:
-                try:
-                    lines = lines_of_part(left[0], download.head)
-                except RangeNotSatisfiable as error:  # It has no span, and the others go on.
-                    self.fail(left.popleft(), error)
-                    within = True  # What fails now is of no part.
-                    await self._send_ready(1)
-                    within = False
-                    continue
-                size = missing = next(spans).size
-                while missing:
-                    data = await parts.next_piece()
-                    if not within:
-                        await self._send(self._form.head(lines, size))
-                        within = True
-                    await self._exchange.send_piece(self._response, data)
-                    self._exchange.context.renew()
-                    missing -= len(data)
-                    del data  # it is not charged any more
-                left.popleft()
-                within = False
+            download, resolved = await parts.opened()
         except AmbryError as error:
-            if within:
-                raise
-            failed_ones = [left.popleft()] if parts.opened else [left.popleft() for _ in range(len(left))]
-            for unit in failed_ones:
-                self.fail(unit, error)
-            await self._send_ready(len(failed_ones))
-            self._large.extendleft(reversed(left))
+            await self._send_failed(parts.units, error)
+            return
+        download.abort = self._exchange.give_way
+        download.unsent = self._exchange.unsent
+        for place, (unit, span) in enumerate(resolved):
+            if isinstance(span, AmbryError):
+                await self._send_failed([unit], span)
+                continue
+            try:
+                data = await parts.next_piece()
+            except AmbryError as error:
+                await self._send_failed([unit], error)
+                self._large.extendleft(reversed(parts.units[place + 1 :]))
+                return
+            await self._send(self._form.head(lines_of_part(unit, download.head, span), span.size))
+            missing = span.size
+            while True:
+                await self._exchange.send_piece(self._response, data)
+                self._exchange.context.renew()
+                missing -= len(data)
+                del data  # it is not charged any more
+                if not missing:
+                    break
+                data = await parts.next_piece()
+
+    async def _send_failed(self, units: Sequence[Unit], error: AmbryError) -> None:
+        for unit in units:
+            self.fail(unit, error)
+        await self._send_ready(len(units))
 
     # --- what the memory of all downloads asks of one (frontend/router/reading.py) ---
 
@@ -307,5 +303,7 @@ def _is_large(wanted: RangeSpec | None) -> bool:
     return wanted.last - wanted.first >= SMALL_PART_BYTES
 
 
-def _unsent(exchange: Exchange) -> int:
-    return 0 if exchange.connection is None else unconfirmed(exchange.connection.transport)
+def _alone(unit: Unit, head: BlobHead) -> Sequence[Span]:
+    """What is read of a unit to see whether it is small."""
+    size = head.properties.size
+    return (Span(0, min(size, SMALL_PART_BYTES)) if unit.wanted is None else unit.wanted.resolve(size),)

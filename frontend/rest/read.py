@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from itertools import accumulate
 
 from aiohttp import web
 
 from ambry.errors import InvalidRequest
 from ambry.rest import names, values
 from ambry.rest.access import Role
-from ambry.service.listener import unconfirmed
 from frontend.http.conditions import range_applies
 from frontend.http.exchange import Exchange, StreamedAnswer
 from frontend.http.inert import GUARDS, disposition
@@ -23,9 +22,8 @@ from frontend.rest.resource import EVERYWHERE, READS
 from frontend.router.composite import chunk_list
 from frontend.router.context import RouterContext
 from frontend.router.download import Download
-from frontend.router.get import open_blob
-from frontend.router.held_lists import HeldList
-from frontend.router.values import BlobHead, RangeSpec
+from frontend.router.get import open_blob, open_spans
+from frontend.router.values import BlobHead, RangeSpec, Span
 from frontend.who import in_container
 
 ON_READ = EVERYWHERE | OF_BLOB | {names.GET_OPTION, names.RESOLVE_RANGE_ON_EMPTY_BLOB}
@@ -71,74 +69,57 @@ class Reads:
 
     async def read(self, exchange: Exchange) -> web.StreamResponse:
         """The bytes of a blob, or ranges of them."""
-        ranges = await self._ranges(exchange) if "range" in exchange.headers else ()
-        if len(ranges) > 1:
-            return await self._read_several(exchange, ranges)
-        return await self._read_one(exchange, ranges[0] if ranges else None)
-
-    async def _read_one(self, exchange: Exchange, wanted: RangeSpec | None) -> web.StreamResponse:
-        """The whole blob, or one range of it."""
+        ranges = parse_ranges(exchange.headers["range"]) if "range" in exchange.headers else ()
         resolve_empty = _resolves_empty(exchange.headers)
         allowed = visible(exchange)
-        download = await open_blob(
+        parts: Sequence[Span] = ()
+        """What the ranges are of the blob; none for the whole."""
+
+        def spans(head: BlobHead) -> Sequence[Span]:
+            nonlocal parts
+            if allowed.any:
+                self._finder.check(head, allowed)
+            size = head.properties.size
+            # Of an empty blob there is no part: its ranges are resolved on request, to all of it.
+            if ranges and (size or not resolve_empty) and _ranges_apply(exchange, head):
+                parts = spans_of(ranges, size)
+            return parts or (Span(0, size),)
+
+        download = await open_spans(
             exchange.context,
             self._router,
             id_in_path(exchange),
-            wanted=wanted,
+            spans,
+            likely=ranges or (None,),
             any_state=allowed.any,
-            resolve_empty=resolve_empty,
             begun=exchange.begun,
         )
         try:
             head = download.head
-            if allowed.any:
-                self._finder.check(head, allowed)
             headers = self._headers(exchange, head, allowed)
-            # Of an empty blob there is no part: its only range is resolved on request, to all of it.
-            partial = wanted is not None and head.properties.size > 0
-            if partial:
-                [span] = download.spans
-                headers["Content-Range"] = content_range(span.first, span.end, head.properties.size)
-            return await self._send(exchange, download, 206 if partial else 200, headers)
+            if len(parts) > 1:
+                return await self._send_parts(exchange, download, headers)
+            if parts:
+                headers["Content-Range"] = content_range(parts[0].first, parts[0].end, head.properties.size)
+            return await self._send(exchange, download, 206 if parts else 200, headers)
         finally:
             download.close()
 
-    async def _read_several(self, exchange: Exchange, ranges: Sequence[RangeSpec]) -> web.StreamResponse:
-        """Several ranges in one answer, multipart/byteranges (RFC 9110 section 15.3.7.2), read one after the other."""
-        blob_id = id_in_path(exchange)
-        allowed = visible(exchange)
-        head = await self._finder.head(exchange, blob_id, allowed)
-        if not head.properties.size and _resolves_empty(exchange.headers):
-            return await self._read_one(exchange, None)
-        spans = spans_of(ranges, head.properties.size)
-        if len(spans) < 2:
-            return await self._read_one(exchange, RangeSpec(spans[0].first, spans[0].end - 1) if spans else None)
+    async def _send_parts(self, exchange: Exchange, download: Download, headers: dict[str, str]) -> web.StreamResponse:
+        """Several ranges in one answer, multipart/byteranges (RFC 9110 section 15.3.7.2)."""
         # Nobody who stored a blob could know what this request's id would be.
         boundary = exchange.context.id
-        part_heads = [part_head(boundary, head.properties.content_type, span, head.properties.size) for span in spans]
+        properties, spans = download.head.properties, download.spans
+        part_heads = [part_head(boundary, properties.content_type, span, properties.size) for span in spans]
         end = last_boundary(boundary)
-        headers = self._headers(exchange, head, allowed)
         headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
         # The blob's bytes are encoded, not what stands around them; and no browser shows a multipart.
         headers.pop("Content-Encoding", None)
-        headers["Content-Disposition"] = disposition("multipart/byteranges", head.properties.filename) or "attachment"
-        size = sum(map(len, part_heads)) + sum(span.size for span in spans) + len(end)
+        headers["Content-Disposition"] = disposition("multipart/byteranges", properties.filename) or "attachment"
+        size = sum(map(len, part_heads)) + download.size + len(end)
         response = StreamedAnswer(status=206, headers=headers, size=size)
-        with contextlib.closing(HeldList(self._router)) as held_list:
-            for span, before in zip(spans, part_heads, strict=True):
-                # In any state: a blob that is deleted meanwhile is read to its end, as with one range.
-                wanted = RangeSpec(span.first, span.end - 1)
-                exchange.context.renew()
-                download = await open_blob(
-                    exchange.context, self._router, blob_id, wanted=wanted, any_state=True, held_list=held_list
-                )
-                try:
-                    if not exchange.streaming:
-                        await exchange.send_head(response)
-                    await exchange.send_piece(response, before)
-                    await self._write_all(exchange, response, download)
-                finally:
-                    download.close()
+        starts = accumulate([span.size for span in spans], initial=0)
+        await self._write_all(exchange, response, download, dict(zip(starts, part_heads, strict=False)))
         await exchange.send_piece(response, end)
         await response.write_eof()
         return response
@@ -191,16 +172,6 @@ class Reads:
         finally:
             download.close()
 
-    async def _ranges(self, exchange: Exchange) -> tuple[RangeSpec, ...]:
-        """The ranges that count; none for the whole blob."""
-        headers = exchange.headers
-        ranges = parse_ranges(headers["range"])
-        if not ranges or "if-range" not in headers:
-            return ranges
-        head = await self._finder.head(exchange, id_in_path(exchange), visible(exchange))
-        etag = etag_of(head.properties)
-        return ranges if range_applies(headers["if-range"], etag=etag, modified_ms=head.created_at_ms) else ()
-
     async def _send(
         self, exchange: Exchange, download: Download, status: int, headers: dict[str, str]
     ) -> web.StreamResponse:
@@ -211,23 +182,34 @@ class Reads:
             download.hand_all()
             return await exchange.send_whole(whole)
         response = StreamedAnswer(status=status, headers=headers, size=download.size)
-        await self._write_all(exchange, response, download)
+        await self._write_all(exchange, response, download, {})
         await response.write_eof()
         return response
 
-    async def _write_all(self, exchange: Exchange, response: StreamedAnswer, download: Download) -> None:
-        """Send all that is read. The head goes only when the first bytes are here: until then an error can be told."""
+    async def _write_all(
+        self, exchange: Exchange, response: StreamedAnswer, download: Download, before: Mapping[int, bytes]
+    ) -> None:
+        """Send all that is read, with what stands before some of its pieces, by where they begin.
+
+        The head goes only when the first bytes are here: until then an error can be told.
+        """
         download.abort = exchange.give_way
-        download.unsent = partial(_unsent, exchange)
+        download.unsent = exchange.unsent
+        sent = 0
         async for data in download.stream():
             if not exchange.streaming:
                 await exchange.send_head(response)
+            if sent in before:
+                await exchange.send_piece(response, before[sent])
             await exchange.send_piece(response, data)
+            sent += len(data)
             del data  # it is not charged any more, and would live until the next piece is here
 
 
-def _unsent(exchange: Exchange) -> int:
-    return 0 if exchange.connection is None else unconfirmed(exchange.connection.transport)
+def _ranges_apply(exchange: Exchange, head: BlobHead) -> bool:
+    """Whether the ranges of a request count, as its If-Range says."""
+    if_range = exchange.headers.get("if-range")
+    return range_applies(if_range, etag=etag_of(head.properties), modified_ms=head.created_at_ms)
 
 
 def _resolves_empty(headers: Mapping[str, str]) -> bool:

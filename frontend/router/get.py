@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from ambry.blob import ChunkRef
 from ambry.checksum import BLOCK_SIZE
 from ambry.errors import AmbryError, RangeNotSatisfiable
 from ambry.format.record import PAYLOAD_SIZE_MAX
@@ -17,21 +18,22 @@ from frontend.router.confirm import confirmed, is_strict
 from frontend.router.context import RouterContext
 from frontend.router.download import Download
 from frontend.router.held_lists import HeldList
-from frontend.router.plan import ReadUnit, units_of_chunks, units_of_record
+from frontend.router.plan import units_of_chunks
 from frontend.router.quorum_read import Fetch, found, head_of
 from frontend.router.reading import LEAST_BYTES
-from frontend.router.values import RangeSpec, Span
+from frontend.router.values import BlobHead, RangeSpec, Span, span_of
 
 
 class FirstRead:
-    """The beginning of a blob of one record, which was read before anybody knew that more is to be done with it.
+    """Bytes of a blob of one record, from `first` on, which were read before anybody knew what is to be done with it.
 
     It holds the memory for it, `held` bytes of the budget of downloads, which its owner gives back.
     """
 
-    __slots__ = ("_budget", "_outcome", "held")
+    __slots__ = ("_budget", "_outcome", "first", "held")
 
-    def __init__(self, outcome: ReadOutcome | AmbryError, budget: MemoryBudget, held: int) -> None:
+    def __init__(self, outcome: ReadOutcome | AmbryError, budget: MemoryBudget, held: int, first: int = 0) -> None:
+        self.first = first
         self._outcome = outcome
         self._budget = budget
         self.held = held
@@ -50,6 +52,12 @@ class FirstRead:
             self._budget.give_back(held)
 
 
+Resolved = Span | RangeNotSatisfiable
+"""What a range is of a blob whose size is known."""
+SpansOf = Callable[[BlobHead], Sequence[Span]]
+"""Says what is read of a blob when its head is here. What it raises is what opening the blob raises."""
+
+
 async def open_blob(
     request: RequestContext,
     context: RouterContext,
@@ -57,28 +65,67 @@ async def open_blob(
     *,
     wanted: RangeSpec | None,
     any_state: bool = False,
-    resolve_empty: bool = False,
+    held_list: HeldList | None = None,
+) -> Download:
+    """Find a blob, and begin to read it or a range of it. Raises also RangeNotSatisfiable."""
+
+    def the_one(head: BlobHead) -> Sequence[Span]:
+        return (span_of(wanted, head.properties.size),)
+
+    return await open_spans(
+        request, context, blob_id, the_one, likely=(wanted,), any_state=any_state, held_list=held_list
+    )
+
+
+async def open_ranges(
+    request: RequestContext,
+    context: RouterContext,
+    blob_id: BlobId,
+    ranges: Sequence[RangeSpec | None],
+    *,
+    held_list: HeldList | None = None,
+) -> tuple[Download, list[Resolved]]:
+    """Begin to read these ranges of a blob, as one download, and tell what each of them is; None is the whole blob.
+
+    It streams those that the blob has.
+    """
+    resolved: list[Resolved] = []
+
+    def those_there(head: BlobHead) -> Sequence[Span]:
+        for wanted in ranges:
+            try:
+                resolved.append(span_of(wanted, head.properties.size))
+            except RangeNotSatisfiable as error:
+                resolved.append(error)
+        return [each for each in resolved if isinstance(each, Span)]
+
+    download = await open_spans(request, context, blob_id, those_there, likely=ranges, held_list=held_list)
+    return download, resolved
+
+
+async def open_spans(
+    request: RequestContext,
+    context: RouterContext,
+    blob_id: BlobId,
+    spans_of: SpansOf,
+    *,
+    likely: Sequence[RangeSpec | None],
+    any_state: bool = False,
     begun: FirstRead | None = None,
     held_list: HeldList | None = None,
 ) -> Download:
-    """Find a blob and begin to read it. Raises BlobNotFound, BlobGone, RangeNotSatisfiable, Unavailable.
+    """Find a blob and begin to read spans of it, as one download: it reads ahead over their ends.
 
-    `resolve_empty` answers any range of an empty blob with nothing instead of RangeNotSatisfiable. `begun` is the first read
-    where there was one already, of the whole blob; `held_list` has the list of chunks where a request reads many ranges.
+    Raises BlobNotFound, BlobGone, Unavailable. `likely` are the ranges that were asked for, None for the whole: the first bytes
+    come with the head where the first span is the first one of them. `begun` is the first read where there was one already, of
+    the whole blob; `held_list` has the list of chunks where a request opens the blob more than once.
     """
     if blob_id.kind is IdKind.COMPOSITE:
-        if held_list is None:
-            whole = await read_composite(request, context, blob_id, of=_at_most(wanted), any_state=any_state)
-        else:
-            whole = await held_list.read(request, blob_id, of=_at_most(wanted), any_state=any_state)
-        try:
-            span = _resolve(wanted, whole.head.properties.size, resolve_empty)
-        except BaseException:
-            context.reading.budget.give_back(whole.charged)
-            raise
-        return _download_of(request, context, whole, (span,))
+        read = partial(read_composite, request, context) if held_list is None else partial(held_list.read, request)
+        whole = await read(blob_id, of=sum(map(_at_most, likely)), any_state=any_state)
+        return _download_of(request, context, whole, spans_of)
     if begun is None:
-        reading = _first_read(request, context, blob_id, wanted, any_state=any_state)
+        reading = _first_read(request, context, blob_id, likely[0], any_state=any_state)
         if any_state or not is_strict(request):
             begun = await reading
         else:
@@ -88,51 +135,35 @@ async def open_blob(
     try:
         record = found(blob_id, outcome)
         head = head_of(blob_id, record.reply)
-        span = _resolve(wanted, head.properties.size, resolve_empty)
-        beginning = record.data
-        size = span.end - span.first
-        if len(beginning) < size and context.reading.budget.scarce:
+        spans = spans_of(head)
+        span, *others = spans or (Span(0, 0),)
+        beginning = record.data[: span.size] if begun.first == span.first else b""
+        is_here = len(beginning) == span.size and not others
+        if not is_here and context.reading.budget.scarce:
             # Its client has taken nothing yet; the rest is read again.
             beginning = bytes(beginning[:LEAST_BYTES])
         # What is streamed has some memory of its own until its end.
-        held = len(beginning) if len(beginning) == size else max(LEAST_BYTES, len(beginning))
+        held = len(beginning) if is_here else max(LEAST_BYTES, len(beginning))
         if held > charged:
-            await context.reading.take(held - charged, of=size)
+            await context.reading.take(held - charged, of=sum([each.size for each in spans]))
             charged = held
     except BaseException:
         context.reading.budget.give_back(charged)
         raise
     context.reading.budget.give_back(charged - held)
-    rest: Iterator[ReadUnit] = iter(())
-    if len(beginning) < size:
-        rest = units_of_record(blob_id.raw, span.first + len(beginning), span.end, context.reading.stretch_bytes)
-    return Download(request, context, head, spans=(span,), beginning=beginning, charged=held, units=rest)
+    rest = (Span(span.first + len(beginning), span.end), *others)
+    itself = ChunkRef(blob_id.raw, head.properties.size, head.properties.digest)
+    units = units_of_chunks((itself,), rest, context.reading.stretch_bytes)
+    return Download(request, context, head, spans=spans, beginning=beginning, charged=held, units=units)
 
 
-async def open_ranges(
-    request: RequestContext,
-    context: RouterContext,
-    blob_id: BlobId,
-    ranges: Sequence[RangeSpec],
-    held_list: HeldList,
-) -> Download:
-    """Begin to read these ranges of a composite blob, as one download: it reads ahead over their ends.
-
-    Those that the blob does not have are left out; what `RangeSpec.resolve` says of each tells which. Raises BlobNotFound,
-    BlobGone, Unavailable.
-    """
-    whole = await held_list.read(request, blob_id, of=sum(map(_at_most, ranges)))
-    spans = []
-    for wanted in ranges:
-        with suppress(RangeNotSatisfiable):
-            spans.append(wanted.resolve(whole.head.properties.size))
-    return _download_of(request, context, whole, spans)
-
-
-def _download_of(
-    request: RequestContext, context: RouterContext, whole: CompositeBlob, spans: Sequence[Span]
-) -> Download:
-    """These bytes of a composite blob, as one download. What `whole` holds is its own from now on."""
+def _download_of(request: RequestContext, context: RouterContext, whole: CompositeBlob, spans_of: SpansOf) -> Download:
+    """Spans of a composite blob, as one download. What `whole` holds is its own from now on."""
+    try:
+        spans = spans_of(whole.head)
+    except BaseException:
+        context.reading.budget.give_back(whole.charged)
+        raise
     # The list was read; the first block is fetched beside that.
     held = BLOCK_SIZE + whole.listed
     context.reading.budget.give_back(whole.charged - held)
@@ -152,7 +183,7 @@ async def _first_read(
     await context.reading.take(charged, of=charged)
     try:
         fetch = Fetch(request, context, blob_id, first=ask.first, end=ask.end, any_state=any_state)
-        return FirstRead(await fetch.start(), context.reading.budget, charged)
+        return FirstRead(await fetch.start(), context.reading.budget, charged, ask.first)
     except BaseException:
         context.reading.budget.give_back(charged)
         raise
@@ -171,9 +202,3 @@ def _guess(wanted: RangeSpec, unit: int) -> Span:
         return Span(0, 0)  # a suffix needs the size first
     end = (wanted.first // unit + 1) * unit
     return Span(wanted.first, end if wanted.last is None else min(end, wanted.last + 1))
-
-
-def _resolve(wanted: RangeSpec | None, size: int, resolve_empty: bool) -> Span:
-    if wanted is None or (resolve_empty and not size):
-        return Span(0, size)
-    return wanted.resolve(size)

@@ -97,3 +97,8 @@ class RangeSpec(msgspec.Struct, frozen=True):
         elif self.first < size:
             return Span(self.first, size if self.last is None else min(self.last + 1, size))
         raise RangeNotSatisfiable(f"the range lies outside the blob of {size} bytes", size=size)
+
+
+def span_of(wanted: RangeSpec | None, size: int) -> Span:
+    """What a range is of a blob of `size` bytes, or the whole of it. Raises RangeNotSatisfiable."""
+    return Span(0, size) if wanted is None else wanted.resolve(size)

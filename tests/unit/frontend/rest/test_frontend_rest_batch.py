@@ -202,6 +202,24 @@ async def test_neighbouring_ranges_of_a_large_blob_are_one_download() -> None:
         assert len(asked) <= 5 * (18 + 4)
 
 
+async def test_long_ranges_of_a_blob_of_one_record_are_one_download() -> None:
+    """Each of them had a download of its own, and what it looked at was read again."""
+    cluster = make_cluster(((3,),) * 4, clock=SystemClock(), chunk_size_bytes=32 * CHUNK)
+    async with http_frontend(cluster) as frontend:
+        body = content(2, 32 * CHUNK)
+        blob = await frontend.put(body)
+        assert BlobId.parse(blob).kind is IdKind.SIMPLE
+        spans = [(first, first + 2 * CHUNK) for first in range(0, 30 * CHUNK, CHUNK // 8)]
+        frontend.cluster.pool.journal.clear()
+        items = [{"id": blob, "ranges": [f"{first}-{end - 1}" for first, end in spans]}]
+        parts = parts_of(await batch(frontend, "get", items, AS_FRAMES))
+        assert [parts[0, number][1] for number in range(len(spans))] == [body[first:end] for first, end in spans]
+        asked = frontend.cluster.pool.calls(MessageType.GET)
+        assert len(asked) <= len(spans) + 32, (
+            "once, but for those that were asked for before the blob was known as large"
+        )
+
+
 @pytest.mark.parametrize("broken", [0, 3, 8])
 async def test_a_chunk_that_is_away_keeps_no_other_range_of_its_blob(broken: int) -> None:
     async with http_frontend() as frontend:

@@ -13,13 +13,12 @@ import pytest
 from ambry.errors import Unavailable
 from ambry.ids import BlobId, IdKind, uuid7
 from ambry.protocol.frame import MessageType
-from frontend.rest.batch_large import LargeParts, take_together
+from frontend.rest.batch_large import LargeParts, Opened, take_together
 from frontend.rest.batch_parts import Unit
-from frontend.router.download import Download
-from frontend.router.get import open_blob
-from frontend.router.values import RangeSpec
+from frontend.router.get import open_ranges
+from frontend.router.values import RangeSpec, Span
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, FakeCluster, make_cluster, some_request
+from tests.support.fake_cluster import CHUNK, FakeCluster, chunks_of, make_cluster, some_request
 from tests.support.fake_peers import fails, held
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -33,8 +32,8 @@ async def stored() -> tuple[FakeCluster, BlobId]:
     return cluster, blob
 
 
-def opening(cluster: FakeCluster, blob: BlobId) -> Coroutine[Any, Any, Download]:
-    return open_blob(some_request(), cluster.context, blob, wanted=None)
+def opening(cluster: FakeCluster, blob: BlobId) -> Coroutine[Any, Any, Opened]:
+    return open_ranges(some_request(), cluster.context, blob, [None])
 
 
 async def all_of(parts: LargeParts) -> bytes:
@@ -59,13 +58,13 @@ FIRST = {"id": ONE, "wanted": RangeSpec(0, 9)}
         (FIRST, FIRST, 2),
         (FIRST, {**FIRST, "id": some_id(2)}, 1),
         (FIRST, {**FIRST, "as_everybody": True}, 1),
-        (FIRST, {**FIRST, "wanted": None}, 1),
-        ({**FIRST, "wanted": None}, FIRST, 1),
-        ({**FIRST, "id": some_id(1, IdKind.SIMPLE)}, {**FIRST, "id": some_id(1, IdKind.SIMPLE)}, 1),
+        (FIRST, {**FIRST, "wanted": None}, 2),
+        ({**FIRST, "wanted": None}, FIRST, 2),
+        ({**FIRST, "id": some_id(1, IdKind.SIMPLE)}, {**FIRST, "id": some_id(1, IdKind.SIMPLE)}, 2),
         ({**FIRST, "id": None}, {**FIRST, "id": None}, 1),
     ],
 )
-def test_only_ranges_of_one_blob_of_chunks_for_one_asker_are_one_download(
+def test_what_is_of_one_blob_for_one_asker_is_one_download(
     first: dict[str, Any], second: dict[str, Any], count: int
 ) -> None:
     units = [Unit(index=0, text="", **first), Unit(index=1, text="", **second), Unit(index=2, text="")]
@@ -79,7 +78,9 @@ async def test_all_of_it_comes_in_order() -> None:
     cluster, blob = await stored()
     free = cluster.budget.free
     part = LargeParts([Unit(index=0, text=str(blob), id=blob)], opening(cluster, blob))
-    download = await part.begun()
+    download, [(_, span)] = await part.opened()
+    assert span == Span(0, len(BODY))
+    await settle()
     assert download.handed_at is None, "no client is late while its turn has not come"
     assert await all_of(part) == BODY
     await part.close()
@@ -113,6 +114,20 @@ async def test_what_it_fails_with_is_told_at_its_turn() -> None:
     part = LargeParts([Unit(index=0, text=str(blob), id=blob)], opening(cluster, blob))
     await settle()
     with pytest.raises(Unavailable):
-        await part.begun()
+        await part.opened()
+    await part.close()
+    assert cluster.budget.free == free
+
+
+@virtual_time
+async def test_what_its_first_piece_fails_with_is_told_when_that_is_asked_for() -> None:
+    cluster, blob = await stored()
+    free = cluster.budget.free
+    for peer in cluster.pool:
+        peer.forget(chunks_of(cluster, blob)[0])
+    part = LargeParts([Unit(index=0, text=str(blob), id=blob)], opening(cluster, blob))
+    await part.opened()
+    with pytest.raises(Unavailable):
+        await part.next_piece()
     await part.close()
     assert cluster.budget.free == free

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from email import message_from_bytes
 from email.policy import HTTP
 from typing import Any, cast
@@ -11,11 +12,13 @@ import pytest
 
 from ambry.blob import BlobState
 from ambry.checksum import digest
+from ambry.clock import SystemClock
 from ambry.errors import DataCorrupt
 from ambry.ids import BlobId, IdKind
 from ambry.protocol.frame import MessageType
+from frontend.http.ranges import PARTS_MAX
 from tests.support.content import content
-from tests.support.fake_cluster import CHUNK, some_id
+from tests.support.fake_cluster import CHUNK, make_cluster, some_id
 from tests.support.fake_peers import fails
 from tests.support.http_frontend import Answer, HttpFrontend, http_frontend, request, until, ways
 
@@ -179,6 +182,72 @@ async def test_several_ranges_are_one_answer_of_several_parts(size: int) -> None
         assert frontend.cluster.budget.free == frontend.cluster.budget.size
 
 
+@pytest.mark.parametrize("chunk_size", [CHUNK, 32 * CHUNK])
+async def test_several_ranges_are_one_download(chunk_size: int) -> None:
+    """Each of them had a download of its own, the list of chunks was read beside the head, and the first bytes apart."""
+    cluster = make_cluster(((3,),) * 4, clock=SystemClock(), chunk_size_bytes=chunk_size)
+    async with http_frontend(cluster) as frontend:
+        body = content(2, 32 * CHUNK)
+        blob_id = await frontend.put(body)
+        spans = [(number * CHUNK + 1, (number + 1) * CHUNK - 1) for number in range(0, 32, 2)]
+        value = ",".join(f"{first}-{end - 1}" for first, end in spans)
+        etag = f'"{digest(body).hex()}"'
+        for more in ({}, {"If-Range": etag}):
+            cluster.pool.journal.clear()
+            got = await frontend.call("GET", f"/{blob_id}", {"Range": f"bytes={value}", **more})
+            assert [part for _, part in parts_of(got)] == [body[first:end] for first, end in spans]
+            assert len(cluster.pool.calls(MessageType.GET)) <= len(spans) + 1
+        await until(lambda: cluster.budget.free == cluster.budget.size, "its memory is back")
+
+
+async def test_any_ranges_are_answered_with_their_bytes() -> None:
+    """Against what RFC 9110 section 14 says: a part has the bytes that it names, and together they have all that were asked."""
+    chance = random.Random(5)
+    cluster = make_cluster(((3,),) * 4, clock=SystemClock())
+    async with http_frontend(cluster) as frontend:
+        for size in (1, 700, CHUNK, CHUNK + 1, 5 * CHUNK + 7):
+            body = content(size, size)
+            blob_id = await frontend.put(body)
+            for _ in range(60):
+                value, wanted = some_ranges(chance, size)
+                got = await frontend.call("GET", f"/{blob_id}", {"Range": f"bytes={value}"})
+                if not wanted:
+                    assert (got.status, got.headers["content-range"]) == (416, f"bytes */{size}"), value
+                    continue
+                if got.status == 200:
+                    assert got.body == body and len(wanted) > PARTS_MAX, value
+                    continue
+                assert got.status == 206, value
+                told = [(got.headers["content-range"], got.body)] if "content-range" in got.headers else parts_of(got)
+                seen: set[int] = set()
+                for place, part in told:
+                    span, total = place.removeprefix("bytes ").split("/")
+                    first, last = map(int, span.split("-"))
+                    assert (int(total), part) == (size, body[first : last + 1]), value
+                    assert seen.isdisjoint(range(first, last + 1)), "no byte comes twice"
+                    seen.update(range(first, last + 1))
+                assert all(seen.issuperset(each) for each in wanted), value
+        assert cluster.budget.free == cluster.budget.size
+
+
+def some_ranges(chance: random.Random, size: int) -> tuple[str, list[range]]:
+    """A list of ranges, and what each that a blob of so many bytes has is of it."""
+    texts, wanted = [], []
+    for _ in range(chance.choice((1, 2, 3, 8, 30))):
+        first, count = chance.randrange(size + size // 4 + 1), chance.choice((1, 2, 100, size))
+        text, each = chance.choice(
+            (
+                (f"{first}-{first + count - 1}", range(first, min(size, first + count))),
+                (f"{first}-", range(first, size)),
+                (f"-{count}", range(max(0, size - count), size)),
+            )
+        )
+        texts.append(text)
+        if each:
+            wanted.append(each)
+    return ",".join(texts), wanted
+
+
 async def test_of_several_ranges_the_rest_is_answered_as_one_or_as_none() -> None:
     body = content(1, 5000)
     async with http_frontend() as frontend:
@@ -203,7 +272,10 @@ async def test_of_several_ranges_the_rest_is_answered_as_one_or_as_none() -> Non
             several = {"Range": "bytes=0-1,400-500", "If-Range": same}
             assert (await frontend.call("GET", f"/{blob_id}", several)).status == 206
         await frontend.call("DELETE", f"/{blob_id}")
-        assert (await frontend.call("GET", f"/{blob_id}", {"Range": "bytes=0-1,4-5"})).status == 410
+        for value in ("bytes=0-1,4-5", "bytes=5000-"):
+            for option in ("None", "Include_Expired_Blobs"):
+                headers = {"Range": value, "x-ambry-get-option": option}
+                assert (await frontend.call("GET", f"/{blob_id}", headers)).status == 410
         empty = await frontend.put(b"")
         assert (await frontend.call("GET", f"/{empty}", {"Range": "bytes=0-1,4-5"})).status == 416
         resolved = {"Range": "bytes=0-1,4-5", "x-ambry-resolve-range-on-empty-blob": "true"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from bisect import bisect_left, bisect_right
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -28,10 +30,10 @@ from ambry.protocol.frame import MessageType
 from frontend.router.budget import Need
 from frontend.router.composite import CHUNK_LISTED_BYTES
 from frontend.router.download import Download
-from frontend.router.get import open_blob, open_ranges
+from frontend.router.get import open_blob, open_ranges, open_spans
 from frontend.router.held_lists import HeldList
 from frontend.router.reading import LEAST_BYTES, STALLED_S
-from frontend.router.values import RangeSpec
+from frontend.router.values import RangeSpec, Span
 from tests.support import virtual_loop
 from tests.support.content import content
 from tests.support.fake_cluster import CHUNK, FakeCluster, changed, chunks_of, make_cluster, some_id, some_request
@@ -116,14 +118,14 @@ async def test_many_ranges_are_one_download_whose_pieces_are_each_of_one() -> No
         RangeSpec(3 * CHUNK - 1, 3 * CHUNK),
     ]
     held_list = HeldList(cluster.context)
-    download = await open_ranges(some_request(), cluster.context, blob_id, ranges, held_list)
+    download, resolved = await open_ranges(some_request(), cluster.context, blob_id, ranges, held_list=held_list)
     assert download.held == BLOCK_SIZE + download.listed
     # The batch holds the list of chunks as well, for what comes later.
     assert cluster.budget.size - cluster.budget.free == download.held + download.listed
     spans = [(5, 3 * CHUNK + 1), (len(body) - 7, len(body)), (3 * CHUNK - 1, 3 * CHUNK + 1)]
-    assert [(span.first, span.end) for span in download.spans] == spans, (
-        "the one that the blob does not have is left out"
-    )
+    assert [(span.first, span.end) for span in download.spans] == spans
+    assert isinstance(resolved.pop(1), RangeNotSatisfiable), "the one that the blob does not have is told for itself"
+    assert resolved == list(download.spans)
     pieces = [bytes(piece) async for piece in download.stream()]
     download.close()
     held_list.close()
@@ -134,6 +136,49 @@ async def test_many_ranges_are_one_download_whose_pieces_are_each_of_one() -> No
         assert part == body[first:end]
     assert not pieces
     assert cluster.budget.free == cluster.budget.size
+
+
+@settings(max_examples=120)
+@given(
+    st.one_of(st.integers(0, 5 * CHUNK), st.sampled_from([0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 4 * CHUNK])),
+    st.lists(RANGES, min_size=1, max_size=80),
+    st.sampled_from([CHUNK, 2 * CHUNK, 8 * CHUNK]),
+    st.sampled_from([CHUNK, 2 * CHUNK]),
+)
+def test_any_ranges_of_any_blob_are_one_download_of_their_bytes(
+    size: int, ranges: list[RangeSpec | None], chunk_size: int, unit: int
+) -> None:
+    async def check() -> None:
+        body = content(11, size)
+        cluster, blob_id = await made(body, chunk_size_bytes=chunk_size, read_unit_bytes=unit)
+        download, resolved = await open_ranges(some_request(), cluster.context, blob_id, ranges)
+        right = [expected(body, wanted) for wanted in ranges]
+        assert [
+            None if isinstance(each, RangeNotSatisfiable) else body[each.first : each.end] for each in resolved
+        ] == right
+        ends = list(accumulate([len(each) for each in right if each is not None]))
+        got = b""
+        async for piece in download.stream():
+            assert bisect_right(ends, len(got)) == bisect_left(ends, len(got) + len(piece)), "a piece is of one range"
+            got += piece
+        download.close()
+        assert got == b"".join([each for each in right if each is not None])
+        assert cluster.budget.free == cluster.budget.size
+
+    virtual_loop.run(check())
+
+
+@virtual_time
+@pytest.mark.parametrize("chunk_size", [2 * CHUNK, 16 * CHUNK])
+async def test_hundreds_of_ranges_ask_for_each_of_their_blocks_once_and_for_the_head_once(chunk_size: int) -> None:
+    body = content(5, 8 * CHUNK)
+    cluster, blob_id = await made(body, chunk_size_bytes=chunk_size)
+    ranges = [RangeSpec(first, first + CHUNK // 64) for first in range(0, 8 * CHUNK, CHUNK // 32)]
+    download, _ = await open_ranges(some_request(), cluster.context, blob_id, ranges)
+    pieces = [bytes(piece) async for piece in download.stream()]
+    download.close()
+    assert pieces == [body[each.first : each.last + 1] for each in ranges if each.first is not None and each.last]
+    assert len(asked(cluster)) <= len(ranges) + 2
 
 
 @virtual_time
@@ -151,7 +196,11 @@ async def test_an_empty_blob_is_read_and_its_ranges_only_when_asked_to_resolve_t
     for wanted in (RangeSpec(0, None), RangeSpec(None, 5), RangeSpec(0, 0)):
         with pytest.raises(RangeNotSatisfiable):
             await cluster.read(blob_id, wanted)
-        assert await cluster.read(blob_id, wanted, resolve_empty=True) == b""
+        download = await open_spans(
+            some_request(), cluster.context, blob_id, lambda head: [Span(0, head.properties.size)], likely=(wanted,)
+        )
+        assert [bytes(piece) async for piece in download.stream()] == []
+        download.close()
 
 
 @virtual_time
