@@ -6,13 +6,24 @@ it replaces the link, for all of this machine, and whoever opens it begins at th
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 
+from ambry.errors import InvalidRequest
+
 _OPEN_FILES = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd")
 _LINKS_MAX = 40
 """As many as Linux follows (path_resolution(7))."""
+
+
+def check_place(path: str | os.PathLike[str], *, instead: str) -> None:
+    """Raises IsADirectoryError, or InvalidRequest with what to do `instead`, for what no file can take the place of."""
+    if os.path.isdir(path):  # noqa: PTH112  # what was typed, as it was typed
+        raise IsADirectoryError(errno.EISDIR, "it is a directory; name the file to write", os.fspath(path))
+    if is_special(path):
+        raise InvalidRequest(f"{os.fspath(path)} is a device or a pipe, which no file may replace; {instead}")
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ambry.errors import AmbryError, InvalidRequest
+from ambry.os_errors import text_of
 from ambry.service.operator_option import operator, operator_option
 
 OUTPUT = click.Choice(["table", "json"])
@@ -60,7 +61,7 @@ def _shown(cell: Any) -> str:
 
 
 def _fail(error: Exception) -> None:
-    click.echo(f"ambry store: {error}", err=True)
+    click.echo(f"ambry store: {text_of(error)}", err=True)
     sys.exit(1)
 
 

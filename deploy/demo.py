@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from ambry import AmbryClient
 from ambry.cli.interrupts import signals_interrupt
 from ambry.errors import AmbryError
+from ambry.os_errors import text_of
 from deploy.demos.stage import sha256_of
 from deploy.local_cluster import LocalCluster
 from deploy.local_layout import LocalClusterError
@@ -202,7 +203,7 @@ def _shown_in(directory: Path) -> int:
         print("\nInterrupted; every process was stopped.", file=sys.stderr)
         return 130
     except (DemoFailed, LocalClusterError, AmbryError, OSError) as cause:
-        print(f"\nThe demo failed: {cause}", file=sys.stderr)
+        print(f"\nThe demo failed: {text_of(cause)}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
     return 1

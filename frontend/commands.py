@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from ambry.errors import AmbryError, ConfigInvalid, InvalidRequest
+from ambry.os_errors import text_of
 from ambry.service.directory_option import directory_option
 from ambry.service.operator_option import operator, operator_option
-from ambry.special_file import is_special
+from ambry.special_file import check_place
 
 if TYPE_CHECKING:
     from frontend.metadata.opening import OpenedMetadata
@@ -75,20 +76,23 @@ def _run(config: Path, overrides: tuple[str, ...], work: Callable[[OpenedMetadat
     try:
         code = asyncio.run(run())
     except (AmbryError, OSError) as error:
-        click.echo(f"ambry meta: {_said(error)}", err=True)
+        click.echo(f"ambry meta: {text_of(error)}", err=True)
         code = 2 if isinstance(error, ConfigInvalid) else 1
     sys.exit(code)
 
 
-def _said(error: AmbryError | OSError) -> str:
-    if isinstance(error, AmbryError) or not error.strerror:
-        return str(error)
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+def _free_place(_context: click.Context, _parameter: click.Parameter, file: Path) -> Path:
+    try:
+        if str(file) != "-":
+            check_place(file, instead="write - and lead that there")
+    except (InvalidRequest, OSError) as error:
+        raise click.BadParameter(text_of(error)) from error
+    return file
 
 
 @meta.command()
 @store_options
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("file", type=click.Path(allow_dash=True, path_type=Path), callback=_free_place)
 def dump(config: Path, overrides: tuple[str, ...], file: Path) -> None:
     """Write everything to FILE (- is standard output), while frontends go on. `ambry meta load` takes it, in either engine."""
 
@@ -99,10 +103,6 @@ def dump(config: Path, overrides: tuple[str, ...], file: Path) -> None:
             end = await dump_store(opened.store, opened.dump_header(), sys.stdout.buffer.write)
         else:
             # A dump that is not whole never has the name of one that is.
-            if is_special(file):
-                raise InvalidRequest(
-                    f"{file} is a device or a pipe, which no dump replaces; write - and lead that there"
-                )
             target = Path(os.path.realpath(file))  # A link stays one.
             part = target.with_name(target.name + ".part")
             with part.open("wb") as output:

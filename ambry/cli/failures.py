@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -34,6 +32,7 @@ from ambry.errors import (
     UploadNotFound,
 )
 from ambry.ml.held_back import HeldBack
+from ambry.os_errors import text_of
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -61,16 +60,6 @@ EXIT_CODES = {
 """All of them, and what each means. Of several failures in one command the first one's counts."""
 
 
-_WHAT_TO_DO = {
-    errno.ENOMEM: "end something else here, or ask for less at once",
-    errno.EMFILE: "raise the limit (ulimit -n), or ask for less at once",
-    errno.ENFILE: "end something else here, or raise fs.file-max",
-    errno.ENOSPC: "make room there, or name another place",
-    errno.EDQUOT: "make room there, or name another place",
-}
-"""Of what a machine has no more of, where nobody said more than that."""
-
-
 def describe(error: Exception) -> str:
     """One line: what happened, what to do next, and the request id."""
     if isinstance(error, AmbryError):
@@ -81,12 +70,8 @@ def describe(error: Exception) -> str:
         if error.retry_after_s:
             notes.append(f"try again in {error.retry_after_s:g} s")
         text += f" ({', '.join(notes)})" if notes else ""
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        if error.errno in _WHAT_TO_DO and error.strerror == os.strerror(error.errno):
-            text = f"{text}; {_WHAT_TO_DO[error.errno]}"
     else:
-        text = str(error) or type(error).__name__
+        text = text_of(error)
     return printable(" ".join("; ".join((text, *notes_of(error))).split()))
 
 

@@ -70,25 +70,12 @@ os.register_at_fork(
 def try_lock(path: Path, mode: int = 0o600) -> LockedFile | None:
     """Make a file and lock it; None while somebody else has it. Who has it may rename or remove it, and closes it then.
 
-    Raises OSError, also where the file system tells another file each time.
+    Raises OSError, also on a file system without locks, and on one that tells another file each time.
     """
-    for _ in range(TRIES):
-        file = LockedFile(path, mode)
-        try:
-            file.lock(wait=False)
-            # Who had it before may have renamed or removed the file while we opened it.
-            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-                return file
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            file.close()
-            return None
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-    raise OSError(errno.ENOLCK, f"it is another file each time it is looked at, {TRIES} times", str(path))
+    try:
+        return _locked(path, mode, wait=False)
+    except BlockingIOError:
+        return None
 
 
 @contextmanager
@@ -98,7 +85,9 @@ def locked_by(path: Path) -> Iterator[None]:
     It is to be a file that nobody locks for something else. Where it cannot be made, as beside one of another user, and on a
     file system without locks nobody is waited for.
     """
-    file = _waited_for(path)
+    file = None
+    with suppress(OSError):
+        file = _locked(path, 0o600, wait=True)
     try:
         yield
     finally:
@@ -108,26 +97,41 @@ def locked_by(path: Path) -> Iterator[None]:
             file.close()
 
 
-def _waited_for(path: Path) -> LockedFile | None:
+def _locked(path: Path, mode: int, *, wait: bool) -> LockedFile:
+    """The file that is there under this name, made where there is none, and locked.
+
+    Raises BlockingIOError where somebody else has it and it is not waited for, OSError where it cannot be had at all: what was
+    made for it, and is empty, is gone then.
+    """
     for _ in range(TRIES):
+        file = LockedFile(path, mode)
         try:
-            file = LockedFile(path)
-        except OSError:
-            return None
-        try:
-            file.lock(wait=True)
-            # Who had it before has removed it.
-            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+            file.lock(wait=wait)
+            # Who had it before may have renamed or removed the file while we opened it.
+            if _is_at(file, path):
                 return file
-        except FileNotFoundError:
-            pass
+        except BlockingIOError:
+            file.close()
+            raise
         except OSError:
-            return file
+            # A file system without locks. Who writes into such a file has it locked, so that nobody does here.
+            with suppress(OSError):
+                if not os.fstat(file.fileno()).st_size and _is_at(file, path):
+                    path.unlink()
+            file.close()
+            raise
         except BaseException:
             file.close()
             raise
         file.close()
-    return None
+    raise OSError(errno.ENOLCK, f"it is another file each time it is looked at, {TRIES} times", str(path))
+
+
+def _is_at(file: LockedFile, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def listed_if_allowed(directory: Path) -> list[str]:

@@ -14,9 +14,9 @@ from ambry.client.model import StrPath
 from ambry.client.replaced_file import gather_for, replaced_file, take_owner
 from ambry.client.small_file import local_path
 from ambry.clock import system_random
-from ambry.errors import AlreadyExists, InvalidRequest, UpdateConflict
+from ambry.errors import AlreadyExists, UpdateConflict
 from ambry.ids import ID_TEXT_SIZE, BlobId
-from ambry.special_file import is_special
+from ambry.special_file import check_place
 
 NAME_SIZE_MAX = 120
 """Characters of a target's name that stand in a part's."""
@@ -51,13 +51,8 @@ class PartFile:
         self._overwrite = overwrite
         self._committed = False
         self._disk_full = False
-        if self.target.is_dir():
-            raise IsADirectoryError(f"{self.target} is a directory; name the file to write")
-        if is_special(self.target):
-            # /dev/null would become a file that grows, /dev/stdout one for all of this machine.
-            raise InvalidRequest(
-                f"{self.target} is a device or a pipe, which no download may replace; stream the blob (get, ambry cat)"
-            )
+        # /dev/null would become a file that grows, /dev/stdout one for all of this machine.
+        check_place(self.target, instead="stream the blob (get, ambry cat)")
         if not self.target.parent.exists():
             raise FileNotFoundError(errno.ENOENT, "No such directory", str(self.target.parent))
         self._refuse_existing()

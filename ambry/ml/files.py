@@ -19,7 +19,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.shown_places import place_told, shown_place
 from ambry.ml.stored_files import FileOfStore, FilePlace
-from ambry.special_file import is_special
+from ambry.special_file import check_place
 
 NAME_SIZE_MAX = 50
 """Characters of a target's name that stand in that of its part."""
@@ -100,10 +100,7 @@ def written_path(target: Path) -> Iterator[Path]:
     error, and where the process is killed, when the same file is written again.
     Raises OSError that names `target`, InvalidRequest for what is no file.
     """
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a directory; name the file to write", str(target))
-    if is_special(target):
-        raise InvalidRequest(f"{target} is a device or a pipe, which no file may replace; name the file to write")
+    check_place(target, instead="name the file to write")
     said, target = target, Path(os.path.realpath(target))
     with _gathering(said, target, _make_file) as part:
         if (there := replaced_file(target)) is not None:

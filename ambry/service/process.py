@@ -21,6 +21,7 @@ import uvloop
 
 from ambry import config as configuration
 from ambry.errors import AmbryError, ConfigInvalid
+from ambry.os_errors import text_of
 from ambry.service.logs import get_logger, tell
 from ambry.service.notice import STOPPING, tell_manager
 
@@ -116,7 +117,7 @@ def run(
         fail(program, error)
     except (AmbryError, OSError) as error:
         get_logger().error("cannot run", error=f"{type(error).__name__}: {error}")
-        tell(f"{program}: {error}")
+        tell(f"{program}: {text_of(error)}")
         raise SystemExit(1) from error
 
 

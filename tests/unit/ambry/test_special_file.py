@@ -11,7 +11,7 @@ import pytest
 from ambry import InvalidRequest
 from ambry.client.part_file import PartFile
 from ambry.ids import BlobId, IdKind
-from ambry.special_file import is_special, own_descriptor
+from ambry.special_file import check_place, is_special, own_descriptor
 
 ID = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
 
@@ -22,6 +22,21 @@ def test_what_is_special(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = {each: is_special(tmp_path / each) for each in ("pipe", "link", "file", ".", "missing")}
     assert found == {"pipe": True, "link": True, "file": False, ".": False, "missing": False}
+
+
+def test_what_no_file_can_take_the_place_of_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "file").touch()
+    for free in ("file", "missing"):
+        check_place(tmp_path / free, instead="do another thing")
+    with pytest.raises(
+        InvalidRequest, match="/pipe is a device or a pipe, which no file may replace; do another thing"
+    ):
+        check_place(tmp_path / "pipe", instead="do another thing")
+    with pytest.raises(IsADirectoryError) as refused:
+        check_place(str(tmp_path / "link"), instead="do another thing")
+    assert (refused.value.errno, refused.value.filename) == (errno.EISDIR, f"{tmp_path}/link")
 
 
 def test_links_to_what_is_open_lead_to_its_descriptor(tmp_path: Path) -> None:
@@ -60,6 +75,6 @@ def test_no_download_takes_the_place_of_a_link_to_what_is_open(tmp_path: Path, o
     with (tmp_path / "log").open("wb") as log:
         link = tmp_path / "link"
         link.symlink_to(f"/proc/self/fd/{log.fileno()}")
-        with pytest.raises(InvalidRequest, match="which no download may replace"):
+        with pytest.raises(InvalidRequest, match="which no file may replace"):
             PartFile(link, ID, overwrite=overwrite, unique="u")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "log"]

@@ -64,6 +64,14 @@ def test_a_store_is_dumped_loaded_elsewhere_and_checked(config: Path, file: Path
     assert (done.exit_code, done.output) == (0, f"{tmp_path}/other: 2 versions, every one right\n")
 
 
+LEAD = "write - and lead that there"
+
+
+def said_last(done: Result) -> str:
+    """What click refused."""
+    return done.output.splitlines()[-1].removeprefix("Error: Invalid value for 'FILE': ")
+
+
 def test_a_dump_takes_the_place_of_no_device_and_of_no_link(config: Path, file: Path, tmp_path: Path) -> None:
     """/dev/null became the dump, for all of the machine."""
     pipe, link, device = tmp_path / "pipe", tmp_path / "link", tmp_path / "device"
@@ -71,13 +79,20 @@ def test_a_dump_takes_the_place_of_no_device_and_of_no_link(config: Path, file: 
     device.symlink_to("/dev/null")
     for place in (pipe, device):
         done = run("dump", "--config", config, place)
-        assert done.exit_code == 1 and "is a device or a pipe, which no dump replaces" in done.output
+        assert (done.exit_code, said_last(done)) == (
+            2,
+            f"{place} is a device or a pipe, which no file may replace; {LEAD}",
+        )
     assert pipe.is_fifo() and device.is_symlink()
     with (tmp_path / "log").open("ab") as log:
-        done = run("dump", "--config", config, f"/proc/self/fd/{log.fileno()}")
-        assert done.exit_code == 1 and "is a device or a pipe, which no dump replaces" in done.output, "as /dev/stdout"
+        place = Path(f"/proc/self/fd/{log.fileno()}")  # as /dev/stdout
+        done = run("dump", "--config", config, place)
+        assert (done.exit_code, said_last(done)) == (
+            2,
+            f"{place} is a device or a pipe, which no file may replace; {LEAD}",
+        )
     done = run("dump", "--config", config, tmp_path)
-    assert done.exit_code == 2 and f"'{tmp_path}' is a directory" in done.output
+    assert (done.exit_code, said_last(done)) == (2, f"{tmp_path}: it is a directory; name the file to write")
     done = run("dump", "--config", config, tmp_path / "gone" / "dump")
     assert (done.exit_code, done.output) == (1, f"ambry meta: {tmp_path}/gone/dump.part: No such file or directory\n")
     link.symlink_to("dump")

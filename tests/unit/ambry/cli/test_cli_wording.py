@@ -53,7 +53,7 @@ MESSAGES = {
         "without if_absent (--if-absent) it would point",
     ),
     "name it otherwise (filename=, --filename)": ("ambry/client/wire/blobs.py", "(filename=, --filename)"),
-    "which no download may replace; stream the blob (get, ambry cat)": (
+    "which no file may replace; stream the blob (get, ambry cat)": (
         "ambry/client/part_file.py",
         "stream the blob (get, ambry cat)",
     ),

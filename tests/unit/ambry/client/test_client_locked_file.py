@@ -184,5 +184,19 @@ def test_without_locks_and_where_none_can_be_made_nobody_is_waited_for(
 
     monkeypatch.setattr(fcntl, "flock", refused)
     with locked_by(tmp_path / "lock"):
-        assert (tmp_path / "lock").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+        assert listed(tmp_path) == ["link"]
+    assert listed(tmp_path) == ["link"]
+
+
+def test_without_locks_nothing_that_was_made_for_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty .part stayed beside each download, and an empty .ambry-upload beside each file that was put in parts."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "none here")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    (tmp_path / "kept").write_text("x")
+    for name in ("new", "kept"):
+        with pytest.raises(OSError, match="none here"):
+            try_lock(tmp_path / name)
+    assert listed(tmp_path) == ["kept"]
