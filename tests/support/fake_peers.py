@@ -190,6 +190,8 @@ class FakePeer:
     node: Node
     clock: Clock
     journal: list[Call]
+    contents: dict[bytes, bytes]
+    """What was put, by its digest: had once for all peers and for the journal, since tests put megabytes."""
     health: NodeHealth = field(default_factory=NodeHealth)
     connected: bool = True
     well: bool = True
@@ -288,8 +290,9 @@ class FakePeer:
             loop.call_soon(done, NotUnderstood(f"no request of type {type} is known here"))
             return None
         request = messages.decode(frame.header, _SHAPES[type])
+        sent = self._content(request.digest, bytes(body)) if isinstance(request, PutRequest) else bytes(body)
         self.journal.append(
-            Call(peer=self.node.name, type=MessageType(type), message=request, body=bytes(body), at=loop.time())
+            Call(peer=self.node.name, type=MessageType(type), message=request, body=sent, at=loop.time())
         )
         fault = self._fault(type, request)
         self.in_flight_bytes += len(body)
@@ -468,6 +471,11 @@ class FakePeer:
         self.records[request.id] = known
         return UpdateReply(state, known.deleted_at_ms)
 
+    def _content(self, digest: bytes, data: bytes) -> bytes:
+        """The same bytes, as they are kept."""
+        kept = self.contents.setdefault(digest, data)
+        return kept if kept == data else data
+
     def _put(self, request: PutRequest, frame: Frame) -> Empty:
         if request.kind not in (RecordKind.BLOB, RecordKind.COMPOSITE, RecordKind.CHUNK):
             raise InvalidRequest(f"record kind {request.kind} cannot be put")
@@ -484,7 +492,9 @@ class FakePeer:
         if known is not None:
             state = join(known.state, state)
         changed_at_ms = max(request.created_at_ms, known.changed_at_ms if known is not None else 0)
-        self.records[request.id] = Stored(state=state, changed_at_ms=changed_at_ms, put=request, payload=payload)
+        self.records[request.id] = Stored(
+            state=state, changed_at_ms=changed_at_ms, put=request, payload=self._content(request.digest, payload)
+        )
         return Empty()
 
     def _get(self, request: GetRequest) -> tuple[GetReply, bytes]:
@@ -605,11 +615,13 @@ class FakePool:
         in_flight_bytes_max: int = 64 << 20,
     ) -> None:
         self.journal: list[Call] = []
+        contents: dict[bytes, bytes] = {}
         self._peers = {
             node.name: FakePeer(
                 node=node,
                 clock=clock,
                 journal=self.journal,
+                contents=contents,
                 partitions=partitions,
                 in_flight_bytes_max=in_flight_bytes_max,
             )
