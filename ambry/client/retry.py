@@ -135,6 +135,17 @@ class Attempts:
 
         `repeatable` says that sending the request again does no harm and that its body can be had again.
         """
+        try:
+            delay_s = self._delay_s(error, repeatable)
+            if delay_s is None:
+                raise error
+            return delay_s
+        finally:
+            # Its traceback has this frame, and the frame would have it: with the body of the call, until a collection.
+            del error
+
+    def _delay_s(self, error: AmbryError, repeatable: bool) -> float | None:
+        """None where there is no next attempt."""
         self.describe(error)
         if not isinstance(error, ConnectFailed):
             # Also a kept connection may have been closed right after the request was carried out.
@@ -147,9 +158,9 @@ class Attempts:
             self._tried.remove(self.endpoint)
             return 0.0
         if not repeatable or not self._may_help(error):
-            raise error
+            return None
         if isinstance(error, InsufficientStorage) and len(self._tried) >= len(self._endpoints.urls):
-            raise error  # Room does not come within seconds; elsewhere there may be some.
+            return None  # Room does not come within seconds; elsewhere there may be some.
         now = self._clock.monotonic()
         same_place = isinstance(error, QuotaExceeded) or len(self._tried) >= len(self._endpoints.urls)
         if isinstance(error, QuotaExceeded):
@@ -157,17 +168,17 @@ class Attempts:
         else:
             self._endpoints.failed(self.endpoint, now)
         if self._since_progress >= self._policy.max_attempts:
-            raise error
+            return None
         # Going elsewhere after a refused connection costs no server anything.
         if not (isinstance(error, ConnectFailed) and not same_place) and not self._budget.take():
-            raise error
+            return None
         delay = self._backoff() if same_place else 0.0
         if same_place and error.retry_after_s is not None:
             if error.retry_after_s > self._policy.retry_after_max:
-                raise error
+                return None
             delay += error.retry_after_s
         if self.deadline is not None and now + delay >= self.deadline:
-            raise error
+            return None
         if self._on_retry is not None:
             self._on_retry(error, delay, now - self._began)
         return delay

@@ -215,7 +215,10 @@ class AsyncBlobs(AsyncLifecycles):
             with suppress(AmbryError):
                 its_name = isinstance(place, NameRef) and await self._identify(place, timeout) == info.id
                 await self.delete(place if its_name and place is not None else info.id)
-            raise unfit
+            try:
+                raise unfit
+            finally:
+                del unfit  # As in Attempts.failed.
         return info if place is None else blob_wire.placed(info, place, headers)
 
     async def _open(
@@ -230,7 +233,11 @@ class AsyncBlobs(AsyncLifecycles):
             if failure is not None:
                 if download.position > position:
                     attempts.progressed()
-                await self._sleep(attempts.failed(failure))
+                try:
+                    delay_s = attempts.failed(failure)
+                finally:
+                    del failure  # As in Attempts.failed.
+                await self._sleep(delay_s)
             response = await self._repeat(attempts, download.request, timeout, download)
             position = download.position
             if streaming:

@@ -186,7 +186,5 @@ class AsyncCalls(ClientBase):
                 watch.ended(error)
             raise
         if not refusals.is_ours(response.headers):
-            foreign = refusals.foreign(endpoint, request, response.status)
-            response.abort(foreign)
-            raise foreign
+            raise response.aborted(refusals.foreign(endpoint, request, response.status))
         return response

@@ -135,6 +135,7 @@ class AsyncBlobReader:
     async def close(self) -> None:
         """Stop reading. What was not read is not verified."""
         self._closed = True
+        self._failure = None  # Its traceback has the frames in which this reader is.
         self._drop()
 
     async def _read_piece(self, size: int) -> bytes:
@@ -166,6 +167,8 @@ class AsyncBlobReader:
         except AmbryError as error:
             self._failure = error
             raise
+        finally:
+            del failure  # As in Attempts.failed.
 
     def _received(self, piece: bytes) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from ambry.client.aio.pacing import BodyPace, passing
@@ -87,6 +88,11 @@ class AsyncResponse:
         else:
             self.finish()
 
+    def aborted(self, error: AmbryError) -> AmbryError:
+        """The error, after `abort`: who raises it has no name for it, by which its traceback would keep it."""
+        self.abort(error)
+        return error
+
     def abort(self, error: BaseException | None = None) -> None:
         """Drop the connection; what is still on it is not wanted. `error` is why, for hooks, and gets the request's id."""
         refusals.note_request(error, self.headers)
@@ -148,6 +154,7 @@ class AsyncTransport:
         except aiohttp.ClientSSLError as cause:
             raise refusals.not_trusted(endpoint, getattr(cause, "certificate_error", cause.os_error)) from cause
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as cause:
+            _clear(cause)
             is_over = deadline is not None and self._clock.monotonic() >= deadline
             raise refusals.connect_failed(endpoint, getattr(cause, "os_error", None), proxy, is_over=is_over) from cause
         except aiohttp.ClientHttpProxyError as cause:
@@ -167,15 +174,11 @@ class AsyncTransport:
         waits = Waits(self._clock.monotonic, timeout.read, deadline)
         response = AsyncResponse(raw, endpoint, waits, watch)
         if raw.status == 408 and pace.reused:
-            late = refusals.timed_out_idle(endpoint)
-            response.abort(late)
-            raise late
+            raise response.aborted(refusals.timed_out_idle(endpoint))
         if raw.status >= 300:
             raise await self._error(endpoint, response, request)
         if upload is not None and not upload.complete:
-            early = refusals.answered_early(endpoint, raw.status, response.headers)
-            response.abort(early)
-            raise early
+            raise response.aborted(refusals.answered_early(endpoint, raw.status, response.headers))
         return response
 
     async def close(self) -> None:
@@ -215,6 +218,13 @@ class AsyncTransport:
         # Keeps the connection only if both the request and the answer are complete.
         response.finish(error)
         return error
+
+
+def _clear(error: BaseException | None) -> None:
+    """Empty the frames of aiohttp that an error came through: some have a name for it, and would keep it with the body."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 _PARENTS: list[_Sessions] = []

@@ -212,7 +212,10 @@ class SyncBlobs(SyncLifecycles):
             with suppress(AmbryError):
                 its_name = isinstance(place, NameRef) and self._identify(place, timeout) == info.id
                 self.delete(place if its_name and place is not None else info.id)
-            raise unfit
+            try:
+                raise unfit
+            finally:
+                del unfit  # As in Attempts.failed.
         return info if place is None else blob_wire.placed(info, place, headers)
 
     def _open(self, download: BlobDownload, timeout: Timeout | None, *, streaming: bool = False) -> BlobReader:
@@ -225,7 +228,11 @@ class SyncBlobs(SyncLifecycles):
             if failure is not None:
                 if download.position > position:
                     attempts.progressed()
-                self._sleep(attempts.failed(failure))
+                try:
+                    delay_s = attempts.failed(failure)
+                finally:
+                    del failure  # As in Attempts.failed.
+                self._sleep(delay_s)
             response = self._repeat(attempts, download.request, timeout, download)
             position = download.position
             if streaming:

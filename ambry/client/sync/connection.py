@@ -231,4 +231,7 @@ def _connected(place: tuple[str, int], waits: Waits) -> socket.socket:
                 made.close()
         else:
             return made
-    raise failure or OSError(f"{place[0]} has no address")
+    try:
+        raise failure or OSError(f"{place[0]} has no address")
+    finally:
+        failure = None  # As in Attempts.failed.

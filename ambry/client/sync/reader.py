@@ -136,6 +136,7 @@ class BlobReader(io.BufferedIOBase):
         if self._response is not None:
             self._response.abort()
             self._response = None
+        self._failure = None  # Its traceback has the frames in which this reader is.
         super().close()
 
     def _read_piece(self, size: int) -> bytes:
@@ -172,6 +173,8 @@ class BlobReader(io.BufferedIOBase):
         except AmbryError as error:
             self._failure = error
             raise
+        finally:
+            del failure  # As in Attempts.failed.
 
     def _received(self, piece: bytes | memoryview) -> None:
         try:

@@ -110,6 +110,11 @@ class SyncResponse:
         else:
             self.finish()
 
+    def aborted(self, error: AmbryError) -> AmbryError:
+        """The error, after `abort`: who raises it has no name for it, by which its traceback would keep it."""
+        self.abort(error)
+        return error
+
     def abort(self, error: BaseException | None = None) -> None:
         """Drop the connection; what is still on it is not wanted. `error` is why, for hooks, and gets the request's id."""
         refusals.note_request(error, self.headers)
@@ -184,15 +189,11 @@ class SyncTransport:
             raise
         response = SyncResponse(self, connection, head, watch)
         if head.status == 408 and connection.used:
-            late = refusals.timed_out_idle(endpoint)
-            response.abort(late)
-            raise late
+            raise response.aborted(refusals.timed_out_idle(endpoint))
         if head.status < 300 and whole:
             return response
         if head.status < 300:
-            early = refusals.answered_early(endpoint, head.status, response.headers)
-            response.abort(early)
-            raise early
+            raise response.aborted(refusals.answered_early(endpoint, head.status, response.headers))
         raise self._error(endpoint, response, request, keep=whole)
 
     def give_back(self, connection: KeptConnection) -> None:
