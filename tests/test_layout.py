@@ -60,6 +60,7 @@ FLOORS = [
         "ambry.durability",
         "ambry.patience",
         "ambry.os_errors",
+        "ambry.shown_urls",
         "ambry.with_parent",
     ],
     ["ambry.blob", "ambry.home", "ambry.ids", "ambry.address", "ambry.special_file"],

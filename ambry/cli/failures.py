@@ -33,6 +33,7 @@ from ambry.errors import (
 )
 from ambry.ml.held_back import HeldBack
 from ambry.os_errors import text_of
+from ambry.shown_urls import shown_place, shown_sentence
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -61,7 +62,7 @@ EXIT_CODES = {
 
 
 def describe(error: Exception) -> str:
-    """One line: what happened, what to do next, and the request id."""
+    """One line: what happened, what to do next, and the request id; nothing that opens a URL which somebody gave."""
     if isinstance(error, AmbryError):
         text = in_options(error.message) or type(error).__name__
         notes = [f"request {error.request_id}"] if error.request_id else []
@@ -72,7 +73,7 @@ def describe(error: Exception) -> str:
         text += f" ({', '.join(notes)})" if notes else ""
     else:
         text = text_of(error)
-    return printable(" ".join("; ".join((text, *notes_of(error))).split()))
+    return printable(shown_sentence(" ".join("; ".join((text, *notes_of(error))).split())))
 
 
 def notes_of(error: BaseException) -> list[str]:
@@ -115,7 +116,8 @@ def speak_json(args: Sequence[str]) -> None:
 
 
 def report_usage(error: ClickException) -> int:
-    """Print what click refused; its exit code."""
+    """Print what click refused, without what opens a URL that stood there; its exit code."""
+    error.message = shown_sentence(error.message)
     if _in_json.get():
         told = {"error": type(error).__name__, "message": error.format_message(), "exit_code": error.exit_code}
         click.echo(json.dumps(told), err=True)
@@ -128,9 +130,9 @@ def as_fields(error: Exception, subject: str = "") -> dict[str, Any]:
     """An error as JSON has it."""
     told: dict[str, Any] = {"error": type(error).__name__, "message": describe(error), "exit_code": exit_code(error)}
     if subject:
-        told["subject"] = subject
+        told["subject"] = shown_place(subject)
     if isinstance(error, AmbryError):
-        told["message"] = in_options(error.message) or type(error).__name__
+        told["message"] = shown_sentence(in_options(error.message)) or type(error).__name__
         told |= {"status": error.status, "retryable": error.retriable}
         more = {
             "request_id": error.request_id,
@@ -147,7 +149,7 @@ def report(error: Exception, subject: str = "") -> int:
     if _in_json.get():
         complain(json.dumps(as_fields(error, subject)))
         return exit_code(error)
-    text, about = describe(error), f"{printable(subject)}: "
+    text, about = describe(error), f"{printable(shown_place(subject))}: "
     complain(f"ambry: {about if subject and not text.startswith(about) else ''}{text}")
     return exit_code(error)
 

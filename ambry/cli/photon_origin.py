@@ -32,7 +32,7 @@ class RowsOrigin:
 
 def rows_origin(rows: OpenRows) -> RowsOrigin:
     """Of what was settled: nothing is asked for."""
-    from ambry.ml.shown_places import shown_place
+    from ambry.shown_urls import shown_place
 
     if rows.snapshot is not None and rows.columns is not None:
         exact = str(rows.data[0])

@@ -17,6 +17,7 @@ from ambry.cli.output import printable, tell_done
 from ambry.client.refs import SCHEME, NameRef, PinnedName, Place, Ref, found_as, found_entry, prefix_place
 from ambry.errors import BlobNotFound
 from ambry.ids import BlobId
+from ambry.shown_urls import shown_place
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -62,15 +63,17 @@ def rm(
             wanted = {blob: blob for blob in blobs}
         if dry_run:
             for ref in wanted:
-                tell_done(output, f"delete  {ref}", action="delete", blob=ref)
+                tell_done(output, f"delete  {shown_place(ref)}", action="delete", blob=shown_place(ref))
             return 0
         if recursive and wanted and not yes:
             _ask(f"delete {counted(len(wanted), 'blob')} ({amount(size)}), with the names below {', '.join(blobs)}?")
         if len(wanted) == 1 and not recursive:
             client.delete(blobs[0], missing_ok=force)
-            tell_done(output, action="deleted", blob=blobs[0])
+            tell_done(output, action="deleted", blob=shown_place(blobs[0]))
             return 0
-        return remove(client, wanted, force=force, done=lambda ref: tell_done(output, action="deleted", blob=ref))
+        return remove(
+            client, wanted, force=force, done=lambda ref: tell_done(output, action="deleted", blob=shown_place(ref))
+        )
 
 
 def _below(client: AmbryClient, text: str) -> list[tuple[BlobId | PinnedName, int]]:

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ambry.client.model import check_type
 from ambry.errors import InvalidRequest
+from ambry.shown_urls import shown_address
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:17100"
 
@@ -25,15 +26,20 @@ def normal_endpoints(endpoints: str | Sequence[str] | None) -> tuple[str, ...]:
         if not text:
             continue
         if not text.isprintable() or " " in text:
-            raise InvalidRequest(f"endpoint {text!r} is not of the form http://host:port or https://host:port")
+            raise _malformed(text)
         url = _split(text if "//" in text else f"http://{text}")
         if url is None or url.scheme not in ("http", "https") or url.query or url.fragment or url.username:
-            shown = text if "@" not in text else "..."
-            raise InvalidRequest(f"endpoint {shown!r} is not of the form http://host:port or https://host:port")
+            raise _malformed(text)
         urls.append(f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}")
     if not urls:
         raise InvalidRequest("at least one endpoint is needed, as http://host:port or https://host:port")
     return tuple(dict.fromkeys(urls))
+
+
+def _malformed(text: str) -> InvalidRequest:
+    shown = shown_address(text)
+    more = "" if shown == text else ": it has no user, no password and no query"
+    return InvalidRequest(f"endpoint {shown!r} is not of the form http://host:port or https://host:port{more}")
 
 
 def _split(text: str) -> SplitResult | None:

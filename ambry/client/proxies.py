@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from ambry.errors import ConfigInvalid
+from ambry.shown_urls import shown_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Proxies:
     direct: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Proxies(http={_shown(self.http)!r}, https={_shown(self.https)!r}, direct={self.direct!r})"
+        return f"Proxies(http={shown_place(self.http)!r}, https={shown_place(self.https)!r}, direct={self.direct!r})"
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Proxies:
@@ -54,7 +55,7 @@ class Proxies:
             return None
         if not _is_proxy(proxy):
             raise ConfigInvalid(
-                f"{endpoint} would be asked through {_shown(proxy)}, and a proxy is http://host:port; "
+                f"{endpoint} would be asked through {shown_place(proxy)}, and a proxy is http://host:port; "
                 "see http_proxy, https_proxy and no_proxy"
             )
         return Proxy(proxy)
@@ -84,7 +85,7 @@ class Proxy:
         return {"proxy-authorization": f"Basic {b64encode(both.encode()).decode()}"}
 
     def __str__(self) -> str:
-        return _shown(self.url)
+        return shown_place(self.url)
 
     __repr__ = __str__
 
@@ -99,10 +100,6 @@ def _is_proxy(url: str) -> bool:
         return found.scheme == "http" and bool(found.hostname) and found.port != 0
     except ValueError:
         return False
-
-
-def _shown(url: str) -> str:
-    return url if "@" not in url else f"{url.partition('://')[0]}://...@{url.rpartition('@')[2]}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -27,6 +27,7 @@ from ambry.errors import InvalidBlobId, InvalidRequest
 from ambry.ids import ID_TEXT_SIZE, BlobId
 from ambry.rest import names
 from ambry.rest.text import percent_decoded
+from ambry.shown_urls import shown_place
 
 if TYPE_CHECKING:
     from ambry.client.model import BlobInfo
@@ -39,7 +40,6 @@ _NEARLY_AN_ID = re.compile(r"\s*/?[A-Za-z0-9_-]{45,51}(?:/|[?#].*)?\s*", re.DOTA
 _WRITTEN_ID = re.compile(r"(?:ambry\+id://|/)?([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?")
 _ID_URL = re.compile(r"https?://[^\s?#]*/([A-Za-z0-9_-]{48})(?:\.[A-Za-z0-9]{1,16})?/?(?:[?#].*)?")
 _NAME_URL = re.compile(r"https?://[^\s?#]+?/named/([^/?#]+)/([^/?#]+)/([^?#]+)(?:[?#].*)?")
-_USER = re.compile(r"//.*@")
 _NO_DATASET = re.compile(r"[\x00-\x1f\x7f]|://")
 _OR_URI = f"or {SCHEME}<account>/<container>/<name>"
 _KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
@@ -140,7 +140,9 @@ def name_place(name: object, *, account: str, container: str) -> NameRef:
     if name.startswith(SCHEME):
         return parse_uri(name)
     if name.startswith(ID_SCHEME):
-        raise InvalidRequest(f"{name!r} is the blob of an id, and here stands a name; a NameRef means even such a text")
+        raise InvalidRequest(
+            f"{shown_place(name)!r} is the blob of an id, and here stands a name; a NameRef means even such a text"
+        )
     return _filled(NameRef(name), account, container)
 
 
@@ -163,16 +165,18 @@ def id_of(ref: Ref | object) -> BlobId:
         raise TypeError(f"this takes the id of a blob, as text or BlobId, not {type(ref).__name__}")
     if (found := _written_id(ref)) is not None:
         return found
+    # It may be the end of a URL that was signed, too.
+    shown = re.split("[?#]", ref, maxsplit=1)[0] if _NEARLY_AN_ID.fullmatch(ref) else shown_place(ref)
     written = ref.removeprefix("/")  # As it stands in a Location header.
     if len(written) != ID_TEXT_SIZE:
         raise InvalidRequest(
-            f"{ref!r} is not a blob id: an id has {ID_TEXT_SIZE} characters; if it is a name, write it as "
+            f"{shown!r} is not a blob id: an id has {ID_TEXT_SIZE} characters; if it is a name, write it as "
             f"{SCHEME}<account>/<container>/<name>"
         )
     try:
         return BlobId.parse(written)
     except InvalidBlobId as cause:
-        raise InvalidBlobId(f"{ref!r} is not a blob id: {cause.message}") from None
+        raise InvalidBlobId(f"{shown!r} is not a blob id: {cause.message}") from None
 
 
 def written_place(text: str) -> BlobId | NameRef | None:
@@ -195,9 +199,7 @@ def _written_id(text: str) -> BlobId | None:
         return BlobId.parse(found[1])
     except InvalidBlobId as cause:
         if text.startswith(("http://", "https://", ID_SCHEME)):
-            raise InvalidBlobId(
-                f"{_USER.sub('//', text.partition('?')[0])!r} has no blob id in it: {cause.message}"
-            ) from None
+            raise InvalidBlobId(f"{shown_place(text)!r} has no blob id in it: {cause.message}") from None
         return None
 
 
@@ -226,8 +228,8 @@ def _parse_prefix(text: str) -> NameRef:
         raise InvalidRequest(f"{SCHEME} has no user and no password; write %40 for an @ of account or container")
     for reserved, escape in (("?", "%3F"), ("#", "%23")):
         if reserved in text:
-            told = text.partition(reserved)[0]  # What stands behind it opens something in other URLs.
-            raise InvalidRequest(f"behind {told!r} write {escape} where the name has a {reserved}")
+            # What stands behind it opens something in other URLs.
+            raise InvalidRequest(f"behind {shown_place(text)!r} write {escape} where the name has a {reserved}")
     if not account or not container:
         raise InvalidRequest(f"{text!r} says no account and container; write {SCHEME}<account>/<container>/<name>")
     return NameRef(decoded(text, name), *_checked(decoded(text, account), decoded(text, container)))

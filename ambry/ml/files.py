@@ -17,8 +17,9 @@ from ambry.client.locked_parts import locked_part, naming, remove_left
 from ambry.client.replaced_file import gather_for, replaced_file, take_owner
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.place_errors import place_told
 from ambry.ml.stored_files import FileOfStore, FilePlace
+from ambry.shown_urls import shown_place
 from ambry.special_file import check_place
 
 NAME_SIZE_MAX = 50

@@ -16,6 +16,7 @@ from typing import Protocol
 from ambry.client.refs import LATEST, SCHEME, NameRef, VersionRef, parse_uri
 from ambry.errors import InvalidRequest
 from ambry.rest.versions import VersionToken
+from ambry.shown_urls import shown_place
 
 DIGEST_MARK = "sha256:"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -53,7 +54,9 @@ def version_of(text: Place) -> VersionRef:
         return place
     dataset, at, wanted = text.rpartition("@") if "@" in text.rpartition("/")[2] else (text, "", "")
     if not dataset or (at and not wanted):
-        raise InvalidRequest(f"{text!r} names no version; write NAME, NAME@1.2.0, NAME@ALIAS or NAME@sha256:DIGEST")
+        raise InvalidRequest(
+            f"{shown_place(text)!r} names no version; write NAME, NAME@1.2.0, NAME@ALIAS or NAME@sha256:DIGEST"
+        )
     return in_dataset(dataset, _wanted(wanted))
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ambry.shown_urls import shown_address
+
 
 class AdminUnanswered(Exception):
     """An admin port refused, or did not answer as one; the message says which and why."""
@@ -29,6 +31,7 @@ def ask_admin(
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
+    url = shown_address(url)
     if not host or not port or parts.scheme not in ("http", "https"):
         raise AdminUnanswered(f"{url!r} is not the address of an admin port; give it as http://host:port")
     connection: http.client.HTTPConnection

@@ -21,8 +21,8 @@ from ambry.ids import BlobId
 from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.digests import located
 from ambry.ml.parquet_footer import bounds_of, read_footer
-from ambry.ml.shown_places import shown_place
 from ambry.ml.snapshots.writing import INDEX_KEY
+from ambry.shown_urls import shown_place
 from ambry.spark.ahead import HeldSpans, WindowsAhead, ranges_of, windows
 from ambry.spark.parquet_leaves import flat_columns, with_instants
 from ambry.spark.plan import FilePiece

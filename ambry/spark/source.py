@@ -15,7 +15,7 @@ from ambry.client.credentials import KeyFile
 from ambry.client.refs import ID_SCHEME, SCHEME, written_place
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
-from ambry.ml.shown_places import shown_place
+from ambry.shown_urls import shown_place
 from ambry.spark.columns import decimals_fit, spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
 from ambry.spark.plan import conditions_in

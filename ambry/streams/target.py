@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ambry.client.small_file import read_small
 from ambry.errors import InvalidRequest
+from ambry.shown_urls import shown_place
 
 SCHEME = "kafka://"
 BROKERS_MAX = 100
@@ -62,13 +63,15 @@ class KafkaTarget:
 
 def parse_target(text: str, settings: Mapping[str, str] | None = None) -> KafkaTarget:
     """`kafka://host:port[,host:port]/topic`. Raises InvalidRequest."""
-    shape = f"{text!r} is not {SCHEME}host:port[,host:port]/topic"
+    shape = f"{shown_place(text)!r} is not {SCHEME}host:port[,host:port]/topic"
     if not text.startswith(SCHEME):
         raise InvalidRequest(shape)
     hosts, _, topic = text.removeprefix(SCHEME).partition("/")
     brokers = tuple(hosts.split(","))
     if len(brokers) > BROKERS_MAX:
         raise InvalidRequest(f"{len(brokers)} brokers are named, and {BROKERS_MAX} are enough to find the others")
+    if "@" in text.removeprefix(SCHEME):
+        raise InvalidRequest(f"{shape}: no user and no password stand there; they are settings, of --kafka-config")
     for broker in brokers:
         found = _BROKER.fullmatch(broker)
         if found is None or not 1 <= int(found[1]) <= 65_535:

@@ -13,6 +13,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.client.whole_digest import WholeDigest
 from ambry.errors import InvalidRequest, RangeNotSatisfiable
 from ambry.ids import BlobId
+from ambry.shown_urls import shown_place
 from ambry.tensors.frameworks import Framework, array_of, room
 from ambry.tensors.header import ELEMENT_BYTES, TensorHeader, TensorInfo, header_end, parse_header
 from ambry.tensors.spans import Index, run_of
@@ -44,9 +45,9 @@ class TensorFile:
                 begin = reader.read()
             self.header: TensorHeader = self._header(begin)
         except RangeNotSatisfiable as empty:
-            raise InvalidRequest(f"{ref}: it is no safetensors file: it is empty") from empty
+            raise InvalidRequest(f"{shown_place(ref)}: it is no safetensors file: it is empty") from empty
         except InvalidRequest as error:
-            error.message = f"{ref}: {error.message}"
+            error.message = f"{shown_place(ref)}: {error.message}"
             raise
 
     @property

@@ -14,6 +14,7 @@ from ambry.client.refs import SCHEME, NameRef, Ref, found_as, parse_uri
 from ambry.client.sync import waiting
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest, must_have
+from ambry.shown_urls import shown_place
 from ambry.tensors.file import TensorFile, nothing
 from ambry.tensors.frameworks import Framework, framework_of, memory_of
 from ambry.tensors.header import SIZE_BYTES, TensorInfo, header_end, parse_index
@@ -199,7 +200,9 @@ def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "
     except ModuleNotFoundError:
         raise ModuleNotFoundError("this takes safetensors: pip install 'ambry[tensors]'", name="safetensors") from None
     if _index_of(ref) is not None:
-        raise InvalidRequest(f"{ref}: it is the index of a sharded model, whose tensors `ambry.tensors.open` reads")
+        raise InvalidRequest(
+            f"{shown_place(ref)}: it is the index of a sharded model, whose tensors `ambry.tensors.open` reads"
+        )
     own = _client_of(client)
     try:
         path = own.cached_path(ref)
@@ -207,7 +210,7 @@ def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "
             header_end(file.read(SIZE_BYTES + 1), file.seek(0, SEEK_END))
         return opened(path, framework=framework, device=device)
     except InvalidRequest as error:
-        error.message = f"{ref}: {error.message}"
+        error.message = f"{shown_place(ref)}: {error.message}"
         raise
     finally:
         if client is None:

@@ -14,6 +14,7 @@ from ambry.client.refs import NameRef, Ref, VersionRef, found_as, subject_of
 from ambry.errors import InvalidRequest, Offline, RequestTimeout
 from ambry.home import user_cache
 from ambry.ids import BlobId
+from ambry.shown_urls import shown_place
 
 if TYPE_CHECKING:
     from ambry.client.cache import Arrival, BlobCache
@@ -65,7 +66,8 @@ class AsyncCaching(AsyncDownloads):
             return found
         if self._cache.offline:
             raise Offline(
-                f"{ref} is not in the cache {cache.directory}, and this client is offline: unset AMBRY_OFFLINE to fetch it"
+                f"{shown_place(ref)} is not in the cache {cache.directory}, and this client is offline: unset "
+                "AMBRY_OFFLINE to fetch it"
             )
         arrival = await self._turn(cache, blob, wanted, timeout)
         if isinstance(arrival, Path):
@@ -104,8 +106,8 @@ class AsyncCaching(AsyncDownloads):
         remembered = await blocking(cache.names.recall, self._known_as(place))
         if remembered is None:
             raise Offline(
-                f"which blob {ref} is was never looked up with the cache {cache.directory}, and this client is offline: unset "
-                "AMBRY_OFFLINE to ask"
+                f"which blob {shown_place(ref)} is was never looked up with the cache {cache.directory}, and this client is "
+                "offline: unset AMBRY_OFFLINE to ask"
             )
         return remembered, None
 

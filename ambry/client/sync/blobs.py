@@ -30,6 +30,7 @@ from ambry.client.transfer import BlobDownload
 from ambry.client.wire import blobs as blob_wire
 from ambry.durability import Durability
 from ambry.errors import AlreadyExists, AmbryError, ChecksumMismatch, InvalidRequest, RangeNotSatisfiable, TooLarge
+from ambry.shown_urls import shown_place
 
 
 class SyncBlobs(SyncLifecycles):
@@ -128,7 +129,7 @@ class SyncBlobs(SyncLifecycles):
         with self._open(download, timeout) as reader:
             if max_size is not None and reader.remaining > max_size:
                 raise TooLarge(
-                    f"{ref} gives {reader.remaining} bytes, more than max_size={max_size}; stream it",
+                    f"{shown_place(ref)} gives {reader.remaining} bytes, more than max_size={max_size}; stream it",
                     request_id=reader.request_id,
                 )
             return reader.read()

@@ -15,6 +15,7 @@ from ambry.client.sync.waiting import blocking
 from ambry.errors import InvalidRequest, Offline, RequestTimeout
 from ambry.home import user_cache
 from ambry.ids import BlobId
+from ambry.shown_urls import shown_place
 
 if TYPE_CHECKING:
     from ambry.client.cache import Arrival, BlobCache
@@ -66,7 +67,8 @@ class SyncCaching(SyncDownloads):
             return found
         if self._cache.offline:
             raise Offline(
-                f"{ref} is not in the cache {cache.directory}, and this client is offline: unset AMBRY_OFFLINE to fetch it"
+                f"{shown_place(ref)} is not in the cache {cache.directory}, and this client is offline: unset "
+                "AMBRY_OFFLINE to fetch it"
             )
         arrival = self._turn(cache, blob, wanted, timeout)
         if isinstance(arrival, Path):
@@ -105,8 +107,8 @@ class SyncCaching(SyncDownloads):
         remembered = blocking(cache.names.recall, self._known_as(place))
         if remembered is None:
             raise Offline(
-                f"which blob {ref} is was never looked up with the cache {cache.directory}, and this client is offline: unset "
-                "AMBRY_OFFLINE to ask"
+                f"which blob {shown_place(ref)} is was never looked up with the cache {cache.directory}, and this client is "
+                "offline: unset AMBRY_OFFLINE to ask"
             )
         return remembered, None
 

@@ -17,9 +17,10 @@ from ambry.errors import InvalidRequest
 from ambry.ml.avro_reading import AVRO_HEADER, AVRO_MAGIC, avro_errors, read_avro
 from ambry.ml.extras import needed
 from ambry.ml.files import opened
-from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.place_errors import place_told
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.stored_files import FilePlace
+from ambry.shown_urls import shown_place
 
 BLOCK_BYTES = 64_000
 TO_DO = "fetch or write it again"

@@ -22,11 +22,11 @@ from ambry.ml.files import written
 from ambry.ml.listed import listed
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
 from ambry.ml.photon.examples import SHARD, Examples, FeatureIndex, Shard, ShardBuilder, feature_of, texts_of
-from ambry.ml.shown_places import shown_place
 from ambry.ml.sources.first_version import files_at
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, triple_schema
 from ambry.ml.stored_files import FilePlace
+from ambry.shown_urls import shown_place
 
 RESPONSES = ("response", "label")
 METADATA = "metadataMap"

@@ -26,7 +26,7 @@ from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.files import opened, written
-from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.place_errors import place_told
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.schema import Layout, column_names
@@ -35,6 +35,7 @@ from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import check_field_name, column_from, triple_schema, triples_of
 from ambry.ml.sources.reader import StoredFeatures
 from ambry.ml.stored_files import FilePlace
+from ambry.shown_urls import shown_place
 
 BAG = "features"
 NAMES_KEY = "ambry.features"

@@ -20,7 +20,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.features.publishing import LoadedFeatures
 from ambry.ml.listed import listed
-from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.place_errors import place_told
 from ambry.ml.snapshots.asked import urn_list
 from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapshot
 from ambry.ml.sources.answers import Urns
@@ -28,6 +28,7 @@ from ambry.ml.sources.avro import BAG, AvroSource, NamesMet
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import is_directory, web_url
 from ambry.ml.stored_files import FileOfStore, FilePlace
+from ambry.shown_urls import shown_place
 
 NAMED_MAX = 5
 """Names that a sentence tells."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ambry.errors import InvalidRequest
 from ambry.ml.hadoop_xml import parse_hadoop, settings_of
-from ambry.ml.shown_places import has_bare_password, shown_place
+from ambry.shown_urls import has_bare_password, shown_place
 
 SCHEME = "hdfs://"
 WEB_PORT = 9870

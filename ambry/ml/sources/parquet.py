@@ -20,13 +20,14 @@ from ambry.ml.features.definitions import Availability
 from ambry.ml.features.metadata import FeatureMetadata, FeatureNotDefined
 from ambry.ml.features.urn import FeatureUrn
 from ambry.ml.parquet_footer import read_footer
-from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.place_errors import place_told
 from ambry.ml.snapshots.columns import conform_keys
 from ambry.ml.snapshots.grown import conform_stored
 from ambry.ml.snapshots.schema import Layout, columns_of
 from ambry.ml.sources.answers import Keys, TypedColumns, Urns, answer, asked_keys, key_type_of
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.reader import StoredFeatures
+from ambry.shown_urls import shown_place
 
 
 class ParquetSource(StoredFeatures):

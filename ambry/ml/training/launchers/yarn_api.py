@@ -15,6 +15,7 @@ from typing import IO
 
 from ambry.errors import MALFORMED
 from ambry.home import login_name
+from ambry.shown_urls import shown_place
 
 ENDED = ("FINISHED", "FAILED", "KILLED")
 """States of applications that do not run any more."""
@@ -52,8 +53,9 @@ def answering(webs: Sequence[str]) -> str:
 
 def ask(url: str, body: bytes | None = None) -> bytes:
     """GET, or PUT of a body. Raises OSError, also for an answer that is no whole HTTP, empty or too long."""
+    shown = shown_place(url)
     if not url.startswith(("http://", "https://")):
-        raise OSError(f"{url!r} is no address of a web server")
+        raise OSError(f"{shown!r} is no address of a web server")
     headers = {"Accept": "*/*", "Content-Type": "application/json"}
     request = urllib.request.Request(url, data=body, method="PUT" if body else "GET", headers=headers)
     try:
@@ -61,13 +63,13 @@ def ask(url: str, body: bytes | None = None) -> bytes:
             found = bytes(answer.read(ANSWER_BYTES_MAX + 1))
             cut_short = len(found) <= ANSWER_BYTES_MAX and answer.length
     except (http.client.HTTPException, ValueError) as error:
-        raise ConnectionError(f"{url} did not answer as a web server does: {error!r}") from error
+        raise ConnectionError(f"{shown} did not answer as a web server does: {error!r}") from error
     if not found:  # Of a head that was cut short, too.
-        raise ConnectionError(f"{url} answered with nothing")
+        raise ConnectionError(f"{shown} answered with nothing")
     if cut_short:
-        raise ConnectionError(f"the answer of {url} ended {cut_short} bytes too early")
+        raise ConnectionError(f"the answer of {shown} ended {cut_short} bytes too early")
     if len(found) > ANSWER_BYTES_MAX:
-        raise ConnectionError(f"{url} answers with more than {ANSWER_BYTES_MAX} bytes")
+        raise ConnectionError(f"{shown} answers with more than {ANSWER_BYTES_MAX} bytes")
     return found
 
 

@@ -73,6 +73,23 @@ def test_json_and_output_json_are_one(stub: StubFrontend) -> None:
     assert said[0].output == said[1].output
 
 
+def test_no_error_tells_what_opens_a_url_that_was_given(stub: StubFrontend) -> None:
+    """click told it whole as a file that is not there, and JSON as the subject."""
+    url = "https://u:WORD@store/x.parquet?sig=WORD#WORD"
+    for command in (
+        ["stat", url],
+        ["put", url],
+        ["model", "put", "m", url],
+        ["cache", "get", url],
+        ["ls", "a", url, "b"],
+    ):
+        for how in ([], ["--json"]):
+            done = run(*command, *how)
+            assert done.exit_code and "WORD" not in done.output + done.stderr, (command, done.stderr)
+    assert describe(OSError(2, "gone", url)) == "https://store/x.parquet: gone"
+    assert describe(Unavailable(f"no {url}")) == "no https://store/x.parquet"
+
+
 def test_nothing_that_an_error_says_controls_the_terminal() -> None:
     for error in (Unavailable("a\x1b]0;x\x07\u202eb"), OSError(5, "a\u009b31mb"), ValueError("a\x1b[31mb")):
         assert describe(error).isprintable()

@@ -229,6 +229,10 @@ def test_offline_a_hit_needs_no_network_and_a_miss_says_so(stub: StubFrontend, t
         client.put(b"x")
     with pytest.raises(Offline, match="was never looked up"):
         client.cached_path("some/name")
+    for signed in (f"http://u:WORD@store/{other}?sig=WORD", "http://store/named/a/c/n?sig=WORD#WORD"):
+        with pytest.raises(Offline, match="http://store") as raised:
+            client.cached_path(signed)
+        assert "WORD" not in raised.value.message
     assert stub.connections == 1 and stub.requests == []
 
 

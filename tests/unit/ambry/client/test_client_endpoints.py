@@ -50,9 +50,16 @@ def test_what_is_no_endpoint_is_refused(given: str | list[str]) -> None:
 
 
 def test_what_is_secret_in_a_wrong_endpoint_is_not_shown() -> None:
-    with pytest.raises(InvalidRequest) as told:
-        normal_endpoints("http://user:hunter2@a")
-    assert "hunter2" not in str(told.value)
+    for given in (
+        "http://user:hunter2@a",
+        "user:hunter2@a:1",
+        "http://a?k=hunter2",
+        "http://a/#hunter2",
+        "u:hunter2@a b",
+    ):
+        with pytest.raises(InvalidRequest, match=r"endpoint '(http://)?a.*: it has no user, no password") as told:
+            normal_endpoints(given)
+        assert "hunter2" not in str(told.value)
 
 
 def test_tls_is_told_by_the_scheme() -> None:

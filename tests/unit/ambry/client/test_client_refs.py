@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ambry import AmbryClient, InvalidBlobId, InvalidRequest, NameRef, VersionRef
-from ambry.client.refs import dataset_place, name_place, parse_uri, path_of, place_of, shown
+from ambry.client.refs import dataset_place, id_of, name_place, parse_uri, path_of, place_of, shown
 from ambry.ids import BlobId, IdKind
 from tests.support.named_frontend import named_frontend
 from tests.support.twins import Twins
@@ -85,6 +85,18 @@ def test_what_is_meant(ref: Any, place: Any) -> None:
         ("ambry+id://abc", InvalidRequest, "is not a blob id"),
         (f"http://store/{str(ID)[:-1]}A?secret", InvalidBlobId, f"'http://store/{str(ID)[:-1]}A' has no blob id"),
         (f"http://u:WORD@store/{str(ID)[:-1]}A", InvalidBlobId, f"^'http://store/{str(ID)[:-1]}A' has no blob id"),
+        (
+            f"https://u:WORD@store/{str(ID)[:-1]}A#tok=WORD",
+            InvalidBlobId,
+            f"^'https://store/{str(ID)[:-1]}A' has no[^W]*$",
+        ),
+        (f"{str(ID)[:-1]}A?tok=WORD", InvalidRequest, f"^'{str(ID)[:-1]}A' is not a blob id[^W]*$"),
+        (
+            f"ambry+id://{str(ID)[:-1]}A#tok=WORD",
+            InvalidRequest,
+            f"^'ambry.id://{str(ID)[:-1]}A' is not a blob id[^W]*$",
+        ),
+        ("ambry://a/c/n#tok=WORD?x", InvalidRequest, "^behind 'ambry://a/c/n' write %3F[^W]*$"),
         ("ambry://a/c/n?key=WORD", InvalidRequest, "^behind 'ambry://a/c/n' write %3F[^W]*$"),
         ("ambry://a/c?key=WORD", InvalidRequest, "^behind 'ambry://a/c' write %3F[^W]*$"),
         ("ambry://u:WORD@a/c/n", InvalidRequest, "no user and no password[^W]*$"),
@@ -117,11 +129,18 @@ def test_what_is_meant_by_nobody(ref: Any, kind: type[Exception], says: str) -> 
         place_of(ref, **HOME)
 
 
+def test_what_is_no_id_is_told_without_what_opens_it() -> None:
+    with pytest.raises(InvalidRequest, match=r"^'https://store/x' is not a blob id[^W]*$"):
+        id_of("https://u:WORD@store/x?tok=WORD")
+
+
 def test_an_id_is_a_name_where_only_a_name_can_stand() -> None:
     assert name_place(str(ID), **HOME) == named(str(ID))
     assert name_place("ambry://a/c/n", **HOME) == NameRef("n", "a", "c")
     with pytest.raises(InvalidRequest, match="here stands a name"):
         name_place(f"ambry+id://{ID}", **HOME)
+    with pytest.raises(InvalidRequest, match=r"^'ambry.id://x' is the blob[^W]*$"):
+        name_place("ambry+id://x?tok=WORD", **HOME)
     assert dataset_place("ambry://a/c/fraud", "1", **HOME) == VersionRef("fraud", "1", "a", "c")
     with pytest.raises(InvalidRequest, match="dots, dashes and underscores"):
         dataset_place("a\r\nb", "1", **HOME)

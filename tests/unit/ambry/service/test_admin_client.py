@@ -28,6 +28,15 @@ def test_a_port_where_nobody_is_is_named() -> None:
             ask_admin(url, "GET", "/partitions", timeout_s=1.0)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://u:WORD@127.0.0.1:1?tok=WORD", "u:WORD@127.0.0.1:1", "u:WORD@", "https://u:WORD@n1:1"]
+)
+def test_of_an_address_that_has_a_password_no_error_tells_it(url: str) -> None:
+    with pytest.raises(AdminUnanswered) as raised:
+        ask_admin(url, "GET", "/partitions", timeout_s=1.0)
+    assert "WORD" not in str(raised.value)
+
+
 async def test_what_is_no_admin_port_of_ambry_is_said_to_be_none() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -45,6 +45,15 @@ def test_what_is_no_target_is_refused(text: str) -> None:
         parse_target(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["kafka://ann:WORD@host:9092/topic", "kafka://host:9092,ann:WORD@b:9092/t", "http://u:WORD@h/t?WORD"]
+)
+def test_of_a_target_with_a_password_no_error_tells_it(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not kafka://host:port") as raised:
+        parse_target(text)
+    assert "WORD" not in raised.value.message
+
+
 def test_settings_are_lines_of_keys_and_values() -> None:
     text = "# of the cluster\n\nsecurity.protocol = SASL_SSL\nsasl.password=a=b #c\n! end\n"
     assert parse_settings(text) == {"security.protocol": "SASL_SSL", "sasl.password": "a=b #c"}

@@ -1,4 +1,4 @@
-"""What is printed and published of a URL opens nothing."""
+"""What reading and writing at a URL fails with is told, and opens nothing."""
 
 from __future__ import annotations
 
@@ -7,61 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ambry import InvalidRequest
 from ambry.ml.photon.reading import read_examples
-from ambry.ml.shown_places import place_told, shown_place
+from ambry.ml.place_errors import place_told
 from ambry.ml.sources.first_version import avro_files
-
-SHOWN = {
-    "https://me:word@host:8/x.avro?sig=1#t": "https://host:8/x.avro",
-    "simplecache::http://host/x.avro?sig=SECRET": "simplecache::http://host/x.avro",
-    "zip://a.avro::https://u:pw@h/x.zip?sig=S": "zip://a.avro::https://h/x.zip",
-    "s3://bucket/a@b#1.avro?versionId=2": "s3://bucket/a@b#1.avro",
-    "https://u:a/b?c#d@host/x": "https://host/x",
-    "HTTPS://u@host/x": "HTTPS://host/x",
-    "webhdfs://u:pa@ss/word@host:1/x": "webhdfs://host:1/x",
-    "https://u:pa@ss?word@host/x": "https://...",
-    "https://u:pw@host/x?to=a@SECRET": "https://...",
-    "https://u:p/w@host/x?to=a@SECRET": "https://...",
-    "hdfs://me@node:9870/a@b": "hdfs://node:9870/a@b",
-    "hdfs://node:9870/user/me@corp/x": "hdfs://node:9870/user/me@corp/x",
-    "webhdfs://nn:1/a@b/x": "webhdfs://nn:1/a@b/x",
-    "abfs://container@account.dfs.core.windows.net/x?sas=1": "abfs://container@account.dfs.core.windows.net/x",
-    "abfs://u:pw@account/x": "abfs://account/x",
-    "hdfs://u:pw@node:9870/x": "hdfs://node:9870/x",
-    "http://[::1]:80/x?sig=1": "http://[::1]:80/x",
-    "http://[x/y.avro?sig=1": "http://[x/y.avro",
-    "http://user:pw@127.0.0.1:8/500@v2.avro": "http://127.0.0.1:8/500@v2.avro",
-    "http://user:pw@host:8/a@b/x.avro": "http://host:8/a@b/x.avro",
-    "http://user:pw@127.0.0.1:8/x?to=a@SECRET": "http://127.0.0.1:8/x",
-    "http://user:pw@host/a@b/x.avro": "http://.../x.avro",
-    "http://user:/secret@host/x.avro": "http://host/x.avro",
-    "ftp://user:7/secret@127.0.0.1/x.avro": "ftp://127.0.0.1/x.avro",
-    "ftp://user:7/secret@host/x.avro": "ftp://.../x.avro",
-    "http://user:p::w@127.0.0.1/x.avro": "http://127.0.0.1/x.avro",
-    "simplecache::http://user:p::zip://w::x@host/x.avro": "simplecache::http://host/x.avro",
-    "http://host:8080/a@b.avro": "http://host:8080/a@b.avro",
-    "http://127.0.0.1:8/a@b/x.avro": "http://127.0.0.1:8/a@b/x.avro",
-    "http://[::1]/a@b/x.avro?sig=1": "http://[::1]/a@b/x.avro",
-    "https://host:8/x?to=me@work": "https://host:8/x",
-    "zip://::data/a@b:c.zip": "zip://::data/a@b:c.zip",
-    "zip://a:b.avro::data/a@b.zip": "zip://a:b.avro::data/a@b.zip",
-    "ambry://team/models/a@b": "ambry://team/models/a@b",
-    "data/a?b@c.avro": "data/a?b@c.avro",
-}
-
-
-@pytest.mark.parametrize("place", SHOWN)
-def test_a_place_is_shown_without_what_opens_it(place: str) -> None:
-    assert shown_place(place) == SHOWN[place]
-
-
-@given(st.text("S:/?#7", min_size=1).filter(lambda text: "://" not in text), st.sampled_from(["", "zip://a.avro::"]))
-def test_no_sign_in_a_password_has_it_told(password: str, chain: str) -> None:
-    assert shown_place(f"{chain}http://u:{password}@127.0.0.1:8/x.avro?s=1") == f"{chain}http://127.0.0.1:8/x.avro"
 
 
 def test_an_error_that_has_the_url_says_it_without() -> None:
@@ -103,7 +53,8 @@ def test_of_a_password_that_nobody_escaped_nothing_is_told() -> None:
     assert raised.value.filename == "simplecache::webhdfs://host:1/x"
 
 
-class _Answered(RuntimeError):
+class _Answered(Exception):
+    __module__ = "aiohttp.client_exceptions"
     status = 500
 
 
@@ -138,6 +89,21 @@ def test_what_a_file_system_has_no_class_for_is_an_error_of_the_place() -> None:
     with pytest.raises(OSError, match="it cannot be read: Invalid path") as raised, place_told("webhdfs://h:1//f"):
         raise RuntimeError("Invalid path")
     assert raised.value.filename == "webhdfs://h:1//f"
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("webhdfs://h:1/f", RecursionError("maximum recursion depth exceeded")),
+        ("webhdfs://h:1/f", NotImplementedError("no")),
+        ("https://h/f", RuntimeError("cannot schedule new futures after shutdown")),
+    ],
+)
+def test_a_fault_of_a_program_is_no_error_of_the_place(place: str, error: RuntimeError) -> None:
+    """Each RuntimeError was told as a file that cannot be read, and nobody saw where it was."""
+    with pytest.raises(type(error)) as raised, place_told(place):
+        raise error
+    assert raised.value is error
 
 
 def test_a_server_that_is_down_is_no_file_that_is_not_there() -> None:
