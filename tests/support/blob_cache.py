@@ -38,3 +38,16 @@ def kept_in(cache: BlobCache, data: bytes) -> BlobId:
     arrival.admit(hexdigest(data))
     arrival.release()
     return blob
+
+
+def flipped(path: Path) -> None:
+    """A bit of the file, as a disk may have it."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    rewritten(path, bytes(data))
+
+
+def rewritten(path: Path, data: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(data)
+    path.chmod(0o444)

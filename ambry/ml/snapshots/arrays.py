@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,10 +75,9 @@ def filled_view(array: Any, kind: TensorType, private: Any | None = None) -> Any
     return view
 
 
-def private_file(path: Path) -> tuple[Any, Any]:
-    """A mapping of a file that may be written, which changes nobody's bytes but one's own, and Arrow's reader of it."""
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+def private_file(descriptor: int) -> tuple[Any, Any]:
+    """A mapping of an open file that may be written, which changes nobody's bytes but one's own, and Arrow's reader of it."""
+    mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
     return mapped, pa.ipc.open_file(pa.py_buffer(mapped))
 
 

@@ -2,7 +2,7 @@
 
 Both give record batches of some columns, all of them or those that some entities may lie in, from the cluster by ranges or out
 of the cache. Arrow is mapped, and no byte of it is copied; of Parquet, row groups are decoded, and only the columns asked for
-are moved.
+are moved. What the cache has is read once more when it is opened, and fetched again where it changed on this machine.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class ArrowContent:
         self._found = found_as(info)
         self._size = info.size
         self._index_id = info.metadata[INDEX_KEY]
+        self._memory: Any = None
         self._mapped: Any = None
         self._sound: list[set[str]] = []
         self._is_checked = False
@@ -83,7 +84,7 @@ class ArrowContent:
             try:
                 path = self._client.cached_path(self._index_id, verify=True)
             except BlobNotFound:
-                whole = self._client.cached_path(self._found)
+                whole = self._client.cached_path(self._found, verify=True)
                 return SnapshotIndex(pa.py_buffer(index_of_file(whole)), self._size)
             return SnapshotIndex(pa.memory_map(str(path)), self._size)
 
@@ -101,16 +102,17 @@ class ArrowContent:
 
     def fetch(self) -> None:
         if self._mapped is None:
-            path = self._client.cached_path(self._found)
+            path = self._client.cached_path(self._found, verify=True)
             with _readable(self._place):
-                mapped = pa.ipc.open_file(pa.memory_map(str(path)))
+                self._memory = pa.memory_map(str(path))
+                mapped = pa.ipc.open_file(self._memory)
                 self._check_file(mapped.schema, mapped.num_record_batches)
             self._sound = [set() for _ in range(mapped.num_record_batches)]
             self._mapped = mapped
 
     def close(self) -> None:
         """Arrays over what is mapped keep it alive."""
-        self._mapped = None
+        self._mapped = self._memory = None
 
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
         self.fetch()
@@ -120,9 +122,9 @@ class ArrowContent:
 
     def own_views(self, name: str, kind: TensorType) -> Iterator[Any]:
         """Over a mapping of its own."""
+        self.fetch()
         with _readable(self._place):
-            mapped, file = private_file(self._client.cached_path(self._found))
-            self._check_file(file.schema, file.num_record_batches)
+            mapped, file = private_file(self._memory.fileno())
         for place in range(file.num_record_batches):
             with _readable(self._place):
                 batch = file.get_batch(place)
@@ -226,7 +228,7 @@ class ParquetContent:
 
     def fetch(self) -> None:
         if self._path is None:
-            self._path = str(self._client.cached_path(self._found))
+            self._path = str(self._client.cached_path(self._found, verify=True))
 
     def close(self) -> None:
         self._path = None

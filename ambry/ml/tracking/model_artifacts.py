@@ -47,7 +47,8 @@ class AmbryModelRepository(ArtifactRepository):  # type: ignore[misc]
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         # A file of its own: its reader may write, and the cache is not to be written.
-        shutil.copyfile(self.model.path(posixpath.normpath(remote_file_path)), Path(local_path))
+        part = self.model.path(posixpath.normpath(remote_file_path), verify=True)
+        shutil.copyfile(part, Path(local_path))
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         raise MlflowException(f"{self.model} never changes; publish another version", INVALID_PARAMETER_VALUE)

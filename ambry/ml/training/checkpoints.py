@@ -246,6 +246,7 @@ class CheckpointFolder:
     def fetch_files(self, mark: CheckpointMark, directory: Path, *, worker: int = 0, workers: int = 1) -> None:
         """The files of a checkpoint below a directory, as links to the cache of this machine; they are not to be written.
 
+        What was there already is read once more, and fetched again if it changed on this machine.
         Where several workers of a machine fetch them at once, each begins with others, and finds in the cache what they
         fetched. A file that the cache could never hold is downloaded beside the others. Raises BlobNotFound, BlobGone,
         ChecksumMismatch, and DataCorrupt for one of another size than the mark says.
@@ -256,7 +257,7 @@ class CheckpointFolder:
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                target.symlink_to(self.client.cached_path(file.id))
+                target.symlink_to(self.client.cached_path(file.id, verify=True))
             except TooLarge:
                 self.client.get_file(file.id, target)
             _look_at_size(path, file, target.stat().st_size)

@@ -182,7 +182,7 @@ def vocabulary_names(client: AmbryClient, definitions: str, dimension: str) -> t
 
 def _config(stored: StoredModel) -> tuple[EncoderConfig, str]:
     try:
-        said = json.loads(stored.path(CONFIG_FILE).read_bytes())
+        said = json.loads(stored.path(CONFIG_FILE, verify=True).read_bytes())
         sizes = {name: said[name] for name in EncoderConfig().plain()}
         return EncoderConfig(**sizes), str(said["dimension"])
     except MALFORMED as error:

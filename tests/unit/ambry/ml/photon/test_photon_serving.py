@@ -17,6 +17,7 @@ from ambry.ml.photon.examples import INTERCEPT, examples_of
 from ambry.ml.photon.layout import read_model, write_model
 from ambry.ml.photon.models import PhotonModel, Task
 from ambry.ml.photon.serving import open_scorer
+from tests.support.blob_cache import flipped, rewritten
 from tests.support.photon_models import many_entities, told
 
 MODEL = many_entities(300, features=4)
@@ -67,12 +68,6 @@ def test_each_entity_costs_one_range_and_none_from_the_cache(
     assert read.ranges == []
 
 
-def flipped(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    rewritten(path, bytes(data))
-
-
 def cut(path: Path) -> None:
     rewritten(path, path.read_bytes()[:-9])
 
@@ -84,12 +79,6 @@ def swapped(path: Path) -> None:
     ours, others = path.read_bytes(), other.read_bytes()
     rewritten(path, others)
     rewritten(other, ours)
-
-
-def rewritten(path: Path, data: bytes) -> None:
-    path.chmod(0o644)
-    path.write_bytes(data)
-    path.chmod(0o444)
 
 
 @pytest.mark.parametrize("damage", [flipped, cut, swapped])

@@ -251,7 +251,8 @@ def test_a_private_mapping_may_be_written(client: AmbryClient) -> None:
     from ambry.ml.snapshots.arrays import private_file, view_of
 
     with snapshot_of(client, list(range(20))) as snapshot:
-        mapped, file = private_file(client.cached_path(snapshot.place))
+        with client.cached_path(snapshot.place).open("rb") as cached:
+            mapped, file = private_file(cached.fileno())
         batches = map(file.get_batch, range(file.num_record_batches))
         views = [view_of(batch.column("week"), METADATA.tensor_type(WEEK), mapped) for batch in batches]
         assert all((view == other).all() for view, other in zip(views, snapshot.arrays(WEEK), strict=True))

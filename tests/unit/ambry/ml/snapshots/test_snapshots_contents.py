@@ -18,6 +18,8 @@ from ambry.ml.features.reading import parse_definitions
 from ambry.ml.snapshots import contents, writing
 from ambry.ml.snapshots.reading import Snapshot, open_snapshot
 from ambry.ml.snapshots.writing import FileFormat, write_snapshot
+from ambry.ml.tables import open_table
+from tests.support.blob_cache import flipped
 from tests.support.fixed_lists import needs_fixed_lists
 
 TEXT = """\
@@ -229,6 +231,38 @@ def test_offsets_that_lie_are_told(
     with pytest.raises(DataCorrupt, match="cannot be read"):
         snapshot.read([NAME], [2])
     assert snapshot.read([AGE], [2]).column("age").to_pylist() == [-1], "numbers have no offsets"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_what_the_cache_has_of_a_snapshot_is_fetched_again_where_it_changed(
+    client: AmbryClient, name: str, file_format: FileFormat
+) -> None:
+    """A bit that flipped in the cache of the machine was another value, and nobody was told."""
+    keys = list(range(4_000))
+    ages = [key if key % 3 else None for key in keys]
+    noise = np.random.default_rng(1).random((len(keys), 7), np.float32)
+    rows = {"member": keys, "age": ages, "week": list(noise)}
+    write_snapshot(
+        client, name, rows, [AGE, WEEK], metadata=METADATA, entity="member", as_of=NOON, file_format=file_format
+    )
+
+    def opened() -> Snapshot:
+        flipped(client.cached_path(VersionRef(name)))
+        return open_snapshot(client, name, metadata=METADATA)
+
+    def whole(column: Any) -> Any:
+        return np.stack(column.to_numpy())
+
+    with opened() as snapshot:
+        assert np.array_equal(whole(snapshot.table().column("week")), noise)
+    with opened() as snapshot:
+        assert np.array_equal(whole(snapshot.fetch().read([WEEK], keys).column("week")), noise)
+    with opened() as snapshot:
+        assert np.concatenate(snapshot.arrays(AGE)).tolist() == [-1 if age is None else age for age in ages]
+        assert np.array_equal(np.concatenate(snapshot.arrays(WEEK)), noise)
+    with opened():
+        table = open_table(client, name)
+        assert np.array_equal(whole(pa.Table.from_batches(table.batches).column("week")), noise)
 
 
 @pytest.mark.parametrize("fetched", [False, True])

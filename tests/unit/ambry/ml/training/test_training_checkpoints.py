@@ -15,6 +15,7 @@ from ambry.client.refs import NameRef
 from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
 from ambry.ids import BlobId
 from ambry.ml.training.checkpoints import MARK, CheckpointFile, CheckpointFolder, CheckpointMark
+from tests.support.blob_cache import flipped
 
 
 @pytest.fixture
@@ -47,14 +48,23 @@ def test_workers_that_fetch_at_once_begin_with_other_files(
     for worker, expected in ((0, "abcd"), (1, "cdab")):
         asked: list[str] = []
 
-        def noted(blob: BlobId, asked: list[str] = asked) -> Path:
+        def noted(blob: BlobId, asked: list[str] = asked, **how: bool) -> Path:
             asked.append(names[blob])
-            return cached(blob)
+            return cached(blob, **how)
 
         monkeypatch.setattr(folder.client, "cached_path", noted)
         folder.fetch_files(mark, tmp_path / str(worker), worker=worker, workers=2)
         assert "".join(asked) == expected
         assert [(tmp_path / str(worker) / path).read_text() for path in "abcd"] == ["1", "2", "3", "4"]
+
+
+def test_what_changed_in_the_cache_is_fetched_again(folder: CheckpointFolder, tmp_path: Path) -> None:
+    """Weights of which a bit had flipped on the disk of a machine were trained on with."""
+    mark = folder.put(10, written(tmp_path / "made", a="weights", b="others"))
+    folder.fetch(10, tmp_path / "first")
+    flipped(folder.client.cached_path(mark.files["a"].id))
+    folder.fetch(10, tmp_path / "again")
+    assert [(tmp_path / "again" / path).read_text() for path in "ab"] == ["weights", "others"]
 
 
 def test_a_checkpoint_whose_file_is_gone_is_passed_over(folder: CheckpointFolder, tmp_path: Path) -> None:
