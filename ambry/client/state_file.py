@@ -18,7 +18,7 @@ from ambry.client.locked_parts import locked_part, remove_left
 from ambry.clock import system_random
 
 TEXT_BYTES_MAX = 64 << 10
-"""Of what is read; such a file has some hundred."""
+"""Of what is read; such a file has some hundred, and one with more is none."""
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -81,10 +81,17 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What it holds. Raises OSError, also for a link, what is no file and what another user may have laid there."""
+    """What it holds. Raises OSError, also for a link, what is no file, what another user may have laid there, and what is
+    too large: the first half of a state may look like one.
+    """
     # Without O_NONBLOCK a pipe that was laid there would be waited at.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with io.FileIO(os.open(path, flags), "r") as file:
         if not is_own(os.fstat(file.fileno())):
             raise OSError(errno.EINVAL, "it is no file of this user", str(path))
-        return file.read(TEXT_BYTES_MAX)
+        # Not by its size: it may grow in this moment.
+        text = file.read(TEXT_BYTES_MAX + 1)
+    if len(text) > TEXT_BYTES_MAX:
+        words = f"it has more than {TEXT_BYTES_MAX} bytes, so ambry did not write it; name another file, or remove it"
+        raise OSError(errno.EFBIG, words, str(path))
+    return text

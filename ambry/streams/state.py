@@ -9,6 +9,7 @@ next token, and ends. The file is locked as long as the run lives.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Generator, Iterable, Set
 from contextlib import contextmanager, suppress
@@ -281,7 +282,15 @@ class StateFile:
 
     def load(self) -> PublisherState | None:
         remove_left_texts(self._path)
-        return decode(read_bytes(self._path), self) if self._path.exists() else None
+        if not self._path.exists():
+            return None
+        try:
+            data = read_bytes(self._path)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            data = b""  # One that is too large is no state either, and is told as such.
+        return decode(data, self)
 
     def store(self, kept: PublisherState) -> None:
         replace_text(self._path, encode(kept) + "\n")

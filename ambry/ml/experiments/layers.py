@@ -97,7 +97,9 @@ def _read(client: AmbryClient, name: NameRef) -> tuple[Stretches, str | None]:
     """What stands there, and its etag; None where nothing does. Raises DataCorrupt."""
     try:
         with client.get(name) as reader:
-            etag, data = reader.info.etag, reader.read(SIZE_MAX)
+            if reader.info.size > SIZE_MAX:
+                raise DataCorrupt(f"{name} says nothing of a layer: it has {reader.info.size} bytes")
+            etag, data = reader.info.etag, reader.read()
     except BlobNotFound:
         return {}, None
     try:

@@ -13,7 +13,7 @@ import pytest
 
 from ambry.client.changes import TokenFile
 from ambry.client.sections import FoundUpload, RememberedUpload
-from ambry.client.state_file import replace_text
+from ambry.client.state_file import TEXT_BYTES_MAX, read_bytes, read_text, replace_text
 from ambry.streams.state import StateFile
 
 
@@ -48,6 +48,20 @@ def test_a_token_is_on_the_disk_before_it_replaces_the_one_before(
         (tmp_path.name, ""),
     ]
     assert [each.name for each in tmp_path.iterdir()] == ["token"]
+
+
+def test_what_is_too_large_is_refused_and_not_cut(tmp_path: Path) -> None:
+    """The first 64 KiB were taken for all of it."""
+    path = tmp_path / "state"
+    replace_text(path, " " * TEXT_BYTES_MAX)
+    assert read_bytes(path) == b" " * TEXT_BYTES_MAX
+    replace_text(path, " " * TEXT_BYTES_MAX + "x")
+    for read in (read_bytes, read_text):
+        with pytest.raises(
+            OSError, match="it has more than 65536 bytes, so ambry did not write it; name another"
+        ) as raised:
+            read(path)
+        assert raised.value.filename == str(path)
 
 
 @pytest.mark.parametrize("there", ["pipe", "socket", "directory", "link", "link to a device", "link to nothing"])

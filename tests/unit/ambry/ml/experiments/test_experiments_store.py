@@ -235,7 +235,10 @@ def test_what_is_no_experiment_is_told(client: AmbryClient, name: str) -> None:
     client.put_version(name, b"weights")
     with pytest.raises(InvalidRequest, match=f"{name}@1: this is no experiment"):
         load_experiment(client, name)
-    client.put(b"nonsense", name=f"layers/{name}.json")
+    client.put(b'{"stretches": {}}'.ljust((1 << 20) + 1), name=f"layers/{name}.json")
+    with pytest.raises(DataCorrupt, match="says nothing of a layer: it has 1048577 bytes"):
+        start_experiment(client, in_layer(f"{name}-b", name, 0.0, 1.0))
+    client.put(b"nonsense", name=f"layers/{name}.json", if_absent=False)
     with pytest.raises(DataCorrupt, match="says nothing of a layer"):
         start_experiment(client, in_layer(f"{name}-b", name, 0.0, 1.0))
 
