@@ -115,7 +115,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
 
     tell = partial(remark_unless, cluster.quiet)
     with signals_interrupt(), cluster.connect() as client:  # Workers end, and an application of YARN with them.
-        job = prepare_job(client, wanted, tell)
+        job = prepare_job(client, wanted, tell, launcher=launcher)
         try:
             ended = run_job(
                 client,

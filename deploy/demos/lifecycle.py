@@ -246,8 +246,8 @@ def _network(stage: Stage, trail: Trail, engines: Engines, snapshot: str) -> Pub
             "AMBRY_TRAIN_NODE_CACHE": str(stage.directory / "trees"),
         },
     )
-    job = training.prepare_job(stage.dc1, wanted, said.append)
     launcher = TonyLauncher(jars=engines.tony, hadoop_conf=engines.hadoop_conf)
+    job = training.prepare_job(stage.dc1, wanted, said.append, launcher=launcher)
     try:
         # Else it would go on from its last checkpoint, and have nothing to do.
         ended = training.run_job(stage.dc1, job, launcher, fresh=True, tell=said.append, show=said.append)

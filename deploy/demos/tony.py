@@ -57,7 +57,7 @@ def _job(stage: Stage, launcher: Launcher, name: str, *arguments: str) -> tuple[
             "PYTHONPATH": str(Path(training.__file__).parents[3]),
         },
     )
-    job = training.prepare_job(stage.dc1, wanted, said.append)
+    job = training.prepare_job(stage.dc1, wanted, said.append, launcher=launcher)
     return training.run_job(stage.dc1, job, launcher, tell=said.append, show=said.append), said
 
 

@@ -14,7 +14,8 @@ In a script, which runs unchanged by torchrun, by TonY on YARN, and by Spark:
 From outside it is `ambry train submit`, or:
 
     wanted = training.WhatToRun(script=Path("train.py"), workers=2, publish="digits")
-    training.run_job(client, training.prepare_job(client, wanted), TorchrunLauncher())
+    launcher = TorchrunLauncher()
+    training.run_job(client, training.prepare_job(client, wanted, launcher=launcher), launcher)
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ CACHE_MAX = "AMBRY_TRAIN_NODE_CACHE_MAX"
 CACHE_SIZE_MAX = 50 << 30
 """Bytes of all trees of a node, where CACHE_MAX says nothing else."""
 EXIT_NODE = 70
+OF_THIS_PYTHON = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
 _TRIES = 6
 MAY_PASS = (405, 408, 421, 425, 429)
 """Of an endpoint that refuses: what a later release of it, or a later moment, does not."""
@@ -141,7 +142,7 @@ def _is_variable(pair: object) -> bool:
 
 def node_environment(path: Path, job: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a script, but for its role: which cluster, which job. The key stays in its file."""
-    told = {name: value for name, value in environ.items() if name not in ("PYTHONHOME", "__PYVENV_LAUNCHER__")}
+    told = {name: value for name, value in environ.items() if name not in OF_THIS_PYTHON}
     told[JOB] = str(path)
     if job.get("endpoints"):
         told["AMBRY_ENDPOINTS"] = ",".join(job["endpoints"])

@@ -7,6 +7,7 @@ model handed in by the same job again is the version that it was.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
 from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
-from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
+from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed, LaunchPlan
 from ambry.ml.training.outages import outwaited
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted
 from ambry.ml.training.remains import held_directory, remove_left_behind
@@ -71,12 +72,21 @@ class WhatToRun:
     name: str = ""
 
 
-def prepare_job(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], None] = print) -> TrainingJob:
+def prepare_job(
+    client: AmbryClient,
+    wanted: WhatToRun,
+    tell: Callable[[str], None] = print,
+    *,
+    launcher: Launcher | None = None,
+) -> TrainingJob:
     """Store sources and environment, and look up the snapshot; durable on return.
 
-    Raises InvalidRequest, FileNotFoundError, and BlobNotFound for a snapshot or an environment that is not there.
+    What the `launcher` that is to run it refuses is refused before anything is stored. Raises InvalidRequest,
+    FileNotFoundError, BlobNotFound for a snapshot or an environment that is not there, and LaunchFailed.
     """
     root, script = _within(wanted)
+    if launcher is not None:
+        launcher.check(_plan(wanted))
     if wanted.publish:
         dataset_there(client, wanted.publish)
     environment = _environment(client, wanted, tell)
@@ -227,6 +237,16 @@ def _within(wanted: WhatToRun) -> tuple[Path, str]:
     if not script.is_relative_to(root):
         raise InvalidRequest(f"{wanted.script} does not lie in {wanted.sources}; name a directory that has it")
     return root, script.relative_to(root).as_posix()
+
+
+def _plan(wanted: WhatToRun) -> LaunchPlan:
+    python = str(wanted.venv / "bin" / "python") if wanted.venv else wanted.python or sys.executable
+    is_stored = wanted.wheels is not None or bool(wanted.environment)
+    return LaunchPlan(
+        workers=wanted.workers,
+        environ={**os.environ, **wanted.environ},
+        python="" if is_stored else python,
+    )
 
 
 def _environment(client: AmbryClient, wanted: WhatToRun, tell: Callable[[str], None]) -> StoredTree:

@@ -70,8 +70,22 @@ class Launch:
     """Takes the lines that workers print."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """What is to be launched, before anything of it is stored."""
+
+    workers: int
+    environ: Mapping[str, str]
+    """Of the workers."""
+    python: str = ""
+    """Of this machine, with which they begin; empty where that comes out of the store."""
+
+
 class Launcher(Protocol):
     """Starts the workers of a job and follows them to their end."""
+
+    def check(self, plan: LaunchPlan) -> None:
+        """Refuse what can never run from this machine. Raises what `run` would."""
 
     def run(self, launch: Launch) -> None:
         """Return when all workers have ended well. Raises LaunchFailed, with the reason, and leaves no process behind."""

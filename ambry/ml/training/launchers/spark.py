@@ -12,7 +12,16 @@ from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
-from ambry.ml.training.launchers.launch import AGAIN, MENDED, OF_WORKER, Launch, LauncherEnded, LaunchFailed, output_of
+from ambry.ml.training.launchers.launch import (
+    AGAIN,
+    MENDED,
+    OF_WORKER,
+    Launch,
+    LauncherEnded,
+    LaunchFailed,
+    LaunchPlan,
+    output_of,
+)
 from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
 from ambry.ml.training.launchers.spark_room import ROOM
 from ambry.ml.training.unpacking import naming
@@ -40,6 +49,12 @@ class SparkLauncher:
     hadoop_conf: Path | None = None
     """Of YARN."""
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, plan: LaunchPlan) -> None:
+        """Raises InvalidRequest, ModuleNotFoundError where pyspark is not installed."""
+        check_room(self.master, plan.workers)
+        check_settings(self.settings)
+        needed("pyspark")
 
     def run(self, launch: Launch) -> None:
         """Raises LaunchFailed, InvalidRequest, and ModuleNotFoundError where pyspark is not installed."""
@@ -85,6 +100,12 @@ def check_room(master: str, workers: int) -> None:
         )
 
 
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Raises InvalidRequest for those that are not Spark's."""
+    if wrong := [each for each in settings if not each.startswith("spark.")]:
+        raise InvalidRequest(f"{wrong[0]!r} is no setting of Spark; they begin with spark.")
+
+
 def masters_on_yarn(restarts: int) -> dict[str, str]:
     """Settings of a job that may lose its master so often, each of which begins all workers again; YARN allows no more than its
     own `yarn.resourcemanager.am.global.max-attempts`.
@@ -97,8 +118,7 @@ def masters_on_yarn(restarts: int) -> dict[str, str]:
 
 def spark_conf(*, master: str, workers: int, name: str, jars: Path, settings: Mapping[str, str]) -> dict[str, str]:
     """Spark's configuration of a job; `settings` come last. Raises InvalidRequest for settings that are not Spark's."""
-    if wrong := [each for each in settings if not each.startswith("spark.")]:
-        raise InvalidRequest(f"{wrong[0]!r} is no setting of Spark; they begin with spark.")
+    check_settings(settings)
     told = {
         "spark.app.name": name,
         "spark.master": master or f"local[{workers}]",

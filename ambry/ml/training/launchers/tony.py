@@ -29,10 +29,19 @@ from ambry.ml.training.launchers.launch import (
     Launch,
     LauncherEnded,
     LaunchFailed,
+    LaunchPlan,
     output_of,
     refusal_in,
 )
-from ambry.ml.training.launchers.tony_config import core_xml, shares_files, tony_command, tony_xml, webs_of, yarn_xml
+from ambry.ml.training.launchers.tony_config import (
+    check_tony,
+    core_xml,
+    shares_files,
+    tony_command,
+    tony_xml,
+    webs_of,
+    yarn_xml,
+)
 from ambry.ml.training.launchers.tony_staging import Staging, applications_in, note, state_of
 from ambry.ml.training.launchers.yarn_api import ENDED, answering, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
@@ -65,6 +74,11 @@ class TonyLauncher:
     """The directory of the cluster's yarn-site.xml and core-site.xml."""
     framework: str = "torch"
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, plan: LaunchPlan) -> None:
+        """Raises LaunchFailed, and InvalidRequest for settings that are none."""
+        check_tony(self.framework, self.settings)
+        self._java(plan.environ)
 
     def run(self, launch: Launch) -> None:
         """Raises LaunchFailed, and InvalidRequest for settings that are none."""

@@ -28,6 +28,14 @@ FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow"}
 _SETTING = re.compile(r"tony\.[A-Za-z0-9.-]+")
 
 
+def check_tony(framework: str, settings: Mapping[str, str]) -> None:
+    """Raises InvalidRequest for a framework that TonY is not used with, and for settings that are not its own."""
+    if framework not in FRAMEWORKS:
+        raise InvalidRequest(f"{framework!r} is no framework; there are {', '.join(FRAMEWORKS)}")
+    if wrong := [name for name in settings if not _SETTING.fullmatch(name)]:
+        raise InvalidRequest(f"{wrong[0]!r} is no setting of TonY; they begin with tony.")
+
+
 def tony_xml(
     job: TrainingJob,
     *,
@@ -40,12 +48,9 @@ def tony_xml(
     """tony.xml of a job. `settings` come last: they say what ours do not, or otherwise. `shipped` are files of this machine for
     every container, beside what settings send: TonY stages them in the cluster's files, and has them first in class paths.
 
-    Raises InvalidRequest for a framework that TonY is not used with, and for settings that are not its own.
+    Raises what `check_tony` does.
     """
-    if framework not in FRAMEWORKS:
-        raise InvalidRequest(f"{framework!r} is no framework; there are {', '.join(FRAMEWORKS)}")
-    if wrong := [name for name in settings if not _SETTING.fullmatch(name)]:
-        raise InvalidRequest(f"{wrong[0]!r} is no setting of TonY; they begin with tony.")
+    check_tony(framework, settings)
     told = {
         "tony.application.name": job.job,
         "tony.application.framework": FRAMEWORKS[framework],

@@ -18,12 +18,13 @@ from ambry.ml.training.launchers.launch import (
     Launch,
     LauncherEnded,
     LaunchFailed,
+    LaunchPlan,
     last_words,
     output_of,
     refusal_in,
     signal_name,
 )
-from ambry.ml.training.node import EXIT_NODE, node_environment, python_of, read_job
+from ambry.ml.training.node import EXIT_NODE, OF_THIS_PYTHON, node_environment, python_of, read_job
 from ambry.ml.training.roles import LAUNCHER, PARENT, PEERS
 from ambry.ml.training.unpacking import NodeFailed
 
@@ -38,6 +39,17 @@ _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
 
 class TorchrunLauncher:
     """One machine."""
+
+    def check(self, plan: LaunchPlan) -> None:
+        """Raises LaunchFailed where the Python of the workers is not here, or has no torch."""
+        if not plan.python:
+            return
+        environ = {name: value for name, value in plan.environ.items() if name not in OF_THIS_PYTHON}
+        try:
+            python = python_of({"python": plan.python}, environ)
+        except NodeFailed as error:
+            raise LaunchFailed(str(error)) from None
+        _require_torch(python, environ)
 
     def run(self, launch: Launch) -> None:
         """Raises LaunchFailed."""

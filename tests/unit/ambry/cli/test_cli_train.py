@@ -18,7 +18,7 @@ from ambry import AmbryClient
 from ambry.ml import models, training
 from ambry.ml.training.jobs import parse_job
 from ambry.ml.training.launchers import choice
-from ambry.ml.training.launchers.launch import Launch, LaunchFailed
+from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.running import RunningJob
 from tests.support.whole_commands import run
 
@@ -35,7 +35,7 @@ sys.exit(int(sys.argv[2]))
 """
 
 
-class OneProcess:
+class OneProcess(Launcher):
     """What stands for an engine."""
 
     def run(self, launch: Launch) -> None:
@@ -130,7 +130,7 @@ def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.
     ended: list[str] = []
     before = signal.getsignal(signal.SIGTERM)
 
-    class Terminated:
+    class Terminated(Launcher):
         def run(self, launch: Launch) -> None:
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -158,3 +158,27 @@ def test_without_torch_it_says_what_to_install(here: Path) -> None:
     (here / "train.py").write_text("pass")
     done = run("train", "submit", "train.py")
     assert done.exit_code == 1 and "torchrun comes with torch, which" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (["--python", "{bare}"], "torchrun comes with torch, which "),
+        (["--python", "python9"], "this node has no python9"),
+        (["--engine", "spark", "--conf", "x=1"], "is no setting of Spark"),
+        (["--engine", "spark", "--master", "local[1]", "--workers", "2"], "runs 1 of 2 workers at once"),
+        (["--engine", "tony", "--jars", "{here}", "--hadoop-conf", "{here}"], "has no tony-core-*.jar"),
+    ],
+)
+def test_a_job_that_can_never_run_here_leaves_nothing_in_the_store(here: Path, how: list[str], told: str) -> None:
+    """Its sources, its document and an outcome that says FAILED were stored before it was said."""
+    (here / "train.py").write_text("pass")
+    bare = here / "bare-python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    said = [each.format(bare=bare, here=here) for each in how]
+    before = run("ls").stdout
+    done = run("train", "submit", "train.py", "--name", "never-begun", *said)
+    assert done.exit_code and told in done.stderr, done.stderr
+    assert run("ls").stdout == before
+    assert run("train", "show", "never-begun").exit_code == 3

@@ -45,7 +45,7 @@ job.hand_in({"weights": np.arange(3.0)}, metrics={"auc": 0.9}, params={"rate": 0
 """
 
 
-class OneProcess:
+class OneProcess(Launcher):
     """A launcher of one worker, which is not started again."""
 
     def run(self, launch: Launch) -> None:
@@ -125,7 +125,7 @@ def test_one_that_stood_still_publishes_no_model_of_a_later_run(client: AmbryCli
     """That one had failed after its model was handed in, and was over: nobody held the job."""
     job = prepare_job(client, training.WhatToRun(script=script, publish=name, name=f"{name}-late"), lambda _: None)
 
-    class Later:
+    class Later(Launcher):
         def run(self, launch: Launch) -> None:
             OneProcess().run(launch)
             client.put(b'{"of": "a later run"}', name=job.name_in(OUTCOME))
