@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -117,12 +118,13 @@ def speak_json(args: Sequence[str]) -> None:
 
 def report_usage(error: ClickException) -> int:
     """Print what click refused, without what opens a URL that stood there; its exit code."""
-    error.message = shown_sentence(error.message)
     if _in_json.get():
-        told = {"error": type(error).__name__, "message": error.format_message(), "exit_code": error.exit_code}
+        message = shown_sentence(error.format_message())
+        told = {"error": type(error).__name__, "message": message, "exit_code": error.exit_code}
         click.echo(json.dumps(told), err=True)
     else:
-        error.show()
+        error.show(shown := io.StringIO())
+        click.echo(shown_sentence(shown.getvalue()), err=True, nl=False)
     return error.exit_code
 
 

@@ -85,7 +85,8 @@ class Launcher(Protocol):
     """Starts the workers of a job and follows them to their end."""
 
     def check(self, plan: LaunchPlan) -> None:
-        """Refuse what can never run from this machine. Raises what `run` would."""
+        """Refuse what can never run from this machine. Raises what `run` would; of itself a launcher refuses nothing."""
+        return
 
     def run(self, launch: Launch) -> None:
         """Return when all workers have ended well. Raises LaunchFailed, with the reason, and leaves no process behind."""

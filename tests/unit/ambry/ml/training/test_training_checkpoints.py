@@ -48,9 +48,9 @@ def test_workers_that_fetch_at_once_begin_with_other_files(
     for worker, expected in ((0, "abcd"), (1, "cdab")):
         asked: list[str] = []
 
-        def noted(blob: BlobId, asked: list[str] = asked, **how: bool) -> Path:
+        def noted(blob: BlobId, asked: list[str] = asked, *, verify: bool) -> Path:
             asked.append(names[blob])
-            return cached(blob, **how)
+            return cached(blob, verify=verify)
 
         monkeypatch.setattr(folder.client, "cached_path", noted)
         folder.fetch_files(mark, tmp_path / str(worker), worker=worker, workers=2)
