@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,7 @@ def train(
             model = fit(examples, kind, effects, start=begin, name=name or "")
             metrics = evaluate(model, others, evaluators)
             fields = {"rows": len(examples)}
+    model = replace(model, observed=said.observed(model))
     fields |= {**metrics, **model.described}
     of_it: SaidOfModel = {}
     if name is not None:
@@ -234,11 +236,20 @@ def train(
 @click.argument("place", metavar="MODEL")
 @DATA
 @connecting
+@click.option(
+    "--response", metavar="FIELD", help="Of a snapshot: what is no feature.  [default: what was none in the training]"
+)
 @BAGS
 @click.option("--mean", is_flag=True, help="The mean of the response, such as a probability, and not the score.")
 @OUTPUT
 def score(
-    place: str, data: tuple[str, ...], cluster: ChosenCluster, bags: dict[str, str], mean: bool, output: str
+    place: str,
+    data: tuple[str, ...],
+    cluster: ChosenCluster,
+    response: str | None,
+    bags: dict[str, str],
+    mean: bool,
+    output: str,
 ) -> None:
     """Print the uid of each row of DATA and its score, with its offset. Entities without a model count for nothing.
 
@@ -247,7 +258,7 @@ def score(
     from ambry.ml.photon.unmatched import unmatched_told
 
     model = _model(cluster, place)
-    with SaidRows(tuple(model.entity_kinds), bags, labelled=False).opened(cluster, data) as opened:
+    with SaidRows.to_score(model, bags, response).opened(cluster, data) as opened:
         rows = opened.read()
     found = model.predict(rows) if mean else model.scores(rows)
     if not cluster.quiet:

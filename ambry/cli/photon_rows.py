@@ -13,6 +13,7 @@ from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ambry.ml.photon.examples import Examples
+    from ambry.ml.photon.models import PhotonModel
     from ambry.ml.photon.snapshots import SnapshotColumns
     from ambry.ml.snapshots.reading import Snapshot
     from ambry.ml.stored_files import FileOfStore
@@ -41,6 +42,23 @@ class SaidRows:
     bags: Mapping[str, str]
     response: str | None = None
     labelled: bool = True
+    beside: tuple[str, ...] = ()
+    """Of rows that are to be scored: what is no feature, as far as it is there."""
+
+    @classmethod
+    def to_score(cls, model: PhotonModel, bags: Mapping[str, str], response: str | None) -> SaidRows:
+        """Of a model, which may say what of its rows was no feature."""
+        from ambry.ml.photon.reading import RESPONSES
+
+        beside = {*(model.observed or RESPONSES)} - model.feature_names | ({response} if response else set())
+        return cls(model.entity_kinds, bags, labelled=False, beside=tuple(sorted(beside)))
+
+    def observed(self, model: PhotonModel) -> tuple[str, ...]:
+        """What of these rows is no feature to a model that was trained on them."""
+        from ambry.ml.photon.reading import RESPONSES
+
+        responses = (self.response,) if self.response else RESPONSES
+        return tuple(dict.fromkeys((*responses, *(each for each in self.ids if each not in model.entity_kinds))))
 
     @property
     def of_avro(self) -> dict[str, Any]:
@@ -63,7 +81,12 @@ class SaidRows:
             return
         with cluster.connect() as client, open_snapshot(client, place) as snapshot:
             columns = named_columns(
-                snapshot, bags=self._shards, ids=self.ids, response=self.response, labelled=self.labelled
+                snapshot,
+                bags=self._shards,
+                ids=self.ids,
+                response=self.response,
+                labelled=self.labelled,
+                beside=self.beside,
             )
             yield OpenRows((shown_version(snapshot.place),), self, snapshot, columns)
 

@@ -37,6 +37,7 @@ from ambry.ml.photon.metadata import (
     effects_said,
     entities_said,
     metadata_of,
+    observed_said,
 )
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.photon.part_checks import PartCheck, changed, incomplete
@@ -175,6 +176,7 @@ def read_model(directory: Path) -> PhotonModel:
         random={name: each for name, (each, _) in random.items()},
         name=str(said.get("modelName", "")),
         configurations=configurations_of(said),
+        observed=observed_said(said),
     )
 
 

@@ -1,7 +1,7 @@
 """What model-metadata.json says besides the task: the effects, how each was trained, and how many entities it has.
 
-The number of entities is ours, and so is the check of the part of a fixed effect, xxh3-64 of the file in hexadecimal, as
-indexes have one of each entity. Photon passes them by, and so does a reader of a release before they were written.
+The number of entities is ours, and so is what rows had that is no feature, and the check of the part of a fixed effect, xxh3-64
+of the file in hexadecimal, as indexes have one of each entity. Photon passes them by, and so does a reader of a release before they were written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from ambry.ml.photon.models import PhotonModel
 
+OBSERVED = "observed"
 FIXED, RANDOM = "fixed-effect", "random-effect"
 ENTITIES, CHECK = "entities", "check"
 _SAID_OF = {FIXED: "fixedEffectOptimizationConfigurations", RANDOM: "randomEffectOptimizationConfigurations"}
@@ -35,6 +36,7 @@ def metadata_of(model: PhotonModel, checks: Mapping[str, str]) -> bytes:
         "modelName": model.name,
         _SAID_OF[FIXED]: told(FIXED, model.fixed),
         _SAID_OF[RANDOM]: told(RANDOM, model.random),
+        **({OBSERVED: list(model.observed)} if model.observed else {}),
     }
     return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -67,6 +69,12 @@ def checks_said(said: Mapping[str, Any]) -> dict[str, str]:
     """The checks of the parts of fixed effects, of those of which one is said."""
     told = ((each.get("name"), each.get(CHECK)) for each in _values_said(said, _SAID_OF[FIXED]))
     return {name: check for name, check in told if isinstance(name, str) and isinstance(check, str)}
+
+
+def observed_said(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of rows was no feature, if that is said."""
+    told = said.get(OBSERVED)
+    return tuple(each for each in told if isinstance(each, str)) if isinstance(told, list) else ()
 
 
 def _values_said(said: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -145,6 +145,10 @@ class PhotonModel:
     name: str = ""
     configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What each coordinate was trained with, as JSON has it."""
+    observed: tuple[str, ...] = ()
+    """What rows of its training had under a name that is no feature's: responses, and ids that evaluators asked for. Empty where
+    nobody said it.
+    """
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""
@@ -190,6 +194,13 @@ class PhotonModel:
     def predict(self, examples: Examples) -> Any:
         """The mean of the response of each row."""
         return self.task.mean(self.scores(examples))
+
+    @property
+    def feature_names(self) -> frozenset[str]:
+        """All that are known: of coefficients, and of the training where it said them."""
+        told = {name for each in self.coordinates.values() for name, _ in each.index.features}
+        said = [each.get(FEATURE_NAMES) for each in self.configurations.values()]
+        return frozenset(told.union(*(names for names in said if isinstance(names, list)))) - {INTERCEPT[0]}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.coordinates)

@@ -23,31 +23,38 @@ def named_columns(
     ids: Iterable[str] = (),
     response: str | None = None,
     labelled: bool = True,
+    beside: Iterable[str] = RESPONSES,
 ) -> SnapshotColumns:
     """Features are said by name or URN. `bags` are those of each shard; without it the shard `features` has all that are
     nothing else. An id is the entity of the snapshot, by the name of its column, or a feature. The response is the feature
-    `response` or `label` where none is said, `weight` and `offset` those that are called so and are single numbers.
+    `response` or `label` where none is said, `weight` and `offset` those that are called so and are single numbers. Without
+    `labelled` there is none, and `beside` are names that are no features, as far as they are there.
 
     Raises InvalidRequest for what is not there.
     """
     urns = snapshot.urns
     called = {urn.name: urn for urn in urns}
     told = {kind: _id(snapshot, kind) for kind in ids}
-    observed = (
-        find_urn(response, urns) if response else next((called[name] for name in RESPONSES if name in called), None)
-    )
+    observed: FeatureUrn | None = None
+    no_features: set[FeatureUrn] = set()
+    if not labelled:
+        no_features = {urn for urn in urns if {urn.name, str(urn)}.intersection(beside)}
+    elif response:
+        observed = find_urn(response, urns)
+    else:
+        observed = next((called[name] for name in RESPONSES if name in called), None)
     if observed is None and labelled:
         raise InvalidRequest(
             f"the snapshot {shown_version(snapshot.place)} has neither a feature response nor one called label; say it "
             f"with --response, in Python `response`: one of {listed(sorted(called))}"
         )
     weight, offset = (_number(snapshot, called.get(name)) for name in ("weight", "offset"))
-    taken = {each for each in (*told.values(), observed, weight, offset) if each is not None}
+    taken = no_features.union(each for each in (*told.values(), observed, weight, offset) if each is not None)
     if bags is None:
         shards: Mapping[str, Sequence[FeatureUrn]] = {SHARD: [urn for urn in urns if urn not in taken]}
     else:
         shards = {shard: [find_urn(name, urns) for name in names] for shard, names in bags.items()}
-    return snapshot_columns(snapshot, shards, observed if labelled else None, weight=weight, offset=offset, ids=told)
+    return snapshot_columns(snapshot, shards, observed, weight=weight, offset=offset, ids=told)
 
 
 def names_snapshot(place: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +12,8 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry import AmbryClient
 from ambry.cli.photon_rows import snapshot_among
-from ambry.ml.photon.examples import examples_of
+from ambry.ml.photon.examples import INTERCEPT, examples_of
+from ambry.ml.photon.layout import read_model, write_model
 from ambry.ml.photon.reading import write_examples
 from ambry.ml.snapshots.reading import Snapshot, open_snapshot
 from tests.support.whole_commands import lines, run
@@ -65,6 +67,35 @@ def test_a_model_is_trained_on_a_snapshot_and_scores_it(here: Path) -> None:
     assert bagged["per-job"] == made["per-job"]
     assert "is a snapshot, and rows are read of one at a time" in run(*train, "m", dataset, "same.avro").stderr
     assert "has no id 'song'" in run(*train, "m", dataset, "--random", "per-song=song").stderr
+
+
+def test_what_was_no_feature_in_the_training_is_none_in_rows_to_score(here: Path) -> None:
+    """The response, and what an evaluator asked for, were told as what the model has no coefficient for; and a feature called
+    label, beside another response, was left out.
+    """
+    dataset, definitions = f"observed-{next(_numbers)}", f"of-observed-{next(_numbers)}"
+    (here / "n.features").write_text(
+        "namespace: n\nclicked: {valType: BOOLEAN}\nlabel: {valType: INT}\njob: {valType: STRING}\n"
+    )
+    rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50},j{key % 4}" for key in range(200)]
+    (here / "rows.csv").write_text("\n".join(["member,clicked,label,job", *rows, ""]))
+    lines("features", "publish", "n.features", definitions)
+    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "member")
+    train = ("photon", "train", dataset, "--task", "logistic", "--response", "clicked", "--evaluator", "AUC:job")
+    lines(*train, "-o", "model", "--publish", f"model-{dataset}")
+    model = read_model(here / "model")
+    assert model.observed == ("clicked", "job") and model.feature_names == {"label"}
+    of_label = model.coefficients("global")
+    for place in ("model", f"model-{dataset}"):
+        done = run("photon", "score", place, dataset)
+        assert (done.exit_code, done.stderr) == (0, "")
+        scores = [float(line.split("\t")[1]) for line in done.stdout.splitlines()]
+        assert scores == pytest.approx([of_label["label", ""] * (key % 50) + of_label[INTERCEPT] for key in range(200)])
+    # A model that does not say what it was trained on, as one of Photon's.
+    write_model(here / "silent", replace(model, observed=()))
+    told = run("photon", "score", "silent", dataset).stderr
+    assert "no coefficient for, which adds nothing: clicked, job/j0" in told
+    assert "clicked" not in run("photon", "score", "silent", dataset, "--response", "clicked").stderr
 
 
 def test_a_snapshot_is_opened_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

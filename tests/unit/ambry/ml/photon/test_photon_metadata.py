@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from ambry.ml.photon.metadata import (
     effects_said,
     entities_said,
     metadata_of,
+    observed_said,
 )
 from tests.support.photon_models import many_entities
 
@@ -24,6 +26,9 @@ def test_effects_and_their_entities_are_said() -> None:
     assert effects_said(said) == {FIXED: set(model.fixed), RANDOM: set(model.random)}
     assert entities_said(said) == dict.fromkeys(model.random, 7)
     assert checks_said(said) == dict.fromkeys(model.fixed, "0f")
+    assert observed_said(said) == ()
+    said = json.loads(metadata_of(replace(model, observed=("clicked", "job")), dict.fromkeys(model.fixed, "0f")))
+    assert observed_said(said) == ("clicked", "job")
 
 
 @pytest.mark.parametrize("values", [5, None, "ab", {"a": 1}, [3, None, {"name": 1, "entities": 2}]])
@@ -31,3 +36,4 @@ def test_what_is_of_another_shape_says_nothing(values: object) -> None:
     assert configurations_of({"fixedEffectOptimizationConfigurations": {"values": values}}) == {}
     assert entities_said({"randomEffectOptimizationConfigurations": {"values": values}}) == {}
     assert checks_said({"fixedEffectOptimizationConfigurations": {"values": values}}) == {}
+    assert observed_said({"observed": values}) == ()
