@@ -27,13 +27,12 @@ from ambry.ml.photon.descent import (
     SWEEPS,
     TOLERANCE,
     Descent,
-    Model,
-    Models,
     Sweep,
     SweepSums,
     fixed_start,
     random_model,
     started,
+    sums_along,
     sweep_sums,
     take_turns,
 )
@@ -41,6 +40,7 @@ from ambry.ml.photon.effects import ModelEffect, RandomEffect, Scaling, check_ef
 from ambry.ml.photon.entity_fit import EntityFit, entity_rows, fits_of
 from ambry.ml.photon.evaluators import evaluate_scores, evaluator
 from ambry.ml.photon.examples import Examples, shown
+from ambry.ml.photon.extrapolation import Model, Models
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task, design
 from ambry.ml.photon.objective import GlmSums, sums_at
 from ambry.ml.photon.scaling import ColumnMoments
@@ -154,6 +154,13 @@ class _SparkTurns:
         self._scalings = {each.name: scaling_of(each, indexes[each.name], found.told[each.name]) for each in effects}
         self._checked: set[str] = set()
 
+    @property
+    def weight(self) -> float:
+        return self._told.weight
+
+    def scaling(self, effect: ModelEffect) -> Scaling:
+        return self._scalings[effect.name]
+
     def fit(self, effect: ModelEffect, models: Models) -> Model:
         """Raises InvalidRequest."""
         others = [model for name, model in models.items() if name != effect.name]
@@ -188,6 +195,19 @@ class _SparkTurns:
         sent.unpersist()
         if self._tell is not None:
             self._tell(told)
+        return told
+
+    def along(self, models: Models, directions: Sequence[Models]) -> GlmSums:
+        task, known = self._task, self._rows.sent
+        sent = self._rows.context.broadcast((list(models.values()), directions, self._samples))
+
+        def sums(block: RowBlock) -> GlmSums:
+            models, directions, samples = sent.value
+            found = weighed(block.examples(known.value), samples)
+            return sums_along(task, found, _offset(found, models), directions)
+
+        told: GlmSums = self._rows.summed(self._rows.layout(None), sums)
+        sent.unpersist()
         return told
 
     def _random(self, effect: RandomEffect, scaling: Scaling, others: list[Model], start: Model | None) -> RandomModel:

@@ -7,8 +7,9 @@ has its rows (ambry/spark; entity_fit.py is what each worker does). It comes to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,16 +27,16 @@ from ambry.ml.photon.effects import (
 )
 from ambry.ml.photon.entity_fit import EntityFit, entity_rows, fits_of
 from ambry.ml.photon.examples import Examples, shown
-from ambry.ml.photon.extrapolation import Extrapolation
+from ambry.ml.photon.extrapolation import Extrapolation, Model, Models
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
+from ambry.ml.photon.objective import GlmSums, sums_at
 from ambry.ml.photon.solving import GlmProblem, solve
 
 SWEEPS = 50
 TOLERANCE = 1e-8
+SAME = 1e-13
+"""Of the objective, and of all weights: by how much it is no worse."""
 
-Model = FixedModel | RandomModel
-Models = Mapping[str, Model]
-"""By the names of effects."""
 FitEffect = Callable[[ModelEffect, Examples, Task, Any, Model | None], Model]
 """An effect, rows, the task, the offset of each row (with the scores of all other effects), and the model to begin at."""
 
@@ -61,12 +62,25 @@ class Descent:
 class DescentRows(Protocol):
     """Rows to train on, wherever they lie."""
 
+    @property
+    def weight(self) -> float:
+        """Of all of them."""
+        ...
+
+    def scaling(self, effect: ModelEffect) -> Scaling:
+        """With its penalties."""
+        ...
+
     def fit(self, effect: ModelEffect, models: Models) -> Model:
         """Train one effect on what the other models leave, from its own on, if there is one. Raises InvalidRequest."""
         ...
 
     def swept(self, before: Models, after: Models) -> Sweep:
         """What a sweep did. An effect without a model before had none of its scores."""
+        ...
+
+    def along(self, models: Models, directions: Sequence[Models]) -> GlmSums:
+        """The loss at these models, by shares of directions that are added to them: its gradient and hessian."""
         ...
 
 
@@ -76,6 +90,13 @@ class HeldRows:
     def __init__(self, examples: Examples, task: Task, fit: FitEffect) -> None:
         self._examples, self._task, self._fit = examples, task, fit
         self._known: dict[int, tuple[Model, Any]] = {}
+
+    @property
+    def weight(self) -> float:
+        return float(self._examples.weight.sum())
+
+    def scaling(self, effect: ModelEffect) -> Scaling:
+        return design_of(effect, self._examples).without_rows
 
     def fit(self, effect: ModelEffect, models: Models) -> Model:
         others = [self._scores(model) for name, model in models.items() if name != effect.name]
@@ -88,6 +109,10 @@ class HeldRows:
         told = sweep_sums(self._task, examples, [self._pair(before.get(name), model) for name, model in after.items()])
         self._known = {id(model): (model, self._scores(model)) for model in after.values()}
         return told.sweep()
+
+    def along(self, models: Models, directions: Sequence[Models]) -> GlmSums:
+        total = self._examples.offset + sum(self._scores(model) for model in models.values())
+        return sums_along(self._task, self._examples, total, directions)
 
     def _pair(self, before: Model | None, after: Model) -> tuple[Any, Any]:
         return 0.0 if before is None else self._scores(before), self._scores(after)
@@ -122,6 +147,13 @@ def sweep_sums(task: Task, examples: Examples, scores: Sequence[tuple[Any, Any]]
     change = max(float(np.abs(after - before).max(initial=0.0)) for before, after in scores)
     losses = examples.weight @ task.losses(total, examples.response)
     return SweepSums(float(losses), float(examples.weight.sum()), change)
+
+
+def sums_along(task: Task, examples: Examples, scores: Any, directions: Sequence[Models]) -> GlmSums:
+    """What some rows with these scores say of directions, as of a model that has a column for each."""
+    columns = np.column_stack([sum(model.scores(examples) for model in each.values()) for each in directions])
+    nothing = np.zeros(len(directions))
+    return sums_at(task, columns, examples.response, examples.weight, scores, nothing)
 
 
 def descend(
@@ -163,7 +195,7 @@ def take_turns(
 ) -> Descent:
     """`descend` on rows that lie anywhere and were looked at: what is the same on one machine and on many.
 
-    Sweeps begin where the last ones lead (extrapolation.py), and one that changes more than those before is taken back.
+    Sweeps begin where the last ones lead (extrapolation.py), and one that is worse than those before is taken back.
     """
     if sweeps < 1:
         raise InvalidRequest(f"there is at least one sweep, and not {sweeps}")
@@ -175,28 +207,30 @@ def take_turns(
         )
     free = [effect for effect in effects if effect.name not in kept]
     models: dict[str, Model] = {effect.name: begin[effect.name] for effect in effects if effect.name in begin}
-    ahead = Extrapolation()
+    ahead = Extrapolation({effect.name: rows.scaling(effect) for effect in free})
     told: list[Sweep] = []
     best: tuple[float, dict[str, Model]] | None = None
-    """The least change of a sweep since the last that was taken back, and what came out of it."""
-    while len(told) < sweeps:
+    """The least objective after a sweep since the last that was taken back, and what came out of it."""
+    while True:
         before = dict(models)
         for effect in free:
             models[effect.name] = rows.fit(effect, models)
         told.append(rows.swept(before, models))
-        change = told[-1].change
-        if change <= tolerance or len(told) == sweeps:
+        if told[-1].change <= tolerance:
             break
-        if best is not None and not change <= best[0]:
+        after = {effect.name: models[effect.name] for effect in free}
+        worth = rows.weight * told[-1].loss + ahead.penalty(after)
+        worse = best is not None and not worth <= best[0] + SAME * (rows.weight + abs(worth))
+        if best is not None and worse:
+            models = best[1]
+        if len(told) == sweeps:
+            break
+        if worse:
             ahead.forget()
-            models, best = best[1], None
+            best = None
             continue
-        best = change, dict(models)
-        if len(told) > 1:
-            changed = [effect.name for effect in free]
-            models |= ahead.next({each: before[each] for each in changed}, {each: models[each] for each in changed})
-    if best is not None and not told[-1].change <= best[0]:
-        models = best[1]
+        best = worth, dict(models)
+        models |= ahead.next(before, after, partial(rows.along, best[1]))
     whole = PhotonModel(
         task=task,
         fixed={name: each for name, each in models.items() if isinstance(each, FixedModel)},

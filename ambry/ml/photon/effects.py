@@ -132,6 +132,11 @@ class Design(Scaling):
     matrix: Any
     """CSR, divided by `scale`."""
 
+    @property
+    def without_rows(self) -> Scaling:
+        """What it is divided by, and the penalties."""
+        return Scaling(index=self.index, scale=self.scale, l1=self.l1, l2=self.l2)
+
 
 def design_of(effect: ModelEffect, examples: Examples) -> Design:
     """Every column is scaled to be of order 1, for the solver; penalties are those on what Photon would scale.

@@ -1,7 +1,8 @@
 """What model-metadata.json says besides the task: the effects, how each was trained, and how many entities it has.
 
-The number of entities is ours, and so is what rows had that is no feature, and the check of the part of a fixed effect, xxh3-64
-of the file in hexadecimal, as indexes have one of each entity. Photon passes them by, and so does a reader of a release before they were written.
+The number of entities is ours, and so is what rows had that is no feature, and the check of the part of a fixed effect,
+xxh3-64 of the file in hexadecimal, as indexes have one of each entity. Photon passes them by, and so does a reader of a
+release before they were written.
 """
 
 from __future__ import annotations

@@ -146,8 +146,8 @@ class PhotonModel:
     configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What each coordinate was trained with, as JSON has it."""
     observed: tuple[str, ...] = ()
-    """What rows of its training had under a name that is no feature's: responses, and ids that evaluators asked for. Empty where
-    nobody said it.
+    """What rows of its training had under a name that is no feature's: responses, and ids that evaluators asked for. Empty
+    where nobody said it.
     """
 
     def __post_init__(self) -> None:
