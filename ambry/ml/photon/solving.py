@@ -2,10 +2,10 @@
 
 Up to 500 columns by iteratively reweighted least squares; more by L-BFGS, which keeps no square of the columns. Both end with
 steps of Newton's: glum stops where the loss has no further digit, or by a bound of its own, which says little of an entity with
-few rows among many. With an L1 penalty, up to 500 columns by steps of Newton's alone, each of which ends by the signs of
-coefficients (signs.py), and more by coordinate descent, whose end is the same way's. Responses of linear models are brought to
-the order of 1, as columns are, so that no bound depends on the unit of either. What has no best coefficients is refused with
-what to do.
+few rows among many. With an L1 penalty, where no more than 500 columns are there in the end (some_columns.py), by steps of
+Newton's alone, each of which ends by the signs of coefficients (signs.py), and otherwise by coordinate descent, whose end is
+the same way's. Responses of linear models are brought to the order of 1, as columns are, so that no bound depends on the unit
+of either. What has no best coefficients is refused with what to do.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ambry.ml.extras import needed
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton, conjugate_step, working_start
 from ambry.ml.photon.objective import GlmSums, sums_at, weighted_square
+from ambry.ml.photon.some_columns import by_some_columns
 
 IRLS_COLUMNS_MAX = 500
 CHECKED_COLUMNS_MAX = 2_000
@@ -246,6 +247,9 @@ def _solved(problem: GlmProblem, columns: Any, matrix: Any, start: Any | None) -
     weight = float(problem.weight.sum())
     if any_l1 and matrix.shape[1] <= IRLS_COLUMNS_MAX:
         return _by_signs(problem, matrix, start, weight)
+    if any_l1 and (found := _by_some_columns(problem, matrix, start, weight)) is not None:
+        check_found(problem, _sums(problem, matrix, found, hessian=checked_columns(problem)), found)
+        return found
     wide = matrix.shape[1] > IRLS_COLUMNS_MAX and not any_l1
     # The mean of losses, and penalties by the same.
     glum = needed("glum")
@@ -271,7 +275,8 @@ def _solved(problem: GlmProblem, columns: Any, matrix: Any, start: Any | None) -
         found = np.asarray(model.coef_, dtype=np.float64)
     except (np.linalg.LinAlgError, ValueError, FloatingPointError) as error:
         if any_l1:
-            raise InvalidRequest(f"the model has no best coefficients ({_short(error)}); {TO_DO}") from error
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InvalidRequest(f"the model has no best coefficients ({told}); {TO_DO}") from error
         found = nothing
     if not any_l1:
         ended = _polished(problem, matrix, found, weight, wide)
@@ -293,22 +298,37 @@ def _solved(problem: GlmProblem, columns: Any, matrix: Any, start: Any | None) -
 
 def _by_signs(problem: GlmProblem, matrix: Any, start: Any | None, weight: float) -> Any:
     """Where there is an L1 penalty. Raises InvalidRequest."""
-    rows = matrix.toarray() if mostly_there(matrix) else matrix
-
-    def ended(begin: Any) -> Any | None:
-        found = by_newton(
-            lambda means: _sums(problem, rows, means, hessian=True), begin, problem.l2, weight, l1=problem.l1
-        )
-        return None if found is None else found[0]
-
-    found = ended(np.zeros(matrix.shape[1]) if start is None else start)
+    some = np.arange(matrix.shape[1])
+    found = _newton_by_signs(problem, matrix, some, np.zeros(len(some)) if start is None else start, weight)
     if found is None and start is None and problem.task is Task.POISSON:
-        begin = working_start(rows, problem.response, problem.weight, problem.offset, problem.l2)
-        found = None if begin is None else ended(begin)
+        begin = working_start(matrix, problem.response, problem.weight, problem.offset, problem.l2)
+        found = None if begin is None else _newton_by_signs(problem, matrix, some, begin, weight)
     if found is None:
         raise no_end(problem)
-    check_found(problem, _sums(problem, rows, found, hessian=checked_columns(problem)), found)
+    check_found(problem, _sums(problem, matrix, found, hessian=checked_columns(problem)), found)
     return found
+
+
+def _by_some_columns(problem: GlmProblem, matrix: Any, start: Any | None, weight: float) -> Any | None:
+    columns = matrix.tocsc()
+
+    def slope(means: Any) -> Any:
+        return _sums(problem, matrix, means, hessian=False).gradient + problem.l2 * means
+
+    def best(some: Any, begin: Any) -> Any | None:
+        return _newton_by_signs(problem, columns[:, some].tocsr(), some, begin, weight)
+
+    begin = np.zeros(matrix.shape[1]) if start is None else start
+    return by_some_columns(slope, best, begin, problem.l1, IRLS_COLUMNS_MAX)
+
+
+def _newton_by_signs(problem: GlmProblem, rows: Any, some: Any, begin: Any, weight: float) -> Any | None:
+    """Over some columns, whose rows these are."""
+    rows = rows.toarray() if mostly_there(rows) else rows
+    ended = by_newton(
+        lambda means: _sums(problem, rows, means, hessian=True), begin, problem.l2[some], weight, l1=problem.l1[some]
+    )
+    return None if ended is None else ended[0]
 
 
 def _ended_by_signs(problem: GlmProblem, matrix: Any, found: Any, weight: float) -> Any:
@@ -318,17 +338,10 @@ def _ended_by_signs(problem: GlmProblem, matrix: Any, found: Any, weight: float)
     there = np.flatnonzero((found != 0) | (problem.l1 == 0))
     if not 0 < len(there) <= IRLS_COLUMNS_MAX:
         return found
-    some = matrix.tocsc()[:, there].tocsr()
-    ended = by_newton(
-        lambda means: _sums(problem, some, means, hessian=True),
-        found[there],
-        problem.l2[there],
-        weight,
-        l1=problem.l1[there],
-    )
+    ended = _newton_by_signs(problem, matrix.tocsc()[:, there].tocsr(), there, found[there], weight)
     if ended is not None:
         found = found.copy()
-        found[there] = ended[0]
+        found[there] = ended
     return found
 
 
@@ -386,7 +399,3 @@ def _one_thread() -> AbstractContextManager[Any]:
     """
     limits: AbstractContextManager[Any] = needed("threadpoolctl").threadpool_limits(1)
     return limits
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
