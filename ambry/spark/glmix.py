@@ -42,7 +42,7 @@ from ambry.ml.photon.evaluators import evaluate_scores, evaluator
 from ambry.ml.photon.examples import Examples, shown
 from ambry.ml.photon.extrapolation import Model, Models
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task, design
-from ambry.ml.photon.objective import GlmSums, sums_at
+from ambry.ml.photon.objective import GlmSums, beyond_floats, sums_at
 from ambry.ml.photon.scaling import ColumnMoments
 from ambry.ml.photon.solving import IRLS_COLUMNS_MAX
 from ambry.spark.row_blocks import RowBlock
@@ -52,6 +52,7 @@ DENSE_FROM = 0.3
 """Of the cells of a block: with more that are not 0 it is summed as a dense one."""
 
 
+@beyond_floats()
 def train(
     rows: RowsOnSpark,
     task: Task,
@@ -274,7 +275,7 @@ class _SparkTurns:
             held.unpersist()
             sent.unpersist()
         self._checked.add(effect.name)
-        return FixedModel(shard=shard, index=scaling.index, means=found / scaling.scale)
+        return FixedModel(shard=shard, index=scaling.index, means=scaling.coefficients(found))
 
 
 def _offset(examples: Examples, others: Sequence[Model]) -> Any:

@@ -19,6 +19,7 @@ from ambry.errors import BlobNotFound, DataCorrupt, InvalidRequest
 from ambry.ml.extras import needed
 from ambry.ml.photon.examples import Examples, FeatureIndex
 from ambry.ml.photon.models import Task
+from ambry.ml.photon.objective import beyond_floats
 from ambry.ml.photon.reading import read_examples
 from ambry.ml.photon.snapshots import SnapshotColumns
 from ambry.ml.sources.first_version import files_at
@@ -184,7 +185,8 @@ def guarded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if isinstance(value, RefusedRows):
             return value
         try:
-            return function(value)
+            with beyond_floats():
+                return function(value)
         except (InvalidRequest, DataCorrupt, BlobNotFound) as error:
             return RefusedRows(error.message)
 

@@ -29,7 +29,7 @@ from ambry.ml.photon.entity_fit import EntityFit, entity_rows, fits_of
 from ambry.ml.photon.examples import Examples, shown
 from ambry.ml.photon.extrapolation import Extrapolation, Model, Models
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
-from ambry.ml.photon.objective import GlmSums, sums_at
+from ambry.ml.photon.objective import GlmSums, beyond_floats, sums_at
 from ambry.ml.photon.solving import GlmProblem, solve
 
 SWEEPS = 50
@@ -182,6 +182,7 @@ def descend(
     return take_turns(rows, task, effects, sweeps=sweeps, tolerance=tolerance, start=start, locked=locked, name=name)
 
 
+@beyond_floats()
 def take_turns(
     rows: DescentRows,
     task: Task,
@@ -269,7 +270,7 @@ def fit_effect(effect: ModelEffect, examples: Examples, task: Task, offset: Any,
             start=fixed_start(start, design),
         )
     )
-    return FixedModel(shard=effect.shard, index=design.index, means=found / design.scale)
+    return FixedModel(shard=effect.shard, index=design.index, means=design.coefficients(found))
 
 
 def random_model(effect: RandomEffect, scaling: Scaling, fits: Iterable[EntityFit]) -> RandomModel:
@@ -283,7 +284,7 @@ def random_model(effect: RandomEffect, scaling: Scaling, fits: Iterable[EntityFi
     columns = np.concatenate([np.zeros(0, np.int64), *(fit.columns for fit in found)]).astype(np.int64)
     values = np.concatenate([np.zeros(0), *(fit.means for fit in found)])
     shape = (len(found), len(scaling.index))
-    matrix = needed("scipy.sparse").csr_matrix((values / scaling.scale[columns], (rows, columns)), shape)
+    matrix = scaling.coefficients(needed("scipy.sparse").csr_matrix((values, (rows, columns)), shape))
     matrix.eliminate_zeros()
     return RandomModel(
         entity=effect.entity,
@@ -301,11 +302,8 @@ def started(model: RandomModel, scaling: Scaling, entities: Container[str]) -> d
         places = [model.index.places.get(feature, -1) for feature in scaling.index.features]
         wide = needed("scipy.sparse").hstack([means, needed("scipy.sparse").csr_matrix((means.shape[0], 1))]).tocsc()
         means = wide[:, places].tocsr()
-    return {
-        entity: means[row].toarray()[0] * scaling.scale
-        for row, entity in enumerate(model.entities)
-        if entity in entities
-    }
+    means = scaling.scaled_coefficients(means)
+    return {entity: means[row].toarray()[0] for row, entity in enumerate(model.entities) if entity in entities}
 
 
 def fixed_start(start: Model | None, scaling: Scaling) -> Any | None:
@@ -313,4 +311,4 @@ def fixed_start(start: Model | None, scaling: Scaling) -> Any | None:
     if not isinstance(start, FixedModel):
         return None
     told = dict(zip(start.index.features, start.means.tolist(), strict=True))
-    return np.array([told.get(feature, 0.0) for feature in scaling.index.features]) * scaling.scale
+    return scaling.scaled_coefficients(np.array([told.get(feature, 0.0) for feature in scaling.index.features]))

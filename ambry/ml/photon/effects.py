@@ -16,11 +16,17 @@ from typing import Any
 import numpy as np
 
 from ambry.errors import InvalidRequest
+from ambry.ml.extras import needed
 from ambry.ml.photon.examples import INTERCEPT, SHARD, Examples, FeatureIndex, Shard, first_row, shown
 from ambry.ml.photon.models import FEATURE_NAMES, NAMES_MAX, design
+from ambry.ml.photon.objective import beyond_floats
 from ambry.ml.photon.scaling import ColumnMoments, diagonal
 
 VALUE_MAX = 1e100
+CENTERED = 1e-3
+"""Of the mean: where a feature varies by less, its column is nearly the intercept's, and its mean is taken off."""
+PENALTY_MAX = 1e150
+"""On a column of order 1: beyond it a coefficient is nothing anyway."""
 
 
 class Normalization(StrEnum):
@@ -113,16 +119,63 @@ class Scaling:
 
     index: FeatureIndex
     scale: Any
+    center: Any
+    """What is taken off each feature first: 0, but where its mean is nearly all of it, and an intercept makes up for it."""
     l1: Any
     l2: Any
 
     def scaled(self, shard: Shard) -> Any:
-        """Rows over the features, CSR, divided by `scale`."""
-        return (design(shard, self.index) @ diagonal(1 / self.scale)).tocsr()
+        """Rows over the features, CSR, less `center` and divided by `scale`."""
+        matrix = design(shard, self.index)
+        if self.center.any():
+            sparse = needed("scipy.sparse")
+            off, rows = np.flatnonzero(self.center), matrix.shape[0]
+            places = (np.repeat(np.arange(rows), len(off)), np.tile(off, rows))
+            matrix = matrix - sparse.csr_matrix((np.tile(self.center[off], rows), places), matrix.shape)
+        return (matrix @ diagonal(1 / self.scale)).tocsr()
 
     def design(self, shard: Shard) -> Design:
         """Of rows, which may be some of those that are trained on."""
-        return Design(index=self.index, scale=self.scale, l1=self.l1, l2=self.l2, matrix=self.scaled(shard))
+        return Design(
+            index=self.index,
+            scale=self.scale,
+            center=self.center,
+            l1=self.l1,
+            l2=self.l2,
+            matrix=self.scaled(shard),
+        )
+
+    def coefficients(self, found: Any) -> Any:
+        """Of features as they are, where those of what is scaled were found: an array, or CSR with a row for each model.
+
+        Raises InvalidRequest for what is beyond a float's range.
+        """
+        dense = isinstance(found, np.ndarray)
+        means = found / self.scale if dense else (found @ diagonal(1 / self.scale)).tocsr()
+        bad = np.flatnonzero(~np.isfinite(means)) if dense else means.indices[~np.isfinite(means.data)]
+        if len(bad):
+            raise InvalidRequest(
+                f"the coefficient of {shown(self.index.features[int(bad[0])])} is beyond a float's range: the values of the "
+                "feature are too small beside what they tell; scale them, or the response"
+            )
+        return self._with_intercept(means, -1)
+
+    def scaled_coefficients(self, means: Any) -> Any:
+        """The other way."""
+        means = self._with_intercept(means, 1)
+        return means * self.scale if isinstance(means, np.ndarray) else (means @ diagonal(self.scale)).tocsr()
+
+    def _with_intercept(self, means: Any, sign: int) -> Any:
+        if not self.center.any():
+            return means
+        place = self.index.places[INTERCEPT]
+        off = sign * (means @ self.center)
+        if isinstance(means, np.ndarray):
+            means = means.copy()
+            means[place] += off
+            return means
+        rows = np.arange(len(off))
+        return (means + needed("scipy.sparse").csr_matrix((off, (rows, np.full(len(off), place))), means.shape)).tocsr()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +183,12 @@ class Design(Scaling):
     """Rows of an effect over its features."""
 
     matrix: Any
-    """CSR, divided by `scale`."""
+    """CSR, scaled."""
 
     @property
     def without_rows(self) -> Scaling:
-        """What it is divided by, and the penalties."""
-        return Scaling(index=self.index, scale=self.scale, l1=self.l1, l2=self.l2)
+        """How rows are scaled, and the penalties."""
+        return Scaling(index=self.index, scale=self.scale, center=self.center, l1=self.l1, l2=self.l2)
 
 
 def design_of(effect: ModelEffect, examples: Examples) -> Design:
@@ -170,12 +223,22 @@ def scaling_of(effect: ModelEffect, index: FeatureIndex, moments: ColumnMoments)
     own = _factors(effect.normalization, moments)
     under = np.ones(len(index))
     scale = np.where(own != 1, own, moments.root_mean_square)
+    center = np.zeros(len(index))
     if INTERCEPT in index.places:
         place = index.places[INTERCEPT]
         scale[place] = 1.0
         under[place] = float(effect.intercept_has_penalty)
-    relative = own / scale
-    return Scaling(index=index, scale=scale, l1=effect.l1 * under * relative, l2=effect.l2 * under * relative**2)
+        free = not under[place] or not (effect.l1 or effect.l2)
+        away = moments.deviation
+        # Where rows have intercepts of their own, no mean is made up for.
+        if free and moments.largest[place] == 1 and moments.mean[place] > 0 and away[place] == 0:
+            off = (away > 0) & (away < CENTERED * np.abs(moments.mean))
+            scale, center = np.where(off, away, scale), np.where(off, moments.mean, 0.0)
+    with beyond_floats():
+        relative = np.minimum(own / scale, PENALTY_MAX)
+        l1 = np.minimum(effect.l1 * under * relative, PENALTY_MAX)
+        l2 = np.minimum(effect.l2 * under * relative * relative, PENALTY_MAX)
+    return Scaling(index=index, scale=scale, center=center, l1=l1, l2=l2)
 
 
 def check_effects(effects: Sequence[ModelEffect], examples: Examples) -> None:

@@ -17,9 +17,11 @@ from ambry.ml.photon.bounds import ActiveRows, active_rows, check_left, samples_
 from ambry.ml.photon.effects import Design, ModelEffect, RandomEffect, check_effects, configurations, design_of
 from ambry.ml.photon.examples import Examples, shown
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
+from ambry.ml.photon.objective import beyond_floats
 from ambry.ml.photon.solving import GlmProblem, solve
 
 
+@beyond_floats()
 def train(
     examples: Examples, task: Task, effects: Sequence[ModelEffect], *, start: PhotonModel | None = None, name: str = ""
 ) -> PhotonModel:
@@ -97,7 +99,7 @@ class _Block:
         places = np.array([before.index.places.get(feature, -1) for feature in features])
         if isinstance(before, FixedModel):
             told = np.where(places >= 0, before.means[places], 0.0) if len(before.means) else np.zeros(len(places))
-            return (told * self.design.scale)[self.columns % self.width]
+            return self.design.scaled_coefficients(told)[self.columns % self.width]
         if self.active is None:
             raise InvalidRequest(
                 f"{self.effect.name!r} is a random effect in the model to start with, and a fixed one now"
@@ -107,16 +109,15 @@ class _Block:
         known = (rows >= 0) & (features_at >= 0)
         found = np.zeros(len(self.columns))
         found[known] = np.asarray(before.means[rows[known], features_at[known]]).ravel()
-        return found * self.design.scale[self.columns % self.width]
+        whole = self.design.scaled_coefficients(self._matrix(found))
+        return np.asarray(whole[self.columns // self.width, self.columns % self.width]).ravel()
 
     def model(self, found: Any) -> FixedModel | RandomModel:
         """Of what was found for the columns."""
-        features = self.columns % self.width
-        told = found / self.design.scale[features]
         if self.active is None or not isinstance(self.effect, RandomEffect):
-            return FixedModel(shard=self.effect.shard, index=self.design.index, means=told)
-        shape = (len(self.active.entities), self.width)
-        matrix = needed("scipy.sparse").csr_matrix((told, (self.columns // self.width, features)), shape)
+            means = self.design.coefficients(found)
+            return FixedModel(shard=self.effect.shard, index=self.design.index, means=means)
+        matrix = self.design.coefficients(self._matrix(found))
         matrix.eliminate_zeros()
         return RandomModel(
             entity=self.effect.entity,
@@ -124,6 +125,13 @@ class _Block:
             index=self.design.index,
             entities=self.active.entities,
             means=matrix,
+        )
+
+    def _matrix(self, values: Any) -> Any:
+        """Of each entity a row, CSR."""
+        shape = (0 if self.active is None else len(self.active.entities), self.width)
+        return needed("scipy.sparse").csr_matrix(
+            (values, (self.columns // self.width, self.columns % self.width)), shape
         )
 
 

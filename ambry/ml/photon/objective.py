@@ -10,6 +10,13 @@ import numpy as np
 from ambry.ml.photon.models import Task
 
 
+def beyond_floats() -> np.errstate:
+    """For what trains: what is beyond a float's range is inf or nan without a word of numpy's, and whatever comes out is looked
+    at. As a context, or for a function.
+    """
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 @dataclass(frozen=True, slots=True)
 class GlmSums:
     """Of some rows, at some coefficients, each row times its weight."""

@@ -186,13 +186,13 @@ def check_found(problem: CheckedProblem, sums: GlmSums, found: Any) -> None:
         away = np.where(found != 0, np.abs(gradient + l1 * np.sign(found)), np.maximum(np.abs(gradient) - l1, 0.0))
         bound = (sums.curvature + l2) * ACCEPTED_STEP * np.maximum(1.0, np.abs(found))
         wrong = away > bound
+        # A column with nothing but zeros left of its curvature, first.
+        worst = int(np.argmax(np.where(wrong, away / np.maximum(bound, np.finfo(float).tiny), 0.0)))
     if not np.isfinite(found).all() or not np.isfinite(away).all():
         raise InvalidRequest(f"the solver came to no end; {TO_DO}")
     if problem.task is not Task.LINEAR and len(free):
         _check_endless(sums.hessian, gradient[free], found[free], lambda column: problem.column_name(int(free[column])))
     if wrong.any():
-        # A column with nothing but zeros left of its curvature, first.
-        worst = int(np.argmax(np.where(wrong, away / np.maximum(bound, np.finfo(float).tiny), 0.0)))
         raise InvalidRequest(f"the solver came to no end at {problem.column_name(worst)}; {TO_DO}")
 
 
@@ -340,7 +340,6 @@ def _ended_by_signs(problem: GlmProblem, matrix: Any, found: Any, weight: float)
         return found
     ended = _newton_by_signs(problem, matrix.tocsc()[:, there].tocsr(), there, found[there], weight)
     if ended is not None:
-        found = found.copy()
         found[there] = ended
     return found
 

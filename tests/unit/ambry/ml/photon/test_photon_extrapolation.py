@@ -44,6 +44,7 @@ def extrapolation(l1: float = 0.0) -> Extrapolation:
             name: Scaling(
                 index=index,
                 scale=np.full(len(index), 2.0),
+                center=np.zeros(len(index)),
                 l1=np.full(len(index), l1),
                 l2=np.zeros(len(index)),
             )

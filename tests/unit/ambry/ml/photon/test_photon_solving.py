@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -259,6 +260,59 @@ def test_a_model_is_the_start_of_its_own_training() -> None:
         descend(rows, Task.LOGISTIC, effects).model,
     ):
         assert found.coefficients("global")[A] == pytest.approx(centred.coefficients("global")[A], rel=1e-6)
+
+
+@pytest.mark.parametrize("effect", [FixedEffect(), FixedEffect(l2=1e-6), FixedEffect(l1=1e-3)])
+def test_times_in_seconds_that_vary_by_an_hour_are_as_exact_as_what_varies(task: Task, effect: FixedEffect) -> None:
+    """Refused before without a penalty: the column is the intercept's but for some millionths of it."""
+    made = np.random.default_rng(8)
+    since = made.normal(size=200) * 900.0
+    mean = task.mean(since / 900.0 * 0.5 + 0.3)
+    response = {
+        Task.LINEAR: lambda: mean + made.normal(size=200),
+        Task.LOGISTIC: lambda: (made.random(200) < mean).astype(float),
+        Task.POISSON: lambda: made.poisson(mean).astype(float),
+    }[task]()
+    member = {"m": [f"m{each}" for each in made.integers(0, 2, size=200).tolist()]}
+    # What of them a float has.
+    since = (1_764_000_000.0 + since) - 1_764_000_000.0
+    rows = examples_of([{A: 1_764_000_000.0 + value} for value in since.tolist()], response, ids=member)
+    centred = examples_of([{A: value} for value in since.tolist()], response, ids=member)
+    own = RandomEffect(name="own", entity="m", l1=effect.l1, l2=effect.l2, penalize_intercept=False)
+    for each in ([effect], [own]):
+        expected = train(centred, task, each)
+        found = train(rows, task, each)
+        for model in (found, train(rows, task, each, start=found), descend(rows, task, each, start=found).model):
+            assert model.scores(rows) == pytest.approx(expected.scores(centred), abs=1e-6)
+    assert fitted(rows, task, l1=effect.l1, l2=effect.l2).means[0] == pytest.approx(
+        fitted(centred, task, l1=effect.l1, l2=effect.l2).means[0], rel=1e-5
+    )
+
+
+def test_what_is_beyond_a_floats_range_is_a_sentence_and_no_word_of_numpys(task: Task) -> None:
+    """A warning of numpy's reached who trained, and the penalty of a feature that was small beyond all bounds was no number."""
+    made = np.random.default_rng(9)
+    values = made.normal(size=40)
+    response = (values + made.normal(size=40) > 0).astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for size, offset in ((1e-160, 0.0), (1e-300, 0.0), (1e99, 0.0), (1.0, 1e300), (1.0, 800.0)):
+            rows = examples_of(
+                [{A: value * size} for value in values.tolist()], response, offset=[offset] * 40, ids={"m": ["a"] * 40}
+            )
+            for effect in (FixedEffect(), FixedEffect(l2=1.0), RandomEffect(name="own", entity="m", l1=1.0)):
+                for trained in (train, lambda *told: descend(*told).model):
+                    try:
+                        model = trained(rows, task, [effect])
+                    except InvalidRequest:
+                        continue
+                    assert np.isfinite(model.scores(rows)).all()
+        same = fitted(examples_of([{A: value * 1e-160} for value in values.tolist()], response), task)
+        expected = fitted(examples_of([{A: value} for value in values.tolist()], response), task)
+        assert same.means[0] * 1e-160 == pytest.approx(expected.means[0], abs=1e-8)
+        tiny = examples_of([{A: value * 1e-300} for value in values.tolist()], response * 1e20)
+        with pytest.raises(InvalidRequest, match="the coefficient of 'a' is beyond a float's range"):
+            fitted(tiny, Task.LINEAR)
 
 
 def told_apart(task: Task, matrix: Any, response: Any) -> bool:
