@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.home import leave_home
+from tests.support.left_memory import LeftMemory, freeze
 from tests.support.spread import part_of, unit_of_work
 
 # How long an example takes depends on what else the machine does. A failure says how to repeat it.
@@ -47,6 +49,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("engine") is not None:
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_S))
+
+
+def pytest_collection_finish() -> None:
+    freeze()
+
+
+_left = LeftMemory()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    done = yield
+    _left.look()
+    return done
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -208,7 +208,8 @@ class FakePeer:
     records: dict[bytes, Stored] = field(default_factory=dict)
     _rules: list[_Rule] = field(default_factory=list)
     _next: int = 1
-    _pending: list[OnReply] = field(default_factory=list)
+    _pending: dict[int, OnReply] = field(default_factory=dict)
+    """By correlation: a function that knew itself would be a cycle, with the body of its call."""
 
     @property
     def usable(self) -> bool:
@@ -313,20 +314,20 @@ class FakePeer:
                 return
             ended = True
             deadline.cancel()
-            self._pending.remove(end)
+            del self._pending[correlation]
             self.open_calls -= 1
             if health is not None:
                 health.record(not isinstance(outcome, DeadlineExceeded | PeerConnectionLost))
             done(outcome)
 
-        self._pending.append(end)
+        self._pending[correlation] = end
 
         def cancel() -> None:
             nonlocal ended
             if not ended:
                 ended = True
                 deadline.cancel()
-                self._pending.remove(end)
+                del self._pending[correlation]
                 self.open_calls -= 1
                 self.given_up.append(request)
 
@@ -378,7 +379,7 @@ class FakePeer:
         """Every call ends; a moment later the peer is connected again."""
         self.connected = False
         asyncio.get_running_loop().call_later(RETRY_MAX_S, self._reconnect)
-        for end in list(self._pending):
+        for end in list(self._pending.values()):
             end(PeerConnectionLost(f"the connection was closed: {why}"))
 
     def _reconnect(self) -> None:

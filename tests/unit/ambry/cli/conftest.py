@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +8,6 @@ import pytest
 import ambry
 from tests.support.named_frontend import named_frontend
 from tests.support.stub_frontend import StubFrontend
-
-
-@pytest.fixture(autouse=True, scope="module")
-def blobs_are_let_go() -> Iterator[None]:
-    """What a command leaves behind refers to itself, with its blobs of megabytes: a worker of the tests grew to gigabytes."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

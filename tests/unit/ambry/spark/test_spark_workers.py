@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 from ambry.spark import workers
+from tests.support.left_memory import freeze
 
 
 @pytest.fixture(autouse=True)
@@ -17,14 +18,16 @@ def thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(workers, "_settled", False)
     yield
     gc.unfreeze()
+    freeze()
 
 
 def test_in_a_worker_it_is_frozen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("pyspark.daemon", None))
+    there = [[number] for number in range(2_000)]
     before = gc.get_freeze_count()
     workers.settle()
     frozen = gc.get_freeze_count()
-    assert frozen > before + 1_000
+    assert frozen > before + 1_000 and len(there) == 2_000
     kept = [[number] for number in range(1_000)]
     workers.settle()
     assert gc.get_freeze_count() <= frozen, "what was frozen may end meanwhile, and nothing is added"
