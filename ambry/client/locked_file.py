@@ -10,6 +10,7 @@ import errno
 import fcntl
 import io
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,8 +83,8 @@ def try_lock(path: Path, mode: int = 0o600) -> LockedFile | None:
 def locked_by(path: Path) -> Iterator[None]:
     """The block runs when nobody else has this file, which is made for it, waited for, and gone in the end.
 
-    It is to be a file that nobody locks for something else. Where it cannot be made, as beside one of another user, and on a
-    file system without locks nobody is waited for.
+    It is to be a file that nobody locks for something else; one with something in it is somebody's own, and stays. Where it
+    cannot be made, as beside one of another user, and on a file system without locks nobody is waited for.
     """
     file = None
     with suppress(OSError):
@@ -92,8 +93,7 @@ def locked_by(path: Path) -> Iterator[None]:
         yield
     finally:
         if file is not None and not file.closed:  # In a forked child it is the parent's.
-            with suppress(OSError):
-                path.unlink()
+            _remove_empty(file, path)
             file.close()
 
 
@@ -115,9 +115,7 @@ def _locked(path: Path, mode: int, *, wait: bool) -> LockedFile:
             raise
         except OSError:
             # A file system without locks. Who writes into such a file has it locked, so that nobody does here.
-            with suppress(OSError):
-                if not os.fstat(file.fileno()).st_size and _is_at(file, path):
-                    path.unlink()
+            _remove_empty(file, path)
             file.close()
             raise
         except BaseException:
@@ -125,6 +123,14 @@ def _locked(path: Path, mode: int, *, wait: bool) -> LockedFile:
             raise
         file.close()
     raise OSError(errno.ENOLCK, f"it is another file each time it is looked at, {TRIES} times", str(path))
+
+
+def _remove_empty(file: LockedFile, path: Path) -> None:
+    """What may have been made to be locked; a file with something in it, or what is none, nobody made for that."""
+    with suppress(OSError):
+        found = os.fstat(file.fileno())
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_size and _is_at(file, path):
+            path.unlink()
 
 
 def _is_at(file: LockedFile, path: Path) -> bool:

@@ -55,6 +55,62 @@ def locked_part(said: Path | None, fresh: Callable[[], Path], make: Callable[[Pa
             os.close(lock)
 
 
+@contextmanager
+def shared_part(part: Path) -> Iterator[None]:
+    """A directory of this user, made where it is not there, in which whoever gathers the same does it together.
+
+    The last one removes it, where its block ends well, and `remove_left` where nobody is at it. What has come stays where the
+    block fails, to be gone on with. Raises OSError.
+    """
+    handle = _shared(part)
+    ended_well = False
+    try:
+        yield
+        ended_well = True
+    finally:
+        with suppress(OSError):  # Others are at it, or it is gone.
+            _lock_alone(handle)
+            if os.path.samestat(os.fstat(handle), part.lstat()):
+                if ended_well:
+                    _remove(part)
+                else:
+                    part.rmdir()  # An empty one, from which there is nothing to go on.
+        os.close(handle)
+
+
+def _lock_alone(handle: int) -> None:
+    """Raises BlockingIOError where somebody else has it; on a file system without locks nobody is known to have."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
+
+
+def _shared(part: Path) -> int:
+    """The descriptor that says that somebody is at it. Raises OSError."""
+    for _ in range(TRIES):
+        with suppress(FileExistsError):
+            part.mkdir(0o700)
+        try:
+            handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # The last one removed it in this moment.
+        try:
+            with suppress(OSError):  # A file system without locks, where `remove_left` removes nothing.
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(handle), part.lstat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    raise OSError(errno.ENOLCK, f"it is removed each time, {TRIES} times", str(part))
+
+
 def remove_left(directory: Path, ours: re.Pattern[str]) -> None:
     """Remove what dead processes of this user left in a directory, by its names."""
     for name in listed_if_allowed(directory):

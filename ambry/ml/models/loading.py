@@ -6,25 +6,22 @@ offline.
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-from collections.abc import Generator, Mapping, Sequence, Set
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ambry.client.locked_file import locked_by
-from ambry.client.locked_parts import remove_left
 from ambry.client.refs import PinnedName, VersionRef
 from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest
-from ambry.ids import ID_TEXT_SIZE, BlobId
+from ambry.ids import BlobId
 from ambry.ml.digests import check_digest, located
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
 from ambry.ml.models.parts import digest_of, part_name
+from ambry.ml.models.placing import download_parts
 from ambry.ml.models.reading import LOADERS, READS_NO_LINKS
 from ambry.ml.places import Place, shown_version
 
@@ -80,39 +77,22 @@ class StoredModel:
         """All parts as files of one's own below a directory, which is made. A file that is there and has the bytes of its part
         stays, so that what was interrupted is gone on with.
 
-        Nothing is fetched where another file stands in the place of a part (FileExistsError). What gathers is called
-        `.ambry-<SHA-256>`; all get their own names when the last one was compared (ChecksumMismatch): a part of a model may
-        read as a smaller whole one. Another download into the same directory may go on at once, and waits while `.ambry-lock`
-        is locked; of another version, one of the two is refused, and leaves nothing.
+        Nothing is fetched where something else stands in the place of a part or of a directory (FileExistsError), or where
+        nothing may be written (PermissionError). What gathers lies in `.ambry-<SHA-256>` in that directory; all get their own
+        names when the last one was compared (ChecksumMismatch): a part of a model may read as a smaller whole one. Another
+        download into the same directory may go on at once, and waits while `.ambry-lock` is locked; of another version that
+        has other bytes for a file, one of the two is refused, and leaves nothing. What interrupted downloads left in the
+        directory goes with the next one that ends well.
         """
-        gathering = _gathering(self.manifest)
-        lock = directory / _free_name(".ambry-lock", {*gathering, *gathering.values()})
-        places = {path: directory / name for path, name in gathering.items()}
-        _check_free(self.manifest.parts, directory, places, lock)
-        while missing := [part for part in self.manifest.parts if not os.path.lexists(directory / part.path)]:
-            for part in missing:
-                self._gather(part, places[part.path])
-            with locked_by(lock):
-                _check_free(missing, directory, places, None)
-                # Another download gave it its name, or took it away where it was refused.
-                left = [part for part in missing if not os.path.lexists(directory / part.path)]
-                if all(places[part.path].exists() for part in left):
-                    for part in left:
-                        places[part.path].replace(directory / part.path)
-        for path in places.values():
-            path.unlink(missing_ok=True)
-        return [directory / part.path for part in self.manifest.parts]
+        return download_parts(self.manifest, directory, self._fetch)
 
-    def _gather(self, part: ModelPart, gathers: Path) -> None:
+    def _fetch(self, part: ModelPart, file: Path) -> None:
         """Raises ChecksumMismatch, and what a get raises."""
-        gathers.parent.mkdir(parents=True, exist_ok=True)
-        if _is_it(gathers, part):
-            return
-        self.client.get_file(self.ref(part), gathers, overwrite=True)
+        self.client.get_file(self.ref(part), file, overwrite=True)
         with suppress(FileNotFoundError):  # Another download gave it its name.
-            found = digest_of(gathers)
+            found = digest_of(file)
             if (found.size, found.sha256) != (part.size, part.sha256):
-                gathers.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
                 raise self._differs(part, f"has {found.size} bytes with the SHA-256 {found.sha256}")
 
     def load(self, *, framework: str = "numpy", trust: bool = False) -> Any:
@@ -201,54 +181,3 @@ def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) 
         raise
     check_digest(exact, manifest.digest, place, digest)
     return StoredModel(client, exact, info.id, manifest)
-
-
-def _is_it(path: Path, part: ModelPart) -> bool:
-    """Whether a file has the bytes of a part."""
-    try:
-        return path.is_file() and path.stat().st_size == part.size and digest_of(path).sha256 == part.sha256
-    except FileNotFoundError:
-        return False
-
-
-def _gathering(manifest: ModelManifest) -> dict[str, str]:
-    """What each part is called while it comes: not as another part is or comes, whatever that is called and has in it."""
-    taken = {part.path for part in manifest.parts}
-    found = {}
-    for part in manifest.parts:
-        folder, slash, _ = part.path.rpartition("/")
-        found[part.path] = _free_name(f"{folder}{slash}.ambry-{part.sha256}", taken)
-        taken.add(found[part.path])
-    return found
-
-
-def _free_name(name: str, taken: Set[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _check_free(parts: Sequence[ModelPart], directory: Path, places: Mapping[str, Path], lock: Path | None) -> None:
-    """Raises FileExistsError where another file stands in the place of a part; what gathered goes then.
-
-    It goes under the lock; without one the caller has it.
-    """
-    wrong = [
-        part for part in parts if os.path.lexists(directory / part.path) and not _is_it(directory / part.path, part)
-    ]
-    if not wrong:
-        return
-    with nullcontext() if lock is None else locked_by(lock):
-        for path in places.values():
-            path.unlink(missing_ok=True)
-            remove_left(
-                path.parent,
-                re.compile(rf"{re.escape(path.name)}\.[A-Za-z0-9_-]{{{ID_TEXT_SIZE}}}(\.[0-9a-f]{{32}})?\.part"),
-            )
-    raise FileExistsError(_in_the_way(wrong, directory))
-
-
-def _in_the_way(parts: Sequence[ModelPart], directory: Path) -> str:
-    shown = ", ".join(str(directory / part.path) for part in parts[:3])
-    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-    return f"{shown}{more}: there already, with other bytes; move them away, or name another directory"

@@ -44,7 +44,7 @@ def test_a_model_is_published_promoted_fetched_and_rolled_back(here: Path, name:
     (here / "serving/config.json").unlink()
     done = run("model", "get", f"{name}@1.0.0", "-o", "serving")
     assert done.exit_code == 1 and (here / "serving/weights.bin").read_bytes() == b"better weights"
-    assert "there already, with other bytes; move them away" in done.stderr and "--overwrite" not in done.stderr
+    assert "there already, with other bytes; move it away" in done.stderr and "--overwrite" not in done.stderr
     assert not (here / "serving/config.json").exists()
     assert told("model", "rollback", name, "--why", "false alarms")["version"] == "1.0.0"
     assert [line.split()[0] for line in said("model", "history", name).splitlines()[1:]] == ["1.0.0", "1.1.0", "1.0.0"]

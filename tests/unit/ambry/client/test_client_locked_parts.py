@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ambry.client.changes import TokenFile
-from ambry.client.locked_parts import locked_part, naming, remove_left
+from ambry.client.locked_parts import locked_part, naming, remove_left, shared_part
 from ambry.client.secret_file import NewSecretFile
 from ambry.errors import Unavailable
 
@@ -130,3 +130,37 @@ def test_of_a_full_disk_a_token_and_a_key_are_named(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError), NewSecretFile(tmp_path / "gone/x"):
         pass
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_what_is_gathered_together_goes_with_the_last_one_that_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """On a file system without locks nobody is known to be at it."""
+    if not locks:
+
+        def none(handle: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("ambry.client.locked_parts.fcntl.flock", none)
+    part = tmp_path / ".ambry-x"
+    with shared_part(part):
+        with shared_part(part):
+            (part / "y").write_bytes(b"y")
+            remove_left(tmp_path, re.compile(r"\.ambry-x"))
+            assert (part / "y").exists(), "somebody is at it"
+        assert part.is_dir() is locks
+    assert not part.exists()
+
+
+def test_what_is_gathered_together_stays_after_an_error_if_there_is_anything(tmp_path: Path) -> None:
+    part = tmp_path / ".ambry-x"
+    with pytest.raises(KeyboardInterrupt), shared_part(part):
+        raise KeyboardInterrupt
+    assert not part.exists()
+    with pytest.raises(KeyboardInterrupt), shared_part(part):
+        (part / "y").write_bytes(b"y")
+        raise KeyboardInterrupt
+    assert (part / "y").exists()
+    remove_left(tmp_path, re.compile(r"\.ambry-x"))
+    assert not part.exists()

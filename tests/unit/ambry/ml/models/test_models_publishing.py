@@ -324,7 +324,7 @@ def test_of_two_versions_into_one_directory_one_is_refused_and_leaves_nothing(
     monkeypatch.setattr(AmbryClient, "get_file", meanwhile)
     with pytest.raises(FileExistsError, match=r"c\.txt, .*d\.txt: there already"):
         two.download(out)
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["a.txt", "c.txt", "d.txt"]
+    assert sorted(path.name for path in out.rglob("*")) == ["a.txt", "b", "c.txt", "d.txt"]
     assert [path.read_bytes() for path in one.download(out)] == [b"1", b"2", b"2d"]
 
 
@@ -390,13 +390,15 @@ def test_what_an_interrupted_download_left_goes_where_it_is_refused(
     found, out = models.open(client, name), tmp_path / "out"
     out.mkdir()
     first, second = found.manifest.parts
-    (out / f".ambry-{first.sha256}").write_bytes(b"1")
-    (out / f".ambry-{second.sha256}.{second.id}.part").write_bytes(b"2")
-    (out / f".ambry-{'0' * 64}").write_bytes(b"of another model")
+    left, other = (out / f".ambry-{digest}" for digest in (found.digest, "0" * 64))
+    left.mkdir()
+    (left / f".ambry-{first.sha256}").write_bytes(b"1")
+    (left / f".ambry-{second.sha256}.{second.id}.part").write_bytes(b"2")
+    other.mkdir()
     (out / "a.txt").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=r"a\.txt: there already"):
         found.download(out)
-    assert sorted(path.name for path in out.iterdir()) == [f".ambry-{'0' * 64}", "a.txt"]
+    assert sorted(out.iterdir()) == [other, out / "a.txt"]
 
 
 def test_what_another_download_took_away_is_fetched_again(
@@ -410,7 +412,7 @@ def test_what_another_download_took_away_is_fetched_again(
     def meanwhile(self: AmbryClient, *said: Any, **options: Any) -> Any:
         answer = get_file(self, *said, **options)
         if next(calls) == 1:
-            (out / f".ambry-{found.manifest.part('a.txt').sha256}").unlink()
+            (out / f".ambry-{found.digest}/.ambry-{found.manifest.part('a.txt').sha256}").unlink()
         return answer
 
     monkeypatch.setattr(AmbryClient, "get_file", meanwhile)

@@ -1,0 +1,175 @@
+"""The files of a model below a directory of one's own: what is in the way, what is left, and what is nobody else's business."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambry import AmbryClient
+from ambry.ml import models
+
+FILES = {"a.txt": b"1", "sub/b.txt": b"2", "sub/deep/c.txt": b"3"}
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
+
+
+def fails_at(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> list[str]:
+    """Let one of the gets of files fail; which were asked for."""
+    get_file, asked = AmbryClient.get_file, list[str]()
+
+    def cut(self: AmbryClient, ref: Any, path: Any, **options: Any) -> Any:
+        asked.append(str(path))
+        if len(asked) == number:
+            raise error
+        return get_file(self, ref, path, **options)
+
+    monkeypatch.setattr(AmbryClient, "get_file", cut)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda out: (out / "sub").write_bytes(b""), r"sub: there already, and no directory; move it away"),
+        (lambda out: (out / "sub").symlink_to(out / "nowhere"), r"sub: there already, and no directory; move it away"),
+        (lambda out: (out / "sub/deep/c.txt").mkdir(parents=True), r"c\.txt: there already, and a directory; move it"),
+        (
+            lambda out: [(out / "a.txt").write_bytes(b"x"), (out / "sub").write_bytes(b"")],
+            r"a\.txt: there already, with other bytes; .*sub: there already, and no directory; move them away",
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_told_before_anything_is_fetched(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any, words: str
+) -> None:
+    """A file where a directory belongs was a bare `File exists`, when the other parts had come and stayed as hidden files."""
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    make(tmp_path)
+    before, asked = names_in(tmp_path), fails_at(monkeypatch, 0, KeyboardInterrupt())
+    with pytest.raises(FileExistsError, match=words):
+        found.download(tmp_path)
+    assert (names_in(tmp_path), asked) == (before, [])
+
+
+def test_a_directory_is_none_that_leads_nowhere_nor_a_device_nor_below_a_file(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """`File exists`, of what nobody sees there, with nothing on what to do."""
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    for directory in (tmp_path / "link", tmp_path / "file/x", Path(os.devnull)):
+        with pytest.raises(FileExistsError, match=r"there already, and no directory; .* name another directory"):
+            found.download(directory)
+    assert names_in(tmp_path) == ["file", "link"]
+
+
+def test_what_is_complete_is_complete_where_nothing_may_be_written(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a read-only file system it failed at removing what was not there. What lacks a part is told before it is fetched."""
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    found.download(tmp_path)
+    before = names_in(tmp_path)
+
+    def read_only(self: Path, *said: Any, **options: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    for method in ("unlink", "mkdir", "rmdir", "replace"):
+        monkeypatch.setattr(Path, method, read_only)
+    assert [path.read_bytes() for path in found.download(tmp_path)] == [b"1", b"2", b"3"]
+    monkeypatch.undo()
+    (tmp_path / "sub/b.txt").unlink()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "sub" and access(path, mode))
+    asked = fails_at(monkeypatch, 0, KeyboardInterrupt())
+    with pytest.raises(PermissionError, match=r"nothing can be written into it; name another directory .*/sub'"):
+        found.download(tmp_path)
+    assert (names_in(tmp_path), asked) == ([each for each in before if each != "sub/b.txt"], [])
+
+
+@pytest.mark.parametrize("first_ends", ["killed", "in an error"])
+def test_what_an_interrupted_download_left_goes_with_the_next_one(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_ends: str
+) -> None:
+    """Of another version it stayed for ever, beside one that was told as a success."""
+    made = [models.publish(client, name, FILES | {"a.txt": each}) for each in (b"x", b"y")]
+    one, two = (models.open(client, each.place) for each in made)
+    fails_at(monkeypatch, 3, OSError("cut"))
+    with pytest.raises(OSError, match="cut"):
+        one.download(tmp_path)
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    assert len(list(left.iterdir())) == 2, "to go on from"
+    if first_ends == "killed":
+        part = one.manifest.parts[2]
+        (left / f".ambry-{part.sha256}.{part.id}.part").write_bytes(b"half")
+    two.download(tmp_path)
+    assert names_in(tmp_path) == ["a.txt", "sub", "sub/b.txt", "sub/deep", "sub/deep/c.txt"]
+
+
+def test_nothing_is_left_where_nothing_came(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    fails_at(monkeypatch, 1, OSError("away"))
+    with pytest.raises(OSError, match="away"):
+        found.download(tmp_path)
+    assert names_in(tmp_path) == []
+
+
+def test_what_another_model_gathers_meanwhile_stays(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models may go into one directory, as long as their files are others."""
+    models.publish(client, name, {"a.txt": b"1", "b.txt": b"2"})
+    models.publish(client, f"{name}-other", {"c.txt": b"3"})
+    one, other = models.open(client, name), models.open(client, f"{name}-other")
+    get_file, calls = AmbryClient.get_file, count()
+
+    def meanwhile(self: AmbryClient, *said: Any, **options: Any) -> Any:
+        answer = get_file(self, *said, **options)
+        if next(calls) == 0:
+            other.download(tmp_path)
+        return answer
+
+    monkeypatch.setattr(AmbryClient, "get_file", meanwhile)
+    one.download(tmp_path)
+    assert (names_in(tmp_path), next(calls)) == (["a.txt", "b.txt", "c.txt"], 3)
+
+
+@pytest.mark.parametrize("content", [b"precious", b""])
+def test_a_lock_with_something_in_it_is_somebodys_own(
+    client: AmbryClient, name: str, tmp_path: Path, content: bytes
+) -> None:
+    """It was removed. An empty one is what a killed download left."""
+    models.publish(client, name, {"a.txt": b"1"})
+    (tmp_path / ".ambry-lock").write_bytes(content)
+    models.open(client, name).download(tmp_path)
+    assert names_in(tmp_path) == ([".ambry-lock", "a.txt"] if content else ["a.txt"])
+
+
+def test_a_directory_of_another_file_system_is_gathered_in_by_itself(
+    client: AmbryClient, name: str, tmp_path: Path
+) -> None:
+    """Nothing is renamed from one file system to another one."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        if Path(elsewhere).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("one file system for all")
+        models.publish(client, name, dict(FILES))
+        (tmp_path / "sub").symlink_to(elsewhere)
+        models.open(client, name).download(tmp_path)
+        assert names_in(Path(elsewhere)) == ["b.txt", "deep", "deep/c.txt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "sub"]
