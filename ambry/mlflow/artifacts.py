@@ -32,6 +32,7 @@ from ambry.client.beside import LEFT_OUT, is_ours
 from ambry.client.refs import NameRef, prefix_place
 from ambry.client.sync.client import AmbryClient
 from ambry.client.sync.upload_session import Upload
+from ambry.client.tree_walk import walk_tree
 from ambry.client.wire.uploads import PARTS_MAX
 from ambry.errors import InvalidRequest, NotSupported, UploadNotFound
 
@@ -56,12 +57,20 @@ class AmbryArtifactRepository(ArtifactRepository, MultipartUploadMixin, Multipar
         self.client.put_file(file, name=self._name(artifact_path, file.name))
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        """Store all files beneath a directory, several at a time, but for what transfers keep beside files."""
+        """Store all files beneath a directory, several at a time.
+
+        What transfers keep beside files, links to directories and what is no file are left out, with a warning. Raises OSError
+        for a directory that cannot be listed.
+        """
         root = Path(local_dir)
-        files = sorted(each for each in root.rglob("*") if each.is_file())
-        for file in [each for each in files if is_ours(each.name)]:
-            files.remove(file)
-            warnings.warn(f"{file}: {LEFT_OUT}", stacklevel=2)
+        files = []
+        for file in sorted(walk_tree(root)):
+            if is_ours(file.name):
+                warnings.warn(f"{file}: {LEFT_OUT}", stacklevel=2)
+            elif not file.is_file():
+                warnings.warn(f"{file}: no file, and no link to one, so it is left out", stacklevel=2)
+            else:
+                files.append(file)
 
         def log(file: Path) -> None:
             self.client.put_file(file, name=self._name(artifact_path, file.relative_to(root).as_posix()))

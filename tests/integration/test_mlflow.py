@@ -19,6 +19,7 @@ from ambry.errors import InvalidRequest, UploadNotFound
 from tests.support.clusters import shared_cluster
 from tests.support.content import content
 from tests.support.ports import free_ports
+from tests.support.unlisted import may_not_list
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -95,6 +96,21 @@ def test_names_that_are_no_artifact_paths_are_left_out_and_keep_none_of_the_othe
     repository.delete_artifacts()
     with AmbryClient(dc1) as client:
         assert [each.name for each in client.list(f"{at}/run/")] == []
+
+
+def test_what_is_no_file_is_left_out_with_a_warning_and_what_cannot_be_listed_is_told(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(b"b")
+    (tmp_path / "link").symlink_to("a")
+    repository = repository_of(at)
+    with pytest.warns(UserWarning, match="link: no file, and no link to one, so it is left out"):
+        repository.log_artifacts(str(tmp_path))
+    assert [each.path for each in repository.list_artifacts("a")] == ["a/b"]
+    may_not_list(monkeypatch, tmp_path / "a")
+    with pytest.raises(PermissionError):
+        repository.log_artifacts(str(tmp_path))
 
 
 def test_what_transfers_keep_beside_files_is_not_logged_without_a_word(at: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ambry.client.tree_walk import walk_tree
 from ambry.errors import InvalidRequest
 from ambry.ml.features.definitions import Definitions
 from ambry.ml.features.metadata import FeatureMetadata
@@ -58,15 +59,19 @@ def _paths(root: Path) -> list[Path]:
 
 
 def _below(root: Path) -> Iterator[Path]:
-    """Hidden directories are passed over. Raises InvalidRequest for a tree that is too large to be one."""
+    """Hidden directories are passed over. Raises InvalidRequest for a tree that is too large to be one, OSError."""
     count = 0
-    for path in root.rglob(f"*{SUFFIX}"):
-        if any(part.startswith(".") for part in path.relative_to(root).parts) or not path.is_file():
+    for path in walk_tree(root, skip=_is_hidden):
+        if not path.name.endswith(SUFFIX) or _is_hidden(path.name) or not path.is_file():
             continue
         count += 1
         if count > FILES_MAX:
             raise InvalidRequest(f"below {root} are more than {FILES_MAX} files named *{SUFFIX}; name the tree itself")
         yield path
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _definitions(root: Path, path: Path) -> Definitions:

@@ -31,6 +31,7 @@ from ambry.client.beside import is_ours
 from ambry.client.names import NameEntry
 from ambry.client.refs import NameRef, VersionRef
 from ambry.client.sync.client import AmbryClient
+from ambry.client.tree_walk import walk_tree
 from ambry.errors import (
     AccessDenied,
     AlreadyExists,
@@ -151,7 +152,7 @@ def part_name(place: VersionRef, sha256: str, folder: str = PARTS, *, within: st
 def files_of(source: Path | Mapping[str, Path | bytes]) -> dict[str, Path | bytes]:
     """The files of a model by their paths: of a file, a directory, or as they are said.
 
-    Raises InvalidRequest for what is none, and for links out of a directory.
+    Raises InvalidRequest for what is none, and for links out of a directory; OSError for what cannot be listed.
     """
     if isinstance(source, Mapping):
         return {check_path(path): file for path, file in source.items()}
@@ -167,8 +168,8 @@ def files_of(source: Path | Mapping[str, Path | bytes]) -> dict[str, Path | byte
 
 def _below(root: Path) -> Iterable[tuple[str, Path]]:
     inside = root.resolve()
-    for path in sorted(root.rglob("*")):
-        if is_ours(path.name) or (path.is_dir() and not path.is_symlink()):
+    for path in sorted(walk_tree(root)):
+        if is_ours(path.name):
             continue
         if not path.is_file():
             what = "a link to a directory, or to nothing," if path.is_symlink() else "no file"

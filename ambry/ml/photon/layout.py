@@ -289,7 +289,7 @@ def _random(path: Path) -> tuple[RandomModel, str]:
 def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shard | None, list[str], str]:
     """Means, variances over the same features, ids, and the class of the models; `seen` says who is given a part's bytes."""
     directory = path / COEFFICIENTS
-    parts = sorted(directory.glob("*.avro")) if directory.is_dir() else []
+    parts = sorted(each for each in directory.iterdir() if each.suffix == ".avro") if directory.is_dir() else []
     if not parts:
         raise InvalidRequest(f"{directory} has no file that ends in .avro")
     ids: list[str] = []

@@ -26,6 +26,7 @@ from typing import Any
 
 from ambry.client.refs import NameRef, PinnedName, found_entry, prefix_place
 from ambry.client.sync.client import AmbryClient
+from ambry.client.tree_walk import walk_tree
 from ambry.errors import (
     MALFORMED,
     AlreadyExists,
@@ -228,9 +229,15 @@ class CheckpointFolder:
         return mark
 
     def put(self, step: int, directory: Path, **said: Any) -> CheckpointMark:
-        """Store all files below a directory as the checkpoint of a step. Raises InvalidRequest for an empty one."""
+        """Store all files below a directory as the checkpoint of a step.
+
+        Raises InvalidRequest for an empty one and for what is no file, OSError for what cannot be listed.
+        """
+        paths = sorted(walk_tree(directory))
+        for path in paths:
+            if not path.is_file():
+                raise InvalidRequest(f"{path} is no file, and no link to one; a checkpoint has files alone")
         self.begin(step)
-        paths = sorted(path for path in directory.rglob("*") if path.is_file())
         files = {
             path.relative_to(directory).as_posix(): self.put_file(step, path.relative_to(directory).as_posix(), path)
             for path in paths

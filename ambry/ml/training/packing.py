@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from ambry.client.beside import is_ours
+from ambry.client.tree_walk import walk_tree
 from ambry.errors import InvalidRequest
 from ambry.ml.stable_zip import stable_member
 from ambry.ml.training.unpacking import naming
@@ -79,7 +80,7 @@ def pack_venv(root: Path, target: Path) -> int:
 
 def pack_wheels(root: Path, target: Path) -> int:
     """Write the wheels of a directory to an archive; how many. Raises InvalidRequest where there is none, OSError."""
-    wheels = [PackedEntry(path.name, 0o644, path) for path in sorted(root.glob("*.whl"))]
+    wheels = [PackedEntry(path.name, 0o644, path) for path in sorted(root.iterdir()) if path.suffix == ".whl"]
     if not wheels:
         raise InvalidRequest(f"{root} has no wheels; fill it with `pip download --dest {root} PACKAGE...`")
     return _write(wheels, target)
@@ -118,24 +119,19 @@ def _recorded(text: str) -> str:
 
 
 def _below(root: Path) -> Iterator[PackedEntry]:
-    """Files and links of a directory, in no order. Raises InvalidRequest for what is neither."""
+    """Files and links of a directory, in no order. Raises InvalidRequest for what is neither, OSError."""
     if not root.is_dir():
         raise InvalidRequest(f"{root} is no directory")
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        linked = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = [name for name in folders if name not in _NEVER and name not in linked]
-        for name in (*names, *linked):
-            path = here / name
-            if name.endswith((".pyc", ".pyo")) or is_ours(name) or name in _NEVER:
-                continue
-            relative = path.relative_to(root).as_posix()
-            if path.is_symlink():
-                yield PackedEntry(relative, stat.S_IFLNK | 0o777, os.fsencode(path.readlink()))
-            elif path.is_file():
-                yield PackedEntry(relative, _mode(path), path)
-            else:
-                raise InvalidRequest(f"{path} is neither a file nor a link and cannot be packed; take it away")
+    for path in walk_tree(root, skip=_NEVER.__contains__):
+        if path.suffix in (".pyc", ".pyo") or is_ours(path.name) or path.name in _NEVER:
+            continue
+        relative = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            yield PackedEntry(relative, stat.S_IFLNK | 0o777, os.fsencode(path.readlink()))
+        elif path.is_file():
+            yield PackedEntry(relative, _mode(path), path)
+        else:
+            raise InvalidRequest(f"{path} is neither a file nor a link and cannot be packed; take it away")
 
 
 def _mode(path: Path) -> int:
@@ -147,6 +143,7 @@ def _write(entries: list[PackedEntry], target: Path) -> int:
         raise InvalidRequest(f"there are {len(entries)} files, and at most {FILES_MAX} are packed")
     with naming(target), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for entry in sorted(entries, key=lambda each: each.path):
+            _check_name(entry.path)
             about = stable_member(entry.path, entry.mode)
             about.compress_type = zipfile.ZIP_DEFLATED
             if isinstance(entry.content, bytes):
@@ -157,6 +154,15 @@ def _write(entries: list[PackedEntry], target: Path) -> int:
                 for chunk in _chunks(entry.content):
                     into.write(chunk)
     return len(entries)
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"the name {path!r} is not UTF-8, which every name of an archive is; rename it, or leave it out"
+        ) from None
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

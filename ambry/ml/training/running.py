@@ -1,9 +1,11 @@
 """A job runs once at a time: two of one name would empty and complete each other's checkpoints.
 
-    training/<job>/running.json     {"host": "a", "pid": 4711, "started": 123456, "token": "5c0f7d2a91be"}
+    training/<job>/running.json     {"host": "a", "boot": "6b3c…", "pids": "pid:[4026531836]", "pid": 4711, "started": 123456,
+                                     "token": "5c0f7d2a91be"}
 
 Who runs a job renews that blob, which goes by itself LEASE_S after the last time: whoever is killed lets the job go so. On the
-same machine nobody waits for that, since a process that is gone is seen.
+same machine nobody waits for that, since a process that is gone is seen. Of one machine are those who see the same processes:
+two containers may have one host name, and both a process 7.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class RunningJob:
         self._renew_s = renew_s
         self._lost = ""
         self._renewing = threading.Lock()
-        told = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+        told = {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
         self._document = json.dumps({**told, "token": secrets.token_hex(6)}).encode()
 
     def __enter__(self) -> Self:
@@ -198,9 +200,18 @@ def _told(held: bytes) -> dict[str, Any]:
 def _is_gone(held: bytes) -> bool:
     """Whether who held a job was a process of this machine, and is none any more."""
     told = _told(held)
-    if told.get("host") != socket.gethostname() or not isinstance(told.get("pid"), int):
+    here = _machine()
+    if {key: told.get(key) for key in here} != here or not isinstance(told.get("pid"), int):
         return False
     return _started(told["pid"]) != told.get("started")
+
+
+def _machine() -> dict[str, str]:
+    """Whose processes this one sees (pid_namespaces(7)). Without /proc nothing is known, and no process is taken for gone."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return {"host": socket.gethostname(), "boot": boot, "pids": os.readlink("/proc/self/ns/pid")}  # noqa: PTH115
+    return {"host": socket.gethostname(), "boot": secrets.token_hex(16), "pids": ""}
 
 
 def _started(pid: int) -> int | None:

@@ -112,7 +112,7 @@ class TonyLauncher:
         conf, sources = launch.directory / CONF, launch.directory / "src"
         for directory in (conf, sources):
             directory.mkdir()
-        for path in self.hadoop_conf.glob("*.xml"):
+        for path in (each for each in self.hadoop_conf.iterdir() if each.suffix == ".xml"):
             shutil.copyfile(path, conf / path.name)
         core = conf / "core-site.xml"
         of_cluster = core.read_bytes() if core.exists() else b"<configuration/>"
@@ -125,7 +125,7 @@ class TonyLauncher:
             with naming(yarn):
                 yarn.write_text(yarn_xml(yarn.read_bytes(), class_path), "utf-8")
         else:
-            shipped = sorted(self.jars.resolve().glob("*.jar"))
+            shipped = sorted(each for each in self.jars.resolve().iterdir() if each.suffix == ".jar")
         for path in (launch.bundle.parent / name for name in FILES):
             if path.is_file():
                 shutil.copy2(path, sources / path.name)

@@ -36,7 +36,7 @@ def job() -> Iterator[TrainingJob]:
 
 
 def held_by(client: AmbryClient, job: TrainingJob, **told: object) -> None:
-    said = {"host": socket.gethostname(), "pid": os.getpid(), "started": 1, "token": "of another"}
+    said = {**running._machine(), "pid": os.getpid(), "started": 1, "token": "of another"}
     client.put(json.dumps({**said, **told}).encode(), name=job.name_in(RUNNING), ttl=600)
 
 
@@ -63,7 +63,16 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(client: AmbryC
         pass
 
 
-@pytest.mark.parametrize("told", [{"host": "another"}, {"pid": None}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"host": "another"},
+        {"pid": None},
+        {"boot": "of another"},
+        {"pids": "pid:[1]"},
+        {"boot": None},
+    ],
+)
 def test_who_cannot_be_seen_holds_the_job_until_its_time_is_over(
     client: AmbryClient, job: TrainingJob, told: dict[str, object]
 ) -> None:
