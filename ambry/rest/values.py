@@ -9,6 +9,8 @@ from ambry.rest import names
 from ambry.rest.text import one_of
 
 TTL_SECONDS_MAX = 10**11
+TIME_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999, since 1970: what calendars have."""
 """Over 3,000 years; whoever means longer means for ever."""
 FOREVER = "-1"
 

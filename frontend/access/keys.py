@@ -12,6 +12,7 @@ import msgspec
 
 from ambry.clock import Clock, iso_utc
 from ambry.errors import AccessDenied, InvalidRequest, KeyNotFound, UpdateConflict
+from ambry.rest import values
 from ambry.rest.access import (
     ANY,
     KEY_NAME_SIZE_MAX,
@@ -247,8 +248,11 @@ class Keys:
             raise InvalidRequest(f"a key has a name of 1 to {KEY_NAME_SIZE_MAX} characters of printable ASCII")
         if not 1 <= len(grants) <= GRANTS_MAX:
             raise InvalidRequest(f"a key has 1 to {GRANTS_MAX} grants")
-        if expires_ms is not None and not self._clock.wall_ms() < expires_ms < 1 << 53:
-            raise InvalidRequest("expiresMs is a time that is to come, in milliseconds since 1970")
+        if expires_ms is not None and not self._clock.wall_ms() < expires_ms <= values.TIME_MS_MAX:
+            raise InvalidRequest(
+                f"expiresMs is a time that is to come, in milliseconds since 1970, of the year 9999 at the latest "
+                f"({values.TIME_MS_MAX}), or null for never"
+            )
         wrong = limits.wrong()
         if wrong is not None:
             raise InvalidRequest(wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from ambry.client.accounts import AccountInfo, ContainerInfo
 from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
 from ambry.errors import InvalidRequest
 from ambry.rest import names
 from ambry.rest.accounts import AccountSettings, ContainerSettings, account_changes, container_changes, name_of
@@ -129,4 +129,4 @@ def _container(told: Mapping[str, Any]) -> ContainerInfo:
 
 
 def _time(ms: int) -> datetime | None:
-    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+    return moment(ms) if ms else None

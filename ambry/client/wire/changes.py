@@ -7,8 +7,8 @@ import msgspec
 from ambry.client.changes import RESTARTED, SINCE_WORDS, TOKEN_SIZE_MAX, ToldChange, ToldChanges
 from ambry.client.model import check_type
 from ambry.client.wire.json_answer import UNREADABLE
-from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.client.wire.names import query_of, time_of
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
+from ambry.client.wire.names import query_of
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 
@@ -81,10 +81,10 @@ def parse_changes(headers: Headers, body: bytes) -> ToldChanges:
 def _change(event: _Event) -> ToldChange:
     return ToldChange(
         type=event.type,
-        time=time_of(event.time_ms),
+        time=moment(event.time_ms),
         id=None if event.blob_id is None else BlobId.parse(event.blob_id),
         size=event.blob_size,
-        expires=None if event.expiration_time_ms is None else time_of(event.expiration_time_ms),
+        expires=None if event.expiration_time_ms is None else moment(event.expiration_time_ms),
         life_version=event.life_version,
         name=event.name,
         dataset=event.dataset,

@@ -14,8 +14,8 @@ from ambry.client.names import Page
 from ambry.client.refs import NameRef, VersionRef, headers_of, versions_path
 from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
-from ambry.client.wire.message import ApiRequest, Headers, violation
-from ambry.client.wire.names import PAGE_MAX, page_limit, query_of, time_of
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
+from ambry.client.wire.names import PAGE_MAX, page_limit, query_of
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names
@@ -196,7 +196,7 @@ def _version_entry(place: VersionRef, told: Mapping[str, Any]) -> VersionEntry:
         ref=VersionRef(place.dataset, str(told["version"]), place.account, place.container),
         id=BlobId.parse(told["blobId"]),
         size=int(told["blobSize"]),
-        modified=time_of(told["modifiedTimeMs"]),
+        modified=moment(told["modifiedTimeMs"]),
     )
 
 
@@ -207,6 +207,6 @@ def _move(place: VersionRef, told: Mapping[str, Any]) -> AliasInfo:
         version=told["version"],
         who=str(told.get("who", "")),
         why=str(told.get("why", "")),
-        modified=time_of(told["modifiedTimeMs"]),
+        modified=moment(told["modifiedTimeMs"]),
         datacenter=int(told["datacenter"]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +13,7 @@ import msgspec
 from ambry.client.encryption import ContainerKeyInfo, ContainerKeysInfo, ProviderInfo, RewrapResult
 from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
 from ambry.rest.accounts import name_of
 
 ENCRYPTION = "/encryption"
@@ -105,4 +105,4 @@ def _key(told: Mapping[str, Any]) -> ContainerKeyInfo:
 
 
 def _time(ms: int | None) -> datetime | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+    return None if ms is None else moment(ms)

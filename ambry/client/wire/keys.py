@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +13,7 @@ from ambry.client.credentials import SecretText
 from ambry.client.keys import Expiry, FreshKey, KeyChange, KeyInfo, KeyLimits, as_grants
 from ambry.client.model import check_type
 from ambry.client.wire.json_request import json_request
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
 from ambry.errors import InvalidRequest
 from ambry.rest.access import Grant, is_key_id, parse_key, role_of
 
@@ -154,7 +154,7 @@ def _info(found: _Key) -> KeyInfo:
 
 
 def _when(milliseconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    return moment(milliseconds) if milliseconds else None
 
 
 def _grants(grants: Grant | Iterable[Grant]) -> list[Any]:

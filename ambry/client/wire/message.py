@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ambry.errors import ProtocolViolation
-from ambry.rest import names
+from ambry.rest import names, values
 from ambry.rest.text import without_controls
 
 Headers = Mapping[str, str]
@@ -70,6 +70,11 @@ def parse_time(text: str) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def moment(ms: int) -> datetime:
+    """A time of an answer, in milliseconds since 1970; one that no calendar has as the nearest that it has."""
+    return datetime.fromtimestamp(max(0, min(ms, values.TIME_MS_MAX)) / 1000, UTC)
 
 
 def answered_at(headers: Headers) -> datetime | None:

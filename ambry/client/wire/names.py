@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from ambry.client.names import NameChange, NameEntry, Page
 from ambry.client.refs import NameRef, list_path, path_of, subject_of
 from ambry.client.wire.json_answer import UNREADABLE
 from ambry.client.wire.json_request import json_request
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
 from ambry.errors import AlreadyExists, InvalidRequest
 from ambry.ids import BlobId
 from ambry.rest import names
@@ -167,10 +166,6 @@ def parse_changed(headers: Headers, body: bytes) -> BlobId:
         raise violation(headers, f"the answer says no blob ({type(cause).__name__}: {cause})") from cause
 
 
-def time_of(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
 def _entry(within: NameRef, told: _Listed) -> NameEntry:
     ref = NameRef(told.blob_name, within.account, within.container)
     if told.is_directory:
@@ -179,14 +174,14 @@ def _entry(within: NameRef, told: _Listed) -> NameEntry:
         ref=ref,
         id=BlobId.parse(_required(told.blob_id)),
         size=told.blob_size,
-        modified=None if told.modified_time_ms is None else time_of(told.modified_time_ms),
-        expires=None if told.expiration_time_ms is None else time_of(told.expiration_time_ms),
+        modified=None if told.modified_time_ms is None else moment(told.modified_time_ms),
+        expires=None if told.expiration_time_ms is None else moment(told.expiration_time_ms),
     )
 
 
 def _version(told: _Version) -> NameChange:
     return NameChange(
-        modified=time_of(told.modified_time_ms),
+        modified=moment(told.modified_time_ms),
         datacenter=told.datacenter,
         id=None if told.deleted else BlobId.parse(_required(told.blob_id)),
         size=told.blob_size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ambry import BlobId, BlobInfo, Durability, InvalidRequest, ProtocolViolation
 from ambry.client.wire import blobs as wire
 from ambry.client.wire import refusals
-from ambry.client.wire.message import ApiRequest, violation
+from ambry.client.wire.message import ApiRequest, moment, violation
 from ambry.errors import HeadersTooLarge
 from ambry.format.properties import decode_metadata
 from ambry.ids import IdKind
@@ -176,3 +176,10 @@ def test_a_size_that_no_blob_has_is_not_believed(size: int) -> None:
     with pytest.raises(ProtocolViolation, match="no blob has more"):
         wire.parse_info(BLOB, {names.BLOB_SIZE: str(size)})
     assert wire.parse_info(BLOB, {names.BLOB_SIZE: str(1 << 44)}).size == 1 << 44
+
+
+@pytest.mark.parametrize("ms", [253_402_300_799_999, 253_402_300_800_000, 2**62])
+def test_a_time_that_no_calendar_has_is_the_last_of_it(ms: int) -> None:
+    """One key of the year 10000 was a traceback for everybody who listed them."""
+    assert moment(ms) == datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)
+    assert moment(-1) == datetime(1970, 1, 1, tzinfo=UTC)

@@ -99,6 +99,7 @@ async def test_keys_are_changed_and_rotated(tmp_path: Path) -> None:
         {**READER, "more": 1},
         {**READER, "name": ""},
         {**READER, "expiresMs": 1},
+        {**READER, "expiresMs": 253_402_300_800_000},  # Of the year 10000, which no calendar has.
         {**READER, "limits": {"requestsPerS": 0}},
     ],
 )
