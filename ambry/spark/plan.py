@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+import numpy as np
+
 from ambry.errors import InvalidRequest
 
 Comparison = Literal["in", "<", "<=", ">", ">="]
@@ -71,7 +73,8 @@ def conditions_in(text: str) -> list[ColumnCondition]:
         text = text.strip().replace("\r\n", "\n").replace("\r", "\n")
         said = ast.parse(text, mode="eval").body
         each = said.values if isinstance(said, ast.BoolOp) and isinstance(said.op, ast.And) else [said]
-        return [_condition(one, text) for one in each]
+        lines = text.encode().split(b"\n")
+        return [_condition(one, lines) for one in each]
     except (
         SyntaxError,
         ValueError,
@@ -86,12 +89,12 @@ def conditions_in(text: str) -> list[ColumnCondition]:
         ) from None
 
 
-def _condition(said: ast.expr, text: str) -> ColumnCondition:
+def _condition(said: ast.expr, lines: Sequence[bytes]) -> ColumnCondition:
     """Raises ValueError, KeyError."""
     if not isinstance(said, ast.Compare) or not isinstance(said.left, ast.Name) or len(said.ops) != 1:
         raise ValueError
-    if said.left.id not in text:
-        raise ValueError  # Python takes ﬁ for fi, and there may be columns of both names.
+    # As it is written: Python takes ﬁ for fi, and there may be columns of both names.
+    column = lines[said.left.lineno - 1][said.left.col_offset : said.left.end_col_offset].decode()
     how, [values] = type(said.ops[0]), said.comparators
     value = ast.literal_eval(values)
     is_list = how is ast.In and isinstance(values, ast.Tuple | ast.List | ast.Set)
@@ -99,11 +102,10 @@ def _condition(said: ast.expr, text: str) -> ColumnCondition:
         raise ValueError
     if how is ast.In and not is_list:
         # ("a") is a list of one in SQL, and in Python a text, whose letters nobody means.
-        lines = text.encode().split(b"\n")[: values.lineno]
-        lines[-1] = lines[-1][: values.col_offset]
-        if not b"\n".join(lines).rstrip().endswith(b"("):
+        before = [*lines[: values.lineno - 1], lines[values.lineno - 1][: values.col_offset]]
+        if not b"\n".join(before).rstrip().endswith(b"("):
             raise ValueError
-    return ColumnCondition(said.left.id, _COMPARISONS[how], tuple(value) if is_list else (value,))
+    return ColumnCondition(column, _COMPARISONS[how], tuple(value) if is_list else (value,))
 
 
 def wanted(pieces: Iterable[FilePiece], conditions: Sequence[ColumnCondition]) -> list[FilePiece]:
@@ -130,51 +132,60 @@ def tasks(pieces: Iterable[FilePiece], split_size: int) -> list[tuple[FilePiece,
 
 
 def _may_hold(condition: ColumnCondition, bounds: Mapping[str, tuple[Any, Any]]) -> bool:
-    if condition.column not in bounds:
-        return True
-    least, greatest = bounds[condition.column]
-    values = [_as_written(value, least) for value in condition.values]
-    if _may_compare(condition, least, greatest, values):
-        return True
-    if any(isinstance(each, float) for each in (least, *values)):
-        # As Spark compares whole numbers with floats: with the nearest float of them.
-        return _may_compare(condition, _nearest(least), _nearest(greatest), [_nearest(each) for each in values])
-    return False
+    ends = bounds.get(condition.column)
+    return ends is None or any(_may_be(condition.comparison, *ends, value) for value in condition.values)
 
 
-def _may_compare(condition: ColumnCondition, least: Any, greatest: Any, values: Sequence[Any]) -> bool:
+def _may_be(comparison: Comparison, least: Any, greatest: Any, value: Any) -> bool:
+    """Whether anything from `least` to `greatest` compares so with `value`. It is false only where that is certain.
+
+    What Spark compares a column with may be of another type than is written here (0.1 is a decimal in SQL, and a double in
+    Python), and it makes one type of two. So numbers are only looked at as roughly as any type that it may choose would have
+    them, and of types that are not the same nothing is known.
+    """
+    three = (least, greatest, value)
+    kinds = {type(each) for each in three}
+    if kinds <= {int, Decimal} and all(_is_whole(each) for each in three):
+        return _between(comparison, *three)
+    if kinds <= {int, float, Decimal}:
+        if comparison in (">", ">=") and isinstance(greatest, float):
+            # NaN, which no bounds tell of, is greater than all numbers in Spark.
+            return True
+        # What is rounded may be equal where it was less.
+        return _between({"<": "<=", ">": ">="}.get(comparison, comparison), *_rounded(*three))
+    return len(kinds) > 1 or not kinds <= {str, bytes, bool} or _between(comparison, *three)
+
+
+def _between(comparison: str, least: Any, greatest: Any, value: Any) -> bool:
+    if not least <= greatest or value != value:
+        # These are no bounds, or NaN, which Spark holds equal to itself and Python does not.
+        return True
+    return bool(
+        {
+            "in": least <= value <= greatest,
+            "<": least < value,
+            "<=": least <= value,
+            ">": greatest > value,
+            ">=": greatest >= value,
+        }[comparison]
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    """Of a type without fractions: such are compared as they are."""
+    return isinstance(value, int) or value.as_tuple().exponent == 0
+
+
+def _rounded(least: Any, greatest: Any, value: Any) -> list[float]:
+    """As the nearest floats: of 32 bits where the column may be one of these, which Spark compares whole numbers as."""
+    told = [_nearest(each) for each in (least, greatest, value)]
+    with np.errstate(over="ignore"):
+        narrow = [float(np.float32(each)) for each in told]
+    return narrow if narrow[:2] == [least, greatest] else told
+
+
+def _nearest(value: Any) -> float:
     try:
-        match condition.comparison:
-            case "in":
-                return any(_is_odd(value) or least <= value <= greatest for value in values)
-            case "<":
-                return bool(least < values[0]) or _is_odd(values[0])
-            case "<=":
-                return bool(least <= values[0]) or _is_odd(values[0])
-            case _ if isinstance(greatest, float):
-                # NaN, which no bounds tell of, is greater than all numbers in Spark.
-                return True
-            case ">":
-                return bool(greatest > values[0])
-            case ">=":
-                return bool(greatest >= values[0])
-    except TypeError:
-        # Of types that do not compare, such as times with and without a zone: nothing is known.
-        return True
-
-
-def _as_written(value: Any, beside: Any) -> Any:
-    """0.1 beside decimals is what was written, as in Spark, and not the nearest float."""
-    return Decimal(repr(value)) if isinstance(beside, Decimal) and isinstance(value, float) else value
-
-
-def _nearest(value: Any) -> Any:
-    try:
-        return float(value) if isinstance(value, int) else value
+        return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
-
-
-def _is_odd(value: Any) -> bool:
-    """NaN: Spark holds it equal to itself, and Python does not."""
-    return bool(value != value)
+        return math.inf if value > 0 else -math.inf

@@ -57,7 +57,8 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         spark_arrow_schema(self._stored().schema, schema.fieldNames())
         file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
         spark_arrow_schema(file.schema, list(dict.fromkeys(each.column for each in conditions)))
-        return AmbryReader(self._client, file, schema, conditions, number_of(self.options, "split_size"))
+        certain = [each for each in conditions if is_read_as_stored(file.schema, schema, each.column)]
+        return AmbryReader(self._client, file, schema, certain, number_of(self.options, "split_size"))
 
     def writer(self, schema: Any, overwrite: bool) -> AmbryWriter:
         """Raises InvalidRequest."""
@@ -73,6 +74,15 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
             with copy(self._client) as client:
                 self._file = stored_file(client, place_in(self.options))
         return self._file
+
+
+def is_read_as_stored(stored: Any, schema: Any, name: str) -> bool:
+    """Whether a column has the type in Spark's StructType that it has without one. Of others, what the file says of its values
+    says nothing of those that are compared.
+    """
+    if name not in schema.fieldNames():
+        return True
+    return bool(spark_schema(spark_arrow_schema(stored, [name]))[name].dataType == schema[name].dataType)
 
 
 def spark_schema(schema: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` does it")
 
+from pyspark.sql.types import StructType
+
 from ambry.errors import InvalidRequest
-from ambry.spark.source import AmbryDataSource, place_in
+from ambry.spark.source import AmbryDataSource, is_read_as_stored, place_in
 
 ID = "AAEAAQABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -46,3 +49,23 @@ def test_an_option_that_is_none_is_refused_where_a_frame_is_made() -> None:
     source = AmbryDataSource({"endpoints": "http://127.0.0.1:9", "path": "members", "colums": "clicks"})
     with pytest.raises(InvalidRequest, match="no option 'colums' here"):
         source.schema()
+
+
+@pytest.mark.parametrize(
+    ("said", "as_stored"),
+    [
+        ("k double", True),
+        ("k float", False),
+        ("k string", False),
+        ("i short", True),
+        ("i boolean", False),
+        ("i integer", False),
+    ],
+)
+def test_a_column_that_is_read_as_another_type_leaves_nothing_out(said: str, as_stored: bool) -> None:
+    """Of 0.7, read as a float, k < 0.7 holds, and of the bounds, which are of doubles, it does not: rows were missing."""
+    stored = pa.schema([("k", pa.float64()), ("i", pa.uint8())])
+    name, kind = said.split()
+    schema = StructType().add(name, kind)
+    assert is_read_as_stored(stored, schema, name) is as_stored
+    assert is_read_as_stored(stored, StructType().add("other", "long"), name)
