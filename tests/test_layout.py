@@ -554,7 +554,7 @@ def test_temporary_files_of_a_person_outlive_no_kill() -> None:
 HOMES = {
     "ambry/home.py": "asks the system, and bears that it does not know",
     "ambry/cli/aliases.py": "who stands in a history: empty where the system does not say",
-    "ambry/ml/training/node.py": "travels alone; a node without a home has a directory of its own",
+    "ambry/ml/training/node_trees.py": "travels alone; node.py has looked whether there is a home to write to",
     "ambry/ml/training/launchers/tony_staging.py": "beside Hadoop's client, which runs for no user without a name",
     "deploy/engines/postgres.py": "the user that PostgreSQL's package makes, or a sentence",
 }

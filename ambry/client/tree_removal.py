@@ -1,6 +1,8 @@
 """Trees that go for good, whatever their modes are: who made a directory that may not be written removes it all the same.
 
 shutil.rmtree leaves what lies in such a directory (unlink(2): the directory needs the permission, not the file), but for root.
+
+Imports the standard library alone: it travels to nodes and to executors of Spark (bundle.py, spark_driver.py).
 """
 
 from __future__ import annotations

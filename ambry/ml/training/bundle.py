@@ -1,6 +1,6 @@
-"""What travels to a node that has no ambry: three modules of it, as one archive that Python runs (PEP 441).
+"""What travels to a node that has no ambry: a few modules of it, as one archive that Python runs (PEP 441).
 
-ambry-node.pyz    ambry/ml/training/node.py, roles.py and unpacking.py, which import the standard library alone
+ambry-node.pyz    ambry/ml/training/node.py and what that imports of ambry, which imports the standard library alone
 job.json          what is to run, from where
 key               what opens the store, where it asks for one; mode 0600
 authority.crt     whom to trust, where the store speaks TLS under an authority of its own
@@ -17,7 +17,13 @@ from ambry.ml.training.unpacking import naming
 ARCHIVE = "ambry-node.pyz"
 DOCUMENT = "job.json"
 FILES = (ARCHIVE, DOCUMENT, "key", "authority.crt")
-_MODULES = ("node", "roles", "unpacking")
+_MODULES = (
+    "client/tree_removal",
+    "ml/training/node",
+    "ml/training/node_trees",
+    "ml/training/roles",
+    "ml/training/unpacking",
+)
 _MAIN = """\
 import os
 import sys
@@ -30,11 +36,11 @@ main(sys.argv[1:], os.environ)
 
 def write_bundle(directory: Path, document: bytes, *, key: str = "", authority: str = "") -> Path:
     """Write all of it into a directory; the archive, which is the same bytes for the same release. Raises OSError."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[2]
     files: dict[str, str] = {"__main__.py": _MAIN}
-    for package in ("ambry", "ambry/ml", "ambry/ml/training"):
+    for package in ("ambry", "ambry/client", "ambry/ml", "ambry/ml/training"):
         files[f"{package}/__init__.py"] = ""
-    files |= {f"ambry/ml/training/{name}.py": (here / f"{name}.py").read_text("utf-8") for name in _MODULES}
+    files |= {f"ambry/{name}.py": (here / f"{name}.py").read_text("utf-8") for name in _MODULES}
     secrets: Mapping[str, str] = {"key": key, "authority.crt": authority}
     with naming(directory):
         (directory / ARCHIVE).write_bytes(stored_zip({path: text.encode() for path, text in sorted(files.items())}))

@@ -19,6 +19,7 @@ from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
+from ambry.client import tree_removal
 from ambry.ml.extras import needed
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers import printed, spark_task
@@ -159,7 +160,7 @@ def main(directory: Path) -> int:
     _tell(f"submitted to Spark as {context.applicationId}")
     files = {name: (directory / name).read_bytes() for name in FILES if (directory / name).is_file()}
     listener, token, workers = (host, lines.server_address[1]), lines.token, int(told["workers"])
-    for each in (spark_task, printed):
+    for each in (spark_task, printed, tree_removal):
         needed("pyspark.cloudpickle").register_pickle_by_value(each)
     run_worker = spark_task.run_worker
 

@@ -1,14 +1,13 @@
 """One task of a Spark barrier stage that is a worker of a job: it finds the others, and runs the bundle as a process.
 
-Pickled by value (spark_driver.py) with printed.py and run by executors, which have no ambry: both import the standard library
-alone, and what is Spark's when they run there.
+Pickled by value (spark_driver.py) with the modules of ambry that it imports, and run by executors, which have no ambry: these
+import the standard library alone, and what is Spark's when they run there.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from ambry.client.tree_removal import remove_tree
 from ambry.ml.training.launchers.printed import lines_of, printed
 
 PREFIX = "ambry-train-"
@@ -58,7 +58,7 @@ def run_worker(files: Mapping[str, bytes], listener: tuple[str, int], token: str
     finally:
         for name in files:  # The lock goes last: who looks for what was left knows it by that.
             (directory / name).unlink(missing_ok=True)
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
         os.close(lock)
 
 

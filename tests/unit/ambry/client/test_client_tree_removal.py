@@ -18,6 +18,7 @@ import os, sys
 from pathlib import Path
 from ambry.client.scratch import scratch_directory
 from ambry.ml.files import written_directory
+from ambry.ml.training.node_trees import remove_unused
 from ambry.client.tree_removal import remove_tree
 # That user may not be able to read the libraries of this one.
 if os.geteuid() == 0:
