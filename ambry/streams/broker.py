@@ -53,6 +53,7 @@ _LATER = frozenset(
 )
 """Of errors that may be over by themselves; so may those that Kafka calls retriable."""
 
+_UNKNOWN = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION")
 _GONE = "; where the topic was deleted, what was published on it is gone: publish it all again, with another --state"
 _TO_DO = {
     "UNKNOWN_TOPIC_OR_PART": _GONE,
@@ -77,6 +78,7 @@ class KafkaBroker:
         self._on_delivery = on_delivery
         self._failed: AmbryError | None = None
         self._ask_s = ASK_S
+        self._question: Any = None
         self.trouble = ""
         """What the client said last that is wrong; empty where nothing is."""
         try:
@@ -98,7 +100,7 @@ class KafkaBroker:
             found = self._asked()
             about = found.topics[self._target.topic]
             if about.error is not None:
-                if about.error.name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
+                if about.error.name() not in _UNKNOWN:
                     raise self._sentence(about.error)
                 self._make()
             described = self._described()
@@ -108,17 +110,40 @@ class KafkaBroker:
 
     def _described(self) -> Any:
         """With its id. Raises KafkaException, Unavailable where one that was made a moment ago is not known yet."""
-        names = self._kafka.TopicCollection([self._target.topic])
         for _ in range(ASKS):
             try:
-                return self._admin.describe_topics(names, request_timeout=self._ask_s)[self._target.topic].result(
-                    2 * self._ask_s
-                )
+                return self._description(self._ask_s).result(2 * self._ask_s)
             except self._kafka.KafkaException as error:
-                if error.args[0].name() not in ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION"):
+                if error.args[0].name() not in _UNKNOWN:
                     raise
                 self.poll(0.5)
         raise Unavailable(f"{self._target} was made, and no broker knows it yet")
+
+    def _description(self, ask_s: float) -> Any:
+        """A future."""
+        names = self._kafka.TopicCollection([self._target.topic])
+        return self._admin.describe_topics(names, request_timeout=ask_s)[self._target.topic]
+
+    def ask(self) -> None:
+        """Which topic is there now, which `told` says; no question of before is answered any more."""
+        self._question = self._description(ASK_S)
+
+    def told(self) -> str | None:
+        """The answer, once: the id of the topic, empty where a broker knows none. None while there is no answer, and where it
+        could not be had. Raises AccessDenied, InvalidRequest.
+        """
+        if self._question is None or not self._question.done():
+            return None
+        question, self._question = self._question, None
+        try:
+            return str(question.result(0).topic_id)
+        except self._kafka.KafkaException as error:
+            if error.args[0].name() in _UNKNOWN:
+                return ""
+            trouble = self._sentence(error.args[0])
+            if trouble.retriable:
+                return None
+            raise trouble from None
 
     def _asked(self) -> Any:
         """What the topic is. Raises KafkaException, and what the client was refused with for good."""

@@ -156,7 +156,11 @@ def _run(
         broker_address=",".join(changes.brokers),
         consumer_group=topic,
         consumer_extra_config={"session.timeout.ms": int(SESSION_S * 1000), **changes.settings, "client.id": client_id},
-        producer_extra_config={"message.timeout.ms": int(ANSWER_S * 1000), **changes.settings},
+        producer_extra_config={
+            "message.timeout.ms": int(ANSWER_S * 1000),
+            **changes.settings,
+            "allow.auto.create.topics": False,  # One that was deleted is told, and not made again without what it had.
+        },
         # What the group has not read is not to be passed over.
         auto_offset_reset="error",
         auto_recover_from_source_offset_out_of_range=False,

@@ -27,6 +27,12 @@ TELL_AFTER_S = 5.0
 """Without an acknowledgement that is waited for: somebody is told."""
 GIVE_UP_AFTER_S = 60.0
 """The same, for a publisher that does not follow."""
+LOOK_EVERY_S = 1.0
+"""Between two questions whether the topic is the one that it was."""
+UNANSWERED_S = 15.0
+"""After which such a question is asked anew."""
+OTHER_FOR_S = 5.0
+"""Brokers learn at different times of a topic that was made: it is another one where that is said for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +121,40 @@ class PublishProgress:
         while self._pages and not self._pages[0].left:
             page = self._pages.popleft()
             self.covered = Covered(page.token, page.end)
+
+
+class TopicWatch:
+    """Whether the topic is the one that a run began on: one that was deleted took with it what was acknowledged, and messages
+    go on to one of the same name that was made since.
+    """
+
+    def __init__(self, topic_id: str) -> None:
+        self._topic_id = topic_id
+        self._asked_at: float | None = None
+        self._answered = True
+        self._same_at: float | None = None
+        self._other_since: float | None = None
+
+    def asks(self, now_s: float) -> bool:
+        """Whether it is to be asked now; then it was."""
+        due = self._asked_at is None or now_s - self._asked_at >= (LOOK_EVERY_S if self._answered else UNANSWERED_S)
+        if due:
+            self._asked_at, self._answered = now_s, False
+        return due
+
+    def ask_at_once(self) -> None:
+        """What was asked before now does not count."""
+        self._asked_at = None
+
+    def is_other(self, found: str, now_s: float) -> bool:
+        """Whether this answer, with those before it, says for sure that the topic is gone, or another one."""
+        self._answered = True
+        if found == self._topic_id:
+            self._same_at, self._other_since = self._asked_at, None
+            return False
+        self._other_since = now_s if self._other_since is None else self._other_since
+        return now_s - self._other_since >= OTHER_FOR_S
+
+    def is_same_since(self, at_s: float) -> bool:
+        """Whether a question that was asked then, or later, was answered with the topic."""
+        return self._same_at is not None and self._same_at >= at_s

@@ -19,8 +19,8 @@ from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError, Unavailable, must_have
 from ambry.streams.messages import ChangeMessage, message_of, without_own
 from ambry.streams.pages import Feed, PagesAhead
-from ambry.streams.plan import GIVE_UP_AFTER_S, TELL_AFTER_S, PublishProgress
-from ambry.streams.state import Keeper, Overtaken, PublisherState, begin
+from ambry.streams.plan import GIVE_UP_AFTER_S, TELL_AFTER_S, PublishProgress, TopicWatch
+from ambry.streams.state import Keeper, Overtaken, PublisherState, begin, gone
 
 T = TypeVar("T")
 
@@ -38,6 +38,10 @@ class Broker(Protocol):
     def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None: ...
 
     def poll(self, wait_s: float) -> None: ...
+
+    def ask(self) -> None: ...
+
+    def told(self) -> str | None: ...
 
     def close(self) -> None: ...
 
@@ -80,6 +84,7 @@ class Publisher:
         self._clock = clock or SystemClock()
         self._progress: PublishProgress | None = None
         self._kept: PublisherState | None = None
+        self._watch = TopicWatch("")
         self._told_silence = False
         self._sent_from = 0
         self._said = ""
@@ -93,6 +98,7 @@ class Publisher:
         broker = self._brokers(self._acknowledged)
         try:
             cluster, topic_id = self._patiently(broker.topic)
+            self._watch = TopicWatch(topic_id)
             # Each call of it is of this run: one that seemed to fail may take effect later.
             first = partial(
                 begin,
@@ -153,7 +159,9 @@ class Publisher:
                 self._send(broker, page)
                 ended = page.at_end and not self._follow
             self._keep()
-            self._look_at_silence(broker)
+            self._look_at_kafka(broker)
+        if progress.sequence > self._sent_from:
+            self._look_at_last(broker)
 
     def _send(self, broker: Broker, page: ToldChanges) -> None:
         progress = must_have(self._progress, "progress")
@@ -163,7 +171,7 @@ class Publisher:
         while not progress.has_room(len(messages)):
             broker.poll(POLL_S)
             self._keep()
-            self._look_at_silence(broker)
+            self._look_at_kafka(broker)
         epoch = b"%d" % must_have(self._kept, "state").epoch
         sequences = progress.take(page.token, len(messages), self._clock.monotonic())
         for sequence, message in zip(sequences, messages, strict=True):
@@ -199,6 +207,34 @@ class Publisher:
             return
         self._kept, self._not_kept_since = new, None
         progress.keep(wanted, self._clock.monotonic())
+
+    def _look_at_kafka(self, broker: Broker) -> None:
+        self._look_at_topic(broker)
+        self._look_at_silence(broker)
+
+    def _look_at_topic(self, broker: Broker) -> None:
+        """Raises InvalidRequest where what was published went with its topic. It is asked beside all else: nobody waits."""
+        now = self._clock.monotonic()
+        if self._watch.asks(now):
+            broker.ask()
+        found = broker.told()
+        if found is not None and self._watch.is_other(found, now):
+            what = "deleted and made again" if found else "deleted"
+            published = must_have(self._progress, "progress").covered.sequence
+            raise gone(self._topic, f"{what} while this publisher ran", published)
+
+    def _look_at_last(self, broker: Broker) -> None:
+        """Behind the last acknowledgement: whoever is told of success has it all on the topic."""
+        self._watch.ask_at_once()
+        began = self._clock.monotonic()
+        while not self._watch.is_same_since(began):
+            broker.poll(POLL_S)
+            self._look_at_topic(broker)
+            if self._is_too_long(self._clock.monotonic() - began):
+                why = f" ({broker.trouble})" if broker.trouble else ""
+                raise Unavailable(
+                    f"Kafka does not say whether topic {self._topic} is there still{why}; the same command goes on where it was"
+                )
 
     def _look_at_silence(self, broker: Broker) -> None:
         progress = must_have(self._progress, "progress")

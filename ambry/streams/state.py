@@ -114,16 +114,24 @@ def begin(
             f"in {cluster}; give each a state of its own (--state)"
         )
     elif before.topic_id and topic_id and before.topic_id != topic_id and before.sequence:
-        raise InvalidRequest(
-            f"topic {topic} was deleted and made again since the state {keeper} was kept, and the {before.sequence:,} messages "
-            "that were published are gone with it; publish them all again, with another state (--state), or begin where you "
-            "say (--since, also with another one)"
-        )
+        raise gone(topic, f"deleted and made again since the state {keeper} was kept", before.sequence)
     elif before.run == run:
         return before
     mine = replace(before, epoch=before.epoch + 1, run=run, topic_id=topic_id or before.topic_id)
     keeper.store(mine)
     return mine
+
+
+def gone(topic: str, what: str, messages: int) -> InvalidRequest:
+    """The topic that `messages` were published on was deleted; `what` says that and when."""
+    if not messages:
+        return InvalidRequest(
+            f"topic {topic} was {what}; nothing was published on it, so the same command begins again"
+        )
+    return InvalidRequest(
+        f"topic {topic} was {what}, and the {messages:,} messages that were published are gone with it; publish them all "
+        "again, with another state (--state), or begin where you say (--since, also with another one)"
+    )
 
 
 def encode(kept: PublisherState) -> str:

@@ -26,6 +26,7 @@ OURS = {
     "max.in.flight": "it is what keeps the order of a key",
     "transactional.id": "there are no transactions",
     "partitioner": "it is Java's own, so that a key is in one partition whoever writes it",
+    "allow.auto.create.topics": "the command makes the topic itself, dated by the broker's clock",
 }
 """Settings that nobody else sets, and why."""
 
@@ -46,8 +47,12 @@ class KafkaTarget:
         return f"{SCHEME}{','.join(self.brokers)}/{self.topic}"
 
     def client_settings(self) -> dict[str, object]:
-        """What a client of either kind is made with."""
-        return {**self.settings, "bootstrap.servers": ",".join(self.brokers)}
+        """What a client of any kind is made with.
+
+        No question and no message makes a topic, whatever the brokers allow: it would be dated by the clocks of those who
+        write, and stand for one that was deleted.
+        """
+        return {**self.settings, "bootstrap.servers": ",".join(self.brokers), "allow.auto.create.topics": False}
 
     def producer_settings(self) -> dict[str, object]:
         """What the producer is made with: in order for each key, and nothing is given up before the program is."""

@@ -11,6 +11,7 @@ import pytest
 
 from ambry import AmbryClient, BlobNotFound
 from ambry.streams.messages import change_id, key_of
+from tests.support.kafka_broker import OpenKafka
 from tests.support.kafka_cluster import KafkaCluster, ended, running_kafka_cluster
 from tests.support.waiting import eventually
 
@@ -21,7 +22,7 @@ STATE = ".changes/kafka/{topic}"
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    with running_kafka_cluster(tmp_path_factory.mktemp("streams")) as running:
+    with running_kafka_cluster(tmp_path_factory.mktemp("streams"), OpenKafka) as running:
         yield running
 
 
@@ -135,29 +136,44 @@ def test_a_file_keeps_the_state_where_it_is_said(here: KafkaCluster, tmp_path: P
     assert done.stderr.startswith("0 changes"), done.stderr
 
 
+@pytest.mark.parametrize("remade", [False, True])
 def test_a_topic_that_is_deleted_is_a_sentence_and_what_was_published_is_not_taken_for_there(
-    here: KafkaCluster, client: AmbryClient, tmp_path: Path
+    here: KafkaCluster, client: AmbryClient, tmp_path: Path, remade: bool
 ) -> None:
-    from confluent_kafka.admin import AdminClient
+    """One that was made again at once, by somebody or by the producer itself, was published on for as long as it ran."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": here.broker.address})
-    log, settings = tmp_path / "log", tmp_path / "client.properties"
-    settings.write_text("topic.metadata.propagation.max.ms=1000\n")  # How long one that is not known may be a new one.
-    words = ("--to", here.topic("deleted"), "--follow", "--kafka-config", str(settings))
-    follower = here.start(log, "changes", *words)
-    with ended(follower):
-        client.put(b"one", name="deleted/1")
-        eventually(lambda: "deleted/1" in keys(here, "deleted"), "it is published", interval_s=0.2)
+    topic = f"deleted-{remade}"
 
-        eventually(lambda: sequence_of(client, "deleted") > 0, "and its token is kept", interval_s=0.2)
-        admin.delete_topics(["deleted"])["deleted"].result(20)
-        client.put(b"two", name="deleted/2")
+    def is_made() -> bool:
+        try:
+            admin.create_topics([NewTopic(topic, 4, 1)])[topic].result(20)
+        except KafkaException:
+            return False  # It is still being deleted.
+        return True
+
+    log = tmp_path / "log"
+    follower = here.start(log, "changes", "--to", here.topic(topic), "--follow")
+    with ended(follower):
+        client.put(b"one", name=f"{topic}/1")
+        eventually(lambda: f"{topic}/1" in keys(here, topic), "it is published", interval_s=0.2)
+
+        eventually(lambda: sequence_of(client, topic) > 0, "and its token is kept", interval_s=0.2)
+        admin.delete_topics([topic])[topic].result(20)
+        if remade:
+            eventually(is_made, "it is made again", interval_s=0.05)
+        client.put(b"two", name=f"{topic}/2")
         assert follower.wait(60) == 2, log.read_text()
-        assert "publish it all again, with another --state" in log.read_text()
-    done = publish(here, "deleted")
+        assert (
+            f"topic {topic} was deleted{' and made again' if remade else ''} while this publisher ran"
+            in log.read_text()
+        )
+    done = publish(here, topic)
     assert done.returncode == 2 and "was deleted and made again" in done.stderr, done.stderr
-    assert publish(here, "deleted", "--state", str(tmp_path / "another")).returncode == 0
-    assert {"deleted/1", "deleted/2"} <= keys(here, "deleted")
+    assert publish(here, topic, "--state", str(tmp_path / "another")).returncode == 0
+    assert {f"{topic}/1", f"{topic}/2"} <= keys(here, topic)
 
 
 def test_what_is_published_is_dated_by_the_broker(here: KafkaCluster, client: AmbryClient) -> None:

@@ -12,7 +12,7 @@ import pytest
 from deploy.demos.kafka import KafkaProcess
 from deploy.engines.jars import EngineError, fetch
 
-__all__ = ["KafkaProcess", "jars_or_skip", "running_kafka"]
+__all__ = ["KafkaProcess", "OpenKafka", "jars_or_skip", "running_kafka"]
 
 
 def jars_or_skip(name: str) -> Path:
@@ -25,12 +25,20 @@ def jars_or_skip(name: str) -> Path:
         pytest.skip(str(lacking))
 
 
+class OpenKafka(KafkaProcess):
+    """One that makes a topic for whoever asks for it, as Kafka does where nobody says otherwise."""
+
+    def properties(self, controller: int, data: Path) -> str:
+        # Of a key that stands twice, Java takes the last.
+        return super().properties(controller, data) + "auto.create.topics.enable=true\n"
+
+
 @contextlib.contextmanager
-def running_kafka(directory: Path) -> Iterator[KafkaProcess]:
+def running_kafka(directory: Path, kind: type[KafkaProcess] = KafkaProcess) -> Iterator[KafkaProcess]:
     """A ready broker, gone afterwards with its data."""
     pytest.importorskip("confluent_kafka", reason="confluent_kafka is not installed; `make engines` does it")
     try:
-        with KafkaProcess(directory, jars_or_skip("kafka")) as broker:
+        with kind(directory, jars_or_skip("kafka")) as broker:
             yield broker
     finally:
         shutil.rmtree(directory, ignore_errors=True)

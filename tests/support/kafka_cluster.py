@@ -53,9 +53,9 @@ class KafkaCluster:
 
 
 @contextlib.contextmanager
-def running_kafka_cluster(directory: Path) -> Iterator[KafkaCluster]:
+def running_kafka_cluster(directory: Path, kind: type[KafkaProcess] = KafkaProcess) -> Iterator[KafkaCluster]:
     """Both ready, and down afterwards."""
-    with running_kafka(directory / "kafka") as broker, running_cluster(directory, datacenters=1) as cluster:
+    with running_kafka(directory / "kafka", kind) as broker, running_cluster(directory, datacenters=1) as cluster:
         yield KafkaCluster(cluster, broker)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -66,3 +67,37 @@ def test_a_topic_that_was_made_a_moment_ago_is_waited_for(unknown: int, monkeypa
             producer.topic()
     [made] = kafka.NewTopic.call_args_list
     assert made.kwargs["config"] == {"message.timestamp.type": "LogAppendTime"}
+
+
+def test_the_topic_is_asked_about_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    questions: list[Future[SimpleNamespace]] = []
+
+    def describe(names: object, **_: object) -> dict[str, Future[SimpleNamespace]]:
+        questions.append(Future())
+        return {"topic": questions[-1]}
+
+    kafka = MagicMock(KafkaException=OfKafka, AdminClient=MagicMock(return_value=MagicMock(describe_topics=describe)))
+    monkeypatch.setattr(broker, "needed", lambda name: kafka)
+    producer = KafkaBroker(TARGET, lambda sequence: None)
+    assert producer.told() is None
+    producer.ask()
+    assert producer.told() is None
+    questions[0].set_result(SimpleNamespace(topic_id="abc"))
+    assert (producer.told(), producer.told()) == ("abc", None)
+    for name, answer in (("UNKNOWN_TOPIC_OR_PART", ""), ("_TIMED_OUT", None)):
+        producer.ask()
+        questions[-1].set_exception(OfKafka(ErrorOfKafka(name)))
+        assert producer.told() == answer
+    producer.ask()
+    questions[-1].set_exception(OfKafka(ErrorOfKafka("TOPIC_AUTHORIZATION_FAILED")))
+    with pytest.raises(AccessDenied):
+        producer.told()
+
+
+def test_no_client_makes_a_topic_by_asking_or_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where brokers allow it (Kafka's default), a question made it first, so it was dated by the clocks of those who write."""
+    kafka = MagicMock(KafkaException=OfKafka)
+    monkeypatch.setattr(broker, "needed", lambda name: kafka)
+    KafkaBroker(TARGET, lambda sequence: None)
+    for made in (kafka.Producer, kafka.AdminClient):
+        assert made.call_args.args[0]["allow.auto.create.topics"] is False

@@ -46,9 +46,16 @@ class ScriptedBroker:
         self._steps = steps
         self.silent = False
         self.waits_s = 0.0
+        self.topic_id: str | None = "topic-1"
 
     def topic(self, within_s: float) -> tuple[str, str]:
         return "cluster", "topic-1"
+
+    def ask(self) -> None:
+        pass
+
+    def told(self) -> str | None:
+        return self.topic_id
 
     def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
         self._step()
@@ -315,13 +322,14 @@ def test_a_feed_that_begins_again_is_told_and_no_message() -> None:
 
 
 class QuickClock:
-    """Each look at it is a second later."""
+    """Each look at it is a second later, or as much as is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_s: float = 1.0) -> None:
         self.now_s = 0.0
+        self._step_s = step_s
 
     def monotonic(self) -> float:
-        self.now_s += 1.0
+        self.now_s += self._step_s
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
@@ -440,3 +448,77 @@ def test_a_message_that_fails_ends_the_run_and_what_was_acknowledged_is_kept() -
     with pytest.raises(InvalidRequest, match="too large"):
         publisher.run()
     assert memory.kept is not None and (memory.kept.token, memory.kept.sequence) == ("14", 14)
+
+
+class Endless(Pages):
+    """One more change with each page, for who follows."""
+
+    def next_page(self) -> ToldChanges:
+        self._changes.append(ToldChange(type="name.put", name="n", size=self._next, datacenter=self._next))
+        return super().next_page()
+
+
+@pytest.mark.parametrize(("now", "what"), [("topic-2", "deleted and made again"), ("", "deleted")])
+@pytest.mark.parametrize("when", ["in the middle", "at the end"])
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_topic_that_is_not_the_one_any_more_ends_the_run(now: str, what: str, when: str, follow: bool) -> None:
+    """It was looked at when a run began: messages went on to the topic that was made since, as long as --follow ran, and a run
+    that ended told of success.
+    """
+
+    class Remade(ScriptedBroker):
+        def send(self, message: ChangeMessage, sequence: int, epoch: bytes) -> None:
+            super().send(message, sequence, epoch)
+            if sequence == (20 if when == "in the middle" else 39):
+                self.topic_id = now
+
+    memory = Memory()
+    publisher = Publisher(
+        brokers=lambda heard: Remade(Log(), heard, random.Random(0)),
+        feeds=lambda token: (Endless if follow else Pages)(changes(40), 7, token),
+        keeper=memory,
+        topic="topic",
+        follow=follow,
+        clock=QuickClock(0.01),  # type: ignore[arg-type]
+    )
+    with pytest.raises(InvalidRequest, match=rf"topic topic was {what} while this publisher ran, and the .* messages"):
+        publisher.run()
+    assert memory.kept is not None and memory.kept.topic_id == "topic-1", "the next start finds it out as well"
+
+
+def test_a_broker_that_does_not_know_the_topic_yet_ends_nothing() -> None:
+    """Of several brokers some learn of a new one later."""
+    answers = iter(["", "", "topic-1", "topic-of-before", "topic-1"])
+
+    class Behind(ScriptedBroker):
+        def told(self) -> str | None:
+            return next(answers, "topic-1")
+
+    publisher = Publisher(
+        brokers=lambda heard: Behind(Log(), heard, random.Random(0)),
+        feeds=lambda token: Pages(changes(40), 7, token),
+        keeper=Memory(),
+        topic="topic",
+        clock=QuickClock(0.01),  # type: ignore[arg-type]
+    )
+    assert publisher.run().messages == 40 and next(answers, None) is None
+
+
+def test_who_does_not_hear_of_the_topic_is_not_told_of_success() -> None:
+    class Mute(ScriptedBroker):
+        def told(self) -> str | None:
+            return None
+
+    memory = Memory()
+    publisher = Publisher(
+        brokers=lambda heard: Mute(Log(), heard, random.Random(0)),
+        feeds=lambda token: Pages(changes(4), 7, token),
+        keeper=memory,
+        topic="topic",
+        clock=QuickClock(),  # type: ignore[arg-type]
+    )
+    with pytest.raises(
+        Unavailable, match=r"whether topic topic is there still \(connection refused\); the same command"
+    ):
+        publisher.run()
+    assert memory.kept is not None and memory.kept.sequence == 4
