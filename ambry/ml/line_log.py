@@ -6,6 +6,9 @@
 A process has a random name of its own and counts its files, so that no two write the same. A day is the one of a file's first
 line, in UTC. What was not stored when a process died is lost.
 
+A put whose answer is lost may have stored its file. It is tried again as it was, with the same bytes, as the same put, so that
+whoever follows the names counts each line once.
+
 When a line was taken is told by the store's time, asked once for each file: clocks of machines differ, and which of two lines
 was first decides something (exposures.py).
 """
@@ -23,7 +26,7 @@ from typing import Any, NamedTuple, Self
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError
+from ambry.errors import AlreadyExists, AmbryError
 from ambry.ml.watching import RepeatedWork
 
 LINES_MAX = 10_000
@@ -55,6 +58,16 @@ class _Line(NamedTuple):
         return f'{self.text[:-1]}{"," if len(self.text) > 2 else ""}"at":{at_ms}}}\n'
 
 
+class _File(NamedTuple):
+    """One that is put, or was, as far as anybody knows."""
+
+    name: str
+    key: str
+    """Of all its puts, which are one."""
+    data: bytes
+    lines: int
+
+
 class LineLog:
     """Takes lines, and stores them in files. Usable by threads; close it, or use it in a `with`."""
 
@@ -69,6 +82,8 @@ class LineLog:
         self._ttl_s = ttl_s
         self._process = secrets.token_hex(6)
         self._files = 0
+        self._unsure: _File | None = None
+        """The one whose put failed, which comes before all others."""
         self._lines: list[_Line] = []
         self._size = 0
         self._since_try = 0
@@ -76,7 +91,7 @@ class LineLog:
         self._lock = threading.Lock()
         self._storing = threading.Lock()
         self.dropped = 0
-        """Lines that were not stored, since the store took nothing for too long."""
+        """Lines that were not stored, as far as is known, since the store took nothing for too long."""
         self._repeated = None if every_s is None else RepeatedWork(self.flush, every_s, name=f"ambry-log-{folder.name}")
 
     def take(self, told: Mapping[str, Any], *, at: datetime | None = None) -> None:
@@ -134,25 +149,45 @@ class LineLog:
 
     def _store(self) -> None:
         """By one thread at a time; the others go on taking."""
-        while part := self._part():
+        while file := self._next_file():
             try:
-                times = self._times(part)
-                data = "".join(line.written(at_ms) for line, at_ms in zip(part, times, strict=True)).encode()
-                day = _day(times[0])
-                name = f"{self._folder.name}{day}/{self._process}-{self._files:06}.jsonl"
                 self._client.put(
-                    data,
-                    name=NameRef(name, self._folder.account, self._folder.container),
+                    file.data,
+                    name=NameRef(file.name, self._folder.account, self._folder.container),
+                    # Once, also at another datacenter, which knows the name and not the key.
+                    if_absent=True,
+                    idempotency_key=file.key,
                     content_type="application/jsonl",
                     ttl=self._ttl_s,
                 )
+            except AlreadyExists:
+                continue
             except BaseException:
                 with self._lock:
-                    self._lines[:0] = part
-                    self._size += sum(line.size for line in part)
+                    self._unsure = file
                     self._bound()
                 raise
-            self._files += 1
+
+    def _next_file(self) -> _File | None:
+        with self._lock:
+            unsure, self._unsure = self._unsure, None
+        if unsure is not None:
+            return unsure
+        part = self._part()
+        if not part:
+            return None
+        try:
+            times = self._times(part)
+        except BaseException:
+            with self._lock:
+                self._lines[:0] = part
+                self._size += sum(line.size for line in part)
+                self._bound()
+            raise
+        data = "".join(line.written(at_ms) for line, at_ms in zip(part, times, strict=True)).encode()
+        own = f"{self._process}-{self._files:06}"
+        self._files += 1
+        return _File(f"{self._folder.name}{_day(times[0])}/{own}.jsonl", f"ambry-log-{own}", data, len(part))
 
     def _times(self, part: list[_Line]) -> list[int]:
         """In milliseconds. Raises what a get raises."""
@@ -178,6 +213,11 @@ class LineLog:
 
     def _bound(self) -> None:
         """Under the lock: the oldest lines go, and are counted."""
+        if (file := self._unsure) is not None:
+            if len(self._lines) + file.lines <= KEPT_MAX and self._size + len(file.data) <= KEPT_SIZE_MAX:
+                return
+            self.dropped += file.lines
+            self._unsure = None
         over = max(0, len(self._lines) - KEPT_MAX)
         size = self._size - sum(line.size for line in self._lines[:over])
         while size > KEPT_SIZE_MAX:
