@@ -16,6 +16,7 @@ from ambry.client.wire.json_request import json_request
 from ambry.client.wire.message import ApiRequest, Headers, moment, violation
 from ambry.errors import InvalidRequest
 from ambry.rest.access import Grant, is_key_id, parse_key, role_of
+from ambry.rest.values import TIME_MS_MAX
 
 T = TypeVar("T")
 KEYS = "/keys"
@@ -154,7 +155,8 @@ def _info(found: _Key) -> KeyInfo:
 
 
 def _when(milliseconds: int | None) -> datetime | None:
-    return moment(milliseconds) if milliseconds else None
+    """Of a key that was made before the store held its expiry to the calendar, the last time that has."""
+    return moment(min(milliseconds, TIME_MS_MAX)) if milliseconds else None
 
 
 def _grants(grants: Grant | Iterable[Grant]) -> list[Any]:

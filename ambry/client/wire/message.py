@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ambry.errors import ProtocolViolation
-from ambry.rest import names, values
+from ambry.rest import names
 from ambry.rest.text import without_controls
 
 Headers = Mapping[str, str]
@@ -19,6 +19,7 @@ IDLE_S = 10.0
 ANSWER_BYTES_MAX = 64 << 20
 """Of an answer that is read into memory."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _HTTP_DATE = re.compile(
@@ -73,8 +74,8 @@ def parse_time(text: str) -> datetime | None:
 
 
 def moment(ms: int) -> datetime:
-    """A time of an answer, in milliseconds since 1970; one that no calendar has as the nearest that it has."""
-    return datetime.fromtimestamp(max(0, min(ms, values.TIME_MS_MAX)) / 1000, UTC)
+    """A time of an answer, in milliseconds since 1970. Raises OverflowError for one that no calendar has."""
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 def answered_at(headers: Headers) -> datetime | None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ambry import BlobId, BlobInfo, Durability, InvalidRequest, ProtocolViolation
 from ambry.client.wire import blobs as wire
-from ambry.client.wire import refusals
+from ambry.client.wire import keys, refusals
 from ambry.client.wire.message import ApiRequest, moment, violation
 from ambry.errors import HeadersTooLarge
 from ambry.format.properties import decode_metadata
@@ -178,8 +178,13 @@ def test_a_size_that_no_blob_has_is_not_believed(size: int) -> None:
     assert wire.parse_info(BLOB, {names.BLOB_SIZE: str(1 << 44)}).size == 1 << 44
 
 
-@pytest.mark.parametrize("ms", [253_402_300_799_999, 253_402_300_800_000, 2**62])
-def test_a_time_that_no_calendar_has_is_the_last_of_it(ms: int) -> None:
-    """One key of the year 10000 was a traceback for everybody who listed them."""
-    assert moment(ms) == datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)
-    assert moment(-1) == datetime(1970, 1, 1, tzinfo=UTC)
+def test_keys_whose_expiry_no_calendar_has_are_listed() -> None:
+    """One of the year 10000 was a traceback for everybody who listed them."""
+    told = b'{"keys": [{"id": "aaaaaaaaaaaaaaaa", "name": "k", "grants": [], "createdMs": 1, "expiresMs": %d}]}'
+    last = datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC)
+    assert [keys.parse_list({}, told % ms)[0].expires for ms in (253_402_300_799_999, 2**53)] == [last, last]
+
+
+def test_a_time_that_no_calendar_has_is_refused_where_it_is_no_end() -> None:
+    with pytest.raises(OverflowError):
+        moment(2**62)
