@@ -136,22 +136,22 @@ class _SparkTurns:
         known = rows.sent
         self._samples = [self._sampled(effect) for effect in bounded(effects)]
         self._told = told.responses
+        samples = rows.context.broadcast(self._samples)
         if self._samples:
-            samples = rows.context.broadcast(self._samples)
             self._told = rows.summed(
                 rows.layout(None),
                 lambda block: Responses.of(weighed(block.examples(known.value), samples.value)),
             )
-            samples.unpersist()
             check_left(self._told.weight)
 
         def moments(block: RowBlock) -> _MomentsOfAll:
-            found = block.examples(known.value)
+            found = weighed(block.examples(known.value), samples.value)
             return _MomentsOfAll(
                 {name: ColumnMoments.of(design(found.shard(shards[name]), index)) for name, index in indexes.items()}
             )
 
         found = rows.summed(rows.layout(None), moments)
+        samples.unpersist()
         self._scalings = {each.name: scaling_of(each, indexes[each.name], found.told[each.name]) for each in effects}
         self._checked: set[str] = set()
 
@@ -235,15 +235,14 @@ class _SparkTurns:
         def prepared(block: RowBlock) -> _FixedRows:
             scaling, others, samples = sent.value
             found = weighed(block.examples(known.value), samples)
-            used = np.flatnonzero(found.weight > 0)
-            matrix = scaling.scaled(found.shard(shard))[used]
+            matrix = scaling.scaled(found.shard(shard))
             cells = matrix.shape[0] * matrix.shape[1]
             dense = matrix.nnz >= DENSE_FROM * cells and matrix.shape[1] <= IRLS_COLUMNS_MAX
             return _FixedRows(
                 matrix.toarray() if dense else matrix,
-                found.response[used],
-                found.weight[used],
-                _offset(found, others)[used],
+                found.response,
+                found.weight,
+                _offset(found, others),
             )
 
         held = self._rows.layout(None).map(prepared).cache()

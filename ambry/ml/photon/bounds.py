@@ -93,11 +93,15 @@ def sampled_entities(effect: RandomEffect, examples: Examples) -> SampledEntitie
 
 
 def weighed(examples: Examples, samples: Sequence[SampledEntities]) -> Examples:
-    """Rows with weights for those that no sample has, which weigh nothing."""
+    """The rows that are trained on, with their weights: without those that weigh nothing, or that no sample has.
+
+    No scale, bound or loss sees what weighs nothing.
+    """
     weight = examples.weight
     for each in samples:
         weight = weight * each.factor(examples)
-    return replace(examples, weight=weight) if samples else examples
+    found = replace(examples, weight=weight) if samples else examples
+    return found if (weight > 0).all() else found.take(weight > 0)
 
 
 def check_left(weight: float) -> None:

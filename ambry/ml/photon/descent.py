@@ -171,7 +171,7 @@ def descend(
     """Train effects in turn, in their order, until no score changes by more than `tolerance`, or `sweeps` times.
 
     `start` is a model to begin at. Effects that are `locked` stay as they are in it: partial retraining. `fit` trains one
-    effect, here unless it is given; rows that a bound leaves out weigh nothing for any. Raises InvalidRequest as glmix.train
+    effect, here unless it is given; rows that a bound leaves out are no rows to any. Raises InvalidRequest as glmix.train
     does, and for a lock on what `start` has not.
     """
     check_effects(effects, examples)
@@ -256,14 +256,13 @@ def fit_effect(effect: ModelEffect, examples: Examples, task: Task, offset: Any,
             else started(start, design, set(examples.entities(effect.entity)))
         )
         return random_model(effect, design, fits_of(entity_rows(effect, design, examples, offset, begin), task))
-    used = np.flatnonzero(examples.weight > 0)
     found = solve(
         GlmProblem(
             task=task,
-            matrix=design.matrix[used],
-            response=examples.response[used],
-            weight=examples.weight[used],
-            offset=offset[used],
+            matrix=design.matrix,
+            response=examples.response,
+            weight=examples.weight,
+            offset=offset,
             l1=design.l1,
             l2=design.l2,
             column_name=lambda column: f"the feature {shown(design.index.features[column])} of {effect.name!r}",

@@ -214,7 +214,7 @@ def effect_index(effect: ModelEffect, there: FeatureIndex) -> FeatureIndex:
 
 
 def scaling_of(effect: ModelEffect, index: FeatureIndex, moments: ColumnMoments) -> Scaling:
-    """From the moments of all rows. Raises InvalidRequest for features that are too large."""
+    """From the moments of all rows that are trained on. Raises InvalidRequest for features that are too large."""
     if (bad := first_row(moments.largest > VALUE_MAX)) is not None:
         raise InvalidRequest(
             f"the feature {shown(index.features[bad])} has values of the size {moments.largest[bad]}; beyond {VALUE_MAX:.0e} "

@@ -77,15 +77,15 @@ def entity_rows(
     effect: RandomEffect, design: Design, examples: Examples, offset: Any, start: Any | None = None
 ) -> Iterator[EntityRows]:
     """The rows with a weight of each entity that has as many as its effect asks for, sorted by entity. Those that a bound from
-    above leaves out weigh nothing (bounds.weighed).
+    above leaves out are not here (bounds.weighed).
 
     `start` are coefficients to begin at: {entity: array over the features, scaled}. All rows of an entity are to be here.
     """
     names, codes = grouped(examples.entities(effect.entity))
     for name, rows in zip(names, rows_of_groups(codes), strict=True):
+        rows = rows[examples.weight[rows] > 0]
         if len(rows) < effect.lower:
             continue
-        rows = rows[examples.weight[rows] > 0]
         part = design.matrix[rows]
         columns = np.unique(part.indices)
         begin = None if start is None else start.get(name)

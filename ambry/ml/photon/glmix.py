@@ -32,18 +32,16 @@ def train(
     check_effects(effects, examples)
     task.check(examples)
     examples = weighed(examples, samples_of(effects, examples))
-    weight = examples.weight
-    check_left(float(weight.sum()))
-    used = np.flatnonzero(weight > 0)
+    check_left(float(examples.weight.sum()))
     blocks = [_Block.of(effect, examples) for effect in effects]
     begin = None if start is None else np.concatenate([block.start(start) for block in blocks])
     found = solve(
         GlmProblem(
             task=task,
-            matrix=[block.matrix[used] for block in blocks],
-            response=examples.response[used],
-            weight=weight[used],
-            offset=examples.offset[used],
+            matrix=[block.matrix for block in blocks],
+            response=examples.response,
+            weight=examples.weight,
+            offset=examples.offset,
             l1=np.concatenate([block.design.l1[block.columns % block.width] for block in blocks]),
             l2=np.concatenate([block.design.l2[block.columns % block.width] for block in blocks]),
             column_name=lambda column: _column_name(blocks, column),
@@ -65,7 +63,7 @@ def train(
 
 
 class _Block:
-    """The columns of an effect: of a random one, those of each entity side by side, as far as rows with a weight have them."""
+    """The columns of an effect: of a random one, those of each entity side by side, as far as its rows have them."""
 
     def __init__(
         self, effect: ModelEffect, design: Design, active: ActiveRows | None, columns: Any, matrix: Any
@@ -83,7 +81,7 @@ class _Block:
             return cls(effect, design, None, np.arange(width), design.matrix)
         active = active_rows(effect, examples)
         there = design.matrix.tocoo()
-        known = (active.codes[there.row] >= 0) & (examples.weight[there.row] > 0)
+        known = active.codes[there.row] >= 0
         rows, values = there.row[known], there.data[known]
         wide = active.codes[rows].astype(np.int64) * width + there.col[known]
         columns, places = np.unique(wide, return_inverse=True)

@@ -13,7 +13,7 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 from ambry.errors import InvalidRequest
 from ambry.ml.photon.bounds import active_rows, sampled_entities, samples_of, weighed
 from ambry.ml.photon.descent import descend
-from ambry.ml.photon.effects import FixedEffect, RandomEffect
+from ambry.ml.photon.effects import FixedEffect, Normalization, RandomEffect
 from ambry.ml.photon.examples import INTERCEPT, Examples, examples_of
 from ambry.ml.photon.glmix import train
 from ambry.ml.photon.models import Task
@@ -34,7 +34,7 @@ def test_bounds_keep_entities_and_weigh_what_was_sampled() -> None:
     assert factor[8] == 1
     # Rows without a weight are none to be taken.
     light = replace(rows, weight=np.array([1, 1, 0, 0, 0, 1, 1, 1, 1.0]))
-    assert weighed(light, samples_of([effect], light)).weight.tolist() == light.weight.tolist()
+    assert weighed(light, samples_of([effect], light)).uids == tuple("126789")
 
 
 def test_a_sample_is_the_same_in_any_order_of_rows() -> None:
@@ -114,3 +114,49 @@ def test_ids_are_what_they_are_however_long_and_with_zero_bytes() -> None:
     ):
         assert model.random["r"].entities[:3] == ("a", "a\0", "b")
         assert model.scores(rows) == pytest.approx(rows.response, abs=1e-6)
+
+
+@pytest.mark.parametrize("normalization", list(Normalization))
+def test_rows_without_a_weight_are_no_rows(normalization: Normalization) -> None:
+    """One of a large feature took 0.673 to 0.00065, by the scale that a penalty is on; an entity of such rows had a model."""
+    made = np.random.default_rng(3)
+    values = made.normal(size=60)
+    features: list[dict[tuple[str, str], float]] = [{("a", ""): each} for each in values.tolist()]
+    response = [*(values + made.normal(size=60)).tolist()]
+    ids = [f"m{place % 4}" for place in range(60)]
+    few = examples_of(features, response, ids={"m": ids})
+    more = examples_of(
+        [*features, *[{("a", ""): 1e200}] * 5],
+        [*response, *[9e200] * 5],
+        weight=[1.0] * 60 + [0.0] * 5,
+        ids={"m": [*ids, *["none"] * 5]},
+    )
+    effects = [FixedEffect(l2=50.0, normalization=normalization), RandomEffect(name="r", entity="m", lower=3)]
+    for found in (train(more, Task.LINEAR, effects), descend(more, Task.LINEAR, effects, sweeps=200).model):
+        assert found.coefficients("global") == pytest.approx(train(few, Task.LINEAR, effects).coefficients("global"))
+        assert found.random["r"].entities == ("m0", "m1", "m2", "m3")
+
+
+@pytest.mark.parametrize("normalization", [Normalization.STANDARD_DEVIATION, Normalization.MAX_MAGNITUDE])
+def test_what_a_bound_leaves_out_scales_no_feature(normalization: Normalization) -> None:
+    made = np.random.default_rng(4)
+    values = made.normal(size=200)
+    response = values + made.normal(size=200)
+    effects = [
+        FixedEffect(l2=50.0, normalization=normalization),
+        RandomEffect(name="r", entity="m", shard="none", upper=20),
+    ]
+
+    def rows(values: np.ndarray) -> Examples:
+        told: dict[str, list[dict[tuple[str, str], float]]] = {
+            "features": [{("a", ""): each} for each in values.tolist()]
+        }
+        return examples_of({**told, "none": [{}] * 200}, response, ids={"m": [f"m{place % 4}" for place in range(200)]})
+
+    there = rows(values)
+    left_out = np.flatnonzero(samples_of(effects, there)[0].factor(there) == 0)
+    far = values.copy()
+    far[left_out[0]] = 1e6
+    for trained in (train, lambda *of: descend(*of, sweeps=200).model):
+        found = [trained(each, Task.LINEAR, effects).coefficients("global") for each in (there, rows(far))]
+        assert found[0] == pytest.approx(found[1])

@@ -60,11 +60,11 @@ def test_an_entity_does_not_depend_on_the_rows_of_others(rows: Examples, task: T
     # Samples are by uids, so that the same rows are taken wherever they lie.
     told = replace(rows, uids=tuple(str(place) for place in range(len(rows))))
     bound = weighed(told, samples_of([effect], told))
-    one = next(entity_rows(effect, design, bound, rows.offset))
+    one = next(entity_rows(effect, design.design(bound.shard(effect.shard)), bound, bound.offset))
     assert len(one.response) <= 8
     mask = rows.ids["member"] == one.entity
     alone = weighed(told.take(mask), samples_of([effect], told.take(mask)))
-    [own] = entity_rows(effect, replace(design, matrix=design.matrix[mask]), alone, alone.offset)
+    [own] = entity_rows(effect, design.design(alone.shard(effect.shard)), alone, alone.offset)
     assert np.array_equal(fit_entity(own, task).means, fit_entity(one, task).means)
 
 
