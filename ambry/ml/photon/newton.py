@@ -22,7 +22,9 @@ NEAR_MIN = 1e-10
 are the difference of large terms, the loss has no such digits, and says nothing of whether the step is one down.
 """
 STEP_MAX = 1e-5
-"""Of the largest coefficient, or 1: the last step is smaller. Where endless coefficients are best, steps are of order 1."""
+"""Of each coefficient, or 1: the last step is smaller. Where endless coefficients are best, steps are of order 1, however large
+the coefficient of another column is.
+"""
 ENDLESS_STEPS = 50
 """Steps that gain nothing and are not smaller yet, after which there is no end."""
 SIZE_MIN = 1e-18
@@ -66,7 +68,7 @@ def by_newton(
             gain = float(here.gradient @ step) + _size(l1, found) - _size(l1, end)
             if not np.isfinite(gain) or (gain < 0 and l1 is None):
                 return None
-            small = bool(np.abs(step).max() <= STEP_MAX * max(1.0, float(np.abs(found).max())))
+            small = bool((np.abs(step) <= STEP_MAX * np.maximum(1.0, np.abs(found))).all())
             if gain <= GAIN_MIN * (weight + abs(loss)):
                 if small:
                     return end, sums

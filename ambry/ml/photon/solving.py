@@ -36,7 +36,7 @@ POLISHED_GRADIENT_MAX = 1e-6
 ACCEPTED_STEP = 1e-6
 """Of the coefficient, or 1: how far each may still be from its best, the others as they are."""
 ENDLESS_STEP = 1e-4
-"""Of the largest coefficient, or 1: a step of Newton's at the end, of all columns without a penalty together. Where endless
+"""Of each coefficient, or 1: a step of Newton's at the end, of all columns without a penalty together. Where endless
 coefficients are best, it is of order 1 wherever a solver stops.
 """
 ITERATIONS_MAX = 300
@@ -229,8 +229,9 @@ def _check_endless(hessian: Any, gradient: Any, found: Any, column_name: Callabl
         step = np.linalg.solve(hessian / np.outer(size, size), gradient / size) / size
     except np.linalg.LinAlgError:
         step = np.full(len(size), np.inf)
-    if not np.abs(step).max() <= ENDLESS_STEP * max(1.0, float(np.abs(found).max())):
-        raise endless(column_name(int(np.argmax(np.abs(step)))))
+    far = np.abs(step) / np.maximum(1.0, np.abs(found))
+    if not far.max() <= ENDLESS_STEP:
+        raise endless(column_name(int(np.argmax(far))))
 
 
 def _check_free_columns(problem: GlmProblem, matrix: Any) -> None:

@@ -197,6 +197,28 @@ def test_a_level_with_one_response_alone_is_refused_by_every_solver(
         train(rows, kind, [FixedEffect()])
 
 
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e8, 1e10])
+@pytest.mark.parametrize("kind", ["once", "turns", "entity", "lbfgs"])
+def test_endless_coefficients_are_refused_beside_a_column_with_an_outlier(
+    far: float, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is small was measured by the largest coefficient, that of the outlier's column: 34.4 was told as the best."""
+    made = np.random.default_rng(8)
+    a, b = made.normal(size=400), (np.arange(400) % 5 == 0).astype(float)
+    response = np.where(b == 1, 1.0, (made.random(400) < 0.5).astype(float))
+    a[7], response[7] = far, 1.0
+    features = [{A: x, B: y} for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    rows = examples_of(features, response, ids={"m": ["one"] * 400})
+    effect = RandomEffect(name="r", entity="m", l2=0.0) if kind == "entity" else FixedEffect()
+    if kind == "lbfgs":
+        monkeypatch.setattr(solving, "IRLS_COLUMNS_MAX", 0)
+    with pytest.raises(InvalidRequest, match=r"only endless coefficients|the solver came to no end"):
+        if kind in ("once", "lbfgs"):
+            train(rows, Task.LOGISTIC, [effect])
+        else:
+            descend(rows, Task.LOGISTIC, [effect])
+
+
 @pytest.mark.parametrize("size", [1e-7, 1e-12, 1e-160, 1e9, 1e90])
 @pytest.mark.parametrize("by_lbfgs", [False, True])
 def test_the_unit_of_responses_is_no_matter(size: float, by_lbfgs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
