@@ -208,6 +208,8 @@ def train(
         else:
             examples = rows.read()
             others = seen.read() if seen else examples
+            # Before the training, which would be lost.
+            kind.check(others)
             model = fit(examples, kind, effects, start=begin, name=name or "")
             metrics = evaluate(model, others, evaluators)
             fields = {"rows": len(examples)}

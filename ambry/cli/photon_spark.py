@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,15 +58,15 @@ def train_on_spark(
         hadoop_conf=hadoop_conf,
         tell=say,
     )
-    with session as spark, closing(rows_on(spark)) as rows:
+    with session as spark, closing(rows_on(spark)) as rows, ExitStack() as opened:
+        seen = opened.enter_context(closing(seen_on(spark))) if seen_on else rows
+        if seen is not rows:
+            # Before the training, which would be lost.
+            seen.told(task)
         found = glmix.train(rows, task, effects, start=start, sweeps=sweeps, name=name, tell=tell)
         if not found.converged:
             remark(f"after {sweeps} sweeps scores still change; say more of them (--sweeps), or more l2")
-        if seen_on is not None:
-            with closing(seen_on(spark)) as seen:
-                metrics = glmix.evaluate(found.model, seen, evaluators)
-        else:
-            metrics = glmix.evaluate(found.model, rows, evaluators)
+        metrics = glmix.evaluate(found.model, seen, evaluators)
         return found.model, {"rows": rows.count, "sweeps": len(found.sweeps), "metrics": metrics}
 
 

@@ -81,12 +81,15 @@ def evaluator(text: str) -> Evaluator:
 
 
 def evaluate(model: PhotonModel, examples: Examples, evaluators: Iterable[str] = ()) -> dict[str, float]:
-    """Numbers by their names; without any, what is usual for the task. Raises InvalidRequest."""
+    """Numbers by their names; without any, what is usual for the task. Raises InvalidRequest, also for responses that the task
+    has not, of which a loss would be a number nevertheless.
+    """
     return evaluate_scores(model.task, model.scores(examples), examples, evaluators)
 
 
 def evaluate_scores(task: Task, scores: Any, examples: Examples, evaluators: Iterable[str] = ()) -> dict[str, float]:
     """The same of scores that were found elsewhere. Raises InvalidRequest."""
+    task.check(examples)
     told = [evaluator(text) for text in evaluators] or [evaluator(text) for text in DEFAULTS[task]]
     # A loss beyond a float's range is inf.
     with np.errstate(over="ignore", invalid="ignore"):

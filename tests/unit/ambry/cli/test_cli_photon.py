@@ -143,3 +143,13 @@ def test_a_loss_beyond_all_bounds_is_null_and_stops_no_publishing(here: Path) ->
     assert made["POISSON_LOSS"] is None and made["version"] == f"{name}@1.0.0"
     scored = run("photon", "score", name, "far.avro", "--mean", "--output", "json")
     assert [json.loads(line, parse_constant=pytest.fail)["score"] for line in scored.stdout.splitlines()] == [None] * 3
+
+
+def test_held_out_responses_that_the_task_has_not_are_refused(here: Path) -> None:
+    """They were a number, which --publish wrote beside the model."""
+    wrong = drawn_rows(Task.LOGISTIC, 20, 3)
+    wrong.response[4] = 5.0
+    write_examples(here / "wrong.avro", wrong)
+    told = refused(*TRAIN, "--validate", "wrong.avro", "-o", "model")
+    assert "the response of row 4 (uid '4') is 5.0; in a LOGISTIC_REGRESSION it is 0 or 1" in told
+    assert not (here / "model").exists()

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from ambry.errors import InvalidRequest
-from ambry.ml.photon.evaluators import auc, evaluator
+from ambry.ml.photon.evaluators import auc, evaluate_scores, evaluator
 from ambry.ml.photon.examples import Examples, examples_of
+from ambry.ml.photon.models import Task
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, -0.2, 0.1])
 RESPONSE = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
@@ -80,3 +81,10 @@ def test_ids_and_responses_have_to_be_there() -> None:
         evaluator("AUC:x")(SCORES, rows())
     with pytest.raises(InvalidRequest, match="AUC asks for responses"):
         evaluator("AUC")(SCORES[:1], examples_of([{}], [np.nan]))
+
+
+@pytest.mark.parametrize(("task", "wrong"), [(Task.LOGISTIC, 5.0), (Task.LOGISTIC, -1.0), (Task.POISSON, -1.0)])
+def test_responses_that_a_task_has_not_give_no_number(task: Task, wrong: float) -> None:
+    response = [*RESPONSE[:-1].tolist(), wrong]
+    with pytest.raises(InvalidRequest, match=rf"the response of row 5 is {wrong}; in a"):
+        evaluate_scores(task, SCORES, examples_of([{} for _ in SCORES], response))
