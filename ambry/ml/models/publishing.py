@@ -28,7 +28,7 @@ from ambry.ml.models.inputs import INPUTS, summary_of_snapshot
 from ambry.ml.models.manifest import CONTENT_TYPE, PARTS_MAX, ModelManifest, check_new_paths, check_path, check_said
 from ambry.ml.models.parts import files_of, store_part
 from ambry.ml.models.reading import trust_needed
-from ambry.ml.models.saving import save
+from ambry.ml.models.saving import check_whole, save
 from ambry.ml.models.tensor_names import check_tensor_names
 from ambry.ml.places import Place, SettledVersion, dataset_text, in_dataset, shown_version, version_of
 from ambry.rest.versions import numbers_of, text_of
@@ -267,7 +267,10 @@ def _files(model: Any, directory: Path, kind: str | None) -> tuple[Mapping[str, 
     """What is stored, of which kind it is, and what it was made with."""
     if isinstance(model, str | Path):
         files = files_of(Path(model))
-        return files, kind or kind_of(files), {}
+        found = kind or kind_of(files)
+        if found == "photon" and Path(model).is_dir():
+            check_whole(Path(model))
+        return files, found, {}
     if isinstance(model, Mapping) and model and all(isinstance(file, Path | bytes) for file in model.values()):
         files = files_of({check_path(path): file for path, file in model.items()})
         return files, kind or kind_of(files), {}
@@ -281,6 +284,8 @@ def kind_of(files: Iterable[str]) -> str:
     names = list(files)
     if "MLmodel" in names:
         return "mlflow"
+    if any(name.startswith(("fixed-effect/", "random-effect/")) and name.endswith("/id-info") for name in names):
+        return "photon"
     ends = {name.rpartition(".")[2].lower() for name in names if not name.endswith((".json", ".txt", ".md"))}
     known = {
         "safetensors": "safetensors",

@@ -111,6 +111,13 @@ def _photon(model: Any, directory: Path) -> SavedModel:
     return SavedModel("photon", package_versions("numpy", "fastavro", "glum"))
 
 
+def check_whole(directory: Path) -> None:
+    """Raises InvalidRequest for a directory of Photon's that is not what its metadata say, as every reader does."""
+    from ambry.ml.photon.layout import read_model
+
+    read_model(directory)
+
+
 def _pickle(model: Any, directory: Path) -> SavedModel:
     import pickle  # nosec B403 # asked for; loading it asks for trust
 

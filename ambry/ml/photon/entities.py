@@ -56,7 +56,7 @@ class EntityPlaces:
     def build(self) -> bytes:
         """The whole index."""
         pa = needed("pyarrow")
-        columns = zip(*sorted(self._rows), strict=True) if self._rows else ([] for _ in _COLUMNS)
+        columns = self._columns()
         kinds = (pa.uint64(), pa.uint64(), pa.uint32(), pa.uint32(), pa.uint64())
         arrays = [pa.array(list(column), kind) for column, kind in zip(columns, kinds, strict=True)]
         told = {PARTS_KEY: json.dumps(self.parts).encode()}
@@ -65,6 +65,16 @@ class EntityPlaces:
         with pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
         return bytes(sink.getvalue())
+
+    @property
+    def check(self) -> str:
+        """Of what the index says, as EntityIndex.check."""
+        kinds = ("u8", "u8", "u4", "u4", "u8")
+        columns = [np.array(column, f"<{kind}") for column, kind in zip(self._columns(), kinds, strict=True)]
+        return _check_of(self.parts, columns)
+
+    def _columns(self) -> Any:
+        return list(zip(*sorted(self._rows), strict=True)) if self._rows else [() for _ in _COLUMNS]
 
 
 class EntityIndex:
@@ -111,6 +121,11 @@ class EntityIndex:
         rows = rows[np.argsort(self._offset[rows], kind="stable")]
         return self._offset[rows], self._size[rows], self._check[rows]
 
+    @property
+    def check(self) -> str:
+        """xxh3-64 in hexadecimal of what it says, whichever release of Arrow wrote it."""
+        return _check_of(self.parts, (self._hash, self._offset, self._size, self._part, self._check))
+
     def _place(self, row: int) -> EntityPlace:
         return EntityPlace(
             self.parts[self._part[row]], int(self._offset[row]), int(self._size[row]), int(self._check[row])
@@ -118,6 +133,13 @@ class EntityIndex:
 
     def __repr__(self) -> str:
         return f"<EntityIndex of {len(self):,} in {len(self.parts)} parts>"
+
+
+def _check_of(parts: Sequence[str], columns: Sequence[Any]) -> str:
+    sum = xxhash.xxh3_64(json.dumps(list(parts)).encode())
+    for column in columns:
+        sum.update(column.tobytes())
+    return sum.hexdigest()
 
 
 def hash_of(entity: str) -> int:

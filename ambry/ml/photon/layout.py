@@ -34,13 +34,12 @@ from ambry.ml.photon.metadata import (
     RANDOM,
     checks_said,
     configurations_of,
-    effects_said,
     entities_said,
     metadata_of,
     observed_said,
 )
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
-from ambry.ml.photon.part_checks import PartCheck, changed, incomplete
+from ambry.ml.photon.part_checks import PartCheck, changed, check_classes, check_count, check_effects, incomplete
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import triple_schema
 
@@ -120,7 +119,7 @@ def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
             files[f"{base}/{path}"], found = container(MODEL_SCHEMA, encoded)
             ids = [record["modelId"] for record in records]
             places.add(path, ids, found, encoded)
-        files[f"{base}/{INDEX}"] = places.build()
+        files[f"{base}/{INDEX}"], checks[name] = places.build(), places.check
     return {METADATA: metadata_of(model, checks), **files}
 
 
@@ -148,28 +147,35 @@ def directory_at(place: str) -> Path | None:
 def read_model(directory: Path) -> PhotonModel:
     """A model of Photon's, or of ours. Raises FileNotFoundError; InvalidRequest for what is none, with the file, and for one
     that lacks an effect that its metadata name, a part that an index of entities names, or some of the entities that either
-    says, or has a part that is not the one which they were written with; DataCorrupt for an index that is none.
+    says, or has a part, an index, an effect or a class of models that is not the one which they were written with; DataCorrupt
+    for an index that is none.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {directory}")
     said, task = read_metadata(directory / METADATA)
     checks = checks_said(said)
     fixed = {path.name: _fixed(path, checks.get(path.name)) for path in _effects(directory / FIXED)}
-    random = {path.name: _random(path) for path in _effects(directory / RANDOM)}
+    random = {path.name: _random(path, checks.get(path.name)) for path in _effects(directory / RANDOM)}
     if not fixed and not random:
         raise InvalidRequest(
             f"{directory} is no model of Photon's: it has neither {FIXED} nor {RANDOM} with effects in it"
         )
-    for effect, names in effects_said(said).items():
-        if lacking := names - (fixed if effect == FIXED else random).keys():
-            raise incomplete(
-                f"{directory / METADATA} names the effect {min(lacking)!r}, and there is no {effect} of it"
-            )
+    check_effects(
+        directory / METADATA,
+        said,
+        {
+            FIXED: {name: each for name, (each, _) in fixed.items()},
+            RANDOM: {name: each for name, (each, _) in random.items()},
+        },
+    )
     for name, count in entities_said(said).items():
         if name in random:
-            _check_count(directory / METADATA, count, directory / RANDOM / name, len(random[name][0].entities))
-    classes = {kind for _, kind in (*fixed.values(), *random.values()) if kind}
+            check_count(
+                directory / METADATA, count, directory / RANDOM / name / COEFFICIENTS, len(random[name][0].entities)
+            )
+    classes = {kind for _, kinds in (*fixed.values(), *random.values()) for kind in kinds}
     task = task or _task_of(classes, directory)
+    check_classes(directory, task, classes)
     return PhotonModel(
         task=task,
         fixed={name: each for name, (each, _) in fixed.items()},
@@ -190,6 +196,10 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], Task | None]:
         said: dict[str, Any] = told if isinstance(told, dict) else {}
     except MALFORMED:
         # Photon writes it by hand, not always as JSON, and reads this one field.
+        if not _TYPE.search(data.decode("utf-8", "replace")):
+            raise InvalidRequest(
+                f"{path} is no JSON, and says no modelType: it was cut or changed; copy the model again"
+            ) from None
         said = {}
     found = said.get("modelType") or next(iter(_TYPE.findall(data.decode("utf-8", "replace"))), None)
     if found in (None, "NONE"):
@@ -239,23 +249,25 @@ def read_records(
             yield found
 
 
-def _fixed(path: Path, check: str | None) -> tuple[FixedModel, str]:
+def _fixed(path: Path, check: str | None) -> tuple[FixedModel, set[str]]:
     [shard] = read_id_info(path / ID_INFO, 1)
     sum = xxhash.xxh3_64()
-    means, variances, ids, kind = _coefficients(path, lambda part: sum.update)
+    means, variances, ids, kinds = _coefficients(path, lambda part: sum.update)
     if len(ids) != 1:
         raise InvalidRequest(f"{path / COEFFICIENTS} has {len(ids)} models, and a fixed effect is one")
     if check is not None and sum.hexdigest() != check:
         raise changed(path / COEFFICIENTS, path.parent.parent / METADATA, f"the check of {path.name!r} out of it")
     told = None if variances is None else variances.matrix.toarray()[0]
     model = FixedModel(shard=shard, index=means.index, means=means.matrix.toarray()[0], variances=told)
-    return model, kind
+    return model, kinds
 
 
-def _random(path: Path) -> tuple[RandomModel, str]:
+def _random(path: Path, check: str | None) -> tuple[RandomModel, set[str]]:
     entity, shard = read_id_info(path / ID_INFO, 2)
     index = path / INDEX
     told = EntityIndex(index) if index.is_file() else None
+    if told is not None and check is not None and told.check != check:
+        raise changed(index, path.parent.parent / METADATA, f"the check of {path.name!r} out of it")
     checks: dict[str, PartCheck] = {} if told is None else {part: PartCheck(told, part) for part in told.parts}
     read: set[str] = set()
 
@@ -264,16 +276,16 @@ def _random(path: Path) -> tuple[RandomModel, str]:
         read.add(name)
         return checks[name].update if name in checks else len
 
-    means, variances, ids, kind = _coefficients(path, seen)
+    means, variances, ids, kinds = _coefficients(path, seen)
     if told is not None:
         if lacking := [part for part in told.parts if part not in read]:
             raise incomplete(f"{index} names {lacking[0]}, and there is no such file")
-        _check_count(index, len(told), path, len(ids))
+        check_count(index, len(told), path / COEFFICIENTS, len(ids))
     if len(set(ids)) != len(ids):
         [(twice, _)] = Counter(ids).most_common(1)
         raise InvalidRequest(f"{path / COEFFICIENTS}: the {entity} {twice!r} has two models")
-    for part, check in checks.items():
-        if not check.intact:
+    for part, records in checks.items():
+        if not records.intact:
             raise changed(path / part, index, "the index away")
     model = RandomModel(
         entity=entity,
@@ -283,11 +295,11 @@ def _random(path: Path) -> tuple[RandomModel, str]:
         means=means.matrix,
         variances=None if variances is None else variances.matrix,
     )
-    return model, kind
+    return model, kinds
 
 
-def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shard | None, list[str], str]:
-    """Means, variances over the same features, ids, and the class of the models; `seen` says who is given a part's bytes."""
+def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shard | None, list[str], set[str]]:
+    """Means, variances over the same features, ids, and the classes of the models; `seen` says who is given a part's bytes."""
     directory = path / COEFFICIENTS
     parts = sorted(each for each in directory.iterdir() if each.suffix == ".avro") if directory.is_dir() else []
     if not parts:
@@ -295,14 +307,15 @@ def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shar
     ids: list[str] = []
     means: list[dict[Feature, float]] = []
     variances: list[dict[Feature, float]] = []
-    kind, any_variance = "", False
+    kinds: set[str] = set()
+    any_variance = False
     for part in parts:
         for id, mean, variance, told in read_records(part, seen(part)):
             ids.append(id)
             means.append(mean)
             any_variance = any_variance or variance is not None
             variances.append(variance or {})
-            kind = kind or told
+            kinds.add(told)
     index = FeatureIndex(tuple(sorted({feature for rows in (means, variances) for row in rows for feature in row})))
 
     def shard(rows: list[dict[Feature, float]]) -> Shard:
@@ -311,7 +324,7 @@ def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shar
             builder.add(row.items())
         return builder.build()
 
-    return shard(means), shard(variances) if any_variance else None, ids, kind
+    return shard(means), shard(variances) if any_variance else None, ids, kinds - {""}
 
 
 def _effects(directory: Path) -> list[Path]:
@@ -379,12 +392,6 @@ def _parts(random: RandomModel, task: Task, size: int) -> Iterator[list[dict[str
             _record(random.entities[row], task, random.index, means(row), variances(row))
             for row in range(start, min(start + size, len(random.entities)))
         ]
-
-
-def _check_count(said_by: Path, said: int, effect: Path, found: int) -> None:
-    """Raises InvalidRequest where there are fewer entities than are said; somebody may have added some."""
-    if found < said:
-        raise incomplete(f"{said_by} says {said:,} entities, and {effect / COEFFICIENTS} has {found:,}")
 
 
 def _bounded(path: Path, most: int) -> bytes:

@@ -1,8 +1,8 @@
 """What model-metadata.json says besides the task: the effects, how each was trained, and how many entities it has.
 
-The number of entities is ours, and so is what rows had that is no feature, and the check of the part of a fixed effect,
-xxh3-64 of the file in hexadecimal, as indexes have one of each entity. Photon passes them by, and so does a reader of a
-release before they were written.
+The number of entities is ours, and so are what rows had that is no feature, what `id-info` of an effect says, and its check,
+xxh3-64 in hexadecimal: of the part of a fixed effect, and of the index of a random one, which has one of each entity. Photon
+passes them by, and so does a reader of a release before they were written.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ambry.ml.photon.models import PhotonModel
+from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel
 
 OBSERVED = "observed"
 FIXED, RANDOM = "fixed-effect", "random-effect"
-ENTITIES, CHECK = "entities", "check"
+ENTITIES, CHECK, ID_INFO_SAID = "entities", "check", "idInfo"
 _SAID_OF = {FIXED: "fixedEffectOptimizationConfigurations", RANDOM: "randomEffectOptimizationConfigurations"}
 
 
 def metadata_of(model: PhotonModel, checks: Mapping[str, str]) -> bytes:
-    """The bytes of the file, the same for the same model. `checks` are those of the parts of fixed effects."""
+    """The bytes of the file, the same for the same model. `checks` are those of effects."""
 
     def told(effect: str, names: Mapping[str, Any]) -> dict[str, Any]:
         values: list[dict[str, Any]] = [
@@ -28,8 +28,10 @@ def metadata_of(model: PhotonModel, checks: Mapping[str, str]) -> bytes:
         ]
         if effect == RANDOM:
             values = [{**each, ENTITIES: len(model.random[each["name"]].entities)} for each in values]
-        else:
-            values = [{**each, CHECK: checks[each["name"]]} for each in values]
+        values = [
+            {**each, ID_INFO_SAID: id_info(model.coordinates[each["name"]]), CHECK: checks[each["name"]]}
+            for each in values
+        ]
         return {"configurations": effect, "values": values}
 
     said = {
@@ -40,6 +42,11 @@ def metadata_of(model: PhotonModel, checks: Mapping[str, str]) -> bytes:
         **({OBSERVED: list(model.observed)} if model.observed else {}),
     }
     return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def id_info(effect: FixedModel | RandomModel) -> list[str]:
+    """What its file of that name says: the kind of entity of a random one, and the shard."""
+    return [effect.shard] if isinstance(effect, FixedModel) else [effect.entity, effect.shard]
 
 
 def configurations_of(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -53,10 +60,11 @@ def configurations_of(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def effects_said(said: Mapping[str, Any]) -> dict[str, set[str]]:
-    """The names of fixed and of random effects that the metadata know; none of models from before they were said."""
+    """The names of fixed and of random effects, as far as the metadata list them; models from before say nothing."""
     return {
         effect: {each["name"] for each in _values_said(said, key) if isinstance(each.get("name"), str)}
         for effect, key in _SAID_OF.items()
+        if key in said
     }
 
 
@@ -67,9 +75,15 @@ def entities_said(said: Mapping[str, Any]) -> dict[str, int]:
 
 
 def checks_said(said: Mapping[str, Any]) -> dict[str, str]:
-    """The checks of the parts of fixed effects, of those of which one is said."""
-    told = ((each.get("name"), each.get(CHECK)) for each in _values_said(said, _SAID_OF[FIXED]))
+    """The checks of effects, of those of which one is said."""
+    told = ((each.get("name"), each.get(CHECK)) for key in _SAID_OF.values() for each in _values_said(said, key))
     return {name: check for name, check in told if isinstance(name, str) and isinstance(check, str)}
+
+
+def id_infos_said(said: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What `id-info` of effects says, of those of which it is said."""
+    told = ((each.get("name"), each.get(ID_INFO_SAID)) for key in _SAID_OF.values() for each in _values_said(said, key))
+    return {name: lines for name, lines in told if isinstance(name, str) and isinstance(lines, list)}
 
 
 def observed_said(said: Mapping[str, Any]) -> tuple[str, ...]:

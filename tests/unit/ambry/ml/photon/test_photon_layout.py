@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +111,8 @@ def test_a_model_of_before_there_was_metadata_says_its_task_by_its_class(tmp_pat
 
 
 def test_metadata_that_photon_wrote_by_hand_are_read_as_it_reads_them(tmp_path: Path) -> None:
-    (written(tmp_path / "m") / "model-metadata.json").write_text('\n{ "modelType": "POISSON_REGRESSION",\n "x": , }\n')
+    write_model(tmp_path / "m", replace(small(), task=Task.POISSON))
+    (tmp_path / "m/model-metadata.json").write_text('\n{ "modelType": "POISSON_REGRESSION",\n "x": , }\n')
     assert read_model(tmp_path / "m").task is Task.POISSON
 
 
@@ -302,3 +304,46 @@ def test_each_part_is_read_once_and_never_as_a_whole(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "read_bytes", whole)
     assert len(read_model(tmp_path / "m").random["per-member"].entities) == 5_000
     assert len(opened) == len(set(opened)) >= 5
+
+
+@pytest.mark.parametrize("kind", ["fixed-effect", "random-effect"])
+def test_an_effect_that_the_metadata_do_not_name_is_refused(tmp_path: Path, kind: str) -> None:
+    """A copy of one, as a backup is, was added to each score."""
+    [effect] = (written(tmp_path / "m") / kind).iterdir()
+    shutil.copytree(effect, effect.with_name(f"{effect.name}.bak"))
+    with pytest.raises(InvalidRequest, match=rf"{effect.name}.bak is an effect that .* does not name.*; move it away"):
+        read_model(tmp_path / "m")
+    # Of Photon, before there were any.
+    (tmp_path / "m/model-metadata.json").unlink()
+    assert len(read_model(tmp_path / "m").coordinates) == 3
+
+
+def test_what_was_swapped_as_a_whole_is_refused(tmp_path: Path) -> None:
+    """A random effect with its own index, and the kind of its entities: each was read as this model's."""
+    model, own = small(), small().random["per-member"]
+    other = PhotonModel(task=model.task, fixed=model.fixed, random={"per-member": replace(own, means=own.means * 3)})
+    write_model(tmp_path / "other", other)
+    effect = written(tmp_path / "one") / "random-effect/per-member"
+    shutil.rmtree(effect)
+    shutil.copytree(tmp_path / "other/random-effect/per-member", effect)
+    with pytest.raises(InvalidRequest, match=r"index.arrow is not what .*model-metadata.json says"):
+        read_model(tmp_path / "one")
+    for kind, said in (("random-effect/per-member", "jobId\nmemberShard\n"), ("fixed-effect/global", "memberShard\n")):
+        made = written(tmp_path / kind.partition("/")[0])
+        (made / kind / "id-info").write_text(said)
+        with pytest.raises(InvalidRequest, match=r"id-info in .* says .*, and .*model-metadata.json"):
+            read_model(made)
+
+
+def test_records_of_another_task_are_refused(tmp_path: Path) -> None:
+    """A task that somebody changed was what means were taken by: 60.96 for a probability of 0.984."""
+    metadata = written(tmp_path / "m") / "model-metadata.json"
+    whole = metadata.read_text()
+    metadata.write_text(whole.replace("LOGISTIC_REGRESSION", "POISSON_REGRESSION"))
+    with pytest.raises(
+        InvalidRequest, match="a model of POISSON_REGRESSION, and records in it are of LOGISTIC_REGRESSION"
+    ):
+        read_model(tmp_path / "m")
+    metadata.write_text("{")
+    with pytest.raises(InvalidRequest, match="is no JSON, and says no modelType"):
+        read_model(tmp_path / "m")

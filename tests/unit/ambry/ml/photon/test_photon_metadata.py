@@ -22,12 +22,12 @@ from tests.support.photon_models import many_entities
 
 def test_effects_and_their_entities_are_said() -> None:
     model = many_entities(7)
-    said = json.loads(metadata_of(model, dict.fromkeys(model.fixed, "0f")))
+    said = json.loads(metadata_of(model, dict.fromkeys(model, "0f")))
     assert effects_said(said) == {FIXED: set(model.fixed), RANDOM: set(model.random)}
     assert entities_said(said) == dict.fromkeys(model.random, 7)
-    assert checks_said(said) == dict.fromkeys(model.fixed, "0f")
+    assert checks_said(said) == dict.fromkeys(model, "0f")
     assert observed_said(said) == ()
-    said = json.loads(metadata_of(replace(model, observed=("clicked", "job")), dict.fromkeys(model.fixed, "0f")))
+    said = json.loads(metadata_of(replace(model, observed=("clicked", "job")), dict.fromkeys(model, "0f")))
     assert observed_said(said) == ("clicked", "job")
 
 

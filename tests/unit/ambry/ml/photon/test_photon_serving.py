@@ -13,6 +13,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml import models
+from ambry.ml.models.parts import files_of
 from ambry.ml.photon.examples import INTERCEPT, examples_of
 from ambry.ml.photon.layout import read_model, write_model
 from ambry.ml.photon.models import PhotonModel, Task
@@ -48,7 +49,8 @@ def test_each_entity_costs_one_range_and_none_from_the_cache(
     client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models_per_part: int
 ) -> None:
     write_model(tmp_path / "model", MODEL, models_per_part=models_per_part)
-    models.publish(client, name, tmp_path / "model", kind="photon")
+    # What it is, its files say.
+    assert models.publish(client, name, tmp_path / "model").manifest.kind == "photon"
     scorer = open_scorer(client, name)
     read = Counted(monkeypatch)
     for entity in ("member-0", "member-7", "member-299"):
@@ -176,14 +178,17 @@ def test_records_that_are_not_what_the_index_says_are_not_scored(
     write_model(other, many_entities(300, features=4, seed=9))
     index = "random-effect/per-member/index.arrow"
     shutil.copyfile(other / index, ours / index)
-    models.publish(client, name, ours, kind="photon")
+    # A directory is looked at before it is stored, and files are taken as they are.
+    with pytest.raises(InvalidRequest, match=r"index.arrow is not what .*model-metadata.json says"):
+        models.publish(client, name, ours)
+    models.publish(client, name, files_of(ours), kind="photon")
     scorer = open_scorer(client, name)
     for _ in range(2):
         with pytest.raises(DataCorrupt, match="are not what the index says"):
             scorer.score({"memberId": "member-3"}, FEATURES)
         scorer.fetch()
     (ours / "random-effect/per-member/coefficients/part-00000.avro").write_bytes(b"Obj\x01")
-    models.publish(client, f"{name}-short", ours, kind="photon")
+    models.publish(client, f"{name}-short", files_of(ours), kind="photon")
     with pytest.raises(DataCorrupt, match="which the part has not"):
         open_scorer(client, f"{name}-short").score({"memberId": "member-3"}, FEATURES)
 
