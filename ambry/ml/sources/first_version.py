@@ -26,7 +26,7 @@ from ambry.ml.snapshots.writing import FileFormat, WrittenSnapshot, write_snapsh
 from ambry.ml.sources.answers import Urns
 from ambry.ml.sources.avro import BAG, AvroSource, NamesMet
 from ambry.ml.sources.foreign import foreign
-from ambry.ml.sources.hdfs import is_directory, web_url
+from ambry.ml.sources.hdfs import check_path, is_directory, web_url
 from ambry.ml.stored_files import FileOfStore, FilePlace
 from ambry.shown_urls import shown_place
 
@@ -108,7 +108,10 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
     files = [name for name in sorted(names) if name.endswith(".avro") and name[0] not in "_."]
     if not files:
         raise InvalidRequest(f"there is no .avro in {shown_place(place)}; say the directory that has the files")
-    return [str(Path(place) / name) if there is None else _within(place, name) for name in files]
+    found = [str(Path(place) / name) if there is None else _within(place, name) for name in files]
+    for each in found:
+        check_path(each)
+    return found
 
 
 def _within(directory: str, name: str) -> str:

@@ -20,18 +20,39 @@ from ambry.ml.hadoop_xml import parse_hadoop, settings_of
 from ambry.shown_urls import has_bare_password, shown_place
 
 SCHEME = "hdfs://"
+WEB_SCHEME = "webhdfs://"
 WEB_PORT = 9870
 RPC_PORTS = (8020, 9000)
 """What a name node listens at for Hadoop's own clients, and clusters are called by."""
 CONF = "HADOOP_CONF_DIR"
 
 
+_LOST = "?\t\r\n"
+"""What fsspec takes out of a path, or ends it by: the path that is left is another one."""
+
+
+def check_path(place: str) -> None:
+    """Raises InvalidRequest for a URL of HDFS of which fsspec would read another path."""
+    if not place.startswith((SCHEME, WEB_SCHEME)):
+        return
+    if lost := [sign for sign in place if sign in _LOST] or ["#"] * place.endswith("#"):
+        raise InvalidRequest(
+            f"{shown_place(place)} has {lost[0]!r} in its path, and is not what would be read; give it another name, or "
+            "copy it to one"
+        )
+
+
 def web_url(place: str) -> str:
-    """hdfs:// as fsspec reads it, webhdfs://; all else as it is. Raises InvalidRequest where no name node is meant."""
+    """hdfs:// as fsspec reads it, webhdfs://; all else as it is.
+
+    Raises InvalidRequest where no name node is meant, or a path that cannot be asked for.
+    """
     if not place.startswith(SCHEME):
+        check_path(place)
         return place
     if has_bare_password(place):
         raise InvalidRequest(f"{shown_place(place)} has a password in it, of which HDFS knows none; write a user alone")
+    check_path(place)
     told = urlsplit(place)
     conf = hadoop_settings()
     user, at, named = told.netloc.rpartition("@")
@@ -40,7 +61,9 @@ def web_url(place: str) -> str:
         raise InvalidRequest(
             f"{shown_place(place)} names no name node; write {SCHEME}HOST:PORT/PATH with its web port, or set {CONF}"
         )
-    return f"webhdfs://{user}{at}{_said_web_address(conf, named) or _usual_web_address(named)}{told.path}"
+    # A # is a sign as any other in a path of HDFS.
+    path = f"{told.path}#{told.fragment}" if told.fragment else told.path
+    return f"{WEB_SCHEME}{user}{at}{_said_web_address(conf, named) or _usual_web_address(named)}{path}"
 
 
 def is_directory(filesystem: Any, path: str, asked: str) -> bool:

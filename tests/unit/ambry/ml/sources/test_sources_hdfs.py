@@ -29,12 +29,22 @@ def without_conf(monkeypatch: pytest.MonkeyPatch) -> None:
         ("hdfs://127.0.0.1:41234/a", "webhdfs://127.0.0.1:41234/a"),
         ("hdfs://[::1]/a", "webhdfs://[::1]:9870/a"),
         ("hdfs://me@nn/a", "webhdfs://me@nn:9870/a"),
+        ("hdfs://nn/f/day#1", "webhdfs://nn:9870/f/day#1"),
+        ("hdfs://me@nn/f/day#1/a#b.avro", "webhdfs://me@nn:9870/f/day#1/a#b.avro"),
         ("webhdfs://nn:1/a", "webhdfs://nn:1/a"),
         ("/data/a", "/data/a"),
     ],
 )
 def test_hdfs_is_read_at_the_web_port(said: str, meant: str) -> None:
     assert web_url(said) == meant
+
+
+@pytest.mark.parametrize("scheme", ["hdfs", "webhdfs"])
+@pytest.mark.parametrize("path", ["f/day?x=1", "f/a\tb", "f/a\nb", "f/day#", "f?/a.avro"])
+def test_a_path_of_which_another_one_would_be_read_is_refused(scheme: str, path: str) -> None:
+    """What stands before the ? or the # was read, and imported as what had been asked for."""
+    with pytest.raises(InvalidRequest, match=r"in its path, and is not what would be read"):
+        avro_files(f"{scheme}://127.0.0.1:9/{path}")
 
 
 def configured(directory: Path, core: Mapping[str, str], hdfs: Mapping[str, str]) -> str:
