@@ -1035,10 +1035,6 @@ COVERED_BY = {
         "tests/unit/ambry/ml/serving/test_serving_app.py",
         "a ramp and an end reach a service that runs",
     ),
-    "ambry/ml/line_log.py": (
-        "tests/unit/ambry/ml/experiments/test_experiments_exposures.py",
-        "exposures are lines of a log",
-    ),
     "ambry/ml/watching.py": (
         "tests/unit/ambry/ml/models/test_models_publishing.py",
         "an alias is followed, through models that are broken",

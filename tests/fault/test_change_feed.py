@@ -18,7 +18,7 @@ import pytest
 
 from ambry import AmbryClient, AmbryError, AsyncAmbryClient, RetryPolicy, Timeout, ToldChange
 from ambry.blob import NEVER_MS
-from ambry.client.wire.names import time_of
+from ambry.client.wire.message import moment
 from deploy.local_cluster import LocalCluster
 from frontend.metadata.spaces import Space
 from frontend.metadata.store import Put, Version, order
@@ -249,7 +249,7 @@ async def test_names_of_a_datacenter_that_was_cut_off_are_told_and_the_last_of_e
             def told() -> bool:
                 seen = {(each.name, each.datacenter, each.time) for each in list(reader.told) if each.name}
                 return all(
-                    (version.key.decode(), version.stamp.datacenter, time_of(version.stamp.wall_ms)) in seen
+                    (version.key.decode(), version.stamp.datacenter, moment(version.stamp.wall_ms)) in seen
                     for version in made
                 )
 
@@ -262,5 +262,5 @@ async def test_names_of_a_datacenter_that_was_cut_off_are_told_and_the_last_of_e
             assert (event.type == "name.put", event.datacenter, event.time) == (
                 newest.living,
                 newest.stamp.datacenter,
-                time_of(newest.stamp.wall_ms),
+                moment(newest.stamp.wall_ms),
             )
