@@ -63,6 +63,28 @@ def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
     return pa.schema([pa.field(name, _spark_type(schema.field(name))) for name in names])
 
 
+def check_fields(stored: Any, said: Any, where: str) -> None:
+    """Of a pyarrow type that is read as another one. Raises InvalidRequest for a field of a struct whose case alone differs.
+
+    Arrow takes it for one that the file has not, which is null in each row, and Spark for the other one.
+    """
+    if pa.types.is_struct(stored) and pa.types.is_struct(said):
+        there = {each.name: each.type for each in stored}
+        alike = {name.casefold(): name for name in there}
+        for each in said:
+            if each.name in there:
+                check_fields(there[each.name], each.type, f"{where}.{each.name}")
+            elif (other := alike.get(each.name.casefold())) is not None:
+                raise InvalidRequest(
+                    f"the column {where!r} has no field {each.name!r}, and has {other!r}; call it so in your schema"
+                )
+    elif pa.types.is_map(stored) and pa.types.is_map(said):
+        check_fields(stored.key_type, said.key_type, f"{where}.key")
+        check_fields(stored.item_type, said.item_type, f"{where}.value")
+    elif pa.types.is_list(stored) and pa.types.is_list(said):
+        check_fields(stored.value_type, said.value_type, f"{where}.element")
+
+
 def decimals_fit(kind: Any) -> bool:
     """Whether all decimals in a pyarrow type are such as Spark has: Python takes others too, and Java refuses them later."""
     if pa.types.is_decimal(kind):
@@ -103,6 +125,11 @@ def _lacks(values: Any, field: Any) -> bool:
         return True
     if pa.types.is_struct(field.type):
         return any(_lacks(values.field(place).filter(values.is_valid()), each) for place, each in _fixed(field.type))
+    if pa.types.is_map(field.type):
+        # Taken anew it begins at its own offset.
+        whole = values.take(pa.array(np.arange(len(values))))
+        inner = ((whole.keys, field.type.key_field), (whole.items, field.type.item_field))
+        return any(_lacks(each, of) for each, of in inner if not of.nullable or pa.types.is_nested(of.type))
     return pa.types.is_list(field.type) and _lacks(values.flatten(), field.type.value_field)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import datasource
-from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from ambry.client.credentials import KeyFile
 from ambry.client.refs import ID_SCHEME, SCHEME, written_place
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import InvalidRequest
 from ambry.shown_urls import shown_place
-from ambry.spark.columns import decimals_fit, spark_arrow_schema
+from ambry.spark.columns import check_fields, decimals_fit, spark_arrow_schema
 from ambry.spark.contents import StoredFile, stored_file
 from ambry.spark.plan import conditions_in
 from ambry.spark.reading import AmbryReader
@@ -31,7 +31,8 @@ _READING = ("path", "columns", "prune", "split_size")
 
 class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspark, which is not always there.
     """What is meant by a place is looked up once, where the frame is made: all its tasks, and each time that it is computed
-    again, read that blob, also while an alias moves on."""
+    again, read that blob, also while an alias moves on. With a schema of the user's Spark asks for nothing there, and it is
+    looked up where the frame is computed first."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         super().__init__(options)
@@ -53,8 +54,13 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         return found
 
     def reader(self, schema: Any) -> AmbryReader:
-        """Raises InvalidRequest for a schema with columns that are not there."""
-        spark_arrow_schema(self._stored().schema, schema.fieldNames())
+        """Raises InvalidRequest for a schema with columns, or fields of them, that are not there."""
+        stored, said = (
+            spark_arrow_schema(self._stored().schema, schema.fieldNames()),
+            to_arrow_schema(schema, timezone="UTC"),
+        )
+        for each in stored:
+            check_fields(each.type, said.field(each.name).type, each.name)
         file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
         spark_arrow_schema(file.schema, list(dict.fromkeys(each.column for each in conditions)))
         certain = [each for each in conditions if is_read_as_stored(file.schema, schema, each.column)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from ambry.errors import InvalidRequest
 from ambry.ml.snapshots.schema import TYPE_KEY
-from ambry.spark.columns import as_spark, decimals_fit, spark_arrow_schema
+from ambry.spark.columns import as_spark, check_fields, decimals_fit, spark_arrow_schema
 
 
 def read(table: Any) -> Any:
@@ -173,14 +174,36 @@ def test_what_a_file_says_is_never_null_may_be() -> None:
         (pa.int64(), [1, None]),
         (pa.list_(pa.field("element", pa.int64(), nullable=False)), [[1, None], [2]]),
         (pa.struct([pa.field("a", pa.int64(), nullable=False)]), [{"a": 1}, {"a": None}]),
+        (pa.map_(pa.string(), pa.field("value", pa.int64(), nullable=False)), [[("a", 1)], [("b", None)]]),
+        (
+            pa.map_(pa.string(), pa.struct([pa.field("a", pa.int64(), nullable=False)])),
+            [[("a", {"a": 1})], [("b", {"a": None})]],
+        ),
     ],
 )
 def test_a_value_that_is_missing_where_a_schema_allows_none_is_refused(kind: Any, values: list[Any]) -> None:
-    stored = pa.record_batch({"v": pa.array(values)})
+    may_be_null = spark_arrow_schema(pa.schema([("v", kind)]), ["v"])
+    stored = pa.record_batch([pa.array(values, may_be_null.field("v").type)], schema=may_be_null)
     asked = pa.schema([pa.field("v", kind, nullable=False)])
     with pytest.raises(InvalidRequest, match=r"'v'.*(NOT NULL|non-nullable)"):
         as_spark(stored, asked)
     assert as_spark(stored.slice(0, 0), asked).num_rows == 0
+
+
+@pytest.mark.parametrize("around", [lambda kind: kind, pa.list_, lambda kind: pa.map_(pa.string(), kind)])
+def test_a_field_whose_case_alone_differs_is_refused_at_any_depth(around: Callable[[Any], Any]) -> None:
+    """It was null in each row, where Spark reads the other one."""
+    stored = around(pa.struct([("b", pa.int64()), ("c", pa.struct([("d", pa.int8())]))]))
+    check_fields(stored, stored, "s")
+    check_fields(
+        stored, around(pa.struct([("c", pa.struct([("d", pa.int8()), ("e", pa.int8())])), ("b", pa.int64())])), "s"
+    )
+    for said, field in (
+        (pa.struct([("B", pa.int64())]), "B"),
+        (pa.struct([("c", pa.struct([("D", pa.int8())]))]), "D"),
+    ):
+        with pytest.raises(InvalidRequest, match=f"has no field '{field}', and has '{field.lower()}'"):
+            check_fields(stored, around(said), "s")
 
 
 def test_decimals_that_spark_has_not_are_known() -> None:
