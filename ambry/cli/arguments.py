@@ -43,7 +43,7 @@ def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int |
         return None
     found = _DURATION.fullmatch(text)
     if found is None or not int(found[1]):
-        raise click.BadParameter(f"{value!r} is not a duration; use seconds, 15m, 12h, 7d, 2w or forever")
+        raise click.BadParameter(f"{value!r} is no duration of 1s or more; use seconds, 15m, 12h, 7d, 2w or forever")
     return int(found[1]) * _UNITS[found[2]]
 
 

@@ -197,17 +197,13 @@ def put_version(
     ambry dataset put fraud-model model.safetensors --version 1.3.0
     train | ambry dataset put features - --version MINOR
     """
+    from ambry.ml.datasets import check_plain
+
     source = standard_input() if file == "-" else Path(file)
     with cluster.connect() as client, progress_bar(file, cluster.quiet) as progress:
-        info = client.put_version(
-            name,
-            source,
-            version,
-            content_type=content_type,
-            metadata=meta,
-            durability=durability,
-            progress=progress,
-        )
+        check_plain(client, name)
+        said: dict[str, Any] = {"content_type": content_type, "metadata": meta, "durability": durability}
+        info = client.put_version(name, source, version, progress=progress, **said)
     click.echo({"version": info.version, "id": str(info.id)}.get(output) or to_json(info, file=file))
 
 

@@ -147,6 +147,7 @@ def train(
     """
     from ambry.ml.datasets import dataset_there
     from ambry.ml.files import check_directory
+    from ambry.ml.models.publishing import KIND as MODEL_KIND
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
     from ambry.ml.photon.glmix import train as fit
@@ -188,7 +189,7 @@ def train(
     )
     if name is not None:
         with cluster.connect() as client:
-            dataset_there(client, name)
+            dataset_there(client, name, MODEL_KIND)
     begin, parent = _model_and_version(cluster, start) if start else (None, "")
     kind = Task[task.upper()]
     said = SaidRows(tuple(ids), bags, response)

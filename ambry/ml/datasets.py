@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from ambry.client.datasets import DatasetInfo
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
+from ambry.errors import AccessDenied, AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ml.places import dataset_text, in_dataset
 from ambry.rest.versions import VersionSchema, parse
 
@@ -14,26 +14,58 @@ KIND_TAG = "kind"
 """The tag of a dataset that says what its versions are: model, snapshot, features, ..."""
 
 
-def dataset_there(client: AmbryClient, dataset: str) -> DatasetInfo | None:
-    """What holds for a dataset that versions are published to; None where there is none yet.
+KINDS = frozenset(("model", "snapshot", "features", "relations", "parquet", "experiment"))
+"""Those that this library makes; a tag may say others, which are whoever's set it."""
 
-    Raises InvalidRequest for a name that none can have, AccessDenied.
+
+def dataset_there(client: AmbryClient, dataset: str, kind: str) -> DatasetInfo | None:
+    """What holds for a dataset that versions of a `kind` are published to; None where there is none yet.
+
+    Raises InvalidRequest for a name that none can have, and for a dataset of another kind, AccessDenied.
     """
-    with suppress(BlobNotFound):
-        return client.dataset(dataset_text(in_dataset(dataset)))
-    return None
+    try:
+        found = client.dataset(dataset_text(in_dataset(dataset)))
+    except BlobNotFound:
+        return None
+    _check_kind(found, kind)
+    return found
 
 
 def dataset_for(client: AmbryClient, dataset: str, schema: str, kind: str) -> DatasetInfo:
-    """The dataset, of whatever schema it is; made with `schema`, and the tag of a `kind`, where there is none."""
+    """The dataset, of whatever schema it is; made with `schema`, and the tag of a `kind`, where there is none.
+
+    Raises InvalidRequest for one of another kind.
+    """
+    if (found := dataset_there(client, dataset, kind)) is not None:
+        return found
     try:
-        return client.dataset(dataset)
-    except BlobNotFound:
-        try:
-            return client.create_dataset(dataset, schema, tags={KIND_TAG: kind})
-        except AlreadyExists:
-            # Somebody else made it in this moment.
-            return client.dataset(dataset)
+        return client.create_dataset(dataset, schema, tags={KIND_TAG: kind})
+    except AlreadyExists:
+        # Somebody else made it in this moment.
+        found = client.dataset(dataset)
+    _check_kind(found, kind)
+    return found
+
+
+def check_plain(client: AmbryClient, dataset: str) -> None:
+    """Raises InvalidRequest for a dataset whose versions this library writes and reads: any file would be its newest one."""
+    with suppress(BlobNotFound, AccessDenied):  # Who may only write is told by the put what it may not.
+        found = client.dataset(dataset)
+        if (kind := found.tags.get(KIND_TAG)) in KINDS:
+            raise InvalidRequest(
+                f"the versions of {found.name!r} are of the kind {kind}, and a file would be taken for the newest of them; "
+                f"name another dataset, or let the tag {KIND_TAG!r} of this one say something else"
+            )
+
+
+def _check_kind(found: DatasetInfo, kind: str) -> None:
+    """Raises InvalidRequest: what is written would be the newest version, and none for whoever reads the others."""
+    told = found.tags.get(KIND_TAG)
+    if told in KINDS and told != kind:
+        raise InvalidRequest(
+            f"the versions of {found.name!r} are of the kind {told}, and this one would be of the kind {kind}; name another "
+            "dataset"
+        )
 
 
 def check_schema(found: DatasetInfo, schema: str, what: str) -> None:

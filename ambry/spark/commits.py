@@ -40,6 +40,7 @@ SCHEMA = "MONOTONIC"
 """Of the versions of a dataset that is made for a frame."""
 PART_TTL = timedelta(days=7)
 CONTENT_TYPE = "application/vnd.apache.parquet"
+KIND = "parquet"
 PARTS_KEY = "parquet-parts"
 JOB_KEY = "parquet-job"
 DATASET_KEY = "parquet-dataset"
@@ -71,7 +72,7 @@ class PartsCommit:
         was lost.
         """
         try:
-            dataset_for(client, self.dataset, SCHEMA, "parquet")
+            dataset_for(client, self.dataset, SCHEMA, KIND)
         except AmbryError:
             self.forget(client, parts)
             raise

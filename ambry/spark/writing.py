@@ -34,9 +34,10 @@ from ambry.ids import BlobId
 from ambry.ml.datasets import check_schema, check_version_for, dataset_there
 from ambry.ml.places import in_dataset, shown_version
 from ambry.ml.snapshots.matching import ChoiceWords, match_columns
+from ambry.ml.snapshots.writing import KIND as SNAPSHOT_KIND
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
 from ambry.rest.versions import VersionToken
-from ambry.spark.commits import CONTENT_TYPE, PART_TTL, SCHEMA, PartsCommit
+from ambry.spark.commits import CONTENT_TYPE, KIND, PART_TTL, SCHEMA, PartsCommit
 
 GROUP_SIZE = 64 << 20
 """Bytes of Arrow that a task collects for a row group."""
@@ -277,7 +278,8 @@ def _matched(client: AmbryClient, options: WriteOptions, names: Sequence[str]) -
 def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> None:
     """Raises InvalidRequest, AlreadyExists, AccessDenied, Unavailable."""
     schema = SNAPSHOT_SCHEMA if options.definitions else SCHEMA
-    if (found := dataset_there(client, dataset)) is not None:
+    kind = SNAPSHOT_KIND if options.definitions else KIND
+    if (found := dataset_there(client, dataset, kind)) is not None:
         if options.definitions:
             check_schema(found, schema, "snapshots")
         schema = found.schema

@@ -158,7 +158,7 @@ def _prepared(
     note: str = "",
 ) -> _Prepared:
     place = in_dataset(dataset)
-    there = dataset_there(client, dataset)  # Refused before anything is stored for it.
+    there = dataset_there(client, dataset, KIND)  # Refused before anything is stored for it.
     urns = tuple(str(FeatureUrn.parse(str(urn))) for urn in features)
     named = {
         name: shown_version(numbered(client, said)) if said else ""

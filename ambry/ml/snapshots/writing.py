@@ -27,7 +27,7 @@ from ambry.errors import (
     UpdateConflict,
 )
 from ambry.ids import BlobId
-from ambry.ml.datasets import check_schema, dataset_for
+from ambry.ml.datasets import check_schema, dataset_for, dataset_there
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import digest
@@ -48,6 +48,7 @@ GROUP_ROWS = 65_536
 GROUP_SIZE = 64 << 20
 """Rows and bytes of a row group of Parquet."""
 SCHEMA = "TIMESTAMP"
+KIND = "snapshot"
 INDEX_KEY = "snapshot-index"
 """In the metadata of a version: the id of its index."""
 INDEX_TTL = timedelta(days=7)
@@ -119,6 +120,7 @@ def write_snapshot(
         digest=metadata.digest if isinstance(metadata, LoadedFeatures) else digest(known),
     )
     version = version_at(as_of)
+    dataset_there(client, dataset, KIND)  # Refused before any row is looked at.
     newest = _newest(client, dataset)
     before = newest
     if newest is not None and int(newest.version) > int(version):
@@ -135,7 +137,7 @@ def write_snapshot(
                 "from, or allow it (allow_empty=True, --allow-empty)"
             )
         if newest is None:
-            check_schema(dataset_for(client, dataset, SCHEMA, "snapshot"), SCHEMA, "snapshots")
+            check_schema(dataset_for(client, dataset, SCHEMA, KIND), SCHEMA, "snapshots")
         if before is not None and before.version == version:
             if not _is_of(before, path):
                 raise _refused(dataset, version, before)

@@ -19,7 +19,7 @@ from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 from ambry.ml.datasets import dataset_there
 from ambry.ml.digests import numbered
 from ambry.ml.models.manifest import ModelManifest, parse_manifest
-from ambry.ml.models.publishing import PublishedModel, publish_once
+from ambry.ml.models.publishing import KIND, PublishedModel, publish_once
 from ambry.ml.places import shown_version
 from ambry.ml.provenance import commit_of
 from ambry.ml.training.bundle import write_bundle
@@ -88,7 +88,7 @@ def prepare_job(
     if launcher is not None:
         launcher.check(_plan(wanted))
     if wanted.publish:
-        dataset_there(client, wanted.publish)
+        dataset_there(client, wanted.publish, KIND)
     environment = _environment(client, wanted, tell)
     sources = store_tree(client, "sources", root, None if wanted.sources else script, tell)
     snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""

@@ -88,10 +88,10 @@ class StoreOfParts:
         return failure
 
     def do_dataset(self, name: str, **_: Any) -> Any:
-        return SimpleNamespace(name=name, schema="MONOTONIC")
+        return SimpleNamespace(name=name, schema="MONOTONIC", tags={})
 
     def do_create_dataset(self, name: str, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(name=name, schema="MONOTONIC")
+        return SimpleNamespace(name=name, schema="MONOTONIC", tags={})
 
     def do_list(self, prefix: str) -> list[Any]:
         begin = prefix.removeprefix("ambry://a/c/")

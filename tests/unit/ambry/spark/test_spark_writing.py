@@ -18,7 +18,8 @@ pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` 
 from pyspark.sql.types import IntegerType, LongType, StructField, StructType
 
 from ambry import AmbryClient, BlobNotFound, InvalidRequest
-from ambry.ml import snapshots
+from ambry.client.refs import VersionRef
+from ambry.ml import models, snapshots
 from ambry.ml.features import publishing
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.reading import parse_definitions
@@ -39,6 +40,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmbryClient]:
 def writer(client: AmbryClient, *columns: str, **said: str) -> AmbryWriter:
     schema = StructType([StructField("rider", LongType()), *(StructField(column, IntegerType()) for column in columns)])
     return AmbryWriter(client, "riders", write_options({**SAID, **said}), schema)
+
+
+@pytest.mark.parametrize("said", [SAID, {}])
+def test_a_frame_is_no_version_of_a_dataset_of_another_kind(client: AmbryClient, said: dict[str, str]) -> None:
+    """It became the newest version of a model."""
+    if not client.exists(VersionRef("weights")):
+        models.publish(client, "weights", {"w": numpy.arange(3.0)})
+    schema = StructType([StructField("rider", LongType()), StructField("age", IntegerType())])
+    with pytest.raises(InvalidRequest, match="the versions of 'weights' are of the kind model, and this one would be"):
+        AmbryWriter(client, "weights", write_options(said), schema)
 
 
 @pytest.mark.parametrize(
