@@ -11,8 +11,11 @@ _WHAT_TO_DO = {
     errno.ENFILE: "end something else here, or raise fs.file-max",
     errno.ENOSPC: "make room there, or name another place",
     errno.EDQUOT: "make room there, or name another place",
+    errno.EROFS: "name another place",
+    # Of what a directory cannot be made over; a file is written over, or refused in words of its own.
+    errno.EEXIST: "move it away, or name another place",
 }
-"""Of what a machine has no more of, where nobody said more than that."""
+"""Of what a machine has no more of, or something else in, where nobody said more than that."""
 
 
 def text_of(error: BaseException) -> str:

@@ -26,6 +26,11 @@ def check_place(path: str | os.PathLike[str], *, instead: str) -> None:
         raise InvalidRequest(f"{os.fspath(path)} is a device or a pipe, which no file may replace; {instead}")
 
 
+def is_no_directory(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there that no directory can be made of, such as a link that leads nowhere."""
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112  # what was typed, as it was typed
+
+
 def is_special(path: str | os.PathLike[str]) -> bool:
     """Whether it is there, and a pipe, a device, a socket or something that is open already."""
     try:

@@ -15,12 +15,13 @@ import click
 
 from ambry.errors import AmbryError, InvalidRequest
 from ambry.os_errors import text_of
+from ambry.path_option import LocalPath
 from ambry.service.operator_option import operator, operator_option
 
 OUTPUT = click.Choice(["table", "json"])
 LINE_WIDTH = 250
 OPERATOR_TIMEOUT_S = 120.0
-DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+DIRECTORY = LocalPath(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.errors import must_have
+from ambry.path_option import LocalPath
 from deploy.directory_lock import locked
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _directory = click.option(
     "directory",
     required=True,
     metavar="D",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="Where the authority and what it issues stand. Whoever reads authority.key is any node.",
 )
 _days = click.option(

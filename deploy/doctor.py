@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ambry.path_option import LocalPath
+
 if TYPE_CHECKING:
     from ambry.service.diagnosis import Finding
     from deploy.inspection import Diagnosis
@@ -28,14 +30,14 @@ EXIT_DANGER = 4
     "configs",
     multiple=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="The configuration of a frontend or a data node; may be repeated.",
 )
 @click.option(
     "--dir",
     "directory",
     metavar="D",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(exists=True, file_okay=False, path_type=Path),
     help="All processes of the local cluster in D, its own files, and its containers if it runs.",
 )
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)

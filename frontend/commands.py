@@ -16,6 +16,7 @@ import click
 
 from ambry.errors import AmbryError, ConfigInvalid, InvalidRequest
 from ambry.os_errors import text_of
+from ambry.path_option import LocalPath
 from ambry.service.directory_option import directory_option
 from ambry.service.operator_option import operator, operator_option
 from ambry.special_file import check_place
@@ -39,7 +40,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which store: that of a frontend, by its configuration."""
     config = click.option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=LocalPath(exists=True, dir_okay=False, path_type=Path),
         required=True,
         help="The configuration file of a frontend whose store it is.",
     )
@@ -92,7 +93,7 @@ def _free_place(_context: click.Context, _parameter: click.Parameter, file: Path
 
 @meta.command()
 @store_options
-@click.argument("file", type=click.Path(allow_dash=True, path_type=Path), callback=_free_place)
+@click.argument("file", type=LocalPath(allow_dash=True, path_type=Path), callback=_free_place)
 def dump(config: Path, overrides: tuple[str, ...], file: Path) -> None:
     """Write everything to FILE (- is standard output), while frontends go on. `ambry meta load` takes it, in either engine."""
 
@@ -123,7 +124,7 @@ def _sync(file: BinaryIO) -> None:
 @meta.command()
 @store_options
 @click.option("--join", is_flag=True, help="The store may hold something: what the dump has is joined to it.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=LocalPath(exists=True, dir_okay=False, path_type=Path))
 def load(config: Path, overrides: tuple[str, ...], join: bool, file: Path) -> None:
     """Load a dump of the same datacenter into an empty store, of either engine. It is read to its end first."""
 

@@ -64,7 +64,7 @@ FLOORS = [
         "ambry.with_parent",
     ],
     ["ambry.blob", "ambry.home", "ambry.ids", "ambry.address", "ambry.special_file"],
-    ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.rest"],
+    ["ambry.config", "ambry.format", "ambry.clustermap", "ambry.path_option", "ambry.rest"],
     ["ambry.protocol", "ambry.service"],
     ["ambry.network"],
     ["frontend.aiohttp_import", "frontend.container"],

@@ -307,8 +307,6 @@ def shows(*kinds: str, default: str | None = "table") -> Callable[[Callable[...,
 
 
 OUTPUT = shows("table", "json")
-REPORT = click.Path(dir_okay=False, allow_dash=True)
-"""A file that is written; - is standard output."""
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="A line of JSON for each file.")
 """Of commands whose --output is a file."""
 

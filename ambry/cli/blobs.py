@@ -16,17 +16,27 @@ from ambry.cli.output import copy, own_name, printable, progress_bar, show_info,
 from ambry.client.model import BlobInfo, ByteRange, Progress
 from ambry.client.refs import PinnedName, Ref, found_as, id_in
 from ambry.ids import BlobId
+from ambry.path_option import FILE_OUT, LocalPath
 from ambry.special_file import is_special
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
 
+TO_FILE = click.option(
+    "-o", "--output", "path", metavar="FILE", type=FILE_OUT, help="Where to write; - is the standard output."
+)
+
 
 @click.command()
 @click.argument("blobs", nargs=-1, required=True, metavar="BLOB...")
 @connecting
-@click.option("-o", "--output", "path", metavar="FILE", help="Where to write; - is the standard output.")
-@click.option("--output-dir", metavar="DIR", help="Where to write one or several, each into a file of its own.")
+@TO_FILE
+@click.option(
+    "--output-dir",
+    metavar="DIR",
+    type=LocalPath(file_okay=False),
+    help="Where to write one or several, each into a file of its own.",
+)
 @RANGE
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--no-resume", is_flag=True, help="Start over instead of continuing a .part file.")

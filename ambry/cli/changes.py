@@ -13,6 +13,7 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, connecting
 from ambry.cli.output import printable, when
 from ambry.errors import AmbryError
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.client.changes import ToldChange
@@ -43,7 +44,7 @@ def _bound(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 )  # fmt: skip
 @click.option("--to", metavar="kafka://HOST:PORT[,HOST:PORT]/TOPIC", help="Publish them on a topic of Kafka.")
 @click.option(
-    "--kafka-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--kafka-config", type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="Settings of the Kafka client, key=value lines as librdkafka calls them (security.protocol, sasl.username, ...).",
 )  # fmt: skip
 @click.option(

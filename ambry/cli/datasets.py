@@ -20,7 +20,7 @@ from ambry.cli.arguments import (
     shows,
     version_place,
 )
-from ambry.cli.blobs import fetch
+from ambry.cli.blobs import TO_FILE, fetch
 from ambry.cli.dataset_parts import parts, tell_parts
 from ambry.cli.failures import report_one
 from ambry.cli.output import (
@@ -211,7 +211,7 @@ def put_version(
 @click.argument("name")
 @VERSION
 @connecting
-@click.option("-o", "--output", "path", metavar="FILE", help="Where to write; - is the standard output.")
+@TO_FILE
 @RANGE
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--no-resume", is_flag=True, help="Start over instead of continuing a .part file.")

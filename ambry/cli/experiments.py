@@ -11,11 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ambry.cli.aliases import moving, plain, somebody
-from ambry.cli.arguments import OUTPUT, REPORT, ChosenCluster, as_pairs, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.local_files import write_whole
 from ambry.cli.outcomes import OUTCOMES, comparison_row, evaluated, evaluating
 from ambry.cli.output import remark, show_fields, show_rows, standard_input, tell_done
+from ambry.path_option import REPORT
 
 if TYPE_CHECKING:
     from ambry.ml.experiments.document import Experiment

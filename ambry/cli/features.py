@@ -13,6 +13,7 @@ from ambry.cli.failures import EXIT_HELD_BACK, report_one
 from ambry.cli.local_files import exists
 from ambry.cli.output import remark_unless, show_fields, show_rows, tell_done
 from ambry.errors import BlobNotFound
+from ambry.path_option import LocalPath
 from ambry.rest.versions import numbers_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ambry.ml.features.compatibility import DefinitionChange
     from ambry.ml.features.metadata import FeatureMetadata
 
-TREE = click.argument("tree", type=click.Path(exists=True, path_type=Path))
+TREE = click.argument("tree", type=LocalPath(exists=True, path_type=Path))
 
 
 @click.group()
@@ -217,7 +218,7 @@ def import_features(
 
 @features.command()
 @click.argument("versions")
-@click.argument("tree", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("tree", type=LocalPath(file_okay=False, path_type=Path))
 @click.option("--vocabularies", is_flag=True, help="Only append to the vocabularies of TREE the names that they lack.")
 @connecting
 @OUTPUT
@@ -278,7 +279,7 @@ def show(versions: str, name: str | None, cluster: ChosenCluster, output: str) -
 @click.argument("name")
 @click.argument("version")
 @click.option(
-    "-o", "--directory", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write it."
+    "-o", "--directory", type=LocalPath(file_okay=False, path_type=Path), default=Path(), help="Where to write it."
 )
 @shows("path", "json", default="path")
 def wheel(tree: Path, name: str, version: str, directory: Path, output: str) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.aliases import moving, plain, somebody
-from ambry.cli.arguments import OUTPUT, REPORT, ChosenCluster, connecting
+from ambry.cli.arguments import OUTPUT, ChosenCluster, connecting
 from ambry.cli.failures import EXIT_HELD_BACK
 from ambry.cli.local_files import write_whole
 from ambry.cli.output import remark, show_fields, show_rows
+from ambry.path_option import REPORT, LocalPath
 
 if TYPE_CHECKING:
     from ambry.ml.health.comparison import ColumnComparison
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = click.option("--column", "columns", multiple=True, help="By name or URN; may be repeated.  [default: all]")
 THRESHOLDS = click.option(
     "--thresholds",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="A file of TOML: from when on a column counts as moved.",
 )
 

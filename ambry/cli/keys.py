@@ -15,6 +15,7 @@ from ambry.cli.arguments import OUTPUT, ChosenCluster, as_quota, as_rate, connec
 from ambry.cli.failures import report_one
 from ambry.cli.grants import GRANTS, tell_doubtful, tell_missing, text_of
 from ambry.cli.output import show_fields, show_rows, tell_done
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.client.keys import FreshKey, KeyInfo
@@ -88,7 +89,7 @@ def _limits(command: Callable[..., T]) -> Callable[..., T]:
 
 _into = click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="Write the key into this new file, which you alone may read, instead of showing it.",
 )
 

@@ -12,6 +12,7 @@ from ambry.cli.aliases import moving, plain, somebody
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting, shows
 from ambry.cli.model_history import diff, history, parts, show_versions
 from ambry.cli.output import remark, show_fields, show_rows, tell_done
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.ml.models.lifecycle import LineageStep
@@ -41,7 +42,7 @@ for each in (history, diff, parts):
 
 @model.command()
 @click.argument("name")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=LocalPath(exists=True, path_type=Path))
 @connecting
 @click.option(
     "--version", metavar="VERSION", help="Its number, or which part is raised: MAJOR, MINOR, PATCH.  [default: MINOR]"
@@ -177,7 +178,7 @@ def show(place: str, cluster: ChosenCluster, output: str) -> None:
 @click.argument("place", metavar="MODEL")
 @connecting
 @click.option(
-    "-o", "--directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where its files go."
+    "-o", "--directory", type=LocalPath(file_okay=False, path_type=Path), required=True, help="Where its files go."
 )
 @shows("path", "json", default="path")
 def get(place: str, cluster: ChosenCluster, directory: Path, output: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ambry.errors import InvalidRequest
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OUTCOMES = click.argument("outcomes", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+OUTCOMES = click.argument("outcomes", type=LocalPath(exists=True, dir_okay=False, path_type=Path))
 
 
 def evaluating(command: Callable[..., T]) -> Callable[..., T]:

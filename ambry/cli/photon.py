@@ -17,6 +17,7 @@ from ambry.cli.photon_kept import keep_trained
 from ambry.cli.photon_origin import rows_origin, said_of_trained, settled_origin
 from ambry.cli.photon_rows import SaidRows
 from ambry.errors import InvalidRequest
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.ml.models.publishing import SaidOfModel
@@ -26,7 +27,7 @@ DATA = click.argument("data", nargs=-1, required=True, metavar="DATA...")
 RESPONSE = click.option(
     "--response", metavar="FIELD", help="The field, or feature, with the response.  [default: response, or label]"
 )
-DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+DIRECTORY = LocalPath(exists=True, file_okay=False, path_type=Path)
 BAGS = click.option(
     "--bag",
     "bags",
@@ -114,7 +115,7 @@ def photon() -> None:
 @click.option("--conf", "settings", metavar="K=V", multiple=True, callback=as_pairs, help="A setting of Spark.")
 @click.option("--hadoop-conf", type=DIRECTORY, envvar="HADOOP_CONF_DIR", help="Of YARN.  [default: HADOOP_CONF_DIR]")
 @click.option("--sweeps", type=click.IntRange(1), default=50, show_default=True, help="Turns of Spark at most.")
-@click.option("-o", "directory", type=click.Path(path_type=Path), help="Write the model there, as Photon reads it.")
+@click.option("-o", "directory", type=LocalPath(path_type=Path), help="Write the model there, as Photon reads it.")
 @click.option("--publish", "name", metavar="NAME", help="Publish it as the next version of this model.")
 @OUTPUT
 def train(

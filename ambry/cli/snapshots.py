@@ -13,6 +13,7 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, as_time, connecting
 from ambry.cli.output import remark, show_fields, show_rows, tell_done, when
 from ambry.errors import InvalidRequest
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -35,7 +36,7 @@ def snapshot() -> None:
 
 
 @snapshot.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=LocalPath(exists=True, dir_okay=False, path_type=Path))
 @click.argument("dataset")
 @connecting
 @click.option("--definitions", required=True, metavar="VERSIONS", help="What `ambry features publish` published.")
@@ -159,7 +160,7 @@ def show(place: str, cluster: ChosenCluster, output: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @connecting
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="An entity; all of them, if none is said.")
-@click.option("--to", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write them to a file.")
+@click.option("--to", type=LocalPath(dir_okay=False, path_type=Path), metavar="FILE", help="Write them to a file.")
 @OUTPUT
 def read(
     place: str, names: Sequence[str], cluster: ChosenCluster, keys: Sequence[str], to: Path | None, output: str

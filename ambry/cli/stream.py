@@ -12,12 +12,13 @@ import click
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, as_time, connecting
 from ambry.cli.output import tell_done, tell_unless
 from ambry.errors import InvalidRequest
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.streams.target import KafkaTarget
 
 _CONFIG = click.option(
-    "--kafka-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--kafka-config", type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="Settings of the Kafka client, as in `ambry changes`.",
 )  # fmt: skip
 
@@ -39,7 +40,7 @@ def stream() -> None:
 @connecting
 @click.option("--folder", required=True, metavar="NAME", help="What the names of files of actions begin with.")
 @click.option(
-    "--keep", required=True, type=click.Path(file_okay=False, path_type=Path),
+    "--keep", required=True, type=LocalPath(file_okay=False, path_type=Path),
     help="Directory for what is kept of members; an empty one is filled from Kafka.",
 )  # fmt: skip
 @click.option(

@@ -15,6 +15,7 @@ from ambry.cli.output import remark_unless, show_fields, show_rows
 from ambry.cli.unused_parts import age_of, unused_options
 from ambry.errors import BlobNotFound
 from ambry.ml.engines import ENGINES
+from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.ml.models.stored_parts import ListedPart
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ambry.ml.training.packing import Kind
     from ambry.ml.training.submitting import EndedJob
 
-DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+DIRECTORY = LocalPath(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -39,7 +40,7 @@ def train() -> None:
 
 
 @train.command()
-@click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("script", type=LocalPath(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @connecting
 @click.option(

@@ -10,6 +10,7 @@ import click
 from ambry.cli.arguments import ChosenCluster, as_duration, as_pairs, connecting, shows
 from ambry.cli.output import expiry, printable, progress_bar, show_table, tell_done, to_json
 from ambry.client.model import BlobInfo, UploadedPart
+from ambry.path_option import LocalPath
 
 
 @click.group()
@@ -49,7 +50,7 @@ def begin(cluster: ChosenCluster, ttl: int | None, meta: dict[str, str], output:
 @upload.command()
 @click.argument("upload_id", metavar="UPLOAD")
 @click.argument("number", metavar="PART", type=click.IntRange(1, 10_000))
-@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", metavar="FILE", type=LocalPath(exists=True, dir_okay=False, path_type=Path))
 @connecting
 @PLAIN
 def put(upload_id: str, number: int, file: Path, cluster: ChosenCluster, output: str) -> None:

@@ -9,6 +9,8 @@ from typing import TypeVar
 import click
 from click.core import ParameterSource
 
+from ambry.path_option import LocalPath
+
 T = TypeVar("T")
 
 VARIABLE = "AMBRY_CLUSTER_DIR"
@@ -34,6 +36,6 @@ def directory_option(
         envvar=VARIABLE,
         show_envvar=True,
         callback=_not_beside(instead_of),
-        type=click.Path(file_okay=False, path_type=Path),
+        type=LocalPath(file_okay=False, path_type=Path),
         help=help,
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ambry.path_option import LocalPath
+
 _META = "ambry.operator"
 
 
@@ -23,7 +25,7 @@ def operator_option(command: Any) -> Any:
         expose_value=False,
         callback=_keep,
         metavar="FILE.crt",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False, path_type=Path),
         help="An operator's certificate, for admin ports in TLS; FILE.key and authority.crt stand beside it.",
     )(command)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ambry.path_option import LocalPath
+
 
 @click.group()
 def demo() -> None:
@@ -53,7 +55,7 @@ _shows(
 @_WITHOUT
 @click.option(
     "--ids",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Compare the ids with those of FILE, which is written where there is none: of another cluster, or another day.",
 )

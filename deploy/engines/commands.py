@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.interrupts import signals_interrupt
+from ambry.path_option import LocalPath
 from deploy.directory_lock import locked
 from deploy.engines.jars import EngineError, fetch, kept
 
@@ -156,7 +157,7 @@ _RUNNING: dict[str, Callable[[Path], contextlib.AbstractContextManager[_Running]
 @engines.command()
 @click.argument("name", type=click.Choice(list(_RUNNING)))
 @click.option(
-    "--directory", type=click.Path(path_type=Path, file_okay=False), help="Keep its data here.  [default: none is kept]"
+    "--directory", type=LocalPath(path_type=Path, file_okay=False), help="Keep its data here.  [default: none is kept]"
 )
 def up(name: str, directory: Path | None) -> None:
     """Run an engine on this machine until Ctrl-C; it says where it is when it is ready.

@@ -21,6 +21,11 @@ from ambry.os_errors import text_of
             "/f: No space left on device; make room there, or name another place",
         ),
         (OSError(errno.ENOSPC, "full after 3 bytes", "/f"), "/f: full after 3 bytes"),
+        (
+            FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), "/f"),
+            "/f: File exists; move it away, or name another place",
+        ),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "/f"), "/f: Read-only file system; name another place"),
         (OSError("no number"), "no number"),
         (InvalidRequest("what is asked"), "what is asked"),
         (ValueError(), "ValueError"),
