@@ -1,12 +1,14 @@
 """Files that features come from and go to, piece by piece: Parquet, Arrow, CSV, and a line of JSON for each entity.
 
-In CSV and JSON a tensor is as json_cells.py says, and a row without a value has nothing there.
+In CSV and JSON a tensor is as json_cells.py says, and a row without a value has nothing there. In CSV a number without a value
+may be a word of that, too, such as NA or null; a text is what it is, NA for Namibia.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +123,25 @@ def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
     from pyarrow import csv as arrow_csv
 
     texts = _texts(kinds)
-    with arrow_csv.open_csv(path, convert_options=_csv_options(kinds)) as reader:
+    strings = {name for name, kind in kinds.items() if not kind.axes and kind.value_type is ValueType.STRING}
+    with ExitStack() as opened:
+        reader = opened.enter_context(arrow_csv.open_csv(path, convert_options=_csv_options(kinds)))
+        names = reader.schema.names
+        words = [place for place, name in enumerate(names) if name in strings and names.count(name) == 1]
+        batches: Iterable[Any] = reader
+        if words:
+            # What is no value is said of all columns of a reader at once.
+            options = arrow_csv.ConvertOptions(
+                column_types={names[place]: pa.string() for place in words},
+                include_columns=[names[place] for place in words],
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            )
+            beside = opened.enter_context(arrow_csv.open_csv(path, convert_options=options))
+            batches = (_replaced(batch, words, told) for batch, told in zip(reader, beside, strict=True))
         is_empty = True
-        for batch in reader:
+        for batch in batches:
             is_empty = is_empty and not batch.num_rows
             if not texts & set(batch.schema.names):
                 yield batch
@@ -132,6 +150,14 @@ def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
                 yield {name: value_of(each, kinds[name]) if name in texts else each for name, each in row.items()}
         if is_empty:
             yield reader.schema.empty_table()
+
+
+def _replaced(batch: Any, places: Sequence[int], told: Any) -> Any:
+    """A batch whose columns at these places are those of another one, of the same rows."""
+    columns = list(batch.columns)
+    for place, column in zip(places, told.columns, strict=True):
+        columns[place] = column
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _read_lines(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
