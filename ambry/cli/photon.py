@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
-from ambry.cli.output import printable, remark, show_fields, show_rows
+from ambry.cli.output import printable, remark_unless, show_fields, show_rows
 from ambry.cli.photon_kept import keep_trained
 from ambry.cli.photon_origin import rows_origin, said_of_trained, settled_origin
-from ambry.cli.photon_rows import SaidRows
+from ambry.cli.photon_rows import BAGS, OFFSET, RESPONSE, WEIGHT, SaidRows
 from ambry.errors import InvalidRequest
 from ambry.path_option import LocalPath
 
@@ -24,18 +24,7 @@ if TYPE_CHECKING:
     from ambry.ml.photon.models import PhotonModel
 
 DATA = click.argument("data", nargs=-1, required=True, metavar="DATA...")
-RESPONSE = click.option(
-    "--response", metavar="FIELD", help="The field, or feature, with the response.  [default: response, or label]"
-)
 DIRECTORY = LocalPath(exists=True, file_okay=False, path_type=Path)
-BAGS = click.option(
-    "--bag",
-    "bags",
-    metavar="SHARD=FIELD[,FIELD]",
-    callback=as_pairs,
-    multiple=True,
-    help="The fields, or features of a snapshot, of a shard; may be repeated.  [default: features=features, or all the rest]",
-)
 
 
 @click.group()
@@ -93,6 +82,8 @@ def photon() -> None:
 @click.option("--upper", type=click.IntRange(1), help="Rows of an entity that are taken at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample that --upper takes.")
 @RESPONSE
+@WEIGHT
+@OFFSET
 @BAGS
 @click.option("--validate", "held_out", metavar="DATA", multiple=True, help="Rows that are not trained on; repeatable.")
 @click.option(
@@ -131,6 +122,8 @@ def train(
     upper: int | None,
     seed: int,
     response: str | None,
+    weight: str | None,
+    offset: str | None,
     bags: dict[str, str],
     held_out: tuple[str, ...],
     evaluators: tuple[str, ...],
@@ -193,10 +186,12 @@ def train(
             dataset_there(client, name, MODEL_KIND)
     begin, parent = _model_and_version(cluster, start) if start else (None, "")
     kind = Task[task.upper()]
-    said = SaidRows(tuple(ids), bags, response)
+    said = SaidRows(tuple(ids), bags, response, weight=weight, offset=offset)
     with ExitStack() as opened:
         rows = opened.enter_context(said.opened(cluster, data))
         seen = opened.enter_context(said.opened(cluster, held_out)) if held_out else None
+        for taken in rows.taken:
+            remark_unless(cluster.quiet, taken)
         origin, held = rows_origin(rows), rows_origin(seen) if seen else None
         if name is not None:
             origin = settled_origin(cluster, origin)
@@ -243,6 +238,7 @@ def train(
 @click.option(
     "--response", metavar="FIELD", help="Of a snapshot: what is no feature.  [default: what was none in the training]"
 )
+@OFFSET
 @BAGS
 @click.option("--mean", is_flag=True, help="The mean of the response, such as a probability, and not the score.")
 @OUTPUT
@@ -251,6 +247,7 @@ def score(
     data: tuple[str, ...],
     cluster: ChosenCluster,
     response: str | None,
+    offset: str | None,
     bags: dict[str, str],
     mean: bool,
     output: str,
@@ -262,12 +259,11 @@ def score(
     from ambry.ml.photon.unmatched import unmatched_told
 
     model = _model(cluster, place)
-    with SaidRows.to_score(model, bags, response).opened(cluster, data) as opened:
+    with SaidRows.to_score(model, bags, response, offset).opened(cluster, data) as opened:
         rows = opened.read()
     found = model.predict(rows) if mean else model.scores(rows)
-    if not cluster.quiet:
-        for told in unmatched_told(model, rows):
-            remark(told)
+    for told in unmatched_told(model, rows):
+        remark_unless(cluster.quiet, told)
     for uid, value in zip(rows.uids, found.tolist(), strict=True):
         click.echo(
             json.dumps({"uid": uid, "score": _plain(value)}) if output == "json" else f"{printable(uid)}\t{value!r}"

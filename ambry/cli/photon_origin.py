@@ -93,6 +93,7 @@ def said_of_trained(
         params["bags"] = dict(said.bags)
     if said.response:
         params["response"] = said.response
+    params |= {what: name for what, name in said.numbers.items() if name is not None}
     if evaluators:
         params["evaluators"] = list(evaluators)
     if engine == "spark":

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ambry.cli.arguments import ChosenCluster
+import click
+
+from ambry.cli.arguments import ChosenCluster, as_pairs
 from ambry.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -20,6 +22,29 @@ if TYPE_CHECKING:
 
 _BETWEEN_NAMES = re.compile(r",(?![^(]*\))")
 """A URN has commas of its own."""
+
+
+RESPONSE = click.option(
+    "--response", metavar="FIELD", help="The field, or feature, with the response.  [default: response, or label]"
+)
+BAGS = click.option(
+    "--bag",
+    "bags",
+    metavar="SHARD=FIELD[,FIELD]",
+    callback=as_pairs,
+    multiple=True,
+    help="The fields, or features of a snapshot, of a shard; may be repeated.  [default: features=features, or all the rest]",
+)
+WEIGHT = click.option(
+    "--weight",
+    metavar="FIELD",
+    help="The field, or feature, that rows weigh; an empty name is none.  [default: weight, where it is in no --bag]",
+)
+OFFSET = click.option(
+    "--offset",
+    metavar="FIELD",
+    help="The field, or feature, that is added to scores; an empty name is none.  [default: offset, where it is in no --bag]",
+)
 
 
 def snapshot_among(data: Sequence[str]) -> str | None:
@@ -44,26 +69,45 @@ class SaidRows:
     labelled: bool = True
     beside: tuple[str, ...] = ()
     """Of rows that are to be scored: what is no feature, as far as it is there."""
+    weight: str | None = None
+    offset: str | None = None
+    """None is what is called so; an empty name is none."""
 
     @classmethod
-    def to_score(cls, model: PhotonModel, bags: Mapping[str, str], response: str | None) -> SaidRows:
-        """Of a model, which may say what of its rows was no feature."""
+    def to_score(
+        cls, model: PhotonModel, bags: Mapping[str, str], response: str | None, offset: str | None
+    ) -> SaidRows:
+        """Of a model, which may say what of its rows was no feature. What it has a coefficient for is one."""
         from ambry.ml.photon.reading import RESPONSES
 
         beside = {*(model.observed or RESPONSES)} - model.feature_names | ({response} if response else set())
-        return cls(model.entity_kinds, bags, labelled=False, beside=tuple(sorted(beside)))
+        weight = "" if "weight" in model.feature_names else None
+        if offset is None and "offset" in model.feature_names:
+            offset = ""
+        return cls(model.entity_kinds, bags, labelled=False, beside=tuple(sorted(beside)), weight=weight, offset=offset)
 
     def observed(self, model: PhotonModel) -> tuple[str, ...]:
         """What of these rows is no feature to a model that was trained on them."""
         from ambry.ml.photon.reading import RESPONSES
 
         responses = (self.response,) if self.response else RESPONSES
-        return tuple(dict.fromkeys((*responses, *(each for each in self.ids if each not in model.entity_kinds))))
+        numbers = (name for name in self.numbers.values() if name)
+        return tuple(
+            dict.fromkeys((*responses, *numbers, *(each for each in self.ids if each not in model.entity_kinds)))
+        )
+
+    @property
+    def numbers(self) -> dict[str, str | None]:
+        """What the weight and the offset are said to be."""
+        return {"weight": self.weight, "offset": self.offset}
 
     @property
     def of_avro(self) -> dict[str, Any]:
         """As read_examples takes it."""
-        return {"bags": self._shards, "ids": self.ids, "response": self.response, "labelled": self.labelled}
+        numbers = {what: what if name is None else name for what, name in self.numbers.items()}
+        return {
+            "bags": self._shards, "ids": self.ids, "response": self.response, "labelled": self.labelled, **numbers
+        }  # fmt: skip
 
     @contextmanager
     def opened(self, cluster: ChosenCluster, data: Sequence[str]) -> Iterator[OpenRows]:
@@ -87,6 +131,7 @@ class SaidRows:
                 response=self.response,
                 labelled=self.labelled,
                 beside=self.beside,
+                **self.numbers,
             )
             yield OpenRows((shown_version(snapshot.place),), self, snapshot, columns)
 
@@ -104,6 +149,20 @@ class OpenRows:
     snapshot: Snapshot | None = None
     columns: SnapshotColumns | None = None
     """Of the snapshot, where there is one."""
+
+    @property
+    def taken(self) -> list[str]:
+        """What of a snapshot is no feature because of its name alone, as sentences."""
+        if self.columns is None:
+            return []
+        found = {"weight": self.columns.weight, "offset": self.columns.offset}
+        does = {"weight": "is what rows weigh", "offset": "is added to scores"}
+        return [
+            f"the feature {self.columns.kinds[column].urn} {does[what]}, and no feature to the model; "
+            f"--{what} says another one, and --{what} '' none"
+            for what, column in found.items()
+            if column is not None and self.said.numbers[what] is None
+        ]
 
     def read(self) -> Examples:
         """All rows, in memory; those of a snapshot without a response are called by its entities.

@@ -24,11 +24,14 @@ def named_columns(
     response: str | None = None,
     labelled: bool = True,
     beside: Iterable[str] = RESPONSES,
+    weight: str | None = None,
+    offset: str | None = None,
 ) -> SnapshotColumns:
     """Features are said by name or URN. `bags` are those of each shard; without it the shard `features` has all that are
     nothing else. An id is the entity of the snapshot, by the name of its column, or a feature. The response is the feature
-    `response` or `label` where none is said, `weight` and `offset` those that are called so and are single numbers. Without
-    `labelled` there is none, and `beside` are names that are no features, as far as they are there.
+    `response` or `label` where none is said. The `weight` and `offset` are the features that are called so, where they are
+    single numbers and in no bag; an empty name is none. Without `labelled` there is no response, and `beside` are names that
+    are no features, as far as they are there.
 
     Raises InvalidRequest for what is not there.
     """
@@ -48,13 +51,19 @@ def named_columns(
             f"the snapshot {shown_version(snapshot.place)} has neither a feature response nor one called label; say it "
             f"with --response, in Python `response`: one of {listed(sorted(called))}"
         )
-    weight, offset = (_number(snapshot, called.get(name)) for name in ("weight", "offset"))
-    taken = no_features.union(each for each in (*told.values(), observed, weight, offset) if each is not None)
+    bagged = {find_urn(name, urns) for names in (bags or {}).values() for name in names}
+    numbers: dict[str, FeatureUrn | None] = {}
+    for what, said in (("weight", weight), ("offset", offset)):
+        if said is None:
+            numbers[what] = _number(snapshot, called.get(what), bagged)
+        else:
+            numbers[what] = find_urn(said, urns) if said else None
+    taken = no_features.union(each for each in (*told.values(), observed, *numbers.values()) if each is not None)
     if bags is None:
         shards: Mapping[str, Sequence[FeatureUrn]] = {SHARD: [urn for urn in urns if urn not in taken]}
     else:
         shards = {shard: [find_urn(name, urns) for name in names] for shard, names in bags.items()}
-    return snapshot_columns(snapshot, shards, observed, weight=weight, offset=offset, ids=told)
+    return snapshot_columns(snapshot, shards, observed, weight=numbers["weight"], offset=numbers["offset"], ids=told)
 
 
 def names_snapshot(place: str) -> bool:
@@ -80,9 +89,9 @@ def _id(snapshot: Snapshot, kind: str) -> FeatureUrn | None:
         ) from None
 
 
-def _number(snapshot: Snapshot, urn: FeatureUrn | None) -> FeatureUrn | None:
-    """Of a feature, if it is a single number."""
-    if urn is None:
+def _number(snapshot: Snapshot, urn: FeatureUrn | None, bagged: set[FeatureUrn]) -> FeatureUrn | None:
+    """A feature, if it is a single number, and nobody says that it is one to the model."""
+    if urn is None or urn in bagged:
         return None
     kind = snapshot.resolve(urn)
     return None if kind.axes or kind.value_type in (ValueType.STRING, ValueType.BYTES) else urn

@@ -50,8 +50,8 @@ def read_examples(
 
     `bags` are the fields with the features of each shard, by its name; without it the field `features` is the shard `features`.
     `indexes` fix the columns, as of a model that is to score: other features are left out. Without `labelled` a response may be
-    missing. `unnamed` is the uid of a row without one, by its place. Raises InvalidRequest with the record for what is not as
-    Photon writes it.
+    missing. An empty name of the weight, or of the offset, is none. `unnamed` is the uid of a row without one, by its place.
+    Raises InvalidRequest with the record for what is not as Photon writes it.
     """
     shards = {SHARD: [SHARD]} if bags is None else {name: list(fields) for name, fields in bags.items()}
     builders = {name: ShardBuilder((indexes or {}).get(name)) for name in shards}
@@ -156,6 +156,8 @@ class _Names:
                 f"--response, in Python `response`: one of {listed(self._fields)}"
             )
         asked = [*bags, *([self._response] if self._labelled and self._response else [])]
+        # What they are called by themselves may be away.
+        asked += [name for name in (self._weight, self._offset) if name not in ("", "weight", "offset")]
         missing = next((name for name in asked if name not in self._fields), None)
         if missing is not None:
             raise InvalidRequest(

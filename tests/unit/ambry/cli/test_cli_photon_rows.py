@@ -115,3 +115,33 @@ def test_a_snapshot_is_opened_once(here: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("ambry.ml.snapshots.reading.open_snapshot", counted)
     lines("photon", "train", dataset, "--task", "logistic", "--response", "clicked", "--publish", f"model-{dataset}")
     assert opened == [dataset]
+
+
+def test_a_weight_of_a_body_is_told_and_can_be_a_feature(here: Path) -> None:
+    """It was what rows weigh, and nobody said so."""
+    dataset, definitions = f"people-{next(_numbers)}", f"of-people-{next(_numbers)}"
+    (here / "n.features").write_text(
+        "namespace: n\nill: {valType: BOOLEAN}\nweight: {valType: INT}\noffset: {valType: INT}\n"
+    )
+    rows = [f"{key},{'true' if key % 3 else 'false'},{50 + key % 40},{key % 7}" for key in range(90)]
+    (here / "rows.csv").write_text("\n".join(["person,ill,weight,offset", *rows, ""]))
+    lines("features", "publish", "n.features", definitions)
+    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "person")
+    train = ("photon", "train", dataset, "--task", "logistic", "--response", "ill", "-o")
+    told = run(*train, "weighed")
+    assert (
+        "the feature urn:li:(n,weight,1,0) is what rows weigh, and no feature to the model; --weight says"
+        in told.stderr
+    )
+    assert "the feature urn:li:(n,offset,1,0) is added to scores" in told.stderr
+    assert read_model(here / "weighed").feature_names == set()
+    done = run(*train, "model", "--weight", "", "--offset", "")
+    assert (done.exit_code, done.stderr) == (0, "")
+    model = read_model(here / "model")
+    assert model.feature_names == {"weight", "offset"}
+    # They are features of the rows that it scores, too.
+    of = model.coefficients("global")
+    scores = [each["score"] for each in lines("photon", "score", "model", dataset)]
+    assert scores == pytest.approx(
+        [of["weight", ""] * (50 + key % 40) + of["offset", ""] * (key % 7) + of[INTERCEPT] for key in range(90)]
+    )

@@ -71,6 +71,20 @@ def test_what_is_said_is_taken(snapshot: Snapshot) -> None:
     assert np.isnan(found.response).all() and set(found.shards) == {"mine", "nothing"}
 
 
+def test_what_is_called_weight_is_a_feature_where_somebody_says_so(snapshot: Snapshot) -> None:
+    """A weight of a body was what rows weigh, also where it was in a bag, and nothing turned that off."""
+    bagged = named_columns(snapshot, bags={"features": ["weight", "age"]})
+    assert bagged.weight is None and len(bagged.shards["features"]) == 2
+    off = named_columns(snapshot, weight="", offset="")
+    assert off.weight is None and snapshot.column(URNS["weight"]) in off.shards["features"]
+    named = named_columns(snapshot, weight="age", offset="weight", bags={"features": ["age"]})
+    assert (named.weight, named.offset) == (snapshot.column(URNS["age"]), snapshot.column(URNS["weight"]))
+    with pytest.raises(InvalidRequest, match="no feature is called 'wieght'"):
+        named_columns(snapshot, weight="wieght")
+    with pytest.raises(InvalidRequest, match="is no single number"):
+        named_columns(snapshot, offset="job")
+
+
 def test_what_is_not_there_is_a_sentence(snapshot: Snapshot) -> None:
     with pytest.raises(
         InvalidRequest,
