@@ -4,6 +4,7 @@
     age, title/boss  an input for each feature, by its name, or name/term: numbers, one for each row
     title            texts: of each row the term, whose value is 1
     offset           added to the score, where the rows have one
+    offset/          a feature that is called as one of these is: with a slash
 
 An entity without a model has the score of the other effects, a feature that is not among the inputs is 0, and a term that the
 model does not know adds nothing, as in Photon. A name that it was not trained on is refused where the model says its names, and
@@ -39,14 +40,44 @@ def photon_predictor(model: StoredModel) -> Predictor:
     """
     scorer = PhotonScorer(model).fetch()
     kinds, known = scorer.entity_kinds, scorer.features
-    named = {feature_text(feature): feature for feature in known}
+    spelled: dict[str, list[Feature]] = {}
+    for feature in sorted(known):
+        spelled.setdefault(feature_text(feature), []).append(feature)
     numbers = {name for name, term in known if not term}
     texts = {name for name, term in known if term}
     trained, unmatched = (scorer.names or frozenset()) - {INTERCEPT[0]}, UnmatchedCounts()
+    clashing = {OFFSET, *kinds} & (trained | numbers | texts)
 
-    def check(name: str, is_text: bool) -> None:
-        """Of one input. Raises InvalidRequest."""
-        feature = (name, "") if is_text else named.get(name) or _split(name)
+    def meant(name: str) -> Feature:
+        """Raises InvalidRequest for what may be one or another feature."""
+        found = spelled.get(name) or [
+            (each, name[len(each) + 1 :]) for each in sorted(trained) if name == each or name.startswith(f"{each}/")
+        ]
+        if len(found) > 1:
+            names = listed(sorted({each for each, _ in found}))
+            raise InvalidRequest(
+                f"the input {name[:100]!r} may be a term of several features, {names}; say one of these as texts (BYTES), of "
+                "each row its term"
+            )
+        return found[0] if found else _split(name)
+
+    def unslashed(name: str) -> str:
+        """The name of a feature that is called as an id or the offset is."""
+        return name[:-1] if name.endswith("/") and name[:-1] in clashing else name
+
+    def check_clashing(inputs: Mapping[str, Any]) -> None:
+        """Raises InvalidRequest."""
+        for name in sorted(clashing & inputs.keys()):
+            if not any(each.startswith(f"{name}/") for each in inputs):
+                what = "who is scored" if name in kinds else "what is added to the score"
+                raise InvalidRequest(
+                    f"the model has a feature that is called {name!r}, and the input of that name says {what}; say the "
+                    f"feature as {name}/ or {name}/TERM, 0 where there is none"
+                )
+
+    def check(name: str, is_text: bool) -> Feature:
+        """What one input is, of texts without a term. Raises InvalidRequest."""
+        feature = (name, "") if is_text else meant(name)
         scorer.check_names([feature[0]])
         if is_text and name in numbers - texts:
             raise InvalidRequest(f"the input {name[:100]!r} is numbers, and not BYTES")
@@ -54,17 +85,26 @@ def photon_predictor(model: StoredModel) -> Predictor:
             raise InvalidRequest(
                 f"the input {name[:100]!r} is texts (BYTES), and not numbers; one of its terms is {name}/TERM"
             )
+        return feature
 
     def predict(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         if missing := [kind for kind in kinds if kind not in inputs]:
             raise InvalidRequest(f"the model scores by {listed(kinds)}; missing: {listed(missing)}")
         ids = {kind: _ids(kind, inputs[kind]) for kind in kinds}
         offset = _numbers(OFFSET, inputs[OFFSET]) if OFFSET in inputs else None
-        told = {name: _column(name, array) for name, array in inputs.items() if name != OFFSET and name not in ids}
-        for name in told:
-            check(name, inputs[name].dtype == object)
+        check_clashing(inputs)
+        told: dict[str, list[Any]] = {}
+        numbers_at: dict[str, Feature] = {}
+        for said, array in inputs.items():
+            if said == OFFSET or said in ids:
+                continue
+            name = unslashed(said)
+            told[name] = _column(said, array)
+            feature = check(name, array.dtype == object)
+            if array.dtype != object:
+                numbers_at[name] = feature
         rows = len(next(iter(inputs.values())))
-        left_out = trained - {_split(name)[0] for name in told}
+        left_out = trained - {numbers_at[name][0] if name in numbers_at else name for name in told}
         scores = np.empty(rows)
         for row in range(rows):
             features: dict[Feature, float] = {}
@@ -73,7 +113,7 @@ def photon_predictor(model: StoredModel) -> Predictor:
                 if isinstance(value, str):
                     features[name, value] = 1.0
                 elif value:
-                    features[named[name] if name in named else _split(name)] = value
+                    features[numbers_at[name]] = value
             scores[row] = scorer.sum_of(
                 {kind: found[row] for kind, found in ids.items()},
                 features,
@@ -85,13 +125,13 @@ def photon_predictor(model: StoredModel) -> Predictor:
         with np.errstate(over="ignore"):
             return {"predict": np.asarray(scorer.task.mean(scores)), "score": scores}
 
-    features = sorted(named) if len(named) <= TOLD_MAX else []
+    features = sorted(spelled) if len(spelled) <= TOLD_MAX else []
     return Predictor(
         predict,
         Columns(model.manifest.features),
         (
             *(TensorSpec(kind, "BYTES", (ANY,)) for kind in kinds),
-            *(TensorSpec(name, "FP64", (ANY,)) for name in features if name not in kinds),
+            *(TensorSpec(f"{name}/" if name in clashing else name, "FP64", (ANY,)) for name in features),
         ),
         tuple(TensorSpec(name, "FP64", (ANY,)) for name in ("predict", "score")),
         unmatched,

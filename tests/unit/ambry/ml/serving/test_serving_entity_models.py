@@ -144,3 +144,55 @@ def test_what_is_left_out_and_what_is_not_known_is_counted(client: AmbryClient, 
     page = ServingMetrics().render(serving={}, errors={}, drift=[served], dropped={}).decode()
     for line in ("left_out_names", "unknown_terms", "unknown_entities"):
         assert f'ambry_serving_{line}{{model="{name}@1.0.0"}} 3.0' in page, page
+
+
+def test_features_that_are_called_as_an_input_is_are_scored_as_in_a_batch(client: AmbryClient, name: str) -> None:
+    """One called offset was added with the coefficient 1, one called as an id was left out, and one with a slash in its name,
+    of a random effect alone, was another one.
+    """
+    pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+    rows = [{("offset", ""): float(row % 7), ("courier", ""): float(row % 4)} for row in range(60)]
+    own = [{("km/h", ""): float(row % 5)} for row in range(60)]
+    examples = examples_of(
+        {"features": rows, "own": own},
+        [3.0 + row % 7 - row % 4 + (row % 5) * (row % 3) for row in range(60)],
+        ids={"courier": [f"c{row % 3}" for row in range(60)]},
+    )
+    effects = [FixedEffect(), RandomEffect(name="per-courier", entity="courier", shard="own")]
+    model = train(examples, Task.LINEAR, effects)
+    models.publish(client, name, model)
+    scored = predictor_of(models.open(client, name))
+    assert {each.name for each in scored.inputs} == {"courier", "courier/", "offset/"}
+    inputs = {
+        "courier": examples.ids["courier"],
+        "courier/": np.array([row["courier", ""] for row in rows]),
+        "offset/": np.array([row["offset", ""] for row in rows]),
+        "km/h": np.array([row["km/h", ""] for row in own]),
+    }
+    assert scored.predict(inputs)["score"] == pytest.approx(model.scores(examples))
+    moved = scored.predict({**inputs, "offset": np.ones(60)})["score"]
+    assert moved == pytest.approx(model.scores(examples) + 1)
+    for left_out in ("courier/", "offset/"):
+        said = {each: array for each, array in inputs.items() if each != left_out} | {"offset": np.ones(60)}
+        with pytest.raises(
+            InvalidRequest, match=f"a feature that is called '{left_out[:-1]}', .*say the feature as {left_out} or"
+        ):
+            scored.predict(said)
+
+
+def test_a_name_that_may_be_one_or_another_feature_is_refused(client: AmbryClient, name: str) -> None:
+    """Both are told as a/b/c, and the last one was taken."""
+    pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+    rows = [{("a", "b/c"): float(row % 2), ("a/b", "c"): float(row % 3)} for row in range(30)]
+    model = train(
+        examples_of(rows, [1.0 * (row % 2) + row % 3 for row in range(30)]), Task.LINEAR, [FixedEffect(l2=1.0)]
+    )
+    models.publish(client, name, model)
+    scored = predictor_of(models.open(client, name))
+    with pytest.raises(
+        InvalidRequest, match="'a/b/c' may be a term of several features, a, a/b; say one of these as texts"
+    ):
+        scored.predict({"a/b/c": np.ones(1)})
+    means = model.coefficients("global")
+    found = scored.predict({"a/b": np.array(["c"], dtype=object)})["score"]
+    assert found == pytest.approx([means["a/b", "c"] + means["(INTERCEPT)", ""]])
