@@ -118,6 +118,10 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
     try:
         with client.get(name) as reader:
             data, etag = reader.read(), reader.info.etag
+    except BlobNotFound:
+        return None, ""
+    # What the store refuses is none of what the document says, and may be a ValueError as well (InvalidRequest).
+    try:
         told: Any = json.loads(data)
         if told["format"] > _FORMAT:
             raise DataCorrupt(
@@ -126,8 +130,6 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
         return Gang(
             job=str(told["job"]), folder=str(told["folder"]), run=int(told["run"]), start=int(told["start"])
         ), etag
-    except BlobNotFound:
-        return None, ""
     except MALFORMED as error:
         raise DataCorrupt(
             f"{name} does not say whose the checkpoints are ({error!r}); delete it while no job trains with them"

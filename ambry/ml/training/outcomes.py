@@ -98,12 +98,15 @@ def _encoded(job: TrainingJob, state: str, said: str) -> bytes:
 def outcome_of(client: AmbryClient, job: TrainingJob) -> JobOutcome | None:
     """Of its newest run; None of one that runs, or of which nobody wrote it down. Raises DataCorrupt."""
     try:
-        told: Any = json.loads(client.get_bytes(job.name_in(OUTCOME)))
+        data = client.get_bytes(job.name_in(OUTCOME))
+    except (BlobNotFound, BlobGone):
+        return None
+    # What the store refuses is none of what the document says, and may be a ValueError as well (InvalidRequest).
+    try:
+        told: Any = json.loads(data)
         if told["format"] > _FORMAT:
             raise DataCorrupt(f"the outcome of {job.job} is of the format {told['format']}; upgrade ambry to read it")
         found = JobOutcome(run=int(told["run"]), state=str(told["state"]), said=str(told["said"]), at=str(told["at"]))
-    except (BlobNotFound, BlobGone):
-        return None
     except MALFORMED as error:
         raise DataCorrupt(f"{job.name_in(OUTCOME)} does not say how a job ended: {error!r}; delete it") from None
     return found if found.run == job.run and found.state != _BEGUN else None

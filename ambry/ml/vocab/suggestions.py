@@ -181,8 +181,9 @@ def vocabulary_names(client: AmbryClient, definitions: str, dimension: str) -> t
 
 
 def _config(stored: StoredModel) -> tuple[EncoderConfig, str]:
+    path = stored.path(CONFIG_FILE, verify=True)
     try:
-        said = json.loads(stored.path(CONFIG_FILE, verify=True).read_bytes())
+        said = json.loads(path.read_bytes())
         sizes = {name: said[name] for name in EncoderConfig().plain()}
         return EncoderConfig(**sizes), str(said["dimension"])
     except MALFORMED as error:

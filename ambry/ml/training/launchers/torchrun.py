@@ -145,9 +145,14 @@ def free_ports(count: int, but: Collection[int] = ()) -> list[int]:
     return found
 
 
+_LACKS_TORCH = 71
+"""Python ends with 1 of itself where it cannot begin, as with a PYTHONHOME that is none."""
+
+
 def _require_torch(python: str, environ: dict[str, str]) -> None:
     """Raises LaunchFailed."""
-    command = [python, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"]
+    code = f"import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('torch') else {_LACKS_TORCH})"
+    command = [python, "-c", code]
     try:
         looked = subprocess.run(
             command,
@@ -165,7 +170,14 @@ def _require_torch(python: str, environ: dict[str, str]) -> None:
         # Without a name it is about this process, such as its descriptors.
         to_do = "; name another Python with --python" if error.filename else ""
         raise LaunchFailed(f"{python} cannot be started: {error}{to_do}") from None
-    if looked.returncode:
+    if looked.returncode == _LACKS_TORCH:
         raise LaunchFailed(
             f"torchrun comes with torch, which {python} does not have: install it there, or in the environment that is sent"
+        )
+    if looked.returncode:
+        words = looked.stderr.decode("utf-8", "replace").split("\n")
+        said = next((line.strip() for line in reversed(words) if line.strip()), "")
+        raise LaunchFailed(
+            f"{python} {how_it_ended(looked.returncode)} before it could say whether it has torch{said and f': {said}'}; name "
+            "another Python with --python, or look at what is said with --env"
         )

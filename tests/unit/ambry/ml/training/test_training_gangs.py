@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, DataCorrupt, Unavailable, UpdateConflict
+from ambry import AmbryClient, AmbryError, DataCorrupt, Unavailable, UpdateConflict
 from ambry.client.refs import NameRef
 from ambry.ml.training.checkpoints import CheckpointFolder, CheckpointMark
 from ambry.ml.training.gangs import GANG, Gang, GangFence, put_gang, read_gang
@@ -230,6 +230,13 @@ def test_a_claim_that_nobody_can_read_is_told(
     client.put(told, name=NameRef(f"{folder.place.name}/{GANG}"))
     with pytest.raises(DataCorrupt, match=r"gang.json (does not say whose|is of the format 2)"):
         folder.check()
+
+
+def test_what_the_store_refuses_is_told_as_that(client: AmbryClient) -> None:
+    """An account that nobody made was told as a claim that does not say whose the checkpoints are, to be deleted."""
+    with pytest.raises(AmbryError, match="there is no account") as raised:
+        read_gang(client, NameRef("y", "nobody-made-it", "x"))
+    assert not isinstance(raised.value, DataCorrupt)
 
 
 def test_without_a_gang_nobody_is_asked(client: AmbryClient, name: str, tmp_path: Path) -> None:

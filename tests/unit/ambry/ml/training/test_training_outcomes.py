@@ -9,7 +9,7 @@ import pytest
 
 from ambry import AmbryClient, BlobNotFound, UpdateConflict
 from ambry.client.refs import PinnedName
-from ambry.errors import DataCorrupt
+from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.training.jobs import TrainingJob, named_job
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted, outcome_of
 from ambry.ml.training.standing import standing
@@ -88,4 +88,17 @@ def test_what_overlaps_with_that_of_another_run_is_written_again(
 def test_what_is_no_outcome_is_a_sentence(client: AmbryClient, job: TrainingJob, data: bytes) -> None:
     client.put(data, name=job.name_in(OUTCOME))
     with pytest.raises(DataCorrupt):
+        outcome_of(client, job)
+
+
+def test_what_the_store_refuses_is_told_as_that(
+    client: AmbryClient, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InvalidRequest is a ValueError too, and was told as a document to be deleted."""
+
+    def refused(*said: Any, **options: Any) -> Any:
+        raise InvalidRequest("there is no account 'x'")
+
+    monkeypatch.setattr(client, "get_bytes", refused)
+    with pytest.raises(InvalidRequest, match="no account"):
         outcome_of(client, job)

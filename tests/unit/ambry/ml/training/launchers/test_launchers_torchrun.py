@@ -158,6 +158,9 @@ def test_a_python_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatc
         torchrun._require_torch(str(silent), dict(os.environ))
     with pytest.raises(LaunchFailed, match="cannot be started"):
         torchrun._require_torch(str(tmp_path / "none"), dict(os.environ))
+    # It was told that it has no torch, of a Python that has.
+    with pytest.raises(LaunchFailed, match=r"before it could say whether it has torch: .*; name another Python"):
+        torchrun._require_torch(sys.executable, {**os.environ, "PYTHONHOME": str(tmp_path)})
 
 
 def test_addresses_are_others_for_each_restart() -> None:
