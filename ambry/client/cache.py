@@ -4,9 +4,10 @@ here is never asked for again.
     <directory>/                     ~/.cache/ambry; made with mode 0700
         blobs/<id>                   a whole blob, mode 0444; its time of change is when it was last asked for
         sums/<id>                    what its bytes were when it came (cache_sums.py)
-        incoming/<id>.lock           held (flock) by the one process that fetches the blob
+        incoming/<id>.lock           held (flock) by the one process that fetches the blob, whose id is in it
         incoming/<id>, <id>.*.part   what it has of it
         names/<digest of the name>   what a name pointed to when it was last seen, for offline use
+        held/                        links to blobs for those who use several at once (ml/from_cache.py)
         lock                         held while something enters or goes
 
 There is no index: the directory is what is true. A file gets its name in `blobs` by a rename, when all of it is on the disk
@@ -92,7 +93,18 @@ class BlobCache:
         """The right to fetch a blob; None while another process or thread has it. Raises OSError, AccessDenied."""
         self._make()
         held = try_lock(self._incoming / f"{blob}.lock")
-        return None if held is None else Arrival(self, blob, held)
+        if held is None:
+            return None
+        with suppress(OSError):  # For who waits.
+            held.truncate(0)
+            held.write(b"%d\n" % os.getpid())
+        return Arrival(self, blob, held)
+
+    def fetcher_of(self, blob: BlobId) -> str:
+        """In words, who has claimed a blob."""
+        with suppress(OSError, ValueError):
+            return f"process {int((self._incoming / f'{blob}.lock').read_text('ascii'))}"
+        return "another process"
 
     def nameless(self) -> int:
         """The descriptor of a new file without a name, which who is killed does not leave. Raises OSError, AccessDenied."""

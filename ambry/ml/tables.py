@@ -22,6 +22,7 @@ from ambry.ml.arrow_errors import arrow_told, each_told
 from ambry.ml.csv_errors import csv_words
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
+from ambry.ml.from_cache import used_at_once
 from ambry.ml.places import shown_version
 from ambry.ml.scored import read_scored, scored_place
 from ambry.ml.snapshots.reading import open_snapshot
@@ -73,7 +74,7 @@ def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
         snapshot = open_snapshot(client, place)
         return NamedTable(shown_version(place), snapshot.schema, snapshot.batches())
     if FORMAT_KEY in info.metadata:
-        return _parquet(client.cached_path(place, verify=True), shown_version(place))
+        return used_at_once(client, place, lambda path: _parquet(path, shown_version(place)))
     raise InvalidRequest(f"{shown_version(place)} is no snapshot of features, and there is no file {said!r}")
 
 

@@ -114,7 +114,10 @@ class SyncCaching(SyncDownloads):
 
     def _turn(self, cache: BlobCache, blob: BlobId, sha256: str, timeout: Timeout | None) -> Arrival | Path:
         """The right to fetch a blob, or its file when another one has fetched it."""
+        from ambry.client.cache_waiting import FetchWatch
+
         deadline = self._due(timeout)
+        watch = FetchWatch(cache, blob, self._clock)
         wait_s, longest_s = LOOK_AGAIN_S
         while True:
             arrival = blocking(cache.claim, blob)
@@ -128,7 +131,8 @@ class SyncCaching(SyncDownloads):
                 if arrival is not None:
                     arrival.release()
             if deadline is not None and self._clock.monotonic() >= deadline:
-                raise RequestTimeout(f"another process is still fetching blob {blob} into the cache {cache.directory}")
+                raise RequestTimeout(f"{watch.who} is still fetching blob {blob} into the cache {cache.directory}")
+            blocking(watch.look)
             self._sleep(wait_s)
             wait_s = min(2 * wait_s, longest_s)
 

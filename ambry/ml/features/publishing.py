@@ -19,6 +19,7 @@ from ambry.ml.features.compatibility import DefinitionChange, Level, compare, le
 from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.package import CONTENT_TYPE, PACKAGE_SIZE_MAX, pack, unpack
 from ambry.ml.features.package import digest as package_digest
+from ambry.ml.from_cache import used_at_once
 from ambry.ml.held_back import HeldBack
 from ambry.ml.places import Place, in_dataset, shown_version, version_of
 from ambry.rest.versions import numbers_of
@@ -206,7 +207,7 @@ def load(client: AmbryClient, place: Place, *, digest: str | None = None) -> Loa
         raise InvalidRequest(f"{place} has {info.size} bytes; definitions have at most {PACKAGE_SIZE_MAX}")
     # By its number: LATEST and aliases may point elsewhere by now.
     exact = replace(place, version=info.version)
-    metadata = unpack(client.cached_path(exact, verify=True).read_bytes())
+    metadata = unpack(used_at_once(client, exact, Path.read_bytes))
     found = package_digest(metadata)
     check_digest(exact, found, said, digest)
     return LoadedFeatures(metadata=metadata, version=info.version, digest=found, place=shown_version(exact))

@@ -6,19 +6,19 @@ offline.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ambry.client.refs import PinnedName, VersionRef
-from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest
+from ambry.errors import AmbryError, ChecksumMismatch, DataCorrupt, InvalidRequest, TooLarge
 from ambry.ids import BlobId
 from ambry.ml.digests import check_digest, located
+from ambry.ml.from_cache import copy_to, held_directory, link_to, used_at_once
 from ambry.ml.models.manifest import MANIFEST_SIZE_MAX, ModelManifest, ModelPart, parse_manifest
 from ambry.ml.models.parts import digest_of, part_name
 from ambry.ml.models.placing import download_parts
@@ -54,23 +54,24 @@ class StoredModel:
         With `verify` its bytes are read once more, and fetched again if they changed on this machine. Raises InvalidRequest,
         ChecksumMismatch where its bytes are not those that the manifest says, and what a get raises.
         """
-        return self._file(self._part(part), verify=verify)
+        return self._used(self._part(part), lambda _: None, verify=verify)
 
     @contextmanager
     def directory(self, *, links: bool = True, verify: bool = False) -> Generator[Path]:
         """All parts under their own paths, for libraries that load a directory; it is gone afterwards, the cache is not.
 
-        They are links into the cache, or copies for libraries that follow none; `verify` as for `path`.
+        They are links to files of the cache, or copies for libraries that write where they load; `verify` as for `path`. They
+        stay when the cache needs their room, and a part that does not fit into the cache is fetched beside the others.
         """
-        with scratch_directory("model") as made:
+        with held_directory(self.client, "model") as made:
             for part in self.manifest.parts:
                 target = made / part.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                file = self._file(part, verify=verify)
-                if links:
-                    target.symlink_to(file)
-                else:
-                    shutil.copyfile(file, target)
+                place = partial(link_to if links else copy_to, target)
+                try:
+                    self._used(part, place, verify=verify)
+                except TooLarge:
+                    self._fetch(part, target)
             yield made
 
     def download(self, directory: Path) -> list[Path]:
@@ -138,13 +139,21 @@ class StoredModel:
             raise InvalidRequest(f"{self} has {len(self.manifest.parts)} parts; name one, or take directory()")
         return self.manifest.parts[0]
 
-    def _file(self, part: ModelPart, *, verify: bool) -> Path:
-        """In the cache, where its SHA-256 is compared when it comes. Raises ChecksumMismatch."""
+    def _used(self, part: ModelPart, use: Callable[[Path], Any], *, verify: bool) -> Path:
+        """The file of a part in the cache, of which `use` was made. Its SHA-256 is compared when it comes.
+
+        Raises ChecksumMismatch, and TooLarge as `used_at_once` does.
+        """
+
+        def used(path: Path) -> tuple[Path, int]:
+            use(path)
+            return path, path.stat().st_size
+
         try:
-            path = self.client.cached_path(self.ref(part), verify=verify, sha256=part.sha256)
+            path, size = used_at_once(self.client, self.ref(part), used, verify=verify, sha256=part.sha256)
         except ChecksumMismatch as error:
             raise self._differs(part, f"is not it: {error.message}") from error
-        if (size := path.stat().st_size) != part.size:
+        if size != part.size:
             raise self._differs(part, f"has {size} bytes")
         return path
 
@@ -175,7 +184,7 @@ def open_model(client: AmbryClient, place: Place, *, digest: str | None = None) 
         )
     exact = replace(wanted, version=info.version)
     try:
-        manifest = parse_manifest(client.cached_path(exact, verify=True).read_bytes())
+        manifest = parse_manifest(used_at_once(client, exact, Path.read_bytes))
     except InvalidRequest as error:
         error.message = f"{shown_version(exact)}: {error.message}"
         raise

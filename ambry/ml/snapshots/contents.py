@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.arrow_errors import arrow_told
 from ambry.ml.features.axes import TensorType
+from ambry.ml.from_cache import used_at_once
 from ambry.ml.parquet_footer import bounds_of, read_footer
 from ambry.ml.snapshots.arrays import filled_view, private_file
 from ambry.ml.snapshots.described import check_schema_of
@@ -82,11 +84,10 @@ class ArrowContent:
         """Where its batches lie, out of the cache; of the whole file, where the index is gone. Raises DataCorrupt."""
         with _readable(self._place):
             try:
-                path = self._client.cached_path(self._index_id, verify=True)
+                index = used_at_once(self._client, self._index_id, _mapped)
             except BlobNotFound:
-                whole = self._client.cached_path(self._found, verify=True)
-                return SnapshotIndex(pa.py_buffer(index_of_file(whole)), self._size)
-            return SnapshotIndex(pa.memory_map(str(path)), self._size)
+                index = pa.py_buffer(used_at_once(self._client, self._found, index_of_file))
+            return SnapshotIndex(index, self._size)
 
     @property
     def schema(self) -> Any:
@@ -102,9 +103,9 @@ class ArrowContent:
 
     def fetch(self) -> None:
         if self._mapped is None:
-            path = self._client.cached_path(self._found, verify=True)
+            memory = used_at_once(self._client, self._found, _mapped)
             with _readable(self._place):
-                self._memory = pa.memory_map(str(path))
+                self._memory = memory
                 mapped = pa.ipc.open_file(self._memory)
                 self._check_file(mapped.schema, mapped.num_record_batches)
             self._sound = [set() for _ in range(mapped.num_record_batches)]
@@ -203,7 +204,7 @@ class ParquetContent:
         self._client = client
         self._place = place
         self._found = found_as(info)
-        self._path: str | None = None
+        self._file: Any = None
 
     @cached_property
     def _footer(self) -> Any:
@@ -227,11 +228,13 @@ class ParquetContent:
         return int(self._footer.num_row_groups)
 
     def fetch(self) -> None:
-        if self._path is None:
-            self._path = str(self._client.cached_path(self._found, verify=True))
+        if self._file is None:
+            self._file = used_at_once(self._client, self._found, lambda path: pa.OSFile(str(path)))
 
     def close(self) -> None:
-        self._path = None
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
     def batches(self, names: Sequence[str]) -> Iterator[Any]:
         self.fetch()
@@ -305,8 +308,10 @@ class ParquetContent:
         """A pyarrow ParquetFile; the footer is read where it is None. Raises DataCorrupt, and what a get raises."""
         from pyarrow import parquet
 
-        # Arrow's own file where there is one: its threads wait for no Python, which may be about to end.
-        with pa.OSFile(self._path) if self._path else self._client.open(self._found) as source:
+        # Arrow's own file where there is one: its threads wait for no Python, which may be about to end. By the descriptor, as
+        # the entry of the cache may have gone.
+        own = None if self._file is None else f"/proc/self/fd/{self._file.fileno()}"
+        with pa.OSFile(own) if own else self._client.open(self._found) as source:
             with _readable(self._place):
                 footer = read_footer(source) if footer is None else footer
                 file = parquet.ParquetFile(source, metadata=footer, pre_buffer=True)
@@ -341,6 +346,10 @@ def check_values(batch: Any, loose: frozenset[str]) -> None:
 def _one(column: Any) -> Any:
     """A column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else pa.array([], column.type)
+
+
+def _mapped(path: Path) -> Any:
+    return pa.memory_map(str(path))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from ambry.errors import (
     UpdateConflict,
 )
 from ambry.ids import BlobId
+from ambry.ml.from_cache import link_to, used_at_once
 from ambry.ml.training.gangs import Gang, GangFence, looks
 
 MARK = "complete.json"
@@ -251,7 +253,8 @@ class CheckpointFolder:
         return mark
 
     def fetch_files(self, mark: CheckpointMark, directory: Path, *, worker: int = 0, workers: int = 1) -> None:
-        """The files of a checkpoint below a directory, as links to the cache of this machine; they are not to be written.
+        """The files of a checkpoint below a directory, as links to the files of this machine's cache, or copies on another disk
+        than that has; they are not to be written, and stay when the cache needs their room.
 
         What was there already is read once more, and fetched again if it changed on this machine.
         Where several workers of a machine fetch them at once, each begins with others, and finds in the cache what they
@@ -264,7 +267,7 @@ class CheckpointFolder:
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                target.symlink_to(self.client.cached_path(file.id, verify=True))
+                used_at_once(self.client, file.id, partial(link_to, target))
             except TooLarge:
                 self.client.get_file(file.id, target)
             _look_at_size(path, file, target.stat().st_size)

@@ -36,6 +36,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import AmbryError, BlobNotFound, RequestTimeout
 from ambry.ids import BlobId
 from ambry.ml.extras import needed
+from ambry.ml.from_cache import held_directory
 from ambry.ml.training.checkpoints import KEEP, CheckpointFile, CheckpointFolder, CheckpointMark
 from ambry.ml.training.gangs import Gang
 from ambry.ml.training.mapped_reader import mapped_reader
@@ -217,7 +218,11 @@ class TorchCheckpoints:
         if chosen[0] is None:
             return None
         mark = CheckpointMark.parse(chosen[0])
-        with scratch_directory("checkpoint", self._scratch) as here:
+        with (
+            held_directory(self._client, "checkpoint")
+            if self._scratch is None
+            else scratch_directory("checkpoint", self._scratch)
+        ) as here:
             self.folder.fetch_files(mark, here, worker=rank, workers=workers)
             state = self._state(model, optimizer)
             self._dcp.load(state, storage_reader=mapped_reader(here), no_dist=distributed is None)

@@ -15,6 +15,7 @@ import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from ambry.ml.features.metadata import FeatureMetadata
 from ambry.ml.features.publishing import load
 from ambry.ml.features.urn import Reference
 from ambry.ml.features.vocabulary import Vocabulary
+from ambry.ml.from_cache import used_at_once
 from ambry.ml.places import dataset_text, in_dataset, shown_version
 from ambry.ml.vocab.proposals import the_dimension
 
@@ -101,7 +103,7 @@ def relations_of(client: AmbryClient, place: VersionRef | str) -> TitleRelations
     if info.size > FILE_SIZE_MAX:
         raise DataCorrupt(f"{shown_version(exact)} has {info.size} bytes; relations have at most {FILE_SIZE_MAX}")
     # Into memory, and validated: in a mapped file an offset that leads nowhere would end the process.
-    data = client.cached_path(exact, verify=True).read_bytes()
+    data = used_at_once(client, exact, Path.read_bytes)
     check_digest(exact, hashlib.sha256(data).hexdigest(), place)
     try:
         with pa.ipc.open_file(data) as reader:

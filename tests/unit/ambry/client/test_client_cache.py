@@ -241,7 +241,7 @@ def test_one_waits_while_another_fetches(stub: StubFrontend, twins: Twins, direc
     cache = cache_of(directory)
     arrival = cache.claim(BlobId.parse(blob))
     assert arrival is not None and cache.claim(BlobId.parse(blob)) is None
-    with pytest.raises(RequestTimeout, match="another process is still fetching"):
+    with pytest.raises(RequestTimeout, match=rf"process {os.getpid()} is still fetching"):
         twins.connect(stub.url, fake_time=True).cached_path(blob, cache_dir=directory, timeout=Timeout(total=60))
     found: list[Path] = []
     waiting = threading.Thread(

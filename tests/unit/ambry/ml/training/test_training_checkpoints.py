@@ -48,9 +48,9 @@ def test_workers_that_fetch_at_once_begin_with_other_files(
     for worker, expected in ((0, "abcd"), (1, "cdab")):
         asked: list[str] = []
 
-        def noted(blob: BlobId, asked: list[str] = asked, *, verify: bool) -> Path:
+        def noted(blob: BlobId, asked: list[str] = asked, **said: Any) -> Path:
             asked.append(names[blob])
-            return cached(blob, verify=verify)
+            return cached(blob, **said)
 
         monkeypatch.setattr(folder.client, "cached_path", noted)
         folder.fetch_files(mark, tmp_path / str(worker), worker=worker, workers=2)
@@ -131,7 +131,24 @@ def test_a_file_larger_than_the_cache_is_downloaded(client: AmbryClient, name: s
         folder = CheckpointFolder(small, f"jobs/{name}")
         folder.put(1, written(tmp_path / "made", a="more than four"))
         folder.fetch(1, tmp_path / "back")
-    assert not (tmp_path / "back/a").is_symlink() and (tmp_path / "back/a").read_text() == "more than four"
+    assert (tmp_path / "back/a").read_text() == "more than four" and not list((tmp_path / "tiny/blobs").glob("*"))
+
+
+def test_a_checkpoint_whose_files_do_not_fit_the_cache_together_is_fetched(
+    client: AmbryClient, name: str, url: str, tmp_path: Path
+) -> None:
+    """Each of them did: the later ones took the room of the earlier, whose links led nowhere, and no job went on from it."""
+    from ambry import CacheConfig
+
+    with AmbryClient([url], cache=CacheConfig(directory=tmp_path / "small", max_bytes=5)) as small:
+        folder = CheckpointFolder(small, f"jobs/{name}")
+        folder.put(1, written(tmp_path / "made", a="four", b="5555", c="6666"))
+        folder.fetch(1, tmp_path / "back")
+    assert {path.name: path.read_text() for path in (tmp_path / "back").iterdir()} == {
+        "a": "four",
+        "b": "5555",
+        "c": "6666",
+    }
 
 
 def test_what_cannot_be_is_refused(client: AmbryClient, folder: CheckpointFolder, tmp_path: Path) -> None:
