@@ -58,15 +58,29 @@ def _filled(
             if not _is_it(gathering[part.path], part):
                 fetch(part, gathering[part.path])
         with locked_by(lock):
+            left = _missing(missing, directory)  # Another download gave some their names.
             if refused := _in_the_way(missing, directory):
                 return refused
-            missing = _missing(missing, directory)  # Another download gave some their names.
+            missing = left
             if all(gathering[part.path].exists() for part in missing):  # What somebody took away is fetched again.
                 for part in missing:
                     (directory / part.path).parent.mkdir(parents=True, exist_ok=True)
-                    gathering[part.path].replace(directory / part.path)
-                return {}
+                there = [part for part in missing if not _named(gathering[part.path], directory / part.path)]
+                return _in_the_way(there, directory)
     return {}
+
+
+def _named(gathered: Path, target: Path) -> bool:
+    """False where another file has the name by now, as of another user: neither has the right to open the other's lock."""
+    try:
+        # Unlike a rename, a link replaces nothing.
+        os.link(gathered, target)
+    except FileExistsError:
+        return False
+    except OSError:  # A file system without hard links, or the file of another user.
+        gathered.replace(target)
+    gathered.unlink(missing_ok=True)
+    return True
 
 
 def _missing(parts: Sequence[ModelPart], directory: Path) -> list[ModelPart]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from ambry import AmbryClient
 from ambry.ml import models
+from ambry.ml.models import placing
 
 FILES = {"a.txt": b"1", "sub/b.txt": b"2", "sub/deep/c.txt": b"3"}
 
@@ -173,3 +175,29 @@ def test_a_directory_of_another_file_system_is_gathered_in_by_itself(
         models.open(client, name).download(tmp_path)
         assert names_in(Path(elsewhere)) == ["b.txt", "deep", "deep/c.txt"]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "sub"]
+
+
+@pytest.mark.parametrize("call", ["_in_the_way", "_missing"])
+def test_of_two_users_none_is_told_that_a_mix_of_two_models_is_theirs(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The lock of one is not the other's to open, and nobody waited: files were replaced, and both were told success."""
+    for each, files in ((name, {"a": b"1", "b": b"2"}), (f"{name}-other", {"a": b"one", "b": b"two"})):
+        models.publish(client, each, files)
+    ours, theirs = models.open(client, name), models.open(client, f"{name}-other")
+    looked, begun, calls = getattr(placing, call), list[bool](), count()
+
+    def meanwhile(*said: Any) -> Any:
+        found = looked(*said)
+        if (
+            next(calls) == 1 and not begun
+        ):  # Once more when all is there: each has looked, and neither has named a file.
+            begun.append(True)
+            theirs.download(tmp_path)
+        return found
+
+    monkeypatch.setattr(placing, "locked_by", lambda path: nullcontext())
+    monkeypatch.setattr(placing, call, meanwhile)
+    with pytest.raises(FileExistsError, match="there already, with other bytes"):
+        ours.download(tmp_path)
+    assert begun and [(tmp_path / each).read_bytes() for each in "ab"] == [b"one", b"two"]

@@ -338,7 +338,7 @@ def test_a_download_waits_for_one_that_puts_its_parts_in_place(
     one, two = (models.open(client, each.place) for each in made)
     out, calls, second_waits = tmp_path / "out", count(), threading.Event()
     ends = (out / "a.txt", out / "d.txt")
-    replace_file, lock = Path.replace, LockedFile.lock
+    link, lock = os.link, LockedFile.lock
     first = threading.current_thread()
 
     def told(self: LockedFile, *, wait: bool) -> None:
@@ -349,15 +349,15 @@ def test_a_download_waits_for_one_that_puts_its_parts_in_place(
     with ThreadPoolExecutor(1) as pool:
         running: list[Any] = []
 
-        def meanwhile(self: Path, target: Path) -> Path:
+        def meanwhile(made: Path, target: Path, **how: Any) -> None:
             if threading.current_thread() is first and target in ends and next(calls) == at:
                 running.append(pool.submit(two.download, out))
                 running[0].add_done_callback(lambda _: second_waits.set())
                 assert second_waits.wait(60)
-            return replace_file(self, target)
+            link(made, target, **how)
 
         monkeypatch.setattr(LockedFile, "lock", told)
-        monkeypatch.setattr(Path, "replace", meanwhile)
+        monkeypatch.setattr(os, "link", meanwhile)
         assert [path.read_bytes() for path in one.download(out)] == [b"2", b"of both"]
         with pytest.raises(FileExistsError, match=r"a\.txt: there already"):
             running[0].result(60)
