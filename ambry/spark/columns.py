@@ -178,9 +178,11 @@ def _decoded(array: Any) -> Any:
         children = [_decoded(array.field(place)) for place in range(kind.num_fields)]
         return pa.StructArray.from_arrays(children, names=[each.name for each in kind], mask=missing)
     if pa.types.is_map(kind):
-        # Taken anew it begins at its own offset, and nothing lies under a null.
-        whole = array.take(pa.array(np.arange(len(array))))
-        return pa.MapArray.from_arrays(whole.offsets, _decoded(whole.keys), _decoded(whole.items), mask=missing)
+        # Keys that are taken anew say bit by bit that none of them is null, and Arrow ends the process where it casts such.
+        offsets = array.offsets.to_numpy()
+        begin, count = int(offsets[0]), int(offsets[-1] - offsets[0])
+        keys, items = (_decoded(each.slice(begin, count)) for each in (array.keys, array.items))
+        return pa.MapArray.from_arrays(pa.array(offsets - begin), keys, items, mask=missing)
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
     return pa.LargeListArray.from_arrays(offsets, _decoded(array.flatten()), mask=missing)

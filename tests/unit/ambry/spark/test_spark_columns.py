@@ -206,6 +206,22 @@ def test_a_field_whose_case_alone_differs_is_refused_at_any_depth(around: Callab
             check_fields(stored, around(said), "s")
 
 
+@pytest.mark.parametrize("key", [pa.large_string(), pa.string(), pa.large_binary()])
+def test_maps_of_dictionaries_are_read_whole_and_in_slices(key: Any) -> None:
+    """Arrow ended the process (SIGABRT) as it cast the keys."""
+    inner = pa.map_(key, pa.dictionary(pa.int8(), pa.string()))
+    words = [[("b", "x"), ("c", None)], None, [], [("d", "y")]] * 2
+    listed = [None if each is None else [each] for each in words]
+    for stored in (pa.array(words, inner), pa.array(listed, pa.list_(inner))):
+        batch = pa.record_batch({"m": stored})
+        plain = pa.map_(pa.string() if key != pa.large_binary() else pa.binary(), pa.string())
+        said = pa.schema([("m", plain if pa.types.is_map(stored.type) else pa.list_(plain))])
+        for start in range(len(batch)):
+            found = as_spark(batch.slice(start, 3), said).column("m")
+            found.validate(full=True)
+            assert found.to_pylist() == stored.slice(start, 3).to_pylist()
+
+
 def test_decimals_that_spark_has_not_are_known() -> None:
     for fits, kind in (
         (True, pa.decimal128(38, 10)),
