@@ -271,9 +271,7 @@ class CacheConfig:
     def __post_init__(self) -> None:
         check_type("max_bytes", self.max_bytes, Integral, "a number of bytes")
         if self.max_bytes < 1:
-            raise InvalidRequest(
-                f"a cache holds at least one byte, and not {self.max_bytes}: AMBRY_CACHE_MAX (CacheConfig(max_bytes=))"
-            )
+            raise InvalidRequest(f"AMBRY_CACHE_MAX (CacheConfig(max_bytes=)) is at least 1 byte, not {self.max_bytes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

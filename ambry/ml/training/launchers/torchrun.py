@@ -32,6 +32,8 @@ BEFORE_LINE = "\nworker ${rank}: "
 """What torchrun writes before each line: what a worker printed without an end of the line has none there either, and the next
 line would be behind it."""
 _NOISE = re.compile(r"worker \d+: (\s*$|.*socket\.cpp:)")
+PEERS_BYTES_MAX = 120_000
+"""No variable of a process has more than 131,071 bytes with its name (execve(2), MAX_ARG_STRLEN): one set of 4,096 fits."""
 ADDRESS_SETS_MAX = 8
 """For so many restarts each has addresses of its own, and then they come again."""
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
@@ -128,7 +130,8 @@ def reason_of(ended: LauncherEnded, launch: Launch) -> str:
 def addresses(workers: int, max_restarts: int) -> str:
     """Where workers of TensorFlow listen, of each restart others: somebody may have taken a port before a worker has it."""
     sets: list[list[int]] = []
-    for _ in range(min(max_restarts + 1, ADDRESS_SETS_MAX)):
+    fit = PEERS_BYTES_MAX // (workers * len("127.0.0.1:65535,"))
+    for _ in range(max(1, min(max_restarts + 1, ADDRESS_SETS_MAX, fit))):
         sets.append(free_ports(workers, {port for each in sets for port in each}))
     return ";".join(",".join(f"127.0.0.1:{port}" for port in each) for each in sets)
 

@@ -169,6 +169,15 @@ def test_addresses_are_others_for_each_restart() -> None:
     assert len(addresses(2, 1_000).split(";")) == 8
 
 
+@pytest.mark.parametrize(("workers", "sets"), [(2, 8), (1_100, 6), (4_096, 1)])
+def test_addresses_of_many_workers_fit_a_variable(workers: int, sets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,100 workers with 7 restarts were `Argument list too long`."""
+    monkeypatch.setattr(torchrun, "free_ports", lambda count, but=(): [65535] * count)
+    told = addresses(workers, 7)
+    assert [len(each.split(",")) for each in told.split(";")] == [workers] * sets
+    assert len(f"AMBRY_TRAIN_PEERS={told}") < 131_072
+
+
 def test_so_many_files_are_open_as_there_are_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of all restarts were at once: from 128 workers on they were more than 1,024, the usual limit."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
