@@ -160,14 +160,9 @@ def read_model(directory: Path) -> PhotonModel:
         raise InvalidRequest(
             f"{directory} is no model of Photon's: it has neither {FIXED} nor {RANDOM} with effects in it"
         )
-    check_effects(
-        directory / METADATA,
-        said,
-        {
-            FIXED: {name: each for name, (each, _) in fixed.items()},
-            RANDOM: {name: each for name, (each, _) in random.items()},
-        },
-    )
+    fixed_models = {name: each for name, (each, _) in fixed.items()}
+    random_models = {name: each for name, (each, _) in random.items()}
+    check_effects(directory / METADATA, said, {FIXED: fixed_models, RANDOM: random_models})
     for name, count in entities_said(said).items():
         if name in random:
             check_count(
@@ -178,8 +173,8 @@ def read_model(directory: Path) -> PhotonModel:
     check_classes(directory, task, classes)
     return PhotonModel(
         task=task,
-        fixed={name: each for name, (each, _) in fixed.items()},
-        random={name: each for name, (each, _) in random.items()},
+        fixed=fixed_models,
+        random=random_models,
         name=str(said.get("modelName", "")),
         configurations=configurations_of(said),
         observed=observed_said(said),

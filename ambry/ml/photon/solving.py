@@ -36,8 +36,8 @@ POLISHED_GRADIENT_MAX = 1e-6
 ACCEPTED_STEP = 1e-6
 """Of the coefficient, or 1: how far each may still be from its best, the others as they are."""
 ENDLESS_STEP = 1e-4
-"""Of each coefficient, or 1: a step of Newton's at the end, of all columns without a penalty together. Where endless
-coefficients are best, it is of order 1 wherever a solver stops.
+"""Of each coefficient, or 1: a step of Newton's at the end, of the columns without a penalty. Where endless coefficients are
+best, it is of order 1 wherever a solver stops.
 """
 ITERATIONS_MAX = 300
 LBFGS_ITERATIONS_MAX = 10_000
@@ -229,8 +229,7 @@ def _check_endless(hessian: Any, gradient: Any, found: Any, column_name: Callabl
         step = np.linalg.solve(hessian / np.outer(size, size), gradient / size) / size
     except np.linalg.LinAlgError:
         step = np.full(len(size), np.inf)
-    far = np.abs(step) / np.maximum(1.0, np.abs(found))
-    if not far.max() <= ENDLESS_STEP:
+    if not (far := np.abs(step) / np.maximum(1.0, np.abs(found))).max() <= ENDLESS_STEP:
         raise endless(column_name(int(np.argmax(far))))
 
 
