@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from ambry.errors import InvalidRequest
 from ambry.ml.snapshots.described import holds_booleans
+from ambry.spark.written_by_spark import TYPE_KEY
 
 DECIMAL_DIGITS = 38
 _WIDER = {
@@ -45,7 +46,7 @@ _WIDER = {
 def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
     """The pyarrow Schema of some columns, with types that Spark has.
 
-    Raises InvalidRequest for a column that is not there, or asked for twice.
+    Raises InvalidRequest for a column that is not there, or asked for twice, or of a type that Spark alone knows of.
 
     All may be null, as in every file that Spark reads: what an Arrow file says of that, nobody checked who wrote it, and Spark
     leaves out what it believes to be never so.
@@ -60,6 +61,11 @@ def spark_arrow_schema(schema: Any, names: Sequence[str]) -> Any:
             raise InvalidRequest(f"there is no column {name!r}; there are {', '.join(schema.names)}")
         if len(found) > 1:
             raise InvalidRequest(f"{len(found)} columns are called {name!r}; which of them is meant, nothing says")
+        if (own := (schema.field(name).metadata or {}).get(TYPE_KEY)) is not None:
+            raise InvalidRequest(
+                f"the column {name!r} is of the type {own.decode()}, which Spark keeps as {schema.field(name).type} in "
+                "Parquet, and which is not read here; leave it out (option columns), or cast it before it is written"
+            )
     return pa.schema([pa.field(name, _spark_type(schema.field(name))) for name in names])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from ambry.spark.parquet_leaves import flat_columns, with_instants
 from ambry.spark.plan import FilePiece
 from ambry.spark.snapshot_file import stored_snapshot, unreadable
 from ambry.spark.stored_parts import check_has_parts
+from ambry.spark.written_by_spark import check_calendar, has_old_calendar, with_spark_types
 
 BATCH_ROWS = 65_536
 BATCH_SIZE = 16 << 20
@@ -76,11 +78,12 @@ class ParquetStored:
 
     @property
     def schema(self) -> Any:
-        """With instants where the file has times of 96 bits."""
+        """With instants where the file has times of 96 bits, and types that Spark alone knows of."""
         stored = self.footer.schema
         with arrow_told(unreadable(self.shown)):
             told = stored.to_arrow_schema()
-        return with_instants(told, [stored.column(place).physical_type for place in range(len(stored))])
+        told = with_instants(told, [stored.column(place).physical_type for place in range(len(stored))])
+        return with_spark_types(told, self.footer.metadata)
 
     def pieces(self, columns: Sequence[str]) -> list[FilePiece]:
         flat = flat_columns(self.schema)
@@ -94,6 +97,8 @@ class ParquetStored:
         for each in range(group.num_columns):
             if each in flat and (ends := bounds_of(group.column(each))) is not None:
                 bounds[flat[each]] = ends
+        if has_old_calendar(self.footer.metadata):
+            bounds = {name: ends for name, ends in bounds.items() if not isinstance(ends[0], date)}
         return FilePiece(number, group.num_rows, size, bounds)
 
     def batches(self, client: AmbryClient, pieces: Sequence[FilePiece], columns: Sequence[str]) -> Iterator[Any]:
@@ -107,8 +112,12 @@ class ParquetStored:
             blob = BlobId.parse(one.path) if one.path else self.found
             return HeldSpans(one.spans, ranges_of(client, blob, one.spans))
 
+        is_old = has_old_calendar(self.footer.metadata)
         for one, held in WindowsAhead(fetch, asked):
-            yield from self._decoded(held, one.window, columns)
+            for batch in self._decoded(held, one.window, columns):
+                if is_old:
+                    check_calendar(batch, self.shown)
+                yield batch
 
     def parts(self) -> set[str]:
         """The ids of the blobs that row groups lie in; none where they lie in the file itself."""
