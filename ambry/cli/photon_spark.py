@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -79,7 +80,7 @@ def _reading(cluster: ChosenCluster, rows: OpenRows) -> Callable[[Any], RowsOnSp
         if not all(isinstance(each, str) for each in rows.data):
             _source_options(cluster)
         return lambda spark: rows_of_avro(spark, list(rows.data), **rows.said.of_avro)
-    options, exact = _source_options(cluster) | {"columns": ",".join(columns.names)}, str(rows.data[0])
+    options, exact = _source_options(cluster) | {"columns": json.dumps(list(columns.names))}, str(rows.data[0])
     return lambda spark: rows_of_frame(spark.read.format("ambry").options(**options).load(exact), columns)
 
 

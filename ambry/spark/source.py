@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from copy import copy
 from typing import Any
@@ -48,7 +49,7 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
         """Raises BlobNotFound, InvalidRequest, DataCorrupt."""
         stored = self._stored().schema
         said = self.options.get("columns")
-        names = stored.names if said is None else [each.strip() for each in said.split(",")]
+        names = stored.names if said is None else columns_in(said)
         found = spark_schema(spark_arrow_schema(stored, names))
         settle()
         return found
@@ -80,6 +81,19 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
             with copy(self._client) as client:
                 self._file = stored_file(client, place_in(self.options))
         return self._file
+
+
+def columns_in(text: str) -> list[str]:
+    """`a, b`, or a list in JSON, `["a,b", " c"]`, in which a name is whatever it is. Raises InvalidRequest."""
+    if not text.lstrip().startswith("["):
+        return [each.strip() for each in text.split(",")]
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise InvalidRequest(f'the option columns is {text[:100]!r}; write a,b or a list in JSON, ["a", "b,c"]')
+    return names
 
 
 def is_read_as_stored(stored: Any, schema: Any, name: str) -> bool:

@@ -10,7 +10,7 @@ pytest.importorskip("pyspark", reason="pyspark is not installed; `make engines` 
 from pyspark.sql.types import StructType
 
 from ambry.errors import InvalidRequest
-from ambry.spark.source import AmbryDataSource, is_read_as_stored, place_in
+from ambry.spark.source import AmbryDataSource, columns_in, is_read_as_stored, place_in
 
 ID = "AAEAAQABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -69,3 +69,12 @@ def test_a_column_that_is_read_as_another_type_leaves_nothing_out(said: str, as_
     schema = StructType().add(name, kind)
     assert is_read_as_stored(stored, schema, name) is as_stored
     assert is_read_as_stored(stored, StructType().add("other", "long"), name)
+
+
+def test_columns_with_commas_and_blanks_are_a_list_in_json() -> None:
+    """A URN was cut at its commas: a snapshot with such columns could not be trained on with Spark."""
+    assert columns_in(" a, b ") == ["a", "b"]
+    assert columns_in('["urn:li:(one,age,1,0)", " b "]') == ["urn:li:(one,age,1,0)", " b "]
+    for wrong in ("[a]", "[1]", "[" * 100_000):
+        with pytest.raises(InvalidRequest, match="the option columns is"):
+            columns_in(wrong)
