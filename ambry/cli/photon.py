@@ -145,6 +145,7 @@ def train(
     from ambry.ml.photon import Normalization, Task, evaluate, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
     from ambry.ml.photon.glmix import train as fit
+    from ambry.ml.photon.metadata import check_names
 
     effects: list[ModelEffect] = []
     called, _, shard = fixed.partition("=")
@@ -175,6 +176,8 @@ def train(
     if unknown := (set(l1) | set(l2)) - {effect.name for effect in effects}:
         raise InvalidRequest(f"a penalty is on {min(unknown)!r}, and there is no such effect")
     # Before anything is trained: names that are wrong cost no minutes.
+    kinds = [effect.entity for effect in effects if isinstance(effect, RandomEffect)]
+    check_names([effect.name for effect in effects], [*(effect.shard for effect in effects), *kinds])
     if directory is not None:
         check_directory(directory)
     told = [evaluator(text) for text in evaluators]

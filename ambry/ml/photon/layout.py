@@ -32,6 +32,7 @@ from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder,
 from ambry.ml.photon.metadata import (
     FIXED,
     RANDOM,
+    check_names,
     checks_said,
     configurations_of,
     entities_said,
@@ -70,7 +71,6 @@ MODEL_SCHEMA: dict[str, Any] = {
 }
 Seen = Callable[[bytes], object]
 """Is given the bytes of a part as they are read."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
 _TYPE = re.compile(r'"modelType"\s*:\s*"(.+?)"')
 
 
@@ -92,12 +92,7 @@ def _model_files(model: PhotonModel, models_per_part: int) -> dict[str, bytes]:
             raise InvalidRequest(
                 f"the effect {name} has a coefficient that is no finite number, and no model reads such a one"
             )
-    for name in model:
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(f"{name!r} cannot be the name of an effect: letters, digits, _, . and -")
-    for told in (*(each.shard for each in model.coordinates.values()), *model.entity_kinds):
-        if not told or "\n" in told or told != told.strip():
-            raise InvalidRequest(f"{told!r} cannot be the name of a shard or of a kind of entity: it is one line")
+    check_names(model, (*(each.shard for each in model.coordinates.values()), *model.entity_kinds))
     if models_per_part < 1:
         raise InvalidRequest(f"a part has at least one model, and not {models_per_part}")
     files: dict[str, bytes] = {}

@@ -8,14 +8,17 @@ passes them by, and so does a reader of a release before they were written.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ambry.errors import InvalidRequest
 from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel
 
 OBSERVED = "observed"
 FIXED, RANDOM = "fixed-effect", "random-effect"
 ENTITIES, CHECK, ID_INFO_SAID = "entities", "check", "idInfo"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
 _SAID_OF = {FIXED: "fixedEffectOptimizationConfigurations", RANDOM: "randomEffectOptimizationConfigurations"}
 
 
@@ -42,6 +45,16 @@ def metadata_of(model: PhotonModel, checks: Mapping[str, str]) -> bytes:
         **({OBSERVED: list(model.observed)} if model.observed else {}),
     }
     return (json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def check_names(effects: Iterable[str], lines: Iterable[str]) -> None:
+    """Raises InvalidRequest for an effect that no directory can be called by, and a shard or kind that is no line."""
+    for name in effects:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"{name!r} cannot be the name of an effect: letters, digits, _, . and -")
+    for told in lines:
+        if not told or "\n" in told or told != told.strip():
+            raise InvalidRequest(f"{told!r} cannot be the name of a shard or of a kind of entity: it is one line")
 
 
 def id_info(effect: FixedModel | RandomModel) -> list[str]:

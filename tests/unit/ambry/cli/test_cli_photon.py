@@ -153,3 +153,10 @@ def test_held_out_responses_that_the_task_has_not_are_refused(here: Path) -> Non
     told = refused(*TRAIN, "--validate", "wrong.avro", "-o", "model")
     assert "the response of row 4 (uid '4') is 5.0; in a LOGISTIC_REGRESSION it is 0 or 1" in told
     assert not (here / "model").exists()
+
+
+def test_a_name_that_no_directory_has_is_refused_before_the_rows_are_read(here: Path) -> None:
+    """It was refused where the model was written, and the training was lost."""
+    for random in ("a/b=member", "r=member,two\nlines"):
+        told = refused("photon", "train", "gone.avro", "--task", "logistic", "--random", random, "-o", "mx")
+        assert "cannot be the name of" in told
