@@ -946,7 +946,6 @@ COVERED_BY = {
             "client/aio/changes",
             "client/sync/changes",
             "client/wire/changes",
-            "client/changes",
         )
     },
     "ambry/cli/publishing.py": ("tests/integration/test_streams_kafka.py", "the command against a real broker"),

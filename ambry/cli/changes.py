@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, connecting
-from ambry.cli.output import printable, when
-from ambry.errors import AmbryError
+from ambry.cli.output import printable, tell_in_options, when
+from ambry.errors import AmbryError, Unavailable
 from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
@@ -87,35 +88,37 @@ def changes(
 
 
 def _tell(cluster: ChosenCluster, follow: bool, since: str | None, state: Path | None, output: str) -> None:
-    from ambry.client.changes import TokenFile, naming_state
+    from ambry.client.changes import NOT_ALL, TokenFile, naming_state
     from ambry.client.sync.waiting import pause
+    from ambry.streams.tried_again import TriedAgain
 
     file = None if state is None else TokenFile(state)
     kept = None if file is None else file.read()
     with cluster.connect() as client, nullcontext() if kept is None else naming_state(state):
         feed = client.changes(kept or since or "beginning", follow=follow)
-        noted = feed.token
-        try:
-            while True:
-                try:
-                    for change in feed:
-                        # The token moves when a page was told whole.
-                        if file is not None and feed.token != noted:
-                            noted = feed.token
-                            file.write(noted)
-                        click.echo(_line(change, output))
-                    break
-                except AmbryError as error:
-                    if not (follow and error.retriable):
-                        raise
-                    if not cluster.quiet:
-                        click.echo(f"{error}; it is tried again", err=True)
-                    pause(AGAIN_S)
-        finally:
-            if file is not None and feed.token != noted:
-                file.write(feed.token)
+        noted, again = feed.token, TriedAgain(partial(tell_in_options, cluster.quiet))
+        while True:
+            try:
+                page = feed.next_page()
+            except AmbryError as error:
+                if not (follow and error.retriable):
+                    raise
+                again.failed(error)
+                pause(AGAIN_S)
+                continue
+            again.failed(Unavailable(NOT_ALL)) if follow and page.delayed else again.went_well()
+            for change in page.changes:
+                click.echo(_line(change, output))
+            # The token moves when a page was told whole.
+            if file is not None and page.token != noted:
+                file.write(page.token)
+            noted = page.token
+            if page.at_end and not follow:
+                break
     if file is None and not cluster.quiet:
-        click.echo(f"next: --since {feed.token}", err=True)
+        click.echo(f"next: --since {noted}", err=True)
+    if page.delayed:
+        raise Unavailable(f"{NOT_ALL}; the same command tells them later")
 
 
 def _line(change: ToldChange, output: str) -> str:

@@ -12,8 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from ambry.cli.wording import in_options
 from ambry.client.model import BlobInfo, Progress
 from ambry.rest.text import without_controls
+from ambry.shown_urls import shown_sentence
 
 if TYPE_CHECKING:
     from ambry.client.sync.reader import BlobReader
@@ -151,6 +153,11 @@ def tell_unless(quiet: bool, text: str) -> None:
     """What goes on, for whoever looks: on the standard error, and not in a script that wants quiet."""
     if not quiet:
         click.echo(printable(text), err=True)
+
+
+def tell_in_options(quiet: bool, text: str) -> None:
+    """The same of what may be the words of an error."""
+    tell_unless(quiet, shown_sentence(in_options(text)))
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -27,6 +27,9 @@ TOKEN_SIZE_MAX = 16_000
 RESTARTED = "restarted"
 """Of a change that says that what follows may have been told before: the server does not know any more how far it told."""
 
+NOT_ALL = "some changes cannot be told now, since no replica of theirs answers"
+"""Of the end of a feed that is none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToldChange:

@@ -6,10 +6,13 @@ import math
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from ambry.client.changes import NOT_ALL
 from ambry.clock import SystemClock
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, Unavailable
+from ambry.streams.tried_again import TriedAgain
 
 if TYPE_CHECKING:
     from ambry.client.changes import ToldChanges
@@ -32,8 +35,8 @@ class Feed(Protocol):
 
 
 class PagesAhead:
-    """Use it in a `with`. A feed that fails is asked again where it `follows` and that may help; else it raises in `get`, and
-    so it does when it has failed for `give_up_after_s` (None: never).
+    """Use it in a `with`. A feed that fails is asked again where that may help; else it raises in `get`, and so it does when it
+    has failed for `give_up_after_s` (None: never). One that does not follow has failed where some changes cannot be told now.
     """
 
     def __init__(
@@ -66,23 +69,33 @@ class PagesAhead:
         return found
 
     def _read(self) -> None:
-        answered = _clock.monotonic()
+        """Until the end, or a failure: whatever it is, the thread that publishes is told."""
+        try:
+            self._read_pages()
+        except Exception as error:
+            self._put(error)
+
+    def _read_pages(self) -> None:
+        again, answered = TriedAgain(self._tell), _clock.monotonic()
         while not self._ended.is_set():
-            found: ToldChanges | Exception
+            trouble: AmbryError | None
             try:
-                found = self._feed.next_page()
-                answered = _clock.monotonic()
+                page = self._feed.next_page()
             except AmbryError as error:
-                if self._follows and error.retriable and _clock.monotonic() - answered < self._give_up_after_s:
-                    self._tell(f"{error}; it is tried again")
-                    _clock.sleep(AGAIN_S)
+                trouble = error
+            else:
+                self._put(replace(page, at_end=page.at_end and not page.delayed))
+                trouble = Unavailable(NOT_ALL) if page.delayed else None
+                if not page.at_end or self._follows:
+                    answered = _clock.monotonic()  # What the publisher took for it is not of the store.
+                    again.failed(trouble) if trouble else again.went_well()
                     continue
-                found = error
-            except Exception as error:  # Whatever it is, the thread that publishes is told.
-                found = error
-            self._put(found)
-            if isinstance(found, Exception) or (found.at_end and not self._follows):
-                return
+                if trouble is None:
+                    return
+            if not trouble.retriable or _clock.monotonic() - answered >= self._give_up_after_s:
+                raise trouble
+            again.failed(trouble)
+            _clock.sleep(AGAIN_S)
 
     def _put(self, found: ToldChanges | Exception) -> None:
         while not self._ended.is_set():

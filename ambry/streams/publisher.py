@@ -17,10 +17,13 @@ from typing import Protocol, TypeVar
 from ambry.client.changes import RESTARTED, SINCE_WORDS, ToldChange, ToldChanges, naming_since, naming_state
 from ambry.clock import SystemClock, system_random
 from ambry.errors import AmbryError, Unavailable, must_have
+from ambry.ids import BlobId
 from ambry.streams.messages import ChangeMessage, message_of, without_own
+from ambry.streams.other_states import OtherStates
 from ambry.streams.pages import Feed, PagesAhead
 from ambry.streams.plan import GIVE_UP_AFTER_S, TELL_AFTER_S, PublishProgress, TopicWatch
 from ambry.streams.state import Keeper, Overtaken, PublisherState, begin, gone
+from ambry.streams.tried_again import TriedAgain
 
 T = TypeVar("T")
 
@@ -71,6 +74,7 @@ class Publisher:
         follow: bool = False,
         give_up_after_s: float | None = GIVE_UP_AFTER_S,
         tell: Callable[[str], None] = lambda text: None,
+        is_state: Callable[[BlobId], bool] = lambda blob: False,
         clock: SystemClock | None = None,
     ) -> None:
         self._brokers = brokers
@@ -87,7 +91,8 @@ class Publisher:
         self._watch = TopicWatch("")
         self._told_silence = False
         self._sent_from = 0
-        self._said = ""
+        self._other_states = OtherStates(is_state)
+        self._again = TriedAgain(tell)
         self._not_kept_since: float | None = None
 
     def run(self) -> Published:
@@ -179,6 +184,7 @@ class Publisher:
 
     def _messages(self, changes: tuple[ToldChange, ...]) -> list[ChangeMessage]:
         told = without_own(changes, self._keeper.name, self._keeper.own)
+        told = self._other_states.without(told)
         return [message for each in told if (message := message_of(each)) is not None]
 
     def _acknowledged(self, sequence: int) -> None:
@@ -202,13 +208,15 @@ class Publisher:
             if at_once or not error.retriable or self._is_too_long(now - (self._not_kept_since or now)):
                 raise
             self._not_kept_since = self._not_kept_since or now
-            self._say(f"how far it is could not be stored: {error}; it is tried again")
+            self._again.failed(error, "how far it is could not be stored: ")
             progress.not_now(self._clock.monotonic())
             return
+        self._again.went_well()
         self._kept, self._not_kept_since = new, None
         progress.keep(wanted, self._clock.monotonic())
 
     def _look_at_kafka(self, broker: Broker) -> None:
+        broker.poll(0)  # What was waited for in the store is no silence of Kafka's.
         self._look_at_topic(broker)
         self._look_at_silence(broker)
 
@@ -253,12 +261,6 @@ class Publisher:
     def _is_too_long(self, seconds: float) -> bool:
         return self._give_up_after_s is not None and seconds >= self._give_up_after_s
 
-    def _say(self, text: str) -> None:
-        """Tell it, unless it was the last that was told."""
-        if text != self._said:
-            self._said = text
-            self._tell(text)
-
     def _patiently(self, call: Callable[[float], T]) -> T:
         """What a call gives that may fail at first: until it is given up. It is told what is left, in seconds, at least one."""
         began = self._clock.monotonic()
@@ -269,5 +271,5 @@ class Publisher:
             except AmbryError as error:
                 if not error.retriable or self._is_too_long(self._clock.monotonic() - began):
                     raise
-                self._say(f"{error}; it is tried again")
+                self._again.failed(error)
             self._clock.sleep(1.0)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,17 +27,21 @@ from ambry.client.state_file import check_replaceable, read_bytes, remove_left_t
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
+    AccessDenied,
     AlreadyExists,
     AmbryError,
     BlobNotFound,
     InvalidRequest,
     PreconditionFailed,
+    RetentionLocked,
     Unavailable,
     UpdateConflict,
 )
 from ambry.streams.plan import Covered
 
 FORMAT = 1
+CONTENT_TYPE = "application/vnd.ambry.publisher-state+json"
+"""Of a blob that is one: by it other publishers of the container leave it out (other_states.py)."""
 SIZE_MAX = 64 << 10
 """Bytes of a state; a token has at most 16 KiB."""
 NUMBER_MAX = 1 << 63
@@ -46,6 +51,9 @@ STORES_MAX = 3
 """One that is refused, one after what this run put unheard, and one after a put of it that was on its way still."""
 HISTORY_MAX = 10_000
 """Blobs of the state that are known to be its own, the newest ones, of this run and of former ones: hours, at one a second."""
+
+_WHY = re.compile("[:;] ")
+"""Ends what an error says of itself; behind it stands what to do about another blob."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +169,15 @@ def decode(data: bytes, said: object) -> PublisherState:
 class StateBlob:
     """In a named blob. `container` is (account, container) of what is published."""
 
-    def __init__(self, client: AmbryClient, place: NameRef, container: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        client: AmbryClient,
+        place: NameRef,
+        container: tuple[str, str],
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._tell = tell
+        self._told_kept = False
         self._known: dict[str, None] = {}
         self._client = client
         self._place = place
@@ -202,11 +218,17 @@ class StateBlob:
                     name=self._place,
                     if_absent=self._etag is None,
                     if_match=self._etag,
-                    content_type="application/json",
+                    content_type=CONTENT_TYPE,
                 )
             except (PreconditionFailed, AlreadyExists) as error:
                 if self._go_on(kept.run, error) == data:
                     return
+            except (InvalidRequest, AccessDenied) as error:
+                error.message = (
+                    f"the state {self._place} cannot be kept ({_WHY.split(error.message)[0]}); keep it elsewhere, in a file or "
+                    "under a name of another container: --state FILE, or --state ambry://ACCOUNT/CONTAINER/NAME"
+                )
+                raise
             else:
                 self._replaced_by(made)
                 return
@@ -234,8 +256,17 @@ class StateBlob:
         self._know([self._blob])
         if before is not None and before != self._blob:
             # Nobody reads it again. Where the container keeps what was put (a lock), it stays.
-            with suppress(AmbryError):
+            try:
                 self._client.delete(before)
+            except AccessDenied as error:
+                if not self._told_kept and not isinstance(error, RetentionLocked):
+                    self._told_kept = True
+                    self._tell(
+                        f"this key may not delete blobs of {self._place.account}/{self._place.container}: each state that is "
+                        "replaced stays there for ever; give the key delete there, or keep the state in a file (--state)"
+                    )
+            except AmbryError:
+                pass
 
     def _know(self, blobs: Iterable[str]) -> None:
         """Those that come last stay longest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,6 +183,30 @@ def test_what_is_published_is_dated_by_the_broker(here: KafkaCluster, client: Am
     assert publish(here, "dated").returncode == 0
     of_broker = 2  # TIMESTAMP_LOG_APPEND_TIME
     assert {each.timestamp()[0] for each in here.broker.messages("dated")} == {of_broker}
+
+
+def test_publishers_of_one_container_keep_nobody_busy(here: KafkaCluster, client: AmbryClient, tmp_path: Path) -> None:
+    """Each token of one was three changes for the others: three messages a second on each topic while nobody wrote."""
+    topics = ["beside-1", "beside-2", "beside-3"]
+    states = [STATE.format(topic=topics[0]), STATE.format(topic=topics[1]), "beside-state"]
+    elsewhere = f"ambry://{client.default_account}/{client.default_container}/beside-state"
+    more = [[], [], ["--state", elsewhere]]
+    words = [("changes", "--to", here.topic(each), "--follow", *said) for each, said in zip(topics, more, strict=True)]
+    with ended(*[here.start(tmp_path / each, *line) for each, line in zip(topics, words, strict=True)]):
+        names = {f"beside/{number}" for number in range(3)}
+        for name in sorted(names):
+            client.put(name.encode(), name=name)
+        eventually(lambda: all(names <= keys(here, each) for each in topics), "all is published", interval_s=0.2)
+
+        def kept() -> list[str]:
+            return [client.get_bytes(each).decode() for each in states]
+
+        def is_quiet() -> bool:
+            before = kept()
+            time.sleep(5)  # What is looked for is that nothing happens.
+            return kept() == before
+
+        eventually(is_quiet, "no token is kept where nobody writes", timeout_s=60, interval_s=0.1)
 
 
 def keys(here: KafkaCluster, topic: str) -> set[str]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
+from ambry.client.changes import NOT_ALL
 from ambry.client.model import Timeout
 from ambry.client.wire.message import ApiRequest
-from ambry.errors import must_have
+from ambry.errors import Unavailable, must_have
 
 if TYPE_CHECKING:
     from ambry.client.changes import ToldChange, ToldChanges
@@ -54,6 +55,9 @@ class AsyncChangesFeed:
             if self._page is not None:
                 self.token = self._page.token or self.token
                 if self._page.at_end and not self._follow:
+                    if self._page.delayed:
+                        self._page = replace(self._page, at_end=False)  # Whoever iterates on asks for them again.
+                        raise Unavailable(f"{NOT_ALL}; they come behind this token later")
                     raise StopAsyncIteration
             await self._next_page()
         return self._left.popleft()
@@ -62,7 +66,7 @@ class AsyncChangesFeed:
         """The changes that were not given out yet of a page, or else the next one whole, with the token behind it.
 
         For who keeps that token beside what was done with the changes. With `follow` a page may have none: so far nothing came.
-        Where the feed does not follow it is asked for until a page is `at_end`.
+        Where the feed does not follow it is asked for until a page is `at_end`; one that is `delayed` too is not all there is.
 
         >>> page = await client.changes("now").next_page()
         >>> page.changes, page.at_end
@@ -110,7 +114,8 @@ class AsyncChanges(AsyncCalls):
         """What was put, deleted, undeleted, extended, named and aliased in the container of the client, as `ToldChange`s.
 
         `since`: the `beginning`, `now`, or the `token` of a feed before. At least once each; it ends where there is no
-        more, or with `follow` waits for more. Keep `token` together with what was done with the changes so far.
+        more, or with `follow` waits for more; where some cannot be told now, it ends with Unavailable. Keep `token`
+        together with what was done with the changes so far.
 
         >>> feed = client.changes("now")
         >>> seen = [change async for change in feed]

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ambry.cli import changes
 from ambry.cli.main import cli
+from ambry.client.changes import ToldChange, ToldChanges
+from ambry.client.sync.changes import ChangesFeed
+from ambry.errors import AccessDenied, AmbryError, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,38 @@ def test_a_token_that_is_too_long_to_be_one_is_not_asked_about(here: Path) -> No
     """The answer was about a header of 16,384 bytes."""
     found = CliRunner().invoke(cli, ["changes", "--since", "A" * 17_000], prog_name="ambry")
     assert found.exit_code == 2 and "a token that was told, which has at most 16000 characters" in found.stderr
+
+
+def page(token: str, *, delayed: bool = False) -> ToldChanges:
+    return ToldChanges(changes=(ToldChange(type="name.put", name=token),), token=token, at_end=True, delayed=delayed)
+
+
+def test_changes_that_cannot_be_told_are_no_success(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all data nodes down it told of a part, and of success."""
+    monkeypatch.setattr(ChangesFeed, "next_page", lambda feed: page("token-1", delayed=True))
+    found = CliRunner().invoke(cli, ["changes", "--state", "token"], prog_name="ambry")
+    assert found.exit_code == 5 and "token-1" in found.stdout
+    assert "some changes cannot be told now, since no replica of theirs answers; the same command tells" in found.stderr
+    assert (here / "token").read_text() == "token-1\n", "which stands before them"
+
+
+def test_who_follows_is_told_once_of_what_is_tried_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = "no endpoint answers; say AmbryClient(endpoints), or AMBRY_ENDPOINTS with AmbryClient.from_env()"
+    script: list[ToldChanges | AmbryError] = [Unavailable(away, request_id=f"r{number}") for number in range(5)]
+    script += [page("t1", delayed=True), page("t2", delayed=True), page("t3"), AccessDenied("the key was revoked")]
+
+    def next_page(feed: ChangesFeed) -> ToldChanges:
+        found = script.pop(0)
+        if isinstance(found, AmbryError):
+            raise found
+        return found
+
+    monkeypatch.setattr(ChangesFeed, "next_page", next_page)
+    monkeypatch.setattr(changes, "AGAIN_S", 0.0)
+    found = CliRunner().invoke(cli, ["changes", "--follow", "--state", "token"], prog_name="ambry")
+    lines = found.stderr.splitlines()
+    assert lines[:2] == [
+        "no endpoint answers; say --endpoint, or AMBRY_ENDPOINTS (request r0); it is tried again",
+        "some changes cannot be told now, since no replica of theirs answers; it is tried again",
+    ]
+    assert len(lines) == 3 and "revoked" in lines[2] and (here / "token").read_text() == "t3\n"

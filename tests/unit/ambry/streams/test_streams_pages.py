@@ -29,8 +29,8 @@ class Scripted:
         return found
 
 
-def page(token: str, *, at_end: bool = False) -> ToldChanges:
-    return ToldChanges(changes=(), token=token, at_end=at_end)
+def page(token: str, *, at_end: bool = False, delayed: bool = False) -> ToldChanges:
+    return ToldChanges(changes=(), token=token, at_end=at_end, delayed=delayed)
 
 
 def test_pages_come_in_order_and_the_last_one_ends_it() -> None:
@@ -52,27 +52,80 @@ def test_not_more_than_some_are_held() -> None:
 def test_who_follows_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "AGAIN_S", 0.0)
     told: list[str] = []
-    feed = Scripted(Unavailable("nobody answers"), page("after"), AccessDenied("the key was revoked"))
+    away = [Unavailable("nobody answers", request_id=f"r{number}") for number in range(20)]
+    feed = Scripted(*away, page("after"), AccessDenied("the key was revoked"))
     with PagesAhead(feed, follows=True, tell=told.append) as ahead:
         found = ahead.get(WAIT_S)
         assert found is not None and found.token == "after"
         with pytest.raises(AccessDenied):
             ahead.get(WAIT_S)
-    assert told == ["nobody answers; it is tried again"]
+    assert told == ["nobody answers (request r0); it is tried again"], "once, though each request has an id of its own"
 
 
-def test_who_does_not_follow_is_told() -> None:
+@pytest.mark.parametrize("trouble", [Unavailable("nobody answers"), page("some", at_end=True, delayed=True)])
+def test_who_does_not_follow_asks_again_within_the_bound(
+    monkeypatch: pytest.MonkeyPatch, trouble: ToldChanges | Exception
+) -> None:
+    """It was given up at the first failure, whatever --give-up-after said; and a page that is not all there is was the end."""
+    monkeypatch.setattr(pages, "AGAIN_S", 0.0)
+    told: list[str] = []
+    feed = Scripted(*[trouble] * 3, page("all", at_end=True))
+    with PagesAhead(feed, follows=False, tell=told.append) as ahead:
+        found = [ahead.get(WAIT_S)]
+        while found[-1] is not None and not found[-1].at_end:
+            found.append(ahead.get(WAIT_S))
+    assert found[-1] is not None and found[-1].token == "all" and len(told) == 1
+
+
+def test_what_cannot_be_told_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "AGAIN_S", 0.01)
+    feed = Scripted(*[page("some", at_end=True, delayed=True)] * 1000)
     with (
-        PagesAhead(Scripted(Unavailable("nobody answers")), follows=False, tell=print) as ahead,
-        pytest.raises(Unavailable),
+        PagesAhead(feed, follows=False, tell=lambda text: None, give_up_after_s=0.1) as ahead,
+        pytest.raises(Unavailable, match="some changes cannot be told now, since no replica of theirs answers"),
     ):
-        ahead.get(WAIT_S)
+        while (found := ahead.get(WAIT_S)) is not None:
+            assert not found.at_end
 
 
-def test_who_follows_gives_up_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_is_told_to_who_follows_and_gives_nothing_up() -> None:
+    told: list[str] = []
+    feed = Scripted(*[page(str(number), at_end=True, delayed=True) for number in range(50)])
+    with PagesAhead(feed, follows=True, tell=told.append, give_up_after_s=0.0) as ahead:
+        assert [found.token for _ in range(50) if (found := ahead.get(WAIT_S))] == [*map(str, range(50))]
+    assert told == ["some changes cannot be told now, since no replica of theirs answers; it is tried again"]
+
+
+def test_what_the_publisher_took_is_no_silence_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Kafka was away for longer than the bound, the next short failure of the store ended the run."""
+    clock = Clock()
+    monkeypatch.setattr(pages, "_clock", clock)
+    feed = Scripted(*[page(str(number)) for number in range(AHEAD + 1)], Unavailable("for a moment"), page("after"))
+    with PagesAhead(feed, follows=True, tell=lambda text: None, give_up_after_s=60.0) as ahead:
+        while feed.asked < AHEAD + 1:
+            threading.Event().wait(0.01)
+        clock.now_s = 100.0  # The last page waits for room.
+        found = [ahead.get(WAIT_S) for _ in range(AHEAD + 2)]
+        assert found[-1] is not None and found[-1].token == "after"
+
+
+class Clock:
+    """Stands still."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_it_is_given_up_after_the_bound(monkeypatch: pytest.MonkeyPatch, follows: bool) -> None:
     monkeypatch.setattr(pages, "AGAIN_S", 0.01)
     feed = Scripted(page("first"), *[Unavailable("nobody answers")] * 1000)
-    with PagesAhead(feed, follows=True, tell=lambda text: None, give_up_after_s=0.1) as ahead:
+    with PagesAhead(feed, follows=follows, tell=lambda text: None, give_up_after_s=0.1) as ahead:
         assert ahead.get(WAIT_S) is not None
         with pytest.raises(Unavailable):
             ahead.get(WAIT_S)

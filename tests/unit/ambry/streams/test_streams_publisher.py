@@ -14,6 +14,7 @@ from ambry.client.changes import RESTARTED, ToldChange, ToldChanges
 from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
 from ambry.errors import AmbryError, InvalidRequest, Unavailable
+from ambry.ids import BlobId, IdKind
 from ambry.streams.messages import ChangeMessage
 from ambry.streams.pages import Feed
 from ambry.streams.plan import GIVE_UP_AFTER_S
@@ -522,3 +523,96 @@ def test_who_does_not_hear_of_the_topic_is_not_told_of_success() -> None:
     ):
         publisher.run()
     assert memory.kept is not None and memory.kept.sequence == 4
+
+
+def test_what_the_store_took_is_no_silence_of_kafka() -> None:
+    """Acknowledgements were there, and nobody had looked: the run ended for the wrong reason."""
+    clock = QuickClock(0.01)
+
+    class Slow(Memory):
+        hung = False
+
+        def store(self, kept: PublisherState) -> None:
+            super().store(kept)
+            if not self.hung and 0 < kept.sequence < 40:
+                self.hung = True
+                clock.sleep(70)
+
+    class Prompt(ScriptedBroker):
+        def poll(self, wait_s: float) -> None:
+            clock.sleep(0.2)
+            super().poll(wait_s)
+            while self._sent or self._appended:
+                super().poll(0)
+
+    memory, tell = Slow(), list[str]()
+    publisher = Publisher(
+        brokers=lambda heard: Prompt(Log(), heard, random.Random(0)),
+        feeds=lambda token: Pages(changes(40), 7, token),
+        keeper=memory,
+        topic="topic",
+        tell=tell.append,
+        clock=clock,  # type: ignore[arg-type]
+    )
+    assert publisher.run().messages == 40 and tell == [] and memory.hung
+
+
+def test_a_state_that_cannot_be_kept_is_told_once() -> None:
+    """Each attempt has a request of another id, and each was a line."""
+
+    class Full(Memory):
+        refused = 0
+
+        def store(self, kept: PublisherState) -> None:
+            if self.kept is not None and self.refused < 15:
+                self.refused += 1
+                raise Unavailable(f"the quota is full: {self.refused} bytes too many", request_id=f"r{self.refused}")
+            super().store(kept)
+
+    tell: list[str] = []
+    publisher = Publisher(
+        brokers=lambda heard: ScriptedBroker(Log(), heard, random.Random(0)),
+        feeds=lambda token: Endless(changes(4), 7, token),
+        keeper=(keeper := Full()),
+        topic="topic",
+        follow=True,
+        tell=tell.append,
+        give_up_after_s=100.0,
+        clock=QuickClock(0.3),  # type: ignore[arg-type]
+    )
+
+    class Enough(Exception):
+        pass
+
+    def store(kept: PublisherState) -> None:
+        Full.store(keeper, kept)
+        if keeper.refused == 15:
+            raise Enough
+
+    keeper.store = store  # type: ignore[method-assign]
+    with pytest.raises(Enough):
+        publisher.run()
+    assert len(tell) == 1 and tell[0].startswith("how far it is could not be stored: the quota is full")
+
+
+def test_states_of_other_publishers_are_not_published() -> None:
+    """Two publishers of one container kept each other busy for ever: each token of one was three changes for the other."""
+    other, blob = (
+        BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=0, uuid=each * 16)
+        for each in (b"a", b"b")
+    )
+    told = [
+        ToldChange(type="blob.put", id=other, size=300),
+        ToldChange(type="name.put", name=".changes/kafka/other", id=other, size=300),
+        ToldChange(type="blob.put", id=blob, size=300),
+        ToldChange(type="blob.delete", id=other),
+    ]
+    log = Log()
+    publisher = Publisher(
+        brokers=lambda heard: ScriptedBroker(log, heard, random.Random(0)),
+        feeds=lambda token: Pages(told, 2, token),
+        keeper=Memory(),
+        topic="topic",
+        is_state=lambda asked: asked == other,
+    )
+    assert publisher.run().messages == 1 and [key for key, _ in log.messages] == [str(blob)]

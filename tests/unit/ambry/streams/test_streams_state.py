@@ -12,7 +12,7 @@ import pytest
 
 from ambry import AmbryClient, BlobNotFound
 from ambry.client.refs import NameRef
-from ambry.errors import InvalidRequest, Unavailable
+from ambry.errors import AccessDenied, AmbryError, InvalidRequest, RetentionLocked, Unavailable
 from ambry.streams.state import Overtaken, PublisherState, StateBlob, StateFile, begin, decode, encode
 from tests.support.named_frontend import named_frontend
 
@@ -275,3 +275,43 @@ class KeptInMemory:
 
     def store(self, kept: PublisherState) -> None:
         self.kept, self._is_new = kept, False
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        (InvalidRequest("the container a/c takes no blob that lives for ever: give its seconds to live"), "for ever"),
+        (RetentionLocked("the container a/c is locked until 2030: nothing in it is overwritten before"), "until 2030"),
+    ],
+)
+def test_a_container_that_cannot_have_the_state_is_told_with_the_way_out(
+    refusal: AmbryError, why: str, client: AmbryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an option for its life, which `ambry changes` does not have, was spoken, and not of --state."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise refusal
+
+    monkeypatch.setattr(client, "put", refuse)
+    with pytest.raises(type(refusal)) as told:
+        named(client, "states/refused").store(KEPT)
+    assert "states/refused cannot be kept (the container a/c " in str(told.value) and f"{why}); keep it" in str(
+        told.value
+    )
+    assert "--state FILE" in str(told.value)
+
+
+def test_a_key_that_may_not_delete_is_told_once(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token left a blob, one a second, and nobody was told."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AccessDenied("this key has no delete there")
+
+    told: list[str] = []
+    here = (client.default_account, client.default_container)
+    state = StateBlob(client, NameRef("states/kept", *here), here, told.append)
+    monkeypatch.setattr(client, "delete", refuse)
+    for sequence in range(4):
+        state.store(replace(KEPT, sequence=sequence))
+    [only] = told
+    assert "each state that is replaced stays there for ever; give the key delete there" in only
