@@ -27,6 +27,11 @@ from ambry.spark.writing import AmbryWriter, WriteOptions, check_columns, write_
 NUMBER_DIGITS = 18
 _SECRET = ("key", "auth")
 _CLUSTER = ("profile", "endpoints", "account", "container", "key_file")
+_OF_SPARK = {
+    "paths": 'one place is loaded at a time: .load("a"), and union for several',
+    "location": 'tables (CREATE TABLE) are not kept here; write .load("members"), and a view of it (createTempView)',
+}
+"""What to do instead of that for which Spark itself says an option."""
 _READING = ("path", "columns", "prune", "split_size")
 
 
@@ -121,7 +126,9 @@ def spark_schema(schema: Any) -> Any:
 def place_in(options: Mapping[str, str]) -> str:
     """Raises InvalidRequest."""
     if not (place := options.get("path")):
-        raise InvalidRequest('say what is meant: .load("members@champion"), .save("members")')
+        raise InvalidRequest(
+            'say what is meant: .load("members@champion"), .save("members"); tables (saveAsTable, writeTo) are not kept here'
+        )
     if "://" in place and not place.startswith((SCHEME, ID_SCHEME)) and written_place(place) is None:
         raise InvalidRequest(
             f"{shown_place(place)} is no place of ambry; write NAME, NAME@1.2.0 or {SCHEME}<account>/<container>/<name>, "
@@ -133,6 +140,9 @@ def place_in(options: Mapping[str, str]) -> str:
 def check_options(options: Mapping[str, str], known: tuple[str, ...]) -> None:
     """Raises InvalidRequest for an option that is none: what was meant by it would not be done."""
     every = (*_CLUSTER, *known)
+    for name in options:
+        if (instead := _OF_SPARK.get(name.lower())) is not None:
+            raise InvalidRequest(instead)
     if wrong := [name for name in options if name.lower() not in every]:
         raise InvalidRequest(f"ambry has no option {wrong[0]!r} here; there are {', '.join(sorted(every))}")
 

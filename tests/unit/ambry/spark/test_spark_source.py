@@ -78,3 +78,11 @@ def test_columns_with_commas_and_blanks_are_a_list_in_json() -> None:
     for wrong in ("[a]", "[1]", "[" * 100_000):
         with pytest.raises(InvalidRequest, match="the option columns is"):
             columns_in(wrong)
+
+
+@pytest.mark.parametrize(("option", "instead"), [("paths", "union for several"), ("location", "createTempView")])
+def test_what_spark_itself_says_as_an_option_is_told_as_what_was_asked_for(option: str, instead: str) -> None:
+    """load(["a", "b"]) and CREATE TABLE were told of an option that nobody had said."""
+    source = AmbryDataSource({"endpoints": "http://127.0.0.1:9", "path": "members", option: "x"})
+    with pytest.raises(InvalidRequest, match=instead):
+        source.schema()
