@@ -29,6 +29,8 @@ _PUNCTUATION = ":;,.)]"
 """Of a sentence, behind a URL."""
 _OF_A_PATH = re.compile(r"\b(https?|ftps?|s?webhdfs|hdfs):/(?!/)")
 """What pathlib makes of a URL that was given in the place of a file."""
+_OF_AN_ID = re.compile(r"(?<![\w-])([A-Za-z0-9_-]{45,51}(?:\.[A-Za-z0-9]{1,16})?/?)[?#][^\s'\"<>]*(?<![:;,.)\]])")
+"""The end of a URL of a blob, signed or with a token, where what stands before the id was left out; also of a mistyped id."""
 UNESCAPED = (
     "the password in it has a sign that ends one, or the path has an @; "
     "write @ as %40, : as %3A, / as %2F, ? as %3F and # as %23"
@@ -44,7 +46,7 @@ def shown_place(place: object) -> str:
     stand first, neither is shown: whoever writes an @ of the path as %40 sees it whole.
     """
     text = _OF_A_PATH.sub(r"\1://", str(place))
-    return _CHAIN.join(map(_shown, _pieces(text))) if "://" in text else text
+    return _CHAIN.join(map(_shown, _pieces(text))) if "://" in text else _OF_AN_ID.sub(r"\1", text)
 
 
 def shown_address(text: str) -> str:
@@ -67,8 +69,8 @@ def shown_words(words: str, place: object) -> str:
 
 
 def shown_sentence(words: str) -> str:
-    """A sentence that may have URLs in it, each as `shown_place` has it."""
-    return _URL.sub(_shown_in, _OF_A_PATH.sub(r"\1://", words))
+    """A sentence that may have URLs in it, or ends of those of blobs, each as `shown_place` has it."""
+    return _OF_AN_ID.sub(r"\1", _URL.sub(_shown_in, _OF_A_PATH.sub(r"\1://", words)))
 
 
 def _shown_in(found: re.Match[str]) -> str:

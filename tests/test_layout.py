@@ -837,7 +837,7 @@ COVERED_BY = {
     "datanode/__main__.py": ("tests/integration/test_processes.py", "puts a process together; tested as a process"),
     **{
         f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_blobs.py", "every test of it is a whole command")
-        for name in ("arguments", "output")
+        for name in ("output",)
     },
     **{
         f"ambry/cli/{name}.py": ("tests/unit/ambry/cli/test_cli_copies.py", "every step is taken by whole commands")

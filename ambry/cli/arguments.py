@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLOW_S = 1.0
-"""A call that goes on for so long without an answer is told of."""
+SLOW_S = 1.0  # A call that goes on for so long without an answer is told of.
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d+)([smhdw]?)")
-_RANGE = re.compile(r"(\d*)-(\d*)")
+_DURATION = re.compile(r"(\d{1,12})([smhdw]?)")
+_DURATION_S_MAX = 1000 * 365 * 86_400  # So far before or behind today there are dates.
+_RANGE = re.compile(r"(\d{0,19})-(\d{0,19})")
 
 
 def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -44,15 +44,20 @@ def as_duration(ctx: click.Context, param: click.Parameter, value: str) -> int |
     found = _DURATION.fullmatch(text)
     if found is None or not int(found[1]):
         raise click.BadParameter(f"{value!r} is no duration of 1s or more; use seconds, 15m, 12h, 7d, 2w or forever")
-    return int(found[1]) * _UNITS[found[2]]
+    if (seconds := int(found[1]) * _UNITS[found[2]]) > _DURATION_S_MAX:
+        raise click.BadParameter(f"{value!r} is more than a thousand years; say less, or forever where that can be")
+    return seconds
 
 
 def date_of(text: str) -> datetime:
-    """`2027-01-31` or `2027-01-31T12:00:00+01:00`; UTC where no zone is said. Raises ValueError."""
+    """`2027-01-31` or `2027-01-31T12:00:00+01:00`; UTC where no zone is said. Raises ValueError, also where UTC has none."""
     from datetime import UTC, datetime  # which `ambry --help` does without
 
     date = datetime.fromisoformat(text.strip())
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    if not -62_135_596_800 <= date.timestamp() < 253_402_300_800:
+        raise ValueError(f"{text!r} lies in no year from 1 to 9999 of UTC")
+    return date
 
 
 class Seconds(click.FloatRange):
@@ -307,8 +312,7 @@ def shows(*kinds: str, default: str | None = "table") -> Callable[[Callable[...,
 
 
 OUTPUT = shows("table", "json")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="A line of JSON for each file.")
-"""Of commands whose --output is a file."""
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="A line of JSON for each file.")  # --output is a file.
 
 RANGE = click.option(
     "--range",
@@ -343,6 +347,4 @@ def as_time(ctx: click.Context, param: click.Parameter, value: str | None) -> da
     try:
         return date_of(value)
     except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is no point in time; write 2026-11-27, or 2026-11-27T12:00:00+01:00"
-        ) from None
+        raise click.BadParameter(f"{value!r} is no point in time; write 2026-11-27 or 2026-11-27T12:00+01:00") from None

@@ -55,7 +55,7 @@ def as_count(ctx: click.Context, param: click.Parameter, value: str | None) -> i
         return None
     if value.strip().lower() == "all":
         return -1
-    if not value.strip().isdecimal() or not int(value):
+    if not value.strip().isdecimal() or len(value) > 18 or not int(value):
         raise click.BadParameter(f"{value!r} is not how many versions are kept; use a number, or all")
     return int(value)
 

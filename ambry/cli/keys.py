@@ -57,7 +57,7 @@ class AgeType(click.ParamType):  # type: ignore[type-arg]  # not generic before 
         text = str(value)
         if text == "never" and not self._ends:
             return None
-        if text[:-1].isdigit() and text[-1:] in _UNITS and len(text) <= 9:
+        if text[:-1].isdecimal() and text[-1:] in _UNITS and len(text) <= 9:
             return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
         self.fail(f"{text!r} is no time: say 10m, 12h, 7d, 1w" + ("" if self._ends else ", or never"), param, ctx)
 

@@ -222,11 +222,13 @@ def _typed_keys(opened: Snapshot, keys: Sequence[str]) -> list[Any]:
     """Raises InvalidRequest for what is no number where entities are."""
     if str(opened.schema.field(opened.about.entity).type) == "string":
         return list(keys)
-    try:
-        return [int(key) for key in keys]
-    except ValueError:
-        wrong = next(key for key in keys if not key.lstrip("-").isdecimal())
-        raise InvalidRequest(f"{wrong!r} is no key; the entities of {opened.place} are whole numbers") from None
+    numbers: list[int] = []
+    for key in keys:
+        try:
+            numbers.append(int(key))
+        except ValueError:
+            raise InvalidRequest(f"{key[:40]!r} is no key; the entities of {opened.place} are whole numbers") from None
+    return numbers
 
 
 def _type_of(field: Any) -> str:

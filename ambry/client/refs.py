@@ -143,6 +143,8 @@ def name_place(name: object, *, account: str, container: str) -> NameRef:
         raise InvalidRequest(
             f"{shown_place(name)!r} is the blob of an id, and here stands a name; a NameRef means even such a text"
         )
+    if "://" in name and (shown := shown_place(name)) != name:
+        raise InvalidRequest(f"{shown!r} is a URL with what may open it, and no name; a NameRef means even such a text")
     return _filled(NameRef(name), account, container)
 
 
@@ -165,8 +167,7 @@ def id_of(ref: Ref | object) -> BlobId:
         raise TypeError(f"this takes the id of a blob, as text or BlobId, not {type(ref).__name__}")
     if (found := _written_id(ref)) is not None:
         return found
-    # It may be the end of a URL that was signed, too.
-    shown = re.split("[?#]", ref, maxsplit=1)[0] if _NEARLY_AN_ID.fullmatch(ref) else shown_place(ref)
+    shown = shown_place(ref)  # It may be the end of a URL that was signed, too.
     written = ref.removeprefix("/")  # As it stands in a Location header.
     if len(written) != ID_TEXT_SIZE:
         raise InvalidRequest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +88,7 @@ class KafkaBroker:
                 {**target.client_settings(), "error_cb": self._heard}, logger=_log
             )
         except (self._kafka.KafkaException, ValueError, TypeError) as error:
-            raise InvalidRequest(f"the settings for Kafka are refused: {_words(error)}") from None
+            raise InvalidRequest(f"the settings for Kafka are refused: {_without_values(_words(error))}") from None
 
     def topic(self, within_s: float = ASK_S) -> tuple[str, str]:
         """Kafka's id of itself and that of the topic, which is there on return: made by the broker's defaults if it was not.
@@ -231,6 +232,11 @@ def _is_permanent(error: Any) -> bool:
     if error.name() == "_SSL":
         return any(word in error.str().lower() for word in ("certificate", "alert", "unknown ca"))
     return error.name() in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED")
+
+
+def _without_values(words: str) -> str:
+    """What librdkafka says of settings. A value that it does not know may be the password of a mistyped line."""
+    return re.sub(r'(value) ".*?"(?= for configuration|$)', r"\1", words, flags=re.DOTALL)
 
 
 def _words(error: Exception) -> str:

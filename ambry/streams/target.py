@@ -30,6 +30,8 @@ OURS = {
 }
 """Settings that nobody else sets, and why."""
 
+_OBJECTS = frozenset(("logger", "on_delivery", "on_commit", "default.topic.config", "opaque", "interceptors"))
+"""Of Python and C, beside functions to call (`..._cb`)."""
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})")
 _SETTING = re.compile(r"[a-z][a-z0-9._]{0,99}")
@@ -96,6 +98,8 @@ def parse_settings(text: str) -> dict[str, str]:
         # The value may be a password: it is in no message.
         if not equals or _SETTING.fullmatch(key) is None:
             raise InvalidRequest(f"line {number} of the settings is not key=value")
+        if key in _OBJECTS or key.endswith("_cb"):
+            raise InvalidRequest(f"line {number} of the settings sets {key}, which no text can be")
         if key in OURS:
             raise InvalidRequest(f"line {number} of the settings sets {key}, which is not to be set: {OURS[key]}")
         if key in found:

@@ -157,12 +157,13 @@ def write_snapshot(
 
 
 def version_at(time: datetime) -> str:
-    """The version of a point in time. Raises InvalidRequest for one without a time zone, or before 1970."""
+    """The version of a point in time. Raises InvalidRequest for one without a time zone, or before 1970, or after 9999."""
     if not isinstance(time, datetime):
         raise InvalidRequest(f"a point in time is a datetime, and not {time!r}; write datetime(..., tzinfo=UTC)")
     if time.tzinfo is None:
         raise InvalidRequest(f"the point in time {time} has no time zone; write datetime(..., tzinfo=UTC)")
-    since = time.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    # Not by astimezone, for which there is no UTC of the first and the last hours of all.
+    since = time - datetime(1970, 1, 1, tzinfo=UTC)
     number = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
     if number < 0:
         raise InvalidRequest(f"the point in time {time} lies before 1970")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ambry.shown_urls import is_of_hdfs, shown_address, shown_place, shown_sentence
 
+ID = "AQEAAQ" + "A" * 42
 SHOWN = {
     "https://me:word@host:8/x.avro?sig=1#t": "https://host:8/x.avro",
     "simplecache::http://host/x.avro?sig=SECRET": "simplecache::http://host/x.avro",
@@ -51,6 +52,11 @@ SHOWN = {
     "http://host:8080/a%40b/x": "http://host:8080/a%40b/x",
     "data/a?b@c.avro": "data/a?b@c.avro",
     "https:/u:WORD@host/x?sig=SECRET": "https://host/x",
+    f"{ID}?tok=SECRET": ID,
+    f"{ID}#SECRET": ID,
+    f"/{ID}.bin?ambry-signature=SECRET": f"/{ID}.bin",
+    f"{ID[:-2]}/?tok=SECRET": f"{ID[:-2]}/",
+    f"{'a' * 52}?b#c": f"{'a' * 52}?b#c",
 }
 
 
@@ -81,6 +87,12 @@ def test_an_address_is_shown_so_with_a_scheme_and_without(text: str, shown: str)
 def test_of_each_url_in_a_sentence_what_opens_it_is_left_out() -> None:
     said = "Path 'https://u:WORD@h/x?sig=SECRET' is not there (s3://b/y?token=SECRET, data/a?b=c); see http://host:1"
     assert shown_sentence(said) == "Path 'https://h/x' is not there (s3://b/y, data/a?b=c); see http://host:1"
+
+
+def test_of_the_end_of_a_url_of_a_blob_what_opens_it_is_left_out_of_sentences() -> None:
+    """`ambry ttl BLOB ID?tok=SECRET`, `dataset put` and `upload show` told it."""
+    said = f"'{ID}?tok=SECRET' is not a duration; /{ID}#SECRET: No such file"
+    assert shown_sentence(said) == f"'{ID}' is not a duration; /{ID}: No such file"
 
 
 def test_who_is_asked_is_told_by_the_scheme_also_within_a_chain() -> None:

@@ -134,6 +134,23 @@ def test_what_is_no_id_is_told_without_what_opens_it() -> None:
         id_of("https://u:WORD@store/x?tok=WORD")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://h/short?sig=WORD", "https://h/short"),
+        ("http://u:WORD@h/short", "http://h/short"),
+        ("https://h/?ambry-verb=PUT&ambry-signature=WORD", "https://h/"),
+        ("s3://u:WORD@bucket/x", "s3://bucket/x"),
+    ],
+)
+def test_a_url_that_may_open_something_is_no_name(text: str, told: str) -> None:
+    """`ambry put --name` made such a name, which `ambry ls` showed to everybody."""
+    for read in (place_of, name_place):
+        with pytest.raises(InvalidRequest, match=f"^'{told}' is a URL with what may open it[^W]*$"):
+            read(text, **HOME)
+        assert read(NameRef(text), **HOME) == named(text)
+
+
 def test_an_id_is_a_name_where_only_a_name_can_stand() -> None:
     assert name_place(str(ID), **HOME) == named(str(ID))
     assert name_place("ambry://a/c/n", **HOME) == NameRef("n", "a", "c")

@@ -59,7 +59,11 @@ def test_settings_are_lines_of_keys_and_values() -> None:
     assert parse_settings(text) == {"security.protocol": "SASL_SSL", "sasl.password": "a=b #c"}
 
 
-@pytest.mark.parametrize("line", ["hunter2", "=hunter2", "sasl password=hunter2", "acks=hunter2", "a=1\na=hunter2"])
+@pytest.mark.parametrize(
+    "line",
+    ["hunter2", "=hunter2", "sasl password=hunter2", "acks=hunter2", "a=1\na=hunter2",
+     "default.topic.config=hunter2", "error_cb=hunter2", "logger=hunter2"],
+)  # fmt: skip
 def test_a_refusal_of_settings_says_no_value(line: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse_settings(line)
