@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambry.client.tree_removal import remove_tree
 from ambry.home import user_cache
 from deploy.directory_lock import locked
 
@@ -93,7 +94,7 @@ def read_lock(name: str) -> JarLock:
 def cache_directory() -> Path:
     """Where engines are kept."""
     if said := os.environ.get(CACHE):
-        return Path(said)
+        return Path(said).absolute()  # Maven and engines run in directories of their own.
     return user_cache(os.environ) / "engines"
 
 
@@ -110,13 +111,18 @@ def fetch(name: str, tell: Tell) -> Path:
     """
     lock = read_lock(name)
     directory = _directory_of(name, lock)
+    if ":" in str(directory):
+        raise EngineError(f"{directory} has a colon, which parts paths for Java; name another directory by {CACHE}")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _alone(directory.parent, tell):
-        if directory.is_dir():
+        if os.path.lexists(directory):
             if not (wrong := differing(directory, lock)):
                 return directory
             tell(f"{name}: not what it was in {directory}: {', '.join(wrong[:5])}; fetched again")
-            shutil.rmtree(directory)
+            if directory.is_dir() and not directory.is_symlink():
+                remove_tree(directory)
+            else:
+                directory.unlink(missing_ok=True)
         _remove_halves(directory.parent, name)
         _maven()
         tell(f"{name}: fetching {', '.join(lock.direct)} with Maven, {len(lock.digests)} jars")
@@ -239,11 +245,13 @@ def pom_of(direct: tuple[str, ...]) -> str:
 
 
 def digests_of(jars: Path) -> dict[str, str]:
-    """The SHA-256 of each file of a directory, by its name."""
-    found = {}
-    for path in sorted(jars.iterdir()):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of each file of a directory, by its name; empty of what is no file, such as a pipe or a directory."""
+    found: dict[str, str] = {}
+    for path in sorted(jars.iterdir() if jars.is_dir() else ()):
+        found[path.name] = ""
+        if path.is_file():
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 

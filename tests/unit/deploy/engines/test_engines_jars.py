@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -97,6 +98,38 @@ def test_a_jar_that_changed_is_fetched_again(maven: Path) -> None:
     (found / "strange.jar").write_bytes(b"")
     assert {path.name: path.read_bytes() for path in fetch("thing", said.append).iterdir()} == FILES
     assert "other-2.jar, strange.jar; fetched again" in said[2] and maven.read_text() == "run\nrun\n"
+
+
+@pytest.mark.parametrize("damage", ["directory", "jar", "dangling", "pipe", "link", "file"])
+def test_a_cache_is_repaired_whatever_became_of_it(maven: Path, damage: str) -> None:
+    """What is no plain file was a bare error for ever, and a pipe hung."""
+    found = fetch("thing", lambda _: None)
+    if damage in ("link", "file"):
+        found.rename(maven.parent / "moved")
+        (maven.parent / "moved" / "other-2.jar").write_bytes(b"0ther")
+        found.symlink_to(maven.parent / "moved") if damage == "link" else found.write_bytes(b"")
+    else:
+        there = found / ("thing-1.0.jar" if damage == "jar" else "strange.jar")
+        there.unlink(missing_ok=True)
+        if damage in ("directory", "jar"):
+            there.mkdir()
+        elif damage == "pipe":
+            os.mkfifo(there)
+        else:
+            there.symlink_to("nowhere")
+    said: list[str] = []
+    assert {path.name: path.read_bytes() for path in fetch("thing", said.append).iterdir()} == FILES
+    assert "fetched again" in said[0] and not found.is_symlink()
+
+
+def test_a_relative_cache_is_where_it_was_said(maven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java looked for it in the directory of the engine, and Maven in its own."""
+    monkeypatch.chdir(maven.parent)
+    monkeypatch.setenv("AMBRY_ENGINES", "cache/here")
+    assert fetch("thing", lambda _: None).parent == maven.parent / "cache" / "here"
+    monkeypatch.setenv("AMBRY_ENGINES", "a:b")
+    with pytest.raises(EngineError, match="has a colon, which parts paths for Java; name another directory by AMBRY_E"):
+        fetch("thing", lambda _: None)
 
 
 def test_what_is_not_what_was_checked_is_refused(maven: Path) -> None:
