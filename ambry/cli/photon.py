@@ -13,7 +13,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, remark_unless, show_fields, show_rows
-from ambry.cli.photon_kept import keep_trained
+from ambry.cli.photon_kept import keep_trained, kept_at
 from ambry.cli.photon_origin import rows_origin, said_of_trained, settled_origin
 from ambry.cli.photon_rows import BAGS, OFFSET, RESPONSE, WEIGHT, SaidRows
 from ambry.errors import InvalidRequest
@@ -36,10 +36,10 @@ def photon() -> None:
     (NAME, NAME@1.2.0, NAME@ALIAS) or a directory that Photon or `train -o` wrote.
 
     \b
-    ambry photon train clicks/ --task logistic --random per-member=memberId --l2 per-member=10 --publish clicks
-    ambry photon train members@champion --task logistic --response clicked --random per-job=job --publish clicks
-    ambry photon score clicks today/ > scores.tsv
-    ambry photon show clicks --effect per-member --entity 42
+    ambry photon train clicks/ --task logistic --l2 global=1 --random per-member=memberId --publish ctr
+    ambry photon train members@champion --task logistic --response clicked --l2 global=1 --random per-job=job --publish ctr
+    ambry photon score ctr today/ > scores.tsv
+    ambry photon show ctr --effect per-member --entity 42
     """
 
 
@@ -139,6 +139,7 @@ def train(
 
     With --engine spark, each file of DATA is a task, and all executors open it by the same name; a snapshot is read in parts.
     """
+    from ambry.cli.photon_options import refuse_ignored
     from ambry.ml.datasets import dataset_there
     from ambry.ml.files import check_directory
     from ambry.ml.models.publishing import KIND as MODEL_KIND
@@ -173,6 +174,7 @@ def train(
                 seed=seed,
             )
         )
+    refuse_ignored(click.get_current_context(), effects, engine)
     if unknown := (set(l1) | set(l2)) - {effect.name for effect in effects}:
         raise InvalidRequest(f"a penalty is on {min(unknown)!r}, and there is no such effect")
     # Before anything is trained: names that are wrong cost no minutes.
@@ -328,12 +330,11 @@ def _model(cluster: ChosenCluster, place: str) -> PhotonModel:
 def _model_and_version(cluster: ChosenCluster, place: str) -> tuple[PhotonModel, str]:
     """The version has its number, and is empty for a directory."""
     from ambry.ml.models.loading import open_model
-    from ambry.ml.photon.layout import directory_at, read_model
     from ambry.ml.photon.serving import KIND
     from ambry.ml.places import shown_version
 
-    if (directory := directory_at(place)) is not None:
-        return read_model(directory), ""
+    if (kept := kept_at(place)) is not None:
+        return kept, ""
     with cluster.connect() as client:
         stored = open_model(client, place)
         if stored.manifest.kind != KIND:

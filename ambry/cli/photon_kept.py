@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ambry.cli.arguments import ChosenCluster
 from ambry.cli.failures import describe
 from ambry.cli.output import remark
-from ambry.errors import AmbryError, BlobNotFound
+from ambry.errors import AmbryError, BlobNotFound, InvalidRequest
 
 if TYPE_CHECKING:
     from ambry.client.sync.client import AmbryClient
@@ -77,3 +77,20 @@ def _gone(client: AmbryClient, *places: str) -> Iterator[str]:
                 yield place
             except AmbryError:
                 continue  # It is published, whether this can be told or not.
+
+
+def kept_at(place: str) -> PhotonModel | None:
+    """The model of a directory here, if there is one; its name hides a published model's.
+
+    Raises InvalidRequest for one that is no model, DataCorrupt.
+    """
+    from ambry.ml.photon.layout import directory_at, read_model
+
+    if (directory := directory_at(place)) is None:
+        return None
+    try:
+        return read_model(directory)
+    except InvalidRequest as error:
+        if directory.name != place:
+            raise
+        raise InvalidRequest(f"{error}; a published model of that name is {place}@LATEST") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from deploy.engines.jars import EngineError, fetch, kept
 if TYPE_CHECKING:
     from deploy.engines.processes import EngineProcess
 
+_ODD = re.compile(r"[,:\\\x00-\x1f\x7f]")
 LOOK_S = 1.0
 """How often it is seen whether the engine still runs."""
 JARS = {
@@ -79,6 +81,11 @@ def fetch_engines(names: tuple[str, ...]) -> None:
 def _taken(stack: contextlib.ExitStack, place: Path) -> Path:
     """The directory is ours until the end: two engines on the same files would break them. Raises EngineError."""
     place = place.absolute()
+    if _ODD.search(str(place)) or place.parent == place:
+        raise EngineError(
+            f"{str(place)!r} cannot be the directory of an engine: it is that of all others, or a sign in its path parts "
+            "paths in files of engines (a comma, a colon, a backslash, a control character); name another one"
+        )
     place.mkdir(parents=True, exist_ok=True)
     try:
         stack.enter_context(locked(place, wait_s=0))

@@ -103,12 +103,17 @@ def test_a_directory_with_files_is_refused_before_rows_are_read(here: Path) -> N
         ((*TRAIN, "--response", "offset"), "in a LOGISTIC_REGRESSION it is 0 or 1"),
         (("photon", "show", ".", "--entity", "1"), "--entity is of a random effect"),
         (("photon", "show", "."), "is no model of Photon's"),
+        (
+            ("photon", "score", "clicks", "rows.avro"),
+            "with effects in it; a published model of that name is clicks@LATEST",
+        ),
         (("photon", "train", "torn.avro", "--task", "linear"), "torn.avro is no Avro file of records"),
         (("photon", "train", "rows.csv", "--task", "linear"), "a snapshot, which `ambry snapshot write` makes of CSV"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(here: Path, args: tuple[str, ...], said: str) -> None:
     (here / "torn.avro").write_bytes(b"Obj\x01")
+    (here / "clicks").mkdir()
     (here / "rows.csv").write_text("member,response\n1,2\n")
     assert said in " ".join(refused(*args).split())
 

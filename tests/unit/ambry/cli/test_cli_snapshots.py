@@ -131,6 +131,7 @@ def test_what_is_read_to_a_file_is_written_again(here: Path, definitions: str, n
     assert told("snapshot", "read", name) == {**ROWS[1], "age": -1}
 
 
+@needs_fixed_lists
 def test_files_of_others_are_written(here: Path, definitions: str, name: str) -> None:
     """A frame of pandas, of which one column is called otherwise, and a stream of Arrow."""
     frame = pd.DataFrame({"member": ["b", "a"], "years": [1, 2], "share": [np.array([1, 2, 3.0]), None], "x": [0, 0]})
