@@ -74,6 +74,8 @@ def changes(
     ambry changes --since now --state /var/lib/mirror/token --output json
     ambry changes --to kafka://localhost:9092/changes --follow
     """
+    if since == "":  # Of a variable that is not set: the beginning would be told once more.
+        raise click.UsageError("--since is empty; write the token that the run before ended with, beginning, or now")
     if to is not None:
         from ambry.cli.publishing import publish
         from ambry.streams.plan import GIVE_UP_AFTER_S

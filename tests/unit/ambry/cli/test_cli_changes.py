@@ -35,6 +35,12 @@ def test_a_damaged_state_is_named_and_kept(data: bytes, why: str, here: Path) ->
     assert (here / "token").read_bytes() == data
 
 
+@pytest.mark.parametrize("to", [(), ("--to", "kafka://127.0.0.1:9/t")])
+def test_no_token_is_not_the_beginning(to: tuple[str, ...]) -> None:
+    found = CliRunner().invoke(cli, ["changes", "--since", "", *to], prog_name="ambry")
+    assert found.exit_code == 2 and "--since is empty" in found.stderr
+
+
 def test_a_token_that_is_too_long_to_be_one_is_not_asked_about(here: Path) -> None:
     """The answer was about a header of 16,384 bytes."""
     found = CliRunner().invoke(cli, ["changes", "--since", "A" * 17_000], prog_name="ambry")
