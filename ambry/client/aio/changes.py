@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from ambry.client import wire
 from ambry.client.aio.calls import AsyncCalls
-from ambry.client.changes import NOT_ALL
 from ambry.client.model import Timeout
 from ambry.client.wire.message import ApiRequest
 from ambry.errors import Unavailable, must_have
@@ -56,6 +55,8 @@ class AsyncChangesFeed:
                 self.token = self._page.token or self.token
                 if self._page.at_end and not self._follow:
                     if self._page.delayed:
+                        from ambry.client.changes import NOT_ALL
+
                         self._page = replace(self._page, at_end=False)  # Whoever iterates on asks for them again.
                         raise Unavailable(f"{NOT_ALL}; they come behind this token later")
                     raise StopAsyncIteration

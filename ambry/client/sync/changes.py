@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ambry.client import wire
-from ambry.client.changes import NOT_ALL
 from ambry.client.model import Timeout
 from ambry.client.sync.calls import SyncCalls
 from ambry.client.wire.message import ApiRequest
@@ -57,6 +56,8 @@ class ChangesFeed:
                 self.token = self._page.token or self.token
                 if self._page.at_end and not self._follow:
                     if self._page.delayed:
+                        from ambry.client.changes import NOT_ALL
+
                         self._page = replace(self._page, at_end=False)  # Whoever iterates on asks for them again.
                         raise Unavailable(f"{NOT_ALL}; they come behind this token later")
                     raise StopIteration

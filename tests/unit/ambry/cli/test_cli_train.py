@@ -17,7 +17,7 @@ import pytest
 from ambry import AmbryClient
 from ambry.ml import models, training
 from ambry.ml.training.jobs import parse_job
-from ambry.ml.training.launchers import choice
+from ambry.ml.training.launchers import choice, torchrun
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.running import RunningJob
 from tests.support.whole_commands import run
@@ -174,7 +174,7 @@ def test_a_job_that_can_never_run_here_leaves_nothing_in_the_store(here: Path, h
     """Its sources, its document and an outcome that says FAILED were stored before it was said."""
     (here / "train.py").write_text("pass")
     bare = here / "bare-python"
-    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.write_text(f"#!/bin/sh\nexit {torchrun._LACKS_TORCH}\n")
     bare.chmod(0o755)
     said = [each.format(bare=bare, here=here) for each in how]
     before = run("ls").stdout

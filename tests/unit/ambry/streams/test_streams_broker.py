@@ -106,6 +106,7 @@ def test_no_client_makes_a_topic_by_asking_or_writing(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("key", ["security.protocol", "debug", "compression.codec"])
 def test_a_refusal_of_a_client_says_no_value(key: str) -> None:
     """librdkafka tells what it does not know, which may be the password of a mistyped line."""
+    pytest.importorskip("confluent_kafka", reason="pip install 'ambry[kafka]'")
     target = KafkaTarget(brokers=("127.0.0.1:1",), topic="t", settings={key: "hunter2"})
     with pytest.raises(InvalidRequest, match=f"settings for Kafka are refused: .*{key}") as refused:
         KafkaBroker(target, lambda _: None)

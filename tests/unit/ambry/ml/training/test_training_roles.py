@@ -211,7 +211,7 @@ def test_each_attempt_of_torchrun_has_addresses_of_its_own() -> None:
     assert found == [("a:1", "a:2"), ("a:3", "a:4"), ("a:1", "a:2")]
 
 
-@pytest.mark.parametrize("name", ["roles", "node", "unpacking"])
+@pytest.mark.parametrize("name", ["roles", "node", "node_trees", "unpacking"])
 def test_what_travels_to_nodes_needs_the_standard_library_alone(name: str) -> None:
     import sys
 
@@ -228,6 +228,8 @@ def test_what_travels_to_nodes_needs_the_standard_library_alone(name: str) -> No
         )
     }
     assert found - sys.stdlib_module_names - {"__future__"} <= {
+        "ambry.client.tree_removal",
+        "ambry.ml.training.node_trees",
         "ambry.ml.training.roles",
         "ambry.ml.training.unpacking",
     }
