@@ -207,8 +207,9 @@ def test_the_command_publishes_what_spark_trained_and_says_what_it_failed_with(d
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["rows"] == 200 and answer["version"] == "glmix-of-spark@1.0.0"
-    taken, begins, *lines = done.stderr.splitlines()
-    assert taken.startswith("ambry: the feature urn:li:(n,weight,1,0) is what rows weigh")
+    weight, offset, begins, *lines = done.stderr.splitlines()
+    assert weight.startswith("ambry: the feature urn:li:(n,weight,1,0) is what rows weigh")
+    assert offset.startswith("ambry: the feature urn:li:(n,offset,1,0) is added to scores")
     assert begins == "ambry: Spark begins, on local[2,4], which may take half a minute"
     assert len(lines) == answer["sweeps"] and all(line.startswith("ambry: sweep ") for line in lines), done.stderr
     here = photon.train(
