@@ -108,7 +108,10 @@ def _tell(cluster: ChosenCluster, follow: bool, since: str | None, state: Path |
                 again.failed(error)
                 pause(AGAIN_S)
                 continue
-            again.failed(Unavailable(NOT_ALL)) if follow and page.delayed else again.went_well()
+            if follow and page.delayed:
+                again.failed(Unavailable(NOT_ALL))
+            else:
+                again.went_well()
             for change in page.changes:
                 click.echo(_line(change, output))
             # The token moves when a page was told whole.

@@ -61,13 +61,10 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
 
     def reader(self, schema: Any) -> AmbryReader:
         """Raises InvalidRequest for a schema with columns, or fields of them, that are not there."""
-        stored, said = (
-            spark_arrow_schema(self._stored().schema, schema.fieldNames()),
-            to_arrow_schema(schema, timezone="UTC"),
-        )
-        for each in stored:
+        file, said = self._stored(), to_arrow_schema(schema, timezone="UTC")
+        for each in spark_arrow_schema(file.schema, schema.fieldNames()):
             check_fields(each.type, said.field(each.name).type, each.name)
-        file, conditions = self._stored(), conditions_in(self.options.get("prune") or "")
+        conditions = conditions_in(self.options.get("prune") or "")
         spark_arrow_schema(file.schema, list(dict.fromkeys(each.column for each in conditions)))
         certain = [each for each in conditions if is_read_as_stored(file.schema, schema, each.column)]
         return AmbryReader(self._client, file, schema, certain, number_of(self.options, "split_size"))

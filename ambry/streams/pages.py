@@ -88,7 +88,10 @@ class PagesAhead:
                 trouble = Unavailable(NOT_ALL) if page.delayed else None
                 if not page.at_end or self._follows:
                     answered = _clock.monotonic()  # What the publisher took for it is not of the store.
-                    again.failed(trouble) if trouble else again.went_well()
+                    if trouble is None:
+                        again.went_well()
+                    else:
+                        again.failed(trouble)
                     continue
                 if trouble is None:
                     return

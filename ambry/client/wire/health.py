@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
 from ambry.client.model import EndpointHealth
 from ambry.client.wire.json_answer import UNREADABLE
-from ambry.client.wire.message import ApiRequest, Headers, violation
+from ambry.client.wire.message import ApiRequest, Headers, moment, violation
 from ambry.rest import names
 
 
@@ -31,7 +31,7 @@ def time_request() -> ApiRequest:
 def parse_store_time(headers: Headers, body: bytes) -> datetime:
     """To the millisecond. By no `Date`: a proxy on the way may have written that. Raises ProtocolViolation."""
     try:
-        return datetime.fromtimestamp(_version(body).at_ms / 1_000, UTC)
+        return moment(_version(body).at_ms)
     except UNREADABLE as cause:
         raise violation(headers, f"the answer has no time: {cause}") from cause
 

@@ -59,7 +59,7 @@ def parse_time(text: str) -> datetime | None:
     """A time in milliseconds since 1970, as an HTTP date or in ISO 8601; None for anything else."""
     try:
         if _NUMBER.fullmatch(text):
-            return datetime.fromtimestamp(int(text) / 1000, UTC)
+            return moment(int(text))
         if _HTTP_DATE.fullmatch(text):
             month = _MONTHS.index(text[8:11]) // 3 + 1
             clock = int(text[17:19]), int(text[20:22]), int(text[23:25])

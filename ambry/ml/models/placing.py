@@ -20,6 +20,7 @@ from pathlib import Path
 from ambry.client.beside import is_ours
 from ambry.client.locked_file import listed_if_allowed, locked_by
 from ambry.client.locked_parts import remove_left, shared_part
+from ambry.ml.listed import listed
 from ambry.ml.models.manifest import ModelManifest, ModelPart
 from ambry.ml.models.parts import digest_of
 
@@ -179,8 +180,7 @@ def _told(wrong: Mapping[Path, str]) -> str:
     told = ""
     for what in dict.fromkeys(wrong.values()):
         paths = [str(path) for path, each in wrong.items() if each == what]
-        more = f" and {len(paths) - NAMED_MAX} more" if len(paths) > NAMED_MAX else ""
-        told += f"{', '.join(paths[:NAMED_MAX])}{more}: there already, {what}; "
+        told += f"{listed(paths, NAMED_MAX)}: there already, {what}; "
     return f"{told}move {'it' if len(wrong) == 1 else 'them'} away, or name another directory"
 
 

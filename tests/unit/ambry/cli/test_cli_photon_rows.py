@@ -23,6 +23,17 @@ pytestmark = pytest.mark.usefixtures("here")
 _numbers = count()
 
 
+def snapshot_of(here: Path, definitions: str, table: list[str]) -> str:
+    """The dataset of a snapshot of some lines of CSV, the first with the columns, of which the first is the entity."""
+    dataset, of_it = f"rows-{next(_numbers)}", f"of-rows-{next(_numbers)}"
+    (here / "n.features").write_text(definitions)
+    (here / "rows.csv").write_text("\n".join([*table, ""]))
+    lines("features", "publish", "n.features", of_it)
+    entity = table[0].partition(",")[0]
+    lines("snapshot", "write", "rows.csv", dataset, "--definitions", of_it, "--entity", entity)
+    return dataset
+
+
 def test_a_snapshot_is_what_is_no_file(here: Path) -> None:
     (here / "clicks").mkdir()
     (here / "x@1").touch()
@@ -43,14 +54,12 @@ def test_a_snapshot_is_what_is_no_file(here: Path) -> None:
 
 def test_a_model_is_trained_on_a_snapshot_and_scores_it(here: Path) -> None:
     """As on the same rows in Avro; the entities are who is scored."""
-    dataset, definitions = f"members-{next(_numbers)}", f"features-{next(_numbers)}"
-    (here / "n.features").write_text(
-        "namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\njob: {valType: STRING}\n"
-    )
     rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50},j{key % 4}" for key in range(200)]
-    (here / "rows.csv").write_text("\n".join(["member,clicked,age,job", *rows, ""]))
-    lines("features", "publish", "n.features", definitions)
-    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "member")
+    dataset = snapshot_of(
+        here,
+        "namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\njob: {valType: STRING}\n",
+        ["member,clicked,age,job", *rows],
+    )
     train = ("photon", "train", "--task", "logistic", "--response", "clicked", "--random", "per-job=job", "-o")
     [made] = lines(*train, "model", f"{dataset}@LATEST", "--validate", dataset, "--evaluator", "AUC:job")
     assert made["rows"] == 200 and "AUC:job" in made and made["per-job"] == "4 models by job over features"
@@ -73,14 +82,12 @@ def test_what_was_no_feature_in_the_training_is_none_in_rows_to_score(here: Path
     """The response, and what an evaluator asked for, were told as what the model has no coefficient for; and a feature called
     label, beside another response, was left out.
     """
-    dataset, definitions = f"observed-{next(_numbers)}", f"of-observed-{next(_numbers)}"
-    (here / "n.features").write_text(
-        "namespace: n\nclicked: {valType: BOOLEAN}\nlabel: {valType: INT}\njob: {valType: STRING}\n"
-    )
     rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50},j{key % 4}" for key in range(200)]
-    (here / "rows.csv").write_text("\n".join(["member,clicked,label,job", *rows, ""]))
-    lines("features", "publish", "n.features", definitions)
-    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "member")
+    dataset = snapshot_of(
+        here,
+        "namespace: n\nclicked: {valType: BOOLEAN}\nlabel: {valType: INT}\njob: {valType: STRING}\n",
+        ["member,clicked,label,job", *rows],
+    )
     train = ("photon", "train", dataset, "--task", "logistic", "--response", "clicked", "--evaluator", "AUC:job")
     lines(*train, "-o", "model", "--publish", f"model-{dataset}")
     model = read_model(here / "model")
@@ -100,12 +107,10 @@ def test_what_was_no_feature_in_the_training_is_none_in_rows_to_score(here: Path
 
 def test_a_snapshot_is_opened_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was opened to settle its number, and again to be read: two looks at what may not be the same."""
-    dataset, definitions = f"once-{next(_numbers)}", f"of-once-{next(_numbers)}"
-    (here / "n.features").write_text("namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\n")
     rows = [f"{key},{'true' if key % 3 else 'false'},{key % 50}" for key in range(30)]
-    (here / "rows.csv").write_text("\n".join(["member,clicked,age", *rows, ""]))
-    lines("features", "publish", "n.features", definitions)
-    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "member")
+    dataset = snapshot_of(
+        here, "namespace: n\nclicked: {valType: BOOLEAN}\nage: {valType: INT}\n", ["member,clicked,age", *rows]
+    )
     opened: list[str] = []
 
     def counted(client: AmbryClient, place: str) -> Snapshot:
@@ -119,14 +124,12 @@ def test_a_snapshot_is_opened_once(here: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_weight_of_a_body_is_told_and_can_be_a_feature(here: Path) -> None:
     """It was what rows weigh, and nobody said so."""
-    dataset, definitions = f"people-{next(_numbers)}", f"of-people-{next(_numbers)}"
-    (here / "n.features").write_text(
-        "namespace: n\nill: {valType: BOOLEAN}\nweight: {valType: INT}\noffset: {valType: INT}\n"
-    )
     rows = [f"{key},{'true' if key % 3 else 'false'},{50 + key % 40},{key % 7}" for key in range(90)]
-    (here / "rows.csv").write_text("\n".join(["person,ill,weight,offset", *rows, ""]))
-    lines("features", "publish", "n.features", definitions)
-    lines("snapshot", "write", "rows.csv", dataset, "--definitions", definitions, "--entity", "person")
+    dataset = snapshot_of(
+        here,
+        "namespace: n\nill: {valType: BOOLEAN}\nweight: {valType: INT}\noffset: {valType: INT}\n",
+        ["person,ill,weight,offset", *rows],
+    )
     train = ("photon", "train", dataset, "--task", "logistic", "--response", "ill", "-o")
     told = run(*train, "weighed")
     assert (
