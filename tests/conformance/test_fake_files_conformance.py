@@ -107,8 +107,11 @@ def test_what_is_not_in_the_page_cache_is_told(files: Files, tmp_path: Path) -> 
     write_all(file, [bytes(300_000)], 0)
     file.fdatasync()
     file.drop_cache()
-    # Some file systems keep it all the same.
-    assert file.is_cached(0, 300_000) == (file.pread_cached(bytearray(300_000), 0) == 300_000)
+    # Some file systems keep it all the same, and a read that may not wait may begin one of a disk that is done at once.
+    if file.is_cached(0, 300_000):
+        assert file.pread_cached(bytearray(300_000), 0) == 300_000
+    if file.pread_cached(bytearray(300_000), 0) == 300_000:
+        assert file.is_cached(0, 300_000)
 
 
 def test_a_write_may_have_more_buffers_than_the_kernel_takes(files: Files, tmp_path: Path) -> None:
