@@ -189,8 +189,12 @@ def test_parts_of_a_job_on_spark_on_yarn(
 
 
 def test_who_submits_is_killed_at_all_times(own: LocalCluster, tmp_path: Path, undisturbed: str) -> None:
-    """While it stores sources or starts workers, while they train, and while it publishes: by torchrun, one job."""
+    """While it stores sources or starts workers, while they train, and while it publishes: by torchrun, one job.
+
+    Its workers have processes of their own, which were left running.
+    """
     job = KilledJob(own, TorchrunLauncher(), tmp_path, "submitter", pace_s=0.05)
+    job.environ["HELPED"] = "1"
     with job.connect() as client:
         for when in ("as it begins", "as they train", "as it publishes"):
             process = job.submit()

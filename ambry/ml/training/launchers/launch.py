@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import subprocess
@@ -16,8 +15,8 @@ from typing import Protocol
 from ambry.errors import AmbryError
 from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.training.launchers.printed import lines_of, printed
+from ambry.ml.training.launchers.supervisor import END_TIMEOUT_S, supervised
 from ambry.ml.training.unpacking import REFUSED
-from ambry.with_parent import with_parent
 
 MENDED = "mend that, and submit the job again"
 AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
@@ -103,15 +102,15 @@ def output_of(
 ) -> Iterator[str]:
     """Run a launcher, and give the lines that it and its workers print, until it ends.
 
-    Who is left of its workers, and could still print, is not waited for. Very long lines are given in pieces, each of which
-    begins with what `whose` finds at the begin of the line. It is a group of processes of its own: whoever stops to read, for
-    an interrupt or an error, ends it with all that it started; `started` is told its process id. The kernel ends it when this
-    process dies, by the signal `death`. Its `umask` is ours where none is said.
+    Who is left of its workers then is ended. Very long lines are given in pieces, each of which begins with what `whose` finds
+    at the begin of the line. It ends with all that it started, in sessions of their own too, when whoever reads stops, for an
+    interrupt or an error, and when this process dies, by the signal `death` (supervisor.py, whose process id `started` is
+    told, and which SIGTERM asks for the same). Its `umask` is ours where none is said.
     Raises LauncherEnded where its exit code is not 0, OSError.
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
     process = subprocess.Popen(
-        with_parent(command, death),
+        supervised(command, death, TERM_TIMEOUT_S),
         env=dict(environ),
         cwd=directory,
         stdin=subprocess.DEVNULL,
@@ -129,7 +128,7 @@ def output_of(
             yield line
         code = process.wait()
     finally:
-        end_group(process)
+        _end(process)
     if code:
         raise LauncherEnded(code, last)
 
@@ -142,14 +141,12 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process with all of its group: asked first, then by force."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a supervisor with all that it has: that asks first, and then takes force."""
+    process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(TERM_TIMEOUT_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(TERM_TIMEOUT_S + 2 * END_TIMEOUT_S)
+    process.kill()
     process.wait()
     if process.stdout is not None:
         process.stdout.close()

@@ -229,7 +229,7 @@ class _Followed:
             self.application, self._web = staged[0], self._configured
 
     def started(self, pid: int) -> None:
-        """The client's process."""
+        """The process that has the client."""
         self._pid = pid
 
     def _watch(self) -> None:
@@ -254,7 +254,7 @@ class _Followed:
 
     def _end_client(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGTERM)
+            os.kill(self._pid, signal.SIGTERM)
 
     def _tell_of_room(self, state: str) -> None:
         """What a job waits for until its first worker is there, each once: of itself YARN says nothing of it."""

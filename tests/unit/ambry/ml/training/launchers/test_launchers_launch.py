@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import signal
@@ -76,7 +77,8 @@ def test_who_forked_and_keeps_the_pipe_is_not_waited_for(tmp_path: Path) -> None
         reader.join(30)
         assert not reader.is_alive(), "the launcher has ended, and its output is still waited for"
     finally:
-        os.kill(int(pid.read_text()), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGKILL)
     assert lines == ["trained"]
 
 

@@ -238,7 +238,7 @@ def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
     spark.__file__ = str(tmp_path / "pyspark/__init__.py")
     monkeypatch.setitem(sys.modules, "pyspark", spark)
     monkeypatch.setattr(sys, "executable", str(driver))
-    monkeypatch.setattr("ambry.ml.training.launchers.launch.with_parent", lambda command, _: command)
+    monkeypatch.setattr("ambry.ml.training.launchers.launch.supervised", lambda command, *_: command)
     told: list[str] = []
     job = named_job({**JOB, "job": "digits"})
     launch = Launch(
@@ -274,7 +274,7 @@ def test_all_pieces_of_a_long_line_tell_whose_it_is_and_a_full_disk_names_the_fi
     spark.__file__ = str(tmp_path / "pyspark.py")
     monkeypatch.setitem(sys.modules, "pyspark", spark)
     monkeypatch.setattr(sys, "executable", str(driver))
-    monkeypatch.setattr("ambry.ml.training.launchers.launch.with_parent", lambda command, _: command)
+    monkeypatch.setattr("ambry.ml.training.launchers.launch.supervised", lambda command, *_: command)
     shown: list[str] = []
     job = named_job({**JOB, "job": "digits"})
     bundle = write_bundle(tmp_path, job.encode())
