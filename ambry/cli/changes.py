@@ -66,7 +66,8 @@ def changes(
 ) -> None:
     """Tell what was put, deleted, undeleted, extended, named and aliased in a container.
 
-    Each change is told at least once, those of a name in their order.
+    Each change is told at least once, those of a name in their order. Some that cannot be told, as their replicas do not
+    answer, are said on standard error; with --follow they come later, and without it that is exit code 5.
 
     \b
     ambry changes                                        # all that is there

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
+import msgspec
+
 from frontend.container import Container
 from frontend.feed.reader import FeedPage, FeedReader, container_bytes
 from frontend.feed.token import BEGINNING, Position, TokenCodec
@@ -49,15 +51,20 @@ class ChangeFollowing:
     ) -> AsyncGenerator[FeedPage, None]:
         """Pages one after the other; the first, and some others, may tell nothing but their position.
 
-        Ends when nothing came for `wait_s`, or never for None, with a page that says where; or when it was given up.
+        Whether something is held is told at once, as is that it is no more. Ends when nothing came for `wait_s`, or never for
+        None, with a page that says where; or when it was given up.
         Raises Overloaded where too many follow, and what the metadata store raises.
         """
         loop = asyncio.get_running_loop()
         with self._notices.following(container_bytes(container)) as follower:
             since, told_at = loop.time(), float("-inf")
+            held: frozenset[int] = frozenset()
             while not given_up():
                 news = follower.take()
                 page = await self._reader.page(container, position, limit=limit, only=news.partitions)
+                if news.partitions is not None:  # Nothing is known of those that were not asked.
+                    page = msgspec.structs.replace(page, held=page.held | (held - news.partitions))
+                held_anew, held = bool(page.held) != bool(held), page.held
                 position = page.position
                 now = loop.time()
                 if page.at_end:
@@ -65,7 +72,7 @@ class ChangeFollowing:
                 if page.events or page.restarted:
                     since = now
                 over = wait_s is not None and page.at_end and now - since >= wait_s
-                if page.events or page.restarted or over or now - told_at >= REFRESH_S:
+                if page.events or page.restarted or held_anew or over or now - told_at >= REFRESH_S:
                     told_at = now
                     yield page
                     # Whoever takes it may have been slow about it.

@@ -26,12 +26,12 @@ PAGE_MAX = 1_000
 
 
 class FeedPage(msgspec.Struct, frozen=True):
-    """What was told. `at_end`: there was no more. `held`: something cannot be told now, as replicas are away; later it is."""
+    """What was told. `at_end`: that is all. `held`: partitions that cannot tell now, as replicas are away; they do later."""
 
     events: list[FeedEvent]
     position: Position
     at_end: bool
-    held: bool = False
+    held: frozenset[int] = frozenset()
     restarted: bool = False
     """Whether some of it is told again from the beginning, as nobody knows any more how far it was told."""
 
@@ -91,7 +91,7 @@ class FeedReader:
             events,
             Position(before.logs if waits else registers.logs, partitions),
             at_end,
-            held=bool(blobs.held),
+            held=frozenset(blobs.held),
             restarted=blobs.restarted or (registers.started_over and not waits),
         )
 

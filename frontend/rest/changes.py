@@ -139,14 +139,15 @@ class ChangePages:
         """All of them, until the client leaves or this frontend stops: whoever follows goes on elsewhere then."""
         container = container_of(exchange)
         response = form.begin()
-        told = 0
+        told, delayed = 0, False
         async with aclosing(pages) as each:
             try:
                 async for page in each:
                     if not exchange.streaming:
                         await exchange.send_head(response)
-                    await exchange.send_piece(response, form.encode(page, self._feed.token(container, page.position)))
-                    told += len(page.events)
+                    token = self._feed.token(container, page.position)
+                    await exchange.send_piece(response, form.encode(page, token, was_delayed=delayed))
+                    told, delayed = told + len(page.events), bool(page.held)
             except AmbryError as error:
                 if not exchange.streaming:
                     raise

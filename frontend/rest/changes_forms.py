@@ -1,6 +1,8 @@
 """The forms in which changes are told: a page of JSON, lines of JSON (NDJSON), events of a stream that browsers read (SSE).
 
 A stream tells its token behind each page: a line of the type `token`, or the id of the page's last event (HTML, section 9.2).
+Lines say with the token, as a page does, that something is delayed. What reads events sees no pages: an event `delayed` says
+whether something is, with each page as long as it is, and once when it is no more.
 """
 
 from __future__ import annotations
@@ -34,6 +36,15 @@ class ChangesPage(msgspec.Struct, rename="camel", omit_defaults=True):
     """Whether some are told again, as nobody knows any more how far they were told."""
 
 
+class _TokenLine(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What is behind the changes of a page, in lines: fields as of a page."""
+
+    type: str
+    token: str
+    at_end: bool
+    delayed: bool = False
+
+
 class Form(Enum):
     """By its media type."""
 
@@ -47,12 +58,12 @@ class Form(Enum):
         headers: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **GUARDS}
         return ManyParts(status=200, headers={**headers, "Content-Type": self.value})
 
-    def encode(self, page: FeedPage, token: str) -> bytes:
-        """What is sent of a page."""
+    def encode(self, page: FeedPage, token: str, *, was_delayed: bool = False) -> bytes:
+        """What is sent of a page. `was_delayed`: whether the page before it in the stream had something delayed."""
         if self is Form.PAGE:
-            told = ChangesPage(page.events, token, page.at_end, page.held, page.restarted)
+            told = ChangesPage(page.events, token, page.at_end, bool(page.held), page.restarted)
             return _encode(told) + b"\n"
-        return _lines(page, token) if self is Form.LINES else _events(page, token)
+        return _lines(page, token) if self is Form.LINES else _events(page, token, was_delayed)
 
 
 def form_of(exchange: Exchange) -> Form:
@@ -64,13 +75,15 @@ def form_of(exchange: Exchange) -> Form:
 def _lines(page: FeedPage, token: str) -> bytes:
     lines: list[bytes] = [b'{"type":"restarted"}'] if page.restarted else []
     lines += map(_encode, page.events)
-    lines.append(_encode({"type": "token", "token": token, "atEnd": page.at_end}))
+    lines.append(_encode(_TokenLine("token", token, page.at_end, bool(page.held))))
     return b"\n".join(lines) + b"\n"
 
 
-def _events(page: FeedPage, token: str) -> bytes:
+def _events(page: FeedPage, token: str, was_delayed: bool) -> bytes:
     blocks = [b"event: restarted\ndata: {}\n"] if page.restarted else []
     blocks += [b"event: %b\ndata: %b\n" % (event.type.encode(), _encode(event)) for event in page.events]
+    if page.held or was_delayed:
+        blocks.append(b"event: delayed\ndata: %b\n" % _encode({"delayed": bool(page.held)}))
     # Without data nothing is dispatched, and the id counts all the same.
     last = blocks.pop() if blocks else b""
     return b"\n".join([*blocks, last + b"id: %b\n\n" % token.encode()])

@@ -47,6 +47,11 @@ class ChangesFeed:
         """
         self._request(0)  # Raises now, and not at the first change.
 
+    @property
+    def delayed(self) -> bool:
+        """Whether the last page said that some changes cannot be told now; they come behind a later token."""
+        return self._page is not None and self._page.delayed
+
     def __iter__(self) -> Iterator[ToldChange]:
         return self
 

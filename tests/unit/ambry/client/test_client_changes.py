@@ -30,9 +30,17 @@ def test_what_cannot_be_told_is_unavailable_and_comes_when_it_is_iterated_on() -
     for _ in range(2):
         with pytest.raises(Unavailable, match="some changes cannot be told now"):
             told.extend(change.name for change in feed)
-    assert feed.token == "t2"
+    assert feed.token == "t2" and feed.delayed
     told += [change.name for change in feed]
-    assert told == ["t1", "t2", "t3"] and feed.token == "t3" and list(feed) == []
+    assert told == ["t1", "t2", "t3"] and feed.token == "t3" and not feed.delayed and list(feed) == []
+
+
+def test_who_follows_sees_that_some_are_delayed() -> None:
+    """Whole pages alone said so."""
+    script = [page("t1", delayed=False), page("t2", delayed=True), page("t3", delayed=False)]
+    feed = ChangesFeed(calls(lambda *_: script.pop(0)), "beginning", follow=True, page_size=10, timeout=None)
+    assert not feed.delayed
+    assert [(next(feed).name, feed.delayed) for _ in range(3)] == [("t1", False), ("t2", True), ("t3", False)]
 
 
 def test_who_awaits_it_is_told_as_well() -> None:

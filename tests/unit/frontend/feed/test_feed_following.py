@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import InvalidRequest
+from ambry.ids import BlobId
 from frontend.feed import following
 from frontend.feed.following import ChangeFollowing
+from frontend.feed.reader import FeedPage, container_bytes
 from frontend.feed.token import BEGINNING, Position, TokenCodec
 from frontend.feed.watching import Notices
 from tests.support.feeds import FeedCluster, feed_cluster, types
@@ -111,6 +113,56 @@ async def test_what_nobody_could_tell_is_asked_for_again(
         for peer in cluster.frontends[0].peers.values():
             peer.reachable = True
         assert types((await asyncio.wait_for(anext(each), 30)).events) == ["blob.put"]
+
+
+async def test_what_waits_is_told_when_it_begins_and_when_it_is_over_though_nothing_came(
+    cluster: FeedCluster, feed: ChangeFollowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream told it with the next change, or ten seconds later: nobody knew that it waited."""
+    monkeypatch.setattr(following, "HELD_S", 0.01)
+    monkeypatch.setattr(following, "REFRESH_S", 3600.0)
+    peers = cluster.frontends[0].peers.values()
+    pages = feed.pages(cluster.container, BEGINNING, limit=10, wait_s=None, given_up=lambda: False)
+
+    async def when_reachable(reachable: bool) -> FeedPage:
+        waiting = asyncio.ensure_future(anext(each))
+        for peer in peers:
+            peer.reachable = reachable
+        for follower in feed._notices._followers[container_bytes(cluster.container)]:
+            follower.note_anything()  # As who watches the nodes does.
+        return await asyncio.wait_for(waiting, 30)
+
+    async with aclosing(pages) as each:
+        assert not (await anext(each)).held
+        for _ in range(2):
+            page = await when_reachable(False)
+            assert page.held and page.events == []
+            page = await when_reachable(True)
+            assert not page.held and page.events == []
+
+
+async def test_news_of_one_partition_does_not_end_what_waits_of_another(
+    cluster: FeedCluster, feed: ChangeFollowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only partitions with news are looked at: their page said that nothing waits, of those that were not asked."""
+    monkeypatch.setattr(following, "HELD_S", 3600.0)
+    blob = str((await cluster.frontends[0].put(b"x")).id)
+    await cluster.frontends[0].settled()
+    number = BlobId.parse(blob).partition
+    pages = feed.pages(cluster.container, BEGINNING, limit=10, wait_s=None, given_up=lambda: False)
+    peers = cluster.frontends[0].peers.values()
+    for peer in peers:
+        peer.reachable = False
+    async with aclosing(pages) as each:
+        assert (await anext(each)).held
+        for peer in peers:
+            peer.reachable = True
+        waiting = asyncio.ensure_future(anext(each))
+        for follower in feed._notices._followers[container_bytes(cluster.container)]:
+            follower.take()
+            follower.note([number])
+        page = await asyncio.wait_for(waiting, 30)
+        assert types(page.events) == ["blob.put"] and page.held
 
 
 async def test_a_token_of_something_else_is_refused(cluster: FeedCluster, feed: ChangeFollowing) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from frontend.feed import following
 from tests.support.direct_frontend import DirectFrontend
 from tests.support.eventually import eventually
 from tests.support.fake_cluster import FakeCluster
@@ -141,10 +142,14 @@ async def test_where_nothing_is_told_the_id_comes_alone(frontend: HttpFrontend) 
 
 async def line_of(client: RawClient) -> Any:
     """The next line of a stream of chunks that are whole lines."""
+    return [json.loads(line) for line in (await chunk_of(client)).splitlines()]
+
+
+async def chunk_of(client: RawClient) -> bytes:
+    """The next chunk of a stream, without its frame."""
     async with asyncio.timeout(30):
         size = int(await client.reader.readline(), 16)
-        chunk = await client.reader.readexactly(size + 2)
-    return [json.loads(line) for line in chunk.splitlines() if line]
+        return (await client.reader.readexactly(size + 2))[:size]
 
 
 async def test_a_stream_goes_on_until_the_frontend_stops_and_ends_whole(frontend: HttpFrontend) -> None:
@@ -211,3 +216,32 @@ async def test_a_datacenter_without_a_single_replica_is_said_to_be_delayed(
     page = await changes(frontend)
     assert page["delayed"] is True
     assert (await frontend.call("GET", "/changes?since=now")).status == 503
+
+
+async def test_streams_say_that_something_is_delayed_and_when_it_is_no_more(
+    cluster: FeedCluster, frontend: HttpFrontend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages alone said so: of a stream nobody knew that it waits for replicas."""
+    monkeypatch.setattr(following, "HELD_S", 0.01)
+    blob = await frontend.put(b"x")
+    await settled(frontend)
+    peers = cluster.frontends[0].peers.values()
+    for peer in peers:
+        peer.reachable = False
+    _, text = await streamed(frontend, "?wait=0", LINES)
+    assert json.loads(text)["delayed"] is True
+    async with frontend.connected() as lines, frontend.connected() as events:
+        await lines.send(request("GET", "/changes", LINES))
+        await events.send(request("GET", "/changes", EVENTS))
+        assert (await lines.head())[0] == (await events.head())[0] == 200
+        assert [line["delayed"] for line in await line_of(lines)] == [True]
+        assert (await chunk_of(events)).startswith(b'event: delayed\ndata: {"delayed":true}\nid: ')
+        for peer in peers:
+            peer.reachable = True
+        told = await line_of(lines)
+        assert [line.get("blobId") for line in told] == [blob, None] and "delayed" not in told[-1]
+        block, last = (await chunk_of(events)).decode().split("\n\n")[:2]
+        assert block.startswith("event: blob.put") and last.startswith('event: delayed\ndata: {"delayed":false}\nid: ')
+        peer_put = await frontend.put(b"y")
+        text = (await chunk_of(events)).decode()
+        assert peer_put in text and "delayed" not in text
