@@ -37,8 +37,9 @@ from ambry.client.model import StrPath
 from ambry.client.state_file import replace_text
 from ambry.client.whole_digest import WholeDigest
 from ambry.clock import Clock
-from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest
+from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest, RequestTimeout
 from ambry.ids import BlobId
+from ambry.os_errors import text_of
 
 ABANDONED_S = 24 * 3600
 """After so long what nobody fetches any more is thrown away, and gone on with until then."""
@@ -176,8 +177,6 @@ class BlobCache:
                     (self._sums / name).unlink(missing_ok=True)
         return freed
 
-    # --- within ---
-
     def admit(self, blob: BlobId, file: Path, checksum: str, etag: str, sha256: str) -> Path:
         """Give a whole file its place. Raises ChecksumMismatch where it is not what its blob has, as BlobInfo says it, and
         for another SHA-256 than `sha256`, unless that is empty.
@@ -305,8 +304,12 @@ class BlobCache:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
+        """Raises RequestTimeout where somebody has it for too long, OSError."""
         with LockedFile(self.directory / "lock") as file:
-            file.lock(wait=True)
+            try:
+                file.lock(wait=True)
+            except TimeoutError as held:
+                raise RequestTimeout(f"{text_of(held)}, or name another cache (AMBRY_CACHE_DIR)") from None
             yield
 
 

@@ -12,6 +12,7 @@ import io
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,13 @@ from weakref import WeakSet
 
 TRIES = 1000
 """So often the file may be another one than that which was opened; each time somebody else has made and removed it."""
+WAIT_S = 60.0
+"""So long somebody else may have what is waited for: files get names or go under it, which takes milliseconds or as long as a
+disk."""
+LOOK_FIRST_S = 0.001
+LOOK_S = 0.02
+LOCKS = Path("/proc/locks")
+"""Who holds which file, as the kernel tells it (proc(5))."""
 
 _opening = threading.Lock()
 """Nobody forks between the opening of a file and its entry in `_open`."""
@@ -32,14 +40,41 @@ class LockedFile(io.FileIO):
 
     def __init__(self, path: Path, mode: int = 0o600, *, new: bool = False) -> None:
         """Raises OSError, also where the file is there and is to be a `new` one."""
+        self._path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_EXCL if new else 0)
         with _opening:
             super().__init__(os.open(path, flags, mode), "rb+")
             _open.add(self)
 
     def lock(self, *, wait: bool) -> None:
-        """Raises BlockingIOError where somebody else has it and it is not waited for, OSError where there are no locks."""
-        fcntl.flock(self, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        """Raises BlockingIOError where somebody else has it and it is not waited for, TimeoutError, which says who that is,
+        where it is waited for in vain, OSError where there are no locks.
+        """
+        until, look_s = time.monotonic() + WAIT_S, LOOK_FIRST_S
+        while True:
+            try:
+                return fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise
+                if time.monotonic() >= until:
+                    words = (
+                        f"{self._holder()} has had it locked for {WAIT_S:g} s; it may be stopped: end it, and try again"
+                    )
+                    raise TimeoutError(errno.ETIMEDOUT, words, str(self._path)) from None
+            time.sleep(look_s)
+            look_s = min(2 * look_s, LOOK_S)
+
+    def _holder(self) -> str:
+        """In words, who has it."""
+        with suppress(OSError, ValueError):
+            about = os.fstat(self.fileno())
+            place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+            for line in LOCKS.read_text("ascii").splitlines():
+                fields = line.split()
+                if "FLOCK" in fields and "->" not in fields and place in fields and int(fields[4]) > 0:
+                    return f"process {int(fields[4])}"
+        return "another process"
 
     def close(self) -> None:
         if not self.closed:
@@ -85,10 +120,29 @@ def locked_by(path: Path) -> Iterator[None]:
 
     It is to be a file that nobody locks for something else; one with something in it is somebody's own, and stays. Where it
     cannot be made, as beside one of another user, and on a file system without locks nobody is waited for.
+
+    Raises TimeoutError where somebody has it for too long.
     """
     file = None
-    with suppress(OSError):
+    try:
         file = _locked(path, 0o600, wait=True)
+    except TimeoutError:
+        raise
+    except OSError:
+        pass
+    with _gone_in_the_end(file, path):
+        yield
+
+
+@contextmanager
+def locked_at_once(path: Path) -> Iterator[None]:
+    """As `locked_by`, by who does not wait. Raises BlockingIOError where somebody else has it, OSError where there is none."""
+    with _gone_in_the_end(_locked(path, 0o600, wait=False), path):
+        yield
+
+
+@contextmanager
+def _gone_in_the_end(file: LockedFile | None, path: Path) -> Iterator[None]:
     try:
         yield
     finally:
@@ -100,7 +154,7 @@ def locked_by(path: Path) -> Iterator[None]:
 def _locked(path: Path, mode: int, *, wait: bool) -> LockedFile:
     """The file that is there under this name, made where there is none, and locked.
 
-    Raises BlockingIOError where somebody else has it and it is not waited for, OSError where it cannot be had at all: what was
+    Raises what `LockedFile.lock` does where somebody else has it, OSError where it cannot be had at all: what was
     made for it, and is empty, is gone then.
     """
     for _ in range(TRIES):
@@ -110,7 +164,7 @@ def _locked(path: Path, mode: int, *, wait: bool) -> LockedFile:
             # Who had it before may have renamed or removed the file while we opened it.
             if _is_at(file, path):
                 return file
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):  # It is somebody else's.
             file.close()
             raise
         except OSError:

@@ -13,14 +13,14 @@ import errno
 import json
 import re
 from collections.abc import Callable, Generator, Iterable, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from ambry.client.changes import ANOTHER_STATE
-from ambry.client.locked_file import LockedFile
+from ambry.client.locked_file import locked_at_once
 from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
 from ambry.client.state_file import check_replaceable, read_bytes, remove_left_texts, replace_text
@@ -310,9 +310,9 @@ class StateFile:
     def locked(self) -> Generator[None]:
         """While this run lives. Raises InvalidRequest where another one has it, OSError, also for what is no file."""
         check_replaceable(self._path)
-        with LockedFile(self._path.with_name(f"{self._path.name}.lock")) as lock:
+        with ExitStack() as held:
             try:
-                lock.lock(wait=False)
+                held.enter_context(locked_at_once(self._path.with_name(f"{self._path.name}.lock")))
             except BlockingIOError:
                 raise InvalidRequest(
                     f"another process publishes with {self._path}; end it first, or name another file"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ambry import BlobId, ChecksumMismatch
+from ambry import BlobId, ChecksumMismatch, RequestTimeout
+from ambry.client import locked_file
 from ambry.client.cache import BlobCache
 from ambry.client.cache_plan import CachedBlob
 from ambry.client.locked_file import try_lock
@@ -55,6 +57,22 @@ def test_what_killed_downloads_left_goes_after_a_day_or_when_it_is_asked_for(dir
     assert left == {str(new), str(running)}
     assert cache.sweep(0) >= 5000
     assert {name.partition(".")[0] for name in files_in(directory / "incoming")} == {str(running)}
+
+
+def test_a_cache_whose_lock_somebody_keeps_is_told_in_the_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was stopped in it was waited for without an end."""
+    monkeypatch.setattr(locked_file, "WAIT_S", 0.05)
+    cache = cache_of(directory)
+    blob = kept_in(cache, DATA)
+    held = try_lock(directory / "lock")
+    assert held is not None
+    says = f"{directory}/lock: process {os.getpid()} has had it locked for .* or name another cache .AMBRY_CACHE_DIR"
+    with pytest.raises(RequestTimeout, match=says):
+        cache.remove(blob)
+    # The sum that it would keep is kept the next time.
+    assert cache.find(blob, sha256=hashlib.sha256(DATA).hexdigest()) == cache.path_of(blob)
+    held.close()
+    assert cache.remove(blob)
 
 
 @pytest.mark.parametrize("how", ["shrink", "remove", "drop_unused"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import threading
 from collections.abc import Generator
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ambry.client.locked_file import LockedFile, listed, locked_by, try_lock
+from ambry.client import locked_file
+from ambry.client.locked_file import LockedFile, listed, locked_at_once, locked_by, try_lock
 
 
 @contextmanager
@@ -169,6 +171,32 @@ def test_threads_that_wait_for_it_are_one_at_a_time_and_leave_nothing(tmp_path: 
     for thread in threads:
         thread.join()
     assert most == [1] and list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_is_told_in_the_end_who_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was stopped (SIGSTOP) while it had a lock was waited for without a word, and without an end."""
+    monkeypatch.setattr(locked_file, "WAIT_S", 0.05)
+    path = tmp_path / "lock"
+    with LockedFile(path) as held:
+        held.lock(wait=False)
+        says = f"process {os.getpid()} has had it locked for 0.05 s; it may be stopped: end it, and try again"
+        with pytest.raises(TimeoutError, match=re.escape(says)) as raised, locked_by(path):
+            pass
+        assert raised.value.filename == str(path)
+        monkeypatch.setattr(locked_file, "LOCKS", tmp_path / "nothing")
+        with pytest.raises(TimeoutError, match="another process has had it"), locked_by(path):
+            pass
+    with locked_by(path):
+        pass
+
+
+def test_who_does_not_wait_leaves_nothing_either(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked_at_once(path):
+        with pytest.raises(BlockingIOError), locked_at_once(path):
+            pass
+        assert path.exists()
+    assert not path.exists()
 
 
 def test_without_locks_and_where_none_can_be_made_nobody_is_waited_for(

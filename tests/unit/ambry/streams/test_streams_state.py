@@ -246,6 +246,17 @@ def test_a_file_is_of_one_process(tmp_path: Path) -> None:
         assert one.load() == KEPT
 
 
+def test_what_is_refused_leaves_no_lock_beside_the_file(tmp_path: Path) -> None:
+    """An empty `state.lock` stayed beside a state that was not even made."""
+    file = StateFile(tmp_path / "state")
+    with pytest.raises(InvalidRequest), file.locked():
+        raise InvalidRequest("no such topic")
+    assert list(tmp_path.iterdir()) == []
+    with file.locked():
+        file.store(KEPT)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
 def test_a_topic_that_was_deleted_and_made_again_is_refused() -> None:
     keeper = KeptInMemory()
     began = begin(keeper, run=new_run(), cluster="c", topic="t", topic_id="", since="beginning")
