@@ -32,13 +32,16 @@ def used_at_once(
 
     Raises TooLarge where it goes each time, and what `cached_path` and `use` raise.
     """
+    was_there = False
     for _ in range(TRIES):
         path = client.cached_path(ref, verify=verify, sha256=sha256)
         try:
             return use(path)
         except FileNotFoundError:
-            if path.exists():
+            is_there = path.exists()
+            if is_there and was_there:  # Once it may have gone and come again; it is another file that is not there.
                 raise
+            was_there = is_there
     raise TooLarge(
         f"{shown_place(ref)} went {TRIES} times from the cache {path.parent.parent} before it was opened: others make room "
         "there; AMBRY_CACHE_MAX (CacheConfig(max_bytes=)) makes the cache larger"

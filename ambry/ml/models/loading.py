@@ -146,8 +146,9 @@ class StoredModel:
         """
 
         def used(path: Path) -> tuple[Path, int]:
+            size = path.stat().st_size  # Before a link is made: a file that goes behind that is not to be linked again.
             use(path)
-            return path, path.stat().st_size
+            return path, size
 
         try:
             path, size = used_at_once(self.client, self.ref(part), used, verify=verify, sha256=part.sha256)

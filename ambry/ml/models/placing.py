@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
@@ -141,10 +142,24 @@ def _root(directory: Path, part: ModelPart) -> Path:
 
 
 def _free_name(name: str, directory: Path, taken: Set[Path]) -> str:
-    """Neither one of `taken`, nor a directory of another user."""
-    while directory / name in taken or ((directory / name).is_dir() and not _may_write(directory / name)):
+    """Neither one of `taken`, nor a directory of another user, nor a link."""
+    while directory / name in taken or _is_of_others(directory / name):
         name += "_"
     return name
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether it is a link, or a directory into which this user may not write, or whose owner may put other files there.
+
+    Where no bit restricts who removes what (sticky(7)), whoever may make a directory may replace the model as well; and of some
+    file systems all files have an owner that is no user of them.
+    """
+    if path.is_symlink():
+        return True
+    if not path.is_dir():
+        return False
+    is_restricted = path.parent.stat().st_mode & stat.S_ISVTX
+    return not _may_write(path) or (bool(is_restricted) and path.stat().st_uid != os.geteuid())
 
 
 def _remove_left(root: Path, names: str) -> None:

@@ -108,7 +108,7 @@ def _held(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str], bou
                 fcntl.flock(lock, fcntl.LOCK_UN)
             begun = True
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _flock(lock, fcntl.LOCK_EX, target)
             except BlockingIOError:  # Who made it meanwhile keeps it, and may wait for this process.
                 if is_changed and time.monotonic() > changed_until:
                     os.close(lock)
@@ -173,12 +173,25 @@ def _lock_of(target: Path) -> Path:
     return target.with_suffix(".lock")
 
 
+def _flock(lock: int, kind: int, target: Path) -> None:
+    """Raises BlockingIOError where another process has it, NodeFailed where nobody can."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise NodeFailed(
+            f"{target.parent} lies where there are no locks ({error.strerror}), by which jobs are kept apart; name a directory "
+            f"of another file system ({CACHE})"
+        ) from None
+
+
 def _wait_shared(lock: int, target: Path) -> None:
     """Raises NodeFailed where another process has the tree alone for too long."""
     begun, told = time.monotonic(), False
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _flock(lock, fcntl.LOCK_SH, target)
         except BlockingIOError:
             waited = time.monotonic() - begun
             who = os.pread(lock, 64, 0).decode("ascii", "replace").strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ambry import AmbryClient, CacheConfig
 from ambry.errors import TooLarge
 from ambry.ml import models
 from ambry.ml.from_cache import copy_to, held_directory, link_to, used_at_once
+from ambry.ml.models import loading
 from tests.support.blob_cache import files_in
 
 
@@ -46,6 +48,24 @@ def test_a_file_that_goes_before_it_is_opened_is_fetched_again(client: AmbryClie
 
         with pytest.raises(FileNotFoundError, match="another file"):
             used_at_once(own, blob, lacks)
+
+
+def test_a_file_that_goes_and_comes_again_in_one_moment_is_used(client: AmbryClient, url: str, tmp_path: Path) -> None:
+    """Whoever fetched it again had it back before it was looked at, and the file was told as one that is not there."""
+    blob = client.put(b"bytes").id
+    with AmbryClient([url], cache=CacheConfig(directory=tmp_path)) as own:
+        calls = count()
+
+        def read(path: Path) -> bytes:
+            if next(calls) == 0:
+                make_room(own)
+                try:
+                    return path.read_bytes()
+                finally:
+                    own.cached_path(blob)
+            return path.read_bytes()
+
+        assert used_at_once(own, blob, read) == b"bytes" and next(calls) == 2
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])
@@ -126,3 +146,21 @@ def test_a_model_is_opened_and_loaded_while_others_make_room(
                 assert (directory / "a.bin").read_bytes() + (
                     directory / "b.bin"
                 ).read_bytes() == b"a" * 100 + b"b" * 100
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_goes_as_soon_as_it_is_linked_is_linked_once(
+    client: AmbryClient, url: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Its size was looked at behind the link, fetched again for that, and linked again, where a link was: FileExistsError."""
+    models.publish(client, name, {"a.bin": b"a" * 100})
+    placed = link_to if links else copy_to
+    with AmbryClient([url], cache=CacheConfig(directory=tmp_path)) as own:
+
+        def place(target: Path, path: Path) -> None:
+            placed(target, path)
+            make_room(own)
+
+        monkeypatch.setattr(loading, placed.__name__, place)
+        with models.open(own, name).directory(links=links) as directory:
+            assert (directory / "a.bin").read_bytes() == b"a" * 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
@@ -161,6 +162,38 @@ def test_a_lock_with_something_in_it_is_somebodys_own(
     (tmp_path / ".ambry-lock").write_bytes(content)
     models.open(client, name).download(tmp_path)
     assert names_in(tmp_path) == ([".ambry-lock", "a.txt"] if content else ["a.txt"])
+
+
+def of_another_user(left: Path) -> None:
+    left.parent.chmod(0o1777)
+    left.mkdir()
+    left.chmod(0o777)
+    os.chown(left, 12_345, -1)
+
+
+def elsewhere(left: Path) -> None:
+    target = left.with_name("elsewhere")
+    target.mkdir()
+    left.symlink_to(target)
+
+
+@pytest.mark.parametrize("make", [of_another_user, elsewhere])
+def test_nothing_gathers_where_others_may_write(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    """Whose a directory is replaces files in it, behind the comparison too: they were given names of the model."""
+    if make is of_another_user and os.geteuid():
+        pytest.skip("root gives directories away")
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    make(left := tmp_path / f".ambry-{found.manifest.digest}")
+    asked = fails_at(monkeypatch, 0, KeyboardInterrupt())
+    found.download(tmp_path)
+    assert len(asked) == 3 and {str(Path(each).parent) for each in asked} == {f"{left}_"}
+    assert [path for path in names_in(tmp_path) if left.name not in path and path != "elsewhere"] == [
+        *("a.txt", "sub", "sub/b.txt", "sub/deep", "sub/deep/c.txt")
+    ]
+    assert not Path(f"{left}_").exists()
 
 
 def test_a_directory_of_another_file_system_is_gathered_in_by_itself(

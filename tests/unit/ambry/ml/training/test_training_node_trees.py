@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import json
@@ -256,6 +257,25 @@ def test_a_node_without_room_for_another_process_says_so_and_does_not_try_for_ev
     monkeypatch.setattr(node_trees, "_make", full)
     with pytest.raises(BlockingIOError):
         fetch_tree({"id": "A" * 48, "sha256": "8" * 64}, {"AMBRY_TRAIN_NODE_CACHE": str(tmp_path)}, "job")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_node_s_cache_on_a_file_system_without_locks_says_so(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """`[Errno 37] No locks available` said neither of what nor what to do."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for kind in ("sources", "venv"):
+        with pytest.raises(NodeFailed, match=rf"^{tmp_path}/trees .*{os.strerror(number)}.*AMBRY_TRAIN_NODE_CACHE"):
+            fetch_tree(
+                {**asdict(sources), "kind": kind},
+                {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": str(tmp_path / "trees")},
+                "job",
+            )
 
 
 WRITES = """\
