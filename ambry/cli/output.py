@@ -245,3 +245,19 @@ def progress_bar(name: str, quiet: bool) -> Generator[Progress | None]:
     with drawing(made) as bar:
         task = bar.add_task(printable(name), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def status_line(quiet: bool) -> Generator[Callable[[str], None] | None]:
+    """A line on stderr that says what is being done, and for how long, when somebody is looking."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TextColumn, TimeElapsedColumn
+
+    columns = (TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with drawing(Bar(*columns, console=Console(stderr=True), transient=True)) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda text: bar.update(task, description=printable(text))

@@ -13,6 +13,7 @@ import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_numbers, as_pairs, connecting
 from ambry.cli.output import printable, remark_unless, show_fields, show_rows
+from ambry.cli.photon_here import train_here
 from ambry.cli.photon_kept import keep_trained, kept_at
 from ambry.cli.photon_origin import rows_origin, said_of_trained, settled_origin
 from ambry.cli.photon_rows import BAGS, OFFSET, RESPONSE, WEIGHT, SaidRows
@@ -143,9 +144,8 @@ def train(
     from ambry.ml.datasets import dataset_there
     from ambry.ml.files import check_directory
     from ambry.ml.models.publishing import KIND as MODEL_KIND
-    from ambry.ml.photon import Normalization, Task, evaluate, evaluator
+    from ambry.ml.photon import Normalization, Task, evaluator
     from ambry.ml.photon.effects import FixedEffect, ModelEffect, RandomEffect
-    from ambry.ml.photon.glmix import train as fit
     from ambry.ml.photon.metadata import check_names
 
     effects: list[ModelEffect] = []
@@ -208,13 +208,10 @@ def train(
             )
             metrics = fields.pop("metrics")
         else:
-            examples = rows.read()
-            others = seen.read() if seen else examples
-            # Before the training, which would be lost.
-            kind.check(others)
-            model = fit(examples, kind, effects, start=begin, name=name or "")
-            metrics = evaluate(model, others, evaluators)
-            fields = {"rows": len(examples)}
+            model, read, metrics = train_here(
+                cluster.quiet, rows, seen, kind, effects, evaluators, start=begin, name=name or ""
+            )
+            fields = {"rows": read}
     model = replace(model, observed=said.observed(model))
     fields |= {**metrics, **model.described}
     of_it: SaidOfModel = {}

@@ -14,6 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from ambry.ml.extras import needed
+from ambry.ml.photon.best_checks import (
+    check_found,
+    check_gram,
+    check_products,
+    check_response,
+    checked_columns,
+    free_columns,
+    no_end,
+)
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton
 from ambry.ml.photon.objective import GlmSums
@@ -21,12 +30,7 @@ from ambry.ml.photon.solving import (
     IRLS_COLUMNS_MAX,
     LBFGS_GRADIENT_MAX,
     LBFGS_ITERATIONS_MAX,
-    check_found,
-    check_gram,
-    check_response,
-    checked_columns,
     from_start,
-    no_end,
     power_of_two,
 )
 
@@ -65,14 +69,31 @@ class SummedProblem:
 
 def solve_by_sums(problem: SummedProblem, *, check: bool = True) -> Any:
     """The best coefficients. Raises InvalidRequest as solve does; without `check`, columns have been looked at before."""
-    columns = len(problem.l2)
-    free = int(((problem.l1 == 0) & (problem.l2 == 0)).sum())
-    check_response(problem.task, free, problem.lowest, problem.highest)
-    if check and len(some := checked_columns(problem)):
-        check_gram(problem.sums(Task.LINEAR, np.zeros(columns), hessian=some).hessian, some, problem.column_name)
+    check_response(problem.task, len(free_columns(problem)), problem.lowest, problem.highest)
+    if check:
+        _check_free_columns(problem)
     unit = _unit(problem)
     scaled = _in_units(problem, unit)
     return unit * from_start(lambda start: _solved(scaled, start), scaled.start)
+
+
+def _check_free_columns(problem: SummedProblem) -> None:
+    """Raises InvalidRequest as check_gram and check_products do."""
+    free, nothing = free_columns(problem), np.zeros(len(problem.l2))
+    some = checked_columns(problem)
+    if not len(free):
+        return
+    told = problem.sums(Task.LINEAR, nothing, hessian=some)
+    if len(some):
+        check_gram(told.hessian, some, problem.column_name)
+        return
+
+    def times(vector: Any) -> Any:
+        means = nothing.copy()
+        means[free] = vector
+        return (problem.sums(Task.LINEAR, means, hessian=False).gradient - told.gradient)[free]
+
+    check_products(times, told.curvature[free], free, problem.column_name)
 
 
 def _unit(problem: SummedProblem) -> float:

@@ -14,12 +14,13 @@ import numpy as np
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.photon.best_checks import check_gram, check_response, no_end
 from ambry.ml.photon.effects import Design, RandomEffect
 from ambry.ml.photon.examples import Examples, grouped, rows_of_groups
 from ambry.ml.photon.models import Task
 from ambry.ml.photon.newton import by_newton, working_start
 from ambry.ml.photon.objective import GlmSums, sums_at, weighted_square
-from ambry.ml.photon.solving import GlmProblem, check_gram, check_response, from_start, no_end, solve, unit_of
+from ambry.ml.photon.solving import GlmProblem, from_start, solve, unit_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ With a bound from above, rows that were not sampled for an effect are left out f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,23 @@ from ambry.ml.photon.solving import GlmProblem, solve
 
 @beyond_floats()
 def train(
-    examples: Examples, task: Task, effects: Sequence[ModelEffect], *, start: PhotonModel | None = None, name: str = ""
+    examples: Examples,
+    task: Task,
+    effects: Sequence[ModelEffect],
+    *,
+    start: PhotonModel | None = None,
+    name: str = "",
+    tell: Callable[[float], object] | None = None,
 ) -> PhotonModel:
-    """The best model. `start` is one to begin at: the same comes out, sooner.
+    """The best model. `start` is one to begin at: the same comes out, sooner. `tell` hears of each pass over the rows: the mean
+    loss.
 
     Raises InvalidRequest for rows that the task has not, and where no coefficients are best (solving.py).
     """
     check_effects(effects, examples)
     task.check(examples)
     examples = weighed(examples, samples_of(effects, examples))
-    check_left(float(examples.weight.sum()))
+    check_left(weight := float(examples.weight.sum()))
     blocks = [_Block.of(effect, examples) for effect in effects]
     begin = None if start is None else np.concatenate([block.start(start) for block in blocks])
     found = solve(
@@ -46,6 +53,7 @@ def train(
             l2=np.concatenate([block.design.l2[block.columns % block.width] for block in blocks]),
             column_name=lambda column: _column_name(blocks, column),
             start=begin,
+            tell=None if tell is None else lambda loss: tell(loss / weight),
         )
     )
     fixed: dict[str, FixedModel] = {}
