@@ -2,6 +2,7 @@
 
 Such a thing is written into, and nothing takes its place. /dev/stdout is a link to /proc/self/fd/1: whoever renames a file to
 it replaces the link, for all of this machine, and whoever opens it begins at the first byte of a file that was to be added to.
+Nobody means one among the files of a directory, where reading it would wait without an end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,18 @@ def check_place(path: str | os.PathLike[str], *, instead: str) -> None:
 def is_no_directory(path: str | os.PathLike[str]) -> bool:
     """Whether something is there that no directory can be made of, such as a link that leads nowhere."""
     return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112  # what was typed, as it was typed
+
+
+def is_file_there(path: str | os.PathLike[str]) -> bool:
+    """Whether it is there, to be read among the files of a directory, where nobody meant anything else by its name.
+
+    Raises InvalidRequest for a pipe or a socket, which would be waited for, a device, a directory, and a link to nothing.
+    """
+    if not os.path.lexists(path):
+        return False
+    if not os.path.isfile(path):  # noqa: PTH113  # what was typed, as it was typed
+        raise InvalidRequest(f"{os.fspath(path)} is no file; put a file there, or take it away")
+    return True
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:

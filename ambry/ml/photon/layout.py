@@ -43,6 +43,7 @@ from ambry.ml.photon.models import FixedModel, PhotonModel, RandomModel, Task
 from ambry.ml.photon.part_checks import PartCheck, changed, check_classes, check_count, check_effects, incomplete
 from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.name_term_value import triple_schema
+from ambry.special_file import is_file_there
 
 METADATA = "model-metadata.json"
 ID_INFO, COEFFICIENTS, INDEX = "id-info", "coefficients", "index.arrow"
@@ -178,7 +179,7 @@ def read_model(directory: Path) -> PhotonModel:
 
 def read_metadata(path: Path) -> tuple[dict[str, Any], Task | None]:
     """What model-metadata.json says, and the task; models from before there was one say nothing. Raises InvalidRequest."""
-    if not path.is_file():
+    if not is_file_there(path):
         return {}, None
     data = _bounded(path, METADATA_BYTES_MAX)
     try:
@@ -202,7 +203,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], Task | None]:
 
 def read_id_info(path: Path, lines: int) -> list[str]:
     """Raises InvalidRequest."""
-    told = _bounded(path, ID_INFO_BYTES_MAX).decode("utf-8", "replace").split("\n") if path.is_file() else []
+    told = _bounded(path, ID_INFO_BYTES_MAX).decode("utf-8", "replace").split("\n") if is_file_there(path) else []
     found = [line for line in (each.strip() for each in told) if line]
     if len(found) != lines:
         wanted = "the shard" if lines == 1 else "the kind of entity and the shard"
@@ -255,7 +256,7 @@ def _fixed(path: Path, check: str | None) -> tuple[FixedModel, set[str]]:
 def _random(path: Path, check: str | None) -> tuple[RandomModel, set[str]]:
     entity, shard = read_id_info(path / ID_INFO, 2)
     index = path / INDEX
-    told = EntityIndex(index) if index.is_file() else None
+    told = EntityIndex(index) if is_file_there(index) else None
     if told is not None and check is not None and told.check != check:
         raise changed(index, path.parent.parent / METADATA, f"the check of {path.name!r} out of it")
     checks: dict[str, PartCheck] = {} if told is None else {part: PartCheck(told, part) for part in told.parts}
@@ -291,7 +292,11 @@ def _random(path: Path, check: str | None) -> tuple[RandomModel, set[str]]:
 def _coefficients(path: Path, seen: Callable[[Path], Seen]) -> tuple[Shard, Shard | None, list[str], set[str]]:
     """Means, variances over the same features, ids, and the classes of the models; `seen` says who is given a part's bytes."""
     directory = path / COEFFICIENTS
-    parts = sorted(each for each in directory.iterdir() if each.suffix == ".avro") if directory.is_dir() else []
+    parts = (
+        sorted(each for each in directory.iterdir() if each.suffix == ".avro" and is_file_there(each))
+        if directory.is_dir()
+        else []
+    )
     if not parts:
         raise InvalidRequest(f"{directory} has no file that ends in .avro")
     ids: list[str] = []

@@ -29,6 +29,7 @@ from ambry.ml.sources.foreign import foreign
 from ambry.ml.sources.hdfs import check_path, is_directory, web_url
 from ambry.ml.stored_files import FileOfStore, FilePlace
 from ambry.shown_urls import shown_place
+from ambry.special_file import is_file_there
 
 NAMED_MAX = 5
 """Names that a sentence tells."""
@@ -111,6 +112,8 @@ def avro_files(place: str, storage_options: Mapping[str, Any] | None = None) -> 
     found = [str(Path(place) / name) if there is None else _within(place, name) for name in files]
     for each in found:
         check_path(each)
+        if there is None or there[0].protocol == ("file", "local"):
+            is_file_there(each.removeprefix("file://").removeprefix("local://"))
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 from ambry import InvalidRequest
 from ambry.client.part_file import PartFile
 from ambry.ids import BlobId, IdKind
-from ambry.special_file import check_place, is_special, own_descriptor
+from ambry.special_file import check_place, is_file_there, is_special, own_descriptor
 
 ID = BlobId.make(kind=IdKind.SIMPLE, datacenter=1, account=1, container=1, partition=1, uuid=bytes(16))
 
@@ -22,6 +22,17 @@ def test_what_is_special(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = {each: is_special(tmp_path / each) for each in ("pipe", "link", "file", ".", "missing")}
     assert found == {"pipe": True, "link": True, "file": False, ".": False, "missing": False}
+
+
+def test_a_file_of_a_directory_is_a_file_or_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "lost").symlink_to("nothing")
+    assert [is_file_there(tmp_path / each) for each in ("file", "link", "missing")] == [True, True, False]
+    for each in ("pipe", "lost", "."):
+        with pytest.raises(InvalidRequest, match="is no file; put a file there, or take it away"):
+            is_file_there(tmp_path / each)
 
 
 def test_what_no_file_can_take_the_place_of_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -347,3 +347,23 @@ def test_records_of_another_task_are_refused(tmp_path: Path) -> None:
     metadata.write_text("{")
     with pytest.raises(InvalidRequest, match="is no JSON, and says no modelType"):
         read_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "model-metadata.json",
+        "fixed-effect/global/id-info",
+        "fixed-effect/global/coefficients/part-00001.avro",
+        "random-effect/per-member/index.arrow",
+        "random-effect/per-member/coefficients/part-00000.avro",
+    ],
+)
+def test_a_pipe_among_the_files_is_told_and_not_waited_for(tmp_path: Path, place: str) -> None:
+    """Of a part it was waited for without an end, and metadata or an index that is one were as if there were none."""
+    directory = tmp_path / "model"
+    write_model(directory, many_entities(3))
+    (directory / place).unlink(missing_ok=True)
+    os.mkfifo(directory / place)
+    with pytest.raises(InvalidRequest, match=f"{place} is no file; put a file there, or take it away"):
+        read_model(directory)

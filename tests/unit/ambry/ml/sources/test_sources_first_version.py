@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,13 @@ def test_names_that_are_no_feature_are_remembered_in_bounded_memory() -> None:
     for start in range(0, 5_000, 700):
         met.note({f"n{number}" for number in range(start, start + 700)} | {"a"}, {"urn": "a", "other": "b"})
     assert len(met.strange) == NamesMet.REMEMBERED_MAX and met.features == {"urn"}
+
+
+@pytest.mark.parametrize("scheme", ["", "file://", "local://"])
+def test_a_pipe_among_the_files_of_a_directory_is_told_and_not_waited_for(tmp_path: Path, scheme: str) -> None:
+    write(str(tmp_path))
+    os.mkfifo(tmp_path / "part-2.avro")
+    with pytest.raises(InvalidRequest, match=r"/part-2\.avro is no file; put a file there, or take it away"):
+        avro_files(f"{scheme}{tmp_path}")
+    # Who names it means it.
+    assert avro_files(f"{scheme}{tmp_path}/part-2.avro") == [f"{scheme}{tmp_path}/part-2.avro"]
