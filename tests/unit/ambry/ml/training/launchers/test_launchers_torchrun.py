@@ -15,7 +15,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.training.jobs import named_job
 from ambry.ml.training.launchers import torchrun
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
-from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed
+from ambry.ml.training.launchers.launch import Launch, LauncherEnded, LaunchFailed, LaunchPlan
 from ambry.ml.training.launchers.torchrun import (
     BEFORE_LINE,
     TorchrunLauncher,
@@ -161,6 +161,23 @@ def test_a_python_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatc
     # It was told that it has no torch, of a Python that has.
     with pytest.raises(LaunchFailed, match=r"before it could say whether it has torch: .*; name another Python"):
         torchrun._require_torch(sys.executable, {**os.environ, "PYTHONHOME": str(tmp_path)})
+
+
+def test_an_environment_out_of_the_store_without_torch_is_told_before_a_worker_begins(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the job is submitted nobody can look into it: it comes here only now."""
+    TorchrunLauncher().check(LaunchPlan(workers=2, environ={}))
+    bare = launch.directory / "bare-python"
+    bare.write_text(f"#!/bin/sh\nexit {torchrun._LACKS_TORCH}\n")
+    bare.chmod(0o755)
+    monkeypatch.setattr(torchrun, "read_job", lambda _: launch.job)
+    monkeypatch.setattr(torchrun, "node_environment", lambda *_: {})
+    monkeypatch.setattr(torchrun, "python_of", lambda *_: str(bare))
+    with pytest.raises(
+        LaunchFailed, match=rf"comes with torch, which {bare} does not have: .* environment that is sent"
+    ):
+        TorchrunLauncher().run(launch)
 
 
 def test_addresses_are_others_for_each_restart() -> None:
