@@ -27,9 +27,13 @@ _URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]*")
 """In what libraries say. They escape what was not, and the other way round, and leave out users."""
 _PUNCTUATION = ":;,.)]"
 """Of a sentence, behind a URL."""
-_OF_A_PATH = re.compile(r"\b(https?|ftps?|s?webhdfs|hdfs):/(?!/)")
+_OF_A_PATH = re.compile(
+    r"\b(https?|ftps?|sftp|s?webhdfs|hdfs|s3[an]?|gs|gcs|abfss?|wasbs?|oci|ambry(?:\+id)?|kafka):/(?!/)", re.IGNORECASE
+)
 """What pathlib makes of a URL that was given in the place of a file."""
-_OF_AN_ID = re.compile(r"(?<![\w-])([A-Za-z0-9_-]{45,51}(?:\.[A-Za-z0-9]{1,16})?/?)[?#][^\s'\"<>]*(?<![:;,.)\]])")
+_OF_AN_ID = re.compile(
+    r"(?<![\w-])([A-Za-z0-9_-]{45,51}(?:\.[A-Za-z0-9]{1,16})?(?:/\w+){0,2}/?)[?#][^\s'\"<>]*(?<![:;,.)\]])"
+)
 """The end of a URL of a blob, signed or with a token, where what stands before the id was left out; also of a mistyped id."""
 UNESCAPED = (
     "the password in it has a sign that ends one, or the path has an @; "

@@ -73,6 +73,9 @@ class LargeParts:
         tasks = (self._opening, *(() if self._first is None else (self._first,)))
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if not self._opening.cancelled() and self._opening.exception() is None:
-            self._opening.result()[0].close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            # Whoever is cancelled while it waits gives the memory back all the same.
+            if self._opening.done() and not self._opening.cancelled() and self._opening.exception() is None:
+                self._opening.result()[0].close()

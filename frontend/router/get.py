@@ -138,6 +138,9 @@ async def open_spans(
         spans = spans_of(head)
         span, *others = spans or (Span(0, 0),)
         beginning = record.data[: span.size] if begun.first == span.first else b""
+        if len(beginning) < len(record.data):
+            # A view would hold all that was read, and its memory is given back below.
+            beginning = bytes(beginning)
         is_here = len(beginning) == span.size and not others
         if not is_here and context.reading.budget.scarce:
             # Its client has taken nothing yet; the rest is read again.

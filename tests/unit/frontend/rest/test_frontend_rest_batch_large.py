@@ -106,6 +106,19 @@ async def test_one_that_is_closed_early_holds_nothing(turns: int) -> None:
 
 
 @virtual_time
+async def test_who_is_cancelled_while_one_is_closed_gives_its_memory_back_all_the_same() -> None:
+    cluster, blob = await stored()
+    free = cluster.budget.free
+    part = LargeParts([Unit(index=0, text=str(blob), id=blob)], opening(cluster, blob))
+    await part.opened()
+    closing = asyncio.ensure_future(part.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await settle()
+    assert closing.cancelled() and cluster.budget.free == free
+
+
+@virtual_time
 async def test_what_it_fails_with_is_told_at_its_turn() -> None:
     cluster, blob = await stored()
     free = cluster.budget.free
