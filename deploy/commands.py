@@ -16,6 +16,7 @@ import click
 
 from ambry.address import authority
 from ambry.cli.interrupts import signals_interrupt
+from ambry.cli.standard_streams import check_read
 from ambry.service.directory_option import directory_option
 
 if TYPE_CHECKING:
@@ -174,11 +175,13 @@ def down(directory: Path) -> None:
 
 
 def _stay(local: LocalCluster) -> None:
-    """Stay in the foreground until an interrupt or until nothing runs any more; leaves nothing running."""
+    """Stay in the foreground until an interrupt, until whoever reads what is printed has gone, or until nothing runs any more;
+    leaves nothing running.
+    """
     from deploy.local_layout import LocalClusterError
 
     try:
-        local.supervise()
+        local.supervise(check_read)
         if local.describe().state == "up":
             raise LocalClusterError("every process has ended")
         _say("The cluster was stopped from elsewhere.")

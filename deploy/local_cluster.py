@@ -265,12 +265,13 @@ class LocalCluster:
         wanted = self.members if names is None else [self.member(name) for name in names]
         return [self._running.status(member) for member in wanted]
 
-    def supervise(self) -> None:
-        """Report every process that ends, pauses or comes back, until nothing runs any more."""
+    def supervise(self, look: Callable[[], None] = lambda: None) -> None:
+        """Report every process that ends, pauses or comes back, until nothing runs any more, or `look`, each second, raises."""
         states: dict[str, State] = {member.name: "ready" for member in self.members}
         pids: dict[str, int] = {}
 
         def over() -> bool:
+            look()
             for status in self.status():
                 name = status.member.name
                 if status.state != states[name]:

@@ -9,8 +9,10 @@ takes it for what went wrong with a file. A complaint that nobody can read is dr
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
@@ -43,6 +45,17 @@ def take_streams() -> None:
             closed = closed or descriptor == 1
     sys.stdout = _text(_Output(closed), sys.stdout)
     sys.stderr = _text(_Complaints(2, "w", closefd=False), sys.stderr)
+
+
+def check_read(descriptor: int = 1) -> None:
+    """Raises OutputLost where the output is a pipe that nobody reads any more: whoever writes nothing is told by poll(2) alone.
+
+    A terminal that is gone sends SIGHUP; who ignores that, as under nohup, goes on.
+    """
+    watch = select.poll()
+    watch.register(descriptor, 0)
+    if any(event & select.POLLERR and not event & select.POLLHUP for _, event in watch.poll(0)):
+        raise OutputLost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)), closed=False)
 
 
 def let_go() -> None:

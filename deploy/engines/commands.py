@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.interrupts import signals_interrupt
+from ambry.cli.standard_streams import check_read
 from ambry.path_option import LocalPath
 from deploy.directory_lock import locked
 from deploy.engines.jars import EngineError, fetch, kept
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _ODD = re.compile(r"[,:\\\x00-\x1f\x7f]")
 LOOK_S = 1.0
-"""How often it is seen whether the engine still runs."""
+"""How often it is seen whether the engine still runs, and whoever reads what is printed."""
 JARS = {
     "kafka": "Apache Kafka 4.3.1, a broker in 400 MB",
     "hadoop": "Apache Hadoop 3.5.0: YARN and HDFS, some 450 MB each",
@@ -169,7 +170,8 @@ _RUNNING: dict[str, Callable[[Path], contextlib.AbstractContextManager[_Running]
 def up(name: str, directory: Path | None) -> None:
     """Run an engine on this machine until Ctrl-C; it says where it is when it is ready.
 
-    Without --directory its data are gone at the end. It dies with this command, however that ends.
+    Without --directory its data are gone at the end. It dies with this command, however that ends: also
+    where whoever reads what it prints has gone (`| head -1`).
     """
     from deploy.run_directory import run_directory
 
@@ -187,6 +189,7 @@ def up(name: str, directory: Path | None) -> None:
             click.echo("ready; Ctrl-C ends it")
             while True:
                 time.sleep(LOOK_S)
+                check_read()
                 for process in runs.processes:
                     process.check()
         except KeyboardInterrupt:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ambry.cli.main import cli
+from ambry.cli.standard_streams import OutputLost, check_read
 from tests.support.content import content
 from tests.support.stub_frontend import StubFrontend
 
@@ -220,3 +221,22 @@ def test_put_says_what_a_file_is_by_the_end_of_its_name(stub: StubFrontend, tmp_
         assert CliRunner().invoke(cli, ["put", "plot.png", *args]).exit_code == 0
     kinds = [each.headers["x-ambry-content-type"] for each in stub.seen("POST")]
     assert kinds == ["image/png", "model/x", "application/json"]
+
+
+def test_a_pipe_that_nobody_reads_is_noticed_without_a_write() -> None:
+    read, write = os.pipe()
+    check_read(write)
+    os.close(read)
+    with pytest.raises(OutputLost) as raised:
+        check_read(write)
+    assert raised.value.is_seen_enough
+    os.close(write)
+
+
+def test_a_file_a_device_and_a_terminal_that_is_gone_end_nobody(tmp_path: Path) -> None:
+    master, terminal = os.openpty()
+    os.close(master)
+    with (tmp_path / "log").open("w") as file, Path(os.devnull).open("w") as device:
+        for descriptor in (file.fileno(), device.fileno(), terminal):
+            check_read(descriptor)
+    os.close(terminal)
