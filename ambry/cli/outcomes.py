@@ -68,7 +68,7 @@ def evaluated(
     metrics = metrics or stored.experiment.metrics
     if not metrics:
         raise click.UsageError(f"{stored} names no metrics; say which with --metric")
-    rows: Any = read_file(outcomes).batches
+    rows: Any = read_file(outcomes, unit).batches
     if seen:
         exposures = list(read_exposures(client, stored.dataset))
         if not exposures:

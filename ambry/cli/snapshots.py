@@ -73,7 +73,8 @@ def write(
 
     Rows are in any order, and as many as there are. In CSV and JSON a tensor is nested lists, where each axis has a length, or
     its cells: [[key, ..., value], ...], or {"key": value} over one axis. A key is a name of the vocabulary, or an index; where
-    no cell is, there is 0.
+    no cell is, there is 0. In CSV, keys of entities are numbers where each is written as a whole number is, and otherwise
+    the texts that stand there, such as 0003.
     """
     from ambry.ml.features.publishing import load
     from ambry.ml.places import version_of
@@ -90,7 +91,7 @@ def write(
         made = write_snapshot(
             client,
             dataset,
-            rows_of_file(file, kinds),
+            rows_of_file(file, kinds, entity),
             [kind.urn for kind in kinds.values()],
             metadata=loaded,
             entity=entity,

@@ -1,7 +1,7 @@
 """Tables by what a user calls them: a file, by its suffix, a version of a snapshot, or what a service scored. In batches,
 whatever their size.
 
-.csv .tsv           the types are guessed by the first 16 MiB; an empty field is null
+.csv .tsv           the types are guessed by the first 16 MiB, but for keys (csv_keys.py); an empty field is null
 .jsonl .ndjson      an object in each line
 .parquet
 .arrow .feather     Arrow's IPC file, or its stream
@@ -20,6 +20,7 @@ from ambry.client.sync.client import AmbryClient
 from ambry.errors import DataCorrupt, InvalidRequest
 from ambry.ml.arrow_errors import arrow_told, each_told
 from ambry.ml.csv_errors import csv_words
+from ambry.ml.csv_keys import keys_are_texts
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
 from ambry.ml.from_cache import used_at_once
@@ -78,8 +79,10 @@ def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
     raise InvalidRequest(f"{shown_version(place)} is no snapshot of features, and there is no file {said!r}")
 
 
-def read_file(path: Path) -> NamedTable:
-    """Raises InvalidRequest for a suffix that says nothing, FileNotFoundError, DataCorrupt for what is no such file.
+def read_file(path: Path, keys: str = "") -> NamedTable:
+    """`keys` is a column with keys, if one is.
+
+    Raises InvalidRequest for a suffix that says nothing, FileNotFoundError, DataCorrupt for what is no such file.
 
     What is wrong further on in it is told by its batches, which raise DataCorrupt.
     """
@@ -87,7 +90,11 @@ def read_file(path: Path) -> NamedTable:
     with arrow_told(lambda error: DataCorrupt(f"{path} cannot be read as {suffix}: {_words(path, error)}")):
         match suffix:
             case ".csv" | ".tsv":
-                reader = needed("pyarrow.csv").open_csv(path, **_csv_options(suffix))
+                options = _csv_options(suffix)
+                read = {name: options[name] for name in ("read_options", "parse_options")}
+                if keys and keys_are_texts(path, keys, **read):
+                    options["convert_options"].column_types = {keys: pa.string()}
+                reader = needed("pyarrow.csv").open_csv(path, **options)
                 return NamedTable(path.name, reader.schema, _told(path, reader))
             case ".jsonl" | ".ndjson":
                 table = needed("pyarrow.json").read_json(path)

@@ -1,7 +1,7 @@
 """Files that features come from and go to, piece by piece: Parquet, Arrow, CSV, and a line of JSON for each entity.
 
 In CSV and JSON a tensor is as json_cells.py says, and a row without a value has nothing there. In CSV a number without a value
-may be a word of that, too, such as NA or null; a text is what it is, NA for Namibia.
+may be a word of that, too, such as NA or null; a text is what it is, NA for Namibia, and so is a key (csv_keys.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.arrow_errors import each_told
 from ambry.ml.csv_errors import csv_words
+from ambry.ml.csv_keys import keys_are_texts
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import ValueType
 from ambry.ml.files import written_path
@@ -45,10 +46,17 @@ def columns_of_file(path: Path) -> list[str]:
     return list(names)
 
 
-def rows_of_file(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
-    """Record batches or mappings, as `write_snapshot` takes them. `kinds` by column. Raises InvalidRequest, OSError."""
-    pieces = _READERS[kind_of_file(path)](path, kinds)
-    yield from each_told(pieces, lambda error: InvalidRequest(f"{path} cannot be read: {_words(path, kinds, error)}"))
+def rows_of_file(path: Path, kinds: Mapping[str, TensorType], entity: str | None = None) -> Iterator[Any]:
+    """Record batches or mappings, as `write_snapshot` takes them. `kinds` by column; `entity` is the one with the keys.
+
+    Raises InvalidRequest, OSError.
+    """
+    kind = kind_of_file(path)
+    texts = entity if kind == "csv" and entity is not None and keys_are_texts(path, entity) else None
+    pieces = _READERS[kind](path, kinds) if texts is None else _read_csv(path, kinds, texts)
+    yield from each_told(
+        pieces, lambda error: InvalidRequest(f"{path} cannot be read: {_words(path, kinds, error, texts)}")
+    )
 
 
 def write_file(path: Path, schema: Any, batches: Iterable[Any]) -> int:
@@ -69,11 +77,11 @@ def plain_rows(schema: Any, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
 # --- reading ---
 
 
-def _words(path: Path, kinds: Mapping[str, TensorType], error: Exception) -> str:
+def _words(path: Path, kinds: Mapping[str, TensorType], error: Exception, keys: str | None) -> str:
     if kind_of_file(path) != "csv":
         return str(error)
     names = {name: kind.value_type.value for name, kind in kinds.items()}
-    return csv_words(path, error, names, convert_options=_csv_options(kinds))
+    return csv_words(path, error, names, convert_options=_csv_options(kinds, keys))
 
 
 def _read_parquet(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
@@ -109,23 +117,27 @@ def _texts(kinds: Mapping[str, TensorType]) -> set[str]:
     return {name for name, kind in kinds.items() if kind.axes or kind.value_type is ValueType.BYTES}
 
 
-def _csv_options(kinds: Mapping[str, TensorType]) -> Any:
+def _csv_options(kinds: Mapping[str, TensorType], keys: str | None) -> Any:
     from pyarrow import csv as arrow_csv
 
     texts = _texts(kinds)
     told = {name: pa.string() if name in texts else arrow_type(kind.value_type) for name, kind in kinds.items()}
     # pandas writes whole numbers as 3.0 where one is missing: an INT is read as a float of 64 bits, which holds each of them.
     told |= {name: pa.float64() for name, kind in kinds.items() if told[name] == pa.int32()}
+    if keys is not None:
+        told[keys] = pa.string()
     return arrow_csv.ConvertOptions(column_types=told, strings_can_be_null=True, quoted_strings_can_be_null=False)
 
 
-def _read_csv(path: Path, kinds: Mapping[str, TensorType]) -> Iterator[Any]:
+def _read_csv(path: Path, kinds: Mapping[str, TensorType], keys: str | None = None) -> Iterator[Any]:
+    """`keys` is the column with the keys where they are texts."""
     from pyarrow import csv as arrow_csv
 
     texts = _texts(kinds)
     strings = {name for name, kind in kinds.items() if not kind.axes and kind.value_type is ValueType.STRING}
+    strings |= set() if keys is None else {keys}
     with ExitStack() as opened:
-        reader = opened.enter_context(arrow_csv.open_csv(path, convert_options=_csv_options(kinds)))
+        reader = opened.enter_context(arrow_csv.open_csv(path, convert_options=_csv_options(kinds, keys)))
         names = reader.schema.names
         words = [place for place, name in enumerate(names) if name in strings and names.count(name) == 1]
         batches: Iterable[Any] = reader

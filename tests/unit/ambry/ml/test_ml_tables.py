@@ -109,3 +109,13 @@ def test_an_arrow_file_whose_buffers_are_not_valid_is_refused(tmp_path: Path) ->
         writer.write_batch(batch)
     with pytest.raises(DataCorrupt, match="cannot be read to its end"):
         list(read_file(tmp_path / "x.arrow").batches)
+
+
+@pytest.mark.parametrize(("suffix", "between"), [(".csv", ","), (".tsv", "\t")])
+def test_units_in_csv_are_the_texts_that_stand_there(tmp_path: Path, suffix: str, between: str) -> None:
+    """0003 and 3 were one unit."""
+    path = tmp_path / f"outcomes{suffix}"
+    path.write_text(f"unit{between}clicks\n0003{between}1\n3{between}2\n")
+    found = pa.Table.from_batches(read_file(path, "unit").batches)
+    assert found.to_pydict() == {"unit": ["0003", "3"], "clicks": [1, 2]}
+    assert pa.Table.from_batches(read_file(path, "person").batches)["unit"].to_pylist() == [3, 3]

@@ -48,3 +48,31 @@ def test_texts_stand_beside_the_numbers_of_their_row_in_a_file_of_many_pieces(tm
     path.write_text("age,country,member\n" + "".join(f"{age},{text},{key}\n" for age, text, key in expected))
     assert path.stat().st_size > 2 << 20
     assert [(row["age"], row["country"], row["member"]) for row in read(path)] == expected
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["0003", "3"], ["1", "-0"], ["+1"], ["NA", "1"], ["2024-01-01"], ["true"], ["1e3"], ["9223372036854775808", "1"]],
+)
+def test_a_key_is_the_text_that_stands_there(tmp_path: Path, texts: list[str]) -> None:
+    """0003 was 3, so that two entities had one key, and nobody found it by the key that it has."""
+    path = tmp_path / "rows.csv"
+    path.write_text("member,age,country\n" + "".join(f"{key},{at},NA\n" for at, key in enumerate(texts)))
+    rows = [row for batch in rows_of_file(path, KINDS, "member") for row in batch.to_pylist()]
+    assert rows == [{"member": key, "age": at, "country": "NA"} for at, key in enumerate(texts)]
+
+
+def test_keys_that_are_written_as_numbers_are_stay_numbers(tmp_path: Path) -> None:
+    keys = [0, -7, 42, 9223372036854775807]
+    path = tmp_path / "rows.csv"
+    path.write_text("age,member\n" + "".join(f"1,{key}\n" for key in keys))
+    rows = [row for batch in rows_of_file(path, KINDS, "member") for row in batch.to_pylist()]
+    assert [row["member"] for row in rows] == keys
+
+
+def test_a_key_far_below_the_first_piece_counts_for_all(tmp_path: Path) -> None:
+    keys = [*map(str, range(300_000)), "007"]
+    path = tmp_path / "rows.csv"
+    path.write_text("member\n" + "".join(f"{key}\n" for key in keys))
+    assert path.stat().st_size > 1 << 20
+    assert [row["member"] for batch in rows_of_file(path, {}, "member") for row in batch.to_pylist()] == keys
