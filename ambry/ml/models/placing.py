@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ambry.client.beside import is_ours
@@ -67,9 +67,27 @@ def _filled(
             if all(gathering[part.path].exists() for part in missing):  # What somebody took away is fetched again.
                 for part in missing:
                     (directory / part.path).parent.mkdir(parents=True, exist_ok=True)
-                there = [part for part in missing if not _named(gathering[part.path], directory / part.path)]
+                there = _all_named({part: (gathering[part.path], directory / part.path) for part in missing})
                 return _in_the_way(there, directory)
     return {}
+
+
+def _all_named(places: Mapping[ModelPart, tuple[Path, Path]]) -> list[ModelPart]:
+    """Those whose names other files have; where one fails, none has its name, and all are where they gathered."""
+    there: list[ModelPart] = []
+    named: list[tuple[Path, Path]] = []
+    try:
+        for part, (gathered, target) in places.items():
+            if _named(gathered, target):
+                named.append((gathered, target))
+            else:
+                there.append(part)
+    except BaseException:
+        for gathered, target in named:
+            with suppress(OSError):
+                target.replace(gathered)
+        raise
+    return there
 
 
 def _named(gathered: Path, target: Path) -> bool:

@@ -164,6 +164,29 @@ def test_a_lock_with_something_in_it_is_somebodys_own(
     assert names_in(tmp_path) == ([".ambry-lock", "a.txt"] if content else ["a.txt"])
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+def test_no_part_has_its_name_where_one_of_them_cannot_get_it(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Half a model stood there under its names, which may read as a smaller whole one. What came is gone on with."""
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    named, calls = placing._named, count()
+
+    def fails(gathered: Path, target: Path) -> bool:
+        if next(calls) == 2:
+            raise error
+        return named(gathered, target)
+
+    monkeypatch.setattr(placing, "_named", fails)
+    with pytest.raises(type(error)):
+        found.download(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(".ambry-")] == []
+    asked = fails_at(monkeypatch, 0, KeyboardInterrupt())
+    found.download(tmp_path)
+    assert (names_in(tmp_path), asked) == (["a.txt", "sub", "sub/b.txt", "sub/deep", "sub/deep/c.txt"], [])
+
+
 def of_another_user(left: Path) -> None:
     left.parent.chmod(0o1777)
     left.mkdir()
