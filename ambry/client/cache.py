@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ambry.client.cache_directories import check_private, is_trusted, make_directories
 from ambry.client.cache_names import RememberedNames
 from ambry.client.cache_plan import CachedBlob, check_fits, to_evict
 from ambry.client.cache_sums import BlobSum, parse_sum, sum_of
@@ -37,24 +38,20 @@ from ambry.client.model import StrPath
 from ambry.client.state_file import replace_text
 from ambry.client.whole_digest import WholeDigest
 from ambry.clock import Clock
-from ambry.errors import AccessDenied, ChecksumMismatch, InvalidRequest, RequestTimeout
+from ambry.errors import ChecksumMismatch, InvalidRequest, RequestTimeout
+from ambry.home import expanded
 from ambry.ids import BlobId
 from ambry.os_errors import text_of
 
 ABANDONED_S = 24 * 3600
 """After so long what nobody fetches any more is thrown away, and gone on with until then."""
 
-_TAG = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# Blobs that can be fetched again (ambry). See https://bford.info/cachedir/\n"
-)
-
 
 class BlobCache:
     """The cache in a directory. Nothing is made there before something enters; objects may be made at will."""
 
     def __init__(self, directory: StrPath, *, max_bytes: int, clock: Clock) -> None:
-        self.directory = Path(directory)
+        self.directory = expanded(directory)
         self.max_bytes = max_bytes
         self._clock = clock
         self._blobs = self.directory / "blobs"
@@ -72,7 +69,7 @@ class BlobCache:
         path = self._blobs / str(blob)
         if (found := self._stat(blob)) is None:
             return None
-        self._check_private()
+        check_private(self._directories)
         if verify and not self.is_intact(blob):
             self._remove(blob, found=found)
             return None
@@ -228,7 +225,7 @@ class BlobCache:
         except FileNotFoundError:
             return None
         said = self._sum(blob)
-        if said is None or not stat.S_ISREG(found.st_mode) or found.st_size != said.size or not _is_trusted(found):
+        if said is None or not stat.S_ISREG(found.st_mode) or found.st_size != said.size or not is_trusted(found):
             return None
         return found
 
@@ -273,28 +270,8 @@ class BlobCache:
 
     def _make(self) -> None:
         """Raises OSError, AccessDenied."""
-        # Each is looked for: who frees a disk may have removed any of them.
-        if not all(directory.is_dir() for directory in self._directories):
-            for directory in self._directories:
-                directory.mkdir(mode=0o700, parents=directory is self.directory, exist_ok=True)
-            with suppress(FileExistsError), (self.directory / "CACHEDIR.TAG").open("x") as tag:
-                tag.write(_TAG)
-        self._check_private()
-
-    def _check_private(self) -> None:
-        """Raises AccessDenied where somebody else may put something here, and OSError."""
-        for directory in self._directories:
-            try:
-                found = directory.stat()
-            except FileNotFoundError:
-                continue  # Nobody can put anything there.
-            if not _is_trusted(found):
-                whose = f"belongs to another user (uid {found.st_uid}): chown it"
-            elif found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
-                whose = "can be written by others, who could put other bytes under the id of a blob: chmod go-w it"
-            else:
-                continue
-            raise AccessDenied(f"the cache is not used: {directory} {whose}, or name another one (AMBRY_CACHE_DIR)")
+        make_directories(self._directories)
+        check_private(self._directories)
 
     @contextmanager
     def _entering(self) -> Generator[None]:
@@ -344,7 +321,3 @@ class Arrival:
         if not self._held.closed:  # In a forked child it is the parent's.
             self.target.with_name(f"{self._blob}.lock").unlink(missing_ok=True)
             self._held.close()
-
-
-def _is_trusted(found: os.stat_result) -> bool:
-    return found.st_uid in (os.geteuid(), 0)

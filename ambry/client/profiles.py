@@ -191,8 +191,6 @@ def _profile(tree: dict[str, Any], source: str, base: Path | None) -> Profile:
         found.cache(CacheConfig())
     except InvalidRequest as cause:
         raise ConfigInvalid(f"{source}: {cause.message}") from cause
-    if base is None:
-        return found
-    named = {name: getattr(found, name) for name in _FILES if getattr(found, name) is not None}
-    placed = {name: str(base / expanded(value)) for name, value in named.items()}
+    named = {name: value for name in _FILES if (value := getattr(found, name))}
+    placed = {name: str((base or Path()) / expanded(value)) for name, value in named.items()}
     return msgspec.structs.replace(found, **placed)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ambry.client.tree_removal import remove_tree
-from ambry.home import user_cache
+from ambry.home import expanded, user_cache
 from deploy.directory_lock import locked
 
 LOCKS = Path(__file__).with_name("locks")
@@ -94,7 +94,7 @@ def read_lock(name: str) -> JarLock:
 def cache_directory() -> Path:
     """Where engines are kept."""
     if said := os.environ.get(CACHE):
-        return Path(said).absolute()  # Maven and engines run in directories of their own.
+        return expanded(said).absolute()  # Maven and engines run in directories of their own.
     return user_cache(os.environ) / "engines"
 
 

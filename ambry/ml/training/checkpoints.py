@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ambry.client.refs import NameRef, PinnedName, found_entry, prefix_place
+from ambry.client.refs import SCHEME, NameRef, PinnedName, found_entry, prefix_place
 from ambry.client.sync.client import AmbryClient
 from ambry.client.tree_walk import walk_tree
 from ambry.errors import (
@@ -42,6 +42,7 @@ from ambry.errors import (
 from ambry.ids import BlobId
 from ambry.ml.from_cache import link_to, used_at_once
 from ambry.ml.training.gangs import Gang, GangFence, looks
+from ambry.shown_urls import shown_place
 
 MARK = "complete.json"
 STEP_MAX = 999_999_999
@@ -138,6 +139,11 @@ class CheckpointFolder:
         """
         if keep is not None and keep < 1:
             raise InvalidRequest(f"keep is {keep}; at least the newest checkpoint stays")
+        if isinstance(place, str) and "://" in place and not place.startswith(SCHEME):
+            raise InvalidRequest(
+                f"{shown_place(place)!r} is no place for checkpoints: they lie in the store; write "
+                f"{SCHEME}ACCOUNT/CONTAINER/FOLDER, or a name in the container of the client"
+            )
         found = prefix_place(place, account=client.default_account, container=client.default_container)
         if not found.name.strip("/"):
             raise InvalidRequest(f"checkpoints lie in a folder: write {str(place).rstrip('/')}/some/folder")

@@ -70,9 +70,7 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str], job: str) ->
     for name, kind in (("id", _ID), ("sha256", _SHA256)):
         if not isinstance(tree.get(name), str) or not kind.fullmatch(tree[name]):
             raise NodeFailed(f"the job names a tree whose {name} is {str(tree.get(name))[:80]!r}; submit it again")
-    cache = Path(
-        environ.get(CACHE) or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambry" / "trees"
-    )
+    cache = _cache_of(environ)
     bound = _bound_of(environ)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     for_all, own = cache / str(tree["sha256"]), cache / f"{tree['sha256']}-{job}"
@@ -80,6 +78,16 @@ def fetch_tree(tree: Mapping[str, Any], environ: Mapping[str, str], job: str) ->
         return for_all
     _held(tree, own, environ, bound)
     return own
+
+
+def _cache_of(environ: Mapping[str, str]) -> Path:
+    """Raises NodeFailed."""
+    if not (said := environ.get(CACHE)):
+        return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambry" / "trees"
+    try:
+        return Path(said).expanduser()
+    except RuntimeError:
+        raise NodeFailed(f"{CACHE} is {said!r}, a home that this node does not know; write the whole path") from None
 
 
 def _held(tree: Mapping[str, Any], target: Path, environ: Mapping[str, str], bound: int) -> bool:

@@ -48,3 +48,10 @@ def test_a_directory_is_none_that_leads_nowhere_nor_a_device(command: list[str],
         done = CliRunner().invoke(cli, [*command, path])
         assert done.exit_code == 2
         assert f"'{path}' is there already, and no directory; name another one" in done.stderr
+
+
+def test_a_home_behind_an_equals_sign_is_that_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bash leaves the ~ of `--directory=~/x` as it is: a directory called ~ was made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert LocalPath(path_type=Path).convert("~/x", None, None) == tmp_path / "x"
+    assert LocalPath(path_type=Path).convert("~$open.docx", None, None) == Path("~$open.docx")

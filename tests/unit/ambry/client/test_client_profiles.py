@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ambry import AmbryClient, ConfigInvalid, InvalidRequest, RetryPolicy, TLSConfig, Unauthenticated, Unavailable
-from ambry.client.profiles import find_options
+from ambry.client.cache import BlobCache
+from ambry.client.profiles import find_cache, find_options
+from ambry.clock import SystemClock
 from ambry.rest.access import KeyText, key_text
 from tests.support.stub_frontend import StubFrontend
 
@@ -215,3 +217,10 @@ def test_a_table_that_is_called_profile_is_told_from_one_of_profiles(home: Home)
     home.write('[profile.eu]\nendpoints = "http://a:1"\n')
     with pytest.raises(ConfigInvalid, match=r"a table \[profiles.NAME\], not \[profile.NAME\]"):
         find_options(home.env, None, {})
+
+
+def test_a_home_in_a_variable_is_that_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`env AMBRY_CA=~/ca.crt` leaves the ~ as it is, and so did we, but in the file of profiles."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_cache({"AMBRY_CACHE_DIR": "~/kept", "HOME": str(tmp_path)}, None).directory == str(tmp_path / "kept")
+    assert BlobCache("~/kept", max_bytes=1, clock=SystemClock()).directory == tmp_path / "kept"

@@ -127,6 +127,9 @@ def test_a_relative_cache_is_where_it_was_said(maven: Path, monkeypatch: pytest.
     monkeypatch.chdir(maven.parent)
     monkeypatch.setenv("AMBRY_ENGINES", "cache/here")
     assert fetch("thing", lambda _: None).parent == maven.parent / "cache" / "here"
+    monkeypatch.setenv("HOME", str(maven.parent))
+    monkeypatch.setenv("AMBRY_ENGINES", "~/at-home")
+    assert fetch("thing", lambda _: None).parent == maven.parent / "at-home"
     monkeypatch.setenv("AMBRY_ENGINES", "a:b")
     with pytest.raises(EngineError, match="has a colon, which parts paths for Java; name another directory by AMBRY_E"):
         fetch("thing", lambda _: None)

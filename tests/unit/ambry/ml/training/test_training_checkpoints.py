@@ -155,6 +155,9 @@ def test_what_cannot_be_is_refused(client: AmbryClient, folder: CheckpointFolder
     for place in ("ambry://default/default/", "ambry://default/default"):
         with pytest.raises(InvalidRequest, match="lie in a folder"):
             CheckpointFolder(client, place)
+    for place in ("http://host/there", "s3://bucket/there", "hdfs://host/there"):  # It was a name in the store.
+        with pytest.raises(InvalidRequest, match=rf"'{place}' is no place .* ambry://ACCOUNT/CONTAINER/FOLDER"):
+            CheckpointFolder(client, place)
     with pytest.raises(InvalidRequest, match="at least the newest"):
         CheckpointFolder(client, "a", keep=0)
     with pytest.raises(InvalidRequest, match="has no files"):

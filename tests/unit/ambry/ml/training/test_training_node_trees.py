@@ -455,3 +455,15 @@ def test_who_waits_for_a_process_that_stands_still_says_so_and_does_not_wait_for
         os.close(lock)
     told = f"ambry train: waits for process 4711 of this node, which makes {tmp_path / sources.sha256}-job\n"
     assert capsys.readouterr().err == told
+
+
+def test_a_cache_may_be_in_the_home_of_the_node(
+    sources: StoredTree, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell leaves the ~ of `--env NAME=~/trees` as it is: the trees were in a directory called ~."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    found = fetch_tree(asdict(sources), {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": "~/trees"}, "job")
+    assert found.parent == tmp_path / "home" / "trees" and not (tmp_path / "~").exists()
+    with pytest.raises(NodeFailed, match=r"AMBRY_TRAIN_NODE_CACHE is '~nobody-here/x', .* write the whole path"):
+        fetch_tree(asdict(sources), {"AMBRY_ENDPOINTS": url, "AMBRY_TRAIN_NODE_CACHE": "~nobody-here/x"}, "job")
