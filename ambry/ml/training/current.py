@@ -107,7 +107,14 @@ class CurrentJob:
         job = self.job
         if job is None or not job.run:
             return None
-        return Gang(job=job.job, folder=job.folder, run=job.run, start=self.role.start, checks=self.role.is_chief)
+        return Gang(
+            job=job.job,
+            folder=job.folder,
+            run=job.run,
+            start=self.role.start,
+            checks=self.role.is_chief,
+            made=(*job.earlier, job.origin()),
+        )
 
     @property
     def _keep(self) -> int:

@@ -1,11 +1,12 @@
 """Whose a folder of checkpoints is: of the workers that were started last, of one job.
 
-    <checkpoints>/gang.json    {"folder": "ambry://team/models/training/digits", "format": 1, "job": "digits", "run": 3,
-                                "start": 2}
+    <checkpoints>/gang.json    {"folder": "ambry://team/models/training/digits", "format": 1, "job": "digits",
+                                "made": [{"script": "train.py", "sources": "...", ...}], "run": 3, "start": 2}
 
-`run` counts what was submitted with these checkpoints, and `start` the workers of one run: more for those that were started
-later (roles.py). Workers that outlive what started them - their NodeManager is away, YARN has given up their master, their
-submitter was killed - find that others were started, and end before they change anything.
+`made` is what made the checkpoints that are there, and what these workers run last (origins.py). `run` counts what was
+submitted with these checkpoints, and `start` the workers of one run: more for those that were started later (roles.py).
+Workers that outlive what started them - their NodeManager is away, YARN has given up their master, their submitter was killed
+- find that others were started, and end before they change anything.
 
 The blob is changed only by who has read it (`if_match`), and only to a later run or start. Whoever changes checkpoints reads
 what is there first, then looks whether it is still the newest, and then changes no more than what it has read: so it does not
@@ -33,6 +34,7 @@ from ambry.errors import (
     Unavailable,
     UpdateConflict,
 )
+from ambry.ml.training.origins import Origin
 
 GANG = "gang.json"
 OVERTAKEN = (AlreadyExists, PreconditionFailed, BlobNotFound, UpdateConflict)
@@ -53,6 +55,8 @@ class Gang:
     start: int
     checks: bool = True
     """Whether this worker is the one that answers for all: the starts of others are not comparable."""
+    made: tuple[Origin, ...] = ()
+    """Oldest first; empty where nobody wrote it down."""
 
     @property
     def label(self) -> str:
@@ -60,7 +64,14 @@ class Gang:
         return f"{self.run}.{self.start}"
 
     def encode(self) -> bytes:
-        told = {"format": _FORMAT, "job": self.job, "folder": self.folder, "run": self.run, "start": self.start}
+        told = {
+            "format": _FORMAT,
+            "job": self.job,
+            "folder": self.folder,
+            "made": [dict(each) for each in self.made],
+            "run": self.run,
+            "start": self.start,
+        }
         return json.dumps(told, sort_keys=True).encode()
 
 
@@ -127,9 +138,14 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
             raise DataCorrupt(
                 f"{name} is of the format {told['format']}; upgrade ambry to train with these checkpoints"
             )
-        return Gang(
-            job=str(told["job"]), folder=str(told["folder"]), run=int(told["run"]), start=int(told["start"])
-        ), etag
+        found = Gang(
+            job=str(told["job"]),
+            folder=str(told["folder"]),
+            run=int(told["run"]),
+            start=int(told["start"]),
+            made=tuple(dict(each) for each in told.get("made", ())),
+        )
+        return found, etag
     except MALFORMED as error:
         raise DataCorrupt(
             f"{name} does not say whose the checkpoints are ({error!r}); delete it while no job trains with them"

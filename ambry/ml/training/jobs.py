@@ -6,7 +6,7 @@
      "environment": {"kind": "venv" | "wheels" | "listed", "id": "...", "sha256": "...", "size": 1234},
      "snapshot": "members@1764280000000", "publish": "digits", "checkpoints": "ambry://...", "keep": 3, "commit": "3f2a...",
      "run": 1, "endpoints": ["http://127.0.0.1:17100"], "account": "team", "container": "models", "python": "",
-     "environ": [["OMP_NUM_THREADS", "1"]]}
+     "environ": [["OMP_NUM_THREADS", "1"]], "earlier": []}
 
 A job's name ends with the digest of what it is made of, unless somebody gave it one. So the same script of the same sources on
 the same snapshot is the same job: submitted again it goes on from its checkpoints, and what it makes has the same lineage.
@@ -43,6 +43,7 @@ _OF_THE_WAY = (
     "python",
     "publish",
     "run",
+    "earlier",
     "format",
 )
 """What does not change what a job makes; of a `python`, what it has is its environment."""
@@ -90,6 +91,8 @@ class TrainingJob:
     keep: int = KEEP
     run: int = 0
     """Which submission with these checkpoints it is, from 1; 0 of one that nobody submitted."""
+    earlier: tuple[dict[str, Any], ...] = ()
+    """What else made the checkpoints that it goes on from, oldest first (origins.py)."""
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest."""
@@ -112,7 +115,19 @@ class TrainingJob:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def lineage(self) -> dict[str, Any]:
-        """What is written down with a model that the job made."""
+        """What is written down with a model that the job made: `earlier` where others made what it went on from."""
+        return {**self._made_of(), **({"earlier": list(self.earlier)} if self.earlier else {})}
+
+    def origin(self) -> dict[str, Any]:
+        """What is written down with checkpoints that the job makes."""
+        return {
+            **self._made_of(),
+            "snapshot": self.snapshot,
+            "sources_sha256": self.sources.sha256,
+            "environment_sha256": self.environment.sha256,
+        }
+
+    def _made_of(self) -> dict[str, Any]:
         return {
             "job": self.job,
             "script": self.script,
@@ -125,7 +140,14 @@ class TrainingJob:
 
     def code(self) -> str:
         """The same in a line, as `ambry model lineage` shows it."""
-        return code_text(job=self.job, sources=self.sources.id, environment=self.environment.id, git=self.commit)
+        others = {each["sources"] for each in self.earlier if each["sources_sha256"] != self.sources.sha256}
+        return code_text(
+            job=self.job,
+            sources=self.sources.id,
+            environment=self.environment.id,
+            git=self.commit,
+            earlier=",".join(sorted(others)),
+        )
 
     @property
     def logs(self) -> str:

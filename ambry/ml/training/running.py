@@ -17,6 +17,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,10 +30,14 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     BlobNotFound,
+    InvalidRequest,
+    InvariantBroken,
     UpdateConflict,
 )
+from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.gangs import GANG, OVERTAKEN, Gang, looks, put_gang, read_gang
 from ambry.ml.training.jobs import TrainingJob
+from ambry.ml.training.origins import is_other_code, with_own
 from ambry.ml.training.outcomes import WRITE_TIMEOUT
 from ambry.ml.watching import RepeatedWork
 
@@ -162,12 +167,15 @@ def who_runs(client: AmbryClient, name: str | NameRef) -> str | None:
     return None if _is_gone(held) else _where(held)
 
 
-def claim_run(client: AmbryClient, job: TrainingJob, place: NameRef, tell: Callable[[str], None]) -> int:
-    """The number of a new run of a job, whose workers have its checkpoints from now on; those of earlier runs end.
+def claim_run(
+    client: AmbryClient, job: TrainingJob, place: NameRef, tell: Callable[[str], None], *, fresh: bool = False
+) -> Gang:
+    """A new run of a job, whose workers have its checkpoints from now on; those of earlier runs end.
 
-    Raises UpdateConflict where the checkpoints are those of another job that runs, Unavailable as `looks` does.
+    Raises UpdateConflict where the checkpoints are those of another job that runs, Unavailable as `looks` does, and
+    InvalidRequest where other sources of this job made them and it is not `fresh`.
     """
-    run, other = 0, ""
+    own = job.origin()
     for _ in looks(f"{place}/{GANG}"):
         held, etag = read_gang(client, place)
         other = "" if held is None or held.folder == job.folder else held.job
@@ -176,12 +184,36 @@ def claim_run(client: AmbryClient, job: TrainingJob, place: NameRef, tell: Calla
                 f"the checkpoints {place} are those of the job {other}, which runs{where}; wait for its end, or give this "
                 "one other --checkpoints"
             )
+        before = () if held is None else held.made
+        if not fresh and not other and is_other_code(before, own) and CheckpointFolder(client, str(place)).steps():
+            raise InvalidRequest(
+                f"the job {job.job} has checkpoints of other sources ({before[-1].get('script')} of "
+                f"{before[-1].get('sources')}), and does not go on from them with these: begin at step 0 with --fresh, or "
+                f"give this one another --name. Another --name with --checkpoints {place} goes on from them, and its "
+                "lineage names both"
+            )
         run = 1 if held is None else held.run + 1
-        if put_gang(client, place, Gang(job=job.job, folder=job.folder, run=run, start=0), etag):
+        gang = Gang(job=job.job, folder=job.folder, run=run, start=0, made=with_own(before, own))
+        if put_gang(client, place, gang, etag):
+            if other:
+                tell(f"the checkpoints {place} were those of the job {other} until now")
+            return gang
+    raise InvariantBroken(f"{place}/{GANG} was looked at without an end")
+
+
+def begin_alone(client: AmbryClient, job: TrainingJob, place: NameRef) -> TrainingJob:
+    """The job without what it would have gone on from: there is no checkpoint. Before its workers are started.
+
+    Nothing is changed where a later run has begun: this one is about to end.
+    """
+    own = job.origin()
+    for _ in looks(f"{place}/{GANG}"):
+        held, etag = read_gang(client, place)
+        if held is None or (held.folder, held.run) != (job.folder, job.run):
             break
-    if other:
-        tell(f"the checkpoints {place} were those of the job {other} until now")
-    return run
+        if held.made == (own,) or put_gang(client, place, replace(held, made=(own,)), etag):
+            break
+    return replace(job, earlier=())
 
 
 def _where(held: bytes) -> str:

@@ -36,8 +36,8 @@ def delete_standing(client: AmbryClient, before: PinnedName | None) -> None:
         raise _overtaken(NameRef(before.name, before.account, before.container)) from None
 
 
-def replace_standing(client: AmbryClient, name: NameRef, before: PinnedName | None, data: bytes) -> str:
-    """Put JSON in the place of what stood there; its ETag. Durable on return.
+def replace_standing(client: AmbryClient, name: NameRef, before: PinnedName | str | None, data: bytes) -> str:
+    """Put JSON in the place of what stood there, or of what has that ETag; its ETag. Durable on return.
 
     Raises UpdateConflict where something else stands there by now, and AmbryError.
     """
@@ -45,7 +45,8 @@ def replace_standing(client: AmbryClient, name: NameRef, before: PinnedName | No
         try:
             if before is None:
                 return client.put(data, name=name, content_type="application/json", if_absent=True).etag
-            return client.put(data, name=name, content_type="application/json", if_match=before.etag).etag
+            etag = before if isinstance(before, str) else before.etag
+            return client.put(data, name=name, content_type="application/json", if_match=etag).etag
         except UpdateConflict:
             continue  # Another put is on its way: it is looked at again whether it was one of another run.
         except OVERTAKEN:

@@ -28,10 +28,11 @@ from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed, LaunchPlan
+from ambry.ml.training.origins import told_origin
 from ambry.ml.training.outages import outwaited
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted
 from ambry.ml.training.remains import held_directory, remove_left_behind
-from ambry.ml.training.running import RunningJob, claim_run
+from ambry.ml.training.running import RunningJob, begin_alone, claim_run
 from ambry.ml.training.standing import check_standing, delete_standing, replace_standing, standing
 
 DOCUMENT = "job.json"
@@ -145,10 +146,12 @@ def run_job(
         folder = CheckpointFolder(client, job.checkpoints, keep=job.keep)
         # This process may stand still at any time: what it changes is what stood there before it was the newest run.
         model, document, outcome = (standing(client, job.name_in(each)) for each in (MODEL, DOCUMENT, OUTCOME))
-        job = replace(job, run=claim_run(client, job, folder.place, tell))  # Workers of a run before end by this.
+        gang = claim_run(client, job, folder.place, tell, fresh=fresh)  # Workers of a run before end by this.
+        job = replace(job, run=gang.run, earlier=tuple(dict(each) for each in gang.made[:-1]))
         running.confirm()
         delete_standing(client, model)  # Of a run before: what is published is what this one hands in.
-        replace_standing(client, job.name_in(DOCUMENT), document, job.encode())
+        name = job.name_in(DOCUMENT)
+        etag = replace_standing(client, name, document, job.encode())
         with outcome_noted(client, job, outcome) as note:
 
             def confirm() -> None:
@@ -161,6 +164,11 @@ def run_job(
             step = folder.latest()
             if step is not None:
                 tell(f"it goes on from step {step}")
+                if job.earlier:
+                    tell(told_origin(job.earlier[-1], job.origin()))
+            elif job.earlier:
+                job = begin_alone(client, job, folder.place)
+                replace_standing(client, name, etag, job.encode())
             remove_left_behind()
             with held_directory() as made, _Watched(folder, step, tell):
                 bundle = write_bundle(made, job.encode(), key=client.current_key, authority=_authority_of(client))

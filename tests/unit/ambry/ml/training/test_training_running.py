@@ -121,14 +121,14 @@ def test_the_checkpoints_of_a_job_that_runs_are_nobody_elses(client: AmbryClient
     other = replace(job, job="other", folder="ambry://default/default/training/other")
     place = CheckpointFolder(client, job.checkpoints).place
     with RunningJob(client, job):
-        assert claim_run(client, job, place, said.append) == 1
+        assert claim_run(client, job, place, said.append).run == 1
         with pytest.raises(
             UpdateConflict,
             match=rf"are those of the job {job.job}, which runs, on {socket.gethostname()} \(process {os.getpid()}\); wait",
         ):
             claim_run(client, other, place, said.append)
-        assert claim_run(client, job, place, said.append) == 2 and said == []
-    assert claim_run(client, other, place, said.append) == 3
+        assert claim_run(client, job, place, said.append).run == 2 and said == []
+    assert claim_run(client, other, place, said.append).run == 3
     assert said == [f"the checkpoints {place} were those of the job {job.job} until now"]
 
 

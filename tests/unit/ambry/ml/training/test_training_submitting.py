@@ -18,6 +18,8 @@ from ambry.ml.models.publishing import publish_model
 from ambry.ml.training import submitting
 from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.current import MODEL, current
+from ambry.ml.training.gangs import Gang
+from ambry.ml.training.jobs import parse_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
 from ambry.ml.training.outcomes import OUTCOME
 from ambry.ml.training.running import RunningJob, claim_run
@@ -119,6 +121,72 @@ def test_a_job_that_begins_anew_has_no_checkpoint_and_no_log_of_before_and_makes
     assert [entry.name for entry in client.list(f"{job.logs}/")] == []
     again = run_job(client, job, OneProcess(), tell=said.append, show=said.append)
     assert first.model is not None and again.model is not None and again.model.id == first.model.id
+
+
+def test_a_named_job_goes_on_from_no_checkpoint_of_other_sources(client: AmbryClient, name: str, script: Path) -> None:
+    """It went on from the other script's without a word, and its lineage named only the new sources, which had not made it."""
+    said: list[str] = []
+
+    def submit(*arguments: str, called: str = f"{name}-exp", **more: Any) -> training.EndedJob:
+        wanted = WhatToRun(
+            script=script, arguments=arguments, publish=name, name=called, checkpoints=more.pop("checkpoints", "")
+        )
+        job = prepare_job(client, wanted, said.append)
+        return run_job(client, job, OneProcess(), tell=said.append, show=said.append, **more)
+
+    with pytest.raises(LaunchFailed, match="ended with 9"):
+        submit("9")
+    before = parse_job(client.get_bytes(f"training/{name}-exp/job.json"))
+    script.write_text(f"{SCRIPT}# changed\n")
+    place = before.checkpoints
+    with pytest.raises(InvalidRequest) as refused:
+        submit("9")
+    for told in (
+        f"train.py of {before.sources.id}",
+        "step 0 with --fresh",
+        "another --name",
+        f"--checkpoints {place} ",
+    ):
+        assert told in refused.value.message
+    assert parse_job(client.get_bytes(f"training/{name}-exp/job.json")) == before
+
+    other = submit("9", called=f"{name}-other", checkpoints=place)
+    assert other.step == 30 and other.model is not None
+    made = other.model.manifest.params["training"]
+    assert made["sources"] != before.sources.id and made["earlier"] == [before.origin()]
+    assert other.model.manifest.code.endswith(f" earlier:{before.sources.id}")
+    told = f"what it goes on from was made with other sources, by the job {name}-exp; its lineage names both"
+    assert told in said
+
+    with pytest.raises(LaunchFailed, match="ended with 9"):  # It does so where it begins at step 0.
+        submit("9", fresh=True)
+    anew = submit("9")
+    assert anew.model is not None and "earlier" not in anew.model.manifest.params["training"]
+
+
+def test_a_named_job_goes_on_with_other_arguments_and_its_lineage_has_those_of_before(
+    client: AmbryClient, name: str, script: Path
+) -> None:
+    said: list[str] = []
+
+    def submit(*arguments: str) -> training.EndedJob:
+        wanted = WhatToRun(script=script, arguments=arguments, publish=name, name=f"{name}-more")
+        job = prepare_job(client, wanted, said.append)
+        return run_job(client, job, OneProcess(), tell=said.append, show=said.append)
+
+    with pytest.raises(LaunchFailed, match="ended with 9"):
+        submit("9")
+    with pytest.raises(LaunchFailed, match="ended with 9"):
+        CheckpointFolder(client, f"training/{name}-more/checkpoints").clear()
+        submit("9", "more")
+    ended = submit("9", "yet more")
+    assert ended.model is not None
+    made = ended.model.manifest.params["training"]
+    assert made["arguments"] == ["9", "yet more"]
+    assert [each["arguments"] for each in made["earlier"]] == [["9", "more"]], (
+        "what began at step 0 is made of itself alone"
+    )
+    assert f"what it goes on from was made with other arguments, by the job {name}-more; its lineage names both" in said
 
 
 def test_one_that_stood_still_publishes_no_model_of_a_later_run(client: AmbryClient, name: str, script: Path) -> None:
@@ -306,7 +374,7 @@ def test_workers_that_were_replaced_hand_in_nothing(client: AmbryClient, name: s
 
         def run(self, launch: Launch) -> None:
             place = CheckpointFolder(client, job.checkpoints).place
-            assert launch.job.run + 1 == claim_run(client, job, place, lambda _: None)
+            assert launch.job.run + 1 == claim_run(client, job, place, lambda _: None).run
             super().run(launch)
 
     with pytest.raises(
@@ -415,10 +483,10 @@ def test_a_submission_that_stood_still_takes_nothing_of_a_later_one(
         confirm(self)
         client.put(b"of the later one", name=job.name_in(blob))
 
-    def claimed(*each: Any) -> int:
-        run = claim_run(*each)
+    def claimed(*each: Any, **said: Any) -> Gang:
+        gang = claim_run(*each, **said)
         client.put(b"of the later one", name=job.name_in(blob))
-        return run
+        return gang
 
     client.put(b"of an earlier one", name=job.name_in(MODEL))
     if when == "claimed":
