@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
+from ambry.ml.photon import glmix
 from ambry.ml.photon.examples import INTERCEPT
 from ambry.ml.photon.layout import read_model
 from ambry.ml.photon.models import Task
@@ -150,8 +151,9 @@ def test_a_loss_beyond_all_bounds_is_null_and_stops_no_publishing(here: Path) ->
     assert [json.loads(line, parse_constant=pytest.fail)["score"] for line in scored.stdout.splitlines()] == [None] * 3
 
 
-def test_held_out_responses_that_the_task_has_not_are_refused(here: Path) -> None:
-    """They were a number, which --publish wrote beside the model."""
+def test_held_out_responses_that_the_task_has_not_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were a number, which --publish wrote beside the model. The training is not begun for them."""
+    monkeypatch.setattr(glmix, "train", lambda *_, **__: pytest.fail("it was trained"))
     wrong = drawn_rows(Task.LOGISTIC, 20, 3)
     wrong.response[4] = 5.0
     write_examples(here / "wrong.avro", wrong)

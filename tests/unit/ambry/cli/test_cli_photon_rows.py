@@ -137,7 +137,11 @@ def test_a_weight_of_a_body_is_told_and_can_be_a_feature(here: Path) -> None:
         in told.stderr
     )
     assert "the feature urn:li:(n,offset,1,0) is added to scores" in told.stderr
-    assert read_model(here / "weighed").feature_names == set()
+    weighed = read_model(here / "weighed")
+    assert weighed.feature_names == set()
+    said = run(*train, "said", "--weight", "weight", "--offset", "")
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert read_model(here / "said").observed == ("ill", "weight"), "what was said is no feature of rows to score"
     done = run(*train, "model", "--weight", "", "--offset", "")
     assert (done.exit_code, done.stderr) == (0, "")
     model = read_model(here / "model")

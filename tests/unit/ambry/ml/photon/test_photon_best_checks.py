@@ -11,12 +11,14 @@ pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
 
 from ambry.errors import InvalidRequest
 from ambry.ml.photon import best_checks
-from ambry.ml.photon.best_checks import check_gram, check_products
+from ambry.ml.photon.best_checks import check_found, check_gram, check_products
 from ambry.ml.photon.descent import descend
 from ambry.ml.photon.effects import FixedEffect, RandomEffect
 from ambry.ml.photon.examples import Examples, examples_of
 from ambry.ml.photon.glmix import train
 from ambry.ml.photon.models import Task
+from ambry.ml.photon.objective import GlmSums
+from ambry.ml.photon.solving import GlmProblem
 
 
 def of_levels(count: int) -> Examples:
@@ -88,3 +90,22 @@ def test_columns_that_nearly_tell_others_and_have_an_end_are_trained(monkeypatch
     assert train(rows, Task.LINEAR, [FixedEffect()]).fixed["global"].means == pytest.approx(
         expected, rel=1e-6, abs=1e-8
     )
+
+
+def test_a_step_that_leads_on_is_endless_beside_a_coefficient_that_is_large() -> None:
+    """It was measured by the largest of all coefficients."""
+    nothing = np.zeros(2)
+    problem = GlmProblem(
+        task=Task.LOGISTIC,
+        matrix=None,
+        response=None,
+        weight=None,
+        offset=None,
+        l1=nothing,
+        l2=nothing,
+        column_name=lambda column: f"column {column}",
+    )
+    curvature = np.array([1.0, 1e-10])
+    sums = GlmSums(loss=0.0, gradient=np.array([0.0, -1e-10]), hessian=np.diag(curvature), curvature=curvature)
+    with pytest.raises(InvalidRequest, match=r"only endless coefficients do \(first of all column 1"):
+        check_found(problem, sums, np.array([1e6, 34.4]))

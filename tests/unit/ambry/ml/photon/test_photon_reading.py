@@ -175,3 +175,16 @@ def test_names_and_terms_are_texts(tmp_path: Path, field: str, value: Any) -> No
     path = write(tmp_path / "x.avro", [record], LABEL, {"name": "other", "type": {"type": "array", "items": triple}})
     with pytest.raises(InvalidRequest, match=f"the {field} of .* is {value}, and no text"):
         read_examples(path, bags={"features": ["other"]})
+
+
+def test_a_weight_or_an_offset_that_was_said_is_there(tmp_path: Path) -> None:
+    """What nobody called so was 1, or 0, in every row."""
+    place = write(
+        tmp_path / "rows.avro", [{"features": [], "label": 1.0, "heft": 2.5}], LABEL, {**WEIGHT, "name": "heft"}
+    )
+    assert read_examples(place, weight="heft").weight.tolist() == [2.5]
+    assert read_examples(place).weight.tolist() == read_examples(place, weight="").weight.tolist() == [1.0]
+    with pytest.raises(InvalidRequest, match="hefty"):
+        read_examples(place, weight="hefty")
+    with pytest.raises(InvalidRequest, match="hefty"):
+        read_examples(place, offset="hefty")

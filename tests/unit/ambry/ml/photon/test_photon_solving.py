@@ -232,10 +232,10 @@ def test_endless_coefficients_are_refused_beside_a_column_with_an_outlier(
     far: float, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is small was measured by the largest coefficient, that of the outlier's column: 34.4 was told as the best."""
-    made = np.random.default_rng(8)
+    made = np.random.default_rng(1)
     a, b = made.normal(size=400), (np.arange(400) % 5 == 0).astype(float)
     response = np.where(b == 1, 1.0, (made.random(400) < 0.5).astype(float))
-    a[7], response[7] = far, 1.0
+    a[np.flatnonzero(response == 1)[1]] = far
     features = [{A: x, B: y} for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     rows = examples_of(features, response, ids={"m": ["one"] * 400})
     effect = RandomEffect(name="r", entity="m", l2=0.0) if kind == "entity" else FixedEffect()

@@ -180,6 +180,18 @@ def test_features_that_are_called_as_an_input_is_are_scored_as_in_a_batch(client
             scored.predict(said)
 
 
+def test_terms_of_a_feature_that_is_called_as_an_id_are_texts_with_a_slash(client: AmbryClient, name: str) -> None:
+    pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
+    rows = [{("courier", ("bike", "van")[row % 2]): 1.0} for row in range(60)]
+    ids = {"courier": [f"c{row % 3}" for row in range(60)]}
+    examples = examples_of(rows, [3.0 * (row % 2) + row % 3 for row in range(60)], ids=ids)
+    model = train(examples, Task.LINEAR, [FixedEffect(l2=1.0), RandomEffect(name="per-courier", entity="courier")])
+    models.publish(client, name, model)
+    terms = np.array([("bike", "van")[row % 2] for row in range(60)], dtype=object)
+    told = predictor_of(models.open(client, name)).predict({"courier": examples.ids["courier"], "courier/": terms})
+    assert told["score"] == pytest.approx(model.scores(examples))
+
+
 def test_a_name_that_may_be_one_or_another_feature_is_refused(client: AmbryClient, name: str) -> None:
     """Both are told as a/b/c, and the last one was taken."""
     pytest.importorskip("glum", reason="pip install 'ambry[photon]'")
