@@ -61,13 +61,17 @@ def _paths(root: Path) -> list[Path]:
 def _below(root: Path) -> Iterator[Path]:
     """Hidden directories are passed over. Raises InvalidRequest for a tree that is too large to be one, OSError."""
     count = 0
-    for path in walk_tree(root, skip=_is_hidden):
+    for path in walk_tree(root, skip=_is_hidden, cluster=_passed_over):
         if not path.name.endswith(SUFFIX) or _is_hidden(path.name) or not path.is_file():
             continue
         count += 1
         if count > FILES_MAX:
             raise InvalidRequest(f"below {root} are more than {FILES_MAX} files named *{SUFFIX}; name the tree itself")
         yield path
+
+
+def _passed_over(cluster: Path) -> None:
+    """The directory of a local cluster defines nothing."""
 
 
 def _is_hidden(name: str) -> bool:

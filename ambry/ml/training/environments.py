@@ -22,7 +22,7 @@ from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.models.parts import STORED, UNUSED, brought_back, contents_of, part_name, renewed, store_part
 from ambry.ml.training.jobs import FOLDER, StoredTree
-from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels
+from ambry.ml.training.packing import Kind, pack_sources, pack_venv, pack_wheels, silent
 from ambry.ml.training.unpacking import NO_ARCHIVE
 
 TREES = "trees"
@@ -37,12 +37,8 @@ print(json.dumps([sys.version.split()[0], ["%s==%s" % each for each in has if ea
 """
 
 
-def _silent(text: str) -> None:
-    """Tell nobody."""
-
-
 def store_tree(
-    client: AmbryClient, kind: Kind, root: Path, only: str | None = None, tell: Callable[[str], None] = _silent
+    client: AmbryClient, kind: Kind, root: Path, only: str | None = None, tell: Callable[[str], None] = silent
 ) -> StoredTree:
     """Pack a directory, or one file of it, and store it, or find it where the same is there; durable on return.
 
@@ -54,11 +50,11 @@ def store_tree(
         archive = made / "tree.zip"
         tell(f"packs {root / only if only else root} ({_CALLED[kind]})")
         if kind == "venv":
-            pack_venv(root, archive)
+            pack_venv(root, archive, tell)
         elif kind == "wheels":
             pack_wheels(root, archive)
         else:
-            pack_sources(root, archive, only)
+            pack_sources(root, archive, only, tell)
         tell(f"sends {archive.stat().st_size:,} bytes of {_CALLED[kind]}, unless the store has them")
         part = store_part(client, VersionRef(FOLDER), f"{kind}.zip", archive, folder=TREES)
     return StoredTree(kind=kind, id=str(part.id), sha256=part.sha256, size=part.size)
@@ -94,7 +90,7 @@ def stored_tree(client: AmbryClient, blob: str) -> StoredTree:
     )
 
 
-def list_packages(client: AmbryClient, python: str = "", tell: Callable[[str], None] = _silent) -> StoredTree:
+def list_packages(client: AmbryClient, python: str = "", tell: Callable[[str], None] = silent) -> StoredTree:
     """Store which Python and which packages workers have whose environment is not sent: those of this process, or of `python`.
 
     A `python` that this machine cannot ask is written down by its path, as one whose packages are not known, and told.

@@ -18,19 +18,21 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ambry.client.beside import is_ours
-from ambry.client.tree_walk import walk_tree
+from ambry.client.tree_walk import OF_CLUSTER, walk_tree
 from ambry.errors import InvalidRequest
 from ambry.ml.stable_zip import stable_member
 from ambry.ml.training.unpacking import naming
 
 Kind = Literal["sources", "venv", "wheels"]
 FILES_MAX = 1_000_000
+SOURCES_LARGE = 50 << 20
+"""Bytes of sources, from which on it is told: they are scripts, and seldom so large but for data that lies beside them."""
 _LEVEL = 1
 """Of deflate: a tenth larger than the best, in a tenth of the time."""
 _NEVER = frozenset(("__pycache__", ".git", ".hg", ".svn", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"))
@@ -49,21 +51,36 @@ class PackedEntry:
     content: Path | bytes
 
 
-def pack_sources(root: Path, target: Path, only: str | None = None) -> int:
-    """Write all files below a directory, or one of them, to an archive; how many. Raises InvalidRequest, OSError."""
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def pack_sources(root: Path, target: Path, only: str | None = None, tell: Callable[[str], None] = silent) -> int:
+    """Write all files below a directory, or one of them, to an archive; how many. What is left out of them that may be missed,
+    and that they are large, is told.
+
+    Raises InvalidRequest, OSError.
+    """
     if only is not None:
         return _write([PackedEntry(only, _mode(root / only), root / only)], target)
-    return _write(list(_below(root)), target)
+    entries = list(_below(root, tell))
+    size = sum(each.content.lstat().st_size for each in entries if isinstance(each.content, Path))
+    if size > SOURCES_LARGE:
+        tell(
+            f"the sources are {size:,} bytes in {len(entries)} files, which every node fetches: name a smaller directory with "
+            "--src, and store data as a dataset"
+        )
+    return _write(entries, target)
 
 
-def pack_venv(root: Path, target: Path) -> int:
+def pack_venv(root: Path, target: Path, tell: Callable[[str], None] = silent) -> int:
     """Write a virtual environment to an archive; how many files. Raises InvalidRequest for what is none, OSError."""
     if not (root / "pyvenv.cfg").is_file():
         raise InvalidRequest(
             f"{root} is no virtual environment: it has no pyvenv.cfg; make one with `python -m venv {root}`"
         )
     entries = []
-    for entry in _below(root):
+    for entry in _below(root, tell):
         name = entry.path.rpartition("/")[2]
         if entry.path.startswith("bin/") and name.lower().startswith("activate"):
             continue
@@ -118,11 +135,20 @@ def _recorded(text: str) -> str:
     return "\n".join(sorted(lines)) + "\n"
 
 
-def _below(root: Path) -> Iterator[PackedEntry]:
-    """Files and links of a directory, in no order. Raises InvalidRequest for what is neither, OSError."""
+def _below(root: Path, tell: Callable[[str], None]) -> Iterator[PackedEntry]:
+    """Files and links of a directory, in no order; without local clusters, which is told.
+
+    Raises InvalidRequest for what is neither, OSError.
+    """
     if not root.is_dir():
         raise InvalidRequest(f"{root} is no directory")
-    for path in walk_tree(root, skip=_NEVER.__contains__):
+
+    def leave_out(cluster: Path) -> None:
+        if cluster == root:
+            raise InvalidRequest(f"{root} is {OF_CLUSTER}, and is never sent; keep what is to be sent in another one")
+        tell(f"{cluster} is {OF_CLUSTER}, and is left out")
+
+    for path in walk_tree(root, skip=_NEVER.__contains__, cluster=leave_out):
         if path.suffix in (".pyc", ".pyo") or is_ours(path.name) or path.name in _NEVER:
             continue
         relative = path.relative_to(root).as_posix()

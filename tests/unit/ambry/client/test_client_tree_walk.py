@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from ambry.client.tree_walk import walk_tree
+from ambry.errors import InvalidRequest
+from deploy.local_directory import LocalDirectory
+from deploy.local_layout import Shape
 from tests.support.unlisted import may_not_list
 
 
@@ -46,3 +49,14 @@ def test_a_directory_that_cannot_be_listed_is_not_taken_for_an_empty_one(
 def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(walk_tree(tmp_path / "missing"))
+
+
+def test_the_directory_that_a_local_cluster_makes_is_passed_over_and_told(tree: Path) -> None:
+    """Its keys were sent with the sources of a training job."""
+    before = set(walk_tree(tree))
+    cluster = LocalDirectory(tree / "b" / "cluster")
+    cluster.create(lambda: Shape(cluster="local"))
+    told: list[Path] = []
+    assert (set(walk_tree(tree, cluster=told.append)), told) == (before, [tree / "b/cluster"])
+    with pytest.raises(InvalidRequest, match=r"/b/cluster is the directory of a local cluster.*is never stored"):
+        list(walk_tree(tree))

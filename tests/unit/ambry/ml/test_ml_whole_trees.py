@@ -45,6 +45,18 @@ def test_what_cannot_be_listed_is_told(
     assert caught.value.filename == str(unreadable)
 
 
+@pytest.mark.parametrize("what", ["a model", "a checkpoint"])
+def test_the_directory_of_a_local_cluster_is_stored_by_nobody(what: str, tmp_path: Path, client: AmbryClient) -> None:
+    """It has the keys of an administrator."""
+    (tmp_path / "tree/ambry").mkdir(parents=True)
+    for name in ("shape.json", "admin.key"):
+        (tmp_path / "tree/ambry" / name).write_text(name)
+    with pytest.raises(
+        InvalidRequest, match="/tree/ambry is the directory of a local cluster, with its keys, and is never"
+    ):
+        READ[what](tmp_path / "tree", client)
+
+
 def test_hidden_directories_of_definitions_need_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".git").mkdir()
     may_not_list(monkeypatch, tmp_path / ".git")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ambry.errors import InvalidRequest
+from ambry.ml.training import packing
 from ambry.ml.training.packing import pack_sources, pack_venv, pack_wheels
 from ambry.ml.training.unpacking import unpack
 
@@ -66,6 +67,31 @@ def test_one_file_of_many_is_packed_alone(tmp_path: Path) -> None:
     assert zipfile.ZipFile(tmp_path / "made.zip").namelist() == ["train.py"]
 
 
+def test_the_directory_of_a_local_cluster_is_never_sent(tmp_path: Path) -> None:
+    """Its keys were in a blob of the default container."""
+    root = tmp_path / "work"
+    for name in ("train.py", "ambry/shape.json", "ambry/admin.key", "ambry/dn-0/data/0", "m/shape.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    said: list[str] = []
+    pack_sources(root, tmp_path / "made.zip", tell=said.append)
+    assert zipfile.ZipFile(tmp_path / "made.zip").namelist() == ["m/shape.json", "train.py"]
+    assert said == [f"{root / 'ambry'} is the directory of a local cluster, with its keys, and is left out"]
+    with pytest.raises(InvalidRequest, match="is never sent"):
+        pack_sources(root / "ambry", tmp_path / "made.zip")
+
+
+def test_sources_that_are_large_are_told(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    said: list[str] = []
+    for size in (packing.SOURCES_LARGE, packing.SOURCES_LARGE + 1):
+        with (tmp_path / "src/data.bin").open("wb") as file:
+            file.truncate(size)
+        pack_sources(tmp_path / "src", tmp_path / "made.zip", tell=said.append)
+    (told,) = said
+    assert "the sources are 52,428,801 bytes in 1 files" in told and "--src" in told
+
+
 def test_an_environment_made_twice_is_one_and_runs_in_a_third_place(tmp_path: Path) -> None:
     archives = []
     for name in ("first", "a/second"):
@@ -101,9 +127,9 @@ def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src/train.py").write_bytes(os.urandom(100_000))
     (tmp_path / "full.zip").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device") as packing:
+    with pytest.raises(OSError, match="No space left on device") as packed:
         pack_sources(tmp_path / "src", tmp_path / "full.zip")
-    assert packing.value.filename == str(tmp_path / "full.zip")
+    assert packed.value.filename == str(tmp_path / "full.zip")
     pack_sources(tmp_path / "src", tmp_path / "sources.zip")
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/train.py").symlink_to("/dev/full")
