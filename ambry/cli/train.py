@@ -39,7 +39,20 @@ def train() -> None:
     """
 
 
-@train.command()
+class _OfScript(click.Command):
+    """Says where options of the script stand: one that is not ours may be meant for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            error.message = (
+                f"{error.message} Options of the script stand behind it and --: SCRIPT -- {error.option_name} ..."
+            )
+            raise
+
+
+@train.command(cls=_OfScript)
 @click.argument("script", type=LocalPath(exists=True, dir_okay=False, path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @connecting

@@ -98,10 +98,7 @@ class TrainingJob:
         """Raises InvalidRequest."""
         if not 1 <= self.workers <= WORKERS_MAX:
             raise InvalidRequest(f"a job has 1 to {WORKERS_MAX} workers, and not {self.workers}")
-        if self.job and not _NAME.fullmatch(self.job):
-            raise InvalidRequest(
-                f"{self.job!r} is no name of a job: a letter or a digit, then at most 99 letters, digits, _, . and -"
-            )
+        check_job_name(self.job)
 
     def encode(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1).encode()
@@ -157,6 +154,14 @@ class TrainingJob:
     def name_in(self, path: str) -> NameRef:
         """What something beside the checkpoints of the job is called."""
         return NameRef(f"{FOLDER}/{self.job}/{path}", self.account, self.container)
+
+
+def check_job_name(name: str) -> None:
+    """Raises InvalidRequest for what no job can be called; nothing said is a name by what it is made of."""
+    if name and not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} is no name of a job: a letter or a digit, then at most 99 letters, digits, _, . and -"
+        )
 
 
 def parse_job(data: bytes) -> TrainingJob:

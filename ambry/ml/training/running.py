@@ -152,10 +152,11 @@ class RunningJob:
                     self._lost = error.message
 
     def _sentence(self, held: bytes) -> str:
-        return (
-            f"the job {self._job.job} runs already{_where(held)}; wait for its "
-            f"end, or give this one another --name. Where it was killed, it can be submitted again {LEASE_S} s after that"
-        )
+        """Of this machine it runs: one that was killed there holds nothing."""
+        told = f"the job {self._job.job} runs already{_where(held)}; wait for its end, or give this one another --name"
+        if _is_seen(_told(held)):
+            return f"{told}. Where that process is to end, an interrupt ends its workers too: kill -INT {_told(held)['pid']}"
+        return f"{told}. Where it was killed, it can be submitted again {LEASE_S} s after that"
 
 
 def who_runs(client: AmbryClient, name: str | NameRef) -> str | None:
@@ -232,10 +233,13 @@ def _told(held: bytes) -> dict[str, Any]:
 def _is_gone(held: bytes) -> bool:
     """Whether who held a job was a process of this machine, and is none any more."""
     told = _told(held)
+    return _is_seen(told) and _started(told["pid"]) != told.get("started")
+
+
+def _is_seen(told: dict[str, Any]) -> bool:
+    """Whether it is a process of those that this one sees, gone or not."""
     here = _machine()
-    if {key: told.get(key) for key in here} != here or not isinstance(told.get("pid"), int):
-        return False
-    return _started(told["pid"]) != told.get("started")
+    return {key: told.get(key) for key in here} == here and isinstance(told.get("pid"), int)
 
 
 def _machine() -> dict[str, str]:

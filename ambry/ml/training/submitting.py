@@ -26,7 +26,7 @@ from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
 from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import list_packages, store_tree, stored_tree
-from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
+from ambry.ml.training.jobs import StoredTree, TrainingJob, check_job_name, named_job
 from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed, LaunchPlan
 from ambry.ml.training.origins import told_origin
 from ambry.ml.training.outages import outwaited
@@ -80,19 +80,24 @@ def prepare_job(
     *,
     launcher: Launcher | None = None,
 ) -> TrainingJob:
-    """Store sources and environment, and look up the snapshot; durable on return.
+    """Look up the snapshot, and store sources and environment; durable on return.
 
-    What the `launcher` that is to run it refuses is refused before anything is stored. Raises InvalidRequest,
-    FileNotFoundError, BlobNotFound for a snapshot or an environment that is not there, and LaunchFailed.
+    What the `launcher` that is to run it refuses is refused before anything is packed or stored, as are names.
+
+    Raises InvalidRequest, FileNotFoundError, BlobNotFound for a snapshot or an environment that is not there, and LaunchFailed.
     """
     root, script = _within(wanted)
+    check_job_name(wanted.name)
+    _check_publish(wanted.publish)
+    if wanted.checkpoints:
+        CheckpointFolder(client, wanted.checkpoints, keep=wanted.keep)  # A place that is none is refused.
     if launcher is not None:
         launcher.check(_plan(wanted))
     if wanted.publish:
         dataset_there(client, wanted.publish, KIND)
+    snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""
     environment = _environment(client, wanted, tell)
     sources = store_tree(client, "sources", root, None if wanted.sources else script, tell)
-    snapshot = shown_version(numbered(client, wanted.snapshot)) if wanted.snapshot else ""
     job = named_job(
         {
             "script": script,
@@ -113,7 +118,6 @@ def prepare_job(
             "job": wanted.name,
         }
     )
-    CheckpointFolder(client, job.checkpoints, keep=job.keep)  # Before anything runs: a place that is none is refused.
     tell(
         f"job {job.job}: sources {sources.id} ({sources.size:,} bytes), environment {environment.id} ({environment.kind})"
     )
@@ -245,6 +249,16 @@ def _within(wanted: WhatToRun) -> tuple[Path, str]:
     if not script.is_relative_to(root):
         raise InvalidRequest(f"{wanted.script} does not lie in {wanted.sources}; name a directory that has it")
     return root, script.relative_to(root).as_posix()
+
+
+def _check_publish(dataset: str) -> None:
+    """Raises InvalidRequest where a version is said."""
+    name, at, _ = dataset.partition("@")
+    if at:
+        raise InvalidRequest(
+            f"{dataset!r} says a version, which is chosen when the model is published: the next one of {name!r}; publish to "
+            "that"
+        )
 
 
 def _plan(wanted: WhatToRun) -> LaunchPlan:

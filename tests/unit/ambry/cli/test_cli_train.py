@@ -182,3 +182,27 @@ def test_a_job_that_can_never_run_here_leaves_nothing_in_the_store(here: Path, h
     assert done.exit_code and told in done.stderr, done.stderr
     assert run("ls").stdout == before
     assert run("train", "show", "never-begun").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (["--name", "My Job!"], "'My Job!' is no name of a job"),
+        (["--snapshot", "membrs"], "membrs"),
+        (["--checkpoints", "ambry://default/default/"], "checkpoints lie in a folder"),
+        (["--publish", "churn@2.0.0"], "the next one of 'churn'; publish to that"),
+        (["--publish", "ambry://default/default/churn@2.0.0"], "the next one of 'ambry://default/default/churn'"),
+    ],
+)
+def test_what_is_no_name_is_refused_before_anything_is_packed(script: Path, how: list[str], told: str) -> None:
+    """It was told what is packed and sent, and then that the name is none."""
+    done = run("train", "submit", "train.py", *how)
+    assert done.exit_code and told in done.stderr, done.stderr
+    assert "packs" not in done.stderr and "sends" not in done.stderr
+
+
+def test_an_option_of_the_script_is_told_to_stand_behind_the_dashes(script: Path) -> None:
+    done = run("train", "submit", "train.py", "--steps", "20")
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert "No such option" in told and "stand behind it and --: SCRIPT -- --steps ..." in told
