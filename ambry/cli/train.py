@@ -46,10 +46,8 @@ class _OfScript(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            error.message = (
-                f"{error.message} Options of the script stand behind it and --: SCRIPT -- {error.option_name} ..."
-            )
-            raise
+            told = f"{error.message} Options of the script stand behind it and --: SCRIPT -- {error.option_name} ..."
+            raise click.NoSuchOption(error.option_name, told, error.possibilities, error.ctx) from None
 
 
 @train.command(cls=_OfScript)

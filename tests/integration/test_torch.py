@@ -14,6 +14,7 @@ import pytest
 
 from ambry import AmbryClient, tensors
 from ambry.errors import InvalidRequest
+from ambry.ml.training.torch_checkpoints import TorchCheckpoints
 from ambry.tensorboard import open_by_fsspec
 
 pytestmark = pytest.mark.slow
@@ -239,3 +240,15 @@ def test_a_module_takes_a_sharded_model(client: AmbryClient, at: str) -> None:
     client.put(json.dumps({"weight_map": file_of}).encode(), name=f"{at}/model.safetensors.index.json")
     other.load_state_dict(tensors.load(f"{at}/model.safetensors.index.json", client=client, framework="torch"))
     assert all(torch.equal(each, whole[name]) for name, each in other.state_dict().items())
+
+
+def test_a_checkpoint_of_another_model_says_how_to_begin_without_it(at: str, client: AmbryClient) -> None:
+    """`Size mismatch between saved` was printed by each restart, and nothing said what to do."""
+    with TorchCheckpoints(f"{at}/checkpoints", client=client) as checkpoints:
+        checkpoints.save(30, torch.nn.Linear(4, 2))
+        for other, why in (
+            (torch.nn.Linear(5, 2), "Size mismatch"),
+            (torch.nn.Sequential(torch.nn.Linear(4, 2)), "Missing"),
+        ):
+            with pytest.raises(InvalidRequest, match=rf"step 30 is of another model \({why}.*--fresh.*another --name"):
+                checkpoints.restore(other)

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from ambry.ml.training.checkpoints import KEEP, CheckpointFolder, delete_names
 from ambry.ml.training.current import MODEL
 from ambry.ml.training.environments import list_packages, store_tree, stored_tree
 from ambry.ml.training.jobs import StoredTree, TrainingJob, check_job_name, named_job
-from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed, LaunchPlan
+from ambry.ml.training.launchers.launch import AGAIN, ANEW, Launch, Launcher, LaunchFailed, LaunchPlan
 from ambry.ml.training.origins import told_origin
 from ambry.ml.training.outages import outwaited
 from ambry.ml.training.outcomes import OUTCOME, outcome_noted
@@ -176,17 +177,20 @@ def run_job(
             remove_left_behind()
             with held_directory() as made, _Watched(folder, step, tell):
                 bundle = write_bundle(made, job.encode(), key=client.current_key, authority=_authority_of(client))
-                launcher.run(
-                    Launch(
-                        job=job,
-                        directory=made,
-                        bundle=bundle,
-                        environ=os.environ if environ is None else environ,
-                        max_restarts=max_restarts,
-                        tell=tell,
-                        show=shown,
-                    )
+                launch = Launch(
+                    job=job,
+                    directory=made,
+                    bundle=bundle,
+                    environ=os.environ if environ is None else environ,
+                    max_restarts=max_restarts,
+                    tell=tell,
+                    show=shown,
                 )
+                try:
+                    launcher.run(launch)
+                except LaunchFailed as error:
+                    _advise(error, folder)
+                    raise
 
             def ended() -> EndedJob:
                 step = folder.latest()
@@ -220,6 +224,13 @@ def _clear(
     gone = folder.clear(checkpoints)
     delete_names(client, logs)
     tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
+
+
+def _advise(error: LaunchFailed, folder: CheckpointFolder) -> None:
+    """A launcher does not know whether there is a checkpoint to go on from."""
+    with suppress(AmbryError):  # Where the store does not say it either, that stays.
+        if error.message.endswith(AGAIN) and folder.latest() is None:
+            error.message = error.message.removesuffix(AGAIN) + ANEW
 
 
 def _handed_in(client: AmbryClient, job: TrainingJob) -> ModelManifest | None:

@@ -20,6 +20,7 @@ not: they are safetensors.
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,7 @@ from ambry.client.cache_draft import CacheDraft, enter_file
 from ambry.client.refs import NameRef
 from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AmbryError, BlobNotFound, RequestTimeout
+from ambry.errors import AmbryError, BlobNotFound, InvalidRequest, RequestTimeout
 from ambry.ids import BlobId
 from ambry.ml.extras import needed
 from ambry.ml.from_cache import held_directory
@@ -51,6 +52,8 @@ STREAM_BYTES_MIN = 64 << 20
 _LOOK_AGAIN_S = 0.05
 _OF_WRITER = "inline_container"
 """In what torch's writer fails with where a disk is full, which names neither it nor the file."""
+_OF_OTHER_MODEL = re.compile(r"Size mismatch between saved .{0,300}|Missing key in checkpoint .{0,300}")
+"""What torch's planner says of a state that has another shape, or a name that the checkpoint has not."""
 _SENT = "sent-{rank}.json"
 
 
@@ -204,7 +207,7 @@ class TorchCheckpoints:
         """Read the newest whole checkpoint into a model and an optimizer; on all workers. None where there is none.
 
         From then on no worker that was started before changes a checkpoint. Raises AmbryError, UpdateConflict as `save` does,
-        and what torch raises where the state is of another model.
+        InvalidRequest where the state is of another model, which ends the job: no restart would read it.
         """
         distributed = self._distributed()
         rank = distributed.get_rank() if distributed else 0
@@ -225,7 +228,15 @@ class TorchCheckpoints:
         ) as here:
             self.folder.fetch_files(mark, here, worker=rank, workers=workers)
             state = self._state(model, optimizer)
-            self._dcp.load(state, storage_reader=mapped_reader(here), no_dist=distributed is None)
+            try:
+                self._dcp.load(state, storage_reader=mapped_reader(here), no_dist=distributed is None)
+            except BaseException as error:  # torch's CheckpointException is no Exception.
+                if (found := _OF_OTHER_MODEL.search(str(error))) is None:
+                    raise
+                raise InvalidRequest(
+                    f"the checkpoint of step {mark.step} is of another model ({found[0]}): begin at step 0 with --fresh, or "
+                    "give the job another --name"
+                ) from error
             self._states.set_state_dict(
                 model,
                 _optimizers(optimizer),

@@ -20,6 +20,8 @@ from ambry.ml.training.unpacking import REFUSED
 
 MENDED = "mend that, and submit the job again"
 AGAIN = "submit the job again to go on from its newest checkpoint, where it has one"
+ANEW = "it saved no checkpoint: mend what it failed by, and submit the job again, which begins at step 0"
+"""In the place of AGAIN, of a job that has nothing to go on from."""
 TERM_TIMEOUT_S = 15.0
 _TRACEBACK = "Traceback (most recent call last):"
 _CLASS = r"((?:(?:[^\W\d]\w*|<locals>)\.)+[^\W\d]\w*|[A-Z]\w*)"

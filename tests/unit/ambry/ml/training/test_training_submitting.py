@@ -20,8 +20,8 @@ from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.current import MODEL, current
 from ambry.ml.training.gangs import Gang
 from ambry.ml.training.jobs import parse_job
-from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchFailed
-from ambry.ml.training.outcomes import OUTCOME
+from ambry.ml.training.launchers.launch import AGAIN, ANEW, Launch, Launcher, LaunchFailed
+from ambry.ml.training.outcomes import OUTCOME, outcome_of
 from ambry.ml.training.running import RunningJob, claim_run
 from ambry.ml.training.standing import check_standing, replace_standing
 from ambry.ml.training.submitting import WhatToRun, prepare_job, run_job
@@ -187,6 +187,25 @@ def test_a_named_job_goes_on_with_other_arguments_and_its_lineage_has_those_of_b
         "what began at step 0 is made of itself alone"
     )
     assert f"what it goes on from was made with other arguments, by the job {name}-more; its lineage names both" in said
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_who_has_no_checkpoint_is_told_to_go_on_from_none(
+    client: AmbryClient, name: str, script: Path, has: bool
+) -> None:
+    job = prepare_job(client, training.WhatToRun(script=script, name=f"{name}-{has}"), lambda _: None)
+    folder = training.CheckpointFolder(client, job.checkpoints)
+    if has:
+        folder.complete(10, {"a": folder.put_file(10, "a", script)})
+
+    class Fails(Launcher):
+        def run(self, launch: Launch) -> None:
+            raise LaunchFailed(f"worker 0 ended with exit code 1: ValueError: no; {AGAIN}")
+
+    with pytest.raises(LaunchFailed, match=f"ValueError: no; {AGAIN if has else ANEW}$") as failed:
+        run_job(client, job, Fails(), tell=lambda _: None)
+    outcome = outcome_of(client, parse_job(client.get_bytes(job.name_in(submitting.DOCUMENT))))
+    assert outcome is not None and outcome.said == failed.value.message
 
 
 def test_one_that_stood_still_publishes_no_model_of_a_later_run(client: AmbryClient, name: str, script: Path) -> None:
