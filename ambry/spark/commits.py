@@ -7,8 +7,9 @@ leaves an empty one behind each version, which goes by itself. Parts of a versio
 retention: nothing here takes them away.
 
 Of a commit and the end of a job one alone has the list, as either makes it only where there is none: Spark may end a job whose
-commit still runs, or has ended without an answer. Who deletes parts has looked for their job among all versions; how old a list
-is, the store says, and no clock of a driver does.
+commit still runs, or has ended without an answer. A job that has a version and is committed again keeps that version, and gets
+no other. Who deletes parts has looked for their job among all versions; how old a list is, the store says, and no clock of a
+driver does.
 """
 
 from __future__ import annotations
@@ -65,17 +66,12 @@ class PartsCommit:
         return self._beside(f"{COMMITS}/{self.job}")
 
     def publish(self, client: AmbryClient, parts: Sequence[NameRef], footer: bytes, version: str) -> None:
-        """One version of all parts. Where it is refused, they are gone.
+        """One version of all parts; a job that has one gets no other. Where it is refused, they are gone.
 
         Raises what `put_version` raises; AlreadyExists where the job was ended, or committed, by somebody else; Unavailable
         where nobody knows whether there is a version: a refusal is none where an earlier try made the version, and its answer
         was lost.
         """
-        try:
-            dataset_for(client, self.dataset, SCHEMA, KIND)
-        except AmbryError:
-            self.forget(client, parts)
-            raise
         try:
             now = self._tell(client, parts)
         except AlreadyExists as error:
@@ -83,10 +79,19 @@ class PartsCommit:
                 f"{self.told} is there: Spark ended this job before its commit began, or commits it a second time. Nothing is "
                 f"published here; look at `ambry ls {self.dataset}` before you write the frame again"
             ) from error
-        except AmbryError:
-            self.forget(client, parts)
-            raise
         try:
+            again = self.job in self._jobs(client)
+        except AmbryError:
+            # The parts may be those of a version. If they are not, they still have a lifetime, and need no list.
+            with suppress(AmbryError):
+                self._drop_list(client)
+            raise
+        if again:
+            with suppress(AmbryError):
+                self._drop_list(client)
+            return
+        try:
+            dataset_for(client, self.dataset, SCHEMA, KIND)
             if now is not None:
                 self.tidy(client, now)
             for each in parts:

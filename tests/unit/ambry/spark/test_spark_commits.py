@@ -307,9 +307,9 @@ def test_no_clock_of_a_driver_says_how_old_a_commit_is(days: int, monkeypatch: p
         check(store, parts)
     # What was left goes when the store says so.
     store, found = left("j1")
-    _, commit, parts = begun("j3")
-    for now, is_there in ((NOW + PART_TTL - timedelta(hours=1), True), (NOW + PART_TTL + timedelta(hours=1), False)):
-        store.now = now
+    for job, hours, is_there in (("j3", -1, True), ("j4", 1, False)):
+        _, commit, parts = begun(job)
+        store.now = NOW + PART_TTL + timedelta(hours=hours)
         store.names |= {each.name: Kept(b"", False) for each in parts}
         commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
         assert {each.name in store.names for each in found["j1"]} == {is_there}
@@ -345,11 +345,43 @@ def test_a_refusal_of_a_try_whose_first_made_the_version_takes_no_part_away(refu
     # Where nobody can look, the parts and their list stay.
     store, commit, parts = begun()
     store.last, store.failure, store.done_before = steps() - 2, refused, True
-    store.blind = True
+    store.between = {steps() - 2: partial(setattr, store, "blind", True)}
     with pytest.raises(Unavailable, match="whether clicks has got a version of this frame is not known"):
         commit.publish(store, parts, b"footer", "1")  # type: ignore[arg-type]
     check(store, parts)
     assert set(store.names) == {commit.told.name, *(each.name for each in parts)}
+
+
+@pytest.mark.parametrize(("failure", "done_before"), ENDS)
+def test_a_job_that_is_committed_again_has_the_version_it_had(failure: BaseException, done_before: bool) -> None:
+    """Whatever call of the second commit fails, it makes no second version, and takes no part of the first one away."""
+    for last in range(steps() + 1):
+        store, commit, parts = begun()
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+        fails_from(store, last, failure, done_before)
+        with suppress(AmbryError, DriverKilled):
+            commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+        check(store, parts)
+        assert [each[JOB_KEY] for each in store.made] == ["j1"]
+        store.failure = None
+        settled(store, parts)
+    store, commit, parts = begun()
+    for _ in range(3):
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+        assert len(store.made) == 1 and set(store.names) == {each.name for each in parts}
+
+
+def test_a_commit_that_cannot_ask_for_versions_publishes_nothing_and_may_be_tried_again() -> None:
+    store, commit, parts = begun()
+    store.blind = True
+    with pytest.raises(Unavailable, match="no node answers"):
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    assert not store.made and set(store.names) == {each.name for each in parts}
+    assert not any(each.stays for each in store.names.values())
+    store.blind = False
+    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    assert len(store.made) == 1
+    check(store, parts)
 
 
 def left(*jobs: str) -> tuple[StoreOfParts, dict[str, list[NameRef]]]:
