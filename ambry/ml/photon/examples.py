@@ -23,7 +23,7 @@ Feature = tuple[str, str]
 WEIGHTS_MAX = 1e150
 """Of all rows together: their squares are numbers, too."""
 INTERCEPT: Feature = ("(INTERCEPT)", "")
-"""As Photon calls it. It is 1 in a row that has none, or 0."""
+"""As Photon calls it. It is 1 in a row that has none, or 0; no row has another one."""
 SHARD = "features"
 """What the only shard is called."""
 ROWS_MAX = 1 << 31
@@ -120,6 +120,10 @@ class Examples:
                     f"the feature {shown(feature)} of {self.row_name(int(there.row[place]))} in {name!r} is "
                     f"{there.data[place]}, and no finite number; leave it out, or write what it is"
                 )
+            if (column := shard.index.places.get(INTERCEPT)) is not None:
+                values = shard.matrix[:, [column]].toarray().ravel()
+                if (bad := first_row((values != 0) & (values != 1))) is not None:
+                    check_intercept(values[bad], f"{self.row_name(bad)} in {name!r}")
 
     def __len__(self) -> int:
         return len(self.response)
@@ -279,6 +283,15 @@ def rows_of_groups(codes: Any) -> list[Any]:
     """The rows of each group, in their order, where `grouped` gave the codes."""
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
+
+
+def check_intercept(value: float, where: str) -> None:
+    """Raises InvalidRequest for a feature called as the intercept that is something else, and would multiply it."""
+    if value not in (0, 1):
+        raise InvalidRequest(
+            f"the feature {shown(INTERCEPT)} of {where} is {value:g}, and that is what the intercept of a model is called, "
+            "which is 1 in each row; give the feature another name, or leave it out"
+        )
 
 
 def first_row(wrong: Any) -> int | None:

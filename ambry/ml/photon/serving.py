@@ -25,7 +25,7 @@ from ambry.ml.extras import needed
 from ambry.ml.listed import listed
 from ambry.ml.models.loading import StoredModel, open_model
 from ambry.ml.photon.entities import EntityIndex, EntityPlace, intact
-from ambry.ml.photon.examples import INTERCEPT, Feature
+from ambry.ml.photon.examples import INTERCEPT, Feature, check_intercept
 from ambry.ml.photon.layout import (
     COEFFICIENTS,
     ID_INFO,
@@ -138,8 +138,8 @@ class PhotonScorer:
         """The sum over all effects. `ids` are who is scored, by kind; `features` those of every shard that `by_shard` has not.
 
         The intercept is 1 where it is not among the features, or 0 there. A feature that is not said is 0, as in Photon, and a
-        term that the model does not know adds nothing. Raises InvalidRequest where an id is missing, and for a key that is no
-        name and term or has a name that the model was not trained on.
+        term that the model does not know adds nothing. Raises InvalidRequest where an id is missing, for an intercept that is
+        something else, and for a key that is no name and term or has a name that the model was not trained on.
         """
         shards = by_shard or {}
         for told in (features, *shards.values()):
@@ -159,6 +159,8 @@ class PhotonScorer:
 
         Terms and entities that the model does not know are counted by `unmatched`.
         """
+        for said in (features, *shards.values()):
+            check_intercept(said.get(INTERCEPT, 0.0), "a row")
         total, used, strangers = offset, [], 0
         for fixed in self._fixed:
             total += _product(fixed.means, shards.get(fixed.shard, features))

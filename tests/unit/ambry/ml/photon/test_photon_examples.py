@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ambry.errors import InvalidRequest
-from ambry.ml.photon.examples import FeatureIndex, examples_of, shard_of
+from ambry.ml.photon.examples import INTERCEPT, FeatureIndex, examples_of, shard_of
 
 A, B = ("a", ""), ("b", "x")
 
@@ -39,6 +39,10 @@ def test_rows_are_taken_by_place_or_mask() -> None:
     [
         ({"features": [{A: np.nan}], "response": [1]}, "the feature 'a' of row 0 in 'features' is nan"),
         ({"features": [{B: np.inf}], "response": [1], "uids": ["u"]}, "'b/x' of row 0 (uid 'u')"),
+        (
+            {"features": [{A: 1.0}, {INTERCEPT: 1.0}, {INTERCEPT: 5.0}], "response": [1, 1, 1]},
+            "'(INTERCEPT)' of row 2 in 'features' is 5, and that is what the intercept of a model is called",
+        ),
         ({"features": [{A: 1}], "response": [1, 2]}, "2 responses and 1 rows"),
         ({"features": [{A: 1}], "response": [1], "weight": [-1.0]}, "a weight is not negative"),
         ({"features": [{A: 1}] * 2, "response": [1, 0], "weight": [1.0, 1e308]}, "too large to be added up"),

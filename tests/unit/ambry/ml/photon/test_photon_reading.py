@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambry.errors import InvalidRequest
-from ambry.ml.photon.examples import FeatureIndex, examples_of
+from ambry.ml.photon.examples import INTERCEPT, FeatureIndex, examples_of
 from ambry.ml.photon.reading import read_examples, write_examples
 from tests.support.photon_models import FEATURES, TEXTS, VALUES
 
@@ -128,8 +128,10 @@ def test_no_file_at_all_is_told(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.dictionaries(FEATURES, VALUES, max_size=4), st.floats(0, 1e9), VALUES, TEXTS), max_size=6))
 def test_there_and_back_is_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("rows") / "x.avro"
+    # No row has another intercept.
+    told = [{each: 1.0 if each == INTERCEPT else value for each, value in row[0].items()} for row in rows]
     made = examples_of(
-        {"features": [row[0] for row in rows], "more": [row[0] for row in rows]},
+        {"features": told, "more": told},
         [row[2] for row in rows],
         weight=[row[1] for row in rows],
         offset=[row[2] for row in rows],

@@ -130,7 +130,7 @@ def test_scores_are_by_shard_and_task(client: AmbryClient, name: str) -> None:
     poisson = replace(MODEL, task=Task.POISSON, random={"r": replace(MODEL.random["per-member"], shard="own")})
     models.publish(client, name, poisson)
     scorer = open_scorer(client, name)
-    own = {("action", "kind-1"): 3.0, INTERCEPT: 2.0}
+    own = {("action", "kind-1"): 3.0, INTERCEPT: 1.0}
     rows = examples_of({"features": [FEATURES], "own": [own]}, [0.0], ids={"memberId": ["member-3"]})
     found = scorer.predict({"memberId": "member-3"}, FEATURES, by_shard={"own": own})
     assert found == pytest.approx(float(poisson.predict(rows)[0]), rel=1e-12)
@@ -203,6 +203,9 @@ def test_a_model_of_fixed_effects_alone_has_no_entities(client: AmbryClient, nam
 def test_an_intercept_of_a_row_is_what_it_is_to_a_batch(client: AmbryClient, name: str) -> None:
     models.publish(client, name, MODEL)
     scorer = open_scorer(client, name)
-    for value in (0.0, 1.0, -2.0):
+    for value in (0.0, 1.0):
         told = {**FEATURES, INTERCEPT: value}
         assert scorer.score({"memberId": "member-7"}, told) == pytest.approx(expected("member-7", 0.0, told), abs=1e-12)
+    for features, by_shard in (({INTERCEPT: 5.0}, {}), (FEATURES, {"own": {INTERCEPT: 5.0}})):
+        with pytest.raises(InvalidRequest, match="of a row is 5, and that is what the intercept of a model is called"):
+            scorer.score({"memberId": "member-7"}, features, by_shard=by_shard)
