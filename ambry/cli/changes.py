@@ -66,8 +66,9 @@ def changes(
 ) -> None:
     """Tell what was put, deleted, undeleted, extended, named and aliased in a container.
 
-    Each change is told at least once, those of a name in their order. Some that cannot be told, as their replicas do not
-    answer, are said on standard error; with --follow they come later, and without it that is exit code 5.
+    Each change is told at least once, those of a name in their order. So after a replica or a datacenter was changed for
+    another, also --since now may tell what was before. Some that cannot be told, as their replicas do not answer,
+    are said on standard error; with --follow they come later, and without it that is exit code 5.
 
     \b
     ambry changes                                        # all that is there

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ambry.cli.output import complain
 from ambry.errors import InvalidRequest
 from ambry.path_option import LocalPath
 
@@ -68,7 +69,11 @@ def evaluated(
     metrics = metrics or stored.experiment.metrics
     if not metrics:
         raise click.UsageError(f"{stored} names no metrics; say which with --metric")
-    rows: Any = read_file(outcomes, unit).batches
+    table = read_file(outcomes, unit)
+    rows: Any = table.batches
+    if joining.ARM in set(table.schema.names) - {unit, *metrics, *segments}:
+        source = "what exposures say" if seen else "what the experiment assigns, or what a unit saw first (--seen)"
+        complain(f"{outcomes}: its column {joining.ARM!r} is not read; the arm of a unit is {source}")
     if seen:
         exposures = list(read_exposures(client, stored.dataset))
         if not exposures:

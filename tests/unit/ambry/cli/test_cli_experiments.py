@@ -145,6 +145,17 @@ def test_outcomes_are_evaluated_and_drawn(name: str, experiment: Experiment, her
     assert said("cat", stored) == (here / "report.html").read_text()
 
 
+def test_arms_that_outcomes_name_are_told_not_to_be_read(name: str, experiment: Experiment, here: Path) -> None:
+    said("experiment", "start", "experiment.json")
+    head, *lines = (here / "outcomes.csv").read_text().splitlines()
+    (here / "arms.csv").write_text("\n".join([f"{head},arm", *(f"{line},control" for line in lines)]))
+    done, plain = (run("experiment", "evaluate", name, file) for file in ("arms.csv", "outcomes.csv"))
+    assert (done.exit_code, done.stdout) == (0, plain.stdout)
+    assert "arms.csv: its column 'arm' is not read; the arm of a unit is what the experiment assigns" in done.stderr
+    assert "is not read" not in plain.stderr
+    assert "is not read" not in run("experiment", "evaluate", name, "arms.csv", "--segment", "arm").stderr
+
+
 def test_a_split_that_is_off_is_told(name: str, experiment: Experiment, here: Path) -> None:
     said("experiment", "start", "experiment.json")
     lines = (here / "outcomes.csv").read_text().splitlines()
