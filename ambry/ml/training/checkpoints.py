@@ -144,7 +144,8 @@ class CheckpointFolder:
                 f"{shown_place(place)!r} is no place for checkpoints: they lie in the store; write "
                 f"{SCHEME}ACCOUNT/CONTAINER/FOLDER, or a name in the container of the client"
             )
-        found = prefix_place(place, account=client.default_account, container=client.default_container)
+        said = str(place) if isinstance(place, NameRef) else place
+        found = prefix_place(said, account=client.default_account, container=client.default_container)
         if not found.name.strip("/"):
             raise InvalidRequest(f"checkpoints lie in a folder: write {str(place).rstrip('/')}/some/folder")
         self.client = client

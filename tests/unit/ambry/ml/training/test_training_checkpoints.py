@@ -151,6 +151,10 @@ def test_a_checkpoint_whose_files_do_not_fit_the_cache_together_is_fetched(
     }
 
 
+def test_a_place_may_be_a_name_as_the_client_has_them(client: AmbryClient, folder: CheckpointFolder) -> None:
+    assert CheckpointFolder(client, folder.place).place == folder.place
+
+
 def test_what_cannot_be_is_refused(client: AmbryClient, folder: CheckpointFolder, tmp_path: Path) -> None:
     for place in ("ambry://default/default/", "ambry://default/default"):
         with pytest.raises(InvalidRequest, match="lie in a folder"):
