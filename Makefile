@@ -143,11 +143,11 @@ endef
 
 # Spark's JVM keeps the environment that it began with: pages of the guide have a process of their own.
 test-engines: $(READY) ## What runs on real engines (Kafka, Samza, ...), one after the other; skips, with the reason, what is not there
-	$(call ON_ENGINES,within $(PYTEST) tests/integration -m engine -n0 -rs --ignore tests/integration/test_guide.py; \
-	if [ $$status -le 1 ] || [ $$status -eq 5 ]; then within $(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs; fi;)
+	$(call ON_ENGINES,within $(PYTEST) tests/integration -m engine -n0 -rs --durations=15 --ignore tests/integration/test_guide.py; \
+	if [ $$status -le 1 ] || [ $$status -eq 5 ]; then within $(PYTEST) tests/integration/test_guide.py -m engine -n0 -rs --durations=15; fi;)
 
 test-engine-faults: $(READY) ## Kill all that takes part in jobs on real engines, at moments of chance
-	$(call ON_ENGINES,within $(PYTEST) tests/fault -m engine -n0 -rs;)
+	$(call ON_ENGINES,within $(PYTEST) tests/fault -m engine -n0 -rs --durations=15;)
 
 test-faults: $(READY) ## Kill, corrupt and partition real processes
 	$(PYTEST) tests -m fault
