@@ -368,7 +368,7 @@ def within_commit(client: AmbryClient, driver: DriverOnYarn, chance: random.Rand
     def begun_again(other: DriverOnYarn) -> None:
         other.begin("publish", "twice")
         said = other.said()
-        assert "only rise" in said["failed"] if is_there else said["wrote"] == "twice", said
+        assert "never written over" in said["failed"] if is_there else said["wrote"] == "twice", said
         assert len(list(client.versions("twice"))) == 1
         other.begin("read", "twice")
         assert other.said()["read"] == WHOLE
