@@ -223,7 +223,10 @@ def test_one_worker_by_tony_beside_a_script_that_fails(
     bad = training.prepare_job(client, wanted, lambda _: None)
     with ThreadPoolExecutor(1) as beside:
         alone = beside.submit(outcome, client, launcher, tmp_path, "alone", workers=1, steps=20)
-        with pytest.raises(training.LaunchFailed, match=r"application_\w+ failed: ValueError: no such column; it saved no checkpoint: mend"):
+        with pytest.raises(
+            training.LaunchFailed,
+            match=r"application_\w+ failed: ValueError: no such column; it saved no checkpoint: mend",
+        ):
             training.run_job(client, bad, launcher, max_restarts=0, tell=lambda _: None, show=lambda _: None)
         digest, said = alone.result()
     assert digest != undisturbed and any("worker 0 of 1 begins at step 0, by tony" in line for line in said), said
