@@ -6,16 +6,15 @@ Whoever reads several of its files that belong together takes the lock too, besi
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ambry.client.flock_within import flock_within
+
 WAIT_S = 60.0
 """So long somebody else may have it: a change takes some milliseconds, or as long as a disk."""
-LOOK_EVERY_S = 0.02
 
 
 @contextlib.contextmanager
@@ -30,22 +29,14 @@ def locked(directory: Path, *, reads: bool = False, wait_s: float | None = None)
         yield
         return
     try:
-        _take(descriptor, directory, fcntl.LOCK_SH if reads else fcntl.LOCK_EX, WAIT_S if wait_s is None else wait_s)
+        bound_s = WAIT_S if wait_s is None else wait_s
+        flock_within(
+            descriptor,
+            fcntl.LOCK_SH if reads else fcntl.LOCK_EX,
+            bound_s,
+            directory,
+            lambda: f"another command has been changing it for {bound_s:g} s; wait for it, or end it, and try again",
+        )
         yield
     finally:
         os.close(descriptor)
-
-
-def _take(descriptor: int, directory: Path, how: int, wait_s: float) -> None:
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            return fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise TimeoutError(
-                    errno.ETIMEDOUT,
-                    f"another command has been changing it for {wait_s:g} s; wait for it, or end it, and try again",
-                    str(directory),
-                ) from None
-        time.sleep(LOOK_EVERY_S)

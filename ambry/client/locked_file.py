@@ -12,19 +12,18 @@ import io
 import os
 import stat
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
+
+from ambry.client.flock_within import flock_within
 
 TRIES = 1000
 """So often the file may be another one than that which was opened; each time somebody else has made and removed it."""
 WAIT_S = 60.0
 """So long somebody else may have what is waited for: files get names or go under it, which takes milliseconds or as long as a
 disk."""
-LOOK_FIRST_S = 0.001
-LOOK_S = 0.02
 LOCKS = Path("/proc/locks")
 """Who holds which file, as the kernel tells it (proc(5))."""
 
@@ -50,20 +49,13 @@ class LockedFile(io.FileIO):
         """Raises BlockingIOError where somebody else has it and it is not waited for, TimeoutError, which says who that is,
         where it is waited for in vain, OSError where there are no locks.
         """
-        until, look_s = time.monotonic() + WAIT_S, LOOK_FIRST_S
-        while True:
-            try:
-                return fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not wait:
-                    raise
-                if time.monotonic() >= until:
-                    words = (
-                        f"{self._holder()} has had it locked for {WAIT_S:g} s; it may be stopped: end it, and try again"
-                    )
-                    raise TimeoutError(errno.ETIMEDOUT, words, str(self._path)) from None
-            time.sleep(look_s)
-            look_s = min(2 * look_s, LOOK_S)
+        if wait:
+            flock_within(self.fileno(), fcntl.LOCK_EX, WAIT_S, self._path, self._waited_in_vain)
+        else:
+            fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _waited_in_vain(self) -> str:
+        return f"{self._holder()} has had it locked for {WAIT_S:g} s; it may be stopped: end it, and try again"
 
     def _holder(self) -> str:
         """In words, who has it."""

@@ -83,12 +83,10 @@ class PartsCommit:
             again = self.job in self._jobs(client)
         except AmbryError:
             # The parts may be those of a version. If they are not, they still have a lifetime, and need no list.
-            with suppress(AmbryError):
-                self._drop_list(client)
+            self._drop_list(client)
             raise
         if again:
-            with suppress(AmbryError):
-                self._drop_list(client)
+            self._drop_list(client)
             return
         try:
             dataset_for(client, self.dataset, SCHEMA, KIND)
@@ -112,8 +110,7 @@ class PartsCommit:
             if not self._is_published(client, error):
                 self.forget(client, parts)
                 raise
-        with suppress(AmbryError):
-            self._drop_list(client)
+        self._drop_list(client)
 
     def forget(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
         """No version is of this job. What cannot be deleted now goes by itself, or by its list, which stays till then."""
@@ -156,11 +153,14 @@ class PartsCommit:
         return told.created
 
     def _drop_list(self, client: AmbryClient) -> None:
-        """Of a job whose version is there. A life is never shortened: who may not delete it writes one over it that ends."""
-        try:
-            client.delete(self.told)
-        except AccessDenied:
-            client.put(b"", name=self.told, ttl=PART_TTL, content_type="text/plain")
+        """Nobody needs it. What cannot be done now, `tidy` does. A life is never shortened: who may not delete it writes one
+        over it that ends.
+        """
+        with suppress(AmbryError):
+            try:
+                client.delete(self.told)
+            except AccessDenied:
+                client.put(b"", name=self.told, ttl=PART_TTL, content_type="text/plain")
 
     def _finish(self, client: AmbryClient, entry: NameEntry, published: Collection[str]) -> None:
         """A list that is left. One that names other things than parts of its job is none of ours, and stays."""
