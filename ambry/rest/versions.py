@@ -64,6 +64,29 @@ def text_of(version: DatasetVersion) -> str:
     return ".".join(map(str, version))
 
 
+# What is told who comes too late for a version, by whoever finds out: the frontend, the library or Spark's driver.
+
+
+def is_there(version: str, then: str = "say another version, or LATEST for the next") -> str:
+    """`version` as it is shown, which has been there for long, or since a moment ago; `then` is what to do next."""
+    return f"{version} is there, and a version is never written over: {then}"
+
+
+def was_there(version: str) -> str:
+    """`version` as it is shown, which is deleted."""
+    return f"{version} was deleted, and a version is given once: say another version, or LATEST for the next"
+
+
+def is_passed(version: str, newest: str, then: str = "say a later version, or LATEST for the next") -> str:
+    """Of a dataset whose versions only rise; both as they are shown."""
+    return f"versions of a dataset like this only rise, and {newest} was there before {version}: {then}"
+
+
+def is_outrun(dataset: str) -> str:
+    """Each number that was tried had been given to somebody else by then."""
+    return f"others give versions to {dataset} all the time; nothing was changed, try again"
+
+
 def parse(schema: VersionSchema, text: str) -> DatasetVersion | VersionToken:
     """A version, or a token in its place. Raises InvalidRequest for what is neither."""
     if text.upper() in VersionToken.__members__:

@@ -36,7 +36,7 @@ from ambry.ml.places import in_dataset, shown_version
 from ambry.ml.snapshots.matching import ChoiceWords, match_columns
 from ambry.ml.snapshots.writing import KIND as SNAPSHOT_KIND
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
-from ambry.rest.versions import VersionToken
+from ambry.rest.versions import VersionToken, is_there
 from ambry.spark.commits import CONTENT_TYPE, KIND, PART_TTL, SCHEMA, PartsCommit
 
 GROUP_SIZE = 64 << 20
@@ -287,9 +287,7 @@ def _check_target(client: AmbryClient, dataset: str, options: WriteOptions) -> N
     if found is not None and options.version not in VersionToken.__members__:
         exact = in_dataset(dataset, options.version)
         if client.exists(exact):
-            raise AlreadyExists(
-                f"{shown_version(exact)} is there, and a version is never written over: say another version, or none"
-            )
+            raise AlreadyExists(is_there(shown_version(exact), "say another version, or none"))
 
 
 def _stored(messages: Sequence[Any]) -> list[StoredPart]:

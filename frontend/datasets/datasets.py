@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ambry.errors import AlreadyExists, InvariantBroken, NameDeleted, NameNotFound, UpdateConflict
-from ambry.rest.versions import DatasetVersion, VersionToken, text_of
+from ambry.rest.versions import DatasetVersion, VersionToken, is_outrun, is_there, text_of, was_there
 from frontend.container import ids_shown
 from frontend.datasets.aliases import Aliases
 from frontend.datasets.kept import KeptDataset, KeptVersion, as_seen, newest_anywhere
@@ -158,11 +158,11 @@ class Datasets:
         number = None if newest is None else _number(known, newest)
         if isinstance(asked, VersionToken):
             return next_version(known.dataset.schema, number, asked, now_ms=now_ms)
-        check_new(known.dataset.schema, asked, number)
         taken = await self.versions.newest(known.scope, self.key(known, asked))
         if taken is not None:
-            what = "exists" if taken.blob is not None else "was deleted, and a version is given once"
-            raise AlreadyExists(f"the version {text_of(asked)} of {known.name!r} {what}")
+            shown = f"{known.name}@{text_of(asked)}"
+            raise AlreadyExists(was_there(shown) if taken.blob is None else is_there(shown))
+        check_new(known.dataset.schema, asked, number)
         return asked
 
     async def point(
@@ -202,7 +202,7 @@ class Datasets:
                     known = await self._again(known)
                 continue  # another one came first
             return number
-        raise UpdateConflict(f"others give versions to {known.name!r} all the time; try again")
+        raise UpdateConflict(is_outrun(known.name))
 
     async def _again(self, known: KeptDataset) -> KeptDataset:
         """A dataset that was changed meanwhile. Raises UpdateConflict for one that is not the same any more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from ambry.errors import DataCorrupt, InvalidRequest, UpdateConflict
-from ambry.rest.versions import PART_MAX, RAISED, DatasetVersion, VersionSchema, VersionToken, text_of
+from ambry.rest.versions import PART_MAX, RAISED, DatasetVersion, VersionSchema, VersionToken, is_passed, text_of
 
 _NUMBER = struct.Struct(">Q")
 _PARTS = {3: struct.Struct(">HHH"), 4: struct.Struct(">HHHH")}
@@ -59,7 +59,4 @@ def check_new(schema: VersionSchema, version: DatasetVersion, newest: DatasetVer
     A semantic one may: a patch of an older line is made after a newer line began.
     """
     if schema.parts == 1 and newest is not None and version <= newest:
-        raise UpdateConflict(
-            f"versions of the schema {schema.value} only rise, and {text_of(newest)} was there before {text_of(version)}; "
-            "give a later one, or LATEST for the next"
-        )
+        raise UpdateConflict(is_passed(text_of(version), text_of(newest)))

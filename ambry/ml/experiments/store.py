@@ -30,6 +30,7 @@ from ambry.ml.experiments.document import (
 from ambry.ml.experiments.layers import StretchTaken, changed_at, let_go, take_stretch
 from ambry.ml.models.loading import open_model
 from ambry.ml.places import dataset_text, in_dataset, shown_version
+from ambry.rest.versions import is_there
 
 SCHEMA = "MONOTONIC"
 DIGEST_KEY = digest_key("experiment")
@@ -228,9 +229,11 @@ def _put(client: AmbryClient, place: VersionRef, experiment: Experiment, number:
         )
     except (AlreadyExists, UpdateConflict) as error:
         if number == FIRST_VERSION:
-            raise AlreadyExists(f"{dataset} was started in this moment by somebody else; ramp it") from error
+            raise AlreadyExists(
+                is_there(f"{dataset}@{number}", "somebody else started it in this moment; ramp it")
+            ) from error
         raise UpdateConflict(
-            f"{dataset} has a version {number} by now: somebody else changed it; look again"
+            is_there(f"{dataset}@{number}", "somebody else changed the experiment in this moment; look again")
         ) from error
     stored = StoredExperiment(place=replace(place, version=info.version), id=info.id, experiment=experiment)
     if number == FIRST_VERSION and experiment.layer is not None:

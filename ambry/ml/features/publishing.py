@@ -22,7 +22,7 @@ from ambry.ml.features.package import digest as package_digest
 from ambry.ml.from_cache import used_at_once
 from ambry.ml.held_back import HeldBack
 from ambry.ml.places import Place, in_dataset, shown_version, version_of
-from ambry.rest.versions import numbers_of
+from ambry.rest.versions import is_outrun, numbers_of
 
 FIRST_VERSION = "1.0.0"
 SCHEMA = "SEMANTIC"
@@ -136,7 +136,7 @@ def _publish(
             client.delete(in_dataset(dataset, number))
             continue
         return PublishedFeatures(dataset=dataset, version=number, digest=name, changes=tuple(changes))
-    raise UpdateConflict(f"others publish to {dataset!r} all the time; try again")
+    raise UpdateConflict(is_outrun(dataset))
 
 
 def changes_after(

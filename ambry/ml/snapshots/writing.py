@@ -40,6 +40,7 @@ from ambry.ml.snapshots.index import CONTENT_TYPE, BatchPlace, IndexBuilder
 from ambry.ml.snapshots.rows import conformed
 from ambry.ml.snapshots.runs import MEMORY_MAX, SortedRows
 from ambry.ml.snapshots.schema import Layout, SnapshotAbout, has_width, snapshot_schema
+from ambry.rest.versions import is_passed, is_there
 
 FileFormat = Literal["arrow", "parquet"]
 
@@ -301,13 +302,13 @@ def _index_of(info: BlobInfo) -> BlobId | None:
 def _refused(dataset: str, version: str, newest: BlobInfo | None) -> UpdateConflict:
     """`newest` is None, or before the version, where what was written later is deleted since."""
     time = _time_text(version)
+    then = "give a later point in time (as_of), or another dataset"
     if newest is not None and newest.version == version:
-        why = f"{dataset!r} has a snapshot of {time} already, of other rows, definitions or options, and none ever changes"
-    elif newest is not None and int(newest.version) > int(version):
-        why = f"{dataset!r} has a snapshot of {_time_text(newest.version)} already, and {time} is before that"
-    else:
-        why = f"{dataset!r} had a snapshot of {time} or later, which is deleted, and no time comes again"
-    return UpdateConflict(f"{why}; give a later point in time (as_of), or another dataset")
+        return UpdateConflict(is_there(f"{dataset}@{version} ({time}), of other rows, definitions or options,", then))
+    before = f"one that is deleted, of {time} or later,"
+    if newest is not None and int(newest.version) > int(version):
+        before = f"{dataset}@{newest.version} ({_time_text(newest.version)})"
+    return UpdateConflict(is_passed(f"{version} ({time})", before, then))
 
 
 def _time_text(version: str) -> str:

@@ -32,6 +32,7 @@ from ambry.ml.features.vocabulary import Vocabulary
 from ambry.ml.from_cache import used_at_once
 from ambry.ml.places import dataset_text, in_dataset, shown_version
 from ambry.ml.vocab.proposals import the_dimension
+from ambry.rest.versions import is_outrun
 
 ALIAS = "alias"
 """What people write for a title of the vocabulary."""
@@ -157,7 +158,7 @@ def add_relations(
         except (AlreadyExists, UpdateConflict):
             continue
         return TitleRelations(VersionRef(place.dataset, number, place.account, place.container), merged)
-    raise UpdateConflict(f"others add to {dataset!r} all the time; try again")
+    raise UpdateConflict(is_outrun(dataset))
 
 
 def vocabulary_of(metadata: FeatureMetadata, dimension: Reference | str) -> Vocabulary:

@@ -153,7 +153,7 @@ BAD = [
     act("nothing", {"op": "undelete"}, 404, "no name 'nothing'"),
     act("d/1.0.0", {"op": "undelete"}, 405, "never changes", **VERSIONED),
     # versions
-    version("1.0.0", 409, "exists"),
+    version("1.0.0", 409, "@1.0.0 is there, and a version is never written over"),
     version("0.9.0", 409, "given once"),
     version("1.0", 400, "3 numbers"),
     version("1.0.0.0", 400, "3 numbers"),
@@ -171,7 +171,7 @@ BAD = [
     version("1.0.0", 409, "champion", "DELETE"),
     version("7.0.0", 404, "", "DELETE"),
     numbered("4", 409, "only rise"),
-    numbered("5", 409, "only rise"),
+    numbered("5", 409, "@5 is there, and a version is never written over"),
     numbered("-1", 400, "one number"),
     numbered("1.0.0", 400, "one number"),
     numbered(str(1 << 63), 400, "one number"),

@@ -132,7 +132,7 @@ def test_of_two_who_ramp_at_once_one_is_told(client: AmbryClient, name: str, mon
         return put(*arguments)
 
     monkeypatch.setattr(store, "_put", after_another)
-    with pytest.raises(UpdateConflict, match="somebody else changed it"):
+    with pytest.raises(UpdateConflict, match="@2 is there, and a version is never written over: somebody else changed"):
         ramp_experiment(client, name, 0.5)
     assert load_experiment(client, name).experiment.exposed == 0.8
 
@@ -146,7 +146,7 @@ def test_of_two_who_start_at_once_one_is_told(client: AmbryClient, name: str, mo
         return put(*arguments)
 
     monkeypatch.setattr(store, "_put", after_another)
-    with pytest.raises(AlreadyExists, match="in this moment"):
+    with pytest.raises(AlreadyExists, match=r"@1 is there, .*: somebody else started it in this moment"):
         start_experiment(client, experiment(name, exposed=0.9))
     assert load_experiment(client, name).experiment.exposed == 0.2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, ChecksumMismatch, InvalidRequest
+from ambry import AlreadyExists, AmbryClient, BlobNotFound, ChecksumMismatch, InvalidRequest, UpdateConflict
 from ambry.client.refs import VersionRef
 from ambry.ml.features.compatibility import Level, compare, level_of
 from ambry.ml.features.metadata import FeatureMetadata
@@ -197,6 +197,15 @@ def test_nothing_goes_within_a_major_by_a_number_that_was_said(
     with pytest.raises(ChangeRefused, match="MAJOR part has to rise"):
         publish(client, name, metadata(BEFORE.replace('doc: "x"', 'doc: "y"')), version="1.5.0")
     assert [entry.version for entry in client.versions(name)] == ["1.0.0", "1.1.0"]
+
+
+def test_who_is_overtaken_all_the_time_is_told(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(*_: object, **__: object) -> None:
+        raise AlreadyExists("somebody else was first")
+
+    monkeypatch.setattr(AmbryClient, "put_version", too_late)
+    with pytest.raises(UpdateConflict, match=f"^others give versions to {name} all the time; nothing was changed"):
+        publish(client, name, metadata(BEFORE))
 
 
 def test_a_dataset_of_another_schema_takes_none(client: AmbryClient, name: str) -> None:

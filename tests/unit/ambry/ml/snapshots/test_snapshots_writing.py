@@ -66,7 +66,7 @@ def test_a_point_in_time_that_may_not_be_is_told_before_any_row_is_read(client: 
     with pytest.raises(InvalidRequest, match="take a dataset whose versions are TIMESTAMP"):
         write(client, f"{name}-models", untouched())
     write(client, name)
-    with pytest.raises(UpdateConflict, match=r"has a snapshot of 2026-11-27T12:00:00\.000\+00:00 already, .*as_of"):
+    with pytest.raises(UpdateConflict, match=r"@\d+ \(2026-11-27T12:00:00\.000\+00:00\) was there .*as_of"):
         write(client, name, untouched(), as_of=NOON - timedelta(hours=1))
 
 
@@ -76,7 +76,8 @@ def test_the_same_rows_of_the_same_time_are_the_same_version(client: AmbryClient
     again = write(client, name, {"age": [10, 20], "member": [1, 2]}, file_format=file_format)
     assert again == first
     with pytest.raises(
-        UpdateConflict, match="of other rows, definitions or options, and none ever changes; give a later"
+        UpdateConflict,
+        match="of other rows, definitions or options, is there, and a version is never written over: give",
     ):
         write(client, name, {"member": [1], "age": [3]}, file_format=file_format)
     assert [entry.id for entry in client.versions(name)] == [first.id]
@@ -87,7 +88,7 @@ def test_the_same_rows_are_the_same_version_whatever_came_after_them(client: Amb
     first = write(client, name)
     later = write(client, name, {"member": [1], "age": [3]}, as_of=NOON + timedelta(days=1))
     assert write(client, name) == first
-    with pytest.raises(UpdateConflict, match=r"snapshot of 2026-11-27T12:.* already, of other rows"):
+    with pytest.raises(UpdateConflict, match=r"@\d+ \(2026-11-27T12:.*\), of other rows"):
         write(client, name, {"member": [1], "age": [3]})
     assert [entry.id for entry in client.versions(name)] == [first.id, later.id]
 
@@ -104,7 +105,7 @@ def test_a_writer_who_comes_second_has_the_version_of_the_first(client: AmbryCli
 
 def test_a_time_that_was_deleted_does_not_come_again(client: AmbryClient, name: str) -> None:
     client.delete(write(client, name).id)
-    with pytest.raises(UpdateConflict, match="which is deleted, and no time comes again"):
+    with pytest.raises(UpdateConflict, match=r"only rise, and one that is deleted, of .* was there before"):
         write(client, name)
 
 

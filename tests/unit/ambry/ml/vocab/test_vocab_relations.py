@@ -10,7 +10,7 @@ import polars
 import pyarrow as pa
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest
+from ambry import AlreadyExists, AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest, UpdateConflict
 from ambry.client.refs import VersionRef
 from ambry.errors import Unavailable
 from ambry.ml.features.metadata import FeatureMetadata
@@ -55,6 +55,15 @@ def test_a_store_that_is_away_is_no_damage_of_the_file(
     monkeypatch.setattr(client, "cached_path", away)
     with pytest.raises(Unavailable, match=r"^the store is away$"):
         relations_of(client, name)
+
+
+def test_who_is_overtaken_all_the_time_is_told(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(*_: Any, **__: Any) -> None:
+        raise AlreadyExists("somebody else was first")
+
+    monkeypatch.setattr(client, "put_version", too_late)
+    with pytest.raises(UpdateConflict, match=f"^others give versions to {name} all the time; nothing was changed"):
+        add_relations(client, name, [SWE])
 
 
 def test_polars_reads_the_file_as_it_is(client: AmbryClient, name: str) -> None:
