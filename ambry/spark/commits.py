@@ -10,11 +10,14 @@ Of a commit and the end of a job one alone has the list, as either makes it only
 commit still runs, or has ended without an answer. A job that has a version and is committed again keeps that version, and gets
 no other. Who deletes parts has looked for their job among all versions; how old a list is, the store says, and no clock of a
 driver does.
+
+A typed snapshot has the rows of the parts, and none of them: they go with its commit, which has a list all the same, so that
+a job gets one version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -46,6 +49,8 @@ PARTS_KEY = "parquet-parts"
 JOB_KEY = "parquet-job"
 DATASET_KEY = "parquet-dataset"
 """In the metadata of a version: how many parts its row groups lie in, which job wrote them, and beside which dataset."""
+ROWS_JOB_KEY = "snapshot-job"
+"""In the metadata of a typed snapshot: which job its rows are of. It has no part."""
 _REFUSED = (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded)
 
 
@@ -72,26 +77,13 @@ class PartsCommit:
         where nobody knows whether there is a version: a refusal is none where an earlier try made the version, and its answer
         was lost.
         """
-        try:
-            now = self._tell(client, parts)
-        except AlreadyExists as error:
-            raise AlreadyExists(
-                f"{self.told} is there: Spark ended this job before its commit began, or commits it a second time. Nothing is "
-                f"published here; look at `ambry ls {self.dataset}` before you write the frame again"
-            ) from error
-        try:
-            again = self.job in self._jobs(client)
-        except AmbryError:
-            # The parts may be those of a version. If they are not, they still have a lifetime, and need no list.
-            self._drop_list(client)
-            raise
-        if again:
+        now = self._begin(client, parts)
+        if now is None:
             self._drop_list(client)
             return
         try:
             dataset_for(client, self.dataset, SCHEMA, KIND)
-            if now is not None:
-                self.tidy(client, now)
+            self.tidy(client, now)
             for each in parts:
                 client.update_ttl(each, None)
         except AmbryError:
@@ -107,10 +99,30 @@ class PartsCommit:
                 filename=f"{self.folder.name}.parquet",
             )
         except AmbryError as error:
-            if not self._is_published(client, error):
+            if not self._is_published(client, error, refused=isinstance(error, _REFUSED)):
                 self.forget(client, parts)
                 raise
         self._drop_list(client)
+
+    def copy(self, client: AmbryClient, parts: Sequence[NameRef], make: Callable[[], object]) -> None:
+        """One version with the rows of all parts, which are gone on return, whatever comes of it; a job that has one gets no
+        other.
+
+        `make` says the job in the metadata of the version (ROWS_JOB_KEY). Raises what it raises, and as `publish` does.
+        """
+        now = self._begin(client, parts)
+        try:
+            if now is not None:
+                self.tidy(client, now)
+                make()
+        except AmbryError as error:
+            if not self._is_published(client, error, refused=not isinstance(error, Unavailable)):
+                raise
+        finally:
+            # None of them is to stay, so what is left goes by itself, and nobody needs a list of it.
+            with suppress(AmbryError):
+                client.delete_many(parts)
+            self._drop_list(client)
 
     def forget(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
         """No version is of this job. What cannot be deleted now goes by itself, or by its list, which stays till then."""
@@ -146,6 +158,22 @@ class PartsCommit:
                 with suppress(AmbryError):
                     self._finish(client, entry, published)
 
+    def _begin(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
+        """Returns the store's time, and None for a job that has a version; the list stands then. Raises as `publish` does."""
+        try:
+            now = self._tell(client, parts)
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                f"{self.told} is there: Spark ended this job before its commit began, or commits it a second time. Nothing is "
+                f"published here; look at `ambry ls {self.dataset}` before you write the frame again"
+            ) from error
+        try:
+            return None if self.job in self._jobs(client) else now or client.store_time()
+        except AmbryError:
+            # The parts may be those of a version. If they are not, they still have a lifetime, and need no list.
+            self._drop_list(client)
+            raise
+
     def _tell(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
         """List the parts where no list of them is. Returns the store's time. Raises AlreadyExists."""
         names = "\n".join(each.name for each in parts)
@@ -179,19 +207,22 @@ class PartsCommit:
             entries = list(client.versions(self.dataset))
         except BlobNotFound:
             return set()
-        return {info.metadata.get(JOB_KEY, "") for _, info in infos_of(client, entries)}
+        said = [info.metadata for _, info in infos_of(client, entries)]
+        return {each[key] for each in said for key in (JOB_KEY, ROWS_JOB_KEY) if key in each}
 
-    def _is_published(self, client: AmbryClient, error: AmbryError) -> bool:
-        """The answer may have been lost, and then a version has these parts. Raises Unavailable where that is not known."""
+    def _is_published(self, client: AmbryClient, error: AmbryError, *, refused: bool) -> bool:
+        """The answer may have been lost, and then there is a version of this job. Raises Unavailable where that is not known,
+        as it is where nobody finds one, unless what failed was `refused`.
+        """
         with suppress(AmbryError):
             if self.job in self._jobs(client):
                 return True
-            if isinstance(error, _REFUSED):
+            if refused:
                 return False
         raise Unavailable(
             f"{error}; whether {self.dataset} has got a version of this frame is not known: look at "
-            f"`ambry ls {self.dataset}` before you write it again. The parts of a version that is not there go after "
-            f"{PART_TTL.days} days, when the dataset is written again"
+            f"`ambry ls {self.dataset}` before you write it again. Parts that no version has go after {PART_TTL.days} "
+            "days, when the dataset is written again"
         ) from error
 
     def _beside(self, rest: str) -> NameRef:

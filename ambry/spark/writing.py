@@ -37,7 +37,7 @@ from ambry.ml.snapshots.matching import ChoiceWords, match_columns
 from ambry.ml.snapshots.writing import KIND as SNAPSHOT_KIND
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
 from ambry.rest.versions import VersionToken, is_there
-from ambry.spark.commits import CONTENT_TYPE, KIND, PART_TTL, SCHEMA, PartsCommit
+from ambry.spark.commits import CONTENT_TYPE, KIND, PART_TTL, ROWS_JOB_KEY, SCHEMA, PartsCommit
 
 GROUP_SIZE = 64 << 20
 """Bytes of Arrow that a task collects for a row group."""
@@ -119,17 +119,15 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
         return StoredPart(name, str(info.id), rows, pickle.dumps(footer))
 
     def commit(self, messages: list[Any]) -> None:
-        """Raises what `snapshots.write` and `put_version` raise; nothing is visible then, and the parts are gone."""
+        """One version of a job, however often it is called. Raises what `snapshots.write` and PartsCommit raise."""
         parts = _stored(messages)
         with copy(self._client) as client:
+            names = [each.name for each in parts]
             if self._options.definitions:
-                try:
-                    self._as_snapshot(client, parts)
-                finally:
-                    self._commit.forget(client, [each.name for each in parts])
+                self._commit.copy(client, names, lambda: self._as_snapshot(client, parts))
             else:
                 footer = footer_of(to_arrow_schema(self._schema, timezone="UTC"), parts)
-                self._commit.publish(client, [each.name for each in parts], footer, self._options.version)
+                self._commit.publish(client, names, footer, self._options.version)
 
     def abort(self, messages: list[Any]) -> None:
         """What was stored goes; of a job that was killed, by itself after PART_TTL."""
@@ -154,6 +152,7 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
             as_of=options.as_of or client.store_time(),
             file_format=options.file_format,
             spool=options.spool,
+            version_metadata={ROWS_JOB_KEY: self._commit.job},
         )
 
 

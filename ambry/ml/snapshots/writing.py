@@ -87,12 +87,14 @@ def write_snapshot(
     rows_per_batch: int = ROWS_PER_BATCH,
     memory_max: int = MEMORY_MAX,
     spool: Path | None = None,
+    version_metadata: Mapping[str, str] | None = None,
 ) -> WrittenSnapshot:
     """Write the features of entities as they were at `as_of`, as that version of a TIMESTAMP dataset; durable on return.
 
     `rows` is any frame, or an iterator of frames or of mappings (frames.py). `entity` names the column with the keys, whole
     numbers or texts, each once and in any order. A feature is taken from the column of its name; `columns` says another one by
-    URN, `layouts` whether it lies dense or sparse. The dataset is made if there is none.
+    URN, `layouts` whether it lies dense or sparse. The dataset is made if there is none. `version_metadata` is
+    said of a version that is made, and not of one that is there.
 
     Memory of its own stays at some four times `memory_max` bytes (2,000,000 rows of 76 and of 557 MiB took 240 and 250 MiB);
     sorted runs are mapped, whose pages the system takes back when it needs them. A file of the size of the snapshot, and as
@@ -145,7 +147,8 @@ def write_snapshot(
             info, stored = before, _index_of(before)
             _keep(client, stored)
         else:
-            info, stored = _put(client, dataset, path, version, file_format, index)
+            said = {**(version_metadata or {}), FORMAT_KEY: file_format}
+            info, stored = _put(client, dataset, path, version, said, index)
     return WrittenSnapshot(
         dataset=dataset,
         version=version,
@@ -228,7 +231,7 @@ _FILES = {"arrow": _arrow_file, "parquet": _parquet_file}
 
 
 def _put(
-    client: AmbryClient, dataset: str, path: Path, version: str, file_format: FileFormat, index: bytes | None
+    client: AmbryClient, dataset: str, path: Path, version: str, said: dict[str, str], index: bytes | None
 ) -> tuple[BlobInfo, BlobId | None]:
     """The version, and its index, which goes again where the version is refused."""
     stored = None
@@ -239,9 +242,9 @@ def _put(
             dataset,
             path,
             version,
-            content_type=_CONTENT_TYPES[file_format],
-            metadata={FORMAT_KEY: file_format} | ({} if stored is None else {INDEX_KEY: str(stored)}),
-            filename=f"{in_dataset(dataset).dataset}-{version}.{file_format}",
+            content_type=_CONTENT_TYPES[said[FORMAT_KEY]],
+            metadata=said | ({} if stored is None else {INDEX_KEY: str(stored)}),
+            filename=f"{in_dataset(dataset).dataset}-{version}.{said[FORMAT_KEY]}",
         )
     except (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded) as error:
         # It was refused, so no version names the index. After any other error one may: the answer can have been lost.

@@ -23,7 +23,7 @@ from ambry.errors import (
     Unavailable,
     UpdateConflict,
 )
-from ambry.spark.commits import JOB_KEY, PART_TTL, PartsCommit
+from ambry.spark.commits import JOB_KEY, PART_TTL, ROWS_JOB_KEY, PartsCommit
 
 NOW = datetime.now(UTC)
 FOLDER = NameRef("clicks", "a", "c")
@@ -382,6 +382,84 @@ def test_a_commit_that_cannot_ask_for_versions_publishes_nothing_and_may_be_trie
     commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
     assert len(store.made) == 1
     check(store, parts)
+
+
+def copied(store: StoreOfParts, commit: PartsCommit, parts: list[NameRef]) -> None:
+    """As a typed snapshot is written, which is a version without parts."""
+    commit.copy(store, parts, lambda: store.put_version("clicks", metadata={ROWS_JOB_KEY: commit.job}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("failure", "done_before"), ENDS)
+def test_a_copy_of_the_parts_that_ends_at_any_call_is_one_version(failure: BaseException, done_before: bool) -> None:
+    """A snapshot that was committed a second time was another version, of a later time, or the parts of it were not there."""
+    store, commit, parts = begun()
+    copied(store, commit, parts)
+    assert store.made == [{ROWS_JOB_KEY: "j1"}] and not store.names
+    for last in range(len(store.calls) + 1):
+        for again in (copied, lambda store, commit, parts: commit.abort(store, parts)):
+            store, commit, parts = begun()
+            fails_from(store, last, failure, done_before)
+            told = None
+            try:
+                copied(store, commit, parts)
+            except (AmbryError, DriverKilled) as error:
+                told = error
+            assert told or store.made == [{ROWS_JOB_KEY: "j1"}]
+            store.failure = None
+            refused = commit.told.name in store.names
+            try:
+                again(store, commit, parts)
+            except AlreadyExists:
+                assert refused
+            assert len(store.made) <= 1 and not any(
+                kept.stays for name, kept in store.names.items() if ".parts/" in name
+            )
+            if told is None and not refused and again is copied:
+                assert not store.names
+            tidied(store)
+            assert not [name for name in store.names if name.startswith("clicks.commits/")]
+
+
+def test_of_two_copies_at_a_time_one_is_refused() -> None:
+    for at in range(4):
+        store, commit, parts = begun()
+        told: list[AlreadyExists] = []
+
+        def again(
+            store: StoreOfParts = store,
+            commit: PartsCommit = commit,
+            parts: list[NameRef] = parts,
+            told: list[AlreadyExists] = told,
+        ) -> None:
+            try:
+                copied(store, commit, parts)
+            except AlreadyExists as error:
+                told.append(error)
+
+        store.between = {at: again}
+        copied(store, commit, parts)
+        assert len(store.made) == 1 and not store.names
+        assert len(told) == (at > 0)
+
+
+def test_a_snapshot_that_is_refused_is_told_as_it_is_and_one_that_is_not_known_is_told_of() -> None:
+    store, commit, parts = begun()
+
+    def fails(error: AmbryError) -> Callable[[], object]:
+        def make() -> object:
+            raise error
+
+        return make
+
+    with pytest.raises(BlobNotFound, match="no such row"):
+        commit.copy(store, parts, fails(BlobNotFound("no such row")))  # type: ignore[arg-type]
+    assert not store.names
+    store, commit, parts = begun()
+    with pytest.raises(
+        Unavailable, match="no node answers; whether clicks has got a version of this frame is not known"
+    ):
+        commit.copy(store, parts, fails(Unavailable("no node answers")))  # type: ignore[arg-type]
+    assert not store.names
 
 
 def left(*jobs: str) -> tuple[StoreOfParts, dict[str, list[NameRef]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import resource
 import warnings
@@ -113,6 +114,47 @@ def test_a_column_with_the_long_name_of_a_feature_passes_and_is_written(client: 
 def test_definitions_that_are_not_there_are_told_before_a_task_begins(client: AmbryClient) -> None:
     with pytest.raises(BlobNotFound):
         writer(client, "age", "rides", definitions="none")
+
+
+def stored_rows(made: AmbryWriter, *riders: int) -> list[Any]:
+    columns = {
+        "rider": pa.array(riders, pa.int64()),
+        "age": pa.array(riders, pa.int32()),
+        "rides": pa.array(riders, pa.int32()),
+    }
+    return [made.write(iter([pa.record_batch(columns)]))]
+
+
+@pytest.mark.parametrize("said", [{}, {"as_of": "2026-11-27T12:00:00Z"}, {"format": "parquet"}])
+def test_a_snapshot_that_is_committed_again_has_the_version_it_had(client: AmbryClient, said: dict[str, str]) -> None:
+    """It was another one of the time of the second commit, or a sentence about parts that were not there."""
+    name = f"again-{'-'.join(said) or 'plain'}"
+    schema = StructType(
+        [StructField("rider", LongType()), *(StructField(each, IntegerType()) for each in ("age", "rides"))]
+    )
+    made = AmbryWriter(client, name, write_options({**SAID, **said}), schema)
+    tasks = stored_rows(made, 1, 2)
+    for _ in range(3):
+        # Spark has each commit in a process of its own, to which the writer goes pickled.
+        pickle.loads(pickle.dumps(made)).commit(tasks)
+        assert len(list(client.versions(name))) == 1
+        assert not list(client.list(f"{name}.parts/")) and not list(client.list(f"{name}.commits/"))
+    made.abort(tasks)
+    with snapshots.open(client, name) as snapshot:
+        assert snapshot.read(snapshot.urns, [2]).column(1).to_pylist() == [2]
+    assert not list(client.list(f"{name}.commits/"))
+    # Another job of the same name makes the next one.
+    if "as_of" not in said:
+        other = AmbryWriter(client, name, write_options({**SAID, **said}), schema)
+        other.commit(stored_rows(other, 3))
+        assert len(list(client.versions(name))) == 2
+
+
+def test_a_snapshot_that_is_refused_leaves_no_part_and_no_list(client: AmbryClient) -> None:
+    made = writer(client, "age", "rides")
+    with pytest.raises(InvalidRequest, match="twice"):
+        made.commit(stored_rows(made, 7, 7))
+    assert not list(client.list("riders.parts/")) and not list(client.list("riders.commits/"))
 
 
 @pytest.mark.parametrize("group_size", [1, 64 << 20], ids=["in a group", "at the end"])
