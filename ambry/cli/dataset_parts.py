@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="DATASET")
 @connecting
-@unused_options("Only those that no version has.", "a job that still writes has its parts there already.")
+@unused_options(
+    "Only those that no version has.",
+    "a job that still writes has its parts there already, and is refused without them.",
+)
 @OUTPUT
 def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: int | None, output: str) -> None:
     """List the parts that Spark stored for versions of DATASET, with their sizes and the versions that have them.
@@ -34,7 +38,7 @@ def parts(name: str, cluster: ChosenCluster, unused: bool, delete: bool, older: 
     age = age_of(unused, delete, older)
     with cluster.connect() as client:
         if delete:
-            found = delete_unused(client, name, age)
+            found = delete_unused(client, name, age, partial(tell_unless, False))
         else:
             found = [part for part in list_parts(client, name) if not (unused and part.versions)]
     show_rows(found, output, ["SIZE", "STORED", "NAME", "VERSIONS"], _row, _plain)

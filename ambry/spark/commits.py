@@ -6,10 +6,10 @@ later, its parts go where no version is of that job, and the list with them. Who
 leaves an empty one behind each version, which goes by itself. Parts of a version stay when that is deleted, by hand or by a
 retention: nothing here takes them away.
 
-Of a commit and the end of a job one alone has the list, as either makes it only where there is none: Spark may end a job whose
-commit still runs, or has ended without an answer. A job that has a version and is committed again keeps that version, and gets
-no other. Who deletes parts has looked for their job among all versions; how old a list is, the store says, and no clock of a
-driver does.
+Of a commit, the end of a job and a delete of unused parts (stored_parts.py) one alone has the list, as each makes it only where
+there is none: Spark may end a job whose commit still runs, or has ended without an answer. A job that has a version and is
+committed again keeps that version, and gets no other. Who deletes parts has looked for their job among all versions; how old a
+list is, the store says, and no clock of a driver does.
 
 A typed snapshot has the rows of the parts, and none of them: they go with its commit, which has a list all the same, so that
 a job gets one version.
@@ -51,7 +51,16 @@ DATASET_KEY = "parquet-dataset"
 """In the metadata of a version: how many parts its row groups lie in, which job wrote them, and beside which dataset."""
 ROWS_JOB_KEY = "snapshot-job"
 """In the metadata of a typed snapshot: which job its rows are of. It has no part."""
-_REFUSED = (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded)
+REFUSED = (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded)
+"""Nothing was done, unless an earlier try of the same request did it."""
+
+
+def part_gone(error: BlobNotFound) -> BlobNotFound:
+    """What a commit says that misses one."""
+    return BlobNotFound(
+        f"a part of this job is gone ({error}), as after a delete of unused parts (`ambry dataset parts`) with an --older that "
+        "is shorter than the job, or a commit before this one. Nothing is published; write the frame again"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +88,16 @@ class PartsCommit:
         """
         now = self._begin(client, parts)
         if now is None:
-            self._drop_list(client)
+            self.drop_list(client)
             return
         try:
             dataset_for(client, self.dataset, SCHEMA, KIND)
             self.tidy(client, now)
-            for each in parts:
-                client.update_ttl(each, None)
+            try:
+                for each in parts:
+                    client.update_ttl(each, None)
+            except BlobNotFound as error:
+                raise part_gone(error) from error
         except AmbryError:
             self.forget(client, parts)
             raise
@@ -99,10 +111,10 @@ class PartsCommit:
                 filename=f"{self.folder.name}.parquet",
             )
         except AmbryError as error:
-            if not self._is_published(client, error, refused=isinstance(error, _REFUSED)):
+            if not self._is_published(client, error, refused=isinstance(error, REFUSED)):
                 self.forget(client, parts)
                 raise
-        self._drop_list(client)
+        self.drop_list(client)
 
     def copy(self, client: AmbryClient, parts: Sequence[NameRef], make: Callable[[], object]) -> None:
         """One version with the rows of all parts, which are gone on return, whatever comes of it; a job that has one gets no
@@ -122,7 +134,7 @@ class PartsCommit:
             # None of them is to stay, so what is left goes by itself, and nobody needs a list of it.
             with suppress(AmbryError):
                 client.delete_many(parts)
-            self._drop_list(client)
+            self.drop_list(client)
 
     def forget(self, client: AmbryClient, parts: Sequence[NameRef]) -> None:
         """No version is of this job. What cannot be deleted now goes by itself, or by its list, which stays till then."""
@@ -139,9 +151,9 @@ class PartsCommit:
         if not parts:
             return
         with suppress(AmbryError):
-            self._tell(client, parts)
+            self.tell(client, parts)
             if self.job in self._jobs(client):
-                self._drop_list(client)
+                self.drop_list(client)
             else:
                 self.forget(client, parts)
 
@@ -161,26 +173,27 @@ class PartsCommit:
     def _begin(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
         """Returns the store's time, and None for a job that has a version; the list stands then. Raises as `publish` does."""
         try:
-            now = self._tell(client, parts)
+            now = self.tell(client, parts)
         except AlreadyExists as error:
             raise AlreadyExists(
-                f"{self.told} is there: Spark ended this job before its commit began, or commits it a second time. Nothing is "
+                f"{self.told} is there: Spark ended this job before its commit began, or commits it a second time, or its "
+                "parts are deleted as unused (`ambry dataset parts`, with an --older that is shorter than the job). Nothing is "
                 f"published here; look at `ambry ls {self.dataset}` before you write the frame again"
             ) from error
         try:
             return None if self.job in self._jobs(client) else now or client.store_time()
         except AmbryError:
             # The parts may be those of a version. If they are not, they still have a lifetime, and need no list.
-            self._drop_list(client)
+            self.drop_list(client)
             raise
 
-    def _tell(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
+    def tell(self, client: AmbryClient, parts: Sequence[NameRef]) -> datetime | None:
         """List the parts where no list of them is. Returns the store's time. Raises AlreadyExists."""
         names = "\n".join(each.name for each in parts)
         told = client.put(names.encode(), name=self.told, content_type="text/plain", if_absent=True)
         return told.created
 
-    def _drop_list(self, client: AmbryClient) -> None:
+    def drop_list(self, client: AmbryClient) -> None:
         """Nobody needs it. What cannot be done now, `tidy` does. A life is never shortened: who may not delete it writes one
         over it that ends.
         """
@@ -194,7 +207,7 @@ class PartsCommit:
         """A list that is left. One that names other things than parts of its job is none of ours, and stays."""
         left = replace(self, job=entry.name.removeprefix(self.told.name.removesuffix(self.job)))
         if left.job in published:
-            left._drop_list(client)
+            left.drop_list(client)
             return
         begin = self._beside(f"{PARTS}/{left.job}/").name
         names = [name for name in client.get_bytes(entry.ref).decode(errors="replace").split("\n") if name]

@@ -29,7 +29,7 @@ from pyspark.sql.types import StructType
 from ambry.client.refs import NameRef
 from ambry.client.scratch import scratch_directory
 from ambry.client.sync.client import AmbryClient
-from ambry.errors import AlreadyExists, InvalidRequest
+from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest
 from ambry.ids import BlobId
 from ambry.ml.datasets import check_schema, check_version_for, dataset_there
 from ambry.ml.places import in_dataset, shown_version
@@ -37,7 +37,7 @@ from ambry.ml.snapshots.matching import ChoiceWords, match_columns
 from ambry.ml.snapshots.writing import KIND as SNAPSHOT_KIND
 from ambry.ml.snapshots.writing import SCHEMA as SNAPSHOT_SCHEMA
 from ambry.rest.versions import VersionToken, is_there
-from ambry.spark.commits import CONTENT_TYPE, KIND, PART_TTL, ROWS_JOB_KEY, SCHEMA, PartsCommit
+from ambry.spark.commits import CONTENT_TYPE, KIND, PART_TTL, ROWS_JOB_KEY, SCHEMA, PartsCommit, part_gone
 
 GROUP_SIZE = 64 << 20
 """Bytes of Arrow that a task collects for a row group."""
@@ -251,9 +251,12 @@ def _rows_of(client: AmbryClient, parts: Sequence[StoredPart], schema: Any) -> I
 
     yield schema.empty_table()
     for part in parts:
-        with client.open(BlobId.parse(part.blob)) as source:
-            for batch in parquet.ParquetFile(source, pre_buffer=True).iter_batches():
-                yield pa.Table.from_batches([batch])
+        try:
+            with client.open(BlobId.parse(part.blob)) as source:
+                for batch in parquet.ParquetFile(source, pre_buffer=True).iter_batches():
+                    yield pa.Table.from_batches([batch])
+        except BlobNotFound as error:
+            raise part_gone(error) from error
 
 
 def _matched(client: AmbryClient, options: WriteOptions, names: Sequence[str]) -> WriteOptions:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +27,7 @@ from ambry.errors import (
     UpdateConflict,
 )
 from ambry.spark.commits import JOB_KEY, PART_TTL, ROWS_JOB_KEY, PartsCommit
+from ambry.spark.stored_parts import delete_unused
 
 NOW = datetime.now(UTC)
 FOLDER = NameRef("clicks", "a", "c")
@@ -60,6 +64,10 @@ class StoreOfParts:
     calls: list[str] = field(default_factory=list)
     between: dict[int, Callable[[], None]] = field(default_factory=dict)
     """What others do before a call of this number, from 0 on."""
+    is_dataset: bool = False
+    """Also without a version."""
+    default_account = "a"
+    default_container = "c"
 
     def __getattr__(self, name: str) -> Any:
         does = getattr(type(self), f"do_{name}")
@@ -96,7 +104,7 @@ class StoreOfParts:
     def do_list(self, prefix: str) -> list[Any]:
         begin = prefix.removeprefix("ambry://a/c/")
         return [
-            SimpleNamespace(ref=NameRef(name, "a", "c"), name=name, modified=kept.created)
+            SimpleNamespace(ref=NameRef(name, "a", "c"), name=name, modified=kept.created, id=name, size=len(kept.data))
             for name, kept in list(self.names.items())
             if name.startswith(begin)
         ]
@@ -120,9 +128,9 @@ class StoreOfParts:
     def do_versions(self, dataset: str) -> Iterator[Any]:
         if self.blind:
             raise Unavailable("no node answers")
-        if not self.made:
+        if not self.made and not self.is_dataset:
             raise BlobNotFound(f"there is no dataset {dataset}")
-        return iter([SimpleNamespace(ref=number, id=number) for number in range(len(self.made))])
+        return iter([SimpleNamespace(ref=number, id=number, version=str(number)) for number in range(len(self.made))])
 
     def do_head_many(self, ids: list[int]) -> list[Any]:
         return [
@@ -138,6 +146,9 @@ class StoreOfParts:
             if ref.name not in held:
                 self.names.pop(ref.name, None)
         return [BatchResult(id=None, error=held.get(ref.name)) for ref in refs]
+
+    def do_store_time(self) -> datetime:
+        return self.now
 
     def do_get_bytes(self, ref: NameRef) -> bytes:
         return self.names[ref.name].data
@@ -512,3 +523,162 @@ def test_versions_are_looked_at_once_for_all_lists_and_many_with_a_request() -> 
     store.gone = {7}
     assert tidied(store) == {each.name for each in found["j2"]}
     assert store.calls.count("versions") == store.calls.count("head_many") == 1 and "head" not in store.calls
+
+
+SOON = timedelta(hours=-1)
+JOB = "00000000000000a1"
+
+
+def others_of(store: StoreOfParts) -> list[NameRef]:
+    """Two parts for ever of a version that is deleted, and the list of nobody."""
+    _, _, parts = begun("00000000000000a2")
+    store.is_dataset = True
+    store.names |= {each.name: Kept(b"", True) for each in parts}
+    return parts
+
+
+class InTurns:
+    """Calls of several threads at one store, one after the other in an order that is drawn."""
+
+    def __init__(self, store: StoreOfParts, draw: random.Random, threads: int) -> None:
+        self._store, self._draw, self._alive = store, draw, threads
+        self._waiting: set[int] = set()
+        self._turn: int | None = None
+        self._changed = threading.Condition()
+
+    def client(self, number: int) -> Any:
+        return TakingTurns(self, number)
+
+    def call(self, number: int, method: str, /, *words: Any, **said: Any) -> Any:
+        with self._changed:
+            self._waiting.add(number)
+            self._choose()
+            assert self._changed.wait_for(lambda: self._turn == number, 30)
+            self._turn = None
+            return getattr(self._store, method)(*words, **said)
+
+    def end(self) -> None:
+        with self._changed:
+            self._alive -= 1
+            self._choose()
+
+    def _choose(self) -> None:
+        if self._turn is None and self._waiting and len(self._waiting) == self._alive:
+            self._turn = self._draw.choice(sorted(self._waiting))
+            self._waiting.discard(self._turn)
+            self._changed.notify_all()
+
+
+class TakingTurns:
+    default_account = "a"
+    default_container = "c"
+
+    def __init__(self, turns: InTurns, number: int) -> None:
+        self._turns, self._number = turns, number
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._turns.call, self._number, name)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_order_of_a_commit_and_a_delete_of_unused_parts_no_version_lacks_one(seed: int) -> None:
+    """With an age shorter than a job takes, parts went between the moment in which they were to stay and their version."""
+    draw = random.Random(seed)
+    for _ in range(10):
+        store, commit, parts = begun(JOB)
+        others = others_of(store)
+        unused = partial(delete_unused, dataset="clicks", older=SOON)
+        ends = partial(commit.abort, parts=parts)
+        doing = [
+            partial(commit.publish, parts=parts, footer=b"footer", version="LATEST"),
+            unused,
+            draw.choice([unused, ends]),
+        ]
+        turns = InTurns(store, draw, len(doing))
+
+        def does(number: int, turns: InTurns = turns, doing: list[Any] = doing) -> None:
+            try:
+                doing[number](client=turns.client(number))
+            except (AlreadyExists, BlobNotFound) as error:
+                assert number == 0 and "write the frame again" in str(error)
+            finally:
+                turns.end()
+
+        with ThreadPoolExecutor(len(doing)) as threads:
+            list(threads.map(does, range(len(doing))))
+        check(store, parts)
+        assert not any(each.name in store.names for each in others)
+        assert not [name for name in store.names if name.startswith("clicks.commits/")]
+        assert bool(store.made) == all(each.name in store.names for each in parts)
+
+
+@pytest.mark.parametrize(("failure", "done_before"), ENDS[:4])
+def test_a_delete_of_unused_parts_that_ends_at_any_call_loses_no_part_of_a_version(
+    failure: BaseException, done_before: bool
+) -> None:
+    """What it leaves is a list, behind which nothing is committed, and which the next delete takes up a week later."""
+    whole, commit, parts = begun(JOB)
+    others_of(whole)
+    delete_unused(whole, "clicks", SOON)  # type: ignore[arg-type]
+    assert not whole.names
+    for last in range(len(whole.calls) + 1):
+        for is_during in (False, True):
+            store, commit, parts = begun(JOB)
+            others_of(store)
+            fails_from(store, last, failure, done_before)
+            with suppress(AmbryError, DriverKilled):
+                delete_unused(store, "clicks", SOON)  # type: ignore[arg-type]
+            store.failure = None
+            if is_during:
+                with suppress(AlreadyExists, BlobNotFound):
+                    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+                check(store, parts)
+            lists = [name for name in store.names if name.startswith("clicks.commits/")]
+            told: list[str] = []
+            delete_unused(store, "clicks", SOON, told.append)  # type: ignore[arg-type]
+            check(store, parts)
+            kept = {name.split("/")[1] for name in store.names if name.startswith("clicks.parts/")}
+            wanted = {name.split("/")[1] for name in lists} | {each[JOB_KEY] for each in store.made}
+            assert kept <= wanted and all("of which clicks.commits/" in each for each in told)
+            store.now = NOW + PART_TTL + timedelta(hours=1)
+            delete_unused(store, "clicks", SOON)  # type: ignore[arg-type]
+            check(store, parts)
+            assert {name for name in store.names if ".parts/" in name} == (
+                {each.name for each in parts} if store.made else set()
+            )
+
+
+def test_a_commit_that_runs_keeps_its_parts_from_a_delete_which_says_so() -> None:
+    store, commit, parts = begun(JOB)
+    told: list[str] = []
+    store.is_dataset = True
+    store.between = {steps() - 2: lambda: delete_unused(store, "clicks", SOON, told.append)}  # type: ignore[arg-type, dict-item]
+    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    check(store, parts)
+    assert len(store.made) == 1
+    [text] = told
+    assert text.startswith(f"3 parts of the job {JOB} stay, of which clicks.commits/{JOB} tells")
+
+
+def test_a_list_that_was_left_is_taken_up_for_what_is_old_enough_and_stays_for_the_rest() -> None:
+    store, found = left(JOB)
+    store.now, store.is_dataset = NOW + PART_TTL + timedelta(days=1), True
+    young = found[JOB][0].name
+    store.names[young].created = NOW + PART_TTL
+    assert len(delete_unused(store, "clicks", timedelta(days=2))) == 2  # type: ignore[arg-type]
+    assert set(store.names) == {young, f"clicks.commits/{JOB}"}
+    assert len(delete_unused(store, "clicks", timedelta(hours=2))) == 1  # type: ignore[arg-type]
+    assert not store.names
+
+
+def test_a_key_that_may_not_write_a_list_deletes_nothing() -> None:
+    store, _, parts = begun(JOB)
+    store.is_dataset = True
+
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise AccessDenied("this key writes nothing")
+
+    store.__dict__["put"] = refuses
+    with pytest.raises(AccessDenied, match="this key writes nothing"):
+        delete_unused(store, "clicks", SOON)  # type: ignore[arg-type]
+    assert set(store.names) == {each.name for each in parts}

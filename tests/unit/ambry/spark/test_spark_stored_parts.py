@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ambry import AccessDenied, AmbryClient, BlobNotFound, VersionRef
+from ambry import AccessDenied, AlreadyExists, AmbryClient, BlobNotFound, VersionRef
 from ambry.client.refs import NameRef
 from ambry.spark.commits import PART_TTL, PartsCommit
 from ambry.spark.stored_parts import delete_unused, list_parts
@@ -94,6 +94,32 @@ def test_what_is_stored_under_the_name_of_a_part_as_it_is_deleted_stays(
     assert client.get_bytes(first) == b"of somebody" and not client.exists(second)
 
 
+def test_parts_of_a_job_that_somebody_is_at_stay_and_a_commit_without_its_parts_is_refused(client: AmbryClient) -> None:
+    """They went under a commit that ran, where a job took longer than --older, and its version had no rows."""
+    client.create_dataset("clicks", "MONOTONIC")
+    folder = NameRef("clicks", "default", "default")
+    one, two = (PartsCommit("clicks", folder, job) for job in JOBS[:2])
+    committed(client, JOBS[0], ends=False)
+    committed(client, JOBS[1], ends=False)
+    names = [one.part(f"{number:05}-{number}") for number in range(2)]
+    one.tell(client, names)
+    told: list[str] = []
+    assert {part.job for part in delete_unused(client, "clicks", SOON, told.append)} == {JOBS[1]}
+    [text] = told
+    assert text.startswith(f"2 parts of the job {JOBS[0]} stay, of which clicks.commits/{JOBS[0]} tells")
+    assert [entry.name for entry in client.list("clicks.commits/")] == [f"clicks.commits/{JOBS[0]}"]
+    with pytest.raises(AlreadyExists, match="or its parts are deleted as unused"):
+        one.publish(client, names, b"footer", "LATEST")
+    with pytest.raises(
+        BlobNotFound, match=r"a part of this job is gone .* Nothing is published; write the frame again"
+    ):
+        two.publish(client, [two.part("00000-0"), two.part("00001-1")], b"footer", "LATEST")
+    assert not list(client.versions("clicks")) and all(client.exists(each) for each in names)
+    one.drop_list(client)
+    one.publish(client, names, b"footer", "LATEST")
+    assert delete_unused(client, "clicks", SOON, told.append) == [] and len(told) == 1
+
+
 def test_what_may_not_be_deleted_is_said(client: AmbryClient, monkeypatch: pytest.MonkeyPatch) -> None:
     committed(client, JOBS[0])
     client.delete(VersionRef("clicks", "1"))
@@ -106,3 +132,4 @@ def test_what_may_not_be_deleted_is_said(client: AmbryClient, monkeypatch: pytes
     monkeypatch.setattr(AmbryClient, "delete_many", refuses)
     with pytest.raises(AccessDenied):
         delete_unused(client, "clicks", SOON)
+    assert not list(client.list("clicks.commits/"))

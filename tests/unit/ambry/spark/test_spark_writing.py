@@ -150,6 +150,17 @@ def test_a_snapshot_that_is_committed_again_has_the_version_it_had(client: Ambry
         assert len(list(client.versions(name))) == 2
 
 
+def test_a_snapshot_whose_parts_are_gone_says_what_to_do(client: AmbryClient) -> None:
+    made = writer(client, "age", "rides")
+    tasks = stored_rows(made, 1)
+    client.delete(tasks[0].name)
+    with pytest.raises(
+        BlobNotFound, match=r"a part of this job is gone .* Nothing is published; write the frame again"
+    ):
+        made.commit(tasks)
+    assert not list(client.list("riders.commits/"))
+
+
 def test_a_snapshot_that_is_refused_leaves_no_part_and_no_list(client: AmbryClient) -> None:
     made = writer(client, "age", "rides")
     with pytest.raises(InvalidRequest, match="twice"):
