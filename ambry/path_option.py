@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ambry.home import expanded
-from ambry.special_file import is_no_directory
+from ambry.special_file import is_no_directory, why_unwritable
 
 
 class LocalPath(click.Path):
@@ -33,5 +33,16 @@ class LocalPath(click.Path):
 FILE_OUT = LocalPath(readable=False, allow_dash=True)
 """A file that is written; - is standard output. What is a directory is told with what to say instead."""
 
-REPORT = LocalPath(dir_okay=False, allow_dash=True)
+
+class _Report(LocalPath):
+    """A file that is written in the end. Where nothing can be made in its directory, that is told before the work is done."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if path != "-" and (why := why_unwritable(path)):
+            self.fail(f"{os.fspath(value)!r}: {why}", param, ctx)
+        return path
+
+
+REPORT = _Report(dir_okay=False, allow_dash=True)
 """A report that is written; - is standard output."""

@@ -32,6 +32,16 @@ def is_no_directory(path: str | os.PathLike[str]) -> bool:
     return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112  # what was typed, as it was typed
 
 
+def why_unwritable(path: str | os.PathLike[str]) -> str:
+    """Why no file can be made where it lies, and what to do; empty where one can, and for what is written into as it stands."""
+    if is_special(path):
+        return ""
+    parent = os.path.split(os.path.realpath(path))[0]
+    if not os.path.isdir(parent):  # noqa: PTH112  # as the others here
+        return f"there is no directory {parent!r}; make it, or name another file"
+    return "" if os.access(parent, os.W_OK | os.X_OK) else f"nothing can be written in {parent!r}; name another file"
+
+
 def is_file_there(path: str | os.PathLike[str]) -> bool:
     """Whether it is there, to be read among the files of a directory, where nobody meant anything else by its name.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ambry.client.state_file import TEXT_BYTES_MAX, check_replaceable, remove_left_texts, replace_text
+from ambry.client.state_file import TEXT_BYTES_MAX, check_writable, remove_left_texts, replace_text
 from ambry.errors import InvalidRequest
 from ambry.ids import BlobId
 
@@ -75,10 +75,10 @@ class TokenFile:
     def read(self) -> str | None:
         """The token in it; None where there is no file. What processes that were killed left beside it goes.
 
-        Raises OSError, also where something else stands there, which `write` would not replace, and InvalidRequest where it
-        holds no token.
+        Raises OSError, also where `write` could not, so before the first change is told, and InvalidRequest where it holds no
+        token.
         """
-        check_replaceable(self.path)
+        check_writable(self.path)
         remove_left_texts(self.path)
         try:
             with self.path.open("rb") as file:

@@ -53,6 +53,13 @@ def check_replaceable(path: Path) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}, which no file of ours takes the place of; name a file", str(path))
 
 
+def check_writable(path: Path) -> None:
+    """Raises OSError that names it where `replace_text` could not begin: before what it is to remember is done."""
+    check_replaceable(path)
+    with locked_part(path, partial(_fresh, path), _make_private):
+        pass
+
+
 def remove_left_texts(path: Path) -> None:
     """Take away what processes that were killed left of it. Not for one of many files in a directory, which is listed."""
     remove_left(path.parent, re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{32}}\.new"))

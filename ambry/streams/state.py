@@ -23,7 +23,7 @@ from ambry.client.changes import ANOTHER_STATE
 from ambry.client.locked_file import locked_at_once
 from ambry.client.model import BlobInfo
 from ambry.client.refs import NameRef
-from ambry.client.state_file import check_replaceable, read_bytes, remove_left_texts, replace_text
+from ambry.client.state_file import check_writable, read_bytes, remove_left_texts, replace_text
 from ambry.client.sync.client import AmbryClient
 from ambry.errors import (
     MALFORMED,
@@ -308,8 +308,8 @@ class StateFile:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """While this run lives. Raises InvalidRequest where another one has it, OSError, also for what is no file."""
-        check_replaceable(self._path)
+        """While this run lives. Raises InvalidRequest where another one has it, OSError where it cannot be written."""
+        check_writable(self._path)
         with ExitStack() as held:
             try:
                 held.enter_context(locked_at_once(self._path.with_name(f"{self._path.name}.lock")))

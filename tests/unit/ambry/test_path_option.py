@@ -55,3 +55,19 @@ def test_a_home_behind_an_equals_sign_is_that_home(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     assert LocalPath(path_type=Path).convert("~/x", None, None) == tmp_path / "x"
     assert LocalPath(path_type=Path).convert("~$open.docx", None, None) == Path("~$open.docx")
+
+
+@pytest.mark.parametrize("command", [["experiment", "report", "ranker", "rows.csv"], ["health", "compare", "a", "b"]])
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All was read and reckoned, and lost."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("unit\n1\n")
+    done = CliRunner().invoke(cli, [*command, "-o", "nowhere/report.html"])
+    assert done.exit_code == 2 and f"there is no directory '{tmp_path}/nowhere'; make it" in " ".join(
+        done.stderr.split()
+    )
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    done = CliRunner().invoke(cli, [*command, "-o", "report.html"])
+    assert done.exit_code == 2 and f"nothing can be written in '{tmp_path}'; name" in " ".join(done.stderr.split())

@@ -36,6 +36,18 @@ def test_a_damaged_state_is_named_and_kept(data: bytes, why: str, here: Path) ->
 
 
 @pytest.mark.parametrize("to", [(), ("--to", "kafka://127.0.0.1:9/t")])
+def test_a_state_that_cannot_be_written_is_told_before_the_first_change(
+    to: tuple[str, ...], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All changes were told first, and with --to it named a file that nobody had asked for."""
+    monkeypatch.setattr(ChangesFeed, "next_page", lambda feed: page("token-1"))
+    found = CliRunner().invoke(cli, ["changes", "--state", "nowhere/token", *to], prog_name="ambry")
+    assert found.exit_code != 0 and found.stdout == ""
+    assert "nowhere/token:" in found.stderr and "nowhere/token.lock" not in found.stderr, found.stderr
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("to", [(), ("--to", "kafka://127.0.0.1:9/t")])
 def test_no_token_is_not_the_beginning(to: tuple[str, ...]) -> None:
     found = CliRunner().invoke(cli, ["changes", "--since", "", *to], prog_name="ambry")
     assert found.exit_code == 2 and "--since is empty" in found.stderr
