@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,8 @@ Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Arrays by the names of inputs, to arrays by the names of outputs. Called by several threads. Raises InvalidRequest for inputs
 that it does not take; what else it raises is a fault of the model."""
 
+PLACES_MAX = 8
+"""So many of the directories that Python looks in are named."""
 MESSAGE_CHARACTERS_MAX = 500
 """Of what a library says of inputs."""
 
@@ -253,10 +257,19 @@ def _function(text: str) -> Callable[[StoredModel], Predict]:
     if not (module and colon and name):
         raise InvalidRequest(f"{text!r} names no function; write module:name")
     try:
-        found = getattr(import_module(module), name)
+        holder = import_module(module)
+        found = getattr(holder, name, None)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            # Not what it imports itself, which Python tells.
+            places = listed([each or str(Path.cwd()) for each in sys.path], PLACES_MAX)
+            raise InvalidRequest(
+                f"there is no function {text!r}: no module {error.name!r} is in {places}; name its directory in PYTHONPATH"
+            ) from error
         # Of any kind: importing it runs what others wrote.
         raise InvalidRequest(f"there is no function {text!r}: {_said(error)}") from error
+    if found is None:
+        raise InvalidRequest(f"there is no function {text!r}: {getattr(holder, '__file__', module)} has none")
     if not callable(found):
         raise InvalidRequest(f"{text!r} is no function")
     made: Callable[[StoredModel], Predict] = found

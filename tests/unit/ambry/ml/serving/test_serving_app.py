@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -236,6 +238,10 @@ def test_a_model_that_cannot_score_is_told(client: AmbryClient, name: str) -> No
     for function in ("nobody.knows:this", "os:system", "json:dumps", "os:sep"):
         with pytest.raises(InvalidRequest, match=r"function|model|could not make a scorer"):
             ScoringService(client, name, function=function)
+    with pytest.raises(InvalidRequest, match=rf"no module 'nobody' is in .*{re.escape(sys.path[0])}.*PYTHONPATH"):
+        ScoringService(client, name, function="nobody.knows:this")
+    with pytest.raises(InvalidRequest, match=rf"'json:nothing': {re.escape(str(json.__file__))} has none"):
+        ScoringService(client, name, function="json:nothing")
     with pytest.raises(BlobNotFound):
         ScoringService(client, name, alias="nobody")
 
