@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from ambry.ml.features.definitions import Availability, Categorical, Definitions, Dimension, Feature
 from ambry.ml.features.metadata import FeatureMetadata
-from ambry.ml.features.urn import Reference
+from ambry.ml.features.urn import FeatureVersion, Reference
 from ambry.ml.features.vocabulary import Vocabulary
 from ambry.ml.listed import listed
 
@@ -119,7 +119,7 @@ def _features(space: str, old: Iterable[Feature], new: Iterable[Feature]) -> Ite
 
 def _feature(space: str, was: Feature, now: Feature) -> Iterator[DefinitionChange]:
     urn = str(now.urn(space))
-    other = "give it another version, and keep this one"
+    other = _beside(now.version)
     if was.value_type is not now.value_type:
         words = f"{urn}: its valType was {was.value_type.value} and is {now.value_type.value}; {other}"
         yield DefinitionChange(Level.REFUSED, words)
@@ -166,7 +166,7 @@ def _dimension(
         if files[0] != files[1]:
             yield DefinitionChange(Level.PATCH, f"{what}: its file was {files[0]} and is {files[1]}")
     elif was.kind != now.kind:
-        words = f"{what} was {was.kind} and is {now.kind}; give it another version, and keep this one"
+        words = f"{what} was {was.kind} and is {now.kind}; {_beside(now.version)}"
         yield DefinitionChange(Level.REFUSED, words)
     if was.doc != now.doc:
         yield DefinitionChange(Level.PATCH, f"{what}: its doc is another one")
@@ -174,11 +174,17 @@ def _dimension(
 
 def _vocabulary(what: str, was: Vocabulary, now: Vocabulary) -> Iterator[DefinitionChange]:
     if broken := was.broken_by(now):
-        yield DefinitionChange(Level.REFUSED, f"{what}: {broken}; ids are only ever added")
+        words = f"put it back, and give what is new the ids after {max(was.ids)}"
+        yield DefinitionChange(Level.REFUSED, f"{what}: {broken}; ids are only ever added: {words}")
     elif added := [name for name in now.names if name not in was.id_of]:
         shown = listed(added, 3)
         # A feature over it gets a longer axis; readers with the older vocabulary see the new ids as 0.
         yield DefinitionChange(Level.MINOR, f"{what} has new names: {shown}")
+
+
+def _beside(version: FeatureVersion) -> str:
+    """What to do where a definition may not change."""
+    return f'keep it as it was, and define this one beside it with another version, such as version: "{version.major + 1}.0"'
 
 
 def _shown(value: object) -> str:

@@ -151,6 +151,23 @@ def test_what_was_gone_comes_back_only_as_it_was(client: AmbryClient, name: str,
     assert publish(client, name, metadata("c: {valType: FLOAT}\n" + longer)).version == "3.1.0"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "to_do"),
+    [
+        ("b: {valType: FLOAT}", "b: {valType: DOUBLE}", 'define this one beside it with .* such as version: "2.0"'),
+        ("[kinds-1-0]", "[days-1-0]", 'define this one beside it with .* such as version: "2.0"'),
+        ("days: {type: discrete}", "days: {type: entity}", 'define this one beside it with .* such as version: "2.0"'),
+        ("2, Click\n", "", "put it back, and give what is new the ids after 2"),
+    ],
+)
+def test_a_change_that_is_refused_says_how_to_go_on(
+    client: AmbryClient, name: str, old: str, new: str, to_do: str
+) -> None:
+    publish(client, name, metadata(BEFORE))
+    with pytest.raises(ChangeRefused, match=to_do):
+        publish(client, name, metadata(BEFORE.replace(old, new)))
+
+
 def overtake(client: AmbryClient, name: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Let somebody else publish just before the next version is put."""
     put = AmbryClient.put_version
