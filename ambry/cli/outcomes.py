@@ -71,7 +71,8 @@ def evaluated(
         raise click.UsageError(f"{stored} names no metrics; say which with --metric")
     table = read_file(outcomes, unit)
     rows: Any = table.batches
-    if joining.ARM in set(table.schema.names) - {unit, *metrics, *segments}:
+    said_arms = joining.ARM in set(table.schema.names) - {unit, *metrics, *segments}
+    if said_arms:
         source = "what exposures say" if seen else "what the experiment assigns, or what a unit saw first (--seen)"
         complain(f"{outcomes}: its column {joining.ARM!r} is not read; the arm of a unit is {source}")
     if seen:
@@ -81,9 +82,21 @@ def evaluated(
                 f"nothing was written down of who saw {stored.dataset}: whoever serves it does so (`ambry serve "
                 "--experiment`, or ambry.ml.experiments.ExposureLog). Without --seen each unit has the arm that it would see"
             )
-        rows = joining.joined(exposures, rows, metrics=metrics, segments=segments, unit=unit, absent=absent)
-    arm = joining.ARM if seen else None
-    found = evaluate_now(stored.experiment, rows, unit=unit, arm=arm, metrics=metrics, segments=segments, alpha=alpha)
+        rows = joining.joined(
+            exposures, rows, metrics=metrics, segments=segments, unit=unit, absent=absent, said_arms=said_arms
+        )
+    found = evaluate_now(
+        stored.experiment,
+        rows,
+        unit=unit,
+        arm=joining.ARM if seen else None,
+        said_arm=(joining.SAID_ARM if seen else joining.ARM) if said_arms else None,
+        metrics=metrics,
+        segments=segments,
+        alpha=alpha,
+    )
+    if found.said_otherwise:
+        complain(f"{outcomes}: {found.said_otherwise:,} rows have another arm in that column than the one that counts")
     return stored, found
 
 

@@ -58,6 +58,8 @@ class Evaluation:
     sample_ratio_p: float
     alpha: float
     comparisons: tuple[ArmComparison, ...]
+    said_otherwise: int = 0
+    """Rows whose column `said_arm` has another arm than the one that counts."""
 
     @property
     def trustworthy(self) -> bool:
@@ -81,6 +83,7 @@ class Evaluation:
             "counts": dict(self.counts),
             "sample_ratio_p": self.sample_ratio_p,
             "trustworthy": self.trustworthy,
+            "said_otherwise": self.said_otherwise,
             "alpha": self.alpha,
             "comparisons_count": len(self.comparisons),
             "comparisons": [{**asdict(each), "effect": _finite(asdict(each.effect))} for each in self.comparisons],
@@ -94,6 +97,7 @@ def evaluate(
     *,
     unit: str = "unit",
     arm: str | None = None,
+    said_arm: str | None = None,
     metrics: Sequence[str] = (),
     segments: Sequence[str] = (),
     alpha: float = ALPHA,
@@ -101,7 +105,8 @@ def evaluate(
     """Evaluate rows of one unit each: any frame, or an iterator of frames (frames.py), with the metrics as columns.
 
     The arm of a unit is what the experiment assigns to it, or what the column `arm` says, such as that of its first exposure;
-    units that are in no arm are left out. `metrics` are those of the experiment without any; `clicks/views` is the ratio of two
+    units that are in no arm are left out. A column `said_arm` decides nothing: `said_otherwise` is in how many rows it has
+    another arm. `metrics` are those of the experiment without any; `clicks/views` is the ratio of two
     columns, of the sums in an arm; its views are no units, since they were not assigned. `segments` are columns of which each
     value is compared by itself too, the most frequent ones where there are many (columns.py).
 
@@ -112,7 +117,15 @@ def evaluate(
     names = [each.name for each in experiment.arms]
     metrics = _names(metrics) or list(experiment.metrics)
     segments = _names(segments)
-    rows = _rows(experiment, outcomes, unit, arm, metrics, segments)
+    rows = _rows(
+        experiment,
+        outcomes,
+        unit,
+        [each for each in (arm, said_arm) if each is not None],
+        metrics,
+        segments,
+        arm is None,
+    )
     for name in segments:
         if all(map(is_missing, rows[name].tolist())):
             raise InvalidRequest(
@@ -138,6 +151,7 @@ def evaluate(
         sample_ratio_p=sample_ratio_p(list(counts.values()), [each.share for each in experiment.arms]),
         alpha=alpha,
         comparisons=_adjusted(found, (experiment.metrics or metrics or [""])[0]),
+        said_otherwise=0 if said_arm is None else _said_otherwise(rows[said_arm], arms, names),
     )
 
 
@@ -162,15 +176,21 @@ def _names(names: Sequence[str]) -> list[str]:
 
 
 def _rows(
-    experiment: Experiment, outcomes: Any, unit: str, arm: str | None, metrics: list[str], segments: list[str]
+    experiment: Experiment,
+    outcomes: Any,
+    unit: str,
+    arms: list[str],
+    metrics: list[str],
+    segments: list[str],
+    is_assigned: bool,
 ) -> dict[str, Any]:
     """The columns that it takes. Raises InvalidRequest."""
-    targeted = () if arm is not None else tuple(experiment.targeting)
+    targeted = tuple(experiment.targeting) if is_assigned else ()
     why = {
         name: f"{experiment.name!r} is for some values of {name!r}, and the rows have no such column; add it, or say `arm`"
         for name in targeted
     }
-    names = [unit, *(() if arm is None else (arm,)), *segments, *targeted]
+    names = [unit, *arms, *segments, *targeted]
     rows = whole_columns(outcomes, names, metrics, why, {unit: "; say which one has the units (unit, --unit)"})
     units = rows[unit]
     # Two units of one hash are as good as never, and then told apart one by one.
@@ -248,3 +268,11 @@ def _arms(column: Any, names: list[str]) -> Any:
     if strange:
         raise InvalidRequest(f"nobody has defined the arms {', '.join(strange[:5])}; there are {', '.join(names)}")
     return np.array([-1 if is_missing(each) else place[each] for each in told], dtype=np.int64)
+
+
+def _said_otherwise(column: Any, arms: Any, names: list[str]) -> int:
+    """Rows that say an arm, and not that of theirs."""
+    counted = [names[place] if place >= 0 else "" for place in arms.tolist()]
+    return sum(
+        not is_missing(said) and said not in ("", counts) for said, counts in zip(column.tolist(), counted, strict=True)
+    )

@@ -13,6 +13,8 @@ from ambry.ml.experiments.exposures import Exposure, first_exposures
 from ambry.ml.snapshots.frames import pieces_of
 
 ARM = "arm"
+SAID_ARM = "arm (said)"
+"""The column `arm` of the outcomes, beside that of the exposures."""
 UNIT = "unit"
 
 
@@ -24,6 +26,7 @@ def joined(
     segments: Sequence[str] = (),
     unit: str = UNIT,
     absent: float | None = None,
+    said_arms: bool = False,
 ) -> dict[str, list[Any]]:
     """Columns for `evaluate(..., arm="arm")`: the unit, its arm, the metrics, and the segments.
 
@@ -31,18 +34,19 @@ def joined(
     are attributes of the first exposure, or else columns of the outcomes. A unit without outcomes has `absent` as its metrics:
     0 where who is not there did nothing, None where that is not known, and then it is left out of them.
 
-    Of a ratio such as `clicks/views` both columns are there.
+    Of a ratio such as `clicks/views` both columns are there. With `said_arms` the column `arm` of the outcomes comes along, as
+    `evaluate(..., said_arm=SAID_ARM)` takes it.
 
     Raises InvalidRequest for a unit that stands twice in the outcomes, and for columns that are not there.
     """
     metrics, segments = list(dict.fromkeys(metrics)), list(dict.fromkeys(segments))
-    found, metrics = _by_unit(outcomes, unit, metrics, segments)
+    found, metrics = _by_unit(outcomes, unit, metrics, [*segments, ARM] if said_arms else segments)
     names = [unit, ARM, *metrics, *segments]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InvalidRequest(
             f"{twice[0]!r} is one of the unit, {ARM!r}, the metrics and the segments, and not two; call a column otherwise"
         )
-    columns: dict[str, list[Any]] = {name: [] for name in names}
+    columns: dict[str, list[Any]] = {name: [] for name in [*names, *([SAID_ARM] if said_arms else [])]}
     nothing = math.nan if absent is None else absent
     for each, exposure in first_exposures(exposures).items():
         row = found.get(each)
@@ -52,6 +56,8 @@ def joined(
             columns[name].append(nothing if row is None else row[name])
         for name in segments:
             columns[name].append(exposure.attributes.get(name, "" if row is None else row.get(name, "")))
+        if said_arms:
+            columns[SAID_ARM].append("" if row is None else row.get(ARM, ""))
     return columns
 
 

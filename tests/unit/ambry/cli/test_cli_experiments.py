@@ -153,6 +153,10 @@ def test_arms_that_outcomes_name_are_told_not_to_be_read(name: str, experiment: 
     assert (done.exit_code, done.stdout) == (0, plain.stdout)
     assert "arms.csv: its column 'arm' is not read; the arm of a unit is what the experiment assigns" in done.stderr
     assert "is not read" not in plain.stderr
+    arms = experiment.arms_of([int(line.split(",")[0]) for line in lines])
+    others = sum(place != 0 for place in arms.tolist())
+    told = f"arms.csv: {others:,} rows have another arm in that column than the one that counts"
+    assert told in done.stderr and 0 < others < len(lines)
     assert "is not read" not in run("experiment", "evaluate", name, "arms.csv", "--segment", "arm").stderr
 
 
@@ -173,7 +177,7 @@ def test_an_experiment_that_nobody_saw_is_told(name: str, experiment: Experiment
     assert "--experiment" in done.stderr
 
 
-def test_units_may_be_those_that_saw_an_arm(name: str, experiment: Experiment, url: str) -> None:
+def test_units_may_be_those_that_saw_an_arm(name: str, experiment: Experiment, url: str, here: Path) -> None:
     said("experiment", "start", "experiment.json")
     with AmbryClient([url]) as client, ExposureLog(client, name) as log:
         for unit in range(0, 4_000, 2):
@@ -187,6 +191,11 @@ def test_units_may_be_those_that_saw_an_arm(name: str, experiment: Experiment, u
     assert compared["units"] + compared["control_units"] == 1_500
     found = told("experiment", "evaluate", name, "outcomes.csv", "--seen", "--absent", "0")["comparisons"][0]
     assert found["units"] + found["control_units"] == 2_000
+    head, *lines = (here / "outcomes.csv").read_text().splitlines()
+    (here / "arms.csv").write_text("\n".join([f"{head},arm", *(f"{line},control" for line in lines)]))
+    done = run("experiment", "evaluate", name, "arms.csv", "--seen")
+    assert "arms.csv: its column 'arm' is not read; the arm of a unit is what exposures say" in done.stderr
+    assert "rows have another arm in that column than the one that counts" in done.stderr
 
 
 def test_what_was_shown_promotes_and_rolls_back(serving: str, name: str) -> None:

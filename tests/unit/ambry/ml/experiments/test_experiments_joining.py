@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from ambry.errors import InvalidRequest
 from ambry.ml.experiments.document import Arm, Experiment
 from ambry.ml.experiments.evaluation import evaluate
 from ambry.ml.experiments.exposures import Exposure
-from ambry.ml.experiments.joining import joined
+from ambry.ml.experiments.joining import SAID_ARM, joined
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TWO = Experiment(name="ranker-2", arms=(Arm("control", 0.5), Arm("treatment", 0.5)))
@@ -42,6 +43,27 @@ def test_a_row_is_a_unit_that_saw_an_arm(form: Any) -> None:
     assert rows["arm"] == ["treatment", "control", "treatment"]
     assert rows["clicks"][:2] == [2, 4] and math.isnan(rows["clicks"][2])
     assert (rows["country"], rows["device"]) == (["de", "", ""], ["desk", "phone", ""])
+
+
+def test_arms_that_outcomes_say_are_counted_where_they_are_others() -> None:
+    """They were passed over, however many were of another arm."""
+    outcomes = {
+        "unit": ["zoë", "1", "3", "9"],
+        "clicks": [4, 2, 7, 1],
+        "arm": ["treatment", "treatment", None, "control"],
+    }
+    seen = [*SEEN, exposure("a", "control"), exposure("b", "treatment")]
+    rows = joined(seen, outcomes, metrics=["clicks"], absent=0, said_arms=True)
+    found = evaluate(TWO, rows, arm="arm", said_arm=SAID_ARM, metrics=["clicks"])
+    assert (sum(found.counts.values()), found.said_otherwise) == (5, 1)
+    assigned = [TWO.arm_of(unit) for unit in range(1_000)]
+    names = [arm.name for arm in assigned if arm is not None]
+    swapped = ["control" if name == "treatment" and unit < 100 else name for unit, name in enumerate(names)]
+    rows = {"unit": list(range(1_000)), "clicks": [1.0, 2.0] * 500, "arm": swapped}
+    counted = evaluate(TWO, rows, said_arm="arm", metrics=["clicks"])
+    assert counted.said_otherwise == names[:100].count("treatment") > 0
+    assert counted.comparisons == evaluate(TWO, rows, metrics=["clicks"]).comparisons
+    assert json.loads(counted.encode())["said_otherwise"] == counted.said_otherwise
 
 
 def test_who_did_nothing_may_count_as_nothing() -> None:
