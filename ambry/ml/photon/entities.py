@@ -13,6 +13,7 @@ Two ids of one hash stand beside each other; the record says whose it is.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ import xxhash
 
 from ambry.errors import MALFORMED, DataCorrupt
 from ambry.ml.extras import needed
+from ambry.special_file import is_file_there
+
+_log = logging.getLogger("ambry.ml")
 
 PARTS_KEY = b"ambry.photon.parts"
 PARTS_MAX = 1 << 16
@@ -150,3 +154,14 @@ def hash_of(entity: str) -> int:
 def intact(data: bytes | memoryview, check: int) -> bool:
     """Whether a record is what it was when it was written."""
     return bool(xxhash.xxh3_64_intdigest(data) == check)
+
+
+def index_there(path: Path, *, is_expected: bool) -> EntityIndex | None:
+    """The index at a place; None where there is none, which is told where the model was written with one."""
+    if is_file_there(path):
+        return EntityIndex(path)
+    if is_expected:
+        _log.warning(
+            "there is no %s, which this model was written with: its parts are read whole, and not compared", path
+        )
+    return None

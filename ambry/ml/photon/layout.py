@@ -27,7 +27,7 @@ from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.avro_reading import avro_errors
 from ambry.ml.files import written_directory
 from ambry.ml.photon.avro_files import TO_DO, avro_records, container, encoder
-from ambry.ml.photon.entities import EntityIndex, EntityPlaces
+from ambry.ml.photon.entities import EntityPlaces, index_there
 from ambry.ml.photon.examples import Feature, FeatureIndex, Shard, ShardBuilder, feature_of
 from ambry.ml.photon.metadata import (
     FIXED,
@@ -256,7 +256,7 @@ def _fixed(path: Path, check: str | None) -> tuple[FixedModel, set[str]]:
 def _random(path: Path, check: str | None) -> tuple[RandomModel, set[str]]:
     entity, shard = read_id_info(path / ID_INFO, 2)
     index = path / INDEX
-    told = EntityIndex(index) if is_file_there(index) else None
+    told = index_there(index, is_expected=check is not None)
     if told is not None and check is not None and told.check != check:
         raise changed(index, path.parent.parent / METADATA, f"the check of {path.name!r} out of it")
     checks: dict[str, PartCheck] = {} if told is None else {part: PartCheck(told, part) for part in told.parts}

@@ -195,6 +195,22 @@ def test_a_part_that_was_cut_or_is_missing_is_told_with_the_index_or_the_metadat
         read_model(made)
 
 
+def test_an_index_that_is_gone_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The parts were read whole and compared with nothing, in silence. Models of Photon's own have none."""
+    index = written(tmp_path / "m") / "random-effect/per-member/index.arrow"
+    read_model(tmp_path / "m")
+    assert caplog.messages == []
+    index.unlink()
+    assert told(read_model(tmp_path / "m")) == told(small())
+    assert caplog.messages == [
+        f"there is no {index}, which this model was written with: its parts are read whole, and not compared"
+    ]
+    caplog.clear()
+    (tmp_path / "m/model-metadata.json").unlink()
+    read_model(tmp_path / "m")
+    assert caplog.messages == []
+
+
 def test_a_model_that_does_not_say_how_many_entities_it_has_is_read(tmp_path: Path) -> None:
     """Of a release before this one, of Photon, or of somebody who wrote something else there."""
     metadata = written(tmp_path / "m") / "model-metadata.json"
