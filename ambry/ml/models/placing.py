@@ -15,12 +15,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ambry.client.beside import is_ours
 from ambry.client.locked_file import listed_if_allowed, locked_by
 from ambry.client.locked_parts import remove_left, shared_part
+from ambry.errors import AmbryError
 from ambry.ml.listed import listed
 from ambry.ml.models.manifest import ModelManifest, ModelPart
 from ambry.ml.models.parts import digest_of
@@ -36,7 +37,7 @@ def download_parts(manifest: ModelManifest, directory: Path, fetch: Callable[[Mo
     if not refused and (missing := _missing(manifest.parts, directory)):
         _check_writable(missing, directory)
         directory.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held:
+        with _named_as_asked(directory, gathering), ExitStack() as held:
             for folder in sorted({gathering[part.path].parent for part in missing}):
                 held.enter_context(shared_part(folder))
             refused = _filled(missing, directory, gathering, _lock(manifest, directory), fetch)
@@ -45,6 +46,21 @@ def download_parts(manifest: ModelManifest, directory: Path, fetch: Callable[[Mo
     if refused:
         raise FileExistsError(_told(refused))
     return [directory / part.path for part in manifest.parts]
+
+
+@contextmanager
+def _named_as_asked(directory: Path, gathering: Mapping[str, Path]) -> Iterator[None]:
+    """What fails where a part gathers, as on a full disk, names the part in its own place."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, AmbryError) and error.filename is not None:
+            asked = {str(hidden): directory / path for path, hidden in gathering.items()}
+            asked |= {str(hidden.parent): directory for hidden in gathering.values()}
+            # The longest: of two parts with the same bytes one gathers under the name of the other with something behind it.
+            if told := max((each for each in asked if str(error.filename).startswith(each)), key=len, default=None):
+                error.filename, error.filename2 = str(asked[told]), None
+        raise
 
 
 def _filled(

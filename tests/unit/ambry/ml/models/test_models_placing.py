@@ -257,3 +257,31 @@ def test_of_two_users_none_is_told_that_a_mix_of_two_models_is_theirs(
     with pytest.raises(FileExistsError, match="there already, with other bytes"):
         ours.download(tmp_path)
     assert begun and [(tmp_path / each).read_bytes() for each in "ab"] == [b"one", b"two"]
+
+
+def test_a_full_disk_names_the_part_in_its_own_place(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told of `.ambry-<SHA-256>/.ambry-<SHA-256>.<id>.part`."""
+    models.publish(client, name, {"a.txt": b"same", "b.txt": b"same"})
+    found = models.open(client, name)
+
+    def full(_: AmbryClient, ref: Any, path: Path, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{path}.id.part")
+
+    monkeypatch.setattr(AmbryClient, "get_file", full)
+    gathering = placing._gathering(found.manifest, tmp_path / "out")
+    assert str(gathering["b.txt"]).startswith(str(gathering["a.txt"]))
+    for path in ("a.txt", "b.txt"):
+        monkeypatch.setattr(placing, "_missing", lambda parts, directory, path=path: [found.manifest.part(path)])
+        with pytest.raises(OSError, match="No space left") as caught:
+            found.download(tmp_path / "out")
+        assert caught.value.filename == str(tmp_path / "out" / path)
+
+    def closed(part: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+
+    monkeypatch.setattr(placing, "shared_part", closed)
+    with pytest.raises(OSError, match="No space left") as caught:
+        found.download(tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out")
