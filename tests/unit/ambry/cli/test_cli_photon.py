@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -160,6 +161,21 @@ def test_held_out_responses_that_the_task_has_not_are_refused(here: Path, monkey
     told = refused(*TRAIN, "--validate", "wrong.avro", "-o", "model")
     assert "the response of row 4 (uid '4') is 5.0; in a LOGISTIC_REGRESSION it is 0 or 1" in told
     assert not (here / "model").exists()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_who_trains_sees_how_far_it_is_unless_it_is_to_be_quiet(
+    here: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    asked: list[bool] = []
+
+    def status_line(is_quiet: bool) -> AbstractContextManager[None]:
+        asked.append(is_quiet)
+        return nullcontext()
+
+    monkeypatch.setattr("ambry.cli.photon_here.status_line", status_line)
+    lines(*MIXED, "-o", "model", *(["--quiet"] if quiet else []))
+    assert asked == [quiet]
 
 
 def test_a_name_that_no_directory_has_is_refused_before_the_rows_are_read(here: Path) -> None:
