@@ -63,7 +63,7 @@ def test_a_model_is_published_promoted_and_rolled_back(here: Path) -> None:
 
     refused(1, "points to 1.2.9", "alias", "set", "fraud-model", "champion", "1.3.0", "--expect", "1.3.0")
     refused(1, "champion points to 1.2.9", "dataset", "rm", "fraud-model", "1.2.9")
-    refused(1, "exists", "dataset", "put", "fraud-model", "-", "--version", "1.3.0")
+    refused(1, "1.3.0 is there, and a version is never", "dataset", "put", "fraud-model", "-", "--version", "1.3.0")
     refused(3, "no alias 'chmpion'", "dataset", "get", "fraud-model", "@chmpion", "-o", "x")
     refused(3, "never had an alias", "alias", "rollback", "fraud-model", "chmpion")
     refused(2, "and not 'seven'", "dataset", "get", "fraud-model", "seven", "-o", "x")
