@@ -14,6 +14,9 @@ WORKERS ?= auto --maxprocesses=8
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
+# setuptools warns of each editable installation, in ten lines, of folders in the working directory that hide a package.
+$(READY) services engines libraries: export PYTHONWARNINGS = ignore:Editable installation
+
 venv: $(READY) ## Create .venv with everything that developing takes (PYTHON=python3.12 for another Python)
 
 # What a new environment brings has known vulnerabilities: CVE-2025-8869 of pip, CVE-2025-47273 of setuptools.
