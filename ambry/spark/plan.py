@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -50,6 +53,9 @@ class FilePiece:
     bounds: Mapping[str, tuple[Any, Any]]
 
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+"""Texts that are a date and a number to Spark whatever is set, and are written so by it."""
 _COMPARISONS: dict[type[ast.cmpop], Comparison] = {
     ast.In: "in",
     ast.Eq: "in",
@@ -143,6 +149,8 @@ def _may_be(comparison: Comparison, least: Any, greatest: Any, value: Any) -> bo
     Python), and it makes one type of two. So numbers are only looked at as roughly as any type that it may choose would have
     them, and of types that are not the same nothing is known.
     """
+    if isinstance(value, str) and not isinstance(least, str):
+        value = _read_as(value, type(least))
     three = (least, greatest, value)
     kinds = {type(each) for each in three}
     if kinds <= {int, Decimal} and all(_is_whole(each) for each in three):
@@ -153,7 +161,22 @@ def _may_be(comparison: Comparison, least: Any, greatest: Any, value: Any) -> bo
             return True
         # What is rounded may be equal where it was less.
         return _between({"<": "<=", ">": ">="}.get(comparison, comparison), *_rounded(*three))
-    return len(kinds) > 1 or not kinds <= {str, bytes, bool} or _between(comparison, *three)
+    return len(kinds) > 1 or not kinds <= {str, bytes, bool, date} or _between(comparison, *three)
+
+
+def _read_as(text: str, kind: type) -> Any:
+    """What a column of another type is compared with where a text is written: as Spark's cast has it, and only where that
+    text is also what the cast the other way would write, which an IN without ANSI compares. Any other text stays one, of which
+    nothing is known here: a time is one by the session's zone, and truth has many words.
+
+    A whole number is a float, as it is to Spark beside a decimal.
+    """
+    if kind is date and _DAY.fullmatch(text):
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    if kind in (int, float, Decimal) and _WHOLE.fullmatch(text):
+        return float(text)
+    return text
 
 
 def _between(comparison: str, least: Any, greatest: Any, value: Any) -> bool:

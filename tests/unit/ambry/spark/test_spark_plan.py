@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -215,6 +215,21 @@ def test_what_are_no_bounds_say_nothing(ends: tuple[float, float], text: str) ->
         (7, "k == True"),
         (True, "k == 1"),
         (7, 'k == "7"'),
+        (7, 'k == "07"'),
+        (7, 'k == " 7"'),
+        (7, 'k < "7.5"'),
+        (7, 'k in ("x", "9")'),
+        (Decimal("7.00"), 'k == "7"'),
+        (Decimal(2**60), f'k == "{2**60 + 1}"'),
+        (float(np.float32(2**24)), f'k == "{2**24 + 1}"'),
+        (float("7.5"), 'k > "8"'),
+        (True, 'k == "1"'),
+        (date(2026, 1, 1), 'k == "2026-01-01"'),
+        (date(2026, 1, 1), 'k < "2026-1-1"'),
+        (date(2026, 1, 1), 'k > "2026-02-31"'),
+        (date(2026, 1, 1), 'k > "2026-01-01 12:00:00"'),
+        (datetime(2026, 1, 1), 'k == "2026-02-01"'),  # As bounds without a zone are.
+        (datetime(2026, 1, 1, tzinfo=UTC), 'k == "2026-02-01"'),
         ("7", "k == 7.0"),
         (b"7", 'k == "7"'),
         (date(2026, 1, 1), "k == 20454"),
@@ -236,6 +251,15 @@ def test_types_that_spark_makes_one_of_say_no_only_where_each_of_them_does(value
         ("a", 'k > "a"'),
         (True, "k == False"),
         (b"a", 'k == b"b"'),
+        (7, 'k == "8"'),
+        (7, 'k in ("8", "-9")'),
+        (7, 'k > "8"'),
+        (Decimal("7.50"), 'k == "8"'),
+        (7.5, 'k <= "7"'),
+        (date(2026, 1, 1), 'k == "2026-01-02"'),
+        (date(2026, 1, 1), 'k in ("2025-12-31", "2026-01-02")'),
+        (date(2026, 1, 1), 'k < "2026-01-01"'),
+        (date(2026, 1, 1), 'k > "2026-01-01"'),
     ],
 )
 def test_what_cannot_be_equal_in_any_type_is_left_out(value: Any, text: str) -> None:
