@@ -88,7 +88,13 @@ class AmbryDataSource(datasource.DataSource):  # type: ignore[misc]  # Of pyspar
 def columns_in(text: str) -> list[str]:
     """`a, b`, or a list in JSON, `["a,b", " c"]`, in which a name is whatever it is. Raises InvalidRequest."""
     if not text.lstrip().startswith("["):
-        return [each.strip() for each in text.split(",")]
+        written = [each.strip() for each in text.split(",")]
+        if not all(written):
+            raise InvalidRequest(
+                f"the option columns is {text[:100]!r}, in which a name is empty; write a,b (a column without a name is "
+                '[""])'
+            )
+        return written
     try:
         names = json.loads(text)
     except (ValueError, RecursionError):

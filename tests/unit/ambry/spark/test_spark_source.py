@@ -80,6 +80,14 @@ def test_columns_with_commas_and_blanks_are_a_list_in_json() -> None:
             columns_in(wrong)
 
 
+@pytest.mark.parametrize("said", ["a,,b", "a,", ",", "", " "])
+def test_an_empty_name_among_columns_is_told_as_that(said: str) -> None:
+    """It was a column that is not there, called ''."""
+    with pytest.raises(InvalidRequest, match=r"the option columns is '[^']*', in which a name is empty; write a,b"):
+        columns_in(said)
+    assert columns_in('["a", ""]') == ["a", ""]
+
+
 @pytest.mark.parametrize(("option", "instead"), [("paths", "union for several"), ("location", "createTempView")])
 def test_what_spark_itself_says_as_an_option_is_told_as_what_was_asked_for(option: str, instead: str) -> None:
     """load(["a", "b"]) and CREATE TABLE were told of an option that nobody had said."""
