@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -183,13 +182,15 @@ def run_job(
                     bundle=bundle,
                     environ=os.environ if environ is None else environ,
                     max_restarts=max_restarts,
+                    newest=folder.latest,
                     tell=tell,
                     show=shown,
                 )
                 try:
                     launcher.run(launch)
                 except LaunchFailed as error:
-                    _advise(error, folder)
+                    if error.goes_on:
+                        error.message = f"{error.message}; {_advice(folder)}"
                     raise
 
             def ended() -> EndedJob:
@@ -226,11 +227,12 @@ def _clear(
     tell(f"it begins anew; {len(gone)} checkpoints of before are deleted")
 
 
-def _advise(error: LaunchFailed, folder: CheckpointFolder) -> None:
-    """A launcher does not know whether there is a checkpoint to go on from."""
-    with suppress(AmbryError):  # Where the store does not say it either, that stays.
-        if error.message.endswith(AGAIN) and folder.latest() is None:
-            error.message = error.message.removesuffix(AGAIN) + ANEW
+def _advice(folder: CheckpointFolder) -> str:
+    """Of a job that failed: a launcher does not know whether there is a checkpoint to go on from."""
+    try:
+        return AGAIN if folder.latest() is not None else ANEW
+    except AmbryError:  # The store does not say it.
+        return AGAIN
 
 
 def _handed_in(client: AmbryClient, job: TrainingJob) -> ModelManifest | None:

@@ -45,6 +45,11 @@ LINES_KEPT = 200
 class LaunchFailed(AmbryError):
     """A training job did not end well. The message says which part, as far as its launcher tells."""
 
+    def __init__(self, message: str, *, goes_on: bool = False) -> None:
+        """`goes_on`: the same job, submitted again as it is, goes on from its newest checkpoint, which `run_job` says."""
+        super().__init__(message)
+        self.goes_on = goes_on
+
 
 class LauncherEnded(Exception):
     """The process of a launcher ended with another exit code than 0. `lines` are the last ones that it printed."""
@@ -65,6 +70,8 @@ class Launch:
     bundle: Path
     environ: Mapping[str, str]
     max_restarts: int
+    newest: Callable[[], int | None]
+    """The step of the newest checkpoint, as the store says it. Raises AmbryError."""
     tell: Callable[[str], None]
     """Takes what is said of the job, a line at a time."""
     show: Callable[[str], None]
@@ -167,7 +174,8 @@ def refusal_in(line: str) -> str:
     _, text = _whose(line)
     if not text.startswith(REFUSED):
         return ""
-    return f"what a worker asked is refused for good, and no restart is of use: {text.removeprefix(REFUSED)}; {MENDED}"
+    said = text.removeprefix(REFUSED)[:SAID_MAX]
+    return f"what a worker asked is refused for good, and no restart is of use: {said}; {MENDED}"
 
 
 class LastWords:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from ambry.errors import InvalidRequest
 from ambry.ml.extras import needed
+from ambry.ml.training.launchers.attempts import FailedAttempt, LaunchAttempts
 from ambry.ml.training.launchers.launch import (
-    AGAIN,
-    MENDED,
     OF_WORKER,
     Launch,
     LauncherEnded,
@@ -22,7 +21,7 @@ from ambry.ml.training.launchers.launch import (
     LaunchPlan,
     output_of,
 )
-from ambry.ml.training.launchers.spark_driver import FAILED, TOLD
+from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, TRIED
 from ambry.ml.training.launchers.spark_room import ROOM
 from ambry.ml.training.unpacking import naming
 
@@ -76,19 +75,21 @@ class SparkLauncher:
         if self.hadoop_conf is not None:
             environ["HADOOP_CONF_DIR"] = str(self.hadoop_conf)
         command = [sys.executable, "-m", "ambry.ml.training.launchers.spark_driver", str(launch.directory)]
-        began, reason = time.monotonic(), ""
+        began, attempts, failed = time.monotonic(), LaunchAttempts(launch), None
         launch.tell(f"Spark begins, on {conf['spark.master']}; workers start when there is room for all of them")
         try:
             for line in output_of(command, environ, whose=OF_WORKER):
                 if line.startswith(TOLD):
                     launch.tell(line.removeprefix(TOLD))
+                elif line.startswith(TRIED):
+                    attempts.again(FailedAttempt(**json.loads(line.removeprefix(TRIED))))
                 elif line.startswith(FAILED):
-                    reason = line.removeprefix(FAILED)
+                    told = json.loads(line.removeprefix(FAILED))
+                    failed = LaunchFailed(told["why"], goes_on=told["goes_on"])
                 elif not _NOISE.match(line):
                     launch.show(line)
         except LauncherEnded as ended:
-            reason = reason or f"the driver {ended}: {' '.join(ended.lines[-1:])}"
-            raise LaunchFailed(reason if reason.endswith(MENDED) else f"{reason}; {AGAIN}") from None
+            raise failed or LaunchFailed(f"the driver {ended}: {' '.join(ended.lines[-1:])}", goes_on=True) from None
         launch.tell(f"all workers ended well after {time.monotonic() - began:.0f} s")
 
 

@@ -3,8 +3,9 @@
     python -m ambry.ml.training.launchers.spark_driver DIRECTORY
 
 The retry loop is here: Spark itself never tries a barrier stage again whose result is collected. `DIRECTORY` has the bundle and
-`spark.json` (spark.py). Lines that begin with TOLD are said of the job, all others are what workers print. Exit code 1 after
-the last try, with what the worker that failed said last behind FAILED.
+`spark.json` (spark.py). Lines that begin with TOLD are said of the job; behind TRIED stands an attempt that failed before the
+next one begins (FailedAttempt, in JSON), which whoever reads that may end; all others are what workers print. Exit code 1 after
+the last try, with why it failed behind FAILED (`why`, and whether the job `goes_on`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
@@ -23,11 +25,13 @@ from ambry.client import tree_removal
 from ambry.ml.extras import needed
 from ambry.ml.training.bundle import FILES
 from ambry.ml.training.launchers import printed, spark_task
-from ambry.ml.training.launchers.launch import last_words, refusal_in
+from ambry.ml.training.launchers.attempts import FailedAttempt
+from ambry.ml.training.launchers.launch import SAID_MAX, LaunchFailed, refusal_in
 from ambry.ml.training.launchers.spark_room import BOUND_MIN_S, NoRoom, RoomWatch, bound_of, no_room
-from ambry.ml.training.launchers.torchrun import how_it_ended
+from ambry.ml.training.launchers.torchrun import failed_attempt
 
 TOLD = "ambry-train: "
+TRIED = "ambry-train tried: "
 FAILED = "ambry-train failed: "
 _WORKER = re.compile(r"WorkerFailed: worker (\d+) ended (-?\d+)\n(.*)", re.DOTALL)
 _JAVA = re.compile(r"\n\s*\n\tat ")
@@ -74,18 +78,16 @@ class _OneWorker(StreamRequestHandler):
                 self.server.show(told)
 
 
-def failed_worker(said: str) -> str:
+def attempt_in(said: str) -> FailedAttempt:
     """Which worker failed and why, by what Spark raises, or which executor was lost, or its files; its first line for none."""
     found = _WORKER.search(said)
-    if found is None and (lost := lost_executor(said)):
-        return lost
-    if found is None:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        said = next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
-        return said.removeprefix(": ")
-    code = int(found[2])
-    words = "" if code < 0 else last_words(_JAVA.split(found[3], 1)[0].splitlines(), found[1])
-    return f"worker {found[1]} {how_it_ended(code)}{words}"
+    if found is not None:
+        return failed_attempt(found[1], int(found[2]), _JAVA.split(found[3], 1)[0].splitlines())
+    if lost := lost_executor(said):
+        return FailedAttempt(said=lost[:SAID_MAX])
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    said = next((line for line in lines if "Exception: " in line or "Error: " in line), lines[0] if lines else "")
+    return FailedAttempt(said=said.removeprefix(": ")[:SAID_MAX])
 
 
 def _refusal_of(said: str) -> str:
@@ -116,33 +118,34 @@ def tried(
     run: Callable[[int], None],
     stopped: Callable[[], bool],
     max_restarts: int,
-    tell: Callable[[str], None],
+    again: Callable[[FailedAttempt], None],
     refused: Callable[[], str] = str,
-) -> str:
-    """Run all workers until they end well; why they did not, or nothing.
+) -> LaunchFailed | None:
+    """Run all workers until they end well; why they did not, or nothing. `again` takes how they failed before each next time.
 
     A Spark that is gone is not tried again, and neither is one that had no room, which was waited for already; nor workers
     one of which the store `refused` something for good, by what any of them printed: whom Spark names may be another one, whom
     the end of that one ended.
     """
-    reason = ""
+    failed = FailedAttempt(said="")
     for attempt in range(max_restarts + 1):
         if attempt:
-            tell(f"{reason}; all workers are started again")
+            again(failed)
         try:
             run(attempt)
-            return ""
+            return None
         except NoRoom as error:
-            return str(error)
+            return LaunchFailed(str(error), goes_on=True)
         except Exception as error:  # Py4J's, of many kinds
             if said := refused() or _refusal_of(str(error)):
-                return said
-            gone, said = stopped(), failed_worker(str(error))
-            if not (gone and reason and _STOPPED in said):  # That it is gone is no reason: the one before it is.
-                reason = said
+                return LaunchFailed(said)
+            gone, found = stopped(), attempt_in(str(error))
+            # That it is gone is no reason: the one before it is.
+            if not (gone and failed.said and _STOPPED in found.said):
+                failed = found
             if gone:
-                return reason
-    return reason
+                break
+    return LaunchFailed(failed.said, goes_on=True)
 
 
 def main(directory: Path) -> int:
@@ -151,7 +154,7 @@ def main(directory: Path) -> int:
     try:
         session = _session(told["conf"])
     except Exception as error:  # Py4J's, of many kinds
-        print(f"{FAILED}Spark did not begin: {failed_worker(str(error))}", flush=True)
+        _fail(LaunchFailed(f"Spark did not begin: {attempt_in(str(error)).said}", goes_on=True))
         return 1
     context = session.sparkContext
     context.setLogLevel("OFF")
@@ -179,19 +182,28 @@ def main(directory: Path) -> int:
             raise
 
     try:
-        reason = tried(run, lambda: _stopped(context), int(told["max_restarts"]), _tell, lambda: lines.refused)
-        if not reason and len(lines.heard) < workers:
+        failed = tried(run, lambda: _stopped(context), int(told["max_restarts"]), _begin_again, lambda: lines.refused)
+        if failed is None and len(lines.heard) < workers:
             _tell(f"{workers - len(lines.heard)} workers did not reach {host}, and what they printed is not shown: "
                   "--conf spark.driver.host=ADDRESS")  # fmt: skip
-        if reason:
-            print(f"{FAILED}{reason}", flush=True)
-        return 1 if reason else 0
+        if failed is not None:
+            _fail(failed)
+        return 0 if failed is None else 1
     finally:
         session.stop()
 
 
 def _tell(said: str) -> None:
     print(f"{TOLD}{said}", flush=True)
+
+
+def _begin_again(failed: FailedAttempt) -> None:
+    print(f"{TRIED}{json.dumps(asdict(failed), ensure_ascii=False)}", flush=True)
+
+
+def _fail(failed: LaunchFailed) -> None:
+    told = {"why": failed.message, "goes_on": failed.goes_on}
+    print(f"{FAILED}{json.dumps(told, ensure_ascii=False)}", flush=True)
 
 
 def _stopped(context: Any) -> bool:

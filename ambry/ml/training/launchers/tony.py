@@ -23,8 +23,8 @@ from typing import Any
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.home import login_name
 from ambry.ml.training.bundle import FILES
+from ambry.ml.training.launchers.attempts import FailedAttempt, LaunchAttempts
 from ambry.ml.training.launchers.launch import (
-    AGAIN,
     LastWords,
     Launch,
     LauncherEnded,
@@ -92,14 +92,14 @@ class TonyLauncher:
         environ = {**launch.environ, "HADOOP_CONF_DIR": str(launch.directory / CONF)}
         launch.tell("TonY's client begins, and hands the job to YARN")
         try:
-            with ContainerLogs(followed.show) as logs, followed:
+            with ContainerLogs(followed.show, followed.task_ended) as logs, followed:
                 # TonY leaves its archive and its final configuration where it is started.
                 for line in output_of(command, environ, launch.directory, followed.started, umask=_UMASK):
                     followed.read(line, logs)
             followed.cleaned = True
         except LauncherEnded as ended:
             if not followed.ended_well:
-                raise LaunchFailed(followed.reason(ended)) from None
+                raise followed.failure(ended) from None
         finally:
             if followed.cleaned:
                 (launch.directory / STAGED).unlink(missing_ok=True)
@@ -194,7 +194,9 @@ class _Followed:
         self._state = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ambry-yarn-watch", daemon=True)
-        self._refused = ""
+        self._vain = ""
+        """Why no restart is of use, where that is so."""
+        self._attempts = LaunchAttempts(launch)
         self.application = ""
         self.ended_well = False
         """Whether YARN said so of an application whose client had to be ended."""
@@ -233,11 +235,11 @@ class _Followed:
         self._pid = pid
 
     def _watch(self) -> None:
-        """End the client of an application that has ended a while ago, or whose workers were refused something for good."""
+        """End the client of an application that has ended a while ago, or whose restarts are in vain."""
         ended_s = 0.0
         masters = 1
         while not self._over.wait(LOOK_S):
-            if self._refused:
+            if self._vain:
                 self._end_client()
                 return
             about = self._about()
@@ -287,8 +289,13 @@ class _Followed:
 
     def show(self, line: str) -> None:
         self._words.hear(line)
-        self._refused = self._refused or refusal_in(line)
+        self._vain = self._vain or refusal_in(line)
         self._launch.show(line)
+
+    def task_ended(self, name: str, code: int, raised: str) -> None:
+        """A script of one of the containers. Which of its attempts it was is not asked: each has other containers."""
+        failed = FailedAttempt(said=f"{name} ended with exit code {code}: {raised}", code=code, raised=raised)
+        self._vain = self._vain or self._attempts.in_vain(failed, name)
 
     def read(self, line: str, logs: ContainerLogs) -> None:
         """A line of the client."""
@@ -332,24 +339,24 @@ class _Followed:
                 f"YARN did not end {self.application}, which may go on: {why}; yarn application -kill {self.application}"
             )
 
-    def reason(self, ended: LauncherEnded) -> str:
+    def failure(self, ended: LauncherEnded) -> LaunchFailed:
         """Why it failed: what a worker said last, or what YARN says of the application; of a client that ended before that one,
         what it said itself.
         """
         own = next((line for line in reversed(ended.lines) if "Exception" in line or "ERROR" in line), "")
         if not self.application:
-            return f"TonY did not submit the job: {own or ended}"
-        if self._refused:
-            return self._refused
+            return LaunchFailed(f"TonY did not submit the job: {own or ended}")
+        if self._vain:
+            return LaunchFailed(self._vain)
         words = str(self._words)
         if self._outlived:
             said = words or (f": {own}" if own else "")
-            return f"TonY's client {ended} before {self.application} had ended{said}; {AGAIN}"
+            return LaunchFailed(f"TonY's client {ended} before {self.application} had ended{said}", goes_on=True)
         told = self._about()
         diagnostics = " ".join(str(told.get("diagnostics", "")).split())[:500]
         how = str(told.get("finalStatus", "")).lower() or str(ended)
         said = words or (f": {diagnostics}" if diagnostics else "")
-        return f"{self.application} {how}{said}; {AGAIN}"
+        return LaunchFailed(f"{self.application} {how}{said}", goes_on=True)
 
     @property
     def _place(self) -> str:

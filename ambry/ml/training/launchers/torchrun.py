@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 
 from ambry.ml.training.bundle import DOCUMENT
 from ambry.ml.training.environments import PYTHON_TIMEOUT_S
+from ambry.ml.training.launchers.attempts import RAISED_MAX, FailedAttempt, LaunchAttempts
 from ambry.ml.training.launchers.launch import (
-    AGAIN,
+    LINES_KEPT,
     OF_WORKER,
     Launch,
     LauncherEnded,
@@ -78,23 +80,27 @@ class TorchrunLauncher:
         launch.tell(f"all workers ended well after {time.monotonic() - began:.0f} s")
 
     def _followed(self, launch: Launch, command: Sequence[str], environ: dict[str, str]) -> Iterable[str]:
-        """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told, and that all
-        of them begin again, which it does without a word.
+        """What workers print, each line with whose it is; of what torchrun says of itself, how they ended is told where all of
+        them begin again, which it does without a word. One that fails again and again alike is ended.
         """
-        left = launch.max_restarts
+        attempts, left = LaunchAttempts(launch), launch.max_restarts
+        said: deque[str] = deque(maxlen=LINES_KEPT)
+        """In this attempt: all that its workers printed comes before how they ended."""
         try:
             # Asked to end while nobody reads what it prints, torchrun waits for its own threads for ever.
             for line in output_of(command, environ, whose=OF_WORKER, death=signal.SIGKILL):
+                said.append(line)
                 if (found := _FAILED.search(line)) is not None:
-                    again = "; all workers are started again" if left > 0 else ""
-                    launch.tell(f"worker {found[2]} {how_it_ended(int(found[1]))}{again}")
+                    if left > 0:
+                        attempts.again(failed_attempt(found[2], int(found[1]), said))
                     left -= 1
+                    said.clear()
                 if OF_WORKER.match(line) and not _NOISE.match(line):
                     yield line
                     if refused := refusal_in(line):
                         raise LaunchFailed(refused)
         except LauncherEnded as ended:
-            raise LaunchFailed(reason_of(ended, launch)) from None
+            raise LaunchFailed(reason_of(ended, launch), goes_on=True) from None
 
 
 def torchrun_command(python: str, launch: Launch) -> list[str]:
@@ -105,6 +111,12 @@ def torchrun_command(python: str, launch: Launch) -> list[str]:
         *("--max-restarts", str(launch.max_restarts), "--monitor-interval", "0.2"),
         *("--tee", "3", "--log-dir", str(launch.directory / "torchrun"), str(launch.bundle)),
     ]
+
+
+def failed_attempt(rank: str, code: int, lines: Iterable[str]) -> FailedAttempt:
+    """One in which that worker failed first, by what was printed in it."""
+    words = "" if code < 0 else last_words(lines, rank)[:RAISED_MAX]  # Who was killed said nothing, and others much.
+    return FailedAttempt(said=f"worker {rank} {how_it_ended(code)}{words}", code=code, raised=words.removeprefix(": "))
 
 
 def how_it_ended(code: int) -> str:
@@ -118,13 +130,13 @@ def reason_of(ended: LauncherEnded, launch: Launch) -> str:
     """Why a job failed, from what torchrun said last: which worker, how, and what it printed of it."""
     failed = [(at, found) for at, line in enumerate(ended.lines) if (found := _FAILED.search(line)) is not None]
     if not failed or ended.code < 0:  # What it said of workers then is of those that it started again.
-        return f"torchrun {ended}{'' if ended.code < 0 else last_words(ended.lines)}; {AGAIN}"
+        return f"torchrun {ended}{'' if ended.code < 0 else last_words(ended.lines)}"
     found = failed[-1][1]
     code, rank = int(found[1]), found[2]
     of_this_try = ended.lines[failed[-2][0] + 1 :] if len(failed) > 1 else ended.lines
     said = "" if code < 0 else last_words(of_this_try, rank)  # Who was killed said nothing of it, and others much.
     tries = f" after {launch.max_restarts} restarts" if launch.max_restarts else ""
-    return f"worker {rank} {how_it_ended(code)}{tries}{said}; {AGAIN}"
+    return f"worker {rank} {how_it_ended(code)}{tries}{said}"
 
 
 def addresses(workers: int, max_restarts: int) -> str:
@@ -167,7 +179,8 @@ def _require_torch(python: str, environ: dict[str, str]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise LaunchFailed(
-            f"{python} did not say within {PYTHON_TIMEOUT_S:.0f} s whether it has torch: see whether it begins at all; {AGAIN}"
+            f"{python} did not say within {PYTHON_TIMEOUT_S:.0f} s whether it has torch: see whether it begins at all",
+            goes_on=True,
         ) from None
     except OSError as error:
         # Without a name it is about this process, such as its descriptors.

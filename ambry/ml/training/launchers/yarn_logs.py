@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ambry.errors import MALFORMED
+from ambry.ml.training.launchers.launch import LastWords
 from ambry.ml.training.launchers.printed import LineCutter
 from ambry.ml.training.launchers.yarn_api import ask
 
@@ -24,7 +25,12 @@ _OF_TONY = re.compile(
 )
 """What its executor prints beside the script; it looks for a hadoop command, and does without."""
 _FRAME = re.compile(rb"LogLength:(\d+)\nLogContents:\n(.*)End of LogType:", re.DOTALL)
-STREAMS = ("stdout", "stderr")
+_ENDED = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO +TaskExecutor:\d+ - Child process exited with exit code (\d{1,3})$"
+)
+"""The last that TonY's executor says; a signal is told as a shell does."""
+STREAMS = ("stderr", "stdout")
+"""In this order: what a script raised is there before its executor says, in the other one, how it ended."""
 _GROWS_MAX = 64 << 10
 _AT_ONCE_MAX = 1 << 20
 """Bytes of one stream: of more that came at once the end is shown."""
@@ -37,13 +43,16 @@ class _Container:
     page: str
     seen: dict[str, int]
     cutters: dict[str, LineCutter]
+    words: LastWords
 
 
 class ContainerLogs:
     """Shows the lines of containers as they come, each with whose it is. Use it as a context manager around the job."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None], ended: Callable[[str, int, str], None] = lambda *_: None) -> None:
+        """`ended` takes which task a script was, with which exit code it ended, and what it raised last."""
         self._show = show
+        self._ended = ended
         self._containers: dict[str, _Container] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -67,7 +76,9 @@ class ContainerLogs:
         found = _PAGE.search(page)
         if found is None or found[1] in self._containers:
             return False
-        made = _Container(found[1], name, page, dict.fromkeys(STREAMS, 0), {each: LineCutter() for each in STREAMS})
+        made = _Container(
+            found[1], name, page, dict.fromkeys(STREAMS, 0), {each: LineCutter() for each in STREAMS}, LastWords()
+        )
         with self._lock:
             self._containers[found[1]] = made
         return True
@@ -124,7 +135,10 @@ class ContainerLogs:
             lines += each.cutters[stream].feed(new_part)
 
     def _line(self, each: _Container, line: str) -> None:
-        if line.strip() and not _OF_TONY.match(line):
+        if found := _ENDED.match(line):
+            self._ended(each.name, int(found[1]), str(each.words).removeprefix(": "))
+        elif line.strip() and not _OF_TONY.match(line):
+            each.words.hear(line)
             self._show(f"{each.name}: {line}")
 
 

@@ -200,7 +200,7 @@ def test_who_has_no_checkpoint_is_told_to_go_on_from_none(
 
     class Fails(Launcher):
         def run(self, launch: Launch) -> None:
-            raise LaunchFailed(f"worker 0 ended with exit code 1: ValueError: no; {AGAIN}")
+            raise LaunchFailed("worker 0 ended with exit code 1: ValueError: no", goes_on=True)
 
     with pytest.raises(LaunchFailed, match=f"ValueError: no; {AGAIN if has else ANEW}$") as failed:
         run_job(client, job, Fails(), tell=lambda _: None)

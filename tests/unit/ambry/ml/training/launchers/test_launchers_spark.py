@@ -17,11 +17,12 @@ from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.jobs import named_job
 from ambry.ml.training.launchers import spark_driver, spark_task
+from ambry.ml.training.launchers.attempts import FailedAttempt
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import MENDED, Launch, LaunchFailed
 from ambry.ml.training.launchers.printed import LINE_CHARACTERS_MAX
 from ambry.ml.training.launchers.spark import SparkLauncher, check_room, spark_conf
-from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, WorkerLines, failed_worker, tried
+from ambry.ml.training.launchers.spark_driver import FAILED, TOLD, TRIED, WorkerLines, attempt_in, tried
 from ambry.ml.training.launchers.spark_task import WorkerFailed, run_worker
 from ambry.ml.training.unpacking import REFUSED
 from tests.support.waiting import eventually
@@ -138,7 +139,7 @@ def test_on_one_machine_and_on_yarn() -> None:
     ],
 )
 def test_the_reason_is_that_of_the_worker(said: str, told: str) -> None:
-    assert failed_worker(said) == told
+    assert attempt_in(said).said == told
 
 
 def test_lines_of_a_worker_that_are_empty_do_not_hide_its_reason() -> None:
@@ -149,24 +150,30 @@ def test_lines_of_a_worker_that_are_empty_do_not_hide_its_reason() -> None:
         f"\n{raised}KeyError: 'age'\n\nDuring it another came:\n\n{raised}ambry.errors.QuotaExceeded: full\n\nx",
     )
     said = said.replace("x RuntimeError", "x")
-    assert failed_worker(said) == "worker 1 ended with exit code 1: ambry.errors.QuotaExceeded: full"
+    assert attempt_in(said) == FailedAttempt(
+        said="worker 1 ended with exit code 1: ambry.errors.QuotaExceeded: full",
+        code=1,
+        raised="ambry.errors.QuotaExceeded: full",
+    )
 
 
 def test_a_spark_that_is_gone_is_not_tried_again_and_the_reason_before_it_stays() -> None:
     """After the context had stopped each try failed at once, and the job with "stopped SparkContext" as its reason."""
     said = [RAISED.format(code=-9), "java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext."]
-    told: list[str] = []
+    told: list[FailedAttempt] = []
     runs: list[int] = []
 
     def run(attempt: int) -> None:
         runs.append(attempt)
         raise RuntimeError(said[min(attempt, 1)])
 
-    assert tried(run, lambda: len(runs) > 1, 3, told.append) == "worker 1 was ended by SIGKILL"
-    assert (runs, told) == ([0, 1], ["worker 1 was ended by SIGKILL; all workers are started again"])
+    failed = tried(run, lambda: len(runs) > 1, 3, told.append)
+    assert failed is not None and (failed.message, failed.goes_on) == ("worker 1 was ended by SIGKILL", True)
+    assert (runs, told) == ([0, 1], [FailedAttempt(said="worker 1 was ended by SIGKILL", code=-9)])
     runs.clear()
-    assert tried(run, lambda: True, 3, told.append) == "worker 1 was ended by SIGKILL" and runs == [0]
-    assert tried(runs.append, lambda: False, 3, told.append) == ""
+    failed = tried(run, lambda: True, 3, told.append)
+    assert failed is not None and (failed.message, runs) == ("worker 1 was ended by SIGKILL", [0])
+    assert tried(runs.append, lambda: False, 3, told.append) is None
 
 
 def test_workers_that_the_store_refuses_something_for_good_are_not_started_again() -> None:
@@ -177,12 +184,9 @@ def test_workers_that_the_store_refuses_something_for_good_are_not_started_again
         runs.append(attempt)
         raise RuntimeError(said)
 
-    reason = tried(run, lambda: False, 3, lambda _: None)
-    assert (
-        reason.startswith("what a worker asked is refused for good")
-        and reason.endswith(f": QuotaExceeded: full; {MENDED}")
-        and runs == [0]
-    )
+    failed = tried(run, lambda: False, 3, lambda _: None)
+    assert failed is not None and failed.message.startswith("what a worker asked is refused for good")
+    assert failed.message.endswith(f": QuotaExceeded: full; {MENDED}") and (failed.goes_on, runs) == (False, [0])
 
 
 def test_a_refusal_that_any_worker_prints_counts_whoever_fails_first() -> None:
@@ -198,15 +202,15 @@ def test_a_refusal_that_any_worker_prints_counts_whoever_fails_first() -> None:
             runs.append(attempt)
             raise RuntimeError(RAISED.format(code=1))
 
-        assert tried(run, lambda: False, 3, lambda _: None, lambda: lines.refused).endswith(
-            f": QuotaExceeded: full; {MENDED}"
-        )
+        failed = tried(run, lambda: False, 3, lambda _: None, lambda: lines.refused)
+        assert failed is not None and failed.message.endswith(f": QuotaExceeded: full; {MENDED}")
         assert runs == [0]
     finally:
         lines.shutdown()
         lines.server_close()
 
 
+ALIKE = {"said": "worker 1 ended with exit code 1: ValueError: no", "code": 1, "raised": "ValueError: no"}
 DRIVER = """\
 import sys
 print("{told}submitted to Spark as application_1_0001")
@@ -220,14 +224,16 @@ sys.exit(1)
 
 
 @pytest.mark.parametrize(
-    ("failed", "reason"),
+    ("failed", "reason", "goes_on"),
     [
-        ("", "the driver ended with exit code 1: Py4JNetworkError: Answer from Java side is empty"),
-        (f"{FAILED}worker 1 was ended by SIGKILL", "worker 1 was ended by SIGKILL"),
+        ("", "the driver ended with exit code 1: Py4JNetworkError: Answer from Java side is empty", True),
+        (f'{FAILED}{{"why": "worker 1 was ended by SIGKILL", "goes_on": true}}', "worker 1 was ended by SIGKILL", True),
+        (f'{FAILED}{{"why": "refused; mend that", "goes_on": false}}', "refused; mend that", False),
+        (2 * f"{TRIED}{json.dumps(ALIKE)}\n", f"{ALIKE['said']}; an attempt before ended so, and there is no", False),
     ],
 )
 def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, reason: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, reason: str, goes_on: bool
 ) -> None:
     (tmp_path / "pyspark").mkdir()
     (tmp_path / "pyspark/__init__.py").touch()
@@ -247,13 +253,19 @@ def test_the_reason_of_a_driver_that_ended_is_not_what_it_told_before(
         bundle=write_bundle(tmp_path, job.encode()),
         environ=os.environ,
         max_restarts=1,
+        newest=lambda: None,
         tell=told.append,
         show=told.append,
     )
     own_setting = {"spark.yarn.maxAppAttempts": "9"}
     with pytest.raises(LaunchFailed) as found:
         SparkLauncher(master="yarn", settings=own_setting).run(launch)
-    assert str(found.value) == f"{reason}; submit the job again to go on from its newest checkpoint, where it has one"
+    assert str(found.value).startswith(reason) and found.value.goes_on == goes_on
+    assert [line for line in told if line.endswith("; all workers are started again")] == (
+        [f"{ALIKE['said']}; all workers are started again"] if TRIED in failed else []
+    )
+    if TRIED in failed:
+        return
     shown = [line for line in told if "SparkException" in line or "\tat " in line or " more" in line]
     assert shown == ["worker 0: \tat org.mine.Main.run(Main.scala:1)"]
     written = json.loads((tmp_path / "spark.json").read_text())
@@ -279,7 +291,14 @@ def test_all_pieces_of_a_long_line_tell_whose_it_is_and_a_full_disk_names_the_fi
     job = named_job({**JOB, "job": "digits"})
     bundle = write_bundle(tmp_path, job.encode())
     launch = Launch(
-        job=job, directory=tmp_path, bundle=bundle, environ=os.environ, max_restarts=1, tell=print, show=shown.append
+        job=job,
+        directory=tmp_path,
+        bundle=bundle,
+        environ=os.environ,
+        max_restarts=1,
+        newest=lambda: None,
+        tell=print,
+        show=shown.append,
     )
     SparkLauncher().run(launch)
     assert len(shown) == 2 and "".join(line.removeprefix("worker 3: ") for line in shown) == "x" * LINE_CHARACTERS_MAX
@@ -308,7 +327,10 @@ def test_a_spark_that_does_not_begin_is_a_sentence(
     (tmp_path / "spark.json").write_text('{"conf": {}}')
     assert spark_driver.main(tmp_path) == 1
     told = capsys.readouterr().out
-    assert told == f"{FAILED}Spark did not begin: org.apache.spark.SparkException: Application a_1 failed 2 times\n"
+    assert json.loads(told.removeprefix(FAILED)) == {
+        "why": "Spark did not begin: org.apache.spark.SparkException: Application a_1 failed 2 times",
+        "goes_on": True,
+    }
 
 
 @pytest.fixture

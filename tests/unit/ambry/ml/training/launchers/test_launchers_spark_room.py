@@ -118,8 +118,9 @@ def test_a_spark_that_had_no_room_is_not_asked_again() -> None:
         runs.append(attempt)
         raise NoRoom(no_room(3, 900, LOOKED))
 
-    said = tried(run, lambda: False, 3, lambda _: None)
-    assert said.startswith("Spark had no room for all 3 workers at once for 900 s: ") and runs == [0]
+    failed = tried(run, lambda: False, 3, lambda _: None)
+    assert failed is not None and failed.message.startswith("Spark had no room for all 3 workers at once for 900 s: ")
+    assert runs == [0]
     assert no_room(3, 900, "worker 1 ended 7") == ""
 
 

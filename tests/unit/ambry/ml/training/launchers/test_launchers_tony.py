@@ -44,6 +44,7 @@ SLF4J: Defaulting to no-operation (NOP) logger implementation
 2026-11-28 06:28:46 INFO  TonyClient:1051 - ------  Application (re)starts, status of ALL tasks ------
 2026-11-28 06:28:52 INFO  TonyClient:1129 - {state}, worker, 1, {url}/node/containerlogs/{container}/root
 """
+TASK = "2026-11-28 06:28:52 INFO  TonyClient:1129 - RUNNING, worker, 1, {url}/node/containerlogs/{container}/root\n"
 LOG = """\
 2026-11-28 06:28:47 INFO  Utils:300 - Executing command: python3 ambry-node.pyz
 worker 1 of 2 begins at step 30, by tony
@@ -64,7 +65,7 @@ class Yarn(BaseHTTPRequestHandler):
     """It does not know any application."""
 
     def do_GET(self) -> None:
-        if self.path.endswith(f"/containers/{CONTAINER}/logs"):
+        if "/containers/" in self.path and self.path.endswith("/logs"):
             files = [
                 {"fileName": "stdout", "fileSize": str(len(self.log) - self.late)},
                 {"fileName": "stderr", "fileSize": "0"},
@@ -145,6 +146,7 @@ def launched(tmp_path: Path, told: Told, java: str) -> tuple[TonyLauncher, Launc
         bundle=bundle,
         environ={**os.environ, "JAVA_HOME": str(tmp_path / "home")},
         max_restarts=2,
+        newest=lambda: None,
         tell=told.told.append,
         show=told.shown.append,
     )
@@ -187,10 +189,8 @@ def test_a_job_that_failed_says_what_the_worker_said_last(yarn: str, told: Told,
     launcher, launch = launched(tmp_path, told, says(yarn, "FAILED", 255))
     with pytest.raises(LaunchFailed) as found:
         launcher.run(launch)
-    assert str(found.value) == (
-        f"{APPLICATION} failed: RuntimeError: the data has no column 'age'; submit the job again to go on from its newest "
-        "checkpoint, where it has one"
-    )
+    assert str(found.value) == (f"{APPLICATION} failed: RuntimeError: the data has no column 'age'")
+    assert found.value.goes_on
     assert Yarn.killed == []
 
 
@@ -199,7 +199,7 @@ def test_without_a_word_of_a_worker_it_is_what_yarn_says(
 ) -> None:
     monkeypatch.setattr(Yarn, "log", "nothing of it\n")
     launcher, launch = launched(tmp_path, told, says(yarn, "FAILED", 255))
-    with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed: No room; submit"):
+    with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed: No room$"):
         launcher.run(launch)
 
 
@@ -213,7 +213,7 @@ def test_what_a_worker_raised_and_went_on_from_is_not_why_it_failed(
     ]
     monkeypatch.setattr(Yarn, "log", "\n".join([*raised, *(f"step {step}: loss 0.1" for step in range(3000))]) + "\n")
     launcher, launch = launched(tmp_path, told, says(yarn, "FAILED", 255))
-    with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed: No room; submit"):
+    with pytest.raises(LaunchFailed, match=f"{APPLICATION} failed: No room$"):
         launcher.run(launch)
 
 
@@ -330,7 +330,8 @@ with held_directory() as made:
     job = named_job({**JOB, "job": "digits"})
     bundle = write_bundle(made, job.encode(), key="ambry_secret")
     environ = {**os.environ, "JAVA_HOME": str(root / "home"), "SUBMITTER": str(os.getpid())}
-    launch = Launch(job=job, directory=made, bundle=bundle, environ=environ, max_restarts=2, tell=print, show=print)
+    about = {"max_restarts": 2, "newest": lambda: 0, "tell": print, "show": print}
+    launch = Launch(job=job, directory=made, bundle=bundle, environ=environ, **about)
     TonyLauncher(jars=root / "jars", hadoop_conf=root / "hadoop").run(launch)
 """
 STAGES = """\
@@ -444,6 +445,28 @@ def test_what_the_store_refuses_a_worker_for_good_ends_the_job(
         launcher.run(launch)
     assert Yarn.killed == ['{"state": "KILLED"}']
     assert (tmp_path / "removed").read_text().endswith(f" .tony/{APPLICATION}\n")
+
+
+def test_a_script_that_fails_as_before_ends_the_job(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TonY's master began all workers again, three times. Its executors say with which exit code a script ended."""
+    monkeypatch.setattr(tony, "LOOK_S", 0.02)
+    ended = "2026-11-28 06:28:51 INFO  TaskExecutor:230 - Child process exited with exit code 1\n"
+    monkeypatch.setattr(Yarn, "log", f"{LOG}{ended}")
+    Yarn.app = {"state": "RUNNING"}
+    again = CONTAINER.replace("_000003", "_000006")
+    java = says(yarn, "RUNNING", 0).replace(
+        "END\nexit 0", f"{TASK.format(url=yarn, container=again)}END\nexec sleep 20"
+    )
+    launcher, launch = launched(tmp_path, told, java)
+    with pytest.raises(LaunchFailed) as failed:
+        launcher.run(replace(launch, newest=lambda: 30))
+    assert failed.value.message.startswith(
+        "worker 1 ended with exit code 1: RuntimeError: the data has no column 'age'; an attempt before ended so, and there is "
+        "no newer checkpoint than that of step 30, so that no restart is of use; mend that"
+    )
+    assert Yarn.killed == ['{"state": "KILLED"}'] and not any("TaskExecutor" in line for line in told.shown)
 
 
 def test_a_user_that_is_a_number_is_refused_as_hadoops_client_would(

@@ -54,6 +54,7 @@ def launch(tmp_path: Path) -> Launch:
         bundle=tmp_path / "ambry-node.pyz",
         environ={},
         max_restarts=3,
+        newest=lambda: None,
         tell=print,
         show=print,
     )
@@ -76,13 +77,13 @@ def test_all_workers_run_the_bundle(launch: Launch) -> None:
     [
         (
             TRACEBACK,
-            "worker 1 ended with exit code 1 after 3 restarts: RuntimeError: the data has no column 'age'; submit",
+            "worker 1 ended with exit code 1 after 3 restarts: RuntimeError: the data has no column 'age'",
         ),
-        (KILLED, "worker 0 was ended by SIGKILL after 3 restarts; submit the job again to go on from its newest"),
+        (KILLED, "worker 0 was ended by SIGKILL after 3 restarts"),
         (NODE, "worker 0 could not begin after 3 restarts: ambry train: this worker could not begin: this node has no"),
         (
             (*TRACEBACK, TRACEBACK[-1]),
-            "worker 1 ended with exit code 1 after 3 restarts; submit",  # Not by what an earlier try raised.
+            "worker 1 ended with exit code 1 after 3 restarts",  # Not by what an earlier try raised.
         ),
         (("torchrun: error: unrecognized arguments",), "torchrun ended with exit code 1"),
     ],
@@ -107,11 +108,23 @@ def test_that_all_workers_begin_again_is_told_as_often_as_they_do(
     monkeypatch.setattr(torchrun, "torchrun_command", lambda *_: [sys.executable, "-c", code])
     with pytest.raises(LaunchFailed, match="worker 1 ended with exit code 1 after 2 restarts"):
         TorchrunLauncher().run(launch)
-    assert told == [
-        "worker 0 was ended by SIGKILL; all workers are started again",
-        "worker 0 was ended by SIGKILL; all workers are started again",
-        "worker 1 ended with exit code 1",
-    ]
+    assert told == ["worker 0 was ended by SIGKILL; all workers are started again"] * 2
+
+
+def test_a_script_that_fails_as_before_is_not_started_again(launch: Launch) -> None:
+    """It was started four times. What stands in place of torchrun would be, and torchrun itself cannot be told."""
+    told: list[str] = []
+    launch = replace(launch, tell=told.append)
+    each = [*TRACEBACK, *TRACEBACK]
+    code = f"import time; print(*{each!r}, sep=chr(10), flush=True); time.sleep(30)"
+    with pytest.raises(LaunchFailed) as failed:
+        list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
+    said = "worker 1 ended with exit code 1: RuntimeError: the data has no column 'age'"
+    assert told == [f"{said}; all workers are started again"]
+    assert failed.value.message.startswith(
+        f"{said}; an attempt before ended so, and there is no checkpoint, so that no"
+    )
+    assert not failed.value.goes_on
 
 
 def test_what_the_store_refuses_a_worker_for_good_ends_torchrun(launch: Launch) -> None:
@@ -125,11 +138,7 @@ def test_what_the_store_refuses_a_worker_for_good_ends_torchrun(launch: Launch) 
 
 def test_of_a_torchrun_that_was_killed_no_worker_is_blamed(launch: Launch) -> None:
     """It had started one again that had failed before."""
-    told = reason_of(LauncherEnded(-9, KILLED), launch)
-    assert (
-        told
-        == "torchrun was ended by SIGKILL; submit the job again to go on from its newest checkpoint, where it has one"
-    )
+    assert reason_of(LauncherEnded(-9, KILLED), launch) == "torchrun was ended by SIGKILL"
 
 
 def test_a_long_line_of_a_worker_is_shown_whole(launch: Launch) -> None:
