@@ -16,7 +16,7 @@ from ambry.errors import AmbryError
 from ambry.ml.extras import needed
 from ambry.ml.training.launchers.launch import LaunchFailed
 from ambry.ml.training.launchers.spark import spark_conf
-from ambry.ml.training.launchers.spark_driver import failed_worker, lost_executor
+from ambry.ml.training.launchers.spark_driver import attempt_in, lost_executor
 from ambry.spark import register
 
 TRIES = 4
@@ -85,7 +85,7 @@ def local_with_tries(master: str) -> str:
 def _reason(error: Exception, log: bytes) -> str:
     if lost := lost_executor(str(error)):
         return f"{lost[:500]}; {_AGAIN}"
-    said = failed_worker(str(error))
+    said = attempt_in(str(error)).said
     if "JAVA_GATEWAY_EXITED" in said:
         last = log.decode("utf-8", "replace").strip().splitlines()
         said = f"Java did not start: {' '.join(last[-1:]) or 'is it installed? (Spark 4 needs Java 17)'}"
