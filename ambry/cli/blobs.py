@@ -57,9 +57,9 @@ def get(
     interrupted download goes on where it stopped.
 
     \b
-    ambry get team/fraud -o model.safetensors
+    ambry get risk/fraud -o model.safetensors
     ambry get ambry://team/models/fraud -o - | head -c 100
-    ambry get ID ID team/fraud --output-dir models
+    ambry get ID ID risk/fraud --output-dir models
     """
     if path is not None and (output_dir is not None or len(blobs) > 1):
         raise click.UsageError("-o is one file for one blob; --output-dir takes several")

@@ -35,7 +35,7 @@ def ls(prefix: str, cluster: ChosenCluster, long: bool, delimiter: str | None, l
 
     \b
     ambry ls
-    ambry ls team/ -l --delimiter /
+    ambry ls risk/ -l --delimiter /
     ambry ls ambry://team/models/fraud --json
     """
     with cluster.connect() as client:
@@ -113,8 +113,8 @@ def bind(name: str, blob: str, cluster: ChosenCluster, overwrite: bool, output: 
     """Let a name point to a blob of its container, by the blob's id or another name. Deleting the name leaves that blob.
 
     \b
-    ambry name bind team/fraud AQEAAQAAAAEAAAABAAAAAgGiG8qGTXBsrfvU_FnVMwyFb6Ct
-    ambry name bind team/fraud-2026-11 team/fraud
+    ambry name bind risk/fraud AQEAAQAAAAEAAAABAAAAAgGiG8qGTXBsrfvU_FnVMwyFb6Ct
+    ambry name bind risk/fraud-2026-11 risk/fraud
     """
     with cluster.connect() as client:
         info = client.bind(name, blob, if_absent=not overwrite)
@@ -132,7 +132,7 @@ def rename(source: str, target: str, cluster: ChosenCluster, overwrite: bool, ou
     """Move what SOURCE points to to TARGET, in one moment; nothing is copied.
 
     \b
-    ambry name rename team/fraud-new team/fraud --overwrite
+    ambry name rename risk/fraud-new risk/fraud --overwrite
     """
     with cluster.connect() as client:
         info = client.rename(source, target, overwrite=overwrite)

@@ -77,7 +77,7 @@ def put(
 
     \b
     ambry put model.safetensors
-    ambry put model.safetensors --name team/fraud
+    ambry put model.safetensors --name risk/fraud
     ambry put *.parquet --name features/2026-11-27/
     """
     if "-" in files and sys.stdin is None:

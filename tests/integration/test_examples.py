@@ -22,7 +22,7 @@ def text_of(document: str, url: str) -> str:
     text = (ROOT / document).read_text("utf-8").replace("http://127.0.0.1:17100", url)
     own = document.partition(".")[0].replace("/", "-")
     text = re.sub(r"(account create |--account |account=\"|\(\"|ambry://)team\b", rf"\1examples-{own}", text)
-    return text.replace("fraud-model", "examples-model").replace("team/", "examples/")
+    return text.replace("fraud-model", "examples-model").replace("risk/", "examples/")
 
 
 @pytest.fixture
