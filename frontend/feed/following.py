@@ -15,7 +15,8 @@ from frontend.feed.watching import Notices
 LOOK_S = 0.5
 """How often who waits looks whether anybody still waits for it."""
 REFRESH_S = 10.0
-"""How seldom it is told at least how far everything was read, though nothing came: a token that lags costs its reader time."""
+"""How seldom everything is looked at, and it is told how far that was read, though nothing came: a token that lags costs its
+reader time."""
 HELD_S = 1.0
 """How long to wait before what nobody could tell is asked for again."""
 
@@ -58,15 +59,20 @@ class ChangeFollowing:
         loop = asyncio.get_running_loop()
         with self._notices.following(container_bytes(container)) as follower:
             since, told_at = loop.time(), float("-inf")
+            # When all partitions are asked again, whatever news come of some of them.
+            everything_at = float("-inf")
             held: frozenset[int] = frozenset()
             while not given_up():
                 news = follower.take()
-                page = await self._reader.page(container, position, limit=limit, only=news.partitions)
-                if news.partitions is not None:  # Nothing is known of those that were not asked.
-                    page = msgspec.structs.replace(page, held=page.held | (held - news.partitions))
+                only = None if loop.time() >= everything_at else news.partitions
+                page = await self._reader.page(container, position, limit=limit, only=only)
+                if only is not None:  # Nothing is known of those that were not asked.
+                    page = msgspec.structs.replace(page, held=page.held | (held - only))
                 held_anew, held = bool(page.held) != bool(held), page.held
                 position = page.position
                 now = loop.time()
+                if only is None or held_anew:
+                    everything_at = now + (HELD_S if held else REFRESH_S)
                 if page.at_end:
                     self._notices.log_is_at(position.logs)
                 if page.events or page.restarted:
@@ -82,8 +88,7 @@ class ChangeFollowing:
                 if not page.at_end:
                     follower.note_anything()
                     continue
-                refresh_at = told_at + REFRESH_S
-                until = min(refresh_at, now + HELD_S) if page.held else refresh_at
+                until = min(told_at + REFRESH_S, everything_at)
                 if wait_s is not None:
                     until = min(until, since + wait_s)
                 while not given_up() and (left_s := until - loop.time()) > 0:

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +164,61 @@ async def test_news_of_one_partition_does_not_end_what_waits_of_another(
             follower.note([number])
         page = await asyncio.wait_for(waiting, 30)
         assert types(page.events) == ["blob.put"] and page.held
+
+
+async def test_what_nobody_could_tell_is_asked_for_again_while_news_of_others_come(
+    cluster: FeedCluster, feed: ChangeFollowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page began the wait anew, and asked only where there was news: in a busy container it was never told."""
+    monkeypatch.setattr(following, "HELD_S", 0.01)
+    monkeypatch.setattr(following, "REFRESH_S", 3600.0)
+    monkeypatch.setattr(feed._notices, "_note_anything", lambda: None)
+    await cluster.frontends[0].put(b"x")
+    await cluster.frontends[0].settled()
+    peers = cluster.frontends[0].peers.values()
+    for peer in peers:
+        peer.reachable = False
+    read = feed._reader.page
+
+    async def busy(*said: Any, **options: Any) -> FeedPage:
+        page = await read(*said, **options)
+        await asyncio.sleep(0)
+        for follower in feed._notices._followers[container_bytes(cluster.container)]:
+            follower.note([])
+        return page
+
+    monkeypatch.setattr(feed._reader, "page", busy)
+    pages = feed.pages(cluster.container, BEGINNING, limit=10, wait_s=None, given_up=lambda: False)
+    async with aclosing(pages) as each:
+        assert (await anext(each)).held
+        for peer in peers:
+            peer.reachable = True
+        page = await asyncio.wait_for(anext(each), 30)
+        assert types(page.events) == ["blob.put"] and not page.held
+
+
+async def test_partitions_without_news_are_looked_at_now_and_then_while_others_have_some(
+    cluster: FeedCluster, feed: ChangeFollowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they stand would lag in the token behind what other containers wrote into them."""
+    monkeypatch.setattr(following, "REFRESH_S", 0.1)
+    read, asked = feed._reader.page, list[Any]()
+
+    async def busy(*said: Any, only: Any, **options: Any) -> FeedPage:
+        asked.append(only)
+        page = await read(*said, only=only, **options)
+        await asyncio.sleep(0)
+        for follower in feed._notices._followers[container_bytes(cluster.container)]:
+            follower.note([])
+        return page
+
+    monkeypatch.setattr(feed._notices, "_note_anything", lambda: None)
+    monkeypatch.setattr(feed._reader, "page", busy)
+    pages = feed.pages(cluster.container, BEGINNING, limit=10, wait_s=None, given_up=lambda: False)
+    async with aclosing(pages) as each:
+        for _ in range(3):
+            await asyncio.wait_for(anext(each), 30)
+    assert asked.count(None) > 1
 
 
 async def test_a_token_of_something_else_is_refused(cluster: FeedCluster, feed: ChangeFollowing) -> None:
