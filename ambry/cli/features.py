@@ -132,6 +132,7 @@ def diff(tree: str, versions: str, cluster: ChosenCluster, output: str) -> None:
     from ambry.ml.features.compatibility import Level, compare
     from ambry.ml.features.publishing import load
     from ambry.ml.features.tree import read_tree
+    from ambry.ml.place_errors import file_or_version
     from ambry.ml.places import dataset_text, version_of
 
     published = not exists(tree)
@@ -139,7 +140,9 @@ def diff(tree: str, versions: str, cluster: ChosenCluster, output: str) -> None:
         raise click.BadParameter(f"there is no file or directory {tree!r}", param_hint="TREE")
     with cluster.connect() as client:
         if published:
-            after, before = (load(client, each) for each in (tree, versions))
+            with file_or_version(tree):
+                after = load(client, tree)
+            before = load(client, versions)
             same = dataset_text(version_of(after.place)) == dataset_text(version_of(before.place))
             if same and numbers_of(after.version) < numbers_of(before.version):
                 after, before = before, after

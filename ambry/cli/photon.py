@@ -301,8 +301,9 @@ def show(place: str, cluster: ChosenCluster, effect: str | None, entity: str | N
         told: dict[str, Any] = {"task": model.task.value, **model.described}
     else:
         from ambry.ml.photon.serving import open_scorer
+        from ambry.ml.place_errors import file_or_version
 
-        with cluster.connect() as client:
+        with cluster.connect() as client, file_or_version(place):
             scorer = open_scorer(client, place)
             told = {"model": str(scorer.model), "task": scorer.task.value, **scorer.described}
     show_fields(told, output)
@@ -312,10 +313,11 @@ def _coefficients(cluster: ChosenCluster, place: str, effect: str, entity: str |
     """Raises InvalidRequest for what the model has not."""
     from ambry.ml.photon.layout import directory_at
     from ambry.ml.photon.serving import open_scorer
+    from ambry.ml.place_errors import file_or_version
 
     if directory_at(place) is not None:
         return _model(cluster, place).coefficients(effect, entity)
-    with cluster.connect() as client:
+    with cluster.connect() as client, file_or_version(place):
         return open_scorer(client, place).coefficients(effect, entity)
 
 
@@ -328,12 +330,14 @@ def _model_and_version(cluster: ChosenCluster, place: str) -> tuple[PhotonModel,
     """The version has its number, and is empty for a directory."""
     from ambry.ml.models.loading import open_model
     from ambry.ml.photon.serving import KIND
+    from ambry.ml.place_errors import file_or_version
     from ambry.ml.places import shown_version
 
     if (kept := kept_at(place)) is not None:
         return kept, ""
     with cluster.connect() as client:
-        stored = open_model(client, place)
+        with file_or_version(place):
+            stored = open_model(client, place)
         if stored.manifest.kind != KIND:
             raise InvalidRequest(f"{stored} is {stored.manifest.kind}, and no model of Photon's")
         found: PhotonModel = stored.load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,7 @@ class SaidRows:
         Raises InvalidRequest for what the snapshot has not, BlobNotFound.
         """
         from ambry.ml.photon.named_columns import named_columns
+        from ambry.ml.place_errors import file_or_version
         from ambry.ml.places import shown_version
         from ambry.ml.snapshots.reading import open_snapshot
         from ambry.ml.sources.settled import settled_files
@@ -123,7 +124,10 @@ class SaidRows:
         if (place := snapshot_among(data)) is None:
             yield OpenRows(settled_files(data, cluster.storage_options), self)
             return
-        with cluster.connect() as client, open_snapshot(client, place) as snapshot:
+        with ExitStack() as opened:
+            client = opened.enter_context(cluster.connect())
+            with file_or_version(place):
+                snapshot = opened.enter_context(open_snapshot(client, place))
             columns = named_columns(
                 snapshot,
                 bags=self._shards,

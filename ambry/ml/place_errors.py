@@ -10,12 +10,26 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ambry.errors import AmbryError
+from ambry.errors import AmbryError, BlobGone, BlobNotFound
 from ambry.ml.stored_files import FilePlace
 from ambry.shown_urls import UNESCAPED, is_of_hdfs, shown_place, shown_words
 
 _OF_ARCHIVES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 """Of a chained URL, such as `zip://a.avro::https://...`, whose file is none."""
+
+
+@contextmanager
+def file_or_version(said: str) -> Iterator[None]:
+    """Of what looks up a version by a text in whose place a file could stand, and is not there: a mistyped file is told as one.
+
+    Raises BlobNotFound.
+    """
+    try:
+        yield
+    except BlobNotFound as error:
+        if not isinstance(error, BlobGone) and "://" not in said and "@" not in said.rpartition("/")[2]:
+            error.message = f"there is no file or directory {shown_place(said)!r}, and {error.message}"
+        raise
 
 
 @contextmanager

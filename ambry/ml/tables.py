@@ -24,6 +24,7 @@ from ambry.ml.csv_keys import keys_are_texts
 from ambry.ml.digests import located
 from ambry.ml.extras import needed
 from ambry.ml.from_cache import used_at_once
+from ambry.ml.place_errors import file_or_version
 from ambry.ml.places import shown_version
 from ambry.ml.scored import read_scored, scored_place
 from ambry.ml.snapshots.reading import open_snapshot
@@ -68,8 +69,9 @@ def open_table(client: AmbryClient, said: str | Path) -> NamedTable:
         return NamedTable(str(scored), *read_scored(client, scored))
     if isinstance(said, Path) or path.suffix.lower() in SUFFIXES or path.is_file():
         return read_file(path)
-    place = located(client, str(said))
-    info = client.head(place)
+    with file_or_version(str(said)):
+        place = located(client, str(said))
+        info = client.head(place)
     place = replace(place, version=info.version)
     if INDEX_KEY in info.metadata:
         snapshot = open_snapshot(client, place)

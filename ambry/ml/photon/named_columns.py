@@ -15,6 +15,9 @@ from ambry.ml.photon.snapshots import SnapshotColumns, snapshot_columns
 from ambry.ml.places import shown_version
 from ambry.ml.snapshots.reading import Snapshot
 
+_OF_FILES = ("/", "./", "../")
+"""How a path begins that is of files, whatever is there."""
+
 
 def named_columns(
     snapshot: Snapshot,
@@ -67,8 +70,8 @@ def named_columns(
 
 
 def names_snapshot(place: str) -> bool:
-    """Whether a text means a snapshot, and no files: these are there, or end in .avro, and other URLs are theirs."""
-    if Path(place).exists():
+    """Whether a text means a snapshot, and no files: these are there, end in .avro or say where; other URLs are theirs."""
+    if Path(place).exists() or place.startswith(_OF_FILES):
         return False
     name = place.rpartition("/")[2]
     if "://" in place:

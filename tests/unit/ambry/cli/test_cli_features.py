@@ -188,3 +188,5 @@ def test_two_published_versions_are_compared_the_later_one_beside_the_earlier(tr
     assert run("features", "diff", f"{name}@9.0.0", name).exit_code == 3
     gone = run("features", "diff", "definitoins/", name)
     assert gone.exit_code == 2 and "there is no file or directory 'definitoins/'" in gone.stderr
+    mistyped = run("features", "diff", "feed.cnf", name)
+    assert mistyped.exit_code == 3 and "there is no file or directory 'feed.cnf', and there is no d" in mistyped.stderr

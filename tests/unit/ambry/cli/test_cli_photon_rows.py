@@ -42,6 +42,9 @@ def test_a_snapshot_is_what_is_no_file(here: Path) -> None:
         "clicks/",
         "x@1",
         "gone/rows",
+        "./gone@1",
+        "../gone@1",
+        "/gone/x@1",
         "gone.avro",
         "hdfs://me@nn/a",
         "ambry://a/c/rows.avro",
@@ -50,6 +53,19 @@ def test_a_snapshot_is_what_is_no_file(here: Path) -> None:
     assert [each for each in files if snapshot_among([each])] == []
     for place in ("members", "members@champion", "ambry://a/c/members@17"):
         assert snapshot_among([place]) == place
+
+
+def test_what_is_neither_a_file_nor_a_dataset_is_told_as_both(here: Path) -> None:
+    """A file that was mistyped was told as a dataset alone."""
+    for command in (
+        ["train", "good.csv", "--task", "logistic"],
+        ["score", "good.csv", "rows.avro"],
+        ["show", "good.csv"],
+        ["show", "good.csv", "--effect", "global"],
+    ):
+        done = run("photon", *command)
+        told = "ambry: there is no file or directory 'good.csv', and there is no dataset 'good.csv' in the container "
+        assert done.exit_code == 3 and told in done.stderr, done.output
 
 
 def test_a_model_is_trained_on_a_snapshot_and_scores_it(here: Path) -> None:

@@ -8,10 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from ambry import InvalidRequest
+from ambry import BlobGone, BlobNotFound, InvalidRequest
 from ambry.ml.photon.reading import read_examples
-from ambry.ml.place_errors import place_told
+from ambry.ml.place_errors import file_or_version, place_told
 from ambry.ml.sources.first_version import avro_files
+
+
+def test_where_a_file_could_stand_and_no_version_is_both_are_told() -> None:
+    """`photon train good.csv` of a file that was mistyped said that there is no dataset."""
+    told = r"^there is no file or directory 'a/x\.csv', and none there$"
+    with pytest.raises(BlobNotFound, match=told), file_or_version("a/x.csv"):
+        raise BlobNotFound("none there")
+    for said in ("x.csv@1.0.0", "ambry://a/c/x.csv"):
+        with pytest.raises(BlobNotFound, match=r"^none there$"), file_or_version(said):
+            raise BlobNotFound("none there")
+    with pytest.raises(BlobGone, match=r"^deleted$"), file_or_version("x"):
+        raise BlobGone("deleted")
+    signed = f"{'A' * 48}?ambry-signature=SECRET"
+    with pytest.raises(BlobNotFound) as told, file_or_version(signed):
+        raise BlobNotFound("none there")
+    assert "SECRET" not in str(told.value)
 
 
 def test_an_error_that_has_the_url_says_it_without() -> None:
