@@ -8,6 +8,8 @@ no longer is fails too.
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
@@ -1233,6 +1235,26 @@ def test_test_files_have_names_of_their_own() -> None:
                 twice.append(f"{path} and {seen[name]}")
             seen[name] = path
     assert twice == []
+
+
+# --- the root ---
+
+AT_THE_ROOT = {
+    *(".ci", ".containerignore", ".editorconfig", ".gitignore", ".pre-commit-config.yaml"),
+    *("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md"),
+    *("ambry", "configs", "datanode", "deploy", "docs", "frontend", "pyproject.toml", "tests", "tools", "typings"),
+}
+
+
+def test_nothing_unknown_stands_at_the_root() -> None:
+    """What a command wrote into the working directory is committed easily, with all the rest."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("only git says what belongs here, and what somebody keeps beside it")
+    done = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"git does not say what belongs here: {done.stderr.strip()}")
+    assert {path.split("/")[0] for path in done.stdout.split("\0") if path} == AT_THE_ROOT
 
 
 # --- size ---
