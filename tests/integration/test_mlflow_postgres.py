@@ -70,6 +70,7 @@ def served(place: Path, keyed: tuple[str, Path], port: int) -> Iterator[str]:
         command += ["--serve-artifacts", "--artifacts-destination", "ambry://default/default/served"]
         command += ["--registry-store-uri", "ambry://default/default"]
         environment = {**os.environ, "AMBRY_ENDPOINTS": url, "AMBRY_KEY_FILE": str(key)}
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # Processes of jobs, of which there are none here.
         with (place / "server.log").open("ab") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
             try:

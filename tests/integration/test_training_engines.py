@@ -78,6 +78,8 @@ def outcome(
         "AMBRY_TRAIN_NODE_CACHE": str(directory / "trees"),
         "OMP_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Half of what importing TensorFlow takes is Keras, which the script does not use; so it is looked for when it is used.
+        "TF_USE_LEGACY_KERAS": "1",
     }
     if env is None:
         environ["PYTHONPATH"] = str(ROOT)
