@@ -15,7 +15,7 @@ from typing import Protocol
 from ambry.errors import AmbryError
 from ambry.ml.training.jobs import TrainingJob
 from ambry.ml.training.launchers.printed import lines_of, printed
-from ambry.ml.training.launchers.supervisor import END_TIMEOUT_S, supervised
+from ambry.ml.training.launchers.supervisor import END_TIMEOUT_S, NOT_STARTED, NOT_STARTED_SAYS, supervised
 from ambry.ml.training.unpacking import REFUSED
 
 MENDED = "mend that, and submit the job again"
@@ -115,19 +115,23 @@ def output_of(
     at the begin of the line. It ends with all that it started, in sessions of their own too, when whoever reads stops, for an
     interrupt or an error, and when this process dies, by the signal `death` (supervisor.py, whose process id `started` is
     told, and which SIGTERM asks for the same). Its `umask` is ours where none is said.
-    Raises LauncherEnded where its exit code is not 0, OSError.
+    Raises LauncherEnded where its exit code is not 0, and LaunchFailed where it cannot be started.
     """
     last: deque[str] = deque(maxlen=LINES_KEPT)
-    process = subprocess.Popen(
-        supervised(command, death, TERM_TIMEOUT_S),
-        env=dict(environ),
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        umask=umask,
-        start_new_session=True,  # nosec B603 # a launcher of ours, with a job of the user
-    )
+    failed = f"{command[0]}{NOT_STARTED_SAYS}"
+    try:
+        process = subprocess.Popen(
+            supervised(command, death, TERM_TIMEOUT_S),
+            env=dict(environ),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            umask=umask,
+            start_new_session=True,  # nosec B603 # a launcher of ours, with a job of the user
+        )
+    except OSError as error:  # Such as a command that is too long.
+        raise LaunchFailed(f"{failed}{error}; {MENDED}") from None
     try:
         if started is not None:
             started(process.pid)
@@ -138,6 +142,8 @@ def output_of(
         code = process.wait()
     finally:
         _end(process)
+    if code == NOT_STARTED and last and last[-1].startswith(failed):
+        raise LaunchFailed(f"{last[-1]}; {MENDED}")
     if code:
         raise LauncherEnded(code, last)
 

@@ -4,8 +4,10 @@
 
 It starts the command and ends as it ends, with its exit code or by its signal. Everything that the command started, and that
 they started, in sessions of their own too, belongs to this process once who started it is dead (prctl(2),
-PR_SET_CHILD_SUBREAPER): so when the command has ended, all that is left ends by SIGKILL. PDEATHSIG alone reaches children only:
-what a worker starts, such as the processes of a DataLoader, outlived a worker that was killed.
+PR_SET_CHILD_SUBREAPER): so when the command has ended, all that is left has MOMENT_S to end by itself, and then ends by
+SIGKILL. PDEATHSIG alone reaches children only: what a worker starts, such as the processes of a DataLoader, outlived a worker
+that was killed. Who unlinks the shared memory of the dead, as multiprocessing's resource_tracker does, begins with it when the
+last of those is dead, and is not killed before.
 
     the parent dies        the command's group is sent DEATH; after TIMEOUT_S all end
     SIGTERM                the command's group is sent it; after TIMEOUT_S all end
@@ -31,7 +33,14 @@ from types import FrameType
 
 END_TIMEOUT_S = 10.0
 """After which who does not even end by SIGKILL, such as who waits for a disk that is away, is left to the kernel."""
+MOMENT_S = 1.0
+"""For each that is left, from when it is; within half of END_TIMEOUT_S, after which all are killed at sight."""
+NOT_STARTED = 127
+NOT_STARTED_SAYS = " cannot be started: "
+"""In the line that goes with that exit code, after the command."""
 _LOOK_S = 0.05
+_UNLINKS = (b"resource_tracker", b"torch_shm_manager")
+"""In the command line of who unlinks what dead processes shared: multiprocessing's, joblib's, torch's."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -67,7 +76,10 @@ class LauncherSupervisor:
         self._before = {number: signal.signal(number, _hear) for number in _HEARD}
 
     def run(self, command: Sequence[str]) -> int:
-        """The code of the command as Popen tells it, when nobody is left. Raises OSError where it cannot be started."""
+        """The code of the command as Popen tells it, when nobody is left.
+
+        Raises OSError and SubprocessError where it cannot be started.
+        """
         process = self._start(command)  # Held until the end: a Popen that is let go of waits for its process itself.
         pid = process.pid
         deadline = float("inf")
@@ -120,10 +132,20 @@ class LauncherSupervisor:
         return False
 
     def _end_all(self, pid: int) -> None:
-        """Only children are killed, whose numbers are nobody else's before they are waited for; theirs are ours then."""
-        deadline = time.monotonic() + END_TIMEOUT_S
-        while self._reap(pid) and time.monotonic() < deadline:
-            for each in _children():
+        """Only children are killed, whose numbers are nobody else's before they are waited for; theirs are ours then.
+
+        The command itself, where it still runs, has had its time.
+        """
+        own = pid if self._status is None else 0
+        began = time.monotonic()
+        since: dict[int, float] = {}
+        while self._reap(pid) and (now := time.monotonic()) < began + END_TIMEOUT_S:
+            since = {each: since.get(each, now) for each in _children()}
+            unlinking = [each for each in since if _unlinks(each)]
+            if len(unlinking) < len(since):
+                since |= dict.fromkeys(unlinking, now)  # They wait for the end of the others.
+            patience = MOMENT_S if now < began + END_TIMEOUT_S / 2 else 0.0
+            for each in (each for each, left in since.items() if each == own or now - left >= patience):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(each, signal.SIGKILL)
             if select.select([self._heard], [], [], _LOOK_S)[0]:
@@ -143,6 +165,13 @@ def _children() -> list[int]:
     return found
 
 
+def _unlinks(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        told = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return any(each in told for each in _UNLINKS)
+    return False
+
+
 def main(arguments: Sequence[str]) -> int:
     """The exit code; ends by the signal by which the command ended."""
     parent, death, timeout_s, *command = arguments
@@ -150,9 +179,9 @@ def main(arguments: Sequence[str]) -> int:
         code = LauncherSupervisor(int(parent), signal.Signals(int(death)), float(timeout_s)).run(command)
     except ProcessLookupError:
         return 1
-    except OSError as error:
-        print(f"{command[0]} cannot be started: {error}", file=sys.stderr)
-        return 127
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{command[0]}{NOT_STARTED_SAYS}{error}", file=sys.stderr)
+        return NOT_STARTED
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # The command has left its own.
         if -code != signal.SIGKILL:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import SubprocessError
 
 import pytest
 
-from ambry.ml.training.launchers import launch
-from ambry.ml.training.launchers.launch import LauncherEnded, output_of
+from ambry.ml.training.launchers import launch, supervisor
+from ambry.ml.training.launchers.launch import LauncherEnded, LaunchFailed, output_of
 from ambry.ml.training.launchers.supervisor import supervised
 from tests.support.waiting import eventually
 from tests.unit.ambry.test_with_parent import is_gone
@@ -47,6 +48,20 @@ for line in launch.output_of(sys.argv[2:], os.environ, death=signal.Signals(int(
     print(line, flush=True)
 """
 WHO = ("launcher", "worker", "loader", "daemon")
+SHARES = """
+import ctypes, os, signal, subprocess, sys, time
+from multiprocessing import shared_memory
+if sys.argv[1] == "launcher":
+    subprocess.Popen([sys.executable, "-c", os.environ["CODE"], *sys.argv[2:]], start_new_session=True)
+else:
+    if sys.argv[1] == "dies with it":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    made = shared_memory.SharedMemory(create=True, size=1 << 20)
+    if sys.argv[1] == "child is left" and os.fork():
+        os._exit(0)
+    print(made.name, flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -124,6 +139,22 @@ def test_a_launcher_ends_with_its_supervisor(place: Path) -> None:
     eventually(lambda: is_gone(pids(place)[0]), "the launcher is gone")
 
 
+@pytest.mark.parametrize("worker", ["dies with it", "is left", "child is left"])
+def test_what_dead_workers_shared_is_unlinked(monkeypatch: pytest.MonkeyPatch, worker: str) -> None:
+    """multiprocessing's resource_tracker, whose work begins when the last of its clients is dead, was killed at sight."""
+    monkeypatch.setenv("CODE", SHARES)
+    told = [sys.executable, "-c", FOLLOWER, str(int(signal.SIGKILL)), sys.executable, "-c", SHARES, "launcher", worker]
+    with subprocess.Popen(told, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        shared = Path("/dev/shm", follower.stdout.readline().strip())  # nosec B108 # where shm_open(3) has it
+        assert shared.is_file()
+        follower.kill()
+    try:
+        eventually(lambda: not shared.exists(), "nothing is left of it")
+    finally:
+        shared.unlink(missing_ok=True)
+
+
 def test_who_is_asked_hears_it_once_and_says_how_it_ended(tmp_path: Path) -> None:
     """torchrun breaks off what it cleans up when it hears the second one."""
     code = (
@@ -147,10 +178,28 @@ def test_what_cannot_be_started_and_whose_parent_is_dead_do_nothing(tmp_path: Pa
     lacks = supervised([str(tmp_path / "none")], signal.SIGTERM, 1.0)
     done = subprocess.run(lacks, capture_output=True, text=True, check=False)
     assert done.returncode == 127 and done.stderr.startswith(f"{tmp_path}/none cannot be started: ")
+    for command in ([str(tmp_path / "none")], [str(tmp_path / "none"), "x" * (1 << 20)]):
+        with pytest.raises(LaunchFailed, match=rf"^{tmp_path}/none cannot be started: .*; mend that, and submit"):
+            list(output_of(command, os.environ))
     late = supervised([sys.executable, "-c", "print('ran')"], signal.SIGTERM, 1.0)
     late[4] = "1"
     done = subprocess.run(late, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_what_fails_between_fork_and_exec_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> int:
+        raise SubprocessError("Exception occurred in preexec_fn.")
+
+    class Fails:
+        def __init__(self, *_: object) -> None:
+            self.run = fails
+
+    monkeypatch.setattr(supervisor, "LauncherSupervisor", Fails)
+    assert supervisor.main(["1", "15", "1.0", "launcher"]) == 127
+    assert capfd.readouterr().err == "launcher cannot be started: Exception occurred in preexec_fn.\n"
 
 
 def test_orphans_are_waited_for_while_the_launcher_runs(tmp_path: Path) -> None:
