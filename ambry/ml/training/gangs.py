@@ -34,7 +34,7 @@ from ambry.errors import (
     Unavailable,
     UpdateConflict,
 )
-from ambry.ml.training.origins import Origin
+from ambry.ml.training.origins import Origin, parse_origin
 
 GANG = "gang.json"
 OVERTAKEN = (AlreadyExists, PreconditionFailed, BlobNotFound, UpdateConflict)
@@ -143,7 +143,7 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
             folder=str(told["folder"]),
             run=int(told["run"]),
             start=int(told["start"]),
-            made=tuple(dict(each) for each in told.get("made", ())),
+            made=tuple(parse_origin(each) for each in told.get("made", ())),
         )
         return found, etag
     except MALFORMED as error:

@@ -27,6 +27,7 @@ from ambry.client.refs import NameRef
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.provenance import code_text
 from ambry.ml.training.checkpoints import KEEP
+from ambry.ml.training.origins import parse_origin
 
 FORMAT = 1
 FOLDER = "training"
@@ -170,7 +171,10 @@ def parse_job(data: bytes) -> TrainingJob:
         told: Any = json.loads(data)
         if told.pop("format") > FORMAT:
             raise InvalidRequest("the job was written by a later release; upgrade ambry in its environment")
-        return msgspec.convert(told, TrainingJob)
+        job = msgspec.convert(told, TrainingJob)
+        for each in job.earlier:
+            parse_origin(each)
+        return job
     except InvalidRequest:
         raise
     except (*MALFORMED, msgspec.ValidationError) as error:

@@ -14,6 +14,7 @@ from ambry.errors import InvalidRequest
 Origin = Mapping[str, Any]
 """As TrainingJob.origin tells it."""
 ORIGINS_MAX = 100
+_TEXTS = ("job", "script", "sources", "sources_sha256")
 _CODE = {"script": "script", "sources_sha256": "sources"}
 _COMPARED = {
     **_CODE,
@@ -25,10 +26,22 @@ _COMPARED = {
 """By what they are: ids are of a store, and the same sources may be stored anew."""
 
 
-def with_own(before: Iterable[Origin], own: Origin) -> tuple[Origin, ...]:
-    """Those of before, and what goes on from them. Raises InvalidRequest where they are too many to be written down."""
+def parse_origin(told: Any) -> dict[str, Any]:
+    """One that was written down, with what its readers take for granted. Raises MALFORMED."""
+    found = dict(told)
+    for key in _TEXTS:
+        if not isinstance(found[key], str):
+            raise TypeError(f"{key} is no text: {found[key]!r:.100}")
+    return found
+
+
+def with_own(before: Iterable[Origin], own: Origin, *, fresh: bool = False) -> tuple[Origin, ...]:
+    """Those of before, and what goes on from them. Raises InvalidRequest where they are too many to be written down.
+
+    What begins at step 0 is not refused: those of before are named until their checkpoints are deleted.
+    """
     found = (*(each for each in before if _differing(each, own, _COMPARED)), own)
-    if len(found) > ORIGINS_MAX:
+    if len(found) > ORIGINS_MAX and not fresh:
         raise InvalidRequest(
             f"the checkpoints were made in {ORIGINS_MAX} ways by now, and no more are written down: "
             "begin at step 0 with --fresh"

@@ -194,7 +194,7 @@ def claim_run(
                 "lineage names both"
             )
         run = 1 if held is None else held.run + 1
-        gang = Gang(job=job.job, folder=job.folder, run=run, start=0, made=with_own(before, own))
+        gang = Gang(job=job.job, folder=job.folder, run=run, start=0, made=with_own(before, own, fresh=fresh))
         if put_gang(client, place, gang, etag):
             if other:
                 tell(f"the checkpoints {place} were those of the job {other} until now")

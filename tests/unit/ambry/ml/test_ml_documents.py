@@ -26,6 +26,7 @@ from ambry.streams.windows import parse_actions
 
 ID = BlobId.parse("AQEAAQAAAAEAAAABAAAAAQGiHx3Y6Hfsni_riUFMNDyZsBUQ")
 TREE = StoredTree(kind="sources", id="a" * 48, sha256="0" * 64, size=10)
+JOB = named_job({"script": "t.py", "sources": TREE, "environment": replace(TREE, kind="listed")})
 PROPOSAL = VocabProposal(
     dimension=Reference.parse("flagship/titles-1-0"),
     names=("chef", "cook"),
@@ -86,8 +87,8 @@ DOCUMENTS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         CheckpointMark(step=10, files={"a": CheckpointFile(ID, 3)}, said={"loss": 0.5}).encode(),
     ),
     "job": (
-        parse_job,
-        named_job({"script": "t.py", "sources": TREE, "environment": replace(TREE, kind="listed")}).encode(),
+        lambda data: parse_job(data).code(),
+        replace(JOB, earlier=({**JOB.origin(), "sources_sha256": "1" * 64},)).encode(),
     ),
     "proposal": (VocabProposal.parse, PROPOSAL.encode()),
     "review": (lambda data: VocabReview.parse(data, PROPOSAL), REVIEW.encode()),

@@ -222,7 +222,20 @@ def test_two_jobs_of_the_same_run_and_start_are_not_taken_for_one(of: Callable[.
     other.check()
 
 
-@pytest.mark.parametrize("told", [b"", b"[]", b"{}", json.dumps({"format": 2}).encode()])
+CLAIM = {"format": 1, "job": "a", "folder": "b", "run": 1, "start": 0}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        json.dumps({"format": 2}).encode(),
+        json.dumps({**CLAIM, "made": [{"job": "a"}]}).encode(),
+        json.dumps({**CLAIM, "made": [{"job": "a", "script": "b", "sources": 1, "sources_sha256": ""}]}).encode(),
+    ],
+)
 def test_a_claim_that_nobody_can_read_is_told(
     client: AmbryClient, of: Callable[..., CheckpointFolder], told: bytes
 ) -> None:

@@ -66,3 +66,4 @@ def test_more_than_can_be_written_down_are_refused() -> None:
     assert with_own(made, made[3])[-1] == made[3]
     with pytest.raises(InvalidRequest, match="begin at step 0 with --fresh"):
         with_own(made, {**MADE, "workers": ORIGINS_MAX})
+    assert with_own(made, MADE | {"workers": ORIGINS_MAX}, fresh=True)[:-1] == made

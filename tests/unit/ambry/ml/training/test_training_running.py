@@ -17,12 +17,14 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, Unavailable, UpdateConflict
+from ambry import AmbryClient, BlobNotFound, InvalidRequest, Unavailable, UpdateConflict
 from ambry.client.model import Timeout
 from ambry.ml.training import running
 from ambry.ml.training.checkpoints import CheckpointFolder
+from ambry.ml.training.gangs import Gang, put_gang, read_gang
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
-from ambry.ml.training.running import RUNNING, RunningJob, claim_run
+from ambry.ml.training.origins import ORIGINS_MAX
+from ambry.ml.training.running import RUNNING, RunningJob, begin_alone, claim_run
 from tests.support.waiting import eventually
 
 _numbers = count()
@@ -130,6 +132,21 @@ def test_the_checkpoints_of_a_job_that_runs_are_nobody_elses(client: AmbryClient
         assert claim_run(client, job, place, said.append).run == 2 and said == []
     assert claim_run(client, other, place, said.append).run == 3
     assert said == [f"the checkpoints {place} were those of the job {job.job} until now"]
+
+
+def test_checkpoints_made_in_too_many_ways_are_begun_anew_as_their_refusal_says(
+    client: AmbryClient, job: TrainingJob
+) -> None:
+    place = CheckpointFolder(client, job.checkpoints).place
+    made = tuple({**job.origin(), "snapshot": f"a@{each}"} for each in range(ORIGINS_MAX))
+    assert put_gang(client, place, Gang(job=job.job, folder=job.folder, run=1, start=0, made=made), "")
+    with pytest.raises(InvalidRequest, match="begin at step 0 with --fresh"):
+        claim_run(client, job, place, print)
+    gang = claim_run(client, job, place, print, fresh=True)
+    assert gang.run == 2 and gang.made == (*made, job.origin())  # Their checkpoints are there yet.
+    assert begin_alone(client, replace(job, run=2, earlier=made), place).earlier == ()
+    held, _ = read_gang(client, place)
+    assert held is not None and held.made == (job.origin(),)
 
 
 def test_what_is_confirmed_is_asked_of_the_store(client: AmbryClient, job: TrainingJob) -> None:
