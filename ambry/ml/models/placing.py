@@ -83,27 +83,41 @@ def _filled(
             if all(gathering[part.path].exists() for part in missing):  # What somebody took away is fetched again.
                 for part in missing:
                     (directory / part.path).parent.mkdir(parents=True, exist_ok=True)
-                there = _all_named({part: (gathering[part.path], directory / part.path) for part in missing})
-                return _in_the_way(there, directory)
+                places = {part: (gathering[part.path], directory / part.path) for part in missing}
+                return _all_named(places, directory)
     return {}
 
 
-def _all_named(places: Mapping[ModelPart, tuple[Path, Path]]) -> list[ModelPart]:
-    """Those whose names other files have; where one fails, none has its name, and all are where they gathered."""
+def _all_named(places: Mapping[ModelPart, tuple[Path, Path]], directory: Path) -> dict[Path, str]:
+    """What is in the way by now is returned; then, and where one fails, none has its name, and all are where they gathered."""
     there: list[ModelPart] = []
-    named: list[tuple[Path, Path]] = []
+    begun: list[tuple[Path, Path, os.stat_result]] = []
+    refused: dict[Path, str] = {}
+    all_good = False
     try:
         for part, (gathered, target) in places.items():
-            if _named(gathered, target):
-                named.append((gathered, target))
-            else:
+            # Before it is named: an interrupt comes at any moment.
+            begun.append((gathered, target, gathered.stat()))
+            if not _named(gathered, target):
                 there.append(part)
-    except BaseException:
-        for gathered, target in named:
-            with suppress(OSError):
-                target.replace(gathered)
-        raise
-    return there
+        refused = _in_the_way(there, directory)
+        all_good = not refused
+    finally:
+        if not all_good:
+            for gathered, target, file in begun:
+                _take_back(gathered, target, file)
+    return refused
+
+
+def _take_back(gathered: Path, target: Path, file: os.stat_result) -> None:
+    """A file from its name, where it has that: another one with the name stays."""
+    with suppress(OSError):
+        if not os.path.samestat(target.lstat(), file):
+            return
+        if gathered.exists():  # To rename a file to another name of its own does nothing.
+            target.unlink()
+        else:
+            target.replace(gathered)
 
 
 def _named(gathered: Path, target: Path) -> bool:

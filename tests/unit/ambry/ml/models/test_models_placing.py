@@ -187,6 +187,52 @@ def test_no_part_has_its_name_where_one_of_them_cannot_get_it(
     assert (names_in(tmp_path), asked) == (["a.txt", "sub", "sub/b.txt", "sub/deep", "sub/deep/c.txt"], [])
 
 
+@pytest.mark.parametrize("place", [(os, "link"), (Path, "unlink")])
+def test_no_part_has_its_name_where_an_interrupt_came_when_it_had_just_got_it(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+) -> None:
+    """The one that was being named kept its name: it was noted when all was done with it."""
+    models.publish(client, name, dict(FILES))
+    found = models.open(client, name)
+    owner, call = place
+    done, calls = getattr(owner, call), count()
+
+    def interrupted(path: Any, *said: Any, **options: Any) -> None:
+        done(path, *said, **options)
+        if found.manifest.parts[1].sha256 in str(path):
+            next(calls)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, call, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        found.download(tmp_path)
+    monkeypatch.undo()
+    assert next(calls) == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(".ambry-")] == []
+    asked = fails_at(monkeypatch, 0, KeyboardInterrupt())
+    found.download(tmp_path)
+    assert (names_in(tmp_path), asked) == (["a.txt", "sub", "sub/b.txt", "sub/deep", "sub/deep/c.txt"], [])
+
+
+def test_no_part_has_its_name_where_another_user_has_one_with_other_bytes_by_then(
+    client: AmbryClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was refused, and those that had been named before stayed: half a model beside a file of another one."""
+    models.publish(client, name, dict(FILES))
+    named, calls = placing._named, count()
+
+    def taken(gathered: Path, target: Path) -> bool:
+        if next(calls) == 1:
+            target.write_bytes(b"theirs")
+        return named(gathered, target)
+
+    monkeypatch.setattr(placing, "_named", taken)
+    with pytest.raises(FileExistsError, match=r"b\.txt: there already, with other bytes"):
+        models.open(client, name).download(tmp_path)
+    assert names_in(tmp_path) == ["sub", "sub/b.txt", "sub/deep"]
+    assert (tmp_path / "sub/b.txt").read_bytes() == b"theirs"
+
+
 def of_another_user(left: Path) -> None:
     left.parent.chmod(0o1777)
     left.mkdir()
