@@ -52,6 +52,10 @@ _ENTRY_BYTES = 100
 _OBJECT_BYTES = 240
 
 
+class NotAvro(ValueError):
+    """A file of another kind, which no other copy of it would mend."""
+
+
 @dataclass(frozen=True, slots=True)
 class AvroFile:
     """`records` are read as they are asked for, and raise what `avro_errors` says where the file is torn."""
@@ -82,12 +86,12 @@ def avro_errors() -> tuple[type[Exception], ...]:
 def read_avro(file: Any, *, gathered: bool = False) -> AvroFile:
     """An open file; `gathered` says that the caller keeps all its records.
 
-    Raises ValueError, TypeError and what `avro_errors` says, for a file that is no such one, that is torn, whose types hold
-    themselves or lie too deep, and whose few bytes would become many.
+    Raises NotAvro for a file of another kind; ValueError, TypeError and what `avro_errors` says, for one that is torn, whose
+    types hold themselves or lie too deep, and whose few bytes would become many.
     """
     fastavro = needed("fastavro")
     if file.read(len(AVRO_MAGIC)) != AVRO_MAGIC:
-        raise ValueError("it does not begin as one does")
+        raise NotAvro("it does not begin as one does")
     header = fastavro.schemaless_reader(_Header(file, AVRO_MAGIC), AVRO_HEADER, None)
     meta = dict(header["meta"])
     schema = _without_defaults(json.loads(meta["avro.schema"]), 0)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ambry.errors import InvalidRequest
-from ambry.ml.avro_reading import AVRO_HEADER, AVRO_MAGIC, avro_errors, read_avro
+from ambry.ml.avro_reading import AVRO_HEADER, AVRO_MAGIC, NotAvro, avro_errors, read_avro
 from ambry.ml.extras import needed
 from ambry.ml.files import opened
 from ambry.ml.place_errors import place_told
@@ -28,18 +28,22 @@ TO_DO = "fetch or write it again"
 
 @contextmanager
 def avro_records(
-    place: FilePlace, to_do: str = TO_DO, *, seen: Callable[[bytes], object] | None = None
+    place: FilePlace, instead: str = TO_DO, *, seen: Callable[[bytes], object] | None = None
 ) -> Iterator[tuple[dict[str, Any], Iterator[dict[str, Any]]]]:
-    """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file, with what
-    is to be done. `seen` is given the bytes of the file in their order, all of them where all records are read.
+    """The schema of a file or URL, and its records as they are read. Raises InvalidRequest for what is no such file: `instead`
+    says what to do where it is of another kind, and not torn. `seen` is given the bytes of the file in their order, all of
+    them where all records are read.
     """
     shown = shown_place(place)
     with (
-        foreign(f"{shown} is no Avro file of records", to_do, *avro_errors()),
+        foreign(f"{shown} is no Avro file of records", TO_DO, *avro_errors()),
         place_told(place),
         opened(place) as file,
     ):
-        read = read_avro(file if seen is None else _Seen(file, seen))
+        try:
+            read = read_avro(file if seen is None else _Seen(file, seen))
+        except NotAvro as error:
+            raise InvalidRequest(f"{shown} is no Avro file of records: {error}; {instead}") from error
         if not isinstance(read.schema, dict) or read.schema.get("type") != "record":
             raise TypeError("its values are no records")
 

@@ -30,7 +30,10 @@ from ambry.shown_urls import shown_place
 
 RESPONSES = ("response", "label")
 METADATA = "metadataMap"
-NO_ROWS = f"{TO_DO}: rows are Avro files or a snapshot, which `ambry snapshot write` makes of CSV and Parquet"
+NO_ROWS = (
+    "rows are Avro files or a snapshot, which `ambry snapshot write` makes of CSV and Parquet: number the rows in a "
+    "column, which is its --entity, and define whom they are of as a STRING feature"
+)
 
 
 def read_examples(

@@ -120,7 +120,10 @@ class SortedRows:
         found = keys[0].as_py() if last is not None and keys[0].as_py() == last else None
         if found is not None or len(twice):
             key = found if found is not None else twice[0].as_py()
-            raise InvalidRequest(f"the entity {key!r} stands twice; a snapshot has each once")
+            raise InvalidRequest(
+                f"the entity {key!r} stands twice; a snapshot has each once: put its rows together, or number the rows in a "
+                f"column, make that the entity, and define {self._key!r} as a feature"
+            )
         return keys[-1].as_py()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from ambry.errors import InvalidRequest
-from ambry.ml.avro_reading import avro_errors, read_avro
+from ambry.ml.avro_reading import NotAvro, avro_errors, read_avro
 from ambry.ml.extras import needed
 from ambry.ml.features.axes import TensorType
 from ambry.ml.features.definitions import Availability
@@ -42,6 +42,7 @@ NAMES_KEY = "ambry.features"
 """In the metadata of a file: the URN of each name, as JSON."""
 RECORDS_PER_BATCH = 4_096
 TO_DO = "fetch or write it again"
+INSTEAD = "name one, or write a snapshot of CSV, JSON or Parquet (`ambry snapshot write`)"
 
 
 def write_avro(
@@ -131,7 +132,10 @@ class AvroSource(StoredFeatures):
             place_told(place),
             opened(place) as file,
         ):
-            read = read_avro(file)
+            try:
+                read = read_avro(file)
+            except NotAvro as error:
+                raise InvalidRequest(f"{self._shown} is no Avro file of features: {error}; {INSTEAD}") from error
             said, schema = read.metadata, read.schema
             if not isinstance(schema, dict) or schema.get("type") != "record":
                 raise TypeError("its values are no records")

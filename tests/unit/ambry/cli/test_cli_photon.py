@@ -109,8 +109,15 @@ def test_a_directory_with_files_is_refused_before_rows_are_read(here: Path) -> N
             ("photon", "score", "clicks", "rows.avro"),
             "with effects in it; a published model of that name is clicks@LATEST",
         ),
-        (("photon", "train", "torn.avro", "--task", "linear"), "torn.avro is no Avro file of records"),
-        (("photon", "train", "rows.csv", "--task", "linear"), "a snapshot, which `ambry snapshot write` makes of CSV"),
+        (
+            ("photon", "train", "torn.avro", "--task", "linear"),
+            "torn.avro is no Avro file of records: EOFError; fetch or write",
+        ),
+        (
+            ("photon", "train", "rows.csv", "--task", "linear"),
+            "it does not begin as one does; rows are Avro files or a snapshot, which `ambry snapshot write` makes of "
+            "CSV and Parquet: number the rows in a column, which is its --entity, and define whom they are of as a STRING",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(here: Path, args: tuple[str, ...], said: str) -> None:

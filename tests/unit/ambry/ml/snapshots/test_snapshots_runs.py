@@ -51,5 +51,6 @@ def test_a_key_that_stands_twice_is_found_across_runs_that_became_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "RUNS_MAX", 2)
-    with pytest.raises(InvalidRequest, match="the entity 7 stands twice"):
+    with pytest.raises(InvalidRequest, match="the entity 7 stands twice") as caught:
         list(filled(tmp_path, [*range(200), 7]).batches(64))
+    assert "number the rows in a column, make that the entity, and define 'member' as a feature" in str(caught.value)

@@ -205,6 +205,9 @@ def test_avro_files_of_strangers(tmp_path: Path) -> None:
             fastavro.writer(file, schema, values)
         with pytest.raises(InvalidRequest, match="its values are no records; fetch or write it again"):
             AvroSource(place, metadata(), entity="k")
+    place.write_text("k,visits\n1,2\n")
+    with pytest.raises(InvalidRequest, match="it does not begin as one does; name one, or write a snapshot of CSV"):
+        AvroSource(place, metadata(), entity="k")
     for said in ("no json", "[]"):
         avro(place, {"type": "array", "items": TRIPLE}, [], metadata={"ambry.features": said})
         with pytest.raises(InvalidRequest, match=r"is no Avro file of features: .*; fetch or write it again"):
