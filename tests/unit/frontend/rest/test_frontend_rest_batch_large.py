@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Coroutine
@@ -143,4 +144,31 @@ async def test_what_its_first_piece_fails_with_is_told_when_that_is_asked_for() 
     with pytest.raises(Unavailable):
         await part.next_piece()
     await part.close()
+    assert cluster.budget.free == free
+
+
+@virtual_time
+@pytest.mark.parametrize("cancels", [1, 2, 3])
+async def test_an_opening_that_ends_well_though_it_is_cancelled_gives_its_memory_back(cancels: int) -> None:
+    """Whoever closes it and is cancelled meanwhile ends when the opening has ended."""
+    cluster, blob = await stored()
+    free = cluster.budget.free
+    release = asyncio.Event()
+
+    async def opened_all_the_same() -> Opened:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        return await opening(cluster, blob)
+
+    part = LargeParts([Unit(index=0, text=str(blob), id=blob)], opened_all_the_same())
+    await settle()
+    closing = asyncio.ensure_future(part.close())
+    for _ in range(cancels):
+        await asyncio.sleep(0)
+        closing.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    await settle()
+    assert closing.cancelled() and part._opening.done() and not part._opening.cancelled()
     assert cluster.budget.free == free
