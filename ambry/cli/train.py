@@ -13,7 +13,7 @@ from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, sho
 from ambry.cli.interrupts import signals_interrupt
 from ambry.cli.output import remark_unless, show_fields, show_rows
 from ambry.cli.unused_parts import age_of, unused_options
-from ambry.errors import BlobNotFound
+from ambry.errors import BlobNotFound, DataCorrupt
 from ambry.ml.engines import ENGINES
 from ambry.path_option import LocalPath
 
@@ -224,7 +224,11 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
                 f"there is no job {name!r}; `ambry ls {FOLDER}/ --delimiter /` lists them", request_id=error.request_id
             ) from None
         steps = CheckpointFolder(client, job.checkpoints).steps()
-        runs = who_runs(client, job.name_in(RUNNING))
+        try:
+            where = who_runs(client, job.name_in(RUNNING))
+            runs = "no" if where is None else f"yes{where}"
+        except DataCorrupt as error:
+            runs = f"not known: {error.message}"
         outcome = outcome_of(client, job)
     show_fields(
         {
@@ -233,8 +237,8 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
             "snapshot": job.snapshot,
             "publish": job.publish,
             "run": job.run,
-            "runs": "no" if runs is None else f"yes{runs}",
-            "outcome": _told(outcome) if runs is None else "",
+            "runs": runs,
+            "outcome": _told(outcome) if runs == "no" else "",
             "checkpoints": job.checkpoints,
             "steps": steps,
         },

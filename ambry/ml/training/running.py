@@ -20,7 +20,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+import msgspec
 
 from ambry.client.model import Timeout
 from ambry.client.refs import NameRef, found_entry
@@ -30,6 +32,7 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     BlobNotFound,
+    DataCorrupt,
     InvalidRequest,
     InvariantBroken,
     UpdateConflict,
@@ -48,6 +51,34 @@ RENEW_TIMEOUT = Timeout(total=30.0)
 RUNNING = "running.json"
 
 
+class _Holder(msgspec.Struct, frozen=True):
+    """Who runs a job, as RUNNING says it."""
+
+    host: str
+    boot: str
+    pids: str
+    pid: Annotated[int, msgspec.Meta(ge=1)]
+    started: int | None
+    token: str
+
+    @property
+    def where(self) -> str:
+        return f", on {self.host} (process {self.pid})"
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it is a process of those that this one sees, gone or not."""
+        return {"host": self.host, "boot": self.boot, "pids": self.pids} == _machine()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was a process of this machine, and is none any more."""
+        return self.is_seen and _started(self.pid) != self.started
+
+
+_HOLDER = msgspec.json.Decoder(_Holder)
+
+
 class RunningJob:
     """The right to run a job, until the `with` ends. Usable by threads."""
 
@@ -62,7 +93,7 @@ class RunningJob:
         self._document = json.dumps({**told, "token": secrets.token_hex(6)}).encode()
 
     def __enter__(self) -> Self:
-        """Raises UpdateConflict where somebody else runs the job, and AmbryError."""
+        """Raises UpdateConflict where somebody else runs the job, DataCorrupt where nobody can tell who, and AmbryError."""
         self._take()
         self._renewed = RepeatedWork(self._renew, self._renew_s, name=f"ambry-runs-{self._job.job}")
         return self
@@ -91,7 +122,7 @@ class RunningJob:
         self.check()
 
     def _take(self, timeout: Timeout | None = None) -> None:
-        """Raises UpdateConflict where another one has it, Unavailable where it changes at every look."""
+        """Raises UpdateConflict where another one has it, DataCorrupt, Unavailable where it changes at every look."""
         holder = None
         for _ in looks(str(self._name)):
             with suppress(
@@ -102,8 +133,8 @@ class RunningJob:
         if holder is not None:
             raise UpdateConflict(self._sentence(holder))
 
-    def _look(self, timeout: Timeout | None) -> bytes | None:
-        """Take what is free, or go on with what this one has; what another one has said who has it. Raises OVERTAKEN."""
+    def _look(self, timeout: Timeout | None) -> _Holder | None:
+        """Take what is free, or go on with what this one has; else who has it. Raises OVERTAKEN, DataCorrupt."""
         try:
             self._put(timeout, if_absent=True)
             return None
@@ -122,8 +153,8 @@ class RunningJob:
             )  # Its time is over. What another one put there since then stays.
             self._put(timeout, if_absent=True)
             return None
-        if held != self._document and not _is_gone(held):
-            return held
+        if held != self._document and not (holder := _holder(held, self._name)).is_gone:
+            return holder
         self._put(timeout, if_match=etag)
         return None
 
@@ -148,24 +179,24 @@ class RunningJob:
             except OVERTAKEN:
                 try:
                     self._take(timeout)
-                except UpdateConflict as error:
+                except (UpdateConflict, DataCorrupt) as error:
                     self._lost = error.message
 
-    def _sentence(self, held: bytes) -> str:
+    def _sentence(self, holder: _Holder) -> str:
         """Of this machine it runs: one that was killed there holds nothing."""
-        told = f"the job {self._job.job} runs already{_where(held)}; wait for its end, or give this one another --name"
-        if _is_seen(_told(held)):
-            return f"{told}. Where that process is to end, an interrupt ends its workers too: kill -INT {_told(held)['pid']}"
+        told = f"the job {self._job.job} runs already{holder.where}; wait for its end, or give this one another --name"
+        if holder.is_seen:
+            return f"{told}. Where that process is to end, an interrupt ends its workers too: kill -INT {holder.pid}"
         return f"{told}. Where it was killed, it can be submitted again {LEASE_S} s after that"
 
 
 def who_runs(client: AmbryClient, name: str | NameRef) -> str | None:
-    """Where a job runs, by its RUNNING: `, on a (process 4711)`. None where nobody runs it."""
+    """Where a job runs, by its RUNNING: `, on a (process 4711)`. None where nobody runs it. Raises DataCorrupt."""
     try:
-        held = client.get_bytes(name)
+        holder = _holder(client.get_bytes(name), name)
     except BlobNotFound:
         return None
-    return None if _is_gone(held) else _where(held)
+    return None if holder.is_gone else holder.where
 
 
 def claim_run(
@@ -217,29 +248,15 @@ def begin_alone(client: AmbryClient, job: TrainingJob, place: NameRef) -> Traini
     return replace(job, earlier=())
 
 
-def _where(held: bytes) -> str:
-    told = _told(held)
-    return f", on {told.get('host')} (process {told.get('pid')})" if told else ""
-
-
-def _told(held: bytes) -> dict[str, Any]:
-    with suppress(*MALFORMED):
-        told = json.loads(held)
-        if isinstance(told, dict):
-            return told
-    return {}
-
-
-def _is_gone(held: bytes) -> bool:
-    """Whether who held a job was a process of this machine, and is none any more."""
-    told = _told(held)
-    return _is_seen(told) and _started(told["pid"]) != told.get("started")
-
-
-def _is_seen(told: dict[str, Any]) -> bool:
-    """Whether it is a process of those that this one sees, gone or not."""
-    here = _machine()
-    return {key: told.get(key) for key in here} == here and isinstance(told.get("pid"), int)
+def _holder(held: bytes, name: str | NameRef) -> _Holder:
+    """Raises DataCorrupt for what nobody who runs a job wrote, which may stay for ever: it need not have a lease."""
+    try:
+        return _HOLDER.decode(held)
+    except (*MALFORMED, msgspec.MsgspecError) as error:
+        raise DataCorrupt(
+            f"{name} does not say who runs the job, and was not written by ambry: {error}; where nobody runs the job, delete "
+            f"it: ambry rm {name}"
+        ) from None
 
 
 def _machine() -> dict[str, str]:

@@ -78,6 +78,10 @@ def test_a_job_is_submitted_published_and_shown(script: Path) -> None:
     ):
         here = json.loads(run("train", "show", told["job"], "--json").stdout)["runs"]
     assert here == f"yes, on {socket.gethostname()} (process {os.getpid()})"
+    with AmbryClient.from_env() as client:
+        client.put(b'{"host": 5, "pid": "a"}', name=f"training/{told['job']}/running.json")
+    shown = json.loads(run("train", "show", told["job"], "--json").stdout)
+    assert shown["runs"].startswith("not known: ") and "delete it: ambry rm ambry://" in shown["runs"]
     steps = json.loads(run("model", "lineage", "digits", "--json").stdout)
     assert told["job"] in json.dumps(steps)
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from ambry import AmbryClient, BlobNotFound, InvalidRequest, Unavailable, UpdateConflict
+from ambry import AmbryClient, BlobNotFound, DataCorrupt, InvalidRequest, Unavailable, UpdateConflict
 from ambry.client.model import Timeout
 from ambry.ml.training import running
 from ambry.ml.training.checkpoints import CheckpointFolder
 from ambry.ml.training.gangs import Gang, put_gang, read_gang
 from ambry.ml.training.jobs import StoredTree, TrainingJob, named_job
 from ambry.ml.training.origins import ORIGINS_MAX
-from ambry.ml.training.running import RUNNING, RunningJob, begin_alone, claim_run
+from ambry.ml.training.running import RUNNING, RunningJob, begin_alone, claim_run, who_runs
 from tests.support.waiting import eventually
 
 _numbers = count()
@@ -69,10 +69,8 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(client: AmbryC
     "told",
     [
         {"host": "another"},
-        {"pid": None},
         {"boot": "of another"},
         {"pids": "pid:[1]"},
-        {"boot": None},
     ],
 )
 def test_who_cannot_be_seen_holds_the_job_until_its_time_is_over(
@@ -81,6 +79,39 @@ def test_who_cannot_be_seen_holds_the_job_until_its_time_is_over(
     held_by(client, job, **told)
     with pytest.raises(UpdateConflict, match=r"runs already.* submitted again 90 s after that"):
         RunningJob(client, job).__enter__()
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        b"{}",
+        b'{"host": 5, "boot": "b", "pids": "p", "pid": "a", "started": 1, "token": "t"}',
+        b'{"host": "a", "boot": "b", "pids": "p", "pid": -1, "started": 1, "token": "t"}',
+        b'{"host": "a", "boot": "b", "pids": "p", "pid": true, "started": 1, "token": "t"}',
+        b'{"host": "a", "boot": null, "pids": "p", "pid": 7, "started": 1, "token": "t"}',
+    ],
+)
+def test_what_says_nobody_who_runs_a_job_is_told_with_how_it_goes(
+    client: AmbryClient, job: TrainingJob, held: bytes
+) -> None:
+    """It was told as a job that runs, which could be submitted again after 90 s, and blocked it for ever."""
+    client.put(held, name=job.name_in(RUNNING))
+    told = rf"running\.json does not say who runs the job, .*; where nobody runs the job, delete it: ambry rm .*{job.job}/run"
+    with pytest.raises(DataCorrupt, match=told):
+        RunningJob(client, job).__enter__()
+    with pytest.raises(DataCorrupt, match=told):
+        who_runs(client, job.name_in(RUNNING))
+    assert client.get_bytes(job.name_in(RUNNING)) == held
+    client.delete(job.name_in(RUNNING))
+    with RunningJob(client, job, renew_s=0.05) as running_job:
+        client.put(held, name=job.name_in(RUNNING))
+        eventually(lambda: running_job._lost != "", "whoever runs it finds its right gone")
+        with pytest.raises(UpdateConflict, match="does not say who runs the job"):
+            running_job.check()
 
 
 def test_the_right_is_renewed_and_goes_by_itself(
