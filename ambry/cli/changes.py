@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_duration, connecting
+from ambry.cli.interrupts import signals_interrupt
 from ambry.cli.output import printable, tell_in_options, when
 from ambry.errors import AmbryError, Unavailable
 from ambry.path_option import LocalPath
@@ -98,32 +99,40 @@ def _tell(cluster: ChosenCluster, follow: bool, since: str | None, state: Path |
 
     file = None if state is None else TokenFile(state)
     kept = None if file is None else file.read()
-    with cluster.connect() as client, nullcontext() if kept is None else naming_state(state):
+
+    def tell_next(token: str) -> None:
+        if file is None and not cluster.quiet:
+            click.echo(f"next: --since {token}", err=True)
+
+    with signals_interrupt(), cluster.connect() as client, nullcontext() if kept is None else naming_state(state):
         feed = client.changes(kept or since or "beginning", follow=follow)
         noted, again = feed.token, TriedAgain(partial(tell_in_options, cluster.quiet))
-        while True:
-            try:
-                page = feed.next_page()
-            except AmbryError as error:
-                if not (follow and error.retriable):
-                    raise
-                again.failed(error)
-                pause(AGAIN_S)
-                continue
-            if follow and page.delayed:
-                again.failed(Unavailable(NOT_ALL))
-            else:
-                again.went_well()
-            for change in page.changes:
-                click.echo(_line(change, output))
-            # The token moves when a page was told whole.
-            if file is not None and page.token != noted:
-                file.write(page.token)
-            noted = page.token
-            if page.at_end and not follow:
-                break
-    if file is None and not cluster.quiet:
-        click.echo(f"next: --since {noted}", err=True)
+        try:
+            while True:
+                try:
+                    page = feed.next_page()
+                except AmbryError as error:
+                    if not (follow and error.retriable):
+                        raise
+                    again.failed(error)
+                    pause(AGAIN_S)
+                    continue
+                if follow and page.delayed:
+                    again.failed(Unavailable(NOT_ALL))
+                else:
+                    again.went_well()
+                for change in page.changes:
+                    click.echo(_line(change, output))
+                # The token moves when a page was told whole.
+                if file is not None and page.token != noted:
+                    file.write(page.token)
+                noted = page.token
+                if page.at_end and not follow:
+                    break
+        except KeyboardInterrupt:
+            tell_next(noted)
+            raise
+    tell_next(noted)
     if page.delayed:
         raise Unavailable(f"{NOT_ALL}; the same command tells them later")
 

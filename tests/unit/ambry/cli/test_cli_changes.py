@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,28 @@ def test_who_follows_is_told_once_of_what_is_tried_again(here: Path, monkeypatch
         "some changes cannot be told now, since no replica of theirs answers; it is tried again",
     ]
     assert len(lines) == 3 and "revoked" in lines[2] and (here / "token").read_text() == "t3\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kept", [(), ("--state", "token")])
+def test_who_follows_and_is_interrupted_is_told_where_to_go_on(
+    number: signal.Signals, kept: tuple[str, ...], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --state nobody knew where it was, and SIGTERM ended it without a word."""
+    script = [page("t1"), page("t2")]
+
+    def next_page(feed: ChangesFeed) -> ToldChanges:
+        if script:
+            return script.pop(0)
+        os.kill(os.getpid(), number)
+        threading.Event().wait(60)
+        raise AssertionError("nothing interrupted it")
+
+    monkeypatch.setattr(ChangesFeed, "next_page", next_page)
+    own = signal.signal(signal.SIGTERM, signal.default_int_handler)  # Not the end of the tests where it is not heard.
+    try:
+        found = CliRunner().invoke(cli, ["changes", "--follow", *kept], prog_name="ambry")
+    finally:
+        signal.signal(signal.SIGTERM, own)
+    assert found.exit_code == 130
+    assert found.stderr.split() == ([] if kept else ["next:", "--since", "t2"])
