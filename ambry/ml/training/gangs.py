@@ -21,7 +21,9 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ambry.client.refs import NameRef
 from ambry.client.sync.client import AmbryClient
@@ -42,6 +44,8 @@ OVERTAKEN = (AlreadyExists, PreconditionFailed, BlobNotFound, UpdateConflict)
 _LOOKS_MAX = 40
 _PAUSE_MAX_S = 0.5
 _FORMAT = 1
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What every reader of JSON has as it was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +55,8 @@ class Gang:
     job: str
     folder: str
     """Of the job."""
-    run: int
-    start: int
+    run: Count
+    start: Count
     checks: bool = True
     """Whether this worker is the one that answers for all: the starts of others are not comparable."""
     made: tuple[Origin, ...] = ()
@@ -134,22 +138,27 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
     # What the store refuses is none of what the document says, and may be a ValueError as well (InvalidRequest).
     try:
         told: Any = json.loads(data)
+        if not isinstance(told, dict):
+            raise ValueError("it is no object")
         if told["format"] > _FORMAT:
             raise DataCorrupt(
                 f"{name} is of the format {told['format']}; upgrade ambry to train with these checkpoints"
             )
-        found = Gang(
-            job=str(told["job"]),
-            folder=str(told["folder"]),
-            run=int(told["run"]),
-            start=int(told["start"]),
-            made=tuple(parse_origin(each) for each in told.get("made", ())),
-        )
+        found = msgspec.convert(told, Gang)
+        for each in found.made:
+            parse_origin(each)
         return found, etag
-    except MALFORMED as error:
+    except (*MALFORMED, msgspec.ValidationError) as error:
         raise DataCorrupt(
-            f"{name} does not say whose the checkpoints are ({error!r}); delete it while no job trains with them"
+            f"{name} does not say whose the checkpoints are ({_why(error)}); delete it while no job trains with them"
         ) from None
+
+
+def _why(error: Exception) -> str:
+    """In words of the document, where the error has those of Python."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def put_gang(client: AmbryClient, place: NameRef, gang: Gang, etag: str) -> bool:

@@ -25,9 +25,9 @@ def test_where_a_file_could_stand_and_no_version_is_both_are_told() -> None:
     with pytest.raises(BlobGone, match=r"^deleted$"), file_or_version("x"):
         raise BlobGone("deleted")
     signed = f"{'A' * 48}?ambry-signature=SECRET"
-    with pytest.raises(BlobNotFound) as told, file_or_version(signed):
+    with pytest.raises(BlobNotFound) as raised, file_or_version(signed):
         raise BlobNotFound("none there")
-    assert "SECRET" not in str(told.value)
+    assert "SECRET" not in str(raised.value)
 
 
 def test_an_error_that_has_the_url_says_it_without() -> None:
