@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from ambry.cli.output import remark
+
 
 @contextlib.contextmanager
 def signals_interrupt() -> Iterator[None]:
@@ -25,3 +27,29 @@ def signals_interrupt() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def first_interrupt_told(sentence: str) -> Iterator[None]:
+    """The first signal that interrupts in the block says `sentence` at once: what is stopped then may take its time."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    told = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            with contextlib.suppress(OSError, RuntimeError):  # Nobody reads, or who was interrupted was writing.
+                remark(sentence)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in (each for each, handler in before.items() if callable(handler)):
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)

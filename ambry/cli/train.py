@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambry.cli.arguments import OUTPUT, ChosenCluster, as_pairs, connecting, shows
-from ambry.cli.interrupts import signals_interrupt
+from ambry.cli.interrupts import first_interrupt_told, signals_interrupt
 from ambry.cli.output import remark_unless, show_fields, show_rows
 from ambry.cli.unused_parts import age_of, unused_options
 from ambry.errors import BlobNotFound, DataCorrupt
@@ -19,6 +19,7 @@ from ambry.path_option import LocalPath
 
 if TYPE_CHECKING:
     from ambry.ml.models.stored_parts import ListedPart
+    from ambry.ml.training.launchers.launch import Launch, Launcher, LaunchPlan
     from ambry.ml.training.outcomes import JobOutcome
     from ambry.ml.training.packing import Kind
     from ambry.ml.training.submitting import EndedJob
@@ -132,7 +133,7 @@ def submit(script: Path, arguments: tuple[str, ...], cluster: ChosenCluster, out
             ended = run_job(
                 client,
                 job,
-                launcher,
+                launcher if cluster.quiet else _TellsInterrupt(launcher),
                 fresh=fresh,
                 max_restarts=max_restarts,
                 tell=tell,
@@ -244,6 +245,25 @@ def show(name: str, cluster: ChosenCluster, output: str) -> None:
         },
         output,
     )
+
+
+class _TellsInterrupt:
+    """A launcher that says at once that it was interrupted: its workers may take their time to end."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def check(self, plan: LaunchPlan) -> None:
+        self._launcher.check(plan)
+
+    def run(self, launch: Launch) -> None:
+        from ambry.ml.training.launchers.launch import TERM_TIMEOUT_S
+
+        with first_interrupt_told(
+            f"interrupted; the workers are asked to end, and are ended after {TERM_TIMEOUT_S:.0f} s; a second interrupt "
+            "does not wait for that"
+        ):
+            self._launcher.run(launch)
 
 
 def _told(outcome: JobOutcome | None) -> str:

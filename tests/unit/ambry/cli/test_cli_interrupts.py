@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ambry.cli.interrupts import signals_interrupt
+from ambry.cli.interrupts import first_interrupt_told, signals_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -31,3 +31,13 @@ def test_a_command_behind_nohup_outlives_its_terminal() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_the_first_interrupt_is_told_at_once_and_only_that(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with first_interrupt_told("it is asked to end"):
+        for told in ("ambry: it is asked to end\n", ""):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            assert capsys.readouterr().err == told
+    assert signal.getsignal(signal.SIGINT) == before

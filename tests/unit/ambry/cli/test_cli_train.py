@@ -131,6 +131,7 @@ def test_a_job_that_fails_is_a_sentence_and_exit_code_1(script: Path) -> None:
 
 
 def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its workers ended, which may take 15 s, nothing said that it had been heard."""
     ended: list[str] = []
     before = signal.getsignal(signal.SIGTERM)
 
@@ -140,11 +141,14 @@ def test_sigterm_ends_it_as_an_interrupt_does(script: Path, monkeypatch: pytest.
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(10)
             finally:
+                launch.show("the workers ended")
                 ended.append("workers")
 
     monkeypatch.setattr(choice, "launcher_of", lambda *_: Terminated())
     done = run("train", "submit", "train.py")
+    told = "ambry: interrupted; the workers are asked to end, and are ended after 15 s; a second interrupt does not wait for"
     assert (done.exit_code, ended) == (130, ["workers"])
+    assert f"{told} that\nthe workers ended\n" in done.stderr
     assert " is interrupted; submit the job again to go on from its newest checkpoint" in done.stderr
     assert signal.getsignal(signal.SIGTERM) == before
 
