@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -274,5 +275,16 @@ def _said_otherwise(column: Any, arms: Any, names: list[str]) -> int:
     """Rows that say an arm, and not that of theirs."""
     counted = [names[place] if place >= 0 else "" for place in arms.tolist()]
     return sum(
-        not is_missing(said) and said not in ("", counts) for said, counts in zip(column.tolist(), counted, strict=True)
+        not is_missing(said) and said != "" and not _calls(said, counts)
+        for said, counts in zip(column.tolist(), counted, strict=True)
     )
+
+
+def _calls(said: Any, arm: str) -> bool:
+    """Whether a value of a column, of whose arms `0` or `true` a reader of CSV makes numbers or truths, is that arm."""
+    if isinstance(said, bool):
+        return str(said).lower() == arm.lower()
+    if isinstance(said, int | float):
+        with suppress(ValueError):
+            return float(arm) == said
+    return str(said) == arm

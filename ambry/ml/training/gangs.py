@@ -140,6 +140,8 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
         told: Any = json.loads(data)
         if not isinstance(told, dict):
             raise ValueError("it is no object")
+        if type(told["format"]) is not int:
+            raise ValueError("its format is no number")
         if told["format"] > _FORMAT:
             raise DataCorrupt(
                 f"{name} is of the format {told['format']}; upgrade ambry to train with these checkpoints"

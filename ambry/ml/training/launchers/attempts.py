@@ -1,9 +1,9 @@
 """Whether all workers are to begin again: not where they failed as before, and nothing came of it between.
 
-A failure is the script's own where its process ended by an exit code, and by something that it raised. It is the same as one
-before where the code and what was raised are, and there is no newer checkpoint: the script is where it was, and does there what
-it did. Who is killed says nothing of the next time, and neither does what other workers, the network, the store, the disk or
-the memory may have caused: such jobs are started as often as they may be.
+A failure is the script's own where its process ended by an exit code, and by an error of Python's own about a script and its
+data. It is the same as one before where the code and what was raised are, and there is no newer checkpoint: the script is where
+it was, and does there what it did. Who is killed says nothing of the next time, and neither does what other workers, the
+network, the store, the disk, the memory or a library may have caused: such jobs are started as often as they may be.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ RAISED_MAX = 1_000
 """Characters of what was raised."""
 _EXIT_CODE_MAX = 128
 """What is above is how a shell tells a signal (sh(1p), 2.8.2)."""
+_OWN = re.compile(
+    r"(?:Syntax|Indentation|Tab|Import|ModuleNotFound|Name|UnboundLocal|Attribute|Type|Key|Index|Value|ZeroDivision|Assertion|"
+    r"NotImplemented|Recursion|FileNotFound|FileExists|IsADirectory|NotADirectory|UnicodeDecode|UnicodeEncode)Error(?::|$)"
+)
+"""A RuntimeError is none of them: libraries raise it of shapes that do not fit, and of a GPU or a peer that is away."""
 _MAY_PASS = re.compile(
     # The store, other workers, and the network between all of them.
     r"ambry[. ]|connect|\bpeer|socket|address|network|http|grpc|\bssl|\bdns|name resolution|resolve host|gloo|nccl|\bmpi\b|"
@@ -27,7 +32,7 @@ _MAY_PASS = re.compile(
     r"time[d ]*out|deadline|unavailable|temporar|interrupted|aborted|cancel|blocking|pipe|\breset\b|refused|\bbusy\b|\block|"
     r"signal|SIG[A-Z]{3}|killed|terminated|exited unexpectedly|process ?pool|\bdied\b|"
     # The machine.
-    r"memory|\boom\b|oserror|\berrno\b(?! (?:2|13|17|20|21)\b)|no space|quota|too many|resource|cuda error|cudnn|cublas",
+    r"memory|\boom\b|\berrno\b(?! (?:2|13|17|20|21)\b)|no space|\bdisk\b|quota|too many|resource|\bgpu|cuda",
     re.IGNORECASE,
 )
 """What may be otherwise the next time, though the words are the same. A script that is wrong, and says one of these, is started
@@ -65,7 +70,7 @@ class LaunchAttempts:
         of it.
         """
         is_own = 0 < failed.code <= _EXIT_CODE_MAX and failed.code != EXIT_NODE and failed.raised != ""
-        if not is_own or _MAY_PASS.search(failed.raised):
+        if not is_own or not _OWN.match(failed.raised) or _MAY_PASS.search(failed.raised):
             return ""
         try:
             step = self._launch.newest()

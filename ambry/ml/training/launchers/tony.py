@@ -23,7 +23,7 @@ from typing import Any
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.home import login_name
 from ambry.ml.training.bundle import FILES
-from ambry.ml.training.launchers.attempts import FailedAttempt, LaunchAttempts
+from ambry.ml.training.launchers.attempts import RAISED_MAX, FailedAttempt, LaunchAttempts
 from ambry.ml.training.launchers.launch import (
     LastWords,
     Launch,
@@ -46,6 +46,7 @@ from ambry.ml.training.launchers.tony_staging import Staging, applications_in, n
 from ambry.ml.training.launchers.yarn_api import ENDED, answering, ask, kill, place_of
 from ambry.ml.training.launchers.yarn_logs import ContainerLogs
 from ambry.ml.training.remains import CONF, STAGED, left_behind
+from ambry.ml.training.roles import CHIEF, WORKER
 from ambry.ml.training.unpacking import naming
 
 _APPLICATION = re.compile(r"Submitted application (application_\d+_\d+)")
@@ -294,6 +295,12 @@ class _Followed:
 
     def task_ended(self, name: str, code: int, raised: str) -> None:
         """A script of one of the containers. Which of its attempts it was is not asked: each has other containers."""
+        if name.partition(" ")[0] not in (
+            CHIEF,
+            WORKER,
+        ):  # Of others TonY does not begin again, or goes on without them.
+            return
+        raised = raised[:RAISED_MAX]
         failed = FailedAttempt(said=f"{name} ended with exit code {code}: {raised}", code=code, raised=raised)
         self._vain = self._vain or self._attempts.in_vain(failed, name)
 

@@ -90,7 +90,7 @@ class TorchrunLauncher:
             # Asked to end while nobody reads what it prints, torchrun waits for its own threads for ever.
             for line in output_of(command, environ, whose=OF_WORKER, death=signal.SIGKILL):
                 said.append(line)
-                if (found := _FAILED.search(line)) is not None:
+                if (found := _failed_in(line)) is not None:
                     if left > 0:
                         attempts.again(failed_attempt(found[2], int(found[1]), said))
                     left -= 1
@@ -113,6 +113,11 @@ def torchrun_command(python: str, launch: Launch) -> list[str]:
     ]
 
 
+def _failed_in(line: str) -> re.Match[str] | None:
+    """Which worker failed first, of a line of torchrun's own: a script may run one itself, whose workers are none of ours."""
+    return None if OF_WORKER.match(line) else _FAILED.search(line)
+
+
 def failed_attempt(rank: str, code: int, lines: Iterable[str]) -> FailedAttempt:
     """One in which that worker failed first, by what was printed in it."""
     words = "" if code < 0 else last_words(lines, rank)[:RAISED_MAX]  # Who was killed said nothing, and others much.
@@ -128,7 +133,7 @@ def how_it_ended(code: int) -> str:
 
 def reason_of(ended: LauncherEnded, launch: Launch) -> str:
     """Why a job failed, from what torchrun said last: which worker, how, and what it printed of it."""
-    failed = [(at, found) for at, line in enumerate(ended.lines) if (found := _FAILED.search(line)) is not None]
+    failed = [(at, found) for at, line in enumerate(ended.lines) if (found := _failed_in(line)) is not None]
     if not failed or ended.code < 0:  # What it said of workers then is of those that it started again.
         return f"torchrun {ended}{'' if ended.code < 0 else last_words(ended.lines)}"
     found = failed[-1][1]

@@ -29,8 +29,7 @@ _ENDED = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO +TaskExecutor:\d+ - Child process exited with exit code (\d{1,3})$"
 )
 """The last that TonY's executor says; a signal is told as a shell does."""
-STREAMS = ("stderr", "stdout")
-"""In this order: what a script raised is there before its executor says, in the other one, how it ended."""
+STREAMS = ("stdout", "stderr")
 _GROWS_MAX = 64 << 10
 _AT_ONCE_MAX = 1 << 20
 """Bytes of one stream: of more that came at once the end is shown."""
@@ -44,6 +43,9 @@ class _Container:
     seen: dict[str, int]
     cutters: dict[str, LineCutter]
     words: LastWords
+    """Of its stderr: what it prints of errors that it handles is of the other one."""
+    code: int | None = None
+    """With which its script ended, until that was told."""
 
 
 class ContainerLogs:
@@ -67,9 +69,10 @@ class ContainerLogs:
         self._thread.join()
         self.look()
         for each in self._containers.values():
-            for cutter in each.cutters.values():
+            for stream, cutter in each.cutters.items():
                 for line in cutter.end():
-                    self._line(each, line)
+                    self._line(each, stream, line)
+            self._tell_end(each)
 
     def add(self, name: str, page: str) -> bool:
         """Follow a container by the address of its page on its NodeManager; whether it is a new one."""
@@ -93,11 +96,11 @@ class ContainerLogs:
             containers = list(self._containers.values())
         away: set[str] = set()
 
-        def new_of(each: _Container) -> list[str]:
+        def new_of(each: _Container) -> list[tuple[str, str]]:
             node = urlsplit(each.page).netloc
             if node in away:
                 return []
-            lines: list[str] = []
+            lines: list[tuple[str, str]] = []
             try:
                 self._look_at(each, lines)
             except OSError:
@@ -109,15 +112,18 @@ class ContainerLogs:
         if containers:
             with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(containers)), "ambry-container-logs") as pool:
                 for each, lines in zip(containers, pool.map(new_of, containers), strict=True):
-                    for line in lines:
-                        self._line(each, line)
+                    had_ended = each.code is not None
+                    for stream, line in lines:
+                        self._line(each, stream, line)
+                    if had_ended:  # A look later: what it raised may have come after the sizes were asked.
+                        self._tell_end(each)
 
     def _follow(self) -> None:
         while not self._over.wait(LOOK_S):
             self.look()
 
-    def _look_at(self, each: _Container, lines: list[str]) -> None:
-        """Add the whole lines that came. Raises OSError, and what a document raises that is none."""
+    def _look_at(self, each: _Container, lines: list[tuple[str, str]]) -> None:
+        """Add the stream and the text of the whole lines that came. Raises OSError, and what a document raises that is none."""
         address = urlsplit(each.page)
         base = f"{address.scheme}://{address.netloc}/ws/v1/node/containers/{each.id}/logs"
         sizes = sizes_in(json.loads(ask(base)))
@@ -132,14 +138,20 @@ class ContainerLogs:
             end, body = found
             new_part = body[max(0, each.seen[stream] - (end - len(body))) :]
             each.seen[stream] = end
-            lines += each.cutters[stream].feed(new_part)
+            lines += [(stream, line) for line in each.cutters[stream].feed(new_part)]
 
-    def _line(self, each: _Container, line: str) -> None:
+    def _line(self, each: _Container, stream: str, line: str) -> None:
         if found := _ENDED.match(line):
-            self._ended(each.name, int(found[1]), str(each.words).removeprefix(": "))
+            each.code = int(found[1])
         elif line.strip() and not _OF_TONY.match(line):
-            each.words.hear(line)
+            if stream == "stderr":
+                each.words.hear(line)
             self._show(f"{each.name}: {line}")
+
+    def _tell_end(self, each: _Container) -> None:
+        if each.code is not None:
+            self._ended(each.name, each.code, str(each.words).removeprefix(": "))
+            each.code = None
 
 
 def sizes_in(told: Any) -> dict[str, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,6 +65,20 @@ def test_arms_that_outcomes_say_are_counted_where_they_are_others() -> None:
     assert counted.said_otherwise == names[:100].count("treatment") > 0
     assert counted.comparisons == evaluate(TWO, rows, metrics=["clicks"]).comparisons
     assert json.loads(counted.encode())["said_otherwise"] == counted.said_otherwise
+
+
+@pytest.mark.parametrize(("arms", "said"), [(("0", "1"), int), (("0", "1"), float), (("false", "true"), "true".__eq__)])
+def test_arms_that_a_reader_of_csv_makes_numbers_of_are_themselves(
+    arms: tuple[str, str], said: Callable[[str], object]
+) -> None:
+    """Of a right file all rows were said to have another arm."""
+    experiment = replace(TWO, arms=tuple(replace(arm, name=name) for arm, name in zip(TWO.arms, arms, strict=True)))
+    assigned = [arm for unit in range(200) if (arm := experiment.arm_of(unit)) is not None]
+    told = [said(arm.name) for arm in assigned]
+    rows = {"unit": list(range(200)), "clicks": [1.0, 2.0] * 100, "arm": told}
+    assert evaluate(experiment, rows, said_arm="arm", metrics=["clicks"]).said_otherwise == 0
+    told[:3] = [said(next(name for name in arms if name != arm.name)) for arm in assigned[:3]]
+    assert evaluate(experiment, rows, said_arm="arm", metrics=["clicks"]).said_otherwise == 3
 
 
 def test_who_did_nothing_may_count_as_nothing() -> None:

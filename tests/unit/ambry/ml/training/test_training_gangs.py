@@ -233,6 +233,7 @@ CLAIM = {"format": 1, "job": "a", "folder": "b", "run": 1, "start": 0}
         b"{}",
         b"[" * 100_000,
         json.dumps({"format": 2}).encode(),
+        *(json.dumps({**CLAIM, "format": each}).encode() for each in ("1", None, [1], True)),
         json.dumps({**CLAIM, "folder": 5}).encode(),
         json.dumps({**CLAIM, "run": True}).encode(),
         json.dumps({**CLAIM, "run": -5}).encode(),
@@ -250,7 +251,7 @@ def test_a_claim_that_nobody_can_read_is_told(
     client.put(told, name=NameRef(f"{folder.place.name}/{GANG}"))
     with pytest.raises(DataCorrupt, match=r"gang.json (does not say whose|is of the format 2)") as raised:
         folder.check()
-    assert not any(words in str(raised.value) for words in ("Error(", "subscriptable", "recursion"))
+    assert not any(words in str(raised.value) for words in ("Error(", "subscriptable", "recursion", "instances"))
 
 
 def test_what_the_store_refuses_is_told_as_that(client: AmbryClient) -> None:

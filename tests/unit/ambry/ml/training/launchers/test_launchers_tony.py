@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import pytest
 from ambry.errors import InvalidRequest
 from ambry.ml.training.bundle import write_bundle
 from ambry.ml.training.jobs import named_job
-from ambry.ml.training.launchers import tony
+from ambry.ml.training.launchers import tony, yarn_logs
 from ambry.ml.training.launchers.choice import LauncherSettings, launcher_of
 from ambry.ml.training.launchers.launch import Launch, LaunchFailed
 from ambry.ml.training.launchers.tony import TonyLauncher
@@ -56,6 +57,8 @@ class Yarn(BaseHTTPRequestHandler):
     """The pages of a ResourceManager and a NodeManager that are asked for."""
 
     log = LOG
+    errors = ""
+    """Of stderr; `log` is stdout."""
     late = 0
     app: dict[str, Any]
     killed: list[str]
@@ -68,16 +71,17 @@ class Yarn(BaseHTTPRequestHandler):
         if "/containers/" in self.path and self.path.endswith("/logs"):
             files = [
                 {"fileName": "stdout", "fileSize": str(len(self.log) - self.late)},
-                {"fileName": "stderr", "fileSize": "0"},
+                {"fileName": "stderr", "fileSize": str(len(self.errors))},
             ]
             told = {"containerLogsInfo": {"containerLogInfo": files, "containerId": CONTAINER}}
             self._answer(json.dumps(told))
-        elif "/logs/stdout?size=-" in self.path:
-            last = self.log[-int(self.path.rpartition("-")[2]) :]
+        elif found := re.search(r"/logs/(stdout|stderr)\?size=-(\d+)", self.path):
+            log = self.log if found[1] == "stdout" else self.errors
+            last = log[-int(found[2]) :]
             head = (
-                f"Container: {CONTAINER} on localhost:18041\nLogType:stdout\nLogLength:{len(self.log)}\nLogContents:\n"
+                f"Container: {CONTAINER} on localhost:18041\nLogType:{found[1]}\nLogLength:{len(log)}\nLogContents:\n"
             )
-            self._answer(f"{head}{last}End of LogType:stdout.\n{'*' * 71}\n\n")
+            self._answer(f"{head}{last}End of LogType:{found[1]}.\n{'*' * 71}\n\n")
         elif self.path == "/ws/v1/cluster/metrics":
             self._answer('{"clusterMetrics": {"activeNodes": 0}}')
         elif self.path.endswith("/appattempts"):
@@ -454,6 +458,7 @@ def test_a_script_that_fails_as_before_ends_the_job(
     monkeypatch.setattr(tony, "LOOK_S", 0.02)
     ended = "2026-11-28 06:28:51 INFO  TaskExecutor:230 - Child process exited with exit code 1\n"
     monkeypatch.setattr(Yarn, "log", f"{LOG}{ended}")
+    monkeypatch.setattr(Yarn, "errors", "[rank1]: ValueError: the data has no column 'age'\n")
     Yarn.app = {"state": "RUNNING"}
     again = CONTAINER.replace("_000003", "_000006")
     java = says(yarn, "RUNNING", 0).replace(
@@ -463,10 +468,44 @@ def test_a_script_that_fails_as_before_ends_the_job(
     with pytest.raises(LaunchFailed) as failed:
         launcher.run(replace(launch, newest=lambda: 30))
     assert failed.value.message.startswith(
-        "worker 1 ended with exit code 1: RuntimeError: the data has no column 'age'; an attempt before ended so, and there is "
+        "worker 1 ended with exit code 1: ValueError: the data has no column 'age'; an attempt before ended so, and there is "
         "no newer checkpoint than that of step 30, so that no restart is of use; mend that"
     )
     assert Yarn.killed == ['{"state": "KILLED"}'] and not any("TaskExecutor" in line for line in told.shown)
+
+
+def test_what_a_script_printed_beside_hides_nothing_of_what_it_raised(
+    yarn: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More lines than are kept, in the same look as its traceback, and one that reads as an error."""
+    monkeypatch.setattr(tony, "LOOK_S", 0.02)
+    monkeypatch.setattr(yarn_logs, "LOOK_S", 0.02)
+    ended = "2026-11-28 06:28:51 INFO  TaskExecutor:230 - Child process exited with exit code 1\n"
+    monkeypatch.setattr(Yarn, "log", "".join(f"row {row}\n" for row in range(300)) + "ValueError: row x\n" + ended)
+    monkeypatch.setattr(Yarn, "errors", f"Traceback (most recent call last):\n  File x\nKeyError: '{'a' * 3000}'\n")
+    Yarn.app = {"state": "RUNNING"}
+    again = CONTAINER.replace("_000003", "_000006")
+    java = says(yarn, "RUNNING", 0).replace(
+        "END\nexit 0", f"{TASK.format(url=yarn, container=again)}END\nexec sleep 20"
+    )
+    launcher, launch = launched(tmp_path, told, java)
+    with pytest.raises(LaunchFailed) as failed:
+        launcher.run(replace(launch, newest=lambda: None))
+    assert failed.value.message.startswith("worker 1 ended with exit code 1: KeyError: 'aaa")
+    assert "an attempt before ended so" in failed.value.message and len(failed.value.message) < 1_500
+    shown = [line[:28] for line in told.shown if line.endswith((" row 299", " row x")) or "KeyError" in line]
+    assert shown[:3] == ["worker 1: row 299", "worker 1: ValueError: row x", "worker 1: KeyError: 'aaaaaaa"]
+
+
+def test_what_runs_beside_the_workers_ends_no_job(told: Told, tmp_path: Path) -> None:
+    """Of a TensorBoard that TonY starts beside them it goes on without."""
+    _, launch = launched(tmp_path, told, "")
+    followed = tony._Followed(launch, ())
+    for name in ("tensorboard 0", "worker 0", "tensorboard 0", "chief 0"):
+        followed.task_ended(name, 1, "KeyError: 'age'")
+    assert not followed._vain
+    followed.task_ended("chief 0", 1, "KeyError: 'age'")
+    assert followed._vain.startswith("chief 0 ended with exit code 1: KeyError: 'age'; an attempt before ended so")
 
 
 def test_a_user_that_is_a_number_is_refused_as_hadoops_client_would(

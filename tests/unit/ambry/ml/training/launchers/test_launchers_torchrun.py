@@ -115,16 +115,25 @@ def test_a_script_that_fails_as_before_is_not_started_again(launch: Launch) -> N
     """It was started four times. What stands in place of torchrun would be, and torchrun itself cannot be told."""
     told: list[str] = []
     launch = replace(launch, tell=told.append)
-    each = [*TRACEBACK, *TRACEBACK]
+    each = [line.replace("RuntimeError", "ValueError") for line in (*TRACEBACK, *TRACEBACK)]
     code = f"import time; print(*{each!r}, sep=chr(10), flush=True); time.sleep(30)"
     with pytest.raises(LaunchFailed) as failed:
         list(TorchrunLauncher()._followed(launch, [sys.executable, "-c", code], dict(os.environ)))
-    said = "worker 1 ended with exit code 1: RuntimeError: the data has no column 'age'"
+    said = "worker 1 ended with exit code 1: ValueError: the data has no column 'age'"
     assert told == [f"{said}; all workers are started again"]
     assert failed.value.message.startswith(
         f"{said}; an attempt before ended so, and there is no checkpoint, so that no"
     )
     assert not failed.value.goes_on
+
+
+def test_a_torchrun_that_a_script_runs_itself_is_none_of_ours(launch: Launch) -> None:
+    """A script that went on after its folds had failed alike was ended as one that fails as before."""
+    told: list[str] = []
+    of_folds = [f"worker 0: {line.replace('RuntimeError', 'ValueError')}" for line in (*TRACEBACK, *TRACEBACK)]
+    code = f"print(*{of_folds!r}, 'worker 0: done', sep=chr(10))"
+    shown = list(TorchrunLauncher()._followed(replace(launch, tell=told.append), [sys.executable, "-c", code], {}))
+    assert shown[-1] == "worker 0: done" and told == []
 
 
 def test_what_the_store_refuses_a_worker_for_good_ends_torchrun(launch: Launch) -> None:
