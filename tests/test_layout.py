@@ -8,6 +8,7 @@ no longer is fails too.
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ambry", "datanode", "frontend", "deploy")
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 
 
 def modules(*packages: str) -> list[str]:
@@ -175,6 +177,20 @@ def test_nobody_imports_what_stands_above() -> None:
 def test_every_module_has_a_floor() -> None:
     names = {module_name(path) for path in modules(*PACKAGES)} - {"ambry", "datanode", "frontend"}
     assert [name for name in sorted(names) if room_of(name) is None] == []
+
+
+def test_architecture_tells_these_floors() -> None:
+    """A row for each, from the ground up, in the first column: `ambry/{blob,ids}` are two rooms."""
+    section = ARCHITECTURE.read_text("utf-8").partition("\n## Floors\n")[2].partition("\n## ")[0]
+    told = [
+        {
+            f"{top}.{name}".rstrip(".")
+            for top, names in re.findall(r"`(\w+)/?{?([\w,]*)}?`", row)
+            for name in names.split(",")
+        }
+        for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+    ]
+    assert told == [set(floor) for floor in FLOORS]
 
 
 def test_no_room_is_empty() -> None:
@@ -1339,6 +1355,12 @@ def orders_of_chance(path: str, source: ast.AST) -> list[str]:
 
 def test_no_thread_of_a_data_node_sleeps() -> None:
     assert [fault for path in modules(*CLOCKED) for fault in blocking_waits(path, tree(path))] == []
+
+
+def test_architecture_tells_who_holds_a_lock_over_an_await() -> None:
+    text = ARCHITECTURE.read_text("utf-8")
+    locked = [path for path in modules(*PACKAGES) if "asyncio.Lock" in (ROOT / path).read_text("utf-8")]
+    assert [path for path in locked if f"`{path}`" not in text] == []
 
 
 def test_nothing_is_done_in_an_order_of_chance() -> None:
