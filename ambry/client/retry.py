@@ -147,8 +147,9 @@ class Attempts:
     def _delay_s(self, error: AmbryError, repeatable: bool) -> float | None:
         """None where there is no next attempt."""
         self.describe(error)
-        if not isinstance(error, ConnectFailed):
-            # Also a kept connection may have been closed right after the request was carried out.
+        if not isinstance(error, ConnectFailed | QuotaExceeded):
+            # Also a kept connection may have been closed right after the request was carried out. Who is over a rate was
+            # heard, and nothing was done.
             self._unheard = True
         if isinstance(error, StaleConnection) and repeatable and self._stale < STALE_MAX:
             # Not a failure of the server, which never saw the request.

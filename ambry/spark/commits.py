@@ -51,8 +51,18 @@ DATASET_KEY = "parquet-dataset"
 """In the metadata of a version: how many parts its row groups lie in, which job wrote them, and beside which dataset."""
 ROWS_JOB_KEY = "snapshot-job"
 """In the metadata of a typed snapshot: which job its rows are of. It has no part."""
-REFUSED = (InvalidRequest, AlreadyExists, UpdateConflict, AccessDenied, QuotaExceeded)
-"""Nothing was done, unless an earlier try of the same request did it."""
+_REFUSALS = (InvalidRequest, AlreadyExists, UpdateConflict, BlobNotFound, AccessDenied, QuotaExceeded)
+_OF_THE_MOMENT = (AccessDenied, QuotaExceeded)
+"""What is refused of one try so, may be allowed to another."""
+
+
+def is_refused(error: AmbryError) -> bool:
+    """Whether nothing was done, nor will be, unless an earlier try of the same call did it and is to be seen by now.
+
+    Such a try, whose answer was lost, may still run where the last one is refused for what holds in this moment: the room that
+    is lacking may be what the first one took. Of all other errors, as of an answer that did not come in time, nobody knows.
+    """
+    return isinstance(error, _REFUSALS) and not (error.repeated and isinstance(error, _OF_THE_MOMENT))
 
 
 def part_gone(error: BlobNotFound) -> BlobNotFound:
@@ -111,14 +121,14 @@ class PartsCommit:
                 filename=f"{self.folder.name}.parquet",
             )
         except AmbryError as error:
-            if not self._is_published(client, error, refused=isinstance(error, REFUSED)):
+            if not self._is_published(client, error):
                 self.forget(client, parts)
                 raise
         self.drop_list(client)
 
     def copy(self, client: AmbryClient, parts: Sequence[NameRef], make: Callable[[], object]) -> None:
-        """One version with the rows of all parts, which are gone on return, whatever comes of it; a job that has one gets no
-        other.
+        """One version with the rows of all parts, which are deleted, whatever comes of it, once the list of them stands: what
+        cannot be goes by itself, as all of them do before that. A job that has a version gets no other.
 
         `make` says the job in the metadata of the version (ROWS_JOB_KEY). Raises what it raises, and as `publish` does.
         """
@@ -128,7 +138,7 @@ class PartsCommit:
                 self.tidy(client, now)
                 make()
         except AmbryError as error:
-            if not self._is_published(client, error, refused=not isinstance(error, Unavailable)):
+            if not self._is_published(client, error):
                 raise
         finally:
             # None of them is to stay, so what is left goes by itself, and nobody needs a list of it.
@@ -223,19 +233,19 @@ class PartsCommit:
         said = [info.metadata for _, info in infos_of(client, entries)]
         return {each[key] for each in said for key in (JOB_KEY, ROWS_JOB_KEY) if key in each}
 
-    def _is_published(self, client: AmbryClient, error: AmbryError, *, refused: bool) -> bool:
+    def _is_published(self, client: AmbryClient, error: AmbryError) -> bool:
         """The answer may have been lost, and then there is a version of this job. Raises Unavailable where that is not known,
-        as it is where nobody finds one, unless what failed was `refused`.
+        as it is where nobody finds one, unless what failed was refused.
         """
         with suppress(AmbryError):
             if self.job in self._jobs(client):
                 return True
-            if refused:
+            if is_refused(error):
                 return False
         raise Unavailable(
             f"{error}; whether {self.dataset} has got a version of this frame is not known: look at "
-            f"`ambry ls {self.dataset}` before you write it again. Parts that no version has go after {PART_TTL.days} "
-            "days, when the dataset is written again"
+            f"`ambry ls {self.dataset}` before you write it again. Parts that are left of it, and no version has, go by "
+            f"themselves, or when the dataset is written again after {PART_TTL.days} days"
         ) from error
 
     def _beside(self, rest: str) -> NameRef:

@@ -30,7 +30,7 @@ from ambry.errors import AlreadyExists, BlobNotFound, InvalidRequest, Preconditi
 from ambry.ids import BlobId
 from ambry.ml.digests import infos_of
 from ambry.ml.places import Place, dataset_of, dataset_text, in_dataset
-from ambry.spark.commits import DATASET_KEY, JOB_KEY, PART_TTL, PARTS, REFUSED, PartsCommit
+from ambry.spark.commits import DATASET_KEY, JOB_KEY, PART_TTL, PARTS, PartsCommit, is_refused
 
 _CHANGED = (BlobNotFound, PreconditionFailed, UpdateConflict)
 """By another delete of this moment, or by who stored something else under the name."""
@@ -136,7 +136,7 @@ class _TakenJob:
         self.is_certain = False
         results = list(client.delete_many(pinned))
         errors = [each.error for each in results if each.error is not None]
-        self.is_certain = all(isinstance(each, REFUSED + _CHANGED) for each in errors)
+        self.is_certain = all(is_refused(each) or isinstance(each, _CHANGED) for each in errors)
         failed = [each for each in errors if not isinstance(each, _CHANGED)]
         self.went = len(results) - len(failed)
         if failed:

@@ -30,6 +30,8 @@ from ambry.errors import (
     InternalError,
     ProtocolViolation,
     QuotaExceeded,
+    RateLimited,
+    RequestTimeout,
     Unavailable,
 )
 from tests.support.twins import FakeClock
@@ -249,6 +251,27 @@ def test_the_last_attempts_error_is_raised_with_where_and_how_often() -> None:
     with pytest.raises(Unavailable, match="second") as caught:
         tries.failed(Unavailable("second"))
     assert (caught.value.endpoint, caught.value.attempts) == ("http://a", 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "may_have_done_it"),
+    [
+        (Unavailable("cut"), True),
+        (RequestTimeout("no answer in time"), True),
+        (RateLimited("too many", retry_after_s=1.0), False),
+        (refusals.ConnectFailed("nobody listens"), False),
+    ],
+    ids=repr,
+)
+def test_an_error_says_whether_an_earlier_attempt_may_have_done_it(first: AmbryError, may_have_done_it: bool) -> None:
+    """Of one that was over its rate nobody has to ask whether it did something."""
+    tries = attempts(FakeClock(), policy=RetryPolicy(max_attempts=2))
+    tries.begin()
+    tries.failed(first)
+    tries.begin()
+    with pytest.raises(RateLimited) as caught:
+        tries.failed(RateLimited("too many", retry_after_s=1.0))
+    assert not first.repeated and caught.value.repeated is may_have_done_it
 
 
 def test_a_call_does_not_wait_beyond_its_deadline() -> None:

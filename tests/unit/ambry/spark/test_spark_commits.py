@@ -22,7 +22,13 @@ from ambry.errors import (
     AlreadyExists,
     AmbryError,
     BlobNotFound,
+    DataCorrupt,
+    InternalError,
+    InvalidRequest,
+    ProtocolViolation,
     QuotaExceeded,
+    RateLimited,
+    RequestTimeout,
     Unavailable,
     UpdateConflict,
 )
@@ -453,24 +459,85 @@ def test_of_two_copies_at_a_time_one_is_refused() -> None:
         assert len(told) == (at > 0)
 
 
-def test_a_snapshot_that_is_refused_is_told_as_it_is_and_one_that_is_not_known_is_told_of() -> None:
-    store, commit, parts = begun()
+NOT_KNOWN = [
+    Unavailable("no node answers"),
+    RequestTimeout("there was no answer in time; a change may or may not have happened"),
+    DataCorrupt("the answer is damaged"),
+    InternalError("a bug in this server"),
+    ProtocolViolation("it does not speak HTTP"),
+]
 
-    def fails(error: AmbryError) -> Callable[[], object]:
-        def make() -> object:
-            raise error
 
-        return make
+def repeated(error: AmbryError) -> AmbryError:
+    """As of a second try, where the answer to the first one was lost."""
+    error.repeated = True
+    return error
 
-    with pytest.raises(BlobNotFound, match="no such row"):
-        commit.copy(store, parts, fails(BlobNotFound("no such row")))  # type: ignore[arg-type]
-    assert not store.names
-    store, commit, parts = begun()
-    with pytest.raises(
-        Unavailable, match="no node answers; whether clicks has got a version of this frame is not known"
-    ):
-        commit.copy(store, parts, fails(Unavailable("no node answers")))  # type: ignore[arg-type]
-    assert not store.names
+
+OF_A_SECOND_TRY = [
+    repeated(RateLimited("too many")),
+    repeated(QuotaExceeded("full")),
+    repeated(AccessDenied("no more")),
+]
+
+
+@pytest.mark.parametrize("failure", NOT_KNOWN + OF_A_SECOND_TRY, ids=repr)
+@pytest.mark.parametrize("lands", [False, True])
+def test_a_version_that_may_land_later_is_not_known_and_one_that_does_has_its_parts(
+    failure: AmbryError, lands: bool
+) -> None:
+    """A snapshot was told as failed, and a second try that was refused as the first one took the room: parts of it went."""
+    for publishes in (True, False):
+        store, commit, parts = begun()
+
+        def no_answer(*_: Any, failure: AmbryError = failure, **__: Any) -> None:
+            raise failure
+
+        store.__dict__["put_version"] = no_answer
+        with pytest.raises(
+            Unavailable, match="whether clicks has got a version of this frame is not known: look"
+        ) as told:
+            if publishes:
+                commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+            else:
+                copied(store, commit, parts)
+        assert failure.message in str(told.value)
+        if lands:
+            store.do_put_version(metadata={JOB_KEY if publishes else ROWS_JOB_KEY: "j1"})
+        if publishes:
+            check(store, parts)
+            settled(store, parts)
+        else:
+            assert not store.names
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        BlobNotFound("no such row"),
+        InvalidRequest("it does not fit"),
+        AccessDenied("no"),
+        QuotaExceeded("full"),
+        repeated(AlreadyExists("there is a 1")),
+        repeated(UpdateConflict("1 is too low")),
+        repeated(InvalidRequest("it is too large")),
+    ],
+    ids=repr,
+)
+def test_what_is_refused_for_certain_is_told_as_it_is(failure: AmbryError) -> None:
+    for publishes in (True, False):
+        store, commit, parts = begun()
+
+        def refuses(*_: Any, failure: AmbryError = failure, **__: Any) -> None:
+            raise failure
+
+        store.__dict__["put_version"] = refuses
+        with pytest.raises(type(failure)) as told:
+            if publishes:
+                commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+            else:
+                copied(store, commit, parts)
+        assert told.value is failure and not store.names
 
 
 def left(*jobs: str) -> tuple[StoreOfParts, dict[str, list[NameRef]]]:
