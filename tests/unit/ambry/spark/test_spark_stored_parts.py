@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ambry import AccessDenied, AlreadyExists, AmbryClient, BlobNotFound, VersionRef
+from ambry import AccessDenied, AlreadyExists, AmbryClient, BlobNotFound, Grant, VersionRef
 from ambry.client.refs import NameRef
+from ambry.clock import SystemClock
+from ambry.rest.access import key_text
 from ambry.spark.commits import PART_TTL, PartsCommit
 from ambry.spark.stored_parts import delete_unused, list_parts
+from tests.support.access import access_with, fresh_key
 from tests.support.named_frontend import named_frontend
 
 SOON = timedelta(hours=-1)
@@ -133,3 +136,37 @@ def test_what_may_not_be_deleted_is_said(client: AmbryClient, monkeypatch: pytes
     with pytest.raises(AccessDenied):
         delete_unused(client, "clicks", SOON)
     assert not list(client.list("clicks.commits/"))
+
+
+def test_a_key_writes_by_three_roles_and_deletes_what_is_unused_by_four(tmp_path: Path) -> None:
+    """Lists and parts have names: the guide left out `name`, and who made a key by it was refused."""
+    root = fresh_key()
+    with (
+        named_frontend(tmp_path / "m", access=access_with(root, SystemClock())) as url,
+        AmbryClient(url, key=key_text(root)) as owner,
+    ):
+        clients = iter(range(100))
+
+        def with_roles(*roles: str) -> AmbryClient:
+            return AmbryClient(url, key=owner.keys.create(f"key {next(clients)}", Grant(roles=roles)).text)
+
+        for lacking in ("read", "write", "name"):
+            with (
+                with_roles(*({"read", "write", "name"} - {lacking})) as one,
+                pytest.raises(AccessDenied, match=lacking),
+            ):
+                committed(one, JOBS[1])
+        with with_roles("read", "write", "name") as writer:
+            committed(writer, JOBS[0])
+            committed(writer, JOBS[1], ends=False)
+        assert [entry.version for entry in owner.versions("clicks")] == ["1"]
+        for lacking in ("read", "write", "name", "delete"):
+            with (
+                with_roles(*({"read", "write", "name", "delete"} - {lacking})) as one,
+                pytest.raises(AccessDenied, match=lacking),
+            ):
+                delete_unused(one, "clicks", SOON)
+            for entry in owner.list(f"clicks.commits/{JOBS[1]}"):
+                owner.delete(entry.ref)
+        with with_roles("read", "write", "name", "delete") as one:
+            assert {part.job for part in delete_unused(one, "clicks", SOON)} == {JOBS[1]}
