@@ -715,6 +715,46 @@ def test_a_delete_of_unused_parts_that_ends_at_any_call_loses_no_part_of_a_versi
             )
 
 
+@pytest.mark.parametrize("failure", NOT_KNOWN + OF_A_SECOND_TRY, ids=repr)
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_delete_that_may_be_done_later_keeps_its_list_before_a_commit(failure: AmbryError, is_whole: bool) -> None:
+    """Of one part, or of all of them, nobody knows whether it is deleted: it is, when the commit has come."""
+    store, commit, parts = begun(JOB)
+    store.is_dataset = True
+    late: list[NameRef] = []
+
+    def deletes(refs: list[NameRef]) -> list[BatchResult]:
+        late.extend(refs[-1:])
+        if is_whole:
+            raise failure
+        return [*store.do_delete_many(refs[:-1]), BatchResult(id=None, error=failure)]
+
+    store.__dict__["delete_many"] = deletes
+    with pytest.raises(type(failure)) as told:
+        delete_unused(store, "clicks", SOON)  # type: ignore[arg-type]
+    del store.__dict__["delete_many"]
+    assert told.value is failure and [each.name for each in late] == [parts[-1].name]
+    with pytest.raises(AlreadyExists, match="or its parts are deleted as unused"):
+        commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    store.do_delete_many(late)
+    check(store, parts)
+    store.now = NOW + PART_TTL + timedelta(hours=1)
+    delete_unused(store, "clicks", SOON)  # type: ignore[arg-type]
+    assert not [name for name in store.names if ".parts/" in name] and not store.made
+
+
+@pytest.mark.parametrize("failure", [AccessDenied("held"), InvalidRequest("no such place")], ids=repr)
+def test_a_delete_that_is_refused_for_certain_leaves_no_list(failure: AmbryError) -> None:
+    store, commit, parts = begun(JOB)
+    store.is_dataset = True
+    store.__dict__["delete_many"] = lambda refs: [BatchResult(id=None, error=failure) for _ in refs]
+    with pytest.raises(type(failure)):
+        delete_unused(store, "clicks", SOON)  # type: ignore[arg-type]
+    commit.publish(store, parts, b"footer", "LATEST")  # type: ignore[arg-type]
+    assert len(store.made) == 1
+    check(store, parts)
+
+
 def test_a_commit_that_runs_keeps_its_parts_from_a_delete_which_says_so() -> None:
     store, commit, parts = begun(JOB)
     told: list[str] = []
