@@ -2,17 +2,18 @@
 
 A part has a lifetime. Before any of them is to stay, a list of them stands in <dataset>.commits/<job>, which goes when the
 version is there. One that is left tells of a driver that ended between the two: with the next commit of that dataset, PART_TTL
-later, its parts go where no version is of that job, and the list with them. Whose key deletes nothing
-leaves an empty one behind each version, which goes by itself. Parts of a version stay when that is deleted, by hand or by a
-retention: nothing here takes them away.
+later, its parts go where no version is of that job, and the list with them. Whose key deletes nothing leaves an empty one
+behind each version, which goes by itself, and behind a job that failed the whole one, until somebody comes who may delete it.
+Parts of a version stay when that is deleted, by hand or by a retention: nothing here takes them away.
 
 Of a commit, the end of a job and a delete of unused parts (stored_parts.py) one alone has the list, as each makes it only where
 there is none: Spark may end a job whose commit still runs, or has ended without an answer. A job that has a version and is
 committed again keeps that version, and gets no other. Who deletes parts has looked for their job among all versions; how old a
-list is, the store says, and no clock of a driver does.
+list is, the store says, and no clock of a driver does. All of it is so within one datacenter: another one hears of a list, and
+of a version, a moment later.
 
 A typed snapshot has the rows of the parts, and none of them: they go with its commit, which has a list all the same, so that
-a job gets one version.
+a job gets one version. Where the version of its time is there with the same rows, that stays of the job that wrote it.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ def is_refused(error: AmbryError) -> bool:
 def part_gone(error: BlobNotFound) -> BlobNotFound:
     """What a commit says that misses one."""
     return BlobNotFound(
-        f"a part of this job is gone ({error}), as after a delete of unused parts (`ambry dataset parts`) with an --older that "
-        "is shorter than the job, or a commit before this one. Nothing is published; write the frame again"
+        f"a part of this job is gone ({error}): the job took more than {PART_TTL.days} days, its parts are deleted as unused "
+        "(`ambry dataset parts`, with an --older that is shorter than the job), or a commit before this one took them. Nothing "
+        "is published here; look for a version of that commit before you write the frame again"
     )
 
 

@@ -10,10 +10,9 @@ wrote a version stands in its metadata, and in the names of its parts.
 Who deletes unused parts first makes the list of each job that else its commit makes (commits.py), and then looks at the
 versions once more: a job whose commit runs keeps its parts, and a commit that comes later is refused. A list that is there for
 less than PART_TTL is of somebody who may be at it; an older one is of somebody who was killed, and is taken up. One whose
-deletes have no certain answer stays as long, as they may be done later.
+deletes have no certain answer stays as long, as they may be done later. All of it is so within one datacenter (commits.py).
 
-A list of parts costs a request for each thousand parts and each
-thousand versions, and one for what a thousand versions say.
+A list of parts costs a request for each thousand parts and each thousand versions, and one for what a thousand versions say.
 """
 
 from __future__ import annotations

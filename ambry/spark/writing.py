@@ -119,7 +119,10 @@ class AmbryWriter(datasource.DataSourceArrowWriter):  # type: ignore[misc]  # As
         return StoredPart(name, str(info.id), rows, pickle.dumps(footer))
 
     def commit(self, messages: list[Any]) -> None:
-        """One version of a job, however often it is called. Raises what `snapshots.write` and PartsCommit raise."""
+        """One version of a job, however often it is called; none where a snapshot of another job has the same rows and time.
+
+        Raises what `snapshots.write` and PartsCommit raise.
+        """
         parts = _stored(messages)
         with copy(self._client) as client:
             names = [each.name for each in parts]

@@ -114,7 +114,7 @@ def test_parts_of_a_job_that_somebody_is_at_stay_and_a_commit_without_its_parts_
     with pytest.raises(AlreadyExists, match="or its parts are deleted as unused"):
         one.publish(client, names, b"footer", "LATEST")
     with pytest.raises(
-        BlobNotFound, match=r"a part of this job is gone .* Nothing is published; write the frame again"
+        BlobNotFound, match=r"a part of this job is gone .* more than 7 days, .* Nothing is published here; look"
     ):
         two.publish(client, [two.part("00000-0"), two.part("00001-1")], b"footer", "LATEST")
     assert not list(client.versions("clicks")) and all(client.exists(each) for each in names)

@@ -155,7 +155,7 @@ def test_a_snapshot_whose_parts_are_gone_says_what_to_do(client: AmbryClient) ->
     tasks = stored_rows(made, 1)
     client.delete(tasks[0].name)
     with pytest.raises(
-        BlobNotFound, match=r"a part of this job is gone .* Nothing is published; write the frame again"
+        BlobNotFound, match=r"a part of this job is gone .* more than 7 days, .* Nothing is published here; look"
     ):
         made.commit(tasks)
     assert not list(client.list("riders.commits/"))
