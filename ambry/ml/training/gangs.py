@@ -36,7 +36,7 @@ from ambry.errors import (
     Unavailable,
     UpdateConflict,
 )
-from ambry.ml.training.origins import Origin, parse_origin
+from ambry.ml.training.origins import Origin, malformed_words, parse_origin
 
 GANG = "gang.json"
 OVERTAKEN = (AlreadyExists, PreconditionFailed, BlobNotFound, UpdateConflict)
@@ -152,15 +152,8 @@ def read_gang(client: AmbryClient, place: NameRef) -> tuple[Gang | None, str]:
         return found, etag
     except (*MALFORMED, msgspec.ValidationError) as error:
         raise DataCorrupt(
-            f"{name} does not say whose the checkpoints are ({_why(error)}); delete it while no job trains with them"
+            f"{name} does not say whose the checkpoints are ({malformed_words(error)}); delete it while no job trains with them"
         ) from None
-
-
-def _why(error: Exception) -> str:
-    """In words of the document, where the error has those of Python."""
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def put_gang(client: AmbryClient, place: NameRef, gang: Gang, etag: str) -> bool:

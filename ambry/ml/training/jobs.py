@@ -27,7 +27,7 @@ from ambry.client.refs import NameRef
 from ambry.errors import MALFORMED, InvalidRequest
 from ambry.ml.provenance import code_text
 from ambry.ml.training.checkpoints import KEEP
-from ambry.ml.training.origins import parse_origin
+from ambry.ml.training.origins import malformed_words, parse_origin
 
 FORMAT = 1
 FOLDER = "training"
@@ -178,8 +178,7 @@ def parse_job(data: bytes) -> TrainingJob:
     except InvalidRequest:
         raise
     except (*MALFORMED, msgspec.ValidationError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise InvalidRequest(f"this is no document of a job: {why}") from None
+        raise InvalidRequest(f"this is no document of a job: {malformed_words(error)}") from None
 
 
 def named_job(job: Mapping[str, Any]) -> TrainingJob:

@@ -35,6 +35,13 @@ def parse_origin(told: Any) -> dict[str, Any]:
     return found
 
 
+def malformed_words(error: Exception) -> str:
+    """Why a document is none of ours, in its words where the error has those of Python."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
 def with_own(before: Iterable[Origin], own: Origin, *, fresh: bool = False) -> tuple[Origin, ...]:
     """Those of before, and what goes on from them. Raises InvalidRequest where they are too many to be written down.
 
